@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Main is the program, with its surroundings given: tests run it as a person would.
+type Main struct {
+	Args           []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Listening, when set, is told the address of a server that has begun to listen.
+	Listening func(address string)
+}
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// flags is the command line. Every flag is also an environment variable: VOICORY_ and its name.
+type flags struct {
+	Data        string `help:"Data folder." default:"data" type:"path"`
+	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together." default:"512MB" placeholder:"SIZE"`
+	JSON        bool   `help:"Machine-readable output." name:"json"`
+
+	Serve   serveCommand   `cmd:"" help:"Serve the REST API."`
+	Ingest  ingestCommand  `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
+	Keys    keysCommand    `cmd:"" help:"API keys."`
+	Tenants tenantsCommand `cmd:"" help:"Tenants."`
+	Demo    demoCommand    `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
+}
+
+// Run does what the arguments say and returns the exit status.
+func (m *Main) Run(ctx context.Context) (status int) {
+	var f flags
+	exited := -1
+	parser, err := kong.New(&f,
+		kong.Name("voicory"),
+		kong.Description("A warehouse for Voicory's calls, customers and messages: REST, Parquet and SQL."),
+		kong.DefaultEnvars("VOICORY"),
+		kong.Writers(m.Stdout, m.Stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(m, &f),
+	)
+	if err != nil {
+		fmt.Fprintln(m.Stderr, "voicory:", err)
+		return exitFailed
+	}
+	command, err := parser.Parse(m.Args)
+	if exited >= 0 { // help was asked for
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(m.Stderr, "voicory: %v; `voicory --help` shows what there is\n", err)
+		return exitUsage
+	}
+	return m.exitStatus(command.Run())
+}
+
+// exitStatus is the one place where errors become an exit status and a line for the user.
+func (m *Main) exitStatus(err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errStrict):
+		return exitFailed // the summary has said it
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(m.Stderr, "voicory: stopped; what was finished is kept")
+		return exitFailed
+	}
+	fmt.Fprintln(m.Stderr, "voicory:", err)
+	if errors.Is(err, warehouse.ErrInvalid) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// print writes a result: as JSON where that was asked for, else as text.
+func (m *Main) print(f *flags, value any, text func(io.Writer)) error {
+	if !f.JSON {
+		text(m.Stdout)
+		return nil
+	}
+	encoder := json.NewEncoder(m.Stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// isTerminal tells whether progress may be shown.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+type demoCommand struct {
+	URL string `help:"Where the server will answer, for the lines to try." default:"http://localhost:8080"`
+}
+
+// demoTenant is invented, like all its rows.
+var demoTenant = demo.Tenant{ID: uuid.MustParse("d3a0c0de-0000-4000-8000-000000000001"), Calls: 2_000, Customers: 500, Messages: 10_000}
+
+const demoLabel = "demo"
+
+// tryOut is what the demo leaves to try.
+type tryOut struct {
+	Tenant uuid.UUID `json:"tenant_id"`
+	Public string    `json:"public_key"`
+	Secret string    `json:"secret_key"`
+}
+
+// Run takes the invented rows in, if they are not there yet, and makes two keys. Keys are shown once only, so those of
+// an earlier demo are revoked and replaced.
+func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return f.withOperator(ctx, func(o operator) error {
+		for _, part := range []struct {
+			dataset warehouse.Dataset
+			write   func(io.Writer) error
+		}{
+			{warehouse.Calls, demoTenant.WriteCalls},
+			{warehouse.Customers, demoTenant.WriteCustomers},
+			{warehouse.Messages, demoTenant.WriteMessages},
+		} {
+			reader, writer := io.Pipe()
+			go func() { writer.CloseWithError(part.write(writer)) }()
+			_, err := o.Ingest(ctx, ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader})
+			reader.Close() // ends the writer, also after an error
+			if err != nil {
+				return err
+			}
+		}
+		if _, err := o.Publish(ctx); err != nil {
+			return err
+		}
+		out := tryOut{Tenant: demoTenant.ID}
+		if err := replaceDemoKeys(ctx, o, &out); err != nil {
+			return err
+		}
+		return m.print(f, out, func(w io.Writer) { c.explain(w, f, out) })
+	})
+}
+
+func replaceDemoKeys(ctx context.Context, o operator, out *tryOut) error {
+	keys, err := o.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if key.Tenant == demoTenant.ID && key.Label == demoLabel && key.RevokedAt == nil {
+			if _, err := o.RevokeKey(ctx, key.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for typ, text := range map[warehouse.KeyType]*string{warehouse.Public: &out.Public, warehouse.Secret: &out.Secret} {
+		key, err := o.CreateKey(ctx, demoTenant.ID, typ, demoLabel)
+		if err != nil {
+			return err
+		}
+		*text = key.Text
+	}
+	return nil
+}
+
+// explain prints lines that work as they are.
+func (c *demoCommand) explain(w io.Writer, f *flags, out tryOut) {
+	customer := demoTenant.CustomerID(0)
+	fmt.Fprintf(w, `demo tenant %s
+
+  public key  %s
+  secret key  %s
+
+A page of calls:
+  curl -s '%s/api/v1/calls?limit=2' -H 'x-api-key: %s'
+
+A customer with recent calls and messages:
+  curl -s '%s/api/v1/customers/%s' -H 'x-api-key: %s'
+
+The published Parquet, in any DuckDB shell:
+  SELECT month, count(*) AS calls, sum(cost) AS usd FROM read_parquet('%s/tenant_id=*/calls/*/*.parquet', hive_partitioning = true) GROUP BY month ORDER BY month;
+
+`, out.Tenant, out.Public, out.Secret, c.URL, out.Public, c.URL, customer, out.Public, filepath.Join(f.Data, "lake"))
+}

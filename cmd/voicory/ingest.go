@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+type ingestCommand struct {
+	Tenant  string   `help:"Whose rows these are; without it each row says so in user_id." placeholder:"UUID"`
+	Dataset string   `help:"calls, customers or messages; without it the file's name says so." placeholder:"NAME"`
+	Strict  bool     `help:"Fail if any row or file was refused."`
+	Paths   []string `arg:"" name:"path" help:"Files, folders, or - for standard input (NDJSON)."`
+}
+
+// errStrict ends a strict ingest that refused something; the summary says what.
+var errStrict = errors.New("rows or files were refused")
+
+// ingested is the summary of the whole command.
+type ingested struct {
+	ingest.Summary
+	Published warehouse.Published `json:"published"`
+}
+
+// Run takes every file in, then brings the lake up to date.
+func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
+	tenant, err := optionalUUID(c.Tenant)
+	if err != nil {
+		return err
+	}
+	if c.Dataset != "" {
+		if _, err := warehouse.DatasetNamed(c.Dataset); err != nil {
+			return err
+		}
+	}
+	files, err := ingest.Find(c.Paths)
+	if err != nil {
+		return err
+	}
+	o, err := f.operate(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+
+	bar := newProgress(m, files)
+	var total ingested
+	for _, name := range files {
+		summary, err := c.file(ctx, m, o, name, tenant, bar)
+		total.Add(summary)
+		if err != nil {
+			return fmt.Errorf("ingest %s: %w", name, err)
+		}
+	}
+	bar.finish()
+	if total.Published, err = o.Publish(ctx); err != nil {
+		return err
+	}
+	if err := m.print(f, total, total.text); err != nil {
+		return err
+	}
+	if c.Strict && total.Refused+int64(total.FilesRefused) > 0 {
+		return errStrict
+	}
+	return nil
+}
+
+func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name string, tenant uuid.UUID, bar *progress) (ingest.Summary, error) {
+	in := ingest.Input{Name: name, Body: m.Stdin, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
+	if name != ingest.Stdin {
+		in.Path, in.Body = name, missing{}
+		if file, err := os.Open(name); err == nil {
+			defer file.Close()
+			in.Body = file
+		} else {
+			in.Body = missing{err}
+		}
+	}
+	return o.Ingest(ctx, in)
+}
+
+// missing stands for a file that could not be opened: reading it says why, so that it is refused like any other.
+type missing struct{ err error }
+
+func (m missing) Read([]byte) (int, error) { return 0, m.err }
+
+func (total *ingested) text(w io.Writer) {
+	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused", total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)
+	if total.Superseded > 0 {
+		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
+	}
+	if total.FilesRefused > 0 {
+		fmt.Fprintf(w, "; %d files refused", total.FilesRefused)
+	}
+	fmt.Fprintf(w, "\npublished %d files, %d rows\n", total.Published.Files, total.Published.Rows)
+	for i, refusal := range total.Refusals {
+		if i == maxShown {
+			fmt.Fprintln(w, "  … all refused rows are in quarantine/ of the data folder")
+			break
+		}
+		if refusal.Line > 0 {
+			fmt.Fprintf(w, "  refused %s line %d: %s\n", refusal.File, refusal.Line, refusal.Reason)
+		} else {
+			fmt.Fprintf(w, "  refused %s: %s\n", refusal.File, refusal.Reason)
+		}
+	}
+}
+
+// maxShown bounds the refusals printed.
+const maxShown = 10
+
+func optionalUUID(text string) (uuid.UUID, error) {
+	if text == "" {
+		return uuid.Nil, nil
+	}
+	return requiredUUID(text)
+}
+
+func requiredUUID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || id == uuid.Nil {
+		return uuid.Nil, fmt.Errorf("%w: %q is no UUID", warehouse.ErrInvalid, text)
+	}
+	return id, nil
+}
+
+// progress is a bar over the bytes of all files, on a terminal; elsewhere it is silent.
+type progress struct{ bar *progressbar.ProgressBar }
+
+func newProgress(m *Main, files []string) *progress {
+	if !isTerminal(m.Stderr) {
+		return &progress{}
+	}
+	var size int64
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			size = -1 // unknown: a spinner
+			break
+		}
+		size += info.Size()
+	}
+	return &progress{progressbar.NewOptions64(size, progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription("ingest"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
+}
+
+func (p *progress) add(n int64) {
+	if p.bar != nil {
+		p.bar.Add64(n) // a bar that cannot be drawn is not worth an error
+	}
+}
+
+func (p *progress) finish() {
+	if p.bar != nil {
+		p.bar.Finish()
+	}
+}

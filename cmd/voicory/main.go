@@ -1,0 +1,17 @@
+// Command voicory is the warehouse: it takes rows in, keeps them and serves them. See README.md.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	program := Main{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	status := program.Run(ctx)
+	stop()
+	os.Exit(status)
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"syscall"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// operator is what commands do to a data folder. It is either the folder itself, or the server that has it open.
+type operator interface {
+	// Ingest takes one file in.
+	Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error)
+	// Publish brings the lake up to date with what was taken in.
+	Publish(ctx context.Context) (warehouse.Published, error)
+	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error)
+	Keys(ctx context.Context) ([]warehouse.Key, error)
+	RevokeKey(ctx context.Context, id uuid.UUID) (warehouse.Key, error)
+	Tenants(ctx context.Context) ([]warehouse.Tenant, error)
+	Close() error
+}
+
+// createdKey is a new key with its text, which is shown this once.
+type createdKey struct {
+	warehouse.Key
+	Text string `json:"key"`
+}
+
+// operate returns the operator of the data folder: the server that has it open, if there is one, else the folder.
+func (f *flags) operate(ctx context.Context) (operator, error) {
+	socket := warehouse.SocketPath(f.Data)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err == nil {
+		conn.Close()
+		return dialOperator(socket), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EINVAL) {
+		return nil, fmt.Errorf("ask the server at %s: %w", socket, err)
+	}
+	w, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return local{w}, nil
+}
+
+func (f *flags) open(ctx context.Context) (*warehouse.Warehouse, error) {
+	return warehouse.Open(ctx, warehouse.Options{Dir: f.Data, MemoryLimit: f.MemoryLimit})
+}
+
+// local operates on an open warehouse.
+type local struct{ *warehouse.Warehouse }
+
+func (l local) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {
+	return ingest.Load(ctx, l.Warehouse, in)
+}
+
+func (l local) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error) {
+	key, text, err := l.Warehouse.CreateKey(ctx, tenant, typ, label)
+	return createdKey{key, text}, err
+}
+
+func (l local) Keys(context.Context) ([]warehouse.Key, error) { return l.Warehouse.Keys(), nil }

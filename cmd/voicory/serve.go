@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+type serveCommand struct {
+	Listen string `help:"Address to serve on." default:"localhost:8080" placeholder:"ADDRESS"`
+}
+
+// How long clients may take, and how long a stop waits for answers under way.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	stopTimeout   = 10 * time.Second
+	maxHeader     = 64 << 10
+)
+
+// Run serves the API and the operator's socket until the context ends.
+func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
+	log := slog.New(slog.NewTextHandler(m.Stderr, nil))
+	w, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if _, err := w.Publish(ctx); err != nil { // what a crash left unpublished
+		return err
+	}
+
+	public, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w; choose another address with --listen", err)
+	}
+	private, err := listenOperator(warehouse.SocketPath(w.Dir()))
+	if err != nil {
+		return errors.Join(err, public.Close())
+	}
+	log.Info("serving", "address", public.Addr().String(), "data", w.Dir())
+	if m.Listening != nil {
+		m.Listening(public.Addr().String())
+	}
+	return serveAll(ctx, log, map[net.Listener]http.Handler{
+		public:  httpapi.New(w, log),
+		private: operatorHandler(local{w}, log),
+	})
+}
+
+// serveAll serves each handler on its listener until the context ends or one of them fails; then all stop, answers under
+// way being finished first.
+func serveAll(ctx context.Context, log *slog.Logger, handlers map[net.Listener]http.Handler) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var servers []*http.Server
+	failed := make(chan error, len(handlers))
+	for listener, handler := range handlers {
+		server := &http.Server{
+			Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		}
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(listener) }()
+	}
+	var errs []error
+	ended := 0
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		ended++
+		errs = append(errs, err)
+	}
+	log.Info("stopping")
+	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer done()
+	for _, server := range servers {
+		if err := server.Shutdown(stop); err != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	for ; ended < len(servers); ended++ {
+		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

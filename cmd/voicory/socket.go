@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// The operator API is HTTP over a Unix socket that only the server's user may open (mode 0600). Both ends are this
+// program, so each route carries the operator's own types as JSON; a file travels as the body.
+
+// listenOperator takes the socket's place. The caller holds the data folder, so a socket that is there is a leftover.
+func listenOperator(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("operator socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("operator socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("operator socket: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// operatorHandler answers the operator's requests.
+func operatorHandler(o operator, log *slog.Logger) http.Handler {
+	routes := http.NewServeMux()
+	route := func(pattern string, answer func(r *http.Request) (any, error)) {
+		routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			result, err := answer(r)
+			reply := operatorReply{}
+			if err == nil {
+				reply.Result, err = json.Marshal(result)
+			}
+			if err != nil {
+				log.Warn("operator request failed", "path", r.URL.Path, "error", err)
+				reply.Error, reply.Kind = err.Error(), kindOf(err)
+			}
+			json.NewEncoder(w).Encode(reply) // a command that left is no error of ours
+		})
+	}
+	route("POST /ingest", func(r *http.Request) (any, error) {
+		query := r.URL.Query()
+		tenant, err := optionalUUID(query.Get("tenant"))
+		if err != nil {
+			return nil, err
+		}
+		return o.Ingest(r.Context(), ingest.Input{Name: query.Get("name"), Dataset: query.Get("dataset"), Tenant: tenant, Body: r.Body})
+	})
+	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
+	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
+	route("GET /tenants", func(r *http.Request) (any, error) { return o.Tenants(r.Context()) })
+	route("POST /keys", func(r *http.Request) (any, error) {
+		var key warehouse.Key
+		if err := json.NewDecoder(r.Body).Decode(&key); err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.CreateKey(r.Context(), key.Tenant, key.Type, key.Label)
+	})
+	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
+		id, err := uuid.Parse(r.PathValue("id"))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.RevokeKey(r.Context(), id)
+	})
+	return routes
+}
+
+// operatorReply is every answer: a result, or an error with its kind.
+type operatorReply struct {
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  string          `json:"error,omitempty"`
+	Kind   string          `json:"kind,omitempty"`
+}
+
+// kinds that keep their meaning across the socket.
+var kinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable}
+
+func kindOf(err error) string {
+	for _, kind := range kinds {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	return ""
+}
+
+// remoteError is an error that the server reported.
+type remoteError struct {
+	text string
+	kind error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }
+
+// remote operates on the data folder of a running server.
+type remote struct{ client *http.Client }
+
+func dialOperator(socket string) remote {
+	return remote{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// call sends one request; the host is only there because HTTP wants one.
+func (c remote) call(ctx context.Context, method, path string, body io.Reader, result any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://voicory"+path, body)
+	if err != nil {
+		return err
+	}
+	response, err := c.client.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("ask the running server: %w", err)
+	}
+	defer response.Body.Close()
+	var reply operatorReply
+	if err := json.NewDecoder(response.Body).Decode(&reply); err != nil {
+		return fmt.Errorf("the running server broke off: %w", err)
+	}
+	if reply.Error != "" {
+		failure := &remoteError{text: reply.Error}
+		for _, kind := range kinds {
+			if kind.Error() == reply.Kind {
+				failure.kind = kind
+			}
+		}
+		return failure
+	}
+	return json.Unmarshal(reply.Result, result)
+}
+
+func (c remote) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Summary, err error) {
+	query := url.Values{"name": {in.Name}, "dataset": {in.Dataset}}
+	if in.Tenant != uuid.Nil {
+		query.Set("tenant", in.Tenant.String())
+	}
+	body := &toldReader{in.Body, in.Progress}
+	return summary, c.call(ctx, http.MethodPost, "/ingest?"+query.Encode(), body, &summary)
+}
+
+// toldReader tells how much of it was read.
+type toldReader struct {
+	in   io.Reader
+	told func(int64)
+}
+
+func (r *toldReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	if r.told != nil {
+		r.told(int64(n))
+	}
+	return n, err
+}
+
+func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {
+	return published, c.call(ctx, http.MethodPost, "/publish", nil, &published)
+}
+
+func (c remote) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (key createdKey, err error) {
+	body, err := json.Marshal(warehouse.Key{Tenant: tenant, Type: typ, Label: label})
+	if err != nil {
+		return key, err
+	}
+	return key, c.call(ctx, http.MethodPost, "/keys", bytes.NewReader(body), &key)
+}
+
+func (c remote) Keys(ctx context.Context) (keys []warehouse.Key, err error) {
+	return keys, c.call(ctx, http.MethodGet, "/keys", nil, &keys)
+}
+
+func (c remote) RevokeKey(ctx context.Context, id uuid.UUID) (key warehouse.Key, err error) {
+	return key, c.call(ctx, http.MethodDelete, "/keys/"+id.String(), nil, &key)
+}
+
+func (c remote) Tenants(ctx context.Context) (tenants []warehouse.Tenant, err error) {
+	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
+}
+
+func (c remote) Close() error {
+	c.client.CloseIdleConnections()
+	return nil
+}

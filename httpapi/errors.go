@@ -1,0 +1,63 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// problem is an error as the client sees it. Codes and statuses are those of the API documentation.
+type problem struct {
+	status  int
+	code    string
+	message string
+}
+
+func (p *problem) Error() string { return p.code + ": " + p.message }
+
+var internalProblem = &problem{http.StatusInternalServerError, "INTERNAL_ERROR", "Server error - contact support"}
+
+// problemOf is the one place where kinds of error become statuses. What it does not know is internal, and hidden.
+func problemOf(err error) *problem {
+	var p *problem
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, warehouse.ErrNotFound):
+		return &problem{http.StatusNotFound, "NOT_FOUND", "Resource not found"}
+	case errors.Is(err, warehouse.ErrInvalidKey):
+		return &problem{http.StatusUnauthorized, "INVALID_API_KEY", "Invalid API key"}
+	case errors.Is(err, warehouse.ErrRevokedKey):
+		return &problem{http.StatusUnauthorized, "REVOKED_API_KEY", "API key has been revoked"}
+	}
+	return internalProblem
+}
+
+// writeError answers with the error, unless the client has left.
+func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(r.Context().Err(), context.Canceled) {
+		return
+	}
+	p := problemOf(err)
+	if p == internalProblem {
+		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	writeProblem(w, p)
+}
+
+func writeProblem(w http.ResponseWriter, p *problem) {
+	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": p.code, "message": p.message}})
+	if err != nil {
+		panic(err) // two strings are always JSON
+	}
+	writeJSON(w, p.status, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(body) // a client that left is no error of ours
+}

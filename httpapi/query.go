@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+const (
+	defaultLimit = 25
+	maxLimit     = 100
+	// maxPage keeps page × limit within a JSON number; no list is that long.
+	maxPage = 1 << 46
+)
+
+// listQuery is what a list was asked for.
+type listQuery struct {
+	page, limit int64
+	filter      warehouse.Filter
+}
+
+func (q listQuery) offset() int64 { return (q.page - 1) * q.limit }
+
+// parseListQuery reads the parameters of a list. page and limit are forgiving, as documented; a filter that cannot be
+// understood is INVALID_FILTER; one the dataset does not have is not looked at.
+func parseListQuery(values url.Values, dataset warehouse.Dataset) (q listQuery, err error) {
+	q.page = parseCount(values.Get("page"), 1, maxPage)
+	q.limit = parseCount(values.Get("limit"), defaultLimit, maxLimit)
+	if values.Get("limit") == "0" {
+		q.limit = defaultLimit
+	}
+	fail := func(problem error) {
+		if err == nil {
+			err = problem
+		}
+	}
+	text := func(name string) string {
+		value := values.Get(name)
+		if !utf8.ValidString(value) {
+			fail(invalidFilter(name, "is not UTF-8"))
+		}
+		return value
+	}
+	id := func(name string) uuid.NullUUID {
+		value := values.Get(name)
+		if value == "" {
+			return uuid.NullUUID{}
+		}
+		parsed, err := parseUUID(value)
+		if err != nil {
+			fail(invalidFilter(name, "is not a UUID"))
+		}
+		return uuid.NullUUID{UUID: parsed, Valid: true}
+	}
+	if from := values.Get("from"); from != "" {
+		var parseErr error
+		if q.filter.From, _, parseErr = parseTime(from); parseErr != nil {
+			fail(invalidFilter("from", "is not an ISO 8601 date or date-time"))
+		}
+	}
+	if to := values.Get("to"); to != "" {
+		at, step, parseErr := parseTime(to)
+		if parseErr != nil {
+			fail(invalidFilter("to", "is not an ISO 8601 date or date-time"))
+		}
+		q.filter.Before = at.Add(step)
+	}
+	switch dataset.Name {
+	case warehouse.Calls.Name:
+		q.filter.Status, q.filter.Direction = text("status"), text("direction")
+		q.filter.AssistantID, q.filter.PhoneNumber = id("assistant_id"), text("phone_number")
+	case warehouse.Customers.Name:
+		q.filter.Search, q.filter.Source = text("search"), text("source")
+	case warehouse.Messages.Name:
+		q.filter.Direction, q.filter.CustomerID, q.filter.PhoneNumber = text("direction"), id("customer_id"), text("phone_number")
+	}
+	return q, err
+}
+
+func invalidFilter(name, fault string) *problem {
+	return &problem{http.StatusBadRequest, "INVALID_FILTER", fmt.Sprintf("The filter %s %s", name, fault)}
+}
+
+// parseCount reads a whole number; what is none gives the fallback, what is out of bounds the bound.
+func parseCount(text string, fallback, most int64) int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil && n == 0 { // out of range gives the largest number, with its sign
+		return fallback
+	}
+	return min(max(n, 1), most)
+}
+
+// parseTime reads an ISO 8601 date or date-time, UTC where it names no zone. step is how far an inclusive upper bound
+// reaches: a date means its whole day, and a time its whole millisecond, which is all that answers show.
+func parseTime(text string) (at time.Time, step time.Duration, err error) {
+	if at, err = time.Parse(time.DateOnly, text); err == nil {
+		return at, 24 * time.Hour, nil
+	}
+	// A plus sign that was not escaped in the URL arrives as a space.
+	if n := len(text); n > 6 && text[n-6] == ' ' {
+		text = text[:n-6] + "+" + text[n-5:]
+	}
+	for _, layout := range []string{
+		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
+		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15:04:05Z0700",
+	} { // fractions of a second are taken by each
+		if at, err = time.Parse(layout, text); err == nil {
+			at = at.UTC()
+			if at.Nanosecond()%int(time.Millisecond) != 0 {
+				return at, time.Microsecond, nil
+			}
+			return at, time.Millisecond, nil
+		}
+	}
+	return time.Time{}, 0, err
+}

@@ -1,0 +1,181 @@
+package ingest
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+const (
+	// maxLine is the longest line taken: a call of hours stays far below it.
+	maxLine = 16 << 20
+	// A batch is what one transaction merges. Its rows are DuckDB's row group, so that a bulk load writes whole row
+	// groups; its bytes bound the memory it takes.
+	maxBatchRows  = 122_880
+	maxBatchBytes = 256 << 20
+	// A record is what DuckDB's threads take in turns.
+	recordBytes = 1 << 20
+)
+
+// lineCutter cuts a stream of lines into batches.
+type lineCutter struct {
+	in   *bufio.Reader
+	mem  memory.Allocator
+	line int64 // lines seen
+	err  error // io.EOF at the end, else why reading ended early
+}
+
+func newLineCutter(in io.Reader, mem memory.Allocator) *lineCutter {
+	c := &lineCutter{in: bufio.NewReaderSize(in, maxLine), mem: mem}
+	if mark, _ := c.in.Peek(3); string(mark) == "\ufeff" {
+		c.in.Discard(3) // what was peeked at can be discarded
+	}
+	return c
+}
+
+// more says whether there are lines left.
+func (c *lineCutter) more() bool {
+	if c.err == nil {
+		if _, err := c.in.Peek(1); err != nil {
+			c.err = err
+		}
+	}
+	return c.err == nil
+}
+
+// failure is why reading ended before the end of the stream; nil when it did not.
+func (c *lineCutter) failure() error {
+	if errors.Is(c.err, io.EOF) && !errors.Is(c.err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return c.err
+}
+
+// batch returns a reader of the next batch's lines. When the stream breaks, the reader ends after the last whole line
+// and failure says why.
+func (c *lineCutter) batch() *lineBatch {
+	b := &lineBatch{cutter: c}
+	b.Retain()
+	return b
+}
+
+// next appends the next line that is not blank to the builder and returns its length; false at the end.
+func (c *lineCutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
+	for c.err == nil {
+		text, err := c.in.ReadSlice('\n')
+		tooLong := errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !tooLong {
+			c.err = err
+			if !errors.Is(err, io.EOF) || len(text) == 0 {
+				return 0, false // a line that broke off is not a line
+			}
+		}
+		c.line++
+		if tooLong {
+			lines.Append(c.line)
+			texts.Append(strings.ToValidUTF8(string(text[:1024]), "\uFFFD") + "…")
+			defects.Append("line is longer than 16 MiB")
+			c.skipLine()
+			return 1024, true
+		}
+		text = trimLine(text)
+		if len(text) == 0 {
+			continue
+		}
+		lines.Append(c.line)
+		if utf8.Valid(text) {
+			texts.BinaryBuilder.Append(text)
+			defects.AppendNull()
+		} else {
+			texts.Append(strings.ToValidUTF8(string(text), "\uFFFD"))
+			defects.Append("line is no UTF-8")
+		}
+		return len(text), true
+	}
+	return 0, false
+}
+
+func (c *lineCutter) skipLine() {
+	for {
+		_, err := c.in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil {
+			c.err = err
+		}
+		return
+	}
+}
+
+// trimLine takes the white space of JSON off both ends.
+func trimLine(text []byte) []byte {
+	blank := func(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
+	for len(text) > 0 && blank(text[len(text)-1]) {
+		text = text[:len(text)-1]
+	}
+	for len(text) > 0 && blank(text[0]) {
+		text = text[1:]
+	}
+	return text
+}
+
+// lineBatch reads one batch as Arrow records of warehouse.LinesSchema.
+type lineBatch struct {
+	cutter      *lineCutter
+	rows, bytes int
+	record      arrow.RecordBatch
+	refs        atomic.Int64
+}
+
+func (b *lineBatch) Schema() *arrow.Schema { return warehouse.LinesSchema }
+func (b *lineBatch) Err() error            { return nil }
+
+func (b *lineBatch) Next() bool {
+	b.drop()
+	builder := array.NewRecordBuilder(b.cutter.mem, warehouse.LinesSchema)
+	defer builder.Release()
+	lines, texts, defects := builder.Field(0).(*array.Int64Builder), builder.Field(1).(*array.StringBuilder), builder.Field(2).(*array.StringBuilder)
+	texts.ReserveData(recordBytes + recordBytes/4)
+	rows := 0
+	for size := 0; size < recordBytes && b.rows < maxBatchRows && b.bytes < maxBatchBytes; {
+		n, ok := b.cutter.next(lines, texts, defects)
+		if !ok {
+			break
+		}
+		size += n
+		b.bytes += n
+		b.rows++
+		rows++
+	}
+	if rows == 0 {
+		return false
+	}
+	b.record = builder.NewRecordBatch()
+	return true
+}
+
+func (b *lineBatch) RecordBatch() arrow.RecordBatch { return b.record }
+func (b *lineBatch) Record() arrow.RecordBatch      { return b.record }
+func (b *lineBatch) Retain()                        { b.refs.Add(1) }
+func (b *lineBatch) Release() {
+	if b.refs.Add(-1) == 0 {
+		b.drop()
+	}
+}
+
+func (b *lineBatch) drop() {
+	if b.record != nil {
+		b.record.Release()
+		b.record = nil
+	}
+}

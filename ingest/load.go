@@ -1,0 +1,215 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Input is one file of rows.
+type Input struct {
+	Name     string        // says format and, unless Dataset does, dataset; "-" is NDJSON
+	Body     io.Reader     // its bytes, perhaps compressed with gzip or zstd
+	Path     string        // where it lies on this machine, if it does: DuckDB then reads it there where it can
+	Dataset  string        // empty: the name says it
+	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
+	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
+}
+
+// Summary says what became of the rows of one or more files.
+type Summary struct {
+	Files        int `json:"files"`
+	FilesRefused int `json:"files_refused"` // could not be read, or not to their end
+	warehouse.Counts
+	Refusals []warehouse.Refusal `json:"refusals"` // the first of each batch; the quarantine holds all
+}
+
+// Add sums.
+func (s *Summary) Add(other Summary) {
+	s.Files += other.Files
+	s.FilesRefused += other.FilesRefused
+	s.Counts.Add(other.Counts)
+	s.Refusals = append(s.Refusals, other.Refusals...)
+}
+
+// Load takes one file in, batch by batch; each batch is durable before the next is read, and loading a file again
+// changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
+func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
+	summary := Summary{Files: 1}
+	merge := func(dataset warehouse.Dataset, rows warehouse.Rows) error {
+		counts, refusals, err := w.Merge(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows})
+		summary.Counts.Add(counts)
+		summary.Refusals = append(summary.Refusals, refusals...)
+		return err
+	}
+	err := in.load(ctx, w.TempDir(), merge)
+	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
+		refusal := warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}
+		summary.FilesRefused++
+		summary.Refusals = append(summary.Refusals, refusal)
+		return summary, w.RefuseFile(refusal)
+	}
+	return summary, err
+}
+
+// unreadableError is the file's fault.
+type unreadableError struct{ err error }
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }
+
+func (in Input) load(ctx context.Context, tempDir string, merge func(warehouse.Dataset, warehouse.Rows) error) error {
+	format, err := recognise(in.Name)
+	if err != nil {
+		return &unreadableError{err}
+	}
+	dataset, err := in.dataset()
+	if err != nil {
+		return &unreadableError{err}
+	}
+	body, packed, err := unpack(&progressReader{ctx, in.Body, in.Progress})
+	if err != nil {
+		return &unreadableError{err}
+	}
+	defer body.Close()
+	if format == ndjson {
+		return loadLines(body, func(lines warehouse.Lines) error { return merge(dataset, lines) })
+	}
+	path, remove, err := in.place(body, packed, tempDir, format)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if format == csv {
+		err = merge(dataset, warehouse.CSVFile(path))
+	} else {
+		err = merge(dataset, warehouse.ParquetFile(path))
+	}
+	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
+		return &unreadableError{err}
+	}
+	return err
+}
+
+func (in Input) dataset() (warehouse.Dataset, error) {
+	if in.Dataset != "" {
+		return warehouse.DatasetNamed(in.Dataset)
+	}
+	return datasetOf(in.Name)
+}
+
+// loadLines cuts NDJSON into batches.
+func loadLines(body io.Reader, merge func(warehouse.Lines) error) error {
+	cutter := newLineCutter(body, mallocator.NewMallocator())
+	for cutter.more() {
+		batch := cutter.batch()
+		err := merge(warehouse.Lines{Reader: batch})
+		batch.Release()
+		if err != nil {
+			return err
+		}
+	}
+	if err := cutter.failure(); err != nil {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return &unreadableError{fmt.Errorf("cannot be read after line %d: %w", cutter.line, err)}
+	}
+	return nil
+}
+
+// place puts a file that DuckDB reads itself where it can: a link to the file, or a copy of what has to be unpacked or
+// came over a pipe. Its name is one that no pattern can hide in.
+func (in Input) place(body io.Reader, packed bool, tempDir string, format format) (path string, remove func(), err error) {
+	path = filepath.Join(tempDir, uuid.NewString()+"."+string(format))
+	remove = func() { os.Remove(path) } // the folder is emptied at the next start, too
+	if in.Path != "" && !packed {
+		absolute, err := filepath.Abs(in.Path)
+		if err != nil {
+			return "", nil, &unreadableError{err}
+		}
+		return path, remove, os.Symlink(absolute, path)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", nil, err
+	}
+	defer file.Close()
+	source := &faultReader{Reader: body}
+	if _, err := io.Copy(file, source); err != nil {
+		remove()
+		if source.err != nil && !errors.Is(err, context.Canceled) {
+			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
+		}
+		return "", nil, err
+	}
+	return path, remove, nil
+}
+
+// faultReader remembers that it was the reading that failed, not the writing.
+type faultReader struct {
+	io.Reader
+	err error
+}
+
+func (r *faultReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// unpack takes gzip or zstd off, told by the first bytes.
+func unpack(body io.Reader) (_ io.ReadCloser, packed bool, err error) {
+	in := bufio.NewReaderSize(body, 1<<20)
+	magic, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, fmt.Errorf("cannot be read: %w", err)
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		unpacked, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, false, fmt.Errorf("cannot be read as gzip: %w", err)
+		}
+		return unpacked, true, nil
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		unpacked, err := zstd.NewReader(in, zstd.WithDecoderMaxMemory(256<<20))
+		if err != nil {
+			return nil, false, fmt.Errorf("cannot be read as zstd: %w", err)
+		}
+		return unpacked.IOReadCloser(), true, nil
+	}
+	return io.NopCloser(in), false, nil
+}
+
+// progressReader tells what was read, and ends when the context does.
+type progressReader struct {
+	ctx  context.Context
+	in   io.Reader
+	told func(int64)
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.in.Read(p)
+	if r.told != nil && n > 0 {
+		r.told(int64(n))
+	}
+	return n, err
+}

@@ -1,0 +1,1 @@
+INSERT INTO tenants VALUES ($id::UUID, now()) ON CONFLICT DO NOTHING;

@@ -1,0 +1,1 @@
+DELETE FROM unpublished WHERE dataset = $dataset AND month = $month AND seq <= $seq;

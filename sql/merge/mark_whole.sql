@@ -1,0 +1,1 @@
+INSERT INTO unpublished SELECT $dataset, '', seq FROM clock;

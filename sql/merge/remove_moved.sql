@@ -1,0 +1,1 @@
+DELETE FROM {{dataset}} WHERE id IN (SELECT id FROM delta WHERE outcome = 'moved');

@@ -1,0 +1,1 @@
+SELECT to_json({{detail}})::VARCHAR FROM {{dataset}} WHERE id = $id::UUID;

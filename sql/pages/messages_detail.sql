@@ -1,0 +1,1 @@
+struct_insert({{item}}, wa_message_id := wa_message_id)

@@ -1,0 +1,59 @@
+package sql
+
+import (
+	"embed"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+//go:embed */*.sql */*/*.sql
+var files embed.FS
+
+// Get returns the statement in the file name (its path below this folder without ".sql").
+// An unknown name is a mistake of the programmer and panics.
+func Get(name string) string {
+	text, err := files.ReadFile(name + ".sql")
+	if err != nil {
+		panic("sql: no statement " + name)
+	}
+	return string(text)
+}
+
+// For returns the statement name with {{dataset}} replaced by the quoted table of dataset.
+func For(name, dataset string) string {
+	return strings.ReplaceAll(Get(name), "{{dataset}}", Ident(dataset))
+}
+
+// Page returns the statement pages/name for dataset, with the dataset's own parts (its WHERE clause and the
+// JSON object of an item and of a detail) in their places.
+func Page(name, dataset string) string {
+	part := func(kind string) string { return strings.TrimSpace(Get("pages/" + dataset + "_" + kind)) }
+	text := For("pages/"+name, dataset)
+	for _, kind := range []string{"detail", "item", "where"} { // a detail holds an item
+		if slot := "{{" + kind + "}}"; strings.Contains(text, slot) {
+			text = strings.ReplaceAll(text, slot, part(kind))
+		}
+	}
+	return text
+}
+
+// Ident quotes an identifier: a table, a column or the name of an attached database.
+func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// Text quotes a string literal, for the places where DuckDB takes no parameter (ATTACH, COPY … TO, SET).
+func Text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Migrations returns the scripts that bring a database of the kind store ("control" or "tenant")
+// from empty to current, in order. A script is never changed once released; a new one is added.
+func Migrations(store string) []string {
+	names, err := fs.Glob(files, path.Join("migrations", store, "*.sql")) // Glob sorts
+	if err != nil || len(names) == 0 {
+		panic("sql: no migrations for " + store)
+	}
+	scripts := make([]string, len(names))
+	for i, name := range names {
+		scripts[i] = Get(strings.TrimSuffix(name, ".sql"))
+	}
+	return scripts
+}

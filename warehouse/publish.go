@@ -1,0 +1,181 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/parquet-go/parquet-go"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Published says what Publish wrote.
+type Published struct {
+	Files int   `json:"files"`
+	Rows  int64 `json:"rows"`
+}
+
+// Publish brings the lake up to date: every file that a commit has touched since it was last written is written anew,
+// whole, and takes its name in one step. What a crash interrupts is published by the next call.
+func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
+	notes, err := filepath.Glob(filepath.Join(w.dir, warehouseDir, "*"+unpublishedSuffix))
+	if err != nil {
+		return total, fmt.Errorf("publish: %w", err)
+	}
+	for _, note := range notes {
+		id, err := uuid.Parse(strings.TrimSuffix(filepath.Base(note), unpublishedSuffix))
+		if err != nil {
+			return total, fmt.Errorf("publish: %s names no tenant: %w", note, err)
+		}
+		published, err := w.publishTenant(ctx, id)
+		total.Files += published.Files
+		total.Rows += published.Rows
+		if err != nil {
+			return total, fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err))
+		}
+	}
+	return total, nil
+}
+
+// edition is one file of the lake that has to be written anew, because of commits up to seq.
+type edition struct {
+	dataset Dataset
+	month   string // YYYY-MM in UTC; "" for a dataset of one file
+	seq     int64
+}
+
+func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Published, err error) {
+	store, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return total, err
+	}
+	defer release()
+	store.publishing.Lock()
+	defer store.publishing.Unlock()
+
+	editions, err := pendingEditions(ctx, store.db)
+	if err != nil {
+		return total, err
+	}
+	for _, e := range editions {
+		rows, err := w.publishEdition(ctx, store, e)
+		if err != nil {
+			return total, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
+		}
+		if _, err := store.db.ExecContext(ctx, statements.Get("lake/published"),
+			sql.Named("dataset", e.dataset.Name), sql.Named("month", e.month), sql.Named("seq", e.seq)); err != nil {
+			return total, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
+		}
+		total.Files++
+		total.Rows += rows
+	}
+
+	store.writing.Lock() // no commit may come between the look and the removal
+	defer store.writing.Unlock()
+	editions, err = pendingEditions(ctx, store.db)
+	if err != nil || len(editions) > 0 {
+		return total, err
+	}
+	return total, removeDurable(w.unpublishedPath(id))
+}
+
+func pendingEditions(ctx context.Context, db *sql.DB) ([]edition, error) {
+	rows, err := db.QueryContext(ctx, statements.Get("lake/pending"))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var editions []edition
+	for rows.Next() {
+		var e edition
+		var name string
+		if err := rows.Scan(&name, &e.month, &e.seq); err != nil {
+			return nil, err
+		}
+		if e.dataset, err = DatasetNamed(name); err != nil {
+			return nil, err
+		}
+		editions = append(editions, e)
+	}
+	return editions, rows.Err()
+}
+
+// path: lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, or lake/tenant_id=T/customers/customers.parquet.
+func (e edition) path(w *Warehouse, tenant uuid.UUID) string {
+	dir := filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String(), e.dataset.Name)
+	if e.month != "" {
+		dir = filepath.Join(dir, "month="+e.month)
+	}
+	return filepath.Join(dir, e.dataset.Name+".parquet")
+}
+
+// query selects the edition's rows, oldest first, so that readers can skip row groups by time.
+func (e edition) query() (string, error) {
+	where := ""
+	if e.month != "" {
+		from, err := time.Parse("2006-01", e.month)
+		if err != nil {
+			return "", err
+		}
+		where = fmt.Sprintf(" WHERE created_at >= TIMESTAMPTZ '%s' AND created_at < TIMESTAMPTZ '%s'", from.Format(time.DateTime), from.AddDate(0, 1, 0).Format(time.DateTime))
+	}
+	return statements.Get("lake/"+e.dataset.Name) + where + " ORDER BY created_at, id", nil
+}
+
+// publishEdition writes one file; an edition without rows leaves no file.
+func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition) (rows int64, err error) {
+	query, err := e.query()
+	if err != nil {
+		return 0, err
+	}
+	path := e.path(w, store.id)
+	errEmpty := errors.New("no rows")
+	err = writeAtomic(path, func(temp string) error {
+		result, err := store.db.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" ("+parquetOptions+")")
+		if err != nil {
+			return err
+		}
+		if rows, err = result.RowsAffected(); err != nil {
+			return err
+		}
+		if rows == 0 {
+			return errEmpty
+		}
+		return checkParquet(temp, rows)
+	})
+	if errors.Is(err, errEmpty) {
+		return 0, removeDurable(path)
+	}
+	return rows, err
+}
+
+// parquetOptions: row groups of this size keep what COPY holds in memory small where texts are long.
+const parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720"
+
+// checkParquet reads the footer back: a file that does not hold the rows it should is not published.
+func checkParquet(path string, rows int64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return fmt.Errorf("written Parquet cannot be read back: %w", err)
+	}
+	if file.NumRows() != rows {
+		return fmt.Errorf("written Parquet holds %d rows instead of %d", file.NumRows(), rows)
+	}
+	return nil
+}

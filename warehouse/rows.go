@@ -1,0 +1,146 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Rows is the content of a batch, still loose: nothing is typed yet. It can be read once.
+type Rows interface {
+	// open makes the temporary view loose: line, raw and defect, and each field of the dataset as text or JSON.
+	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (release func(), err error)
+	// finish adds to staged what only shows once the rows were read.
+	finish(ctx context.Context, conn *sql.Conn) error
+}
+
+// LinesSchema is what the reader of [Lines] yields: the number of the line in its file, counted from 1; its text, which
+// must be UTF-8; and why it cannot be a row, where that is known already (else null).
+var LinesSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "line", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "text", Type: arrow.BinaryTypes.String},
+	{Name: "defect", Type: arrow.BinaryTypes.String, Nullable: true},
+}, nil)
+
+// Lines are JSON objects, one a line. The reader is called from DuckDB's threads, one at a time; its buffers must be
+// allocated outside of Go's heap, since C holds them.
+type Lines struct{ Reader array.RecordReader }
+
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (release func(), err error) {
+	err = conn.Raw(func(driverConn any) error {
+		arrowConn, err := duckdb.NewArrowFromConn(driverConn.(driver.Conn))
+		if err != nil {
+			return err
+		}
+		release, err = arrowConn.RegisterView(l.Reader, "lines")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	types := make([]string, len(dataset.fields))
+	for i, f := range dataset.fields {
+		types[i] = fmt.Sprintf("%q:%q", f.name, f.sqlType())
+	}
+	view := strings.ReplaceAll(statements.Get("stage/ndjson"), "{{fields}}", "{"+strings.Join(types, ",")+"}")
+	if _, err := conn.ExecContext(ctx, view); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
+
+func (f field) sqlType() string {
+	if f.json {
+		return "JSON"
+	}
+	return "VARCHAR"
+}
+
+// ParquetFile is a Parquet file at a path on this machine.
+type ParquetFile string
+
+func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (func(), error) {
+	return openTable(ctx, conn, dataset, "read_parquet("+statements.Text(string(p))+", file_row_number = true)", "file_row_number + 1")
+}
+
+func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
+
+// CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain or gzip by its name.
+type CSVFile string
+
+func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (func(), error) {
+	// In one thread's order, so that a row's number can be told; the header is line 1. The line is exact as long as
+	// no value before it holds a line break.
+	if _, err := conn.ExecContext(ctx, "SET preserve_insertion_order = true"); err != nil {
+		return nil, err
+	}
+	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
+	return openTable(ctx, conn, dataset, relation, "row_number() OVER () + 1")
+}
+
+// finish also refuses the lines that were no CSV.
+func (CSVFile) finish(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, statements.Get("stage/csv_rejects")); err != nil {
+		return err
+	}
+	return nil
+}
+
+// openTable makes the view loose over a relation: a field that the relation lacks is null.
+func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, line string) (func(), error) {
+	types, err := columnTypes(ctx, conn, relation)
+	if err != nil {
+		return nil, err
+	}
+	columns := make([]string, len(dataset.fields))
+	for i, f := range dataset.fields {
+		columns[i] = f.looseFrom(types) + " AS " + statements.Ident(f.name)
+	}
+	view := strings.NewReplacer("{{relation}}", relation, "{{line}}", line, "{{columns}}", strings.Join(columns, ", ")).Replace(statements.Get("stage/table"))
+	_, err = conn.ExecContext(ctx, view)
+	return func() {}, err
+}
+
+// looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is.
+func (f field) looseFrom(types map[string]string) string {
+	column := "source." + statements.Ident(f.name)
+	typ, ok := types[f.name]
+	switch {
+	case !ok:
+		return "NULL::" + f.sqlType()
+	case !f.json:
+		return column + "::VARCHAR"
+	case typ == "VARCHAR":
+		return "loose_json(" + column + ")"
+	default:
+		return "to_json(" + column + ")"
+	}
+}
+
+func columnTypes(ctx context.Context, conn *sql.Conn, relation string) (map[string]string, error) {
+	rows, err := conn.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+relation+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	types := map[string]string{}
+	for rows.Next() {
+		var name, typ string
+		if err := rows.Scan(&name, &typ); err != nil {
+			return nil, err
+		}
+		types[name] = typ
+	}
+	return types, rows.Err()
+}

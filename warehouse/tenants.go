@@ -1,0 +1,230 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Tenant is one business whose rows are kept apart from all others'.
+type Tenant struct {
+	ID        uuid.UUID `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Tenants lists the tenants, oldest first.
+func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/tenants"))
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	defer rows.Close()
+	tenants := []Tenant{}
+	for rows.Next() {
+		var t Tenant
+		if err := rows.Scan(&t.ID, &t.CreatedAt); err != nil {
+			return nil, fmt.Errorf("list tenants: %w", err)
+		}
+		tenants = append(tenants, t)
+	}
+	return tenants, rows.Err()
+}
+
+// registerTenant makes the tenant known to the control database.
+func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
+	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_tenant"), sql.Named("id", id.String())); err != nil {
+		return fmt.Errorf("register tenant %s: %w", id, w.diagnose(err))
+	}
+	return nil
+}
+
+// maxAttached bounds the tenants that are attached at once. A tenant that was written holds about 5 MB until it is detached.
+const maxAttached = 64
+
+// tenantPool attaches tenants on demand and detaches the least recently used.
+type tenantPool struct {
+	w    *Warehouse
+	mu   sync.Mutex
+	open map[uuid.UUID]*tenantStore
+}
+
+// tenantStore is one tenant's attached file.
+type tenantStore struct {
+	id         uuid.UUID
+	db         *sql.DB    // its connections stand in this tenant's database
+	writing    sync.Mutex // one merge at a time
+	publishing sync.Mutex // one publisher at a time
+	counts     countCache
+
+	users    int // guarded by tenantPool.mu, as lastUsed
+	lastUsed time.Time
+}
+
+func (p *tenantPool) init(w *Warehouse) {
+	p.w, p.open = w, map[uuid.UUID]*tenantStore{}
+}
+
+// tenant attaches the tenant's file, making it if it is missing; release lets it go again.
+func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
+	p := &w.tenants
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	store, ok := p.open[id]
+	if !ok {
+		if err := p.makeRoom(ctx); err != nil {
+			return nil, nil, err
+		}
+		db, err := w.attach(ctx, id.String(), w.tenantPath(id))
+		if err != nil {
+			return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(err))
+		}
+		store = &tenantStore{id: id, db: db}
+		p.open[id] = store
+	}
+	store.users++
+	return store, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		store.users--
+		store.lastUsed = time.Now()
+	}, nil
+}
+
+func (w *Warehouse) tenantPath(id uuid.UUID) string {
+	return filepath.Join(w.dir, warehouseDir, id.String()+".duckdb")
+}
+
+// makeRoom detaches the least recently used tenant that nobody uses, if there are too many.
+func (p *tenantPool) makeRoom(ctx context.Context) error {
+	if len(p.open) < maxAttached {
+		return nil
+	}
+	var oldest *tenantStore
+	for _, store := range p.open {
+		if store.users == 0 && (oldest == nil || store.lastUsed.Before(oldest.lastUsed)) {
+			oldest = store
+		}
+	}
+	if oldest == nil {
+		return nil // all in use: better too many than none
+	}
+	delete(p.open, oldest.id)
+	return p.w.detach(ctx, oldest.id.String(), oldest.db)
+}
+
+func (p *tenantPool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for id, store := range p.open {
+		errs = append(errs, p.w.detach(context.Background(), id.String(), store.db))
+		delete(p.open, id)
+	}
+	return errors.Join(errs...)
+}
+
+// attach attaches the database file at path under the name catalog, made and migrated if need be, and returns
+// connections that stand in it. A new file gets its name only when it is whole.
+func (w *Warehouse) attach(ctx context.Context, catalog, path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		err := writeAtomic(path, func(temp string) error {
+			db, err := w.attachFile(ctx, catalog, temp)
+			if err != nil {
+				return err
+			}
+			return w.detach(ctx, catalog, db)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return w.attachFile(ctx, catalog, path)
+}
+
+func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.DB, error) {
+	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS "+statements.Ident(catalog)); err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(standingIn{w.instance, catalog})
+	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
+		return nil, errors.Join(err, w.detach(ctx, catalog, db))
+	}
+	return db, nil
+}
+
+// detach closes the connections and writes the file down.
+func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
+	return errors.Join(db.Close(), func() error {
+		_, err := w.loader.ExecContext(ctx, "DETACH "+statements.Ident(catalog))
+		return w.diagnose(err)
+	}())
+}
+
+func storeKind(catalog string) string {
+	if catalog == "control" {
+		return "control"
+	}
+	return "tenant"
+}
+
+// standingIn is a connector whose every connection has the database catalog as its only one to look names up in.
+type standingIn struct {
+	*duckdb.Connector
+	catalog string
+}
+
+func (s standingIn) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := s.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "USE "+statements.Ident(s.catalog), nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// Close leaves the shared instance open: sql.DB.Close would close it with the first tenant.
+func (s standingIn) Close() error { return nil }
+
+// migrate brings a database up to the current version, one transaction per script.
+func migrate(ctx context.Context, db *sql.DB, kind string) error {
+	if _, err := db.ExecContext(ctx, statements.Get("migrations/version")); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	var version int
+	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	scripts := statements.Migrations(kind)
+	if version > len(scripts) {
+		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one", ErrInvalid, kind, version, len(scripts))
+	}
+	for i := version; i < len(scripts); i++ {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		if _, err = tx.ExecContext(ctx, scripts[i]); err == nil {
+			_, err = tx.ExecContext(ctx, "INSERT INTO schema_version VALUES ($version, now())", sql.Named("version", i+1))
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("migrate %s to version %d: %w", kind, i+1, err), tx.Rollback())
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("migrate %s to version %d: %w", kind, i+1, err)
+		}
+	}
+	return nil
+}
