@@ -18,10 +18,9 @@ import (
 const (
 	// maxLine is the longest line taken: a call of hours stays far below it.
 	maxLine = 16 << 20
-	// A batch is what one transaction merges. Its rows are DuckDB's row group, so that a bulk load writes whole row
-	// groups; its bytes bound the memory it takes.
-	maxBatchRows  = 122_880
-	maxBatchBytes = 256 << 20
+	// A batch is what one transaction merges: whole row groups in a bulk load, and bounded in memory.
+	maxBatchRows  = warehouse.RowGroup
+	maxBatchBytes = 128 << 20
 	// A record is what DuckDB's threads take in turns.
 	recordBytes = 1 << 20
 )

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -64,17 +66,25 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err != nil {
 		return total, err
 	}
-	for _, e := range editions {
-		rows, err := w.publishEdition(ctx, store, e)
-		if err != nil {
-			return total, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
+	// A month fits few row groups, so that one alone does not keep every core busy.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	written := make([]int64, len(editions))
+	for i, e := range editions {
+		group.Go(func() (err error) {
+			written[i], err = w.publishEdition(groupCtx, store, e)
+			return err
+		})
+	}
+	err = group.Wait()
+	for _, rows := range written {
+		if rows > 0 {
+			total.Files++
+			total.Rows += rows
 		}
-		if _, err := store.db.ExecContext(ctx, statements.Get("lake/published"),
-			sql.Named("dataset", e.dataset.Name), sql.Named("month", e.month), sql.Named("seq", e.seq)); err != nil {
-			return total, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
-		}
-		total.Files++
-		total.Rows += rows
+	}
+	if err != nil {
+		return total, err
 	}
 
 	store.writing.Lock() // no commit may come between the look and the removal
@@ -129,14 +139,27 @@ func (e edition) query() (string, error) {
 	return statements.Get("lake/"+e.dataset.Name) + where + " ORDER BY created_at, id", nil
 }
 
-// publishEdition writes one file; an edition without rows leaves no file.
+// publishEdition writes one file, and then strikes it off the list; an edition without rows leaves no file.
 func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition) (rows int64, err error) {
+	rows, err = w.writeEdition(ctx, store, e)
+	if err == nil {
+		_, err = store.db.ExecContext(ctx, statements.Get("lake/published"),
+			sql.Named("dataset", e.dataset.Name), sql.Named("month", e.month), sql.Named("seq", e.seq))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
+	}
+	return rows, nil
+}
+
+var errNoRows = errors.New("no rows")
+
+func (w *Warehouse) writeEdition(ctx context.Context, store *tenantStore, e edition) (rows int64, err error) {
 	query, err := e.query()
 	if err != nil {
 		return 0, err
 	}
 	path := e.path(w, store.id)
-	errEmpty := errors.New("no rows")
 	err = writeAtomic(path, func(temp string) error {
 		result, err := store.db.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" ("+parquetOptions+")")
 		if err != nil {
@@ -146,18 +169,18 @@ func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e ed
 			return err
 		}
 		if rows == 0 {
-			return errEmpty
+			return errNoRows
 		}
 		return checkParquet(temp, rows)
 	})
-	if errors.Is(err, errEmpty) {
+	if errors.Is(err, errNoRows) {
 		return 0, removeDurable(path)
 	}
 	return rows, err
 }
 
-// parquetOptions: row groups of this size keep what COPY holds in memory small where texts are long.
-const parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720"
+// parquetOptions: COPY cannot spill the row group that it is building, so one is bounded in bytes too, for long texts.
+const parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720, ROW_GROUP_SIZE_BYTES '32MB'"
 
 // checkParquet reads the footer back: a file that does not hold the rows it should is not published.
 func checkParquet(path string, rows int64) error {

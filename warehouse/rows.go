@@ -80,11 +80,7 @@ func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 type CSVFile string
 
 func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (func(), error) {
-	// In one thread's order, so that a row's number can be told; the header is line 1. The line is exact as long as
-	// no value before it holds a line break.
-	if _, err := conn.ExecContext(ctx, "SET preserve_insertion_order = true"); err != nil {
-		return nil, err
-	}
+	// The header is line 1. The line is exact as long as no value before it holds a line break.
 	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
 	return openTable(ctx, conn, dataset, relation, "row_number() OVER () + 1")
 }

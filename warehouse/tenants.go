@@ -52,6 +52,10 @@ func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
 // maxAttached bounds the tenants that are attached at once. A tenant that was written holds about 5 MB until it is detached.
 const maxAttached = 64
 
+// RowGroup is the number of rows that a tenant's file keeps together, half of DuckDB's own: a batch of that many new rows
+// is written straight into the file rather than to its log first, and half the memory holds it.
+const RowGroup = 61_440
+
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
 	w    *Warehouse
@@ -153,7 +157,8 @@ func (w *Warehouse) attach(ctx context.Context, catalog, path string) (*sql.DB, 
 }
 
 func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.DB, error) {
-	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS "+statements.Ident(catalog)); err != nil {
+	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d)", statements.Text(path), statements.Ident(catalog), RowGroup)
+	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
 	}
 	db := sql.OpenDB(standingIn{w.instance, catalog})

@@ -18,7 +18,7 @@ import (
 // Options of a warehouse; the zero value of each but Dir is a sensible default.
 type Options struct {
 	Dir         string // the data folder, made when it is missing
-	MemoryLimit string // DuckDB's, for all tenants together; default 512MB
+	MemoryLimit string // DuckDB's, for all tenants together; default 400MB
 	Threads     int    // DuckDB's; default: one per core
 }
 
@@ -39,7 +39,7 @@ const (
 	lakeDir       = "lake"
 	quarantineDir = "quarantine"
 	tempDir       = "tmp"
-	defaultMemory = "512MB"
+	defaultMemory = "400MB"
 )
 
 // Open opens the data folder, making it if need be, and takes it for this process alone: a folder in use is ErrInUse,
@@ -144,9 +144,9 @@ func (w *Warehouse) openInstance(opts Options) (err error) {
 	}
 	set := []string{
 		"SET GLOBAL TimeZone = 'UTC'",
+		"SET GLOBAL preserve_insertion_order = false", // statements that need an order say so; the rest takes less memory
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
-		"SET GLOBAL preserve_insertion_order = false", // statements that need an order say so; the rest needs less memory
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}

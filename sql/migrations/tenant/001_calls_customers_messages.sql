@@ -107,23 +107,26 @@ CREATE MACRO speaker_name(name) AS
 
 -- A list of {speaker, text}, {role, content, timestamp?} or {role, message, timestamp_ms}.
 CREATE MACRO turns_of_list(transcript) AS list_transform(
-    TRY(from_json(transcript, '[{"speaker":"VARCHAR","role":"VARCHAR","text":"VARCHAR","content":"VARCHAR","message":"VARCHAR","timestamp":"VARCHAR","timestamp_ms":"VARCHAR"}]')),
+    from_json(transcript, '[{"speaker":"VARCHAR","role":"VARCHAR","text":"VARCHAR","content":"VARCHAR","message":"VARCHAR","timestamp":"VARCHAR","timestamp_ms":"VARCHAR"}]'),
     lambda turn: {
         'speaker': speaker_name(coalesce(turn.speaker, turn.role)),
         'text': coalesce(turn.text, turn.content, turn.message),
         'timestamp_ms': coalesce(TRY_CAST(turn.timestamp_ms AS BIGINT), TRY_CAST(turn.timestamp AS BIGINT),
                                  epoch_ms(TRY_CAST(turn.timestamp AS TIMESTAMPTZ)))});
 
--- One text, "Caller: …\nAssistant: …"; a line that names no speaker belongs to the turn before it. The record and
--- unit separators (30, 31) mark where turns and names end; they are taken out of the text first.
+-- The record and unit separators (30, 31) mark where turns and names end in turns_of_text; a text must not hold its own.
+CREATE MACRO without_separators(text) AS
+    CASE WHEN contains(text, chr(30)) OR contains(text, chr(31)) THEN translate(text, chr(30) || chr(31), '') ELSE text END;
+
+-- One text, "Caller: …\nAssistant: …"; a line that names no speaker belongs to the turn before it.
 CREATE MACRO turns_of_text(transcript) AS list_transform(
     list_filter(
-        string_split(regexp_replace(translate(transcript, chr(30) || chr(31), ''),
-            '(?i)(^|\n)[ \t]*(AI|Assistant|Agent|Bot|Caller|User|Customer|Human)[ \t]*:[ \t]*', chr(30) || '\2' || chr(31), 'g'), chr(30)),
-        lambda part: trim(part, E' \t\r\n') <> ''),
+        string_split(regexp_replace(rtrim(without_separators(transcript), E' \t\r\n'),
+            '(?i)(^|\s*\n)[ \t]*(AI|Assistant|Agent|Bot|Caller|User|Customer|Human)[ \t]*:[ \t]*', chr(30) || '\2' || chr(31), 'g'), chr(30)),
+        lambda part: part <> ''),
     lambda part: {
         'speaker': CASE WHEN contains(part, chr(31)) THEN speaker_name(split_part(part, chr(31), 1)) END,
-        'text': trim(CASE WHEN contains(part, chr(31)) THEN split_part(part, chr(31), 2) ELSE part END, E' \t\r\n'),
+        'text': CASE WHEN contains(part, chr(31)) THEN split_part(part, chr(31), 2) ELSE part END,
         'timestamp_ms': NULL::BIGINT});
 
 -- A transcript of any shape as one list of (speaker, text, timestamp_ms); NULL where there is none.
