@@ -71,8 +71,8 @@ func Find(paths []string) ([]string, error) {
 				return fmt.Errorf("%w: there is no file or folder %s", warehouse.ErrNotFound, path)
 			}
 			if err != nil {
-				found = append(found, file) // it is refused by name when it is opened
-				return nil
+				found = append(found, file)
+				return nil //nolint:nilerr // it is refused by name when it is opened
 			}
 			if entry.IsDir() {
 				if file != path && strings.HasPrefix(entry.Name(), ".") {

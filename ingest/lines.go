@@ -36,7 +36,7 @@ type lineCutter struct {
 func newLineCutter(in io.Reader, mem memory.Allocator) *lineCutter {
 	c := &lineCutter{in: bufio.NewReaderSize(in, maxLine), mem: mem}
 	if mark, _ := c.in.Peek(3); string(mark) == "\ufeff" {
-		c.in.Discard(3) // what was peeked at can be discarded
+		_, _ = c.in.Discard(3) // what was peeked at can be discarded
 	}
 	return c
 }

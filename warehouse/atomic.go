@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // tempMark is in the name of every file that is not finished yet. Such names begin with a dot and end in it, so that
@@ -52,7 +53,7 @@ func removeDurable(path string) error {
 func mkdirDurable(dir string) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
-			return fmt.Errorf("%s is not a folder", dir)
+			return fmt.Errorf("%s: %w", dir, syscall.ENOTDIR)
 		}
 		return nil
 	}

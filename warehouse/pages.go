@@ -139,7 +139,7 @@ type dayCount struct{ day, rows int64 } // day: since 1970-01-01, UTC
 // narrow returns tighter bounds of created_at that hold the rows offset … offset+limit, and their offset within those.
 func (c dayCounts) narrow(filter Filter, limit, offset int64) (from, before time.Time, rest int64) {
 	filter = filter.bounded()
-	from, before, rest = filter.From, filter.Before, offset
+	from, before = filter.From, filter.Before
 	var skipped int64
 	first := 0
 	for first < len(c.days)-1 && skipped+c.days[first].rows <= offset {
@@ -165,7 +165,7 @@ func startOf(day int64) time.Time { return firstMoment.AddDate(0, 0, int(day)) }
 // countCache keeps the counts of the filters asked for last, for as long as the tenant's rows do not change.
 type countCache struct {
 	mu     sync.Mutex
-	seq    int64 // the commit that kept is of
+	seq    int64 // the commit that counts are of
 	counts map[countKey]dayCounts
 }
 
@@ -184,12 +184,8 @@ func (c *countCache) of(ctx context.Context, tx *sql.Tx, dataset Dataset, filter
 		return counts, err
 	}
 	key := countKey{dataset.Name, filter}
-	c.mu.Lock()
-	counts, ok := c.counts[key]
-	ok = ok && c.seq == seq
-	c.mu.Unlock()
-	if ok {
-		return counts, nil
+	if kept, ok := c.kept(seq, key); ok {
+		return kept, nil
 	}
 	rows, err := tx.QueryContext(ctx, statements.Page("days", dataset.Name), filter.args(dataset)...)
 	if err != nil {
@@ -207,6 +203,18 @@ func (c *countCache) of(ctx context.Context, tx *sql.Tx, dataset Dataset, filter
 	if err := rows.Err(); err != nil {
 		return counts, err
 	}
+	c.keep(seq, key, counts)
+	return counts, nil
+}
+
+func (c *countCache) kept(seq int64, key countKey) (dayCounts, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts, ok := c.counts[key]
+	return counts, ok && c.seq == seq
+}
+
+func (c *countCache) keep(seq int64, key countKey, counts dayCounts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts == nil || seq > c.seq || len(c.counts) >= maxKeptCounts {
@@ -215,5 +223,4 @@ func (c *countCache) of(ctx context.Context, tx *sql.Tx, dataset Dataset, filter
 	if seq == c.seq {
 		c.counts[key] = counts
 	}
-	return counts, nil
 }

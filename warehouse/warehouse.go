@@ -58,7 +58,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.takeFolder(); err != nil {
 		return nil, err
 	}
-	if err := w.openInstance(opts); err != nil {
+	if err := w.openInstance(ctx, opts); err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", w.diagnose(err))
 	}
 	if w.control, err = w.attach(ctx, "control", filepath.Join(dir, "control.duckdb")); err != nil {
@@ -138,7 +138,7 @@ func (w *Warehouse) takeFolder() error {
 }
 
 // openInstance starts DuckDB with settings that hold for every connection. Nothing may be loaded from a network.
-func (w *Warehouse) openInstance(opts Options) (err error) {
+func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) {
 	if opts.MemoryLimit == "" {
 		opts.MemoryLimit = defaultMemory
 	}
@@ -158,7 +158,7 @@ func (w *Warehouse) openInstance(opts Options) (err error) {
 	}
 	w.loader = sql.OpenDB(w.instance)
 	for _, statement := range set {
-		if _, err := w.loader.Exec(statement); err != nil {
+		if _, err := w.loader.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}

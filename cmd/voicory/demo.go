@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -44,8 +45,7 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()
 			_, err := o.Ingest(ctx, ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader})
-			reader.Close() // ends the writer, also after an error
-			if err != nil {
+			if err := errors.Join(err, reader.Close()); err != nil { // closing ends the writer, also after an error
 				return err
 			}
 		}

@@ -154,12 +154,12 @@ func newProgress(m *Main, files []string) *progress {
 
 func (p *progress) add(n int64) {
 	if p.bar != nil {
-		p.bar.Add64(n) // a bar that cannot be drawn is not worth an error
+		_ = p.bar.Add64(n) // a bar that cannot be drawn is not worth an error
 	}
 }
 
 func (p *progress) finish() {
 	if p.bar != nil {
-		p.bar.Finish()
+		_ = p.bar.Finish()
 	}
 }

@@ -57,7 +57,7 @@ func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				}
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, key.Label, key.CreatedAt.Format(time.RFC3339), revoked)
 			}
-			table.Flush()
+			_ = table.Flush() // like any print: there is nobody left to tell
 		})
 	})
 }

@@ -38,8 +38,7 @@ func (f *flags) operate(ctx context.Context) (operator, error) {
 	socket := warehouse.SocketPath(f.Data)
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err == nil {
-		conn.Close()
-		return dialOperator(socket), nil
+		return dialOperator(socket), conn.Close()
 	}
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EINVAL) {
 		return nil, fmt.Errorf("ask the server at %s: %w", socket, err)

@@ -37,11 +37,11 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 
-	public, err := net.Listen("tcp", c.Listen)
+	public, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
-	private, err := listenOperator(warehouse.SocketPath(w.Dir()))
+	private, err := listenOperator(ctx, warehouse.SocketPath(w.Dir()))
 	if err != nil {
 		return errors.Join(err, public.Close())
 	}

@@ -23,13 +23,13 @@ import (
 // program, so each route carries the operator's own types as JSON; a file travels as the body.
 
 // listenOperator takes the socket's place. The caller holds the data folder, so a socket that is there is a leftover.
-func listenOperator(path string) (net.Listener, error) {
+func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("operator socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("operator socket: %w", err)
+		return nil, fmt.Errorf("operator socket: %w; a path of over 100 characters is too long for one, choose a shorter --data", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("operator socket: %w", err), listener.Close())
@@ -51,7 +51,7 @@ func operatorHandler(o operator, log *slog.Logger) http.Handler {
 				log.Warn("operator request failed", "path", r.URL.Path, "error", err)
 				reply.Error, reply.Kind = err.Error(), kindOf(err)
 			}
-			json.NewEncoder(w).Encode(reply) // a command that left is no error of ours
+			_ = json.NewEncoder(w).Encode(reply) // a command that left is no error of ours
 		})
 	}
 	route("POST /ingest", func(r *http.Request) (any, error) {

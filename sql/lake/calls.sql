@@ -5,6 +5,6 @@ SELECT id, call_sid, direction, status, from_number, to_number, phone_number, cu
        coalesce(nullif(duration_seconds, 0), nullif(duration_to_seconds(duration), 0),
                 CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', started_at, ended_at) AS INTEGER) END,
                 duration_seconds, duration_to_seconds(duration)) AS duration_seconds,
-       cost, summary, turns(transcript) AS transcript, recording_url, provider, started_at, ended_at, created_at,
+       cost, summary, turns_of_call(transcript, metadata) AS transcript, recording_url, provider, started_at, ended_at, created_at,
        assistant_id, metadata, stt_minutes, tts_characters
 FROM calls

@@ -139,7 +139,11 @@ CREATE MACRO turns(transcript) AS
                                  ELSE turns_of_text(transcript ->> '$') END
     END;
 
+-- The turns of a call: some have their transcript in their metadata only.
+CREATE MACRO turns_of_call(transcript, metadata) AS turns(coalesce(transcript, metadata -> '$.transcript'));
+
 -- Every turn of every call, in the order spoken; turn counts from 1.
 CREATE VIEW transcript_turns AS
     SELECT call_id, created_at, turn, said.speaker AS speaker, said.text AS text, said.timestamp_ms AS timestamp_ms
-    FROM (SELECT id AS call_id, created_at, unnest(turns(transcript)) AS said, generate_subscripts(turns(transcript), 1) AS turn FROM calls);
+    FROM (SELECT id AS call_id, created_at, unnest(turns) AS said, generate_subscripts(turns, 1) AS turn
+          FROM (SELECT id, created_at, turns_of_call(transcript, metadata) AS turns FROM calls));

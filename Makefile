@@ -1,0 +1,29 @@
+# The one place where the build tag is set: DuckDB's Arrow interface is behind it.
+export GOFLAGS := -tags=duckdb_arrow
+
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: help run build test lint bench clean
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: build ## make a demo tenant, print its keys and lines to try, serve on :8080
+	@bin/voicory demo
+	@exec bin/voicory serve
+
+build: ## bin/voicory
+	@go version >/dev/null 2>&1 || { echo "Go 1.26 or later is needed: https://go.dev/dl"; exit 1; }
+	@command -v $${CC:-cc} >/dev/null || { echo "a C compiler is needed (apt-get install gcc)"; exit 1; }
+	go build -o bin/voicory ./cmd/voicory
+
+test: ## everything that CI runs, race detector on
+	go test -race -timeout 20m ./...
+
+lint: ## format, vet, linters and the rule of which package may import which
+	$(GOLANGCI) run
+
+bench: build ## the benchmarks, as a table
+	go run ./bench
+
+clean: ## remove what was built (never data)
+	rm -rf bin

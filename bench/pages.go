@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+const (
+	pageRows  = 25
+	requests  = 240 // of each kind, in all rounds together
+	reachDeep = 4.0 // × the first page's SQL
+	reachHTTP = 1.0 // ms above the call in the process
+)
+
+// ask is something asked of a tenant in three ways: SQL, a call in the process, HTTP. i counts requests.
+type ask struct {
+	name      string
+	statement string // as the server runs it
+	args      func(i int) []any
+	call      func(ctx context.Context, w *warehouse.Warehouse, i int) ([]string, error)
+	path      func(i int) string
+
+	sql, inside, http sample // ms of each request
+}
+
+// pages measures reading: the first page, the last one, one call by its id.
+func (b *bench) pages(ctx context.Context) error {
+	big, err := b.bigTenant(ctx)
+	if err != nil {
+		return err
+	}
+	var asks []*ask
+	var deep sample
+	each := (requests + b.rounds - 1) / b.rounds
+	for i := range b.rounds {
+		var begun []int // where this round's figures begin
+		err := withFile(ctx, big.path(), func(db *sql.DB) (err error) {
+			if asks == nil {
+				if asks, err = b.asks(ctx, db); err != nil {
+					return err
+				}
+			}
+			for _, a := range asks {
+				begun = append(begun, len(a.sql))
+				if err := a.askSQL(ctx, db, each); err != nil {
+					return fmt.Errorf("%s: SQL: %w", a.name, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := serving(ctx, big.data, func(s *server) error {
+			for _, a := range asks {
+				if err := a.askServer(ctx, s, each); err != nil {
+					return fmt.Errorf("%s: %w", a.name, err)
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		for k, a := range asks {
+			note("round %d: %s: SQL %.1f ms, in process %.1f ms, HTTP %.1f ms", i+1, a.name,
+				a.sql[begun[k]:].median(), a.inside[begun[k]:].median(), a.http[begun[k]:].median())
+		}
+		deep = append(deep, asks[1].http[begun[1]:].median()/asks[0].sql[begun[0]:].median())
+	}
+	first, last := asks[0], asks[1]
+	b.table.add(row{last.name + " of " + thousands(2*b.rows) + " calls, HTTP", first.name + ", SQL alone", fmt.Sprintf("≤ %g×", reachDeep),
+		fmt.Sprintf("%.2f ms against %.2f ms", last.http.median(), first.sql.median()), verdict(deep.ratio(), deep.median() <= reachDeep)})
+	for _, a := range asks {
+		adds := a.http.median() - a.inside.median()
+		b.table.add(row{a.name + " of " + thousands(2*b.rows) + " calls, HTTP", "the same call in the process", fmt.Sprintf("adds ≤ %g ms", reachHTTP),
+			fmt.Sprintf("SQL alone %.2f ms, in process %.2f ms, HTTP %.2f ms: %+.2f ms to SQL alone", a.sql.median(), a.inside.median(), a.http.median(), a.http.median()-a.sql.median()),
+			verdict(fmt.Sprintf("%+.2f ms", adds), adds <= reachHTTP)})
+	}
+	return nil
+}
+
+// asks prepares what is asked: the first page, the last one, and calls from all over the table by their ids.
+func (b *bench) asks(ctx context.Context, db *sql.DB) ([]*ask, error) {
+	last := (2*b.rows + pageRows - 1) / pageRows
+	first, err := page(ctx, db, 1)
+	if err != nil {
+		return nil, err
+	}
+	deep, err := page(ctx, db, last)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := texts(ctx, db, "SELECT id::VARCHAR FROM calls ORDER BY hash(id) LIMIT 1000")
+	if err != nil {
+		return nil, err
+	}
+	id := func(i int) string { return ids[i%len(ids)] }
+	return []*ask{first, deep, {
+		name: "one by id", statement: statements.Page("detail", warehouse.Calls.Name),
+		args: func(i int) []any { return []any{sql.Named("id", id(i))} },
+		call: func(ctx context.Context, w *warehouse.Warehouse, i int) ([]string, error) {
+			item, err := w.Get(ctx, tenantID, warehouse.Calls, uuid.MustParse(id(i)))
+			return []string{item}, err
+		},
+		path: func(i int) string { return "/api/v1/calls/" + id(i) },
+	}}, nil
+}
+
+// page asks for page number n. The server bounds the statement by the days that the page lies in, so the SQL alone is
+// given them, too, found here in another way.
+func page(ctx context.Context, db *sql.DB, n int) (*ask, error) {
+	offset := int64(n-1) * pageRows
+	var from, before time.Time
+	var rest int64
+	err := db.QueryRowContext(ctx, `
+		WITH bounds AS (
+			SELECT date_trunc('day', min(created_at)) AS since, date_trunc('day', max(created_at)) + INTERVAL 1 DAY AS until
+			FROM (FROM calls ORDER BY created_at DESC, id LIMIT $limit OFFSET $offset))
+		SELECT since, until, $offset - (SELECT count(*) FROM calls WHERE created_at >= until) FROM bounds`,
+		sql.Named("limit", pageRows), sql.Named("offset", offset)).Scan(&from, &before, &rest)
+	if err != nil {
+		return nil, fmt.Errorf("where page %d lies: %w", n, err)
+	}
+	args := []any{sql.Named("from", from), sql.Named("before", before), sql.Named("limit", pageRows), sql.Named("offset", rest)}
+	for _, filter := range []string{"status", "direction", "assistant_id", "phone_number"} {
+		args = append(args, sql.Named(filter, nil))
+	}
+	return &ask{
+		name: "page " + thousands(n), statement: statements.Page("list", warehouse.Calls.Name),
+		args: func(int) []any { return args },
+		call: func(ctx context.Context, w *warehouse.Warehouse, _ int) ([]string, error) {
+			page, err := w.List(ctx, tenantID, warehouse.Calls, warehouse.Filter{}, pageRows, offset)
+			return page.Items, err
+		},
+		path: func(int) string { return fmt.Sprintf("/api/v1/calls?page=%d&limit=%d", n, pageRows) },
+	}, nil
+}
+
+// askSQL runs the statement on the tenant's file and nothing else.
+func (a *ask) askSQL(ctx context.Context, db *sql.DB, n int) error {
+	for i := range warmUps + n {
+		var took sample
+		if err := took.timed(func() error {
+			_, err := texts(ctx, db, a.statement, a.args(i)...)
+			return err
+		}); err != nil {
+			return err
+		}
+		if i >= warmUps {
+			a.sql = append(a.sql, took...)
+		}
+	}
+	return nil
+}
+
+// askServer asks in the process and over HTTP, in turns. What comes over HTTP must be what the call returned.
+func (a *ask) askServer(ctx context.Context, s *server, n int) error {
+	for i := range warmUps + n {
+		var items []string
+		var body []byte
+		var inside, overHTTP sample
+		if err := errors.Join(
+			inside.timed(func() (err error) { items, err = a.call(ctx, s.warehouse, i); return err }),
+			overHTTP.timed(func() (err error) { body, err = s.get(ctx, a.path(i)); return err }),
+		); err != nil {
+			return err
+		}
+		if i >= warmUps {
+			a.inside, a.http = append(a.inside, inside...), append(a.http, overHTTP...)
+			continue
+		}
+		if len(items) == 0 || slices.ContainsFunc(items, func(item string) bool { return !strings.Contains(string(body), item) }) {
+			return fmt.Errorf("%s answers something else than the call in the process", a.path(i))
+		}
+	}
+	return nil
+}

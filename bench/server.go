@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// withFile opens a tenant's file directly, without a warehouse, as DuckDB comes but for the time zone of the answers.
+func withFile(ctx context.Context, path string, use func(*sql.DB) error) (err error) {
+	db, err := sql.Open("duckdb", path)
+	if err != nil {
+		return fmt.Errorf("open DuckDB: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, "SET GLOBAL TimeZone = 'UTC'"); err != nil {
+		return fmt.Errorf("set time zone: %w", err)
+	}
+	return use(db)
+}
+
+// texts reads a column of texts.
+func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		out = append(out, text)
+	}
+	return out, rows.Err()
+}
+
+// server is the API of a data folder on a port of this machine, and a client with one connection to it.
+type server struct {
+	warehouse *warehouse.Warehouse
+	client    *http.Client
+	url, key  string
+}
+
+// serving opens the data folder and serves it for as long as use takes.
+func serving(ctx context.Context, data string, use func(*server) error) (err error) {
+	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, "bench")
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	api := &http.Server{Handler: httpapi.New(w, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- api.Serve(listener) }()
+	transport := &http.Transport{MaxConnsPerHost: 1}
+	defer func() {
+		transport.CloseIdleConnections()
+		err = errors.Join(err, api.Close())
+		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+	}()
+	return use(&server{w, &http.Client{Transport: transport}, "http://" + listener.Addr().String(), key})
+}
+
+// get reads an answer to its end, so that its connection serves the next.
+func (s *server) get(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("X-Api-Key", s.key)
+	response, err := s.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s: %s", path, response.Status, body)
+	}
+	return body, nil
+}

@@ -1,0 +1,72 @@
+package warehouse_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func wantKind(t *testing.T, err, kind error) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("error is %v, not of the kind %q", err, kind)
+	}
+}
+
+// A disk that fills up ends the command with that word; what was committed is whole, and goes on when there is room.
+func TestDiskFull(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "disk")
+	noError(t, os.Mkdir(disk, 0o755))
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Skipf("a small disk cannot be mounted here: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	dir := filepath.Join(disk, "data")
+	w := open(t, dir)
+	batch := func(from int) warehouse.Batch {
+		rows := make([]any, 4000)
+		for i := range rows {
+			// Texts that do not compress.
+			rows[i] = call(tenantA, from+i, row{"summary": strings.Repeat(fmt.Sprintf("%x", (from+i)*2654435761), 60), "transcript": noise(from + i)})
+		}
+		return warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)}
+	}
+	var err error
+	merged := 0
+	for range 40 {
+		if _, _, err = w.Merge(t.Context(), batch(merged)); err != nil {
+			break
+		}
+		merged += 4000
+	}
+	wantKind(t, err, warehouse.ErrNoSpace)
+	if closing := w.Close(); closing != nil {
+		t.Logf("closing: %v", closing) // it may have nowhere to write either
+	}
+	noError(t, exec.CommandContext(t.Context(), "mount", "-o", "remount,size=200m", disk).Run())
+	w = open(t, dir)
+	counts, _, err := w.Merge(t.Context(), batch(merged))
+	noError(t, err)
+	wantCounts(t, counts, warehouse.Counts{Read: 4000, New: 4000})
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), fmt.Sprint(merged+4000))
+}
+
+// noise is text that compresses badly, the same for the same seed.
+func noise(seed int) string {
+	var text strings.Builder
+	for state := uint64(seed)*2862933555777941757 + 3037000493; text.Len() < 1200; state = state*6364136223846793005 + 1442695040888963407 {
+		fmt.Fprintf(&text, "%x", state)
+	}
+	return text.String()
+}

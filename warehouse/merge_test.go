@@ -1,0 +1,233 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func TestMergeTellsNewChangedAndUnchanged(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)), warehouse.Counts{Read: 2, New: 2})
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)), warehouse.Counts{Read: 2, Unchanged: 2})
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0.0337}), call(tenantA, 3, nil), call(tenantA, 2, nil)),
+		warehouse.Counts{Read: 3, New: 1, Changed: 1, Unchanged: 1})
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT list(cost ORDER BY id) FROM calls"), "[0.0337, NULL, NULL]")
+	want(t, query(t, dir, tenantA, "SELECT list(_seq ORDER BY id) FROM calls"), "[2, 1, 2]") // the second merge counts for nothing
+	want(t, query(t, dir, tenantA, "SELECT seq FROM clock"), "2")
+}
+
+func TestMergeKeepsOneRowPerID(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	// The same id three times in a batch: the newest version by the source's time wins, wherever it stands.
+	wantCounts(t, merge(t, w, warehouse.Calls,
+		call(tenantA, 1, row{"status": "queued", "updated_at": "2026-03-01T10:00:00Z"}),
+		call(tenantA, 1, row{"status": "completed", "updated_at": "2026-03-01T12:00:00Z"}),
+		call(tenantA, 1, row{"status": "ringing", "updated_at": "2026-03-01T11:00:00Z"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
+	// Without a time the later line wins.
+	wantCounts(t, merge(t, w, warehouse.Messages, call(tenantA, 7, row{"status": "sent"}), call(tenantA, 7, row{"status": "read"})),
+		warehouse.Counts{Read: 2, New: 1, Superseded: 1})
+	// A row that moves to another time is still that row.
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-05-01T10:00:00Z", "updated_at": "2026-03-02T00:00:00Z"})),
+		warehouse.Counts{Read: 1, Changed: 1})
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT [count(*), count(DISTINCT id)] FROM calls"), "[1, 1]")
+	want(t, query(t, dir, tenantA, "SELECT created_at FROM calls"), "2026-05-01 10:00:00+00")
+	want(t, query(t, dir, tenantA, "SELECT status FROM messages"), "read")
+}
+
+func TestOlderNeverOverwritesNewer(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	customer := func(name, updated string) row {
+		return row{"user_id": tenantA, "id": id(1), "name": name, "created_at": "2026-01-01", "updated_at": updated}
+	}
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("new", "2026-02-02T00:00:00Z")), warehouse.Counts{Read: 1, New: 1})
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("old", "2026-02-01T00:00:00Z")), warehouse.Counts{Read: 1, Superseded: 1})
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("same time", "2026-02-02T00:00:00Z")), warehouse.Counts{Read: 1, Changed: 1})
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT name FROM customers"), "same time")
+}
+
+func TestTenantsHaveFilesOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"summary": "A"}), call(tenantB, 1, row{"summary": "B"})), warehouse.Counts{Read: 2, New: 2})
+	tenants, err := w.Tenants(t.Context())
+	noError(t, err)
+	if len(tenants) != 2 {
+		t.Fatalf("tenants are %v", tenants)
+	}
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT list(summary) FROM calls"), "[A]")
+	want(t, query(t, dir, tenantB, "SELECT list(summary) FROM calls"), "[B]")
+}
+
+func TestMoreTenantsThanAreAttachedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	const tenants = 70
+	var rows []any
+	for n := range tenants {
+		tenant := tenantA
+		tenant[15] = byte(n)
+		rows = append(rows, call(tenant, n, nil))
+	}
+	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, New: tenants})
+	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, Unchanged: tenants})
+	if got := publish(t, w); got.Files != tenants {
+		t.Fatalf("published %+v", got)
+	}
+	noError(t, w.Close())
+	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"), "[70, 70]")
+}
+
+func TestRefusedRows(t *testing.T) {
+	for name, test := range map[string]struct {
+		dataset warehouse.Dataset
+		line    any
+		reason  string
+	}{
+		"no JSON":           {warehouse.Calls, `{"id": `, "line is no JSON"},
+		"no object":         {warehouse.Calls, `[1, 2]`, "line is JSON, but no object"},
+		"no id":             {warehouse.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
+		"empty id":          {warehouse.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
+		"bad id":            {warehouse.Calls, call(tenantA, 1, row{"id": "17"}), "id is no UUID: 17"},
+		"no tenant":         {warehouse.Calls, call(tenantA, 1, row{"user_id": nil}), "user_id (the tenant) is missing"},
+		"bad tenant":        {warehouse.Calls, call(tenantA, 1, row{"user_id": "../x"}), "user_id is no UUID: ../x"},
+		"no created_at":     {warehouse.Calls, call(tenantA, 1, row{"created_at": nil}), "created_at is missing"},
+		"bad created_at":    {warehouse.Calls, call(tenantA, 1, row{"created_at": "yesterday"}), "created_at is no time: yesterday"},
+		"endless time":      {warehouse.Calls, call(tenantA, 1, row{"created_at": "infinity"}), "created_at is no time: infinity"},
+		"time before any":   {warehouse.Calls, call(tenantA, 1, row{"created_at": "1492-01-01T00:00:00Z"}), "created_at is no time: 1492-01-01T00:00:00Z"},
+		"cost of letters":   {warehouse.Calls, call(tenantA, 1, row{"cost": "cheap"}), "cost is no decimal(10,4): cheap"},
+		"cost too large":    {warehouse.Calls, call(tenantA, 1, row{"cost": 1e9}), "cost is no decimal(10,4): 1000000000"},
+		"cost of an object": {warehouse.Calls, call(tenantA, 1, row{"cost": row{"usd": 1}}), `cost is no decimal(10,4): {"usd":1}`},
+		"seconds too many":  {warehouse.Calls, call(tenantA, 1, row{"duration_seconds": 3e9}), "duration_seconds is no whole number: 3000000000"},
+		"two faults":        {warehouse.Calls, call(tenantA, 1, row{"id": "x", "cost": "y"}), "id is no UUID: x; cost is no decimal(10,4): y"},
+		"endless minutes":   {warehouse.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}), "stt_minutes is no number: inf"},
+		"bad assistant":     {warehouse.Messages, call(tenantA, 1, row{"assistant_id": "bot"}), "assistant_id is no UUID: bot"},
+		"bad truth":         {warehouse.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}), "is_from_bot is no truth value: perhaps"},
+		"bad count":         {warehouse.Customers, call(tenantA, 1, row{"interaction_count": "many"}), "interaction_count is no whole number: many"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			good := call(tenantA, 99, nil)
+			counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
+			noError(t, err)
+			wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
+			if len(refusals) != 1 || refusals[0].Line != 2 || !strings.HasPrefix(refusals[0].Reason, test.reason) {
+				t.Fatalf("refusals are %+v, not for %q", refusals, test.reason)
+			}
+			kept := files(t, filepath.Join(w.Dir(), "quarantine"))
+			if len(kept) != 1 || !strings.HasPrefix(kept[0], "in.ndjson.") {
+				t.Fatalf("quarantine holds %v", kept)
+			}
+			text := readFile(t, filepath.Join(w.Dir(), "quarantine", kept[0]))
+			for _, part := range []string{`"file":"dir/in.ndjson"`, `"line":2`, `"dataset":"` + test.dataset.Name + `"`} {
+				if !strings.Contains(text, part) {
+					t.Errorf("quarantine says %s, without %s", text, part)
+				}
+			}
+			// The same refused rows, met again, are the same file.
+			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
+			noError(t, err)
+			if again := files(t, filepath.Join(w.Dir(), "quarantine")); len(again) != 1 {
+				t.Errorf("quarantine holds %v", again)
+			}
+		})
+	}
+}
+
+func TestBatchOfOneTenantRefusesAnothers(t *testing.T) {
+	w := openNew(t)
+	anonymous := call(tenantA, 2, nil)
+	delete(anonymous, "user_id")
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "x",
+		Rows: lines(t, call(tenantA, 1, nil), anonymous, call(tenantB, 3, nil))})
+	noError(t, err)
+	wantCounts(t, counts, warehouse.Counts{Read: 3, New: 2, Refused: 1})
+	if !strings.HasPrefix(refusals[0].Reason, "user_id is another tenant's: "+tenantB.String()) {
+		t.Fatalf("refusals are %+v", refusals)
+	}
+}
+
+func TestValuesAsTheyCome(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{
+		"created_at": "2026-04-18T19:50:20.322+05:30", "started_at": "2026-04-18 14:20", "cost": "0.1", "duration": "2m 18s",
+		"from_number": "+91 98765 12345", "assistant_id": "", "status": "Some_New-Status", "summary": "नमस्ते 🌧 \u0000 \"quoted\"",
+		"metadata": row{"a": []int{1}}, "surprise": true, "tts_characters": nil,
+	}))
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, `SELECT {c: created_at, s: started_at, c4: cost, d: duration, n: customer_number, a: assistant_id, st: status, m: metadata ->> '$.a[0]', t: tts_characters} FROM calls`),
+		`{'c': '2026-04-18 14:20:20.322+00', 's': '2026-04-18 14:20:00+00', 'c4': 0.1000, 'd': '"2m 18s"', 'n': 919876512345, 'a': NULL, 'st': Some_New-Status, 'm': 1, 't': NULL}`)
+	want(t, query(t, dir, tenantA, `SELECT summary = 'नमस्ते 🌧 ' || chr(0) || ' "quoted"' FROM calls`), "true")
+	want(t, query(t, dir, tenantA, `SELECT list(DISTINCT data_type ORDER BY data_type) FROM duckdb_columns() WHERE table_name = 'calls' AND column_name IN ('id', 'cost', 'created_at', 'assistant_id')`),
+		"['DECIMAL(10,4)', TIMESTAMP WITH TIME ZONE, UUID]")
+}
+
+func TestJSONNullIsNull(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"), "[true, true, true]")
+}
+
+// A bulk load of several row groups lands sorted by time within each batch, whatever the order it came in.
+func TestRowsLieInTheOrderOfTime(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	var rows []any
+	for n := range 3000 {
+		rows = append(rows, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-%02d-%02dT00:00:00Z", 1+n*7%12, 1+n*5%28)}))
+	}
+	merge(t, w, warehouse.Calls, rows...)
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT count(*) FROM (SELECT created_at < lag(created_at) OVER (ORDER BY rowid) AS back FROM calls) WHERE back"), "0")
+}
+
+func TestDataFolderInUse(t *testing.T) {
+	w := openNew(t)
+	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: w.Dir()})
+	wantKind(t, err, warehouse.ErrInUse)
+	if !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("%v does not name the process", err)
+	}
+}
+
+func TestDataFolderNotWritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	noError(t, os.WriteFile(file, nil, 0o600))
+	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(file, "data")})
+	wantKind(t, err, warehouse.ErrNotWritable)
+}
+
+func TestStartClearsWhatACrashLeft(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	noError(t, w.Close())
+	for _, leftover := range []string{"warehouse/.x.duckdb.unfinished", "warehouse/.x.duckdb.unfinished.wal", "lake/.calls.parquet.unfinished", "tmp/anything.csv"} {
+		noError(t, os.WriteFile(filepath.Join(dir, leftover), []byte("half"), 0o600))
+	}
+	w = open(t, dir)
+	defer w.Close()
+	for _, file := range files(t, dir) {
+		if strings.Contains(file, "unfinished") || strings.HasPrefix(file, "tmp") && strings.HasSuffix(file, ".csv") {
+			t.Errorf("%s is still there", file)
+		}
+	}
+	// What was merged and not published is published now.
+	if got := publish(t, w); got.Files != 1 {
+		t.Fatalf("published %+v", got)
+	}
+}

@@ -1,0 +1,108 @@
+package warehouse_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+type listed struct {
+	ID        string    `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+func ids(t *testing.T, items []string) []string {
+	t.Helper()
+	var found []string
+	for _, item := range items {
+		var l listed
+		noError(t, json.Unmarshal([]byte(item), &l))
+		found = append(found, l.ID)
+	}
+	return found
+}
+
+// Every page of every size, taken one by one, is the whole list in its order: newest first, id breaking ties.
+func TestPagesAreTheListInOrder(t *testing.T) {
+	w := openNew(t)
+	var all []listed
+	var rows []any
+	for n := range 500 {
+		// Days with many rows, days with none, and times that several rows share.
+		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n*n%40*6) * time.Hour)
+		all = append(all, listed{id(n), at})
+		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": []string{"inbound", "outbound"}[n%2]}))
+	}
+	merge(t, w, warehouse.Calls, rows...)
+	slices.SortFunc(all, func(a, b listed) int {
+		if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	for _, filter := range []warehouse.Filter{
+		{},
+		{Direction: "outbound"},
+		{From: all[300].CreatedAt, Before: all[50].CreatedAt},
+	} {
+		var expected []string
+		for _, l := range all {
+			n := 0
+			fmt.Sscanf(l.ID[24:], "%d", &n)
+			if (filter.Direction == "" || n%2 == 1) && (filter.From.IsZero() || !l.CreatedAt.Before(filter.From) && l.CreatedAt.Before(filter.Before)) {
+				expected = append(expected, l.ID)
+			}
+		}
+		for _, limit := range []int64{1, 7, 100, 1000} {
+			var got []string
+			for offset := int64(0); ; offset += limit {
+				page, err := w.List(t.Context(), tenantA, warehouse.Calls, filter, limit, offset)
+				noError(t, err)
+				if page.Total != int64(len(expected)) {
+					t.Fatalf("total is %d of %d", page.Total, len(expected))
+				}
+				if len(page.Items) == 0 {
+					break
+				}
+				got = append(got, ids(t, page.Items)...)
+			}
+			if !slices.Equal(got, expected) {
+				t.Fatalf("%+v by %d: %d rows in another order than the %d expected", filter, limit, len(got), len(expected))
+			}
+		}
+	}
+}
+
+// A total is never older than the rows, and never newer.
+func TestTotalsFollowMerges(t *testing.T) {
+	w := openNew(t)
+	for n := range 5 {
+		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
+		for range 2 { // the second time from what was kept
+			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 100, 0)
+			noError(t, err)
+			if page.Total != int64(n+1) || len(page.Items) != n+1 {
+				t.Fatalf("after %d merges: %d rows, total %d", n+1, len(page.Items), page.Total)
+			}
+		}
+	}
+}
+
+func TestAnothersRowDoesNotExist(t *testing.T) {
+	w := openNew(t)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 2, nil))
+	for _, dataset := range warehouse.Datasets {
+		_, err := w.Get(t.Context(), tenantA, dataset, uuid.MustParse(id(2)))
+		wantKind(t, err, warehouse.ErrNotFound)
+	}
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 10, 0)
+	noError(t, err)
+	want(t, strings.Join(ids(t, page.Items), ","), id(1))
+}
