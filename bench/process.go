@@ -37,6 +37,9 @@ func run(ctx context.Context, program string, args ...string) (f finished, err e
 	start := time.Now()
 	err = command.Run()
 	f.took, f.out = time.Since(start), out.Bytes()
+	if ctx.Err() != nil {
+		return f, ctx.Err()
+	}
 	if err != nil {
 		return f, fmt.Errorf("%s %s: %w: %s", filepath.Base(program), args[0], err, bytes.TrimSpace(faults.Bytes()))
 	}

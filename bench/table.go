@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -91,7 +92,7 @@ func describeMachine(ctx context.Context) (line string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("ask DuckDB for its version: %w", err)
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var version string
 	if err := db.QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
 		return "", fmt.Errorf("ask DuckDB for its version: %w", err)

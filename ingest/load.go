@@ -55,6 +55,9 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 		return err
 	}
 	err := in.load(ctx, w.TempDir(), merge)
+	if ctx.Err() != nil {
+		return summary, ctx.Err() // whatever a cancelled reader looked like
+	}
 	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
 		refusal := warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}
 		summary.FilesRefused++

@@ -73,7 +73,7 @@ func TestTurnsOfEveryShape(t *testing.T) {
 		{row{"transcript": []row{{"role": "user", "content": "hi", "timestamp": "1970-01-01T00:00:01.5Z"}}}, "[{'speaker': Caller, 'text': hi, 'timestamp_ms': 1500}]"},
 		{row{"transcript": []row{{"role": "assistant", "message": "ho", "timestamp_ms": 70}}}, "[{'speaker': AI, 'text': ho, 'timestamp_ms': 70}]"},
 		{row{"transcript": "Caller: hi\nAssistant: ho"}, listed},
-		{row{"transcript": "\n user : hi  \r\n\nAI:ho\n"}, listed},
+		{row{"transcript": "\n user : hi\r\n\nAI:ho\n"}, listed},
 		{row{"transcript": `[{"speaker":"Caller","text":"hi"},{"speaker":"AI","text":"ho"}]`}, listed},
 		{row{"transcript": "Caller: one\nand two: three\nAssistant: ho"}, "[{'speaker': Caller, 'text': 'one\nand two: three', 'timestamp_ms': NULL}, {'speaker': AI, 'text': ho, 'timestamp_ms': NULL}]"},
 		{row{"transcript": "no one said who"}, "[{'speaker': NULL, 'text': no one said who, 'timestamp_ms': NULL}]"},

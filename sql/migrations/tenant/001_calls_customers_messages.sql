@@ -118,11 +118,12 @@ CREATE MACRO turns_of_list(transcript) AS list_transform(
 CREATE MACRO without_separators(text) AS
     CASE WHEN contains(text, chr(30)) OR contains(text, chr(31)) THEN translate(text, chr(30) || chr(31), '') ELSE text END;
 
--- One text, "Caller: …\nAssistant: …"; a line that names no speaker belongs to the turn before it.
+-- One text, "Caller: …\nAssistant: …"; a line that names no speaker belongs to the turn before it, and what is said is
+-- kept to the letter, but for the line breaks between turns.
 CREATE MACRO turns_of_text(transcript) AS list_transform(
     list_filter(
-        string_split(regexp_replace(rtrim(without_separators(transcript), E' \t\r\n'),
-            '(?i)(^|\s*\n)[ \t]*(AI|Assistant|Agent|Bot|Caller|User|Customer|Human)[ \t]*:[ \t]*', chr(30) || '\2' || chr(31), 'g'), chr(30)),
+        string_split(regexp_replace(rtrim(without_separators(transcript), E'\r\n'),
+            '(?i)(^|[\r\n]+)[ \t]*(AI|Assistant|Agent|Bot|Caller|User|Customer|Human)[ \t]*:[ \t]?', chr(30) || '\2' || chr(31), 'g'), chr(30)),
         lambda part: part <> ''),
     lambda part: {
         'speaker': CASE WHEN contains(part, chr(31)) THEN speaker_name(split_part(part, chr(31), 1)) END,

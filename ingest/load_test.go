@@ -1,0 +1,259 @@
+package ingest_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
+	"go.uber.org/goleak"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/klauspost/compress/zstd.(*blockDec).startDecoder"))
+}
+
+var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 300, Customers: 40, Messages: 500}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openNew(t *testing.T) *warehouse.Warehouse {
+	t.Helper()
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, w.Close()) })
+	return w
+}
+
+func invented(t *testing.T, write func(io.Writer) error) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	noError(t, write(&buf))
+	return buf.Bytes()
+}
+
+func load(t *testing.T, w *warehouse.Warehouse, in ingest.Input) ingest.Summary {
+	t.Helper()
+	summary, err := ingest.Load(t.Context(), w, in)
+	noError(t, err)
+	return summary
+}
+
+func wantCounts(t *testing.T, got ingest.Summary, want warehouse.Counts) {
+	t.Helper()
+	if got.Counts != want {
+		t.Fatalf("counts are %+v, not %+v: %+v", got.Counts, want, got.Refusals[:min(1, len(got.Refusals))])
+	}
+}
+
+func packed(t *testing.T, name string, plain []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	switch filepath.Ext(name) {
+	case ".gz":
+		writer := gzip.NewWriter(&buf)
+		_, err := writer.Write(plain)
+		noError(t, errors.Join(err, writer.Close()))
+	case ".zst":
+		writer, err := zstd.NewWriter(&buf)
+		noError(t, err)
+		_, err = writer.Write(plain)
+		noError(t, errors.Join(err, writer.Close()))
+	default:
+		return plain
+	}
+	return buf.Bytes()
+}
+
+// asTable writes NDJSON as another format, with a DuckDB that is not the warehouse's.
+func asTable(t *testing.T, ndjson []byte, format string) string {
+	t.Helper()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.ndjson"), filepath.Join(dir, "out."+format)
+	noError(t, os.WriteFile(in, ndjson, 0o600))
+	connector, err := duckdb.NewConnector("", nil)
+	noError(t, err)
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), fmt.Sprintf("COPY (SELECT COLUMNS(*) ->> '$' FROM read_json('%s', sample_size = -1, maximum_depth = 1)) TO '%s' (FORMAT %s)", in, out, format))
+	noError(t, err)
+	return out
+}
+
+// The same rows by every way in are the same rows: whatever comes after the first changes nothing.
+func TestEveryFormatGivesTheSameRows(t *testing.T) {
+	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
+		t.Run(dataset, func(t *testing.T) {
+			w := openNew(t)
+			ndjson := invented(t, write)
+			rows := int64(bytes.Count(ndjson, []byte("\n")))
+			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}), warehouse.Counts{Read: rows, New: rows})
+			unchanged := warehouse.Counts{Read: rows, Unchanged: rows}
+			for _, name := range []string{"x.ndjson.gz", "x.jsonl.zst", "x.ndjson", "-"} {
+				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, ndjson))}), unchanged)
+			}
+			for _, format := range []string{"csv", "parquet"} {
+				path := asTable(t, ndjson, format)
+				plain, err := os.ReadFile(path)
+				noError(t, err)
+				for _, name := range []string{"x." + format, "x." + format + ".gz", "x." + format + ".zst"} {
+					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
+				}
+				wantCounts(t, load(t, w, ingest.Input{Name: path, Path: path, Dataset: dataset, Body: bytes.NewReader(plain)}), unchanged)
+			}
+		})
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	ndjson := invented(t, tenant.WriteCalls)
+	gz := packed(t, ".gz", ndjson)
+	for name, test := range map[string]struct {
+		in           ingest.Input
+		filesRefused int
+		counts       warehouse.Counts
+		reason       string
+	}{
+		"unknown kind":    {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "file of an unknown kind"},
+		"unknown dataset": {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "say it with --dataset"},
+		"unreadable":      {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
+		"no gzip":         {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
+		"no Parquet":      {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
+		"no CSV":          {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "unexpected EOF"},
+		"empty":           {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
+		"empty CSV":       {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0, warehouse.Counts{}, ""},
+		"CSV without a column": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id\n" + tenant.ID.String() + "," + tenant.ID.String() + "\n")}, 0,
+			warehouse.Counts{Read: 1, Refused: 1}, "created_at is missing"},
+		"CSV of many lengths": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
+			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is no CSV"},
+		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t, []byte(`{"x":1}`), "parquet"))}, 0,
+			warehouse.Counts{Read: 1, Refused: 1}, "id is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			summary := load(t, w, test.in)
+			wantCounts(t, summary, test.counts)
+			if summary.FilesRefused != test.filesRefused {
+				t.Errorf("%d files refused: %+v", summary.FilesRefused, summary.Refusals)
+			}
+			if test.reason == "" {
+				return
+			}
+			if len(summary.Refusals) != 1 || !strings.Contains(summary.Refusals[0].Reason, test.reason) {
+				t.Errorf("refusals are %+v, not for %q", summary.Refusals, test.reason)
+			}
+			kept, err := os.ReadDir(filepath.Join(w.Dir(), "quarantine"))
+			noError(t, err)
+			if len(kept) != 1 {
+				t.Errorf("quarantine holds %v", kept)
+			}
+			left, err := os.ReadDir(w.TempDir())
+			noError(t, err)
+			if len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+// A file that breaks off gives the rows before the break.
+func TestTruncatedFile(t *testing.T) {
+	w := openNew(t)
+	gz := packed(t, ".gz", invented(t, tenant.WriteCalls))
+	summary := load(t, w, ingest.Input{Name: "calls.ndjson.gz", Body: bytes.NewReader(gz[:len(gz)/2])})
+	if summary.FilesRefused != 1 || summary.New == 0 || summary.New >= int64(tenant.Calls) || summary.Refused != 0 {
+		t.Fatalf("summary is %+v", summary)
+	}
+	if reason := summary.Refusals[0].Reason; !strings.Contains(reason, fmt.Sprintf("cannot be read after line %d: unexpected EOF", summary.New)) {
+		t.Errorf("the reason is %s", reason)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	w := openNew(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	go func() {
+		writer.Write([]byte("{}\n")) //nolint:errcheck // read before the cancel, or not at all
+		cancel()
+		writer.CloseWithError(io.ErrUnexpectedEOF)
+	}()
+	_, err := ingest.Load(ctx, w, ingest.Input{Name: "calls.ndjson", Body: reader})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error is %v", err)
+	}
+	reader.Close()
+}
+
+// The real dialogues: every row once, every sum as in the files.
+func TestRealDialogues(t *testing.T) {
+	const folder = "../../shared/data/sgd"
+	if _, err := os.Stat(folder); err != nil {
+		t.Skip("the folder of real dialogues is not here: " + folder)
+	}
+	w := openNew(t)
+	files, err := ingest.Find([]string{folder})
+	noError(t, err)
+	rows := map[string]int64{"calls": 10_031, "customers": 6_679, "messages": 78_232}
+	if len(files) != len(rows) {
+		t.Fatalf("found %v", files)
+	}
+	for _, file := range files {
+		n := rows[strings.TrimSuffix(filepath.Base(file), ".ndjson.gz")]
+		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n, New: n})
+		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n, Unchanged: n})
+	}
+	published, err := w.Publish(t.Context())
+	noError(t, err)
+	if published.Rows != 94_942 {
+		t.Errorf("published %+v", published)
+	}
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	var differing int64
+	// Row by row: what the lake shows against what the file says, read by DuckDB itself.
+	noError(t, db.QueryRowContext(t.Context(), fmt.Sprintf(`
+		WITH theirs AS (SELECT id::UUID AS id, user_id::VARCHAR AS tenant, cost::DECIMAL(10, 4) AS cost, duration_seconds, status, summary, created_at::TIMESTAMPTZ AS created_at,
+		                       CASE WHEN json_type(transcript) = 'ARRAY' THEN list_transform(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), lambda t: t.text)
+		                            ELSE list_transform(string_split(replace(replace(chr(10) || (transcript ->> '$'), chr(10) || 'Assistant: ', chr(1)), chr(10) || 'Caller: ', chr(1))[2:], chr(1)),
+		                                                lambda said: rtrim(said, chr(10))) END AS said
+		                FROM read_json('%s/calls.ndjson.gz')),
+		     ours AS (SELECT id, tenant_id::VARCHAR AS tenant, cost, duration_seconds, status, summary, created_at, list_transform(transcript, lambda t: t.text) AS said
+		              FROM read_parquet('%s/lake/tenant_id=*/calls/*/*.parquet', hive_partitioning = true))
+		SELECT count(*) FROM ((FROM theirs EXCEPT ALL FROM ours) UNION ALL (FROM ours EXCEPT ALL FROM theirs))`, folder, w.Dir())).Scan(&differing))
+	if differing != 0 {
+		t.Errorf("%d rows differ", differing)
+	}
+}
+
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+func mustOpen(t *testing.T, path string) *os.File {
+	t.Helper()
+	file, err := os.Open(path)
+	noError(t, err)
+	t.Cleanup(func() { file.Close() })
+	return file
+}
