@@ -1,0 +1,332 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	mine   = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")
+	theirs = uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")
+	nobody = uuid.MustParse("cccccccc-0000-4000-8000-000000000003")
+)
+
+func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+
+// api is a server over a real warehouse, with a key for each tenant.
+type api struct {
+	*httptest.Server
+	warehouse              *warehouse.Warehouse
+	key, other, empty, old string
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+	t.Helper()
+	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
+	defer builder.Release()
+	for i, text := range rows {
+		builder.Field(0).(*array.Int64Builder).Append(int64(i + 1))
+		builder.Field(1).(*array.StringBuilder).Append(text)
+		builder.Field(2).(*array.StringBuilder).AppendNull()
+	}
+	batch := builder.NewRecordBatch()
+	defer batch.Release()
+	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
+	noError(t, err)
+	defer reader.Release()
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: warehouse.Lines{Reader: reader}})
+	noError(t, err)
+	if counts.New != int64(len(rows)) {
+		t.Fatalf("%+v %+v", counts, refusals)
+	}
+}
+
+const (
+	fullCall = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.50}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123456Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}`
+	customer = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-02T00:00:00Z"}`
+	message  = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00Z","created_at":"2026-04-01T00:00:00Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null,"wa_message_id":"wamid.1"}`
+)
+
+func start(t *testing.T) *api {
+	t.Helper()
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, w.Close()) })
+
+	calls := []string{fullCall}
+	for n := 2; n <= 60; n++ { // one a day, from 2026-02-02 on
+		status := []string{"completed", "no-answer"}[n%2]
+		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":%q,"direction":"outbound","to_number":"+4930%d","created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), status, n, 1+(n+28)/30, 1+(n+28)%30%28))
+	}
+	merge(t, w, warehouse.Calls, calls...)
+	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01","summary":"secret of theirs"}`, theirs, id(900)))
+	merge(t, w, warehouse.Customers, customer,
+		fmt.Sprintf(`{"user_id":%q,"id":%q,"name":"Jonas Weiß","email":"JONAS@example.com","phone_number":"+4930111","created_at":"2026-01-05"}`, mine, id(12)))
+	merge(t, w, warehouse.Messages, message,
+		fmt.Sprintf(`{"user_id":%q,"id":%q,"direction":"inbound","content":{},"from_number":"+4930111","created_at":"2026-04-02"}`, mine, id(22)))
+
+	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(w, slog.New(slog.DiscardHandler)))}
+	t.Cleanup(a.Close)
+	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
+		_, *text, err = w.CreateKey(t.Context(), tenant, warehouse.Public, "")
+		noError(t, err)
+	}
+	revoked, text, err := w.CreateKey(t.Context(), mine, warehouse.Secret, "")
+	noError(t, err)
+	_, err = w.RevokeKey(t.Context(), revoked.ID)
+	noError(t, err)
+	a.old = text
+	return a
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a *api) do(t *testing.T, method, path, key string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, a.URL+path, nil)
+	noError(t, err)
+	if key != "" {
+		request.Header.Set("x-api-key", key)
+	}
+	response, err := a.Client().Do(request)
+	noError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	noError(t, err)
+	for name, value := range map[string]string{ // on every answer
+		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "X-API-Version": "v1",
+		"Cache-Control": "no-store, no-cache, must-revalidate, private", "Content-Type": "application/json; charset=utf-8",
+	} {
+		if got := response.Header.Get(name); got != value {
+			t.Errorf("%s %s: %s is %q", method, path, name, got)
+		}
+	}
+	for _, hidden := range []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "secret of theirs"} {
+		if strings.Contains(string(body), hidden) {
+			t.Errorf("%s %s shows %s: %s", method, path, hidden, body)
+		}
+	}
+	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+// One row per sentence of the contract that a single request can show.
+func TestContract(t *testing.T) {
+	a := start(t)
+	const (
+		missing  = `{"error":{"code":"MISSING_API_KEY","message":"No x-api-key header provided"}}`
+		unknown  = `{"error":{"code":"INVALID_API_KEY","message":"Invalid API key"}}`
+		revoked  = `{"error":{"code":"REVOKED_API_KEY","message":"API key has been revoked"}}`
+		notFound = `{"error":{"code":"NOT_FOUND","message":"Resource not found"}}`
+	)
+	for _, test := range []struct {
+		name, method, path, key string
+		status                  int
+		body                    string // whole, where it does not begin with …
+	}{
+		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true}}`},
+		{"call detail", "GET", "/api/v1/calls/" + id(1), a.key, 200, `…"metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}}`},
+		{"customer in a list", "GET", "/api/v1/customers?search=asha", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-02T00:00:00.000Z"}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false}}`},
+		{"customer detail", "GET", "/api/v1/customers/" + id(11), a.key, 200, `…"updated_at":"2026-01-02T00:00:00.000Z","recent_calls":[{"id":"00000000-0000-4000-8000-000000000001","direction":"inbound","status":"in_progress","duration":"2m 18s","cost":0.0337,"summary":"नमस्ते \"x\"","created_at":"2026-04-18T19:50:20.322Z"}],"recent_messages":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","status":"read","created_at":"2026-04-01T00:00:00.000Z"}]}}`},
+		{"customer without activity", "GET", "/api/v1/customers/" + id(12), a.key, 200, `…"recent_calls":[],"recent_messages":[]}}`},
+		{"message in a list", "GET", "/api/v1/messages?direction=outbound", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00.000Z","created_at":"2026-04-01T00:00:00.000Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false}}`},
+		{"message detail", "GET", "/api/v1/messages/" + id(21), a.key, 200, `…"assistant_id":null,"wa_message_id":"wamid.1"}}`},
+		{"page past the end", "GET", "/api/v1/calls?page=4", a.key, 200, `{"data":[],"meta":{"page":4,"limit":25,"total":60,"total_pages":3,"has_more":false}}`},
+		{"page far past the end", "GET", "/api/v1/calls?page=99999999999999999999999", a.key, 200, `…"total":60,"total_pages":3,"has_more":false}}`},
+		{"a tenant without rows", "GET", "/api/v1/calls", a.empty, 200, `{"data":[],"meta":{"page":1,"limit":25,"total":0,"total_pages":0,"has_more":false}}`},
+		{"unknown id", "GET", "/api/v1/calls/" + id(12345), a.key, 404, notFound},
+		{"another's id: the same bytes", "GET", "/api/v1/calls/" + id(900), a.key, 404, notFound},
+		{"a call's id among customers", "GET", "/api/v1/customers/" + id(1), a.key, 404, notFound},
+		{"id that is no UUID", "GET", "/api/v1/calls/17", a.key, 400, `…{"code":"INVALID_ID"`},
+		{"id in another spelling", "GET", "/api/v1/calls/00000000000040008000000000000001", a.key, 400, `…{"code":"INVALID_ID"`},
+		{"id in capitals", "GET", "/api/v1/messages/" + strings.ToUpper(id(21)), a.key, 200, `…"wamid.1"`},
+		{"no key", "GET", "/api/v1/calls", "", 401, missing},
+		{"unknown key", "GET", "/api/v1/calls", "sk_" + strings.Repeat("a", 32), 401, unknown},
+		{"malformed key", "GET", "/api/v1/calls", "'; DROP TABLE keys", 401, unknown},
+		{"revoked key", "GET", "/api/v1/calls", a.old, 401, revoked},
+		{"key in the address", "GET", "/api/v1/calls?key=" + a.key + "&x-api-key=" + a.key, "", 401, missing},
+		{"bad from", "GET", "/api/v1/calls?from=yesterday", a.key, 400, `…{"code":"INVALID_FILTER"`},
+		{"bad to", "GET", "/api/v1/customers?to=2026-02-30", a.key, 400, `…{"code":"INVALID_FILTER"`},
+		{"bad assistant", "GET", "/api/v1/calls?assistant_id=1", a.key, 400, `…{"code":"INVALID_FILTER"`},
+		{"bad customer", "GET", "/api/v1/messages?customer_id=1%27%20OR%201=1", a.key, 400, `…{"code":"INVALID_FILTER"`},
+		{"filter that is no text", "GET", "/api/v1/calls?status=%ff", a.key, 400, `…{"code":"INVALID_FILTER"`},
+		{"unknown path", "GET", "/api/v1/secrets", a.key, 404, `…{"code":"NOT_FOUND"`},
+		{"wrong method", "POST", "/api/v1/calls", a.key, 405, `…{"code":"METHOD_NOT_ALLOWED"`},
+		{"wrong method on a detail", "DELETE", "/api/v1/calls/" + id(1), a.key, 405, `…{"code":"METHOD_NOT_ALLOWED"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := a.do(t, test.method, test.path, test.key)
+			rest, partial := strings.CutPrefix(test.body, "…")
+			if got.status != test.status || !partial && got.body != test.body || partial && !strings.Contains(got.body, rest) {
+				t.Errorf("%d %s\nnot %d %s", got.status, got.body, test.status, test.body)
+			}
+		})
+	}
+}
+
+func TestHead(t *testing.T) {
+	a := start(t)
+	for _, path := range []string{"/api/v1/calls", "/api/v1/calls/" + id(1), "/api/v1/calls/" + id(900)} {
+		get, head := a.do(t, "GET", path, a.key), a.do(t, "HEAD", path, a.key)
+		if head.status != get.status || head.body != "" || head.header.Get("Content-Length") != fmt.Sprint(len(get.body)) {
+			t.Errorf("%s: HEAD is %d with Content-Length %s, GET %d with %d bytes", path, head.status, head.header.Get("Content-Length"), get.status, len(get.body))
+		}
+	}
+}
+
+// What each filter leaves, by the total that the list says.
+func TestFilters(t *testing.T) {
+	a := start(t)
+	for query, total := range map[string]int{
+		"calls":                        60,
+		"calls?status=completed":       30,
+		"calls?status=no_answer":       29,
+		"calls?status=in-progress":     1,
+		"calls?status=nothing-like-it": 0,
+		"calls?status=":                60,
+		"calls?direction=inbound":      1,
+		"calls?assistant_id=11111111-0000-4000-8000-000000000001":     1,
+		"calls?assistant_id=00000000-0000-0000-0000-000000000000":     0,
+		"calls?phone_number=%2B919876512345":                          1,
+		"calls?phone_number=+919876512345":                            1,
+		"calls?phone_number=%2B91+98765+12345":                        1,
+		"calls?phone_number=+49302":                                   1,
+		"calls?from=2026-04-18T19:50:20.322Z":                         1,
+		"calls?from=2026-04-18T19:50:20.323Z":                         0,
+		"calls?from=2026-04-18&to=2026-04-18":                         1,
+		"calls?from=2026-04-18T00:00:00Z&to=2026-04-18T19:50:20.322Z": 1,
+		"calls?from=2026-04-18T00:00:00Z&to=2026-04-18T19:50:20.321Z": 0,
+		"calls?from=2026-04-19T01:20:20.322%2B05:30":                  1,
+		"calls?from=2026-04-19T01:20:20.322+05:30":                    1,
+		"calls?from=2026-05-01&to=2026-01-01":                         0,
+		"calls?status=completed&direction=inbound":                    0,
+		"customers?search=ASHA":                                       1,
+		"customers?search=jonas@EXAMPLE":                              1,
+		"customers?search=98765":                                      1,
+		"customers?search=wei%C3%9F":                                  1,
+		"customers?search=%25":                                        0,
+		"customers?source=website":                                    1,
+		"customers?from=2026-01-05":                                   1,
+		"messages?direction=inbound":                                  1,
+		"messages?customer_id=" + id(11):                              1,
+		"messages?phone_number=919876512345":                          1,
+		"messages?phone_number=+919876512345":                         1,
+		"messages?phone_number=%2B918000000001":                       1,
+		"messages?phone_number=" + url.QueryEscape("' OR ''='"):       0,
+	} {
+		var list struct {
+			Meta struct{ Total int }
+		}
+		got := a.do(t, "GET", "/api/v1/"+query, a.key)
+		noError(t, json.Unmarshal([]byte(got.body), &list))
+		if got.status != 200 || list.Meta.Total != total {
+			t.Errorf("%s: status %d, total %d, not %d", query, got.status, list.Meta.Total, total)
+		}
+	}
+}
+
+// page and limit are forgiving.
+func TestPageAndLimit(t *testing.T) {
+	a := start(t)
+	for query, want := range map[string]string{
+		"":                  "1 25 25",
+		"page=2":            "2 25 25",
+		"page=x&limit=y":    "1 25 25",
+		"page=-3&limit=-1":  "1 1 1",
+		"page=0&limit=0":    "1 25 25",
+		"limit=1000":        "1 100 60",
+		"page=3&limit=25":   "3 25 10",
+		"page=1.5&limit=10": "1 10 10",
+	} {
+		var list struct {
+			Data []json.RawMessage
+			Meta struct{ Page, Limit int }
+		}
+		noError(t, json.Unmarshal([]byte(a.do(t, "GET", "/api/v1/calls?"+query, a.key).body), &list))
+		if got := fmt.Sprint(list.Meta.Page, " ", list.Meta.Limit, " ", len(list.Data)); got != want {
+			t.Errorf("%s: page, limit and rows are %s, not %s", query, got, want)
+		}
+	}
+}
+
+func TestRevokedFromTheNextRequestOn(t *testing.T) {
+	a := start(t)
+	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, "")
+	noError(t, err)
+	if got := a.do(t, "GET", "/api/v1/calls", text); got.status != 200 {
+		t.Fatal(got)
+	}
+	_, err = a.warehouse.RevokeKey(t.Context(), key.ID)
+	noError(t, err)
+	if got := a.do(t, "GET", "/api/v1/calls", text); got.status != 401 {
+		t.Fatal(got)
+	}
+}
+
+// broken is a store whose parts fail as told.
+type broken struct {
+	httpapi.Store
+	err   error
+	panic bool
+}
+
+func (b broken) Authenticate(string) (warehouse.Key, error) { return warehouse.Key{Tenant: mine}, nil }
+
+func (b broken) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
+	if b.panic {
+		panic(b.err)
+	}
+	return "", b.err
+}
+
+// Whatever goes wrong inside is a 500 that shows nothing of it; the log has it.
+func TestInternalErrorsShowNothing(t *testing.T) {
+	for name, store := range map[string]broken{
+		"error": {err: errors.New("IO Error: /srv/data/secret.duckdb")},
+		"panic": {err: errors.New("IO Error: /srv/data/secret.duckdb"), panic: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			a := &api{Server: httptest.NewServer(httpapi.New(store, slog.New(slog.NewTextHandler(&log, nil))))}
+			defer a.Close()
+			got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
+			if got.status != 500 || got.body != `{"error":{"code":"INTERNAL_ERROR","message":"Server error - contact support"}}` {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+			if !strings.Contains(log.String(), "secret.duckdb") {
+				t.Errorf("the log says %s", log.String())
+			}
+		})
+	}
+}
