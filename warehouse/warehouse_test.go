@@ -168,4 +168,3 @@ func readFile(t *testing.T, path string) string {
 	noError(t, err)
 	return string(text)
 }
-

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// asProgram, when set, has the test binary be the program itself: what must be killed has to be a process.
+const asProgram = "VOICORY_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// run runs a command as a person would type it.
+func run(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	program := Main{Args: args, Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
+	return result{program.Run(t.Context()), stdout.String(), stderr.String()}
+}
+
+func wantStatus(t *testing.T, got result, status int) result {
+	t.Helper()
+	if got.status != status {
+		t.Fatalf("exit status %d, not %d\nstdout: %s\nstderr: %s", got.status, status, got.stdout, got.stderr)
+	}
+	return got
+}
+
+// serve runs a server on the folder until stop is called, and returns its address.
+func serve(t *testing.T, data string) (url string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	address, done := make(chan string, 1), make(chan int, 1)
+	var stderr bytes.Buffer
+	program := Main{Args: []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }}
+	go func() { done <- program.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if status := <-done; status != exitDone {
+			t.Errorf("the server ended with %d: %s", status, stderr.String())
+		}
+	})
+	t.Cleanup(stop)
+	select {
+	case a := <-address:
+		return "http://" + a, stop
+	case status := <-done:
+		t.Fatalf("the server did not start: %d %s", status, stderr.String())
+		return "", nil
+	}
+}
+
+func get(t *testing.T, url, key string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	noError(t, err)
+	request.Header.Set("x-api-key", key)
+	response, err := http.DefaultClient.Do(request)
+	noError(t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	noError(t, err)
+	return response.StatusCode, string(body)
+}
+
+const someTenant = "aaaaaaaa-0000-4000-8000-000000000001"
+
+func callLine(n int) string {
+	return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n", someTenant, n)
+}
+
+func TestCommandsAskTheRunningServer(t *testing.T) {
+	data := t.TempDir()
+	url, stop := serve(t, data)
+
+	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
+	if !strings.HasPrefix(key, "pk_") {
+		t.Fatalf("key is %q", key)
+	}
+	if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, `"total":0`) {
+		t.Fatal(status, body)
+	}
+	// A file, and standard input, go through the socket and are served and published at once.
+	file := filepath.Join(t.TempDir(), "calls.ndjson")
+	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
+	got := wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
+	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 1 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is no JSON") {
+		t.Fatal(got.stdout)
+	}
+	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":2`) {
+		t.Fatal(body)
+	}
+	// Errors keep their kind on the way.
+	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"), exitFailed); !strings.Contains(got.stderr, "keys list") {
+		t.Error(got.stderr)
+	}
+	var keys []warehouse.Key
+	noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
+	if len(keys) != 1 || strings.Contains(fmt.Sprint(keys), key) {
+		t.Fatalf("keys are %v", keys)
+	}
+	wantStatus(t, run(t, "", "keys", "revoke", "--data", data, keys[0].ID.String()), exitDone)
+	if status, body := get(t, url+"/api/v1/calls", key); status != 401 || !strings.Contains(body, "REVOKED_API_KEY") {
+		t.Fatal(status, body)
+	}
+	if got := run(t, "", "tenants", "list", "--data", data); !strings.HasPrefix(got.stdout, someTenant) {
+		t.Error(got.stdout)
+	}
+	if info, err := os.Stat(filepath.Join(data, "voicory.sock")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v %v", info, err)
+	}
+	// A second server on the folder is refused; once the first has stopped, commands open the folder themselves.
+	if got := wantStatus(t, run(t, "", "serve", "--data", data, "--listen", "127.0.0.1:0"), exitFailed); !strings.Contains(got.stderr, "data folder is in use") {
+		t.Error(got.stderr)
+	}
+	stop()
+	if got := run(t, "", "keys", "list", "--data", data); !strings.Contains(got.stdout, "public") || strings.Count(got.stdout, "\n") != 2 {
+		t.Error(got.stdout)
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	data, dir := t.TempDir(), t.TempDir()
+	noError(t, os.WriteFile(filepath.Join(dir, "calls.ndjson"), []byte(callLine(1)+"{}\n"), 0o600))
+	noError(t, os.WriteFile(filepath.Join(dir, "notes.xlsx"), []byte("PK"), 0o600))
+	noError(t, os.WriteFile(filepath.Join(dir, "README.md"), []byte("about"), 0o600))
+	for _, test := range []struct {
+		status int
+		says   string
+		args   []string
+	}{
+		{exitUsage, "expected", []string{"ingest"}},
+		{exitUsage, "unexpected argument", []string{"frobnicate"}},
+		{exitUsage, "no UUID", []string{"ingest", "--tenant", "me", dir}},
+		{exitUsage, "no dataset", []string{"ingest", "--dataset", "faxes", dir}},
+		{exitUsage, "--type", []string{"keys", "create", "--tenant", someTenant, "--type", "admin"}},
+		{exitFailed, "there is no file or folder", []string{"ingest", filepath.Join(dir, "nowhere")}},
+		{exitDone, "2 files: 1 new, 0 changed, 0 unchanged, 1 refused; 1 files refused", []string{"ingest", dir}},
+		{exitFailed, "2 files: 0 new, 0 changed, 1 unchanged, 1 refused; 1 files refused", []string{"ingest", "--strict", dir}},
+		{exitDone, "Usage: voicory", []string{"--help"}},
+	} {
+		got := wantStatus(t, run(t, "", append(test.args, "--data", data)...), test.status)
+		if !strings.Contains(got.stdout+got.stderr, test.says) || strings.Count(got.stderr, "\n") > 1 {
+			t.Errorf("%v says %q and %q, not %q", test.args, got.stdout, got.stderr, test.says)
+		}
+	}
+}
+
+func TestSettingsComeFromTheEnvironmentToo(t *testing.T) {
+	data := t.TempDir()
+	t.Setenv("VOICORY_DATA", data)
+	wantStatus(t, run(t, "", "keys", "create", "--tenant", someTenant, "--type", "secret"), exitDone)
+	if _, err := os.Stat(filepath.Join(data, "control.duckdb")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDemoTwiceIsTheSame(t *testing.T) {
+	data := t.TempDir()
+	var first, second tryOut
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &first))
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &second))
+	url, _ := serve(t, data)
+	for key, want := range map[string]int{first.Public: 401, first.Secret: 401, second.Public: 200, second.Secret: 200} {
+		status, body := get(t, url+"/api/v1/messages", key)
+		if status != want || want == 200 && !strings.Contains(body, `"total":10000`) {
+			t.Errorf("%d %.200s", status, body)
+		}
+	}
+}
+
+// Ten times an ingest is killed at any moment; the same command, run once more, leaves what it would have left anyway.
+func TestKilledIngestGoesOnWhereItWas(t *testing.T) {
+	dump, data := t.TempDir(), t.TempDir()
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 70_000, Customers: 1_000, Messages: 20_000}
+	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
+		file, err := os.Create(filepath.Join(dump, name))
+		noError(t, err)
+		noError(t, errors.Join(write(file), file.Close()))
+	}
+	program := func(ctx context.Context, args ...string) *exec.Cmd {
+		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
+		command.Env = append(os.Environ(), asProgram+"=yes")
+		return command
+	}
+	killed := 0
+	for n := range 10 {
+		// Killed once the folder has grown so far: at another point of the work each time.
+		ctx, kill := context.WithCancel(t.Context())
+		command := program(ctx, "ingest", "--data", data, dump)
+		noError(t, command.Start())
+		before := folderSize(data)
+		ended := make(chan error, 1)
+		go func() { ended <- command.Wait() }()
+		look := time.NewTicker(2 * time.Millisecond)
+		var err error
+		for running := true; running; {
+			select {
+			case err = <-ended:
+				running = false
+			case <-look.C:
+				if folderSize(data)-before > int64(n)*2_500_000 {
+					kill()
+				}
+			}
+		}
+		look.Stop()
+		kill()
+		if err != nil {
+			killed++
+		}
+	}
+	if killed < 5 {
+		t.Errorf("only %d of 10 runs were killed before their end", killed)
+	}
+	out, err := program(t.Context(), "ingest", "--data", data, "--json", dump).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	var summary ingested
+	noError(t, json.Unmarshal(out, &summary))
+	if summary.Read != 91_000 || summary.Refused != 0 || summary.Changed != 0 {
+		t.Errorf("summary is %s", out)
+	}
+	clean := t.TempDir()
+	wantStatus(t, run(t, "", "ingest", "--data", clean, dump), exitDone)
+	for _, dataset := range []string{"calls/*/calls", "customers/customers", "messages/*/messages"} {
+		ours, theirs := lakeDigest(t, data, dataset), lakeDigest(t, clean, dataset)
+		if ours != theirs {
+			t.Errorf("%s: %s after kills, %s without", dataset, ours, theirs)
+		}
+	}
+}
+
+func folderSize(dir string) (size int64) {
+	_ = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			if info, err := entry.Info(); err == nil {
+				size += info.Size()
+			}
+		}
+		return nil // a file that is gone again counts for nothing
+	})
+	return size
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	_ "github.com/duckdb/duckdb-go/v2" // the DuckDB shell of the README
+
+	"github.com/voicory/warehouse/ingest/demo"
+)
+
+// lakeDigest says how many rows a dataset has in the lake, and a hash over all of their values.
+func lakeDigest(t *testing.T, data, dataset string) string {
+	t.Helper()
+	return queryDuckDB(t, fmt.Sprintf("SELECT count(*) || ' rows, ' || bit_xor(hash(rows)) FROM read_parquet('%s/lake/tenant_id=*/%s.parquet') AS rows", data, dataset))
+}
+
+// queryDuckDB returns the first column of the first row.
+func queryDuckDB(t *testing.T, statement string) string {
+	t.Helper()
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), statement)
+	noError(t, err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	noError(t, err)
+	if !rows.Next() {
+		t.Fatalf("no rows: %s", statement)
+	}
+	values := make([]any, len(columns))
+	for i := range values {
+		values[i] = new(any)
+	}
+	noError(t, rows.Scan(values...))
+	return fmt.Sprint(*(values[0].(*any)))
+}
+
+var fence = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
+
+// Every command of the README runs, in its order, in one folder; a block of kind sh ends with status 0, and one of kind
+// sql gives rows. Blocks of other kinds are what is printed, or pictures.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	noError(t, err)
+	root, err := filepath.Abs("../..")
+	noError(t, err)
+	dir := t.TempDir()
+	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	noError(t, os.MkdirAll(filepath.Join(dir, "dump"), 0o755))
+	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+asProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
+	small := demo.Tenant{ID: demoTenant.ID, Calls: 50, Customers: 10, Messages: 70}
+	for name, write := range map[string]func(*os.File) error{
+		"calls.ndjson":     func(f *os.File) error { return small.WriteCalls(f) },
+		"customers.ndjson": func(f *os.File) error { return small.WriteCustomers(f) },
+		"messages.ndjson":  func(f *os.File) error { return small.WriteMessages(f) },
+	} {
+		file, err := os.Create(filepath.Join(dir, "dump", name))
+		noError(t, err)
+		noError(t, write(file))
+		noError(t, file.Close())
+	}
+	shell := func(ctx context.Context, script string) *exec.Cmd {
+		command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+		command.Dir = dir
+		return command
+	}
+
+	// `make run`: what it is made of is run here, since the test has no business on port 8080.
+	if out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", root, "run", "test", "lint", "bench", "build").CombinedOutput(); err != nil {
+		t.Fatalf("make does not know a target of the README: %v %s", err, out)
+	}
+	if out, err := shell(t.Context(), "bin/voicory demo").CombinedOutput(); err != nil || !strings.Contains(string(out), "sk_") {
+		t.Fatalf("demo: %v %s", err, out)
+	}
+	url, stop := serve(t, filepath.Join(dir, "data"))
+	served := true
+
+	var environment strings.Builder // variables that one block sets are there for the next
+	ran := 0
+	for _, block := range fence.FindAllStringSubmatch(string(readme), -1) {
+		kind, text := block[1], strings.ReplaceAll(block[2], "http://localhost:8080", url)
+		switch {
+		case kind == "sql":
+			queryDuckDB(t, strings.ReplaceAll(text, "'data/lake", "'"+dir+"/data/lake"))
+		case kind != "sh" || strings.HasPrefix(text, "make "):
+			continue
+		case strings.Contains(text, "voicory serve"):
+			if served { // what the README says to start is running already; it must at least be a command line that is understood
+				if out, err := shell(t.Context(), strings.TrimSpace(text)+" --help").CombinedOutput(); err != nil {
+					t.Errorf("%s: %v %s", text, err, out)
+				}
+			}
+		default:
+			out, err := shell(t.Context(), environment.String()+text).CombinedOutput()
+			if err != nil || strings.Contains(string(out), `"error"`) {
+				t.Errorf("%s: %v\n%s", text, err, out)
+			}
+			for line := range strings.Lines(text) {
+				if regexp.MustCompile(`^[A-Z]+=`).MatchString(line) {
+					environment.WriteString(line)
+				}
+			}
+		}
+		ran++
+	}
+	if ran < 6 {
+		t.Errorf("only %d blocks of the README were run", ran)
+	}
+	stop()
+}
