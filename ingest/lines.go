@@ -28,13 +28,14 @@ const (
 // lineCutter cuts a stream of lines into batches.
 type lineCutter struct {
 	in   *bufio.Reader
+	long []byte // a line that is longer than in's buffer
 	mem  memory.Allocator
 	line int64 // lines seen
 	err  error // io.EOF at the end, else why reading ended early
 }
 
 func newLineCutter(in io.Reader, mem memory.Allocator) *lineCutter {
-	c := &lineCutter{in: bufio.NewReaderSize(in, maxLine), mem: mem}
+	c := &lineCutter{in: bufio.NewReaderSize(in, 256<<10), mem: mem}
 	if mark, _ := c.in.Peek(3); string(mark) == "\ufeff" {
 		_, _ = c.in.Discard(3) // what was peeked at can be discarded
 	}
@@ -70,50 +71,50 @@ func (c *lineCutter) batch() *lineBatch {
 // next appends the next line that is not blank to the builder and returns its length; false at the end.
 func (c *lineCutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
 	for c.err == nil {
-		text, err := c.in.ReadSlice('\n')
-		tooLong := errors.Is(err, bufio.ErrBufferFull)
-		if err != nil && !tooLong {
-			c.err = err
-			if !errors.Is(err, io.EOF) || len(text) == 0 {
-				return 0, false // a line that broke off is not a line
-			}
+		text, tooLong, ok := c.read()
+		if !ok {
+			return 0, false
 		}
 		c.line++
-		if tooLong {
-			lines.Append(c.line)
-			texts.Append(strings.ToValidUTF8(string(text[:1024]), "\uFFFD") + "…")
-			defects.Append("line is longer than 16 MiB")
-			c.skipLine()
-			return 1024, true
-		}
-		text = trimLine(text)
-		if len(text) == 0 {
+		if text = trimLine(text); len(text) == 0 {
 			continue
 		}
 		lines.Append(c.line)
-		if utf8.Valid(text) {
-			texts.BinaryBuilder.Append(text)
-			defects.AppendNull()
-		} else {
+		switch {
+		case tooLong:
+			texts.Append(strings.ToValidUTF8(string(text[:1024]), "\uFFFD") + "…")
+			defects.Append("line is longer than 16 MiB")
+		case !utf8.Valid(text):
 			texts.Append(strings.ToValidUTF8(string(text), "\uFFFD"))
 			defects.Append("line is no UTF-8")
+		default:
+			texts.BinaryBuilder.Append(text)
+			defects.AppendNull()
 		}
 		return len(text), true
 	}
 	return 0, false
 }
 
-func (c *lineCutter) skipLine() {
-	for {
-		_, err := c.in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
+// read reads a line, valid until the next; of one that is too long only the beginning. A line that breaks off where the
+// stream breaks is none.
+func (c *lineCutter) read() (text []byte, tooLong, ok bool) {
+	text, err := c.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		c.long = append(c.long[:0], text...)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			text, err = c.in.ReadSlice('\n')
+			if tooLong = tooLong || len(c.long)+len(text) > maxLine; !tooLong {
+				c.long = append(c.long, text...)
+			}
 		}
-		if err != nil {
-			c.err = err
-		}
-		return
+		text = c.long
 	}
+	if err != nil {
+		c.err = err
+		return text, tooLong, errors.Is(err, io.EOF) && len(text) > 0
+	}
+	return text, tooLong, true
 }
 
 // trimLine takes the white space of JSON off both ends.

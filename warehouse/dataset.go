@@ -3,6 +3,8 @@ package warehouse
 import (
 	"fmt"
 	"strings"
+
+	statements "github.com/voicory/warehouse/sql"
 )
 
 // Dataset is one of the three kinds of row that a tenant has.
@@ -11,34 +13,39 @@ type Dataset struct {
 	Name string
 	// Monthly datasets are published as one file per month (UTC) of created_at, the others as one file.
 	Monthly bool
-	// fields are the names that a row may arrive with; JSON fields keep their structure.
+	// fields are the names that a row may arrive with, and what they become.
 	fields []field
+	// customerNumber is the expression for the digits of the customer's number; NULL where rows name customers otherwise.
+	customerNumber string
 }
 
-type field struct {
-	name string
-	json bool
-}
+// field is a name and the type of its column: as in the tenant's tables, where it is kept.
+type field struct{ name, typ string }
 
-// The datasets.
+// The datasets. user_id says the tenant and updated_at the version of the row; only customers keep the latter as a column.
 var (
-	Calls = Dataset{Name: "calls", Monthly: true, fields: fields(
-		"user_id id call_sid direction status from_number to_number phone_number duration:json duration_seconds cost summary " +
-			"transcript:json recording_url provider started_at ended_at created_at updated_at assistant_id metadata:json stt_minutes tts_characters")}
-	Customers = Dataset{Name: "customers", fields: fields(
-		"user_id id name email phone_number source interaction_count last_interaction variables:json created_at updated_at")}
-	Messages = Dataset{Name: "messages", Monthly: true, fields: fields(
-		"user_id id direction content:json message_type from_number to_number status is_from_bot delivered_at read_at created_at updated_at " +
-			"customer_id assistant_id wa_message_id")}
+	Calls = Dataset{Name: "calls", Monthly: true,
+		customerNumber: "digits(coalesce(nullif(trim(phone_number), ''), CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END))",
+		fields: fields(`user_id UUID, id UUID, call_sid VARCHAR, direction VARCHAR, status VARCHAR, from_number VARCHAR, to_number VARCHAR,
+			phone_number VARCHAR, duration JSON, duration_seconds INTEGER, cost DECIMAL(10,4), summary VARCHAR, transcript JSON,
+			recording_url VARCHAR, provider VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ,
+			assistant_id UUID, metadata JSON, stt_minutes DOUBLE, tts_characters BIGINT`)}
+	Customers = Dataset{Name: "customers", customerNumber: "digits(phone_number)",
+		fields: fields(`user_id UUID, id UUID, name VARCHAR, email VARCHAR, phone_number VARCHAR, source VARCHAR, interaction_count BIGINT,
+			last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ`)}
+	Messages = Dataset{Name: "messages", Monthly: true, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
+		fields: fields(`user_id UUID, id UUID, direction VARCHAR, content JSON, message_type VARCHAR, from_number VARCHAR, to_number VARCHAR,
+			status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ,
+			customer_id UUID, assistant_id UUID, wa_message_id VARCHAR`)}
 
 	Datasets = []Dataset{Calls, Customers, Messages}
 )
 
 func fields(list string) []field {
 	var out []field
-	for word := range strings.FieldsSeq(list) {
-		name, json := strings.CutSuffix(word, ":json")
-		out = append(out, field{name, json})
+	for part := range strings.SplitSeq(strings.Join(strings.Fields(list), " "), ", ") {
+		name, typ, _ := strings.Cut(part, " ")
+		out = append(out, field{name, typ})
 	}
 	return out
 }
@@ -51,4 +58,56 @@ func DatasetNamed(name string) (Dataset, error) {
 		}
 	}
 	return Dataset{}, fmt.Errorf("%w: no dataset %q; there are calls, customers and messages", ErrInvalid, name)
+}
+
+// looseType is what a field is before it is typed.
+func (f field) looseType() string {
+	if f.typ == "JSON" {
+		return "JSON"
+	}
+	return "VARCHAR"
+}
+
+// typed says whether the field must become something that its text may not be.
+func (f field) typed() bool { return f.typ != "JSON" && f.typ != "VARCHAR" }
+
+// kind is the word for the field's type in a refusal.
+func (f field) kind() string {
+	return map[string]string{"UUID": "UUID", "TIMESTAMPTZ": "time", "DECIMAL(10,4)": "decimal(10,4)", "INTEGER": "whole number",
+		"BIGINT": "whole number", "DOUBLE": "number", "BOOLEAN": "truth value"}[f.typ]
+}
+
+// fault is the condition under which the loose text did not become a value that its column may hold.
+func (f field) fault(loose, value string) string {
+	good := value + " IS NOT NULL"
+	switch f.typ {
+	case "TIMESTAMPTZ":
+		good = "plausible(" + value + ")"
+	case "DOUBLE":
+		good = "isfinite(" + value + ")"
+	}
+	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", loose, good)
+}
+
+// staging returns the statements that type the view loose into the table staged, and that tell why rows are refused.
+func (d Dataset) staging(tenant string) (typing, reasons string) {
+	var typed, faults, stored, whys []string
+	for _, f := range d.fields {
+		column := statements.Ident(f.name)
+		if f.typed() {
+			cast := func(loose string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", loose, f.typ) }
+			loose, suspect := "loose."+column, "suspect."+column
+			typed = append(typed, cast(loose)+" AS "+column)
+			faults = append(faults, f.fault(loose, column))
+			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s, 80) END", f.fault(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))
+		} else {
+			typed = append(typed, "loose."+column)
+		}
+		if f.name != "user_id" && (f.name != "updated_at" || d.Name == Customers.Name) {
+			stored = append(stored, column)
+		}
+	}
+	fill := strings.NewReplacer("{{typed}}", strings.Join(typed, ", "), "{{faults}}", strings.Join(faults, " OR "),
+		"{{stored}}", strings.Join(stored, ", "), "{{reasons}}", strings.Join(whys, ",\n    "), "{{derived}}", d.customerNumber, "{{tenant}}", tenant)
+	return fill.Replace(statements.Get("stage/type")), fill.Replace(statements.Get("stage/reasons"))
 }

@@ -60,11 +60,8 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (counts Counts, refu
 		err = w.diagnose(err)
 	}()
 
-	if err := batch.stage(ctx, conn); err != nil {
-		return counts, nil, err
-	}
-	if err := conn.QueryRowContext(ctx, statements.Get("merge/counts")).Scan(&counts.Read, &counts.Refused); err != nil {
-		return counts, nil, fmt.Errorf("count staged rows: %w", err)
+	if counts.Read, counts.Refused, err = batch.stage(ctx, conn); err != nil {
+		return counts, nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
 	if counts.Refused > 0 {
 		if refusals, err = w.quarantine(ctx, conn, batch); err != nil {
@@ -85,24 +82,32 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (counts Counts, refu
 	return counts, refusals, nil
 }
 
-// stage types the batch's rows into the temporary table staged.
-func (b Batch) stage(ctx context.Context, conn *sql.Conn) error {
-	if _, err := conn.ExecContext(ctx, statements.Get("stage/macros")); err != nil {
-		return fmt.Errorf("stage %s: %w", b.Origin, err)
-	}
+// stage types the batch's rows into the temporary table staged, and says which are refused and why.
+func (b Batch) stage(ctx context.Context, conn *sql.Conn) (read, refused int64, err error) {
 	release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", b.Origin, unreadable(err))
+		return 0, 0, unreadable(err)
 	}
 	defer release()
-	var tenant any
+	tenant := "NULL::UUID"
 	if b.Tenant != uuid.Nil {
-		tenant = b.Tenant.String()
+		tenant = statements.Text(b.Tenant.String()) + "::UUID" // a parameter would have the statement planned twice
 	}
-	if _, err := conn.ExecContext(ctx, statements.Get("stage/"+b.Dataset.Name), sql.Named("tenant", tenant)); err != nil {
-		return fmt.Errorf("read %s: %w", b.Origin, unreadable(err))
+	typing, reasons := b.Dataset.staging(tenant)
+	if _, err := conn.ExecContext(ctx, typing); err != nil {
+		return 0, 0, unreadable(err)
 	}
-	return b.Rows.finish(ctx, conn)
+	if err := b.Rows.finish(ctx, conn); err != nil {
+		return 0, 0, err
+	}
+	count := func() error {
+		return conn.QueryRowContext(ctx, statements.Get("merge/counts")).Scan(&read, &refused)
+	}
+	if err := count(); err != nil || refused == 0 {
+		return read, refused, err
+	}
+	_, err = conn.ExecContext(ctx, reasons)
+	return read, refused, err
 }
 
 // unreadable marks what DuckDB says of a file that is not what it should be.

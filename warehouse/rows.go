@@ -46,11 +46,12 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (relea
 	if err != nil {
 		return nil, err
 	}
-	types := make([]string, len(dataset.fields))
+	types, columns := make([]string, len(dataset.fields)), make([]string, len(dataset.fields))
 	for i, f := range dataset.fields {
-		types[i] = fmt.Sprintf("%q:%q", f.name, f.sqlType())
+		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
+		columns[i] = f.trimmed("source." + statements.Ident(f.name))
 	}
-	view := strings.ReplaceAll(statements.Get("stage/ndjson"), "{{fields}}", "{"+strings.Join(types, ",")+"}")
+	view := strings.NewReplacer("{{fields}}", "{"+strings.Join(types, ",")+"}", "{{columns}}", strings.Join(columns, ", ")).Replace(statements.Get("stage/ndjson"))
 	if _, err := conn.ExecContext(ctx, view); err != nil {
 		release()
 		return nil, err
@@ -60,11 +61,12 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (relea
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
 
-func (f field) sqlType() string {
-	if f.json {
-		return "JSON"
+// trimmed names the loose value; an empty text counts as absent where the column is none of texts.
+func (f field) trimmed(loose string) string {
+	if f.typed() {
+		loose = "nullif(trim(" + loose + "), '')"
 	}
-	return "VARCHAR"
+	return loose + " AS " + statements.Ident(f.name)
 }
 
 // ParquetFile is a Parquet file at a path on this machine.
@@ -101,7 +103,7 @@ func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, l
 	}
 	columns := make([]string, len(dataset.fields))
 	for i, f := range dataset.fields {
-		columns[i] = f.looseFrom(types) + " AS " + statements.Ident(f.name)
+		columns[i] = f.trimmed(f.looseFrom(types))
 	}
 	view := strings.NewReplacer("{{relation}}", relation, "{{line}}", line, "{{columns}}", strings.Join(columns, ", ")).Replace(statements.Get("stage/table"))
 	_, err = conn.ExecContext(ctx, view)
@@ -114,8 +116,8 @@ func (f field) looseFrom(types map[string]string) string {
 	typ, ok := types[f.name]
 	switch {
 	case !ok:
-		return "NULL::" + f.sqlType()
-	case !f.json:
+		return "NULL::" + f.looseType()
+	case f.typ != "JSON":
 		return column + "::VARCHAR"
 	case typ == "VARCHAR":
 		return "loose_json(" + column + ")"

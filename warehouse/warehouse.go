@@ -150,6 +150,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
+	set = append(set, statements.Get("stage/macros"))
 	if opts.Threads > 0 {
 		set = append(set, fmt.Sprintf("SET GLOBAL threads = %d", opts.Threads))
 	}

@@ -1,1 +1,1 @@
-SELECT count(*), count(reason) FROM staged;
+SELECT count(*), count(coalesce(reason, raw)) FROM staged;

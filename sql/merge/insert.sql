@@ -1,5 +1,5 @@
 -- Sorted by time, so that pages and months read few row groups.
 INSERT INTO {{dataset}} BY NAME
-SELECT * EXCLUDE (tenant_id, line, reason, raw), (SELECT seq FROM clock) AS _seq FROM staged
+SELECT * EXCLUDE (tenant_id, line, reason, raw, suspect), (SELECT seq FROM clock) AS _seq FROM staged
 WHERE rowid IN (SELECT staged_row FROM delta WHERE outcome IN ('new', 'moved'))
 ORDER BY created_at, id;

@@ -52,23 +52,24 @@ CREATE TABLE customers (
 );
 
 CREATE TABLE messages (
-    id            UUID NOT NULL,
-    direction     VARCHAR,
-    content       JSON,
-    message_type  VARCHAR,
-    from_number   VARCHAR,
-    to_number     VARCHAR,
-    status        VARCHAR,
-    is_from_bot   BOOLEAN,
-    delivered_at  TIMESTAMPTZ,
-    read_at       TIMESTAMPTZ,
-    created_at    TIMESTAMPTZ NOT NULL,
-    customer_id   UUID,
-    assistant_id  UUID,
-    wa_message_id VARCHAR,
-    _source_at    TIMESTAMPTZ,
-    _hash         UBIGINT NOT NULL,
-    _seq          BIGINT NOT NULL
+    id              UUID NOT NULL,
+    direction       VARCHAR,
+    content         JSON,
+    message_type    VARCHAR,
+    from_number     VARCHAR,
+    to_number       VARCHAR,
+    customer_number VARCHAR,             -- digits of the customer's number
+    status          VARCHAR,
+    is_from_bot     BOOLEAN,
+    delivered_at    TIMESTAMPTZ,
+    read_at         TIMESTAMPTZ,
+    created_at      TIMESTAMPTZ NOT NULL,
+    customer_id     UUID,
+    assistant_id    UUID,
+    wa_message_id   VARCHAR,
+    _source_at      TIMESTAMPTZ,
+    _hash           UBIGINT NOT NULL,
+    _seq            BIGINT NOT NULL
 );
 
 -- The number of the newest commit.

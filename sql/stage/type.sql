@@ -1,0 +1,14 @@
+-- The loose rows, typed. A row in which something did not become what its column holds, or is missing, is faulty: it keeps its
+-- loose values, so that the reasons can be told by a statement of their own, which most batches never need.
+CREATE OR REPLACE TEMP TABLE staged AS
+WITH typed AS (
+    SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM loose)
+), checked AS (
+    SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, updated_at AS _source_at,
+           defect IS NOT NULL OR id IS NULL OR created_at IS NULL OR tenant_id IS NULL OR (tenant_id <> user_id) IS TRUE
+           OR {{faults}} AS faulty
+    FROM typed
+)
+SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, _source_at, hash({{stored}}) AS _hash,
+       NULL::VARCHAR AS reason, CASE WHEN faulty THEN raw END AS raw, CASE WHEN faulty THEN loose END AS suspect
+FROM checked;
