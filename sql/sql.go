@@ -20,9 +20,22 @@ func Get(name string) string {
 	return string(text)
 }
 
-// For returns the statement name with {{dataset}} replaced by the quoted table of dataset.
+// For returns the statement name with {{dataset}} replaced by the quoted table of dataset, and {{dataset_name}} by its
+// name as a text.
 func For(name, dataset string) string {
-	return strings.ReplaceAll(Get(name), "{{dataset}}", Ident(dataset))
+	return Fill(name, "dataset", Ident(dataset), "dataset_name", Text(dataset))
+}
+
+// Fill returns the statement name with its slots filled: pairs are a slot's name and its text, which must be SQL already.
+func Fill(name string, pairs ...string) string {
+	slots := make([]string, len(pairs))
+	for i, text := range pairs {
+		if i%2 == 0 {
+			text = "{{" + text + "}}"
+		}
+		slots[i] = text
+	}
+	return strings.NewReplacer(slots...).Replace(Get(name))
 }
 
 // Page returns the statement pages/name for dataset, with the dataset's own parts (its WHERE clause and the

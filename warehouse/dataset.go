@@ -89,8 +89,9 @@ func (f field) fault(loose, value string) string {
 	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", loose, good)
 }
 
-// staging returns the statements that type the view loose into the table staged, and that tell why rows are refused.
-func (d Dataset) staging(tenant string) (typing, reasons string) {
+// staging returns the statements that type the rows of the query loose into the table staged, and that tell why rows are
+// refused. tenant is the UUID whose rows they are, or NULL.
+func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 	var typed, faults, stored, whys []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
@@ -107,7 +108,7 @@ func (d Dataset) staging(tenant string) (typing, reasons string) {
 			stored = append(stored, column)
 		}
 	}
-	fill := strings.NewReplacer("{{typed}}", strings.Join(typed, ", "), "{{faults}}", strings.Join(faults, " OR "),
-		"{{stored}}", strings.Join(stored, ", "), "{{reasons}}", strings.Join(whys, ",\n    "), "{{derived}}", d.customerNumber, "{{tenant}}", tenant)
-	return fill.Replace(statements.Get("stage/type")), fill.Replace(statements.Get("stage/reasons"))
+	return statements.Fill("stage/type", "loose", loose, "tenant", tenant, "typed", strings.Join(typed, ", "), "faults", strings.Join(faults, " OR "),
+			"stored", strings.Join(stored, ", "), "derived", d.customerNumber),
+		statements.Fill("stage/reasons", "reasons", strings.Join(whys, ",\n    "))
 }

@@ -60,54 +60,76 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (counts Counts, refu
 		err = w.diagnose(err)
 	}()
 
-	if counts.Read, counts.Refused, err = batch.stage(ctx, conn); err != nil {
+	tenants, err := batch.stage(ctx, conn)
+	if err != nil {
 		return counts, nil, fmt.Errorf("read %s: %w", batch.Origin, err)
+	}
+	for _, t := range tenants {
+		counts.Read += t.rows
+		counts.Refused += t.refused
 	}
 	if counts.Refused > 0 {
 		if refusals, err = w.quarantine(ctx, conn, batch); err != nil {
 			return counts, nil, err
 		}
 	}
-	tenants, err := stagedTenants(ctx, conn)
-	if err != nil {
-		return counts, nil, err
-	}
-	for _, tenant := range tenants {
-		merged, err := w.mergeTenant(ctx, conn, batch.Dataset, tenant)
+	for _, t := range tenants {
+		if t.rows == t.refused {
+			continue
+		}
+		merged, err := w.mergeTenant(ctx, conn, batch.Dataset, t.id.UUID)
 		counts.Add(merged)
 		if err != nil {
-			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", batch.Dataset.Name, tenant, err)
+			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", batch.Dataset.Name, t.id.UUID, err)
 		}
 	}
 	return counts, refusals, nil
 }
 
-// stage types the batch's rows into the temporary table staged, and says which are refused and why.
-func (b Batch) stage(ctx context.Context, conn *sql.Conn) (read, refused int64, err error) {
-	release, err := b.Rows.open(ctx, conn, b.Dataset)
+// stagedTenant says how many of the staged rows are a tenant's; without an id they are nobody's, and refused.
+type stagedTenant struct {
+	id            uuid.NullUUID
+	rows, refused int64
+}
+
+// stage types the batch's rows into the temporary table staged, and writes to the refused ones why.
+func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
+	loose, release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
-		return 0, 0, unreadable(err)
+		return nil, unreadable(err)
 	}
 	defer release()
 	tenant := "NULL::UUID"
 	if b.Tenant != uuid.Nil {
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // a parameter would have the statement planned twice
 	}
-	typing, reasons := b.Dataset.staging(tenant)
+	typing, reasons := b.Dataset.staging(loose, tenant)
 	if _, err := conn.ExecContext(ctx, typing); err != nil {
-		return 0, 0, unreadable(err)
+		return nil, unreadable(err)
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	count := func() error {
-		return conn.QueryRowContext(ctx, statements.Get("merge/counts")).Scan(&read, &refused)
+	rows, err := conn.QueryContext(ctx, statements.Get("merge/tenants"))
+	if err != nil {
+		return nil, err
 	}
-	if err := count(); err != nil || refused == 0 {
-		return read, refused, err
+	defer rows.Close()
+	var tenants []stagedTenant
+	var refused int64
+	for rows.Next() {
+		var t stagedTenant
+		if err := rows.Scan(&t.id, &t.rows, &t.refused); err != nil {
+			return nil, err
+		}
+		tenants = append(tenants, t)
+		refused += t.refused
+	}
+	if err := rows.Err(); err != nil || refused == 0 {
+		return tenants, err
 	}
 	_, err = conn.ExecContext(ctx, reasons)
-	return read, refused, err
+	return tenants, err
 }
 
 // unreadable marks what DuckDB says of a file that is not what it should be.
@@ -118,23 +140,6 @@ func unreadable(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	return err
-}
-
-func stagedTenants(ctx context.Context, conn *sql.Conn) ([]uuid.UUID, error) {
-	rows, err := conn.QueryContext(ctx, statements.Get("merge/tenants"))
-	if err != nil {
-		return nil, fmt.Errorf("find tenants: %w", err)
-	}
-	defer rows.Close()
-	var tenants []uuid.UUID
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("find tenants: %w", err)
-		}
-		tenants = append(tenants, id)
-	}
-	return tenants, rows.Err()
 }
 
 // mergeTenant merges the staged rows of one tenant. Readers see all of it or nothing.
@@ -152,9 +157,11 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	store.writing.Lock()
 	defer store.writing.Unlock()
 
-	run := func(name string, args ...any) {
+	var months sql.NullString // YYYY-MM, separated by commas
+	run := func(name string) {
 		if err == nil {
-			_, err = conn.ExecContext(ctx, statements.For(name, dataset.Name), args...)
+			_, err = conn.ExecContext(ctx, statements.Fill(name, "dataset", statements.Ident(dataset.Name),
+				"dataset_name", statements.Text(dataset.Name), "tenant", statements.Text(id.String()), "months", statements.Text(months.String)))
 		}
 	}
 	_, err = conn.ExecContext(ctx, "USE "+statements.Ident(id.String()))
@@ -162,16 +169,20 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
 		err = errors.Join(err, back)
 	}()
-	run("merge/classify", sql.Named("tenant", id.String()))
+	run("merge/classify")
 	if err != nil {
 		return counts, err
 	}
-	counts, moved, err := outcomes(ctx, conn)
+	var moved int64
+	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &months)
 	if err != nil || counts.New+counts.Changed == 0 {
 		return counts, err
 	}
 	if err := w.markUnpublished(id); err != nil {
 		return Counts{}, err
+	}
+	if !dataset.Monthly {
+		months.String = ""
 	}
 
 	run("merge/begin")
@@ -185,24 +196,13 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	if counts.New+moved > 0 {
 		run("merge/insert")
 	}
-	if dataset.Monthly {
-		run("merge/mark_months", sql.Named("dataset", dataset.Name))
-	} else {
-		run("merge/mark_whole", sql.Named("dataset", dataset.Name))
-	}
+	run("merge/mark")
 	run("merge/commit")
 	if err != nil {
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return Counts{}, errors.Join(err, back)
 	}
 	return counts, nil
-}
-
-// outcomes counts what classify found; rows that moved are among the changed.
-func outcomes(ctx context.Context, conn *sql.Conn) (counts Counts, moved int64, err error) {
-	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).
-		Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded)
-	return counts, moved, err
 }
 
 // markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there

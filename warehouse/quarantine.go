@@ -31,7 +31,7 @@ const maxRefusals = 10
 
 // quarantine writes the refused rows of the staged batch down as NDJSON and returns the first of them.
 func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch) ([]Refusal, error) {
-	query := strings.NewReplacer("{{origin}}", statements.Text(batch.Origin), "{{dataset}}", statements.Text(batch.Dataset.Name)).Replace(statements.Get("merge/refused"))
+	query := statements.Fill("merge/refused", "origin", statements.Text(batch.Origin), "dataset", statements.Text(batch.Dataset.Name))
 	temp := w.quarantineTemp()
 	defer os.Remove(temp)
 	if _, err := conn.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" (FORMAT json)"); err != nil {

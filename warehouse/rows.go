@@ -16,8 +16,8 @@ import (
 
 // Rows is the content of a batch, still loose: nothing is typed yet. It can be read once.
 type Rows interface {
-	// open makes the temporary view loose: line, raw and defect, and each field of the dataset as text or JSON.
-	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (release func(), err error)
+	// open returns a query of the loose rows: line, raw and defect, and each field of the dataset as text or JSON.
+	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error)
 	// finish adds to staged what only shows once the rows were read.
 	finish(ctx context.Context, conn *sql.Conn) error
 }
@@ -34,7 +34,7 @@ var LinesSchema = arrow.NewSchema([]arrow.Field{
 // allocated outside of Go's heap, since C holds them.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (release func(), err error) {
+func (l Lines) open(_ context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
 	err = conn.Raw(func(driverConn any) error {
 		arrowConn, err := duckdb.NewArrowFromConn(driverConn.(driver.Conn))
 		if err != nil {
@@ -44,19 +44,14 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (relea
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	types, columns := make([]string, len(dataset.fields)), make([]string, len(dataset.fields))
 	for i, f := range dataset.fields {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
 		columns[i] = f.trimmed("source." + statements.Ident(f.name))
 	}
-	view := strings.NewReplacer("{{fields}}", "{"+strings.Join(types, ",")+"}", "{{columns}}", strings.Join(columns, ", ")).Replace(statements.Get("stage/ndjson"))
-	if _, err := conn.ExecContext(ctx, view); err != nil {
-		release()
-		return nil, err
-	}
-	return release, nil
+	return statements.Fill("stage/ndjson", "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", ")), release, nil
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
@@ -72,7 +67,7 @@ func (f field) trimmed(loose string) string {
 // ParquetFile is a Parquet file at a path on this machine.
 type ParquetFile string
 
-func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (func(), error) {
+func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
 	return openTable(ctx, conn, dataset, "read_parquet("+statements.Text(string(p))+", file_row_number = true)", "file_row_number + 1")
 }
 
@@ -81,7 +76,7 @@ func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 // CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain or gzip by its name.
 type CSVFile string
 
-func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (func(), error) {
+func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
 	// The header is line 1. The line is exact as long as no value before it holds a line break.
 	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
 	return openTable(ctx, conn, dataset, relation, "row_number() OVER () + 1")
@@ -95,19 +90,17 @@ func (CSVFile) finish(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// openTable makes the view loose over a relation: a field that the relation lacks is null.
-func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, line string) (func(), error) {
+// openTable returns the query of the loose rows of a relation: a field that the relation lacks is null.
+func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, line string) (string, func(), error) {
 	types, err := columnTypes(ctx, conn, relation)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	columns := make([]string, len(dataset.fields))
 	for i, f := range dataset.fields {
 		columns[i] = f.trimmed(f.looseFrom(types))
 	}
-	view := strings.NewReplacer("{{relation}}", relation, "{{line}}", line, "{{columns}}", strings.Join(columns, ", ")).Replace(statements.Get("stage/table"))
-	_, err = conn.ExecContext(ctx, view)
-	return func() {}, err
+	return statements.Fill("stage/table", "relation", relation, "line", line, "columns", strings.Join(columns, ", ")), func() {}, nil
 }
 
 // looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is.

@@ -5,7 +5,7 @@
 -- Only ids that occur twice in the batch pay for a window.
 CREATE OR REPLACE TEMP TABLE delta AS
 WITH mine AS (
-    SELECT rowid AS staged_row, id, created_at, line, _source_at, _hash FROM staged WHERE tenant_id = $tenant::UUID AND reason IS NULL
+    SELECT rowid AS staged_row, id, created_at, line, _source_at, _hash FROM staged WHERE tenant_id = {{tenant}}::UUID AND raw IS NULL
 ), twice AS (
     SELECT id FROM mine GROUP BY id HAVING count(*) > 1
 ), beaten AS (

@@ -1,6 +1,10 @@
+-- How many rows of each outcome, and the months that rows are in now or, having moved, were in before.
 SELECT count(*) FILTER (outcome = 'new'),
        count(*) FILTER (outcome IN ('changed', 'moved')),
        count(*) FILTER (outcome = 'moved'),
        count(*) FILTER (outcome = 'unchanged'),
-       count(*) FILTER (outcome = 'superseded')
+       count(*) FILTER (outcome = 'superseded'),
+       array_to_string(list_distinct(list_concat(
+           list(DISTINCT strftime(created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome IN ('new', 'changed', 'moved')),
+           list(DISTINCT strftime(stored_created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome = 'moved'))), ',')
 FROM delta;

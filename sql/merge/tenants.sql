@@ -1,1 +1,2 @@
-SELECT DISTINCT tenant_id::VARCHAR FROM staged WHERE reason IS NULL ORDER BY ALL;
+-- The tenants of the staged rows, how many rows each has, and how many of them are refused.
+SELECT tenant_id::VARCHAR, count(*), count(raw) FROM staged GROUP BY tenant_id ORDER BY tenant_id;

@@ -1,4 +1,3 @@
 -- A file that DuckDB reads itself: its columns as text or JSON.
-CREATE OR REPLACE TEMP VIEW loose AS
 SELECT {{line}} AS line, to_json(source)::VARCHAR AS raw, NULL::VARCHAR AS defect, {{columns}}
-FROM {{relation}} AS source;
+FROM {{relation}} AS source

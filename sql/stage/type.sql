@@ -2,7 +2,7 @@
 -- loose values, so that the reasons can be told by a statement of their own, which most batches never need.
 CREATE OR REPLACE TEMP TABLE staged AS
 WITH typed AS (
-    SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM loose)
+    SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM ({{loose}}) AS loose)
 ), checked AS (
     SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, updated_at AS _source_at,
            defect IS NOT NULL OR id IS NULL OR created_at IS NULL OR tenant_id IS NULL OR (tenant_id <> user_id) IS TRUE

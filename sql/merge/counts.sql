@@ -1,1 +1,0 @@
-SELECT count(*), count(coalesce(reason, raw)) FROM staged;

@@ -1,1 +1,0 @@
-INSERT INTO unpublished SELECT $dataset, '', seq FROM clock;
