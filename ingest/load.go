@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -44,17 +45,15 @@ func (s *Summary) Add(other Summary) {
 	s.Refusals = append(s.Refusals, other.Refusals...)
 }
 
-// Load takes one file in, batch by batch; each batch is durable before the next is read, and loading a file again
-// changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
+// Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
 	summary := Summary{Files: 1}
-	merge := func(dataset warehouse.Dataset, rows warehouse.Rows) error {
-		counts, refusals, err := w.Merge(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows})
+	err := in.load(ctx, w, func(staged *warehouse.Staged) error {
+		counts, refusals, err := staged.Merge(ctx)
 		summary.Counts.Add(counts)
 		summary.Refusals = append(summary.Refusals, refusals...)
 		return err
-	}
-	err := in.load(ctx, w.TempDir(), merge)
+	})
 	if ctx.Err() != nil {
 		return summary, ctx.Err() // whatever a cancelled reader looked like
 	}
@@ -73,7 +72,8 @@ type unreadableError struct{ err error }
 func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
-func (in Input) load(ctx context.Context, tempDir string, merge func(warehouse.Dataset, warehouse.Rows) error) error {
+// load stages the batches of the file, and has each merged in turn.
+func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge func(*warehouse.Staged) error) error {
 	format, err := recognise(in.Name)
 	if err != nil {
 		return &unreadableError{err}
@@ -87,23 +87,29 @@ func (in Input) load(ctx context.Context, tempDir string, merge func(warehouse.D
 		return &unreadableError{err}
 	}
 	defer body.Close()
-	if format == ndjson {
-		return loadLines(body, func(lines warehouse.Lines) error { return merge(dataset, lines) })
+	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
+		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows})
 	}
-	path, remove, err := in.place(body, packed, tempDir, format)
+	if format == ndjson {
+		return loadLines(ctx, body, stage, merge)
+	}
+	path, remove, err := in.place(body, packed, w.TempDir(), format)
 	if err != nil {
 		return err
 	}
 	defer remove()
+	var rows warehouse.Rows = warehouse.ParquetFile(path)
 	if format == csv {
-		err = merge(dataset, warehouse.CSVFile(path))
-	} else {
-		err = merge(dataset, warehouse.ParquetFile(path))
+		rows = warehouse.CSVFile(path)
 	}
+	staged, err := stage(ctx, rows)
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 		return &unreadableError{err}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return merge(staged)
 }
 
 func (in Input) dataset() (warehouse.Dataset, error) {
@@ -113,21 +119,40 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 	return datasetOf(in.Name)
 }
 
-// loadLines cuts NDJSON into batches.
-func loadLines(body io.Reader, merge func(warehouse.Lines) error) error {
+// loadLines cuts NDJSON into batches. While one is merged, which keeps one core busy, the next is staged.
+func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, warehouse.Rows) (*warehouse.Staged, error), merge func(*warehouse.Staged) error) error {
 	cutter := newLineCutter(body, mallocator.NewMallocator())
-	for cutter.more() {
-		batch := cutter.batch()
-		err := merge(warehouse.Lines{Reader: batch})
-		batch.Release()
-		if err != nil {
-			return err
+	group, ctx := errgroup.WithContext(ctx)
+	batches := make(chan *warehouse.Staged)
+	group.Go(func() error {
+		defer close(batches)
+		for cutter.more() {
+			batch := cutter.batch()
+			staged, err := stage(ctx, warehouse.Lines{Reader: batch})
+			batch.Release()
+			if err != nil {
+				return err
+			}
+			select {
+			case batches <- staged:
+			case <-ctx.Done():
+				return errors.Join(ctx.Err(), staged.Close())
+			}
 		}
+		return nil
+	})
+	group.Go(func() error {
+		for staged := range batches {
+			if err := merge(staged); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := cutter.failure(); err != nil {
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
 		return &unreadableError{fmt.Errorf("cannot be read after line %d: %w", cutter.line, err)}
 	}
 	return nil

@@ -43,44 +43,67 @@ func (c *Counts) Add(other Counts) {
 	c.Refused += other.Refused
 }
 
-// Merge takes a batch in: each row is typed, refused rows go to the quarantine, and every tenant's rows are merged
-// into its file in one transaction that also marks what the lake must be told of. When it returns, what it counts is
-// durable. Merging the same batch again changes nothing, so after an error or a crash the batch is simply given again.
-func (w *Warehouse) Merge(ctx context.Context, batch Batch) (counts Counts, refusals []Refusal, err error) {
+// Merge takes a batch in: Stage, then Staged.Merge.
+func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, error) {
+	staged, err := w.Stage(ctx, batch)
+	if err != nil {
+		return Counts{}, nil, err
+	}
+	return staged.Merge(ctx)
+}
+
+// Staged is a batch whose rows are typed and not merged yet. It ends with Merge or with Close.
+type Staged struct {
+	w       *Warehouse
+	conn    *sql.Conn // its temporary table staged holds the rows
+	batch   Batch
+	tenants []stagedTenant
+}
+
+// Stage types each row of a batch, and finds those to refuse. Nothing is kept of it yet, and it keeps no other batch from
+// being merged meanwhile.
+func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	conn, err := w.loader.Conn(ctx)
 	if err != nil {
-		return counts, nil, fmt.Errorf("merge: %w", err)
+		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	defer func() {
-		// The connection goes with its temporary tables, and with its transaction where that was left open.
-		closed := conn.Raw(func(any) error { return driver.ErrBadConn })
-		if !errors.Is(closed, driver.ErrBadConn) {
-			err = errors.Join(err, closed)
-		}
-		err = w.diagnose(err)
-	}()
+	s := &Staged{w: w, conn: conn, batch: batch}
+	if s.tenants, err = batch.stage(ctx, conn); err != nil {
+		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
+	}
+	return s, nil
+}
 
-	tenants, err := batch.stage(ctx, conn)
-	if err != nil {
-		return counts, nil, fmt.Errorf("read %s: %w", batch.Origin, err)
+// Close lets the rows go. The connection goes with its temporary tables, and with its transaction where that was left open.
+func (s *Staged) Close() error {
+	if err := s.conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+		return err
 	}
-	for _, t := range tenants {
+	return nil
+}
+
+// Merge puts refused rows into the quarantine, and merges every tenant's rows into its file in one transaction, which also
+// marks what the lake must be told of. When it returns, what it counts is durable. Merging the same batch again changes
+// nothing, so after an error or a crash the batch is simply given again.
+func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
+	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
+	for _, t := range s.tenants {
 		counts.Read += t.rows
 		counts.Refused += t.refused
 	}
 	if counts.Refused > 0 {
-		if refusals, err = w.quarantine(ctx, conn, batch); err != nil {
+		if refusals, err = s.w.quarantine(ctx, s.conn, s.batch); err != nil {
 			return counts, nil, err
 		}
 	}
-	for _, t := range tenants {
+	for _, t := range s.tenants {
 		if t.rows == t.refused {
 			continue
 		}
-		merged, err := w.mergeTenant(ctx, conn, batch.Dataset, t.id.UUID)
+		merged, err := s.w.mergeTenant(ctx, s.conn, s.batch.Dataset, t.id.UUID)
 		counts.Add(merged)
 		if err != nil {
-			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", batch.Dataset.Name, t.id.UUID, err)
+			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 		}
 	}
 	return counts, refusals, nil

@@ -95,8 +95,8 @@ func TestRefusedRows(t *testing.T) {
 		line    any
 		reason  string
 	}{
-		"no JSON":           {warehouse.Calls, `{"id": `, "line is no JSON"},
-		"no object":         {warehouse.Calls, `[1, 2]`, "line is JSON, but no object"},
+		"no JSON":           {warehouse.Calls, `{"id": `, "line is no JSON object"},
+		"no object":         {warehouse.Calls, `[1, 2]`, "line is no JSON object"},
 		"no id":             {warehouse.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
 		"empty id":          {warehouse.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
 		"bad id":            {warehouse.Calls, call(tenantA, 1, row{"id": "17"}), "id is no UUID: 17"},

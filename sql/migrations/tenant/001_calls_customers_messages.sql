@@ -102,9 +102,10 @@ CREATE MACRO duration_to_seconds(duration) AS
 
 -- One name per side, whatever the platform's version called it; a name it does not know stays as it is.
 CREATE MACRO speaker_name(name) AS
+    CASE name WHEN 'AI' THEN 'AI' WHEN 'Caller' THEN 'Caller' ELSE -- the usual ones first: this runs for every turn
     CASE lower(name) WHEN 'ai' THEN 'AI' WHEN 'assistant' THEN 'AI' WHEN 'agent' THEN 'AI' WHEN 'bot' THEN 'AI'
                      WHEN 'caller' THEN 'Caller' WHEN 'user' THEN 'Caller' WHEN 'customer' THEN 'Caller' WHEN 'human' THEN 'Caller'
-                     ELSE name END;
+                     ELSE name END END;
 
 -- A list of {speaker, text}, {role, content, timestamp?} or {role, message, timestamp_ms}.
 CREATE MACRO turns_of_list(transcript) AS list_transform(
@@ -112,8 +113,9 @@ CREATE MACRO turns_of_list(transcript) AS list_transform(
     lambda turn: {
         'speaker': speaker_name(coalesce(turn.speaker, turn.role)),
         'text': coalesce(turn.text, turn.content, turn.message),
-        'timestamp_ms': coalesce(TRY_CAST(turn.timestamp_ms AS BIGINT), TRY_CAST(turn.timestamp AS BIGINT),
-                                 epoch_ms(TRY_CAST(turn.timestamp AS TIMESTAMPTZ)))});
+        'timestamp_ms': CASE WHEN turn.timestamp_ms IS NOT NULL THEN TRY_CAST(turn.timestamp_ms AS BIGINT)
+                             WHEN turn.timestamp IS NOT NULL
+                             THEN coalesce(TRY_CAST(turn.timestamp AS BIGINT), epoch_ms(TRY_CAST(turn.timestamp AS TIMESTAMPTZ))) END});
 
 -- The record and unit separators (30, 31) mark where turns and names end in turns_of_text; a text must not hold its own.
 CREATE MACRO without_separators(text) AS
@@ -132,11 +134,11 @@ CREATE MACRO turns_of_text(transcript) AS list_transform(
         'timestamp_ms': NULL::BIGINT});
 
 -- A transcript of any shape as one list of (speaker, text, timestamp_ms); NULL where there is none.
--- The JSON of a list may itself have come as a text.
+-- The JSON of a list may itself have come as a text. The first character of stored JSON tells its kind without a parse.
 CREATE MACRO turns(transcript) AS
-    CASE json_type(transcript)
-        WHEN 'ARRAY' THEN turns_of_list(transcript)
-        WHEN 'VARCHAR' THEN CASE WHEN starts_with(ltrim(transcript ->> '$'), '[') AND json_valid(transcript ->> '$')
+    CASE
+        WHEN starts_with(transcript, '[') THEN turns_of_list(transcript)
+        WHEN starts_with(transcript, '"') THEN CASE WHEN starts_with(ltrim(transcript ->> '$'), '[') AND json_valid(transcript ->> '$')
                                  THEN turns_of_list((transcript ->> '$')::JSON)
                                  ELSE turns_of_text(transcript ->> '$') END
     END;
