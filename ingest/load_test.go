@@ -201,7 +201,7 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error is %v", err)
 	}
-	reader.Close()
+	noError(t, reader.Close())
 }
 
 // The real dialogues: every row once, every sum as in the files.

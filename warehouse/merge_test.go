@@ -220,7 +220,7 @@ func TestStartClearsWhatACrashLeft(t *testing.T) {
 		noError(t, os.WriteFile(filepath.Join(dir, leftover), []byte("half"), 0o600))
 	}
 	w = open(t, dir)
-	defer w.Close()
+	defer func() { noError(t, w.Close()) }()
 	for _, file := range files(t, dir) {
 		if strings.Contains(file, "unfinished") || strings.HasPrefix(file, "tmp") && strings.HasSuffix(file, ".csv") {
 			t.Errorf("%s is still there", file)

@@ -2,8 +2,8 @@ package warehouse_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,8 +54,8 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 	} {
 		var expected []string
 		for _, l := range all {
-			n := 0
-			fmt.Sscanf(l.ID[24:], "%d", &n)
+			n, err := strconv.Atoi(l.ID[24:])
+			noError(t, err)
 			if (filter.Direction == "" || n%2 == 1) && (filter.From.IsZero() || !l.CreatedAt.Before(filter.From) && l.CreatedAt.Before(filter.Before)) {
 				expected = append(expected, l.ID)
 			}

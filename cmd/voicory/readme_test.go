@@ -33,8 +33,8 @@ func queryDuckDB(t *testing.T, statement string) string {
 	defer rows.Close()
 	columns, err := rows.Columns()
 	noError(t, err)
-	if !rows.Next() {
-		t.Fatalf("no rows: %s", statement)
+	if !rows.Next() || rows.Err() != nil {
+		t.Fatalf("no rows: %s: %v", statement, rows.Err())
 	}
 	values := make([]any, len(columns))
 	for i := range values {
