@@ -69,7 +69,7 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	api := &http.Server{Handler: httpapi.New(w, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: 10 * time.Second}
+	api := &http.Server{Handler: httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- api.Serve(listener) }()
 	transport := &http.Transport{MaxConnsPerHost: 1}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -21,21 +22,26 @@ type Store interface {
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
 }
 
-type api struct {
-	store Store
-	log   *slog.Logger
+// Options of the API.
+type Options struct {
+	Store   Store
+	Limiter limit.Limiter // counts the requests of each key
+	Rules   limit.Rules   // for each key; none: no limit
+	Log     *slog.Logger
 }
 
+type api struct{ Options }
+
 // New returns the handler of all routes.
-func New(store Store, log *slog.Logger) http.Handler {
-	a := &api{store, log}
+func New(options Options) http.Handler {
+	a := &api{options}
 	router := mux.NewRouter()
 	router.NotFoundHandler = a.handle(func(http.ResponseWriter, *http.Request) error {
-		return &problem{http.StatusNotFound, "NOT_FOUND", "There is nothing at this path"}
+		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
 	})
 	router.MethodNotAllowedHandler = a.handle(func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Allow", "GET, HEAD")
-		return &problem{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "This path answers GET and HEAD"}
+		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers GET and HEAD"}
 	})
 	a.registerLists(router)
 	return a.recovered(headed(router))
@@ -55,15 +61,18 @@ func (a *api) handle(h handler) http.Handler {
 // keyed is a handler that a key has been checked for.
 type keyed func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
 
-// withKey checks the request's key before h sees the request.
+// withKey checks the request's key, and that the key may ask now, before h sees the request.
 func (a *api) withKey(h keyed) http.Handler {
 	return a.handle(func(w http.ResponseWriter, r *http.Request) error {
 		presented := r.Header.Get("X-Api-Key")
 		if presented == "" {
-			return &problem{http.StatusUnauthorized, "MISSING_API_KEY", "No x-api-key header provided"}
+			return &problem{status: http.StatusUnauthorized, code: "MISSING_API_KEY", message: "No x-api-key header provided"}
 		}
-		key, err := a.store.Authenticate(presented)
+		key, err := a.Store.Authenticate(presented)
 		if err != nil {
+			return err
+		}
+		if err := a.limited(w, r, key); err != nil {
 			return err
 		}
 		return h(w, r, key)
@@ -91,7 +100,7 @@ func (a *api) recovered(next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(cause) // the server's own way to end a connection
 			default:
-				a.log.Error("panic", "method", r.Method, "path", r.URL.Path, "cause", cause)
+				a.Log.Error("panic", "method", r.Method, "path", r.URL.Path, "cause", cause)
 				writeProblem(w, internalProblem)
 			}
 		}()

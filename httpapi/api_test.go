@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -21,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -93,7 +96,7 @@ func start(t *testing.T) *api {
 	merge(t, w, warehouse.Messages, message,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"direction":"inbound","content":{},"from_number":"+4930111","created_at":"2026-04-02"}`, mine, id(22)))
 
-	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(w, slog.New(slog.DiscardHandler)))}
+	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}))}
 	t.Cleanup(a.Close)
 	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
 		_, *text, err = w.CreateKey(t.Context(), tenant, warehouse.Public, "")
@@ -318,7 +321,7 @@ func TestInternalErrorsShowNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			a := &api{Server: httptest.NewServer(httpapi.New(store, slog.New(slog.NewTextHandler(&log, nil))))}
+			a := &api{Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: store, Log: slog.New(slog.NewTextHandler(&log, nil))}))}
 			defer a.Close()
 			got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
 			if got.status != 500 || got.body != `{"error":{"code":"INTERNAL_ERROR","message":"Server error - contact support"}}` {
@@ -328,5 +331,43 @@ func TestInternalErrorsShowNothing(t *testing.T) {
 				t.Errorf("the log says %s", log.String())
 			}
 		})
+	}
+}
+
+// The documented limits, with every header of them, up to the request that is too many.
+func TestRateLimit(t *testing.T) {
+	at := time.Now()
+	a := start(t)
+	limited := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
+		Rules: httpapi.DefaultRules, Limiter: limit.NewMemory(func() time.Time { return at })}))
+	defer limited.Close()
+	a.Server.Close()
+	a.Server = limited
+
+	for n := range 10 {
+		got := a.do(t, "GET", "/api/v1/calls/"+id(900), a.key) // a 404 counts, and has the headers, too
+		reset, err := strconv.ParseInt(got.header.Get("X-RateLimit-Reset"), 10, 64)
+		noError(t, err)
+		if got.status != 404 || got.header.Get("X-RateLimit-Limit") != "60" || got.header.Get("X-RateLimit-Remaining") != fmt.Sprint(59-n) ||
+			time.Until(time.Unix(reset, 0)) < 55*time.Second || time.Until(time.Unix(reset, 0)) > 61*time.Second {
+			t.Fatalf("request %d: %d %v", n, got.status, got.header)
+		}
+	}
+	at = at.Add(1500 * time.Millisecond)
+	got := a.do(t, "GET", "/api/v1/calls", a.key)
+	if got.status != 429 || got.header.Get("Retry-After") != "4" || got.header.Get("X-RateLimit-Remaining") != "50" ||
+		got.header.Get("RateLimit-Policy") != `"0";q=60;w=60, "1";q=10;w=5` || got.header.Get("RateLimit") != `"0";r=50;t=59` ||
+		got.body != `{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Maximum 60 requests per minute.","retry_after":4}}` {
+		t.Fatalf("%d %v %s", got.status, got.header, got.body)
+	}
+	if other := a.do(t, "GET", "/api/v1/calls", a.empty); other.status != 200 {
+		t.Errorf("another key: %d", other.status)
+	}
+	at = at.Add(4 * time.Second) // as told
+	if got := a.do(t, "GET", "/api/v1/calls", a.key); got.status != 200 {
+		t.Errorf("after the wait: %d %s", got.status, got.body)
+	}
+	if got := a.do(t, "GET", "/api/v1/calls", "sk_"+strings.Repeat("a", 32)); got.header.Get("X-RateLimit-Limit") != "" {
+		t.Error("an unknown key has a limit of its own")
 	}
 }

@@ -12,14 +12,15 @@ import (
 
 // problem is an error as the client sees it. Codes and statuses are those of the API documentation.
 type problem struct {
-	status  int
-	code    string
-	message string
+	status     int
+	code       string
+	message    string
+	retryAfter int // seconds; 0: not said
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.message }
 
-var internalProblem = &problem{http.StatusInternalServerError, "INTERNAL_ERROR", "Server error - contact support"}
+var internalProblem = &problem{status: http.StatusInternalServerError, code: "INTERNAL_ERROR", message: "Server error - contact support"}
 
 // problemOf is the one place where kinds of error become statuses. What it does not know is internal, and hidden.
 func problemOf(err error) *problem {
@@ -28,11 +29,11 @@ func problemOf(err error) *problem {
 	case errors.As(err, &p):
 		return p
 	case errors.Is(err, warehouse.ErrNotFound):
-		return &problem{http.StatusNotFound, "NOT_FOUND", "Resource not found"}
+		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "Resource not found"}
 	case errors.Is(err, warehouse.ErrInvalidKey):
-		return &problem{http.StatusUnauthorized, "INVALID_API_KEY", "Invalid API key"}
+		return &problem{status: http.StatusUnauthorized, code: "INVALID_API_KEY", message: "Invalid API key"}
 	case errors.Is(err, warehouse.ErrRevokedKey):
-		return &problem{http.StatusUnauthorized, "REVOKED_API_KEY", "API key has been revoked"}
+		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has been revoked"}
 	}
 	return internalProblem
 }
@@ -44,15 +45,23 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p := problemOf(err)
 	if p == internalProblem {
-		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		a.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	writeProblem(w, p)
 }
 
 func writeProblem(w http.ResponseWriter, p *problem) {
-	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": p.code, "message": p.message}})
+	type detail struct {
+		Code       string `json:"code"`
+		Message    string `json:"message"`
+		RetryAfter int    `json:"retry_after,omitempty"`
+	}
+	body, err := json.Marshal(map[string]detail{"error": {p.code, p.message, p.retryAfter}})
 	if err != nil {
-		panic(err) // two strings are always JSON
+		panic(err) // strings and a number are always JSON
+	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	writeJSON(w, p.status, body)
 }

@@ -36,7 +36,7 @@ func (a *api) list(dataset warehouse.Dataset) keyed {
 		if err != nil {
 			return err
 		}
-		page, err := a.store.List(r.Context(), key.Tenant, dataset, q.filter, q.limit, q.offset())
+		page, err := a.Store.List(r.Context(), key.Tenant, dataset, q.filter, q.limit, q.offset())
 		if err != nil {
 			return err
 		}
@@ -65,9 +65,9 @@ func (a *api) detail(dataset warehouse.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {
-			return &problem{http.StatusBadRequest, "INVALID_ID", "The id in the path is not a UUID"}
+			return &problem{status: http.StatusBadRequest, code: "INVALID_ID", message: "The id in the path is not a UUID"}
 		}
-		item, err := a.store.Get(r.Context(), key.Tenant, dataset, id)
+		item, err := a.Store.Get(r.Context(), key.Tenant, dataset, id)
 		if err != nil {
 			return err
 		}

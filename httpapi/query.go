@@ -86,7 +86,7 @@ func parseListQuery(values url.Values, dataset warehouse.Dataset) (q listQuery, 
 }
 
 func invalidFilter(name, fault string) *problem {
-	return &problem{http.StatusBadRequest, "INVALID_FILTER", fmt.Sprintf("The filter %s %s", name, fault)}
+	return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: fmt.Sprintf("The filter %s %s", name, fault)}
 }
 
 // parseCount reads a whole number; what is none gives the fallback, what is out of bounds the bound.

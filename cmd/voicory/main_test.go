@@ -61,12 +61,12 @@ func wantStatus(t *testing.T, got result, status int) result {
 }
 
 // serve runs a server on the folder until stop is called, and returns its address.
-func serve(t *testing.T, data string) (url string, stop func()) {
+func serve(t *testing.T, data string, flags ...string) (url string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	address, done := make(chan string, 1), make(chan int, 1)
 	var stderr bytes.Buffer
-	program := Main{Args: []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }}
+	program := Main{Args: append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...), Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }}
 	go func() { done <- program.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 type serveCommand struct {
-	Listen string `help:"Address to serve on." default:"localhost:8080" placeholder:"ADDRESS"`
+	Listen    string      `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
+	Redis     string      `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
+	RateLimit limit.Rules `help:"Requests that each key has in any stretch of time, the longest first (${default}); none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
 }
 
 // How long clients may take, and how long a stop waits for answers under way.
@@ -37,6 +40,11 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 
+	limiter, closeRedis, err := c.limiter(log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeRedis()) }()
 	public, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w; choose another address with --listen", err)
@@ -50,7 +58,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		m.Listening(public.Addr().String())
 	}
 	return serveAll(ctx, log, map[net.Listener]http.Handler{
-		public:  httpapi.New(w, log),
+		public:  httpapi.New(httpapi.Options{Store: w, Limiter: limiter, Rules: c.RateLimit, Log: log}),
 		private: operatorHandler(local{w}, log),
 	})
 }

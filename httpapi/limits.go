@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/voicory/warehouse/httpapi/limit"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// DefaultRules are the documented limits of a key.
+var DefaultRules = limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window: 5 * time.Second}}
+
+// limited counts the request, says in the headers how the key stands, and returns the 429 of one that is too many.
+func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	if len(a.Rules) == 0 {
+		return nil
+	}
+	d, err := a.Limiter.Take(r.Context(), key.ID.String(), a.Rules)
+	if err != nil {
+		return fmt.Errorf("count the request: %w", err)
+	}
+	h := w.Header()
+	h.Set("X-RateLimit-Limit", strconv.Itoa(a.Rules[0].Max))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(d.Reset+time.Second-1).Unix(), 10)) // rounded up
+	// The fields of the IETF draft "RateLimit header fields for HTTP".
+	policies := make([]string, len(a.Rules))
+	for i, rule := range a.Rules {
+		policies[i] = fmt.Sprintf("\"%d\";q=%d;w=%d", i, rule.Max, seconds(rule.Window))
+	}
+	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
+	h.Set("RateLimit", fmt.Sprintf("\"0\";r=%d;t=%d", d.Remaining, seconds(d.Reset)))
+	if d.Allowed {
+		return nil
+	}
+	return &problem{
+		status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: max(seconds(d.Wait), 1),
+		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.", a.Rules[0].Max, windowName(a.Rules[0].Window)),
+	}
+}
+
+// seconds rounds up: a client that waits as long as it is told must pass.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+func windowName(window time.Duration) string {
+	if window == time.Minute {
+		return "minute"
+	}
+	return window.String()
+}
