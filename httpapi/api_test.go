@@ -341,7 +341,7 @@ func TestRateLimit(t *testing.T) {
 	limited := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
 		Rules: httpapi.DefaultRules, Limiter: limit.NewMemory(func() time.Time { return at })}))
 	defer limited.Close()
-	a.Server.Close()
+	a.Close()
 	a.Server = limited
 
 	for n := range 10 {

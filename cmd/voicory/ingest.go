@@ -74,17 +74,38 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 }
 
 func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name string, tenant uuid.UUID, bar *progress) (ingest.Summary, error) {
-	in := ingest.Input{Name: name, Body: m.Stdin, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
-	if name != ingest.Stdin {
-		in.Path, in.Body = name, missing{}
-		if file, err := os.Open(name); err == nil {
-			defer file.Close()
-			in.Body = file
-		} else {
+	in := ingest.Input{Name: name, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
+	info, err := os.Stat(name)
+	switch {
+	case name == ingest.Stdin:
+		in.Body = interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
+	case err == nil && !info.Mode().IsRegular() && !info.IsDir(): // a pipe: even opening it may take until someone writes
+		in.Body = interruptible(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
+	default:
+		file, err := os.Open(name)
+		if err != nil {
 			in.Body = missing{err}
+			break
 		}
+		defer file.Close()
+		in.Path, in.Body = name, file
 	}
 	return o.Ingest(ctx, in)
+}
+
+// interruptible reads what may keep a reader waiting for ever; when the context ends, the reader ends with it.
+func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) io.Reader {
+	reader, writer := io.Pipe()
+	go func() { // where it waits for ever, it ends with the process
+		source, err := open()
+		if err == nil {
+			_, err = io.Copy(writer, source)
+			err = errors.Join(err, source.Close())
+		}
+		writer.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { reader.CloseWithError(ctx.Err()) })
+	return reader
 }
 
 // missing stands for a file that could not be opened: reading it says why, so that it is refused like any other.

@@ -90,8 +90,8 @@ func TestServersShareLimitsInRedis(t *testing.T) {
 	// Back again, it refuses: the 10 of before are in its windows.
 	noError(t, redisProcess.Signal(syscall.SIGCONT))
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
-	defer client.Close()
 	noError(t, client.FlushAll(t.Context()).Err())
+	noError(t, client.Close())
 	passed.Store(0)
 	deadline := time.Now().Add(20 * time.Second)
 	for passed.Load() < 1 { // flushed, Redis allows again as soon as it is asked again

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,6 +203,33 @@ func TestDemoTwiceIsTheSame(t *testing.T) {
 		if status != want || want == 200 && !strings.Contains(body, `"total":10000`) {
 			t.Errorf("%d %.200s", status, body)
 		}
+	}
+}
+
+// An interrupt ends a command that waits for its input.
+func TestInterruptWhileWaitingForInput(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "calls.ndjson")
+	noError(t, syscall.Mkfifo(fifo, 0o600))
+	for _, path := range []string{fifo, "-"} {
+		stdin, write, err := os.Pipe()
+		noError(t, err)
+		command := exec.CommandContext(t.Context(), os.Args[0], "ingest", "--data", t.TempDir(), "--dataset", "calls", path)
+		command.Env = append(os.Environ(), asProgram+"=yes")
+		var stderr bytes.Buffer
+		command.Stdin, command.Stderr = stdin, &stderr
+		noError(t, command.Start())
+		data := command.Args[3]
+		for waiting := time.NewTicker(5 * time.Millisecond); ; <-waiting.C { // until it has the folder open
+			if _, err := os.Stat(filepath.Join(data, "control.duckdb")); err == nil {
+				waiting.Stop()
+				break
+			}
+		}
+		noError(t, command.Process.Signal(os.Interrupt))
+		if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "stopped") {
+			t.Errorf("%s: %v: %s", path, err, stderr.String())
+		}
+		noError(t, errors.Join(stdin.Close(), write.Close()))
 	}
 }
 

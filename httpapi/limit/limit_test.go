@@ -183,7 +183,7 @@ func TestMemoryIsTheDefinition(t *testing.T) {
 
 func TestRulesAsTheyAreWritten(t *testing.T) {
 	for text, want := range map[string]string{
-		"60/1m,10/5s": "[{60 1m0s} {10 5s}]", " 1/1h ": "[{1 1h0m0s}]", "none": "[]",
+		"60/1m,10/5s": "[{60 1m0s} {10 5s}]", "1/1h": "[{1 1h0m0s}]", "none": "[]",
 		"": "error", "60": "error", "x/1m": "error", "0/1m": "error", "1/0s": "error", "10/5s,60/1m": "error", "1/1m;2/1s": "error",
 	} {
 		var rules limit.Rules
