@@ -14,11 +14,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// How long an answer of Redis is waited for, and how often one that is away is looked for.
-const (
-	redisTimeout = 50 * time.Millisecond
-	redisRetry   = time.Second
-)
+// redisRetry is how often a Redis that does not answer is looked for.
+const redisRetry = time.Second
 
 // limiter makes the limiter that the flags ask for; close ends its connections.
 func (c *serveCommand) limiter(log *slog.Logger) (_ limit.Limiter, closing func() error, err error) {
@@ -31,7 +28,7 @@ func (c *serveCommand) limiter(log *slog.Logger) (_ limit.Limiter, closing func(
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: --redis: %w", warehouse.ErrInvalid, err)
 	}
-	return limit.NewFallback(limit.NewRedis(client), local, redisTimeout, redisRetry, func(healthy bool, cause error) {
+	return limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetry, func(healthy bool, cause error) {
 		if healthy {
 			log.Info("Redis is back; rate limits are shared again")
 		} else {
@@ -67,7 +64,7 @@ func redisClient(text string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, withoutSecrets(err, location)
 		}
-		options.ContextTimeoutEnabled = true // else a Redis that hangs is waited for beyond redisTimeout
+		options.ContextTimeoutEnabled = true // else a Redis that hangs is waited for beyond the timeout
 		return redis.NewClient(options), nil
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -202,6 +203,22 @@ func TestDemoTwiceIsTheSame(t *testing.T) {
 		status, body := get(t, url+"/api/v1/messages", key)
 		if status != want || want == 200 && !strings.Contains(body, `"total":10000`) {
 			t.Errorf("%d %.200s", status, body)
+		}
+	}
+}
+
+// A server publishes what was merged and never published, as when the command that merged it was killed.
+func TestServerPublishesWhatWasLeft(t *testing.T) {
+	data := t.TempDir()
+	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
+	noError(t, err)
+	_, err = local{w}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
+	noError(t, errors.Join(err, w.Close()))
+	serve(t, data)
+	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {
+		if found, _ := filepath.Glob(filepath.Join(data, "lake", "*", "calls", "month=2026-03", "calls.parquet")); len(found) == 1 {
+			look.Stop()
+			return
 		}
 	}
 }

@@ -15,9 +15,10 @@ import (
 )
 
 type serveCommand struct {
-	Listen    string      `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
-	Redis     string      `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
-	RateLimit limit.Rules `help:"Requests that each key has in any stretch of time, the longest first (${default}); none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
+	Listen       string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
+	Redis        string        `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
+	RedisTimeout time.Duration `help:"How long an answer of Redis is waited for (${default}); a server whose Redis is slower counts by itself." default:"50ms" placeholder:"TIME"`
+	RateLimit    limit.Rules   `help:"Requests that each key has in any stretch of time, the longest first (${default}); none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
 }
 
 // How long clients may take, and how long a stop waits for answers under way.
@@ -25,6 +26,7 @@ const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	stopTimeout   = 10 * time.Second
+	publishEvery  = 5 * time.Second
 	maxHeader     = 64 << 10
 )
 
@@ -36,9 +38,16 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, err := w.Publish(ctx); err != nil { // what a crash left unpublished
-		return err
-	}
+	background, stop := context.WithCancel(ctx)
+	publishing := make(chan struct{})
+	go func() {
+		defer close(publishing)
+		keepPublished(background, w, log)
+	}()
+	defer func() {
+		stop()
+		<-publishing
+	}()
 
 	limiter, closeRedis, err := c.limiter(log)
 	if err != nil {
@@ -61,6 +70,23 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		public:  httpapi.New(httpapi.Options{Store: w, Limiter: limiter, Rules: c.RateLimit, Log: log}),
 		private: operatorHandler(local{w}, log),
 	})
+}
+
+// keepPublished brings the lake up to date again and again: what a crash left, and what a command that was killed did not
+// come to. Publishing takes at most about one twentieth of the time.
+func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for ctx.Err() == nil {
+		start := time.Now()
+		if published, err := w.Publish(ctx); err != nil && ctx.Err() == nil {
+			log.Error("publish", "error", err)
+		} else if published.Files > 0 {
+			log.Info("published", "files", published.Files, "rows", published.Rows)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(max(publishEvery, 19*time.Since(start))):
+		}
+	}
 }
 
 // serveAll serves each handler on its listener until the context ends or one of them fails; then all stop, answers under

@@ -247,7 +247,7 @@ func TestFallback(t *testing.T) {
 }
 
 func TestFallbackIsALimiter(t *testing.T) {
-	acceptance(t, limit.NewFallback(limit.NewRedis(redisServer(t)), limit.NewMemory(time.Now), time.Second, time.Second, func(healthy bool, cause error) {
+	acceptance(t, limit.NewFallback(limit.NewRedis(redisServer(t)), limit.NewMemory(time.Now), time.Minute, time.Second, func(healthy bool, cause error) {
 		t.Errorf("healthy %v: %v", healthy, cause)
 	}))
 }
