@@ -35,7 +35,7 @@ type api struct{ Options }
 // New returns the handler of all routes.
 func New(options Options) http.Handler {
 	a := &api{options}
-	router := mux.NewRouter()
+	router := mux.NewRouter().SkipClean(true) // a path is what it is; nothing is redirected
 	router.NotFoundHandler = a.handle(func(http.ResponseWriter, *http.Request) error {
 		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
 	})

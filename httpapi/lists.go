@@ -32,7 +32,7 @@ type meta struct {
 
 func (a *api) list(dataset warehouse.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-		q, err := parseListQuery(r.URL.Query(), dataset)
+		q, err := parseListQuery(r.URL.RawQuery, dataset)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -31,10 +32,14 @@ func (q listQuery) offset() int64 { return (q.page - 1) * q.limit }
 
 // parseListQuery reads the parameters of a list. page and limit are forgiving, as documented; a filter that cannot be
 // understood is INVALID_FILTER; one the dataset does not have is not looked at.
-func parseListQuery(values url.Values, dataset warehouse.Dataset) (q listQuery, err error) {
+func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+	}
 	q.page = parseCount(values.Get("page"), 1, maxPage)
 	q.limit = parseCount(values.Get("limit"), defaultLimit, maxLimit)
-	if values.Get("limit") == "0" {
+	if n, err := strconv.Atoi(values.Get("limit")); err == nil && n == 0 {
 		q.limit = defaultLimit
 	}
 	fail := func(problem error) {
@@ -101,6 +106,9 @@ func parseCount(text string, fallback, most int64) int64 {
 // parseTime reads an ISO 8601 date or date-time, UTC where it names no zone. step is how far an inclusive upper bound
 // reaches: a date means its whole day, and a time its whole millisecond, which is all that answers show.
 func parseTime(text string) (at time.Time, step time.Duration, err error) {
+	if strings.HasPrefix(text, "0000") {
+		return at, 0, errors.New("there is no year 0")
+	}
 	if at, err = time.Parse(time.DateOnly, text); err == nil {
 		return at, 24 * time.Hour, nil
 	}

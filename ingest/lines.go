@@ -21,6 +21,9 @@ const (
 	// A batch is what one transaction merges: whole row groups in a bulk load, and bounded in memory.
 	maxBatchRows  = warehouse.RowGroup
 	maxBatchBytes = 128 << 20
+	// DuckDB works on 2,048 rows at a time, in several copies: of wide rows a batch takes fewer.
+	wideRow      = 8 << 10
+	maxWideBytes = 24 << 20
 	// A record is what DuckDB's threads take in turns.
 	recordBytes = 1 << 20
 )
@@ -147,7 +150,7 @@ func (b *lineBatch) Next() bool {
 	lines, texts, defects := builder.Field(0).(*array.Int64Builder), builder.Field(1).(*array.StringBuilder), builder.Field(2).(*array.StringBuilder)
 	texts.ReserveData(recordBytes + recordBytes/4)
 	rows := 0
-	for size := 0; size < recordBytes && b.rows < maxBatchRows && b.bytes < maxBatchBytes; {
+	for size := 0; size < recordBytes && !b.full(); {
 		n, ok := b.cutter.next(lines, texts, defects)
 		if !ok {
 			break
@@ -162,6 +165,10 @@ func (b *lineBatch) Next() bool {
 	}
 	b.record = builder.NewRecordBatch()
 	return true
+}
+
+func (b *lineBatch) full() bool {
+	return b.rows >= maxBatchRows || b.bytes >= maxBatchBytes || b.bytes >= maxWideBytes && b.bytes/b.rows >= wideRow
 }
 
 func (b *lineBatch) RecordBatch() arrow.RecordBatch { return b.record }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
@@ -47,7 +48,8 @@ func (s *Summary) Add(other Summary) {
 
 // Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
-	summary := Summary{Files: 1}
+	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // it is written into the quarantine
+	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
 	err := in.load(ctx, w, func(staged *warehouse.Staged) error {
 		counts, refusals, err := staged.Merge(ctx)
 		summary.Counts.Add(counts)
@@ -104,7 +106,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge func(*wa
 	}
 	staged, err := stage(ctx, rows)
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
-		return &unreadableError{err}
+		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
 	}
 	if err != nil {
 		return err

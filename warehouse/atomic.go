@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// tempMark is in the name of every file that is not finished yet. Such names begin with a dot and end in it, so that
+// tempMark is in the name of every file that is not finished yet. Such names begin with a dot, so that
 // no glob for data files matches them, and start-up removes what a crash has left.
 const tempMark = ".unfinished"
 
@@ -80,7 +80,7 @@ func syncPath(path string) error {
 // sweep removes the unfinished files below dir that a crash has left.
 func sweep(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.Contains(entry.Name(), tempMark) {
+		if err != nil || entry.IsDir() || !strings.HasPrefix(entry.Name(), ".") || !strings.Contains(entry.Name(), tempMark) {
 			return err
 		}
 		return os.Remove(path)

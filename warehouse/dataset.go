@@ -74,13 +74,15 @@ func (f field) typed() bool { return f.typ != "JSON" && f.typ != "VARCHAR" }
 // kind is the word for the field's type in a refusal.
 func (f field) kind() string {
 	return map[string]string{"UUID": "UUID", "TIMESTAMPTZ": "time", "DECIMAL(10,4)": "decimal(10,4)", "INTEGER": "whole number",
-		"BIGINT": "whole number", "DOUBLE": "number", "BOOLEAN": "truth value"}[f.typ]
+		"BIGINT": "whole number", "DOUBLE": "number", "BOOLEAN": "truth value", "JSON": "JSON"}[f.typ]
 }
 
 // fault is the condition under which the loose text did not become a value that its column may hold.
 func (f field) fault(loose, value string) string {
 	good := value + " IS NOT NULL"
 	switch f.typ {
+	case "JSON":
+		good = "strict_json(" + value + "::VARCHAR)"
 	case "TIMESTAMPTZ":
 		good = "plausible(" + value + ")"
 	case "DOUBLE":
@@ -95,12 +97,12 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 	var typed, faults, stored, whys []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
-		if f.typed() {
+		if f.typ != "VARCHAR" {
 			cast := func(loose string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", loose, f.typ) }
 			loose, suspect := "loose."+column, "suspect."+column
 			typed = append(typed, cast(loose)+" AS "+column)
 			faults = append(faults, f.fault(loose, column))
-			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s, 80) END", f.fault(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))
+			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END", f.fault(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))
 		} else {
 			typed = append(typed, "loose."+column)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
@@ -159,8 +160,9 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 func unreadable(err error) error {
 	var failure *duckdb.Error
 	if errors.As(err, &failure) && (failure.Type == duckdb.ErrorTypeInvalidInput || failure.Type == duckdb.ErrorTypeConversion ||
-		failure.Type == duckdb.ErrorTypeIO || failure.Type == duckdb.ErrorTypeInvalid) {
-		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+		failure.Type == duckdb.ErrorTypeIO || failure.Type == duckdb.ErrorTypeInvalid || failure.Type == duckdb.ErrorTypeBinder) {
+		first, _, _ := strings.Cut(failure.Msg, "\n") // the rest is advice on DuckDB's options
+		return fmt.Errorf("%w: %s", ErrUnreadable, first)
 	}
 	return err
 }
@@ -196,8 +198,11 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	if err != nil {
 		return counts, err
 	}
-	var moved int64
-	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &months)
+	var moved, confirmed int64
+	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &confirmed, &months)
+	if confirmed > 0 {
+		run("merge/confirm")
+	}
 	if err != nil || counts.New+counts.Changed == 0 {
 		return counts, err
 	}

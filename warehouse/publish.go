@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
@@ -25,25 +26,32 @@ type Published struct {
 }
 
 // Publish brings the lake up to date: every file that a commit has touched since it was last written is written anew,
-// whole, and takes its name in one step. What a crash interrupts is published by the next call.
+// whole, and takes its name in one step. A tenant or file that cannot be published keeps no other from it. What a crash
+// interrupts is published by the next call.
 func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
-	notes, err := filepath.Glob(filepath.Join(w.dir, warehouseDir, "*"+unpublishedSuffix))
+	entries, err := os.ReadDir(filepath.Join(w.dir, warehouseDir))
 	if err != nil {
 		return total, fmt.Errorf("publish: %w", err)
 	}
-	for _, note := range notes {
-		id, err := uuid.Parse(strings.TrimSuffix(filepath.Base(note), unpublishedSuffix))
+	var errs []error
+	for _, entry := range entries {
+		name, noted := strings.CutSuffix(entry.Name(), unpublishedSuffix)
+		if !noted {
+			continue
+		}
+		id, err := uuid.Parse(name)
 		if err != nil {
-			return total, fmt.Errorf("publish: %s names no tenant: %w", note, err)
+			errs = append(errs, fmt.Errorf("publish: %s names no tenant: %w", entry.Name(), err))
+			continue
 		}
 		published, err := w.publishTenant(ctx, id)
 		total.Files += published.Files
 		total.Rows += published.Rows
 		if err != nil {
-			return total, fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err))
+			errs = append(errs, fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err)))
 		}
 	}
-	return total, nil
+	return total, errors.Join(errs...)
 }
 
 // edition is one file of the lake that has to be written anew, because of commits up to seq.
@@ -67,23 +75,26 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		return total, err
 	}
 	// A month fits few row groups, so that one alone does not keep every core busy.
-	group, groupCtx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	written := make([]int64, len(editions))
+	written, failed := make([]int64, len(editions)), make([]error, len(editions))
 	for i, e := range editions {
-		group.Go(func() (err error) {
-			written[i], err = w.publishEdition(groupCtx, store, e)
-			return err
+		group.Go(func() error {
+			written[i], failed[i] = w.publishEdition(ctx, store, e, parquetRowGroup)
+			return nil
 		})
 	}
-	err = group.Wait()
-	for _, rows := range written {
-		if rows > 0 {
+	_ = group.Wait() // each has its error in failed
+	for i, e := range editions {
+		if isOutOfMemory(failed[i]) { // very long texts: alone, and in small parts, it takes the least
+			written[i], failed[i] = w.publishEdition(ctx, store, e, parquetSmallRowGroup)
+		}
+		if written[i] > 0 {
 			total.Files++
-			total.Rows += rows
+			total.Rows += written[i]
 		}
 	}
-	if err != nil {
+	if err := errors.Join(failed...); err != nil {
 		return total, err
 	}
 
@@ -140,8 +151,8 @@ func (e edition) query() (string, error) {
 }
 
 // publishEdition writes one file, and then strikes it off the list; an edition without rows leaves no file.
-func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition) (rows int64, err error) {
-	rows, err = w.writeEdition(ctx, store, e)
+func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition, rowGroup int) (rows int64, err error) {
+	rows, err = w.writeEdition(ctx, store, e, rowGroup)
 	if err == nil {
 		_, err = store.db.ExecContext(ctx, statements.Get("lake/published"),
 			sql.Named("dataset", e.dataset.Name), sql.Named("month", e.month), sql.Named("seq", e.seq))
@@ -154,14 +165,14 @@ func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e ed
 
 var errNoRows = errors.New("no rows")
 
-func (w *Warehouse) writeEdition(ctx context.Context, store *tenantStore, e edition) (rows int64, err error) {
+func (w *Warehouse) writeEdition(ctx context.Context, store *tenantStore, e edition, rowGroup int) (rows int64, err error) {
 	query, err := e.query()
 	if err != nil {
 		return 0, err
 	}
 	path := e.path(w, store.id)
 	err = writeAtomic(path, func(temp string) error {
-		result, err := store.db.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" ("+parquetOptions+")")
+		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, statements.Text(temp), rowGroup))
 		if err != nil {
 			return err
 		}
@@ -179,8 +190,17 @@ func (w *Warehouse) writeEdition(ctx context.Context, store *tenantStore, e edit
 	return rows, err
 }
 
-// parquetOptions: COPY cannot spill the row group that it is building, so one is bounded in bytes too, for long texts.
-const parquetOptions = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720, ROW_GROUP_SIZE_BYTES '32MB'"
+// Rows of a row group of the published Parquet. COPY cannot spill the row group that it is building, so they are fewer
+// where texts are so long that memory does not suffice.
+const (
+	parquetRowGroup      = 30_720
+	parquetSmallRowGroup = 2_048
+)
+
+func isOutOfMemory(err error) bool {
+	var failure *duckdb.Error
+	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeOutOfMemory
+}
 
 // checkParquet reads the footer back: a file that does not hold the rows it should is not published.
 func checkParquet(path string, rows int64) error {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,7 @@ func (w *Warehouse) keepRefused(temp, origin string) error {
 	}
 	name := quarantineName(origin) + "." + hex.EncodeToString(digest.Sum(nil))[:16] + ".ndjson"
 	path := filepath.Join(w.dir, quarantineDir, name)
-	if err := writeAtomic(path, func(final string) error { return os.Rename(temp, final) }); err != nil {
+	if err := errors.Join(syncPath(temp), os.Rename(temp, path), syncPath(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
 	return nil

@@ -6,10 +6,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -30,17 +32,25 @@ var LinesSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "defect", Type: arrow.BinaryTypes.String, Nullable: true},
 }, nil)
 
+// registering lets one connection at a time change the views of the instance.
+var registering sync.Mutex
+
 // Lines are JSON objects, one a line. The reader is called from DuckDB's threads, one at a time; its buffers must be
 // allocated outside of Go's heap, since C holds them.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(_ context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
+	// A registered reader is a view of the instance, seen by every connection: its name must be this batch's alone.
+	name := "lines_" + uuid.NewString()
+	var unregister func()
+	registering.Lock()
+	defer registering.Unlock()
 	err = conn.Raw(func(driverConn any) error {
 		arrowConn, err := duckdb.NewArrowFromConn(driverConn.(driver.Conn))
 		if err != nil {
 			return err
 		}
-		release, err = arrowConn.RegisterView(l.Reader, "lines")
+		unregister, err = arrowConn.RegisterView(l.Reader, name)
 		return err
 	})
 	if err != nil {
@@ -51,7 +61,14 @@ func (l Lines) open(_ context.Context, conn *sql.Conn, dataset Dataset) (loose s
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
 		columns[i] = f.trimmed("source." + statements.Ident(f.name))
 	}
-	return statements.Fill("stage/ndjson", "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", ")), release, nil
+	release = func() {
+		registering.Lock()
+		defer registering.Unlock()
+		// Whether or not the view can be dropped, what it reads ends here.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+statements.Ident(name))
+		unregister()
+	}
+	return statements.Fill("stage/ndjson", "lines", statements.Ident(name), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", ")), release, nil
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
@@ -73,7 +90,7 @@ func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) 
 
 func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 
-// CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain or gzip by its name.
+// CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain.
 type CSVFile string
 
 func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
@@ -105,7 +122,7 @@ func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, l
 
 // looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is.
 func (f field) looseFrom(types map[string]string) string {
-	column := "source." + statements.Ident(f.name)
+	column := "loose_row." + statements.Ident(f.name)
 	typ, ok := types[f.name]
 	switch {
 	case !ok:
@@ -131,7 +148,7 @@ func columnTypes(ctx context.Context, conn *sql.Conn, relation string) (map[stri
 		if err := rows.Scan(&name, &typ); err != nil {
 			return nil, err
 		}
-		types[name] = typ
+		types[strings.ToLower(name)] = typ // as DuckDB compares names
 	}
 	return types, rows.Err()
 }

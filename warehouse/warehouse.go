@@ -19,7 +19,6 @@ import (
 type Options struct {
 	Dir         string // the data folder, made when it is missing
 	MemoryLimit string // DuckDB's, for all tenants together; default 400MB
-	Threads     int    // DuckDB's; default: one per core
 }
 
 // Warehouse is an open data folder. It is safe for concurrent use; Close it.
@@ -151,9 +150,6 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
 	set = append(set, statements.Get("stage/macros"))
-	if opts.Threads > 0 {
-		set = append(set, fmt.Sprintf("SET GLOBAL threads = %d", opts.Threads))
-	}
 	if w.instance, err = duckdb.NewConnector("", nil); err != nil {
 		return err
 	}

@@ -2,8 +2,9 @@
 SELECT count(*) FILTER (outcome = 'new'),
        count(*) FILTER (outcome IN ('changed', 'moved')),
        count(*) FILTER (outcome = 'moved'),
-       count(*) FILTER (outcome = 'unchanged'),
+       count(*) FILTER (outcome IN ('unchanged', 'confirmed')),
        count(*) FILTER (outcome = 'superseded'),
+       count(*) FILTER (outcome = 'confirmed'),
        array_to_string(list_distinct(list_concat(
            list(DISTINCT strftime(created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome IN ('new', 'changed', 'moved')),
            list(DISTINCT strftime(stored_created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome = 'moved'))), ',')

@@ -4,7 +4,12 @@ CREATE MACRO digits(number) AS nullif(regexp_replace(number, '[^0-9]', '', 'g'),
 
 -- JSON that arrives as a text column: what does not parse is a text itself.
 CREATE MACRO loose_json(value) AS
-    CASE WHEN trim(value) = '' THEN NULL WHEN json_valid(value) THEN value::JSON ELSE to_json(value) END;
+    CASE WHEN trim(value) IN ('', 'null') THEN NULL WHEN json_valid(value) THEN json(value) ELSE to_json(value) END;
+
+-- DuckDB's JSON may hold numbers that JSON has not: NaN and Infinity, outside of its texts.
+CREATE MACRO strict_json(value) AS
+    NOT (contains(value, 'NaN') OR contains(value, 'Infinity'))
+    OR NOT regexp_matches(regexp_replace(value, '"(\\.|[^"\\])*"', '', 'g'), 'NaN|Infinity');
 
 -- Months become folder names, so only years of four digits pass.
 CREATE MACRO plausible(moment) AS

@@ -10,5 +10,5 @@ WITH typed AS (
     FROM typed
 )
 SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, _source_at, hash({{stored}}) AS _hash,
-       NULL::VARCHAR AS reason, CASE WHEN faulty THEN raw END AS raw, CASE WHEN faulty THEN loose END AS suspect
+       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN loose END AS suspect
 FROM checked;

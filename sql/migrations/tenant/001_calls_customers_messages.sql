@@ -86,19 +86,20 @@ CREATE TABLE unpublished (
 -- A time as the API writes it: UTC, milliseconds.
 CREATE MACRO iso(moment) AS strftime(moment::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ');
 
--- Seconds of a duration as the platform writes it: 138, "138", "2m 18s", "1h 2m", "45s", "02:18", "1:02:03". Anything else: NULL.
-CREATE MACRO duration_to_seconds(duration) AS
+-- Seconds of a duration as the platform writes it: 138, "138", "2m 18s", "1h 2m", "45s", "02:18", "1:02:03". Anything else, and
+-- more than an INTEGER holds: NULL.
+CREATE MACRO duration_to_seconds(duration) AS TRY_CAST(round(
     CASE WHEN duration IS NULL THEN NULL
-         WHEN TRY_CAST(duration ->> '$' AS DOUBLE) IS NOT NULL THEN TRY_CAST(round(TRY_CAST(duration ->> '$' AS DOUBLE)) AS INTEGER)
+         WHEN TRY_CAST(duration ->> '$' AS DOUBLE) IS NOT NULL THEN TRY_CAST(duration ->> '$' AS DOUBLE)
          WHEN regexp_full_match(duration ->> '$', '\s*(\d+\s*h)?\s*(\d+\s*m)?\s*(\d+\s*s)?\s*') AND regexp_matches(duration ->> '$', '\d')
-         THEN coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*h', 1) AS INTEGER), 0) * 3600
-            + coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*m', 1) AS INTEGER), 0) * 60
-            + coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*s', 1) AS INTEGER), 0)
+         THEN coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*h', 1) AS DOUBLE), 0) * 3600
+            + coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*m', 1) AS DOUBLE), 0) * 60
+            + coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*s', 1) AS DOUBLE), 0)
          WHEN regexp_full_match(duration ->> '$', '\s*(\d+:)?\d{1,2}:\d{2}\s*')
-         THEN coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+):\d+:\d+', 1) AS INTEGER), 0) * 3600
-            + TRY_CAST(regexp_extract(duration ->> '$', '(\d+):\d+\s*$', 1) AS INTEGER) * 60
-            + TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*$', 1) AS INTEGER)
-    END;
+         THEN coalesce(TRY_CAST(regexp_extract(duration ->> '$', '(\d+):\d+:\d+', 1) AS DOUBLE), 0) * 3600
+            + TRY_CAST(regexp_extract(duration ->> '$', '(\d+):\d+\s*$', 1) AS DOUBLE) * 60
+            + TRY_CAST(regexp_extract(duration ->> '$', '(\d+)\s*$', 1) AS DOUBLE)
+    END) AS INTEGER);
 
 -- One name per side, whatever the platform's version called it; a name it does not know stays as it is.
 CREATE MACRO speaker_name(name) AS
