@@ -60,12 +60,18 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 		return summary, ctx.Err() // whatever a cancelled reader looked like
 	}
 	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
-		refusal := warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}
-		summary.FilesRefused++
-		summary.Refusals = append(summary.Refusals, refusal)
-		return summary, w.RefuseFile(refusal)
+		refused, err := Refused(warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}, w.RefuseFile)
+		refused.Files = 0 // it is counted already
+		summary.Add(refused)
+		return summary, err
 	}
 	return summary, err
+}
+
+// Refused is the summary of a file that cannot be read; keep puts it into quarantine.
+func Refused(refusal warehouse.Refusal, keep func(warehouse.Refusal) error) (Summary, error) {
+	refusal.File = strings.ToValidUTF8(refusal.File, "\uFFFD")
+	return Summary{Files: 1, FilesRefused: 1, Refusals: []warehouse.Refusal{refusal}}, keep(refusal)
 }
 
 // unreadableError is the file's fault.

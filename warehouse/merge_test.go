@@ -5,7 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -114,6 +117,7 @@ func TestRefusedRows(t *testing.T) {
 		"endless minutes":   {warehouse.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}), "stt_minutes is no number: inf"},
 		"bad assistant":     {warehouse.Messages, call(tenantA, 1, row{"assistant_id": "bot"}), "assistant_id is no UUID: bot"},
 		"bad truth":         {warehouse.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}), "is_from_bot is no truth value: perhaps"},
+		"no number of JSON": {warehouse.Calls, `{"user_id":"` + tenantA.String() + `","id":"` + id(1) + `","created_at":"2026-01-01","metadata":{"x":NaN}}`, `metadata is no JSON: {"x":NaN}`},
 		"bad count":         {warehouse.Customers, call(tenantA, 1, row{"interaction_count": "many"}), "interaction_count is no whole number: many"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +184,101 @@ func TestJSONNullIsNull(t *testing.T) {
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"), "[true, true, true]")
+}
+
+// What comes again at a later time of the source is unchanged, and yet newer than what comes with a time between.
+func TestConfirmedRowsAreAsNewAsTheirLastTime(t *testing.T) {
+	w := openNew(t)
+	version := func(status string, day any) row { return call(tenantA, 1, row{"status": status, "updated_at": day}) }
+	merge(t, w, warehouse.Calls, version("queued", "2026-03-10"))
+	wantCounts(t, merge(t, w, warehouse.Calls, version("queued", "2026-03-30")), warehouse.Counts{Read: 1, Unchanged: 1})
+	wantCounts(t, merge(t, w, warehouse.Calls, version("ringing", "2026-03-20")), warehouse.Counts{Read: 1, Superseded: 1})
+	// A version that says no time counts as the newest, but takes the known time over.
+	wantCounts(t, merge(t, w, warehouse.Calls, version("completed", nil)), warehouse.Counts{Read: 1, Changed: 1})
+	wantCounts(t, merge(t, w, warehouse.Calls, version("old", "2026-03-05")), warehouse.Counts{Read: 1, Superseded: 1})
+	// The same in one batch.
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 2, row{"status": "queued", "updated_at": "2026-03-30"}), call(tenantA, 2, row{"status": "completed"}),
+		call(tenantA, 2, row{"status": "old", "updated_at": "2026-03-05"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
+	for n := 1; n <= 2; n++ {
+		item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(n)))
+		noError(t, err)
+		if !strings.Contains(item, `"status":"completed"`) {
+			t.Errorf("kept %s", item)
+		}
+	}
+}
+
+// Loads of several tenants at the same time do not see each other's rows.
+func TestConcurrentMergesKeepApart(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	const tenants, batches, rows = 6, 4, 300
+	var group sync.WaitGroup
+	for n := range tenants {
+		tenant := tenantA
+		tenant[15] = byte(n)
+		for b := range batches {
+			var part []any
+			for i := range rows {
+				part = append(part, row{"id": id(n*10_000 + b*rows + i), "created_at": "2026-03-01"})
+			}
+			staged := lines(t, part...)
+			group.Go(func() {
+				counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: "x", Rows: staged})
+				if err != nil || counts != (warehouse.Counts{Read: rows, New: rows}) {
+					t.Errorf("%+v %v", counts, err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	noError(t, w.Close())
+	for n := range tenants {
+		tenant := tenantA
+		tenant[15] = byte(n)
+		want(t, query(t, dir, tenant, "SELECT [count(*), count(DISTINCT id), min(right(id::VARCHAR, 12)::INT) // 10000, max(right(id::VARCHAR, 12)::INT) // 10000] FROM calls"),
+			fmt.Sprintf("[%d, %d, %d, %d]", batches*rows, batches*rows, n, n))
+	}
+}
+
+// The same refused rows from several clients at once are one file of the quarantine.
+func TestConcurrentRefusals(t *testing.T) {
+	w := openNew(t)
+	var group sync.WaitGroup
+	for range 8 {
+		staged := lines(t, "{}")
+		group.Go(func() {
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: staged}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if kept := files(t, filepath.Join(w.Dir(), "quarantine")); len(kept) != 1 {
+		t.Errorf("quarantine holds %v", kept)
+	}
+}
+
+// Where memory does not suffice for a month of long texts, it is published in smaller parts.
+func TestLongTexts(t *testing.T) {
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "400MB"})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	for part := range 10 {
+		var rows []any
+		for n := range 2000 {
+			rows = append(rows, call(tenantA, part*2000+n, row{"transcript": "Caller: " + strings.Repeat(noise(part*2000+n), 8)}))
+		}
+		merge(t, w, warehouse.Calls, rows...)
+	}
+	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 20_000}) {
+		t.Errorf("published %+v", got)
+	}
+}
+
+func TestDataFolderThatDuckDBCannotName(t *testing.T) {
+	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(t.TempDir(), "what?")})
+	wantKind(t, err, warehouse.ErrInvalid)
 }
 
 // A bulk load of several row groups lands sorted by time within each batch, whatever the order it came in.

@@ -86,7 +86,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	}
 	_ = group.Wait() // each has its error in failed
 	for i, e := range editions {
-		if isOutOfMemory(failed[i]) { // very long texts: alone, and in small parts, it takes the least
+		if isOutOfMemory(failed[i]) {
 			written[i], failed[i] = w.publishEdition(ctx, store, e, parquetSmallRowGroup)
 		}
 		if written[i] > 0 {
@@ -137,17 +137,18 @@ func (e edition) path(w *Warehouse, tenant uuid.UUID) string {
 	return filepath.Join(dir, e.dataset.Name+".parquet")
 }
 
-// query selects the edition's rows, oldest first, so that readers can skip row groups by time.
+// query selects the edition's rows, oldest first, so that readers can skip row groups by time. They are sorted as they are
+// kept; what is derived from them, larger than they are, is derived on the way out.
 func (e edition) query() (string, error) {
-	where := ""
+	rows := "FROM " + statements.Ident(e.dataset.Name)
 	if e.month != "" {
 		from, err := time.Parse("2006-01", e.month)
 		if err != nil {
 			return "", err
 		}
-		where = fmt.Sprintf(" WHERE created_at >= TIMESTAMPTZ '%s' AND created_at < TIMESTAMPTZ '%s'", from.Format(time.DateTime), from.AddDate(0, 1, 0).Format(time.DateTime))
+		rows += fmt.Sprintf(" WHERE created_at >= TIMESTAMPTZ '%s' AND created_at < TIMESTAMPTZ '%s'", from.Format(time.DateTime), from.AddDate(0, 1, 0).Format(time.DateTime))
 	}
-	return statements.Get("lake/"+e.dataset.Name) + where + " ORDER BY created_at, id", nil
+	return statements.Fill("lake/"+e.dataset.Name, "rows", "("+rows+" ORDER BY created_at, id)"), nil
 }
 
 // publishEdition writes one file, and then strikes it off the list; an edition without rows leaves no file.

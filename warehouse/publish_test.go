@@ -36,6 +36,17 @@ func TestLakeHoldsEveryRowOnce(t *testing.T) {
 	noError(t, w.Close())
 }
 
+// The name of the data folder is only a name.
+func TestFolderOfAnyName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's [a-z]* \"data\"")
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 1}) {
+		t.Errorf("published %+v", got)
+	}
+	noError(t, w.Close())
+}
+
 func TestChangesReachTheLake(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
@@ -111,6 +122,9 @@ func TestDurations(t *testing.T) {
 		{row{"duration": "1h 2m"}, "3720", "3720"},
 		{row{"duration": "02:18"}, "138", "138"},
 		{row{"duration": "1:02:03"}, "3723", "3723"},
+		{row{"duration": "999999h"}, "NULL", "NULL"},
+		{row{"duration": "600000:00:00", "duration_seconds": 3}, "NULL", "3"},
+		{row{"duration": "99999999999999999999m"}, "NULL", "NULL"},
 		{row{"duration": "a while", "duration_seconds": 7}, "NULL", "7"},
 		{row{"started_at": "2026-03-01T10:00:00Z", "ended_at": "2026-03-01T10:00:09Z"}, "NULL", "9"},
 		{row{"duration": 0, "duration_seconds": 0}, "0", "0"},

@@ -48,6 +48,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", opts.Dir, err)
 	}
+	if strings.Contains(dir, "?") {
+		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
+	}
 	w := &Warehouse{dir: dir}
 	defer func() {
 		if err != nil {

@@ -84,8 +84,9 @@ func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name stri
 	default:
 		file, err := os.Open(name)
 		if err != nil {
-			in.Body = missing{err}
-			break
+			return ingest.Refused(warehouse.Refusal{File: name, Dataset: c.Dataset, Reason: err.Error()}, func(refusal warehouse.Refusal) error {
+				return o.RefuseFile(ctx, refusal)
+			})
 		}
 		defer file.Close()
 		in.Path, in.Body = name, file
@@ -107,11 +108,6 @@ func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) io.R
 	context.AfterFunc(ctx, func() { reader.CloseWithError(ctx.Err()) })
 	return reader
 }
-
-// missing stands for a file that could not be opened: reading it says why, so that it is refused like any other.
-type missing struct{ err error }
-
-func (m missing) Read([]byte) (int, error) { return 0, m.err }
 
 func (total *ingested) text(w io.Writer) {
 	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused", total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)

@@ -18,6 +18,8 @@ import (
 type operator interface {
 	// Ingest takes one file in.
 	Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error)
+	// RefuseFile puts a file that cannot be opened into quarantine.
+	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error)
@@ -59,6 +61,10 @@ type local struct{ *warehouse.Warehouse }
 
 func (l local) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {
 	return ingest.Load(ctx, l.Warehouse, in)
+}
+
+func (l local) RefuseFile(_ context.Context, refusal warehouse.Refusal) error {
+	return l.Warehouse.RefuseFile(refusal)
 }
 
 func (l local) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/voicory/warehouse/httpapi"
@@ -66,10 +67,8 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if m.Listening != nil {
 		m.Listening(public.Addr().String())
 	}
-	return serveAll(ctx, log, map[net.Listener]http.Handler{
-		public:  httpapi.New(httpapi.Options{Store: w, Limiter: limiter, Rules: c.RateLimit, Log: log}),
-		private: operatorHandler(local{w}, log),
-	})
+	api := httpapi.New(httpapi.Options{Store: w, Limiter: limiter, Rules: c.RateLimit, Log: log})
+	return serveAll(ctx, log, public, private, api, operatorHandler(local{w}, log))
 }
 
 // keepPublished brings the lake up to date again and again: what a crash left, and what a command that was killed did not
@@ -89,21 +88,32 @@ func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger
 	}
 }
 
-// serveAll serves each handler on its listener until the context ends or one of them fails; then all stop, answers under
-// way being finished first.
-func serveAll(ctx context.Context, log *slog.Logger, handlers map[net.Listener]http.Handler) error {
+// serveAll serves the API and the operator until the context ends or one of them fails; then both stop. Answers of the API
+// under way are finished first; what the operator does is broken off, since it goes on where it was when it is asked for again.
+// When serveAll returns, no handler runs any more.
+func serveAll(ctx context.Context, log *slog.Logger, public, private net.Listener, api, operator http.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var servers []*http.Server
-	failed := make(chan error, len(handlers))
-	for listener, handler := range handlers {
+	var handling sync.WaitGroup
+	failed := make(chan error, 2)
+	serve := func(base context.Context, listener net.Listener, handler http.Handler) *http.Server {
 		server := &http.Server{
-			Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handling.Add(1)
+				defer handling.Done()
+				handler.ServeHTTP(w, r)
+			}),
+			BaseContext:       func(net.Listener) context.Context { return base },
+			ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		}
-		servers = append(servers, server)
 		go func() { failed <- server.Serve(listener) }()
+		return server
 	}
+	answers, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	servers := []*http.Server{serve(answers, public, api), serve(ctx, private, operator)}
+
 	var errs []error
 	ended := 0
 	select {
@@ -113,17 +123,20 @@ func serveAll(ctx context.Context, log *slog.Logger, handlers map[net.Listener]h
 		errs = append(errs, err)
 	}
 	log.Info("stopping")
-	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	cancel()
+	stop, done := context.WithTimeout(answers, stopTimeout)
 	defer done()
 	for _, server := range servers {
 		if err := server.Shutdown(stop); err != nil {
 			errs = append(errs, server.Close())
 		}
 	}
+	abort()
 	for ; ended < len(servers); ended++ {
 		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 			errs = append(errs, err)
 		}
 	}
+	handling.Wait()
 	return errors.Join(errs...)
 }

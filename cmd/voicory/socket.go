@@ -62,6 +62,13 @@ func operatorHandler(o operator, log *slog.Logger) http.Handler {
 		}
 		return o.Ingest(r.Context(), ingest.Input{Name: query.Get("name"), Dataset: query.Get("dataset"), Tenant: tenant, Body: r.Body})
 	})
+	route("POST /refusals", func(r *http.Request) (any, error) {
+		var refusal warehouse.Refusal
+		if err := json.NewDecoder(r.Body).Decode(&refusal); err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return nil, o.RefuseFile(r.Context(), refusal)
+	})
 	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
 	route("GET /tenants", func(r *http.Request) (any, error) { return o.Tenants(r.Context()) })
@@ -172,6 +179,14 @@ func (r *toldReader) Read(p []byte) (int, error) {
 		r.told(int64(n))
 	}
 	return n, err
+}
+
+func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error {
+	body, err := json.Marshal(refusal)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodPost, "/refusals", bytes.NewReader(body), &struct{}{})
 }
 
 func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {

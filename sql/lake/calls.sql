@@ -7,4 +7,4 @@ SELECT id, call_sid, direction, status, from_number, to_number, phone_number, cu
                 duration_seconds, duration_to_seconds(duration)) AS duration_seconds,
        cost, summary, turns_of_call(transcript, metadata) AS transcript, recording_url, provider, started_at, ended_at, created_at,
        assistant_id, metadata, stt_minutes, tts_characters
-FROM calls
+FROM {{rows}}
