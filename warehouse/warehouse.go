@@ -66,6 +66,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.control, err = w.attach(ctx, "control", filepath.Join(dir, "control.duckdb")); err != nil {
 		return nil, fmt.Errorf("open control database: %w", w.diagnose(err))
 	}
+	w.control.SetMaxOpenConns(1) // so that its small writes come one after the other instead of into conflict
 	if err := w.keys.load(ctx, w.control); err != nil {
 		return nil, err
 	}
