@@ -199,7 +199,8 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 		return counts, err
 	}
 	var moved, confirmed int64
-	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &confirmed, &months)
+	var scattered bool
+	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &confirmed, &scattered, &months)
 	if confirmed > 0 {
 		run("merge/confirm")
 	}
@@ -221,7 +222,11 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	if moved > 0 {
 		run("merge/remove_moved")
 	}
-	if counts.New+moved > 0 {
+	switch {
+	case counts.New+moved == 0:
+	case scattered:
+		run("merge/insert_scattered")
+	default:
 		run("merge/insert")
 	}
 	run("merge/mark")
