@@ -182,60 +182,99 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	store.writing.Lock()
 	defer store.writing.Unlock()
 
-	var months sql.NullString // YYYY-MM, separated by commas
-	run := func(name string) {
-		if err == nil {
-			_, err = conn.ExecContext(ctx, statements.Fill(name, "dataset", statements.Ident(dataset.Name),
-				"dataset_name", statements.Text(dataset.Name), "tenant", statements.Text(id.String()), "months", statements.Text(months.String)))
-		}
+	if _, err := conn.ExecContext(ctx, "USE "+statements.Ident(id.String())); err != nil {
+		return counts, err
 	}
-	_, err = conn.ExecContext(ctx, "USE "+statements.Ident(id.String()))
 	defer func() { // the connection must not hold the tenant when that is detached
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
 		err = errors.Join(err, back)
 	}()
-	run("merge/classify")
+	found, err := classify(ctx, conn, dataset, id)
 	if err != nil {
 		return counts, err
 	}
-	var moved, confirmed int64
-	var scattered bool
-	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&counts.New, &counts.Changed, &moved, &counts.Unchanged, &counts.Superseded, &confirmed, &scattered, &months)
-	if confirmed > 0 {
-		run("merge/confirm")
-	}
-	if err != nil || counts.New+counts.Changed == 0 {
-		return counts, err
+	steps := found.steps()
+	if len(steps) == 0 {
+		return found.counts, nil
 	}
 	if err := w.markUnpublished(id); err != nil {
-		return Counts{}, err
+		return counts, err
 	}
-	if !dataset.Monthly {
-		months.String = ""
+	if err := inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
+		return counts, err
 	}
+	return found.counts, nil
+}
 
-	run("merge/begin")
-	run("merge/tick")
-	if counts.Changed > moved {
-		run("merge/update")
+// findings are what the staged rows of a tenant mean to its table.
+type findings struct {
+	dataset          Dataset
+	tenant           uuid.UUID
+	counts           Counts // rows that moved are among the changed, confirmed ones among the unchanged
+	moved, confirmed int64
+	scattered        bool           // rows to insert lie months apart
+	months           sql.NullString // that are touched: YYYY-MM, separated by commas
+}
+
+func classify(ctx context.Context, conn *sql.Conn, dataset Dataset, tenant uuid.UUID) (f findings, err error) {
+	f = findings{dataset: dataset, tenant: tenant}
+	if err := f.run(ctx, conn, "merge/classify"); err != nil {
+		return f, err
 	}
-	if moved > 0 {
-		run("merge/remove_moved")
+	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&f.counts.New, &f.counts.Changed, &f.moved,
+		&f.counts.Unchanged, &f.counts.Superseded, &f.confirmed, &f.scattered, &f.months)
+	if !dataset.Monthly {
+		f.months.String = ""
+	}
+	return f, err
+}
+
+// steps are the statements that bring the table up to date, none where it is.
+func (f findings) steps() (names []string) {
+	if f.confirmed > 0 {
+		names = append(names, "merge/confirm")
+	}
+	if f.counts.New+f.counts.Changed == 0 {
+		return names
+	}
+	names = append(names, "merge/tick")
+	if f.counts.Changed > f.moved {
+		names = append(names, "merge/update")
+	}
+	if f.moved > 0 {
+		names = append(names, "merge/remove_moved")
 	}
 	switch {
-	case counts.New+moved == 0:
-	case scattered:
-		run("merge/insert_scattered")
+	case f.counts.New+f.moved == 0:
+	case f.scattered:
+		names = append(names, "merge/insert_scattered")
 	default:
-		run("merge/insert")
+		names = append(names, "merge/insert")
 	}
-	run("merge/mark")
-	run("merge/commit")
+	return append(names, "merge/mark")
+}
+
+// run runs statements. Their slots are filled with literals: a parameter would have a statement planned twice.
+func (f findings) run(ctx context.Context, conn *sql.Conn, names ...string) error {
+	for _, name := range names {
+		if _, err := conn.ExecContext(ctx, statements.Fill(name, "dataset", statements.Ident(f.dataset.Name), "dataset_name", statements.Text(f.dataset.Name),
+			"tenant", statements.Text(f.tenant.String()), "months", statements.Text(f.months.String))); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// inTransaction commits what do has done on the connection, or nothing of it.
+func inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
-		_, back := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-		return Counts{}, errors.Join(err, back)
+		return err
 	}
-	return counts, nil
+	if err := do(); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
 }
 
 // markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there
