@@ -38,12 +38,10 @@ func writeAtomic(path string, write func(temp string) error) (err error) {
 	return syncPath(dir)
 }
 
-// removeDurable removes a file; one that is not there is as good as removed.
+// removeDurable removes a file. One that is not there may have been removed by a process that then crashed: its folder,
+// which must exist, is synced all the same.
 func removeDurable(path string) error {
-	if err := os.Remove(path); err != nil {
-		if os.IsNotExist(err) {
-			return nil
-		}
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return err
 	}
 	return syncPath(filepath.Dir(path))

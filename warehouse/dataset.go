@@ -22,20 +22,21 @@ type Dataset struct {
 // field is a name and the type of its column: as in the tenant's tables, where it is kept.
 type field struct{ name, typ string }
 
-// The datasets. user_id says the tenant and updated_at the version of the row; only customers keep the latter as a column.
+// The datasets. user_id says the tenant, updated_at the version of the row, and deleted_at that it is no more; of these only
+// customers keep updated_at as a column.
 var (
 	Calls = Dataset{Name: "calls", Monthly: true,
 		customerNumber: "digits(coalesce(nullif(trim(phone_number), ''), CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END))",
 		fields: fields(`user_id UUID, id UUID, call_sid VARCHAR, direction VARCHAR, status VARCHAR, from_number VARCHAR, to_number VARCHAR,
 			phone_number VARCHAR, duration JSON, duration_seconds INTEGER, cost DECIMAL(10,4), summary VARCHAR, transcript JSON,
-			recording_url VARCHAR, provider VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ,
+			recording_url VARCHAR, provider VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			assistant_id UUID, metadata JSON, stt_minutes DOUBLE, tts_characters BIGINT`)}
 	Customers = Dataset{Name: "customers", customerNumber: "digits(phone_number)",
 		fields: fields(`user_id UUID, id UUID, name VARCHAR, email VARCHAR, phone_number VARCHAR, source VARCHAR, interaction_count BIGINT,
-			last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ`)}
+			last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ`)}
 	Messages = Dataset{Name: "messages", Monthly: true, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
 		fields: fields(`user_id UUID, id UUID, direction VARCHAR, content JSON, message_type VARCHAR, from_number VARCHAR, to_number VARCHAR,
-			status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ,
+			status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			customer_id UUID, assistant_id UUID, wa_message_id VARCHAR`)}
 
 	Datasets = []Dataset{Calls, Customers, Messages}
@@ -106,7 +107,7 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 		} else {
 			typed = append(typed, "loose."+column)
 		}
-		if f.name != "user_id" && (f.name != "updated_at" || d.Name == Customers.Name) {
+		if f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name) {
 			stored = append(stored, column)
 		}
 	}

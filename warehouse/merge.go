@@ -30,6 +30,7 @@ type Counts struct {
 	New        int64 `json:"new"`
 	Changed    int64 `json:"changed"`
 	Unchanged  int64 `json:"unchanged"`
+	Deleted    int64 `json:"deleted"`    // by their source, whether or not they were here
 	Superseded int64 `json:"superseded"` // older than the version that is kept
 	Refused    int64 `json:"refused"`    // put into quarantine
 }
@@ -40,6 +41,7 @@ func (c *Counts) Add(other Counts) {
 	c.New += other.New
 	c.Changed += other.Changed
 	c.Unchanged += other.Unchanged
+	c.Deleted += other.Deleted
 	c.Superseded += other.Superseded
 	c.Refused += other.Refused
 }
@@ -101,7 +103,7 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 		if t.rows == t.refused {
 			continue
 		}
-		merged, err := s.w.mergeTenant(ctx, s.conn, s.batch.Dataset, t.id.UUID)
+		merged, err := s.w.mergeTenant(ctx, s.conn, s.batch.Dataset, t)
 		counts.Add(merged)
 		if err != nil {
 			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
@@ -114,6 +116,7 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
+	twice         bool // an id may be among them more than once
 }
 
 // stage types the batch's rows into the temporary table staged, and writes to the refused ones why.
@@ -143,7 +146,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	var refused int64
 	for rows.Next() {
 		var t stagedTenant
-		if err := rows.Scan(&t.id, &t.rows, &t.refused); err != nil {
+		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice); err != nil {
 			return nil, err
 		}
 		tenants = append(tenants, t)
@@ -168,7 +171,8 @@ func unreadable(err error) error {
 }
 
 // mergeTenant merges the staged rows of one tenant. Readers see all of it or nothing.
-func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dataset, id uuid.UUID) (counts Counts, err error) {
+func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dataset, t stagedTenant) (counts Counts, err error) {
+	id := t.id.UUID
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return counts, err
@@ -189,80 +193,24 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
 		err = errors.Join(err, back)
 	}()
-	found, err := classify(ctx, conn, dataset, id)
+	found, err := store.classify(ctx, conn, dataset, t.twice)
 	if err != nil {
 		return counts, err
 	}
 	steps := found.steps()
 	if len(steps) == 0 {
-		return found.counts, nil
+		return found.counts(), nil
 	}
 	if err := w.markUnpublished(id); err != nil {
 		return counts, err
 	}
+	if found.counts().Deleted > 0 {
+		store.tombstoned[dataset.Name] = true // before the commit, whose outcome may be unknown: too often true only costs time
+	}
 	if err := inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
 		return counts, err
 	}
-	return found.counts, nil
-}
-
-// findings are what the staged rows of a tenant mean to its table.
-type findings struct {
-	dataset          Dataset
-	tenant           uuid.UUID
-	counts           Counts // rows that moved are among the changed, confirmed ones among the unchanged
-	moved, confirmed int64
-	scattered        bool           // rows to insert lie months apart
-	months           sql.NullString // that are touched: YYYY-MM, separated by commas
-}
-
-func classify(ctx context.Context, conn *sql.Conn, dataset Dataset, tenant uuid.UUID) (f findings, err error) {
-	f = findings{dataset: dataset, tenant: tenant}
-	if err := f.run(ctx, conn, "merge/classify"); err != nil {
-		return f, err
-	}
-	err = conn.QueryRowContext(ctx, statements.Get("merge/outcomes")).Scan(&f.counts.New, &f.counts.Changed, &f.moved,
-		&f.counts.Unchanged, &f.counts.Superseded, &f.confirmed, &f.scattered, &f.months)
-	if !dataset.Monthly {
-		f.months.String = ""
-	}
-	return f, err
-}
-
-// steps are the statements that bring the table up to date, none where it is.
-func (f findings) steps() (names []string) {
-	if f.confirmed > 0 {
-		names = append(names, "merge/confirm")
-	}
-	if f.counts.New+f.counts.Changed == 0 {
-		return names
-	}
-	names = append(names, "merge/tick")
-	if f.counts.Changed > f.moved {
-		names = append(names, "merge/update")
-	}
-	if f.moved > 0 {
-		names = append(names, "merge/remove_moved")
-	}
-	switch {
-	case f.counts.New+f.moved == 0:
-	case f.scattered:
-		names = append(names, "merge/insert_scattered")
-	default:
-		names = append(names, "merge/insert")
-	}
-	return append(names, "merge/mark")
-}
-
-// run runs statements. Their slots are filled with literals: a parameter would have a statement planned twice.
-func (f findings) run(ctx context.Context, conn *sql.Conn, names ...string) error {
-	for _, name := range names {
-		if _, err := conn.ExecContext(ctx, statements.Fill(name, "dataset", statements.Ident(f.dataset.Name), "dataset_name", statements.Text(f.dataset.Name),
-			"tenant", statements.Text(f.tenant.String()), "months", statements.Text(f.months.String))); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
+	return found.counts(), nil
 }
 
 // inTransaction commits what do has done on the connection, or nothing of it.

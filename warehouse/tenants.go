@@ -66,9 +66,10 @@ type tenantPool struct {
 // tenantStore is one tenant's attached file.
 type tenantStore struct {
 	id         uuid.UUID
-	db         *sql.DB    // its connections stand in this tenant's database
-	writing    sync.Mutex // one merge at a time
-	publishing sync.Mutex // one publisher at a time
+	db         *sql.DB         // its connections stand in this tenant's database
+	writing    sync.Mutex      // one merge at a time
+	tombstoned map[string]bool // the datasets that have tombstones, or had; nil: not read yet; guarded by writing
+	publishing sync.Mutex      // one publisher at a time
 	counts     countCache
 
 	users    int // guarded by tenantPool.mu, as lastUsed

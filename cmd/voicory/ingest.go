@@ -111,6 +111,9 @@ func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) io.R
 
 func (total *ingested) text(w io.Writer) {
 	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused", total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)
+	if total.Deleted > 0 {
+		fmt.Fprintf(w, ", %d deleted", total.Deleted)
+	}
 	if total.Superseded > 0 {
 		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
 	}

@@ -1,27 +1,29 @@
--- What each staged row of the tenant means to its table.
+-- What each staged row of the tenant means to what is kept: the rows of its table and, where there are any, tombstones.
 --   new, changed, unchanged
 --   confirmed   unchanged, at a newer time of the source
 --   moved       changed, and its created_at too
---   superseded  a newer version of the row is in the table, or in the same batch
--- Only ids that occur twice in the batch pay for a window.
+--   revived     newer than its tombstone
+--   deleted     the deletion of a row of the table
+--   foretold    the deletion of what is not there
+--   redeleted   the deletion of what is deleted, at a newer time of the source
+--   superseded  something newer is kept, or in the same batch; of the same time, a tombstone is the newer one
+-- A version without a time counts as the newest so far and takes that one's time over: the table's row is then retimed.
 CREATE OR REPLACE TEMP TABLE delta AS
-WITH mine AS (
-    SELECT rowid AS staged_row, id, created_at, line, _source_at, _hash FROM staged WHERE tenant_id = {{tenant}}::UUID AND raw IS NULL
-), twice AS (
-    SELECT id FROM mine GROUP BY id HAVING count(*) > 1
-), beaten AS (
-    -- A version without a time is as new as the newest before it.
-    SELECT staged_row
-    FROM (SELECT *, coalesce(_source_at, max(_source_at) OVER (PARTITION BY id ORDER BY line)) AS as_new_as FROM mine WHERE id IN (FROM twice))
-    QUALIFY row_number() OVER (PARTITION BY id ORDER BY as_new_as DESC NULLS LAST, line DESC) > 1
-)
-SELECT mine.staged_row, mine.id,
-       CASE WHEN mine.staged_row IN (FROM beaten) THEN 'superseded'
-            WHEN stored.id IS NULL THEN 'new'
-            WHEN stored._hash = mine._hash AND mine._source_at > stored._source_at THEN 'confirmed'
-            WHEN stored._hash = mine._hash THEN 'unchanged'
-            WHEN mine._source_at < stored._source_at THEN 'superseded'
-            WHEN stored.created_at <> mine.created_at THEN 'moved'
-            ELSE 'changed' END AS outcome,
-       mine.created_at, mine._source_at, stored.created_at AS stored_created_at, stored._source_at AS stored_source_at
-FROM mine LEFT JOIN {{dataset}} AS stored ON stored.id = mine.id;
+SELECT * EXCLUDE (_source_at), outcome = 'confirmed' OR (outcome IN ('new', 'revived', 'moved') AND _source_at IS DISTINCT FROM kept_at) AS retimed
+FROM (
+    SELECT staged_row, mine.id, mine.created_at, kept.created_at AS kept_created_at,
+           mine._source_at, coalesce(mine._source_at, greatest(as_new_as, kept._source_at)) AS kept_at,
+           CASE WHEN place > 1 THEN 'superseded'
+                WHEN deleted_at IS NOT NULL THEN
+                     CASE WHEN kept.id IS NULL THEN 'foretold'
+                          WHEN tombstone AND mine._source_at > kept._source_at THEN 'redeleted'
+                          WHEN tombstone THEN 'unchanged'
+                          WHEN mine._source_at < kept._source_at THEN 'superseded'
+                          ELSE 'deleted' END
+                WHEN kept.id IS NULL THEN 'new'
+                WHEN tombstone THEN CASE WHEN mine._source_at <= kept._source_at THEN 'superseded' ELSE 'revived' END
+                WHEN kept._hash = mine._hash THEN CASE WHEN as_new_as > coalesce(kept._source_at, '-infinity') THEN 'confirmed' ELSE 'unchanged' END
+                WHEN mine._source_at < kept._source_at THEN 'superseded'
+                WHEN kept.created_at <> mine.created_at THEN 'moved'
+                ELSE 'changed' END AS outcome
+    FROM {{versions}} AS mine LEFT JOIN {{kept}} AS kept ON kept.id = mine.id);

@@ -1,12 +1,8 @@
--- How many rows of each outcome, whether those to insert lie far apart in time, and the months that rows are in now or, having moved, were in before.
-SELECT count(*) FILTER (outcome = 'new'),
-       count(*) FILTER (outcome IN ('changed', 'moved')),
-       count(*) FILTER (outcome = 'moved'),
-       count(*) FILTER (outcome IN ('unchanged', 'confirmed')),
-       count(*) FILTER (outcome = 'superseded'),
-       count(*) FILTER (outcome = 'confirmed'),
-       coalesce(max(created_at) FILTER (outcome IN ('new', 'moved')) - min(created_at) FILTER (outcome IN ('new', 'moved')) > INTERVAL 90 DAY, false),
-       array_to_string(list_distinct(list_concat(
-           list(DISTINCT strftime(created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome IN ('new', 'changed', 'moved')),
-           list(DISTINCT strftime(stored_created_at::TIMESTAMP, '%Y-%m')) FILTER (outcome = 'moved'))), ',')
-FROM delta;
+-- How many rows of each outcome, by the months that the lake must be told of: the one that a row is in now or, being deleted,
+-- was in, and the one that it has moved from. Months are UTC, as they are in epoch_us.
+SELECT outcome, retimed,
+       CASE WHEN outcome IN ('new', 'revived', 'changed', 'moved') THEN strftime(make_timestamp(epoch_us(created_at)), '%Y-%m')
+            WHEN outcome = 'deleted' THEN strftime(make_timestamp(epoch_us(kept_created_at)), '%Y-%m') END AS month,
+       CASE WHEN outcome = 'moved' THEN strftime(make_timestamp(epoch_us(kept_created_at)), '%Y-%m') END AS left_month,
+       count(*), min(created_at), max(created_at)
+FROM delta GROUP BY ALL;

@@ -1,14 +1,15 @@
--- The loose rows, typed. A row in which something did not become what its column holds, or is missing, is faulty: it keeps its
--- loose values, so that the reasons can be told by a statement of their own, which most batches never need.
+-- The loose rows, typed. With deleted_at, a row says no more than that its source has deleted it then. A row in which something
+-- did not become what its column holds, or is missing, is faulty: it keeps its loose values, so that the reasons can be told
+-- by a statement of their own, which most batches never need.
 CREATE OR REPLACE TEMP TABLE staged AS
 WITH typed AS (
     SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM ({{loose}}) AS loose)
 ), checked AS (
-    SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, updated_at AS _source_at,
-           defect IS NOT NULL OR id IS NULL OR created_at IS NULL OR tenant_id IS NULL OR (tenant_id <> user_id) IS TRUE
-           OR {{faults}} AS faulty
+    SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, coalesce(deleted_at, updated_at) AS _source_at,
+           defect IS NOT NULL OR id IS NULL OR id = '00000000-0000-0000-0000-000000000000' OR coalesce(created_at, deleted_at) IS NULL
+           OR tenant_id IS NULL OR (tenant_id <> user_id) IS TRUE OR {{faults}} AS faulty
     FROM typed
 )
-SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, _source_at, hash({{stored}}) AS _hash,
+SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, deleted_at, _source_at, hash({{stored}}) AS _hash,
        NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN loose END AS suspect
 FROM checked;

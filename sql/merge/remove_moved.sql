@@ -1,1 +1,0 @@
-DELETE FROM {{dataset}} WHERE id IN (SELECT id FROM delta WHERE outcome = 'moved');

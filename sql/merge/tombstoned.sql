@@ -1,0 +1,2 @@
+-- The datasets that have tombstones.
+SELECT DISTINCT dataset FROM tombstones;
