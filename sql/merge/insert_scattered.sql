@@ -1,5 +1,6 @@
 -- Sorted, so that rows of one month, which are all over the batch, are read together again.
 INSERT INTO {{dataset}} BY NAME
-SELECT * EXCLUDE (tenant_id, line, reason, raw, suspect, deleted_at), (SELECT seq FROM clock) AS _seq FROM staged
-WHERE rowid IN (SELECT staged_row FROM delta WHERE outcome IN ('new', 'revived', 'moved'))
-ORDER BY created_at, id;
+SELECT staged.* EXCLUDE (tenant_id, line, reason, raw, suspect, deleted_at), (SELECT seq FROM clock) - place // 2048 AS _seq
+FROM staged JOIN (SELECT staged_row, row_number() OVER (ORDER BY created_at, id) - 1 AS place FROM delta WHERE outcome IN ('new', 'revived', 'moved'))
+ON staged_row = staged.rowid
+ORDER BY place;

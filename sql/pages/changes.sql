@@ -1,0 +1,16 @@
+-- One page of what has changed after row $id of commit $seq, in the order of commits, and of ids within each: rows as they are
+-- now, and tombstones. The order is found in narrow columns, from the first commits on; then the rows of the page are fetched.
+WITH page AS MATERIALIZED (
+    FROM (SELECT _seq AS seq, id AS row_id, rowid AS place, NULL::TIMESTAMPTZ AS deleted_at FROM {{dataset}}
+          WHERE _seq >= $seq AND (_seq > $seq OR id > $id::UUID) AND {{where}}
+          ORDER BY seq, row_id LIMIT $limit)
+    UNION ALL
+    FROM (SELECT _seq, id, NULL, deleted_at FROM tombstones
+          WHERE dataset = {{dataset_name}} AND _seq >= $seq AND (_seq > $seq OR id > $id::UUID)
+          ORDER BY _seq, id LIMIT $limit)
+    ORDER BY seq, row_id LIMIT $limit
+)
+SELECT seq, row_id::VARCHAR,
+       CASE WHEN deleted_at IS NULL THEN to_json({{item}}) ELSE to_json({'id': row_id, 'deleted': true, 'deleted_at': iso(deleted_at)}) END::VARCHAR
+FROM page LEFT JOIN {{dataset}} ON {{dataset}}.rowid = place
+ORDER BY seq, row_id;
