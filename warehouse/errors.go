@@ -15,6 +15,7 @@ var (
 	ErrNotFound    = errors.New("not found")                // no such row, key or tenant
 	ErrInvalidKey  = errors.New("invalid API key")          // unknown or malformed
 	ErrRevokedKey  = errors.New("API key has been revoked") // known, and no longer good
+	ErrExpiredKey  = errors.New("API key has expired")      // known, and past its time
 	ErrUnreadable  = errors.New("cannot be read")           // a file of rows that is not what its name says
 	ErrInUse       = errors.New("data folder is in use")    // by another process
 	ErrNotWritable = errors.New("data folder is not writable")

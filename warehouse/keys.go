@@ -5,11 +5,16 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"database/sql"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,56 +33,144 @@ const (
 
 // Key is what is known of an API key. The key itself is shown once, by CreateKey, and never kept.
 type Key struct {
-	ID        uuid.UUID  `json:"id"`
-	Tenant    uuid.UUID  `json:"tenant_id"`
-	Type      KeyType    `json:"type"`
+	ID     uuid.UUID `json:"id"`
+	Tenant uuid.UUID `json:"tenant_id"`
+	Type   KeyType   `json:"type"`
+	Prefix string    `json:"prefix"` // its first characters, to recognise it by
+	KeySettings
+	CreatedAt  time.Time  `json:"created_at"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+	RevokedAt  *time.Time `json:"revoked_at"`
+}
+
+// KeySettings are what a key may be given, when it is made and later.
+type KeySettings struct {
 	Label     string     `json:"label"`
-	Prefix    string     `json:"prefix"` // its first characters, to recognise it by
-	CreatedAt time.Time  `json:"created_at"`
-	RevokedAt *time.Time `json:"revoked_at"`
+	ExpiresAt *time.Time `json:"expires_at"` // nil: never
+	RateLimit string     `json:"rate_limit"` // rules of its own, as 600/1m,50/5s or none; "": the server's
+	Origins   []string   `json:"origins"`    // web origins whose pages may use a public key; "*" is any
 }
 
-// keyring holds every key in memory, by digest, so that a request costs no query. Looking a digest up in a map is safe
-// against timing: who can choose a key cannot choose its digest.
+// AllowsOrigin tells whether web pages of an origin may use the key.
+func (s KeySettings) AllowsOrigin(origin string) bool {
+	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, "*")
+}
+
+// keyring holds every key in memory, so that a request costs no query.
 type keyring struct {
-	mu       sync.RWMutex
-	byDigest map[[sha256.Size]byte]*Key
+	mu      sync.RWMutex
+	buckets map[uint64][]*storedKey // by the first bytes of the digest
 }
 
-func (k *keyring) load(ctx context.Context, control *sql.DB) error {
+// storedKey is a key as it is looked up. It is replaced, not changed, when its settings are.
+type storedKey struct {
+	Key
+	digest [sha256.Size]byte
+	used   *keyUse
+	// valid ends when the key is revoked or expires; its cause says which. revoke ends it also for those who hold the
+	// valid of earlier settings.
+	valid     context.Context
+	stopClock context.CancelFunc // of valid, where the key expires
+	alive     context.Context
+	revoke    context.CancelCauseFunc
+}
+
+// keyUse is when a key was last used, and what of that is written down: Unix milliseconds, 0 for never.
+type keyUse struct{ at, saved atomic.Int64 }
+
+// hold starts a key's validity.
+func (k *storedKey) hold() {
+	if k.alive == nil {
+		k.used = new(keyUse)
+		if k.LastUsedAt != nil {
+			k.used.at.Store(k.LastUsedAt.UnixMilli())
+			k.used.saved.Store(k.LastUsedAt.UnixMilli())
+		}
+		k.alive, k.revoke = context.WithCancelCause(context.Background())
+	}
+	k.valid, k.stopClock = k.alive, func() {}
+	if k.ExpiresAt != nil {
+		k.valid, k.stopClock = context.WithDeadlineCause(k.alive, *k.ExpiresAt, ErrExpiredKey)
+	}
+	if k.RevokedAt != nil {
+		k.revoke(ErrRevokedKey)
+	}
+}
+
+// public is the key as callers see it.
+func (k *storedKey) public() Key {
+	key := k.Key
+	if used := k.used.at.Load(); used != 0 {
+		at := time.UnixMilli(used).UTC()
+		key.LastUsedAt = &at
+	}
+	return key
+}
+
+func bucket(digest [sha256.Size]byte) uint64 { return binary.LittleEndian.Uint64(digest[:8]) }
+
+func (r *keyring) add(key *storedKey) {
+	key.hold()
+	r.buckets[bucket(key.digest)] = append(r.buckets[bucket(key.digest)], key)
+}
+
+func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 	rows, err := control.QueryContext(ctx, statements.Get("control/keys"))
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
 	}
 	defer rows.Close()
-	k.byDigest = map[[sha256.Size]byte]*Key{}
+	r.buckets = map[uint64][]*storedKey{}
 	for rows.Next() {
-		var key Key
+		var key storedKey
 		var digest []byte
-		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt, &key.RevokedAt); err != nil {
+		var origins string
+		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt, &key.RevokedAt,
+			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
-		k.byDigest[[sha256.Size]byte(digest)] = &key
+		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
+			return fmt.Errorf("load keys: origins of %s: %w", key.ID, err)
+		}
+		key.digest = [sha256.Size]byte(digest)
+		r.add(&key)
 	}
 	return rows.Err()
 }
 
-// Authenticate finds the key that a request came with. A malformed or unknown one is ErrInvalidKey, a revoked one
-// ErrRevokedKey from the moment RevokeKey returned.
-func (w *Warehouse) Authenticate(presented string) (Key, error) {
-	if !wellFormed(presented) {
-		return Key{}, ErrInvalidKey
+// end ends every key's validity, and with it whatever waits for it.
+func (r *keyring) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, keys := range r.buckets {
+		for _, key := range keys {
+			key.revoke(context.Canceled)
+			key.stopClock()
+		}
 	}
+}
+
+// Authenticate finds the key that a request came with. A malformed or unknown one is ErrInvalidKey, a revoked one
+// ErrRevokedKey from the moment RevokeKey returned, one past its time ErrExpiredKey: these two are returned with the key.
+// valid ends when the key does.
+func (w *Warehouse) Authenticate(presented string) (key Key, valid context.Context, err error) {
+	if !wellFormed(presented) {
+		return Key{}, nil, ErrInvalidKey
+	}
+	digest := sha256.Sum256([]byte(presented))
 	w.keys.mu.RLock()
 	defer w.keys.mu.RUnlock()
-	key, ok := w.keys.byDigest[sha256.Sum256([]byte(presented))]
-	switch {
-	case !ok:
-		return Key{}, ErrInvalidKey
-	case key.RevokedAt != nil:
-		return Key{}, ErrRevokedKey
+	for _, stored := range w.keys.buckets[bucket(digest)] {
+		if subtle.ConstantTimeCompare(stored.digest[:], digest[:]) != 1 {
+			continue
+		}
+		if err := context.Cause(stored.valid); err != nil {
+			return stored.public(), nil, err
+		}
+		stored.used.at.Store(time.Now().UnixMilli())
+		return stored.public(), stored.valid, nil
 	}
-	return *key, nil
+	return Key{}, nil, ErrInvalidKey
 }
 
 // wellFormed: pk_ or sk_ and then letters and digits, 10 to 128 characters in all (the contract's bounds).
@@ -108,7 +201,7 @@ func newSecret() string {
 }
 
 // CreateKey makes a key for the tenant, which it registers if it is new. The returned text is the key, for once.
-func (w *Warehouse) CreateKey(ctx context.Context, tenant uuid.UUID, typ KeyType, label string) (Key, string, error) {
+func (w *Warehouse) CreateKey(ctx context.Context, tenant uuid.UUID, typ KeyType, settings KeySettings) (Key, string, error) {
 	prefix, ok := map[KeyType]string{Public: "pk_", Secret: "sk_"}[typ]
 	if !ok {
 		return Key{}, "", fmt.Errorf("%w: key type %q; there are public and secret", ErrInvalid, typ)
@@ -116,31 +209,82 @@ func (w *Warehouse) CreateKey(ctx context.Context, tenant uuid.UUID, typ KeyType
 	if tenant == uuid.Nil {
 		return Key{}, "", fmt.Errorf("%w: a key needs a tenant", ErrInvalid)
 	}
+	if err := settings.check(typ); err != nil {
+		return Key{}, "", err
+	}
 	if err := w.registerTenant(ctx, tenant); err != nil {
 		return Key{}, "", err
 	}
 	text := prefix + newSecret()
-	digest := sha256.Sum256([]byte(text))
-	key := Key{ID: uuid.New(), Tenant: tenant, Type: typ, Label: label, Prefix: text[:8], CreatedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	key := &storedKey{digest: sha256.Sum256([]byte(text)), Key: Key{ID: uuid.New(), Tenant: tenant, Type: typ, Prefix: text[:8], KeySettings: settings,
+		CreatedAt: time.Now().UTC().Truncate(time.Millisecond)}}
 
 	w.keys.mu.Lock()
 	defer w.keys.mu.Unlock()
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_key"),
-		sql.Named("id", key.ID.String()), sql.Named("tenant", tenant.String()), sql.Named("type", string(typ)), sql.Named("label", label),
-		sql.Named("prefix", key.Prefix), sql.Named("sha256", digest[:]), sql.Named("created_at", key.CreatedAt)); err != nil {
+	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_key"), append(settings.args(),
+		sql.Named("id", key.ID.String()), sql.Named("tenant", tenant.String()), sql.Named("type", string(typ)),
+		sql.Named("prefix", key.Prefix), sql.Named("sha256", slices.Clone(key.digest[:])), sql.Named("created_at", key.CreatedAt))...); err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", w.diagnose(err))
 	}
-	w.keys.byDigest[digest] = &key
-	return key, text, nil
+	w.keys.add(key)
+	return key.public(), text, nil
+}
+
+// check refuses settings that would do nothing or anything.
+func (s *KeySettings) check(typ KeyType) error {
+	if s.Origins == nil {
+		s.Origins = []string{} // a list in JSON, too
+	}
+	if typ != Public && len(s.Origins) > 0 {
+		return fmt.Errorf("%w: only a public key has origins; a secret key never belongs in a web page", ErrInvalid)
+	}
+	for _, origin := range s.Origins {
+		if at, err := url.Parse(origin); origin != "*" && (err != nil || at.Scheme == "" || at.Host == "" || at.Scheme+"://"+at.Host != origin) {
+			return fmt.Errorf("%w: %q is no web origin; https://app.example.com is one", ErrInvalid, origin)
+		}
+	}
+	if s.ExpiresAt != nil {
+		at := s.ExpiresAt.UTC().Truncate(time.Millisecond)
+		s.ExpiresAt = &at
+	}
+	return nil
+}
+
+func (s *KeySettings) args() []any {
+	origins, err := json.Marshal(s.Origins)
+	if err != nil {
+		panic(err) // texts are always JSON
+	}
+	var expires any // the driver takes no nil pointer
+	if s.ExpiresAt != nil {
+		expires = *s.ExpiresAt
+	}
+	return []any{sql.Named("label", s.Label), sql.Named("expires_at", expires), sql.Named("rate_limit", s.RateLimit), sql.Named("origins", string(origins))}
+}
+
+// OriginKnown tells whether any key that is good allows web pages of the origin.
+func (w *Warehouse) OriginKnown(origin string) bool {
+	w.keys.mu.RLock()
+	defer w.keys.mu.RUnlock()
+	for _, bucket := range w.keys.buckets {
+		for _, key := range bucket {
+			if key.AllowsOrigin(origin) && key.valid.Err() == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Keys lists the keys of all tenants, revoked ones too, oldest first.
 func (w *Warehouse) Keys() []Key {
 	w.keys.mu.RLock()
 	defer w.keys.mu.RUnlock()
-	keys := make([]Key, 0, len(w.keys.byDigest))
-	for _, key := range w.keys.byDigest {
-		keys = append(keys, *key)
+	keys := []Key{}
+	for _, bucket := range w.keys.buckets {
+		for _, key := range bucket {
+			keys = append(keys, key.public())
+		}
 	}
 	slices.SortFunc(keys, func(a, b Key) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID.String(), b.ID.String()))
@@ -148,25 +292,81 @@ func (w *Warehouse) Keys() []Key {
 	return keys
 }
 
+// UpdateKey gives a key other settings, from the next request on.
+func (w *Warehouse) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) (Key, error) {
+	return w.changeKey(id, func(key *storedKey) error {
+		if err := settings.check(key.Type); err != nil {
+			return err
+		}
+		key.KeySettings = settings
+		_, err := w.control.ExecContext(ctx, statements.Get("control/update_key"), append(settings.args(), sql.Named("id", id.String()))...)
+		return err
+	})
+}
+
 // RevokeKey ends a key for good; the very next Authenticate refuses it. Revoking twice is no error.
 func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
-	w.keys.mu.Lock()
-	defer w.keys.mu.Unlock()
-	for digest, key := range w.keys.byDigest {
-		if key.ID != id {
-			continue
-		}
+	return w.changeKey(id, func(key *storedKey) error {
 		if key.RevokedAt != nil {
-			return *key, nil
+			return nil
 		}
 		at := time.Now().UTC().Truncate(time.Millisecond)
-		if _, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"), sql.Named("id", id.String()), sql.Named("at", at)); err != nil {
-			return Key{}, fmt.Errorf("revoke key %s: %w", id, w.diagnose(err))
+		key.RevokedAt = &at
+		_, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"), sql.Named("id", id.String()), sql.Named("at", at))
+		return err
+	})
+}
+
+// changeKey has change make a copy of the key what it is to be, in the control database too; then the copy takes its place.
+func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error) {
+	w.keys.mu.Lock()
+	defer w.keys.mu.Unlock()
+	for _, bucket := range w.keys.buckets {
+		for i, stored := range bucket {
+			if stored.ID != id {
+				continue
+			}
+			changed := *stored
+			if err := change(&changed); err != nil {
+				return Key{}, fmt.Errorf("change key %s: %w", id, w.diagnose(err))
+			}
+			changed.hold()
+			bucket[i] = &changed
+			return changed.public(), nil
 		}
-		revoked := *key
-		revoked.RevokedAt = &at
-		w.keys.byDigest[digest] = &revoked
-		return revoked, nil
 	}
 	return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", ErrNotFound, id)
+}
+
+// saveUses writes down when keys were last used, as far as that has changed.
+func (w *Warehouse) saveUses(ctx context.Context) error {
+	type use struct {
+		ID   uuid.UUID `json:"id"`
+		At   time.Time `json:"used_at"`
+		used *keyUse
+	}
+	var uses []use
+	w.keys.mu.RLock()
+	for _, bucket := range w.keys.buckets {
+		for _, key := range bucket {
+			if at := key.used.at.Load(); at != key.used.saved.Load() {
+				uses = append(uses, use{key.ID, time.UnixMilli(at).UTC(), key.used})
+			}
+		}
+	}
+	w.keys.mu.RUnlock()
+	if len(uses) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(uses)
+	if err != nil {
+		return err
+	}
+	if _, err := w.control.ExecContext(ctx, statements.Get("control/used_keys"), sql.Named("used", string(text))); err != nil {
+		return fmt.Errorf("save uses of keys: %w", w.diagnose(err))
+	}
+	for _, use := range uses {
+		use.used.saved.Store(use.At.UnixMilli())
+	}
+	return nil
 }

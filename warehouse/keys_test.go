@@ -1,10 +1,13 @@
 package warehouse_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -14,25 +17,28 @@ import (
 func TestKeys(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, "dashboard")
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "dashboard"})
 	noError(t, err)
 	if !strings.HasPrefix(text, "pk_") || len(text) != 35 {
 		t.Fatalf("key is %q", text)
 	}
-	_, secret, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, "")
+	_, secret, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
-	found, err := w.Authenticate(text)
+	found, valid, err := w.Authenticate(text)
 	noError(t, err)
-	if found != key || found.Tenant != tenantA {
+	if found.ID != key.ID || found.Tenant != tenantA || found.LastUsedAt == nil || valid.Err() != nil {
 		t.Fatalf("found %+v", found)
 	}
 	for _, wrong := range []string{"", "pk_", text[:34], text + "x", "sk_" + text[3:], " " + text, "pk_short1!", strings.Repeat("a", 200), "pk_" + strings.Repeat("a", 126)} {
-		_, err := w.Authenticate(wrong)
+		_, _, err := w.Authenticate(wrong)
 		wantKind(t, err, warehouse.ErrInvalidKey)
 	}
 	_, err = w.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
-	_, err = w.Authenticate(text)
+	if cause := context.Cause(valid); cause != warehouse.ErrRevokedKey {
+		t.Errorf("what began with the key goes on: %v", cause)
+	}
+	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrRevokedKey)
 	again, err := w.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
@@ -41,15 +47,15 @@ func TestKeys(t *testing.T) {
 	}
 	_, err = w.RevokeKey(t.Context(), uuid.New())
 	wantKind(t, err, warehouse.ErrNotFound)
-	_, _, err = w.CreateKey(t.Context(), tenantA, "admin", "")
+	_, _, err = w.CreateKey(t.Context(), tenantA, "admin", warehouse.KeySettings{})
 	wantKind(t, err, warehouse.ErrInvalid)
 	noError(t, w.Close())
 
 	// All of it is still so after a restart, and the key's text is nowhere on the disk.
 	w = open(t, dir)
-	_, err = w.Authenticate(text)
+	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrRevokedKey)
-	_, err = w.Authenticate(secret)
+	_, _, err = w.Authenticate(secret)
 	noError(t, err)
 	if keys := w.Keys(); len(keys) != 2 || keys[0].ID != key.ID {
 		t.Fatalf("keys are %+v", keys)
@@ -62,4 +68,62 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s holds a key", file)
 		}
 	}
+}
+
+// Settings hold from the moment they are given, and outlive a restart; so does when a key was last used.
+func TestKeySettings(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	soon := time.Now().Add(time.Hour)
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
+	noError(t, err)
+	if key.LastUsedAt != nil || !w.OriginKnown("https://app.example.com") || w.OriginKnown("https://other.example.com") {
+		t.Errorf("%+v", key)
+	}
+	_, valid, err := w.Authenticate(text)
+	noError(t, err)
+	past := time.Now().Add(-time.Second)
+	changed, err := w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{Label: "page", ExpiresAt: &past, RateLimit: "5/1s"})
+	noError(t, err)
+	_, _, err = w.Authenticate(text)
+	wantKind(t, err, warehouse.ErrExpiredKey)
+	if changed.Origins == nil || w.OriginKnown("https://app.example.com") || valid.Err() != nil {
+		t.Errorf("%+v", changed)
+	}
+	for _, settings := range []warehouse.KeySettings{{Origins: []string{"app.example.com"}}, {Origins: []string{"https://app.example.com/"}}, {Origins: []string{"null"}}} {
+		_, err := w.UpdateKey(t.Context(), key.ID, settings)
+		wantKind(t, err, warehouse.ErrInvalid)
+	}
+	_, _, err = w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{Origins: []string{"*"}})
+	wantKind(t, err, warehouse.ErrInvalid)
+	before := w.Keys()[0]
+	noError(t, w.Close())
+	if valid.Err() == nil {
+		t.Error("a closed warehouse has keys that are good")
+	}
+
+	w = open(t, dir)
+	after := w.Keys()[0]
+	if !reflect.DeepEqual(before, after) || after.LastUsedAt == nil || after.RateLimit != "5/1s" {
+		t.Errorf("%+v\nnot %+v", after, before)
+	}
+	_, err = w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{})
+	noError(t, err)
+	_, _, err = w.Authenticate(text)
+	noError(t, err)
+	noError(t, w.Close())
+}
+
+// A key ends when its time has come, and what began with it ends, too.
+func TestKeyExpires(t *testing.T) {
+	w := openNew(t)
+	soon := time.Now().Add(200 * time.Millisecond)
+	_, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &soon})
+	noError(t, err)
+	_, valid, err := w.Authenticate(text)
+	noError(t, err)
+	<-valid.Done()
+	wantKind(t, context.Cause(valid), warehouse.ErrExpiredKey)
+	_, _, err = w.Authenticate(text)
+	wantKind(t, err, warehouse.ErrExpiredKey)
 }

@@ -29,8 +29,10 @@ type Warehouse struct {
 	loader   *sql.DB           // connections for staging; they move from tenant to tenant
 	control  *sql.DB
 
-	keys    keyring
-	tenants tenantPool
+	signing  []byte // the secret that signs what clients bring back
+	keys     keyring
+	requests requestLog
+	tenants  tenantPool
 }
 
 const (
@@ -70,6 +72,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.keys.load(ctx, w.control); err != nil {
 		return nil, err
 	}
+	if w.signing, err = loadSigningSecret(filepath.Join(dir, "signing.key")); err != nil {
+		return nil, fmt.Errorf("signing secret: %w", w.diagnose(err))
+	}
 	w.tenants.init(w)
 	return w, nil
 }
@@ -77,6 +82,10 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 // Close writes everything down and lets go of the folder.
 func (w *Warehouse) Close() error {
 	var errs []error
+	w.keys.end()
+	if w.control != nil {
+		errs = append(errs, w.SaveRequests(context.Background()))
+	}
 	errs = append(errs, w.tenants.close())
 	for _, db := range []*sql.DB{w.control, w.loader} {
 		if db != nil {
@@ -90,6 +99,12 @@ func (w *Warehouse) Close() error {
 		errs = append(errs, w.lock.Close()) // releases it
 	}
 	return errors.Join(errs...)
+}
+
+// Ping tells whether the warehouse answers.
+func (w *Warehouse) Ping(ctx context.Context) error {
+	var version int
+	return w.control.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
 }
 
 // Dir is the data folder, absolute.

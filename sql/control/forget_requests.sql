@@ -1,0 +1,1 @@
+DELETE FROM requests WHERE received_at < $before::TIMESTAMPTZ;
