@@ -131,7 +131,7 @@ func page(ctx context.Context, db *sql.DB, n int) (*ask, error) {
 	if err != nil {
 		return nil, fmt.Errorf("where page %d lies: %w", n, err)
 	}
-	args := []any{sql.Named("from", from), sql.Named("before", before), sql.Named("limit", pageRows), sql.Named("offset", rest)}
+	args := []any{sql.Named("from", from), sql.Named("before", before), sql.Named("limit", pageRows+1), sql.Named("offset", rest), sql.Named("after", nil), sql.Named("after_id", nil)}
 	for _, filter := range []string{"status", "direction", "assistant_id", "phone_number"} {
 		args = append(args, sql.Named(filter, nil))
 	}
@@ -139,7 +139,7 @@ func page(ctx context.Context, db *sql.DB, n int) (*ask, error) {
 		name: "page " + thousands(n), statement: statements.Page("list", warehouse.Calls.Name),
 		args: func(int) []any { return args },
 		call: func(ctx context.Context, w *warehouse.Warehouse, _ int) ([]string, error) {
-			page, err := w.List(ctx, tenantID, warehouse.Calls, warehouse.Filter{}, pageRows, offset)
+			page, err := w.List(ctx, tenantID, warehouse.Calls, warehouse.Listing{Limit: pageRows, Offset: offset})
 			return page.Items, err
 		},
 		path: func(int) string { return fmt.Sprintf("/api/v1/calls?page=%d&limit=%d", n, pageRows) },

@@ -61,7 +61,7 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, "bench")
+	_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, warehouse.KeySettings{Label: "bench"})
 	if err != nil {
 		return err
 	}

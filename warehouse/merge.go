@@ -207,14 +207,14 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 	if found.counts().Deleted > 0 {
 		store.tombstoned[dataset.Name] = true // before the commit, whose outcome may be unknown: too often true only costs time
 	}
-	if err := inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
+	if err := store.inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
 		return counts, err
 	}
 	return found.counts(), nil
 }
 
 // inTransaction commits what do has done on the connection, or nothing of it.
-func inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
+func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
 	if err := do(); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	return s.committing(tx.Commit)
 }
 
 // markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there

@@ -22,45 +22,94 @@ type Filter struct {
 	AssistantID, CustomerID   uuid.NullUUID
 }
 
+// Listing says which rows of a list a page shows, newest created_at first, id breaking ties.
+type Listing struct {
+	Filter Filter
+	Limit  int64     // rows of a page
+	Offset int64     // rows before the page, where After is not given
+	After  *Position // the page begins after this place
+}
+
+// Position is a row's place in a list.
+type Position struct {
+	CreatedAt time.Time // to the microsecond
+	ID        uuid.UUID
+}
+
 // Page is one page of a list.
 type Page struct {
 	Items []string // each a JSON object as the API shows it
+	Last  Position // of the last of Items
+	More  bool     // there are rows after it
 	Total int64    // rows of the filter on all pages
 }
 
-// List reads the rows offset … offset+limit of a filter, newest created_at first, id breaking ties. Rows and total are
-// of one snapshot. A page costs about the same wherever it lies: see dayCounts.
-func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset, filter Filter, limit, offset int64) (page Page, err error) {
+// List reads one page. Rows and total are of one snapshot, and a page costs about the same wherever it lies: see dayCounts.
+func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing) (page Page, err error) {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
 		return page, err
 	}
 	defer release()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("list %s: %w", dataset.Name, err)
+		}
+	}()
+	// Where the counts are known, one statement does, unless a commit falls between.
+	version := store.version.Load()
+	if counts, ok := store.counts.kept(version, countKey{dataset.Name, listing.Filter}); ok {
+		if page, err = listing.read(ctx, store.db, dataset, counts); err != nil || store.unchanged(version) {
+			return page, err
+		}
+	}
 	tx, err := store.db.BeginTx(ctx, nil)
 	if err != nil {
-		return page, fmt.Errorf("list %s: %w", dataset.Name, err)
+		return page, err
 	}
 	defer tx.Rollback() // it only reads
-
-	counts, err := store.counts.of(ctx, tx, dataset, filter)
+	version = store.version.Load()
+	counts, err := countDays(ctx, tx, dataset, listing.Filter)
 	if err != nil {
-		return page, fmt.Errorf("count %s: %w", dataset.Name, err)
+		return page, err
 	}
+	if store.unchanged(version) {
+		store.counts.keep(version, countKey{dataset.Name, listing.Filter}, counts)
+	}
+	return listing.read(ctx, tx, dataset, counts)
+}
+
+// querier is a database or a transaction in it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// read reads the page. It asks for one row more than it shows, to know whether there is one.
+func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts dayCounts) (page Page, err error) {
 	page.Total = counts.total
-	if offset >= counts.total {
+	if l.After == nil && l.Offset >= counts.total {
 		return page, nil
 	}
-	filter.From, filter.Before, offset = counts.narrow(filter, limit, offset)
-	args := append(filter.args(dataset), sql.Named("limit", limit), sql.Named("offset", offset))
-	rows, err := tx.QueryContext(ctx, statements.Page("list", dataset.Name), args...)
+	filter, offset := counts.narrow(l)
+	args := append(filter.args(dataset), sql.Named("limit", l.Limit+1), sql.Named("offset", offset))
+	if l.After == nil {
+		args = append(args, sql.Named("after", nil), sql.Named("after_id", nil))
+	} else {
+		args = append(args, sql.Named("after", l.After.CreatedAt), sql.Named("after_id", l.After.ID.String()))
+	}
+	rows, err := db.QueryContext(ctx, statements.Page("list", dataset.Name), args...)
 	if err != nil {
-		return page, fmt.Errorf("list %s: %w", dataset.Name, err)
+		return page, err
 	}
 	defer rows.Close()
 	for rows.Next() {
+		if int64(len(page.Items)) == l.Limit {
+			page.More = true
+			break
+		}
 		var item string
-		if err := rows.Scan(&item); err != nil {
-			return page, fmt.Errorf("list %s: %w", dataset.Name, err)
+		if err := rows.Scan(&item, &page.Last.CreatedAt, &page.Last.ID); err != nil {
+			return page, err
 		}
 		page.Items = append(page.Items, item)
 	}
@@ -101,6 +150,14 @@ func (f Filter) bounded() Filter {
 	return f
 }
 
+// nullable is a parameter that may be null.
+func nullable(name string, value uuid.NullUUID) sql.NamedArg {
+	if !value.Valid {
+		return sql.Named(name, nil)
+	}
+	return sql.Named(name, value.UUID.String())
+}
+
 // args are the parameters of the dataset's WHERE clause.
 func (f Filter) args(dataset Dataset) []any {
 	text := func(name, value string) sql.NamedArg {
@@ -109,21 +166,15 @@ func (f Filter) args(dataset Dataset) []any {
 		}
 		return sql.Named(name, value)
 	}
-	id := func(name string, value uuid.NullUUID) sql.NamedArg {
-		if !value.Valid {
-			return sql.Named(name, nil)
-		}
-		return sql.Named(name, value.UUID.String())
-	}
 	f = f.bounded()
 	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
 	switch dataset.Name {
 	case Calls.Name:
-		return append(args, text("status", f.Status), text("direction", f.Direction), id("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
+		return append(args, text("status", f.Status), text("direction", f.Direction), nullable("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
 	case Customers.Name:
 		return append(args, text("source", f.Source), text("search", f.Search))
 	default:
-		return append(args, text("direction", f.Direction), id("customer_id", f.CustomerID), text("phone_number", f.PhoneNumber))
+		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID), text("phone_number", f.PhoneNumber))
 	}
 }
 
@@ -136,58 +187,48 @@ type dayCounts struct {
 
 type dayCount struct{ day, rows int64 } // day: since 1970-01-01, UTC
 
-// narrow returns tighter bounds of created_at that hold the rows offset … offset+limit, and their offset within those.
-func (c dayCounts) narrow(filter Filter, limit, offset int64) (from, before time.Time, rest int64) {
-	filter = filter.bounded()
-	from, before = filter.From, filter.Before
-	var skipped int64
+// narrow returns the filter with tighter bounds of created_at, which hold the page and the row after it, and how many
+// rows within them come before the page.
+func (c dayCounts) narrow(l Listing) (filter Filter, rest int64) {
+	filter = l.Filter.bounded()
 	first := 0
-	for first < len(c.days)-1 && skipped+c.days[first].rows <= offset {
-		skipped += c.days[first].rows
-		first++
+	if l.After == nil {
+		for rest = l.Offset; first < len(c.days)-1 && c.days[first].rows <= rest; first++ {
+			rest -= c.days[first].rows
+		}
+	} else {
+		if after := l.After.CreatedAt.Add(time.Microsecond); after.Before(filter.Before) {
+			filter.Before = after
+		}
+		for first < len(c.days) && !startOf(c.days[first].day).Before(filter.Before) {
+			first++
+		}
 	}
-	last, seen := first, skipped+c.days[first].rows
-	for last < len(c.days)-1 && seen < offset+limit {
+	if first == len(c.days) {
+		return filter, rest
+	}
+	seen, needed := c.days[first].rows, rest+l.Limit+1
+	if l.After != nil {
+		needed += seen // all rows of that day may come before the page
+	}
+	last := first
+	for ; last < len(c.days)-1 && seen < needed; seen += c.days[last].rows {
 		last++
-		seen += c.days[last].rows
 	}
-	if newest := startOf(c.days[first].day + 1); newest.Before(before) {
-		before = newest
+	if newest := startOf(c.days[first].day + 1); newest.Before(filter.Before) {
+		filter.Before = newest
 	}
-	if oldest := startOf(c.days[last].day); oldest.After(from) {
-		from = oldest
+	if oldest := startOf(c.days[last].day); oldest.After(filter.From) {
+		filter.From = oldest
 	}
-	return from, before, offset - skipped
+	return filter, rest
 }
 
 func startOf(day int64) time.Time { return firstMoment.AddDate(0, 0, int(day)) }
 
-// countCache keeps the counts of the filters asked for last, for as long as the tenant's rows do not change.
-type countCache struct {
-	mu     sync.Mutex
-	seq    int64 // the commit that counts are of
-	counts map[countKey]dayCounts
-}
-
-type countKey struct {
-	dataset string
-	filter  Filter
-}
-
-// maxKeptCounts bounds the cache; an entry has at most one number per day that has rows.
-const maxKeptCounts = 64
-
-// of returns the counts of filter in tx's snapshot.
-func (c *countCache) of(ctx context.Context, tx *sql.Tx, dataset Dataset, filter Filter) (counts dayCounts, err error) {
-	var seq int64
-	if err := tx.QueryRowContext(ctx, statements.Get("pages/seq")).Scan(&seq); err != nil {
-		return counts, err
-	}
-	key := countKey{dataset.Name, filter}
-	if kept, ok := c.kept(seq, key); ok {
-		return kept, nil
-	}
-	rows, err := tx.QueryContext(ctx, statements.Page("days", dataset.Name), filter.args(dataset)...)
+// countDays counts the rows of the filter.
+func countDays(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts dayCounts, err error) {
+	rows, err := db.QueryContext(ctx, statements.Page("days", dataset.Name), filter.args(dataset)...)
 	if err != nil {
 		return counts, err
 	}
@@ -200,27 +241,36 @@ func (c *countCache) of(ctx context.Context, tx *sql.Tx, dataset Dataset, filter
 		counts.days = append(counts.days, d)
 		counts.total += d.rows
 	}
-	if err := rows.Err(); err != nil {
-		return counts, err
-	}
-	c.keep(seq, key, counts)
-	return counts, nil
+	return counts, rows.Err()
 }
 
-func (c *countCache) kept(seq int64, key countKey) (dayCounts, bool) {
+// countCache keeps the counts of the filters asked for last, for as long as the tenant's rows do not change.
+type countCache struct {
+	mu      sync.Mutex
+	version int64 // of the rows that the counts are of: see tenantStore
+	counts  map[countKey]dayCounts
+}
+
+type countKey struct {
+	dataset string
+	filter  Filter
+}
+
+// maxKeptCounts bounds the cache; an entry has at most one number per day that has rows.
+const maxKeptCounts = 64
+
+func (c *countCache) kept(version int64, key countKey) (dayCounts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts, ok := c.counts[key]
-	return counts, ok && c.seq == seq
+	return counts, ok && c.version == version
 }
 
-func (c *countCache) keep(seq int64, key countKey, counts dayCounts) {
+func (c *countCache) keep(version int64, key countKey, counts dayCounts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.counts == nil || seq > c.seq || len(c.counts) >= maxKeptCounts {
-		c.seq, c.counts = seq, map[countKey]dayCounts{}
+	if c.counts == nil || version != c.version || len(c.counts) >= maxKeptCounts {
+		c.version, c.counts = version, map[countKey]dayCounts{}
 	}
-	if seq == c.seq {
-		c.counts[key] = counts
-	}
+	c.counts[key] = counts
 }

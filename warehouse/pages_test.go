@@ -61,12 +61,24 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 			}
 		}
 		for _, limit := range []int64{1, 7, 100, 1000} {
-			var got []string
-			for offset := int64(0); ; offset += limit {
-				page, err := w.List(t.Context(), tenantA, warehouse.Calls, filter, limit, offset)
+			var got, followed []string
+			for listing := (warehouse.Listing{Filter: filter, Limit: limit}); ; {
+				page, err := w.List(t.Context(), tenantA, warehouse.Calls, listing)
 				noError(t, err)
-				if page.Total != int64(len(expected)) {
-					t.Fatalf("total is %d of %d", page.Total, len(expected))
+				followed = append(followed, ids(t, page.Items)...)
+				if !page.More {
+					break
+				}
+				listing.After = &page.Last
+			}
+			if !slices.Equal(followed, expected) {
+				t.Fatalf("%+v by %d, page after page: %d rows in another order than the %d expected", filter, limit, len(followed), len(expected))
+			}
+			for offset := int64(0); ; offset += limit {
+				page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: limit, Offset: offset})
+				noError(t, err)
+				if page.Total != int64(len(expected)) || page.More != (offset+limit < page.Total) {
+					t.Fatalf("total is %d of %d, more is %t after %d", page.Total, len(expected), page.More, offset+limit)
 				}
 				if len(page.Items) == 0 {
 					break
@@ -86,7 +98,7 @@ func TestTotalsFollowMerges(t *testing.T) {
 	for n := range 5 {
 		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
 		for range 2 { // the second time from what was kept
-			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 100, 0)
+			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 100})
 			noError(t, err)
 			if page.Total != int64(n+1) || len(page.Items) != n+1 {
 				t.Fatalf("after %d merges: %d rows, total %d", n+1, len(page.Items), page.Total)
@@ -102,7 +114,7 @@ func TestAnothersRowDoesNotExist(t *testing.T) {
 		_, err := w.Get(t.Context(), tenantA, dataset, uuid.MustParse(id(2)))
 		wantKind(t, err, warehouse.ErrNotFound)
 	}
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 10, 0)
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	want(t, strings.Join(ids(t, page.Items), ","), id(1))
 }

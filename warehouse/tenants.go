@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -56,6 +57,9 @@ const maxAttached = 64
 // is written straight into the file rather than to its log first, and half the memory holds it.
 const RowGroup = 61_440
 
+// maxIdle is how many connections of a tenant are kept between requests: making one costs as much as a small query.
+const maxIdle = 16
+
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
 	w    *Warehouse
@@ -71,9 +75,22 @@ type tenantStore struct {
 	tombstoned map[string]bool // the datasets that have tombstones, or had; nil: not read yet; guarded by writing
 	publishing sync.Mutex      // one publisher at a time
 	counts     countCache
+	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 
 	users    int // guarded by tenantPool.mu, as lastUsed
 	lastUsed time.Time
+}
+
+// committing runs a commit, and has readers know of it.
+func (s *tenantStore) committing(commit func() error) error {
+	s.version.Add(1)
+	defer s.version.Add(1)
+	return commit()
+}
+
+// unchanged tells whether all that was read since version was, is of one state.
+func (s *tenantStore) unchanged(version int64) bool {
+	return version%2 == 0 && s.version.Load() == version
 }
 
 func (p *tenantPool) init(w *Warehouse) {
@@ -163,6 +180,7 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.
 		return nil, err
 	}
 	db := sql.OpenDB(standingIn{w.instance, catalog})
+	db.SetMaxIdleConns(maxIdle)
 	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
 	}

@@ -1,5 +1,5 @@
 created_at >= $from::TIMESTAMPTZ AND created_at < $before::TIMESTAMPTZ
-AND ($status::VARCHAR IS NULL OR status IN ($status::VARCHAR, replace($status::VARCHAR, '_', '-'), replace($status::VARCHAR, '-', '_')))
+AND ($status::VARCHAR IS NULL OR replace(status, '_', '-') = replace($status::VARCHAR, '_', '-'))
 AND ($direction::VARCHAR IS NULL OR direction = $direction::VARCHAR)
 AND ($assistant_id::UUID IS NULL OR assistant_id = $assistant_id::UUID)
 AND ($phone_number::VARCHAR IS NULL OR customer_number = regexp_replace($phone_number::VARCHAR, '[^0-9]', '', 'g'))
