@@ -1,0 +1,120 @@
+package openapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+)
+
+// What the page shows of a document. Where a reference may stand, Ref is its "$ref", and all else is empty.
+type (
+	model struct {
+		Info struct{ Title, Version, Summary, Description string }
+		Tags []struct{ Name, Description string }
+
+		Paths      ordered[*pathItem]
+		Components struct {
+			Schemas    ordered[*schema]
+			Parameters ordered[*parameter]
+			Headers    ordered[*header]
+			Responses  ordered[*response]
+		}
+	}
+	pathItem struct {
+		Get        *operation
+		Parameters []*parameter
+	}
+	operation struct {
+		OperationID, Summary, Description string
+		Tags                              []string
+		Parameters                        []*parameter
+		Responses                         ordered[*response]
+	}
+	parameter struct {
+		Ref                   string `json:"$ref"`
+		Name, In, Description string
+		Required              bool
+		Schema                *schema
+	}
+	header struct {
+		Description string
+		Required    bool
+		Schema      *schema
+	}
+	response struct {
+		Ref         string `json:"$ref"`
+		Description string
+		Headers     ordered[json.RawMessage] // the page lists their names here, and describes them once
+		Content     ordered[*content]
+	}
+	content struct {
+		Schema   *schema
+		Example  json.RawMessage
+		Examples ordered[struct {
+			Summary string
+			Value   json.RawMessage
+		}]
+	}
+	schema struct {
+		Ref                          string `json:"$ref"`
+		Type                         oneOrMore
+		Format, Pattern, Description string
+		Properties                   ordered[*schema]
+		Items                        *schema
+		AllOf, OneOf                 []*schema
+		Enum                         []json.RawMessage
+		Const                        json.RawMessage
+		Default                      json.RawMessage
+		Examples                     []json.RawMessage
+	}
+)
+
+// oneOrMore is a text, or a list of them.
+type oneOrMore []string
+
+func (o *oneOrMore) UnmarshalJSON(text []byte) error {
+	if bytes.HasPrefix(text, []byte("[")) {
+		return json.Unmarshal(text, (*[]string)(o))
+	}
+	*o = make(oneOrMore, 1)
+	return json.Unmarshal(text, &(*o)[0])
+}
+
+// ordered is a JSON object with its names in the order in which they were written: the order in which people should read them.
+type ordered[T any] []named[T]
+
+type named[T any] struct {
+	Name  string
+	Value T
+}
+
+func (o *ordered[T]) UnmarshalJSON(text []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if _, err := decoder.Token(); err != nil {
+		return err
+	}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		member := named[T]{Name: name.(string)} // it is in all valid JSON
+		if err := decoder.Decode(&member.Value); err != nil {
+			return err
+		}
+		*o = append(*o, member)
+	}
+	return nil
+}
+
+// at is the member that a reference such as "#/components/schemas/Call" ends in.
+func (o ordered[T]) at(ref string) (T, error) {
+	for _, member := range o {
+		if member.Name == path.Base(ref) {
+			return member.Value, nil
+		}
+	}
+	var none T
+	return none, fmt.Errorf("%s is not in the document", ref)
+}
