@@ -4,79 +4,112 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/voicory/warehouse/httpapi/limit"
+	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 // Store is what the API needs of the warehouse.
 type Store interface {
-	// Authenticate finds a key; ErrInvalidKey or ErrRevokedKey where it is not good.
-	Authenticate(key string) (warehouse.Key, error)
+	// Authenticate finds a key; ErrInvalidKey, ErrRevokedKey or ErrExpiredKey where it is not good, the latter
+	// two with the key. valid ends when the key does.
+	Authenticate(key string) (_ warehouse.Key, valid context.Context, err error)
+	// OriginKnown tells whether any good key may be used by pages of the web origin.
+	OriginKnown(origin string) bool
 	// List reads one page of a tenant's rows.
-	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, filter warehouse.Filter, limit, offset int64) (warehouse.Page, error)
+	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, listing warehouse.Listing) (warehouse.Page, error)
+	// Changes reads one page of what has changed after a place in the tenant's feed.
+	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
 	// Get reads one row of a tenant; ErrNotFound where the tenant has none of that id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
+	// LogRequest keeps a request for the operator; it does not wait.
+	LogRequest(warehouse.Request)
 }
 
 // Options of the API.
 type Options struct {
-	Store   Store
-	Limiter limit.Limiter // counts the requests of each key
-	Rules   limit.Rules   // for each key; none: no limit
-	Log     *slog.Logger
+	Store          Store
+	CursorKey      []byte         // signs cursors
+	Limiter        limit.Limiter  // counts the requests of each key
+	Rules          limit.Rules    // for each key that has none of its own; none: no limit
+	Guesses        limit.Limiter  // counts the unknown keys of each address
+	GuessRules     limit.Rules    // for each address; none: no limit
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	Concurrent     int            // requests with a key that are worked on at a time; 0: any number
+	Checks         []Check        // what /readyz looks at
+	Metrics        prometheus.Registerer
+	Log            *slog.Logger
 }
 
-type api struct{ Options }
+type api struct {
+	Options
+	metrics metrics
+	room    chan struct{} // has an element for each request that is worked on; nil: any number
+}
 
 // New returns the handler of all routes.
 func New(options Options) http.Handler {
-	a := &api{options}
+	a := &api{Options: options, metrics: newMetrics(options.Metrics)}
+	if options.Concurrent > 0 {
+		a.room = make(chan struct{}, options.Concurrent)
+	}
+	return a.observed(a.recovered(headed(a.cross(a.router()))))
+}
+
+func (a *api) router() *mux.Router {
 	router := mux.NewRouter().SkipClean(true) // a path is what it is; nothing is redirected
-	router.NotFoundHandler = a.handle(func(http.ResponseWriter, *http.Request) error {
+	router.NotFoundHandler = a.handle("", func(http.ResponseWriter, *http.Request) error {
 		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
 	})
-	router.MethodNotAllowedHandler = a.handle(func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Allow", "GET, HEAD")
-		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers GET and HEAD"}
+	router.MethodNotAllowedHandler = a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Allow", allowed)
+		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers GET, HEAD and OPTIONS"}
 	})
 	a.registerLists(router)
-	return a.recovered(headed(router))
+	a.registerHealth(router)
+	a.get(router, "/openapi.json", serving(openapi.Document()))
+	a.get(router, "/docs", serving(openapi.Page()))
+	return router
+}
+
+// allowed are the methods of every path.
+const allowed = "GET, HEAD, OPTIONS"
+
+// get registers a path that can be read.
+func (a *api) get(router *mux.Router, path string, h handler) {
+	router.Handle(path, a.handle(path, h)).Methods(http.MethodGet, http.MethodHead)
+	router.Handle(path, a.handle(path, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Allow", allowed)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})).Methods(http.MethodOptions)
 }
 
 // handler answers a request or returns why it cannot. Only [api.handle] writes errors.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-func (a *api) handle(h handler) http.Handler {
+// handle makes a handler one of net/http; route is the pattern of its path, empty where there is none.
+func (a *api) handle(route string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		exchangeOf(r).route = route
 		if err := h(w, r); err != nil {
 			a.writeError(w, r, err)
 		}
 	})
 }
 
-// keyed is a handler that a key has been checked for.
-type keyed func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
-
-// withKey checks the request's key, and that the key may ask now, before h sees the request.
-func (a *api) withKey(h keyed) http.Handler {
-	return a.handle(func(w http.ResponseWriter, r *http.Request) error {
-		presented := r.Header.Get("X-Api-Key")
-		if presented == "" {
-			return &problem{status: http.StatusUnauthorized, code: "MISSING_API_KEY", message: "No x-api-key header provided"}
-		}
-		key, err := a.Store.Authenticate(presented)
-		if err != nil {
-			return err
-		}
-		if err := a.limited(w, r, key); err != nil {
-			return err
-		}
-		return h(w, r, key)
-	})
+// serving is a handler that never fails.
+func serving(h http.Handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
 }
 
 // headed sets the headers that every answer has, errors too.
@@ -87,23 +120,6 @@ func headed(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store, no-cache, must-revalidate, private")
 		h.Set("X-API-Version", "v1")
-		next.ServeHTTP(w, r)
-	})
-}
-
-// recovered turns a panic into an internal error that shows nothing.
-func (a *api) recovered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			switch cause := recover(); cause {
-			case nil:
-			case http.ErrAbortHandler:
-				panic(cause) // the server's own way to end a connection
-			default:
-				a.Log.Error("panic", "method", r.Method, "path", r.URL.Path, "cause", cause)
-				writeProblem(w, internalProblem)
-			}
-		}()
 		next.ServeHTTP(w, r)
 	})
 }

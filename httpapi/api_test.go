@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,10 +21,13 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
+	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -51,7 +55,8 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+// lines are rows on their way into the warehouse.
+func lines(t *testing.T, rows ...string) warehouse.Rows {
 	t.Helper()
 	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
 	defer builder.Release()
@@ -61,11 +66,16 @@ func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows
 		builder.Field(2).(*array.StringBuilder).AppendNull()
 	}
 	batch := builder.NewRecordBatch()
-	defer batch.Release()
+	t.Cleanup(batch.Release)
 	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
 	noError(t, err)
-	defer reader.Release()
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: warehouse.Lines{Reader: reader}})
+	t.Cleanup(reader.Release)
+	return warehouse.Lines{Reader: reader}
+}
+
+func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+	t.Helper()
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: lines(t, rows...)})
 	noError(t, err)
 	if counts.New != int64(len(rows)) {
 		t.Fatalf("%+v %+v", counts, refusals)
@@ -78,7 +88,8 @@ const (
 	message  = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00Z","created_at":"2026-04-01T00:00:00Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null,"wa_message_id":"wamid.1"}`
 )
 
-func start(t *testing.T) *api {
+// start serves two tenants' rows; tune may change the options.
+func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
 	t.Helper()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
@@ -87,6 +98,9 @@ func start(t *testing.T) *api {
 	calls := []string{fullCall}
 	for n := 2; n <= 60; n++ { // one a day, from 2026-02-02 on
 		status := []string{"completed", "no-answer"}[n%2]
+		if n == 60 {
+			status = "on_hold-line"
+		}
 		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":%q,"direction":"outbound","to_number":"+4930%d","created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), status, n, 1+(n+28)/30, 1+(n+28)%30%28))
 	}
 	merge(t, w, warehouse.Calls, calls...)
@@ -96,18 +110,42 @@ func start(t *testing.T) *api {
 	merge(t, w, warehouse.Messages, message,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"direction":"inbound","content":{},"from_number":"+4930111","created_at":"2026-04-02"}`, mine, id(22)))
 
-	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}))}
+	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Log: slog.New(slog.DiscardHandler)}
+	for _, change := range tune {
+		change(&options)
+	}
+	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(options))}
 	t.Cleanup(a.Close)
 	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
-		_, *text, err = w.CreateKey(t.Context(), tenant, warehouse.Public, "")
+		_, *text, err = w.CreateKey(t.Context(), tenant, warehouse.Public, warehouse.KeySettings{})
 		noError(t, err)
 	}
-	revoked, text, err := w.CreateKey(t.Context(), mine, warehouse.Secret, "")
+	revoked, text, err := w.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
 	_, err = w.RevokeKey(t.Context(), revoked.ID)
 	noError(t, err)
 	a.old = text
 	return a
+}
+
+// decoded undoes a content encoding.
+func decoded(t *testing.T, encoding string, body []byte) []byte {
+	t.Helper()
+	if len(body) == 0 { // of a HEAD
+		return body
+	}
+	var reader io.Reader = bytes.NewReader(body)
+	var err error
+	switch encoding {
+	case "gzip":
+		reader, err = gzip.NewReader(reader)
+	case "zstd":
+		reader, err = zstd.NewReader(reader, zstd.WithDecoderConcurrency(1))
+	}
+	noError(t, err)
+	body, err = io.ReadAll(reader)
+	noError(t, err)
+	return body
 }
 
 type answer struct {
@@ -116,33 +154,47 @@ type answer struct {
 	body   string
 }
 
-func (a *api) do(t *testing.T, method, path, key string) answer {
+// do makes a request, with headers as pairs of name and value. What every answer must have, and what none may hold, is
+// looked for in each.
+func (a *api) do(t *testing.T, method, path, key string, headers ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, a.URL+path, nil)
 	noError(t, err)
 	if key != "" {
 		request.Header.Set("x-api-key", key)
 	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
 	response, err := a.Client().Do(request)
 	noError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	noError(t, err)
+	openapitest.Check(t, request, response, decoded(t, response.Header.Get("Content-Encoding"), body))
 	for name, value := range map[string]string{ // on every answer
 		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "X-API-Version": "v1",
-		"Cache-Control": "no-store, no-cache, must-revalidate, private", "Content-Type": "application/json; charset=utf-8",
+		"Cache-Control": "no-store, no-cache, must-revalidate, private",
 	} {
 		if got := response.Header.Get(name); got != value {
 			t.Errorf("%s %s: %s is %q", method, path, name, got)
 		}
 	}
-	for _, hidden := range []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "secret of theirs"} {
-		if strings.Contains(string(body), hidden) {
+	if response.Header.Get("X-Request-Id") == "" {
+		t.Errorf("%s %s has no request id", method, path)
+	}
+	for _, hidden := range []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "secret of theirs", "duckdb", t.TempDir()[:5], a.key, a.other} {
+		if hidden != "" && !(hidden == "secret of theirs" && key == a.other) && strings.Contains(string(body), hidden) {
 			t.Errorf("%s %s shows %s: %s", method, path, hidden, body)
 		}
 	}
+	if contentType := response.Header.Get("Content-Type"); contentType != "application/json; charset=utf-8" && len(body) > 0 && headers == nil && method != "OPTIONS" {
+		t.Errorf("%s %s: the content is %s", method, path, contentType)
+	}
 	return answer{response.StatusCode, response.Header, string(body)}
 }
+
+var someCursor = regexp.MustCompile(`"next_cursor":"[\w-]{55}"`)
 
 // One row per sentence of the contract that a single request can show.
 func TestContract(t *testing.T) {
@@ -158,16 +210,16 @@ func TestContract(t *testing.T) {
 		status                  int
 		body                    string // whole, where it does not begin with …
 	}{
-		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true}}`},
+		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true,"next_cursor":"…"}}`},
 		{"call detail", "GET", "/api/v1/calls/" + id(1), a.key, 200, `…"metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}}`},
-		{"customer in a list", "GET", "/api/v1/customers?search=asha", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-02T00:00:00.000Z"}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false}}`},
+		{"customer in a list", "GET", "/api/v1/customers?search=asha", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-02T00:00:00.000Z"}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
 		{"customer detail", "GET", "/api/v1/customers/" + id(11), a.key, 200, `…"updated_at":"2026-01-02T00:00:00.000Z","recent_calls":[{"id":"00000000-0000-4000-8000-000000000001","direction":"inbound","status":"in_progress","duration":"2m 18s","cost":0.0337,"summary":"नमस्ते \"x\"","created_at":"2026-04-18T19:50:20.322Z"}],"recent_messages":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","status":"read","created_at":"2026-04-01T00:00:00.000Z"}]}}`},
 		{"customer without activity", "GET", "/api/v1/customers/" + id(12), a.key, 200, `…"recent_calls":[],"recent_messages":[]}}`},
-		{"message in a list", "GET", "/api/v1/messages?direction=outbound", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00.000Z","created_at":"2026-04-01T00:00:00.000Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false}}`},
+		{"message in a list", "GET", "/api/v1/messages?direction=outbound", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00.000Z","created_at":"2026-04-01T00:00:00.000Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
 		{"message detail", "GET", "/api/v1/messages/" + id(21), a.key, 200, `…"assistant_id":null,"wa_message_id":"wamid.1"}}`},
-		{"page past the end", "GET", "/api/v1/calls?page=4", a.key, 200, `{"data":[],"meta":{"page":4,"limit":25,"total":60,"total_pages":3,"has_more":false}}`},
-		{"page far past the end", "GET", "/api/v1/calls?page=99999999999999999999999", a.key, 200, `…"total":60,"total_pages":3,"has_more":false}}`},
-		{"a tenant without rows", "GET", "/api/v1/calls", a.empty, 200, `{"data":[],"meta":{"page":1,"limit":25,"total":0,"total_pages":0,"has_more":false}}`},
+		{"page past the end", "GET", "/api/v1/calls?page=4", a.key, 200, `{"data":[],"meta":{"page":4,"limit":25,"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
+		{"page far past the end", "GET", "/api/v1/calls?page=99999999999999999999999", a.key, 200, `…"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
+		{"a tenant without rows", "GET", "/api/v1/calls", a.empty, 200, `{"data":[],"meta":{"page":1,"limit":25,"total":0,"total_pages":0,"has_more":false,"next_cursor":null}}`},
 		{"unknown id", "GET", "/api/v1/calls/" + id(12345), a.key, 404, notFound},
 		{"another's id: the same bytes", "GET", "/api/v1/calls/" + id(900), a.key, 404, notFound},
 		{"a call's id among customers", "GET", "/api/v1/customers/" + id(1), a.key, 404, notFound},
@@ -195,6 +247,7 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := a.do(t, test.method, test.path, test.key)
+			got.body = someCursor.ReplaceAllString(got.body, `"next_cursor":"…"`)
 			rest, partial := strings.CutPrefix(test.body, "…")
 			if got.status != test.status || !partial && got.body != test.body || partial && !strings.Contains(got.body, rest) {
 				t.Errorf("%d %s\nnot %d %s", got.status, got.body, test.status, test.body)
@@ -218,7 +271,9 @@ func TestFilters(t *testing.T) {
 	a := start(t)
 	for query, total := range map[string]int{
 		"calls":                        60,
-		"calls?status=completed":       30,
+		"calls?status=completed":       29,
+		"calls?status=on-hold_line":    1,
+		"calls?status=on_hold-line":    1,
 		"calls?status=no_answer":       29,
 		"calls?status=in-progress":     1,
 		"calls?status=nothing-like-it": 0,
@@ -291,7 +346,7 @@ func TestPageAndLimit(t *testing.T) {
 
 func TestRevokedFromTheNextRequestOn(t *testing.T) {
 	a := start(t)
-	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, "")
+	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
 	if got := a.do(t, "GET", "/api/v1/calls", text); got.status != 200 {
 		t.Fatal(got)
@@ -310,7 +365,11 @@ type broken struct {
 	panic bool
 }
 
-func (b broken) Authenticate(string) (warehouse.Key, error) { return warehouse.Key{Tenant: mine}, nil }
+func (b broken) Authenticate(string) (warehouse.Key, context.Context, error) {
+	return warehouse.Key{Tenant: mine}, context.Background(), nil
+}
+
+func (b broken) LogRequest(warehouse.Request) {}
 
 func (b broken) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
 	if b.panic {
@@ -330,7 +389,7 @@ func TestInternalErrorsShowNothing(t *testing.T) {
 			a := &api{Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: store, Log: slog.New(slog.NewTextHandler(&log, nil))}))}
 			defer a.Close()
 			got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
-			if got.status != 500 || got.body != `{"error":{"code":"INTERNAL_ERROR","message":"Server error - contact support"}}` {
+			if got.status != 500 || got.body != `{"error":{"code":"INTERNAL_ERROR","message":"Server error - contact support","request_id":"`+got.header.Get("X-Request-Id")+`"}}` {
 				t.Errorf("%d %s", got.status, got.body)
 			}
 			if !strings.Contains(log.String(), "secret.duckdb") {
@@ -343,13 +402,9 @@ func TestInternalErrorsShowNothing(t *testing.T) {
 // The documented limits, with every header of them, up to the request that is too many.
 func TestRateLimit(t *testing.T) {
 	at := time.Now()
-	a := start(t)
-	limited := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
-		Rules: httpapi.DefaultRules, Limiter: limit.NewMemory(func() time.Time { return at })}))
-	defer limited.Close()
-	a.Close()
-	a.Server = limited
-
+	a := start(t, func(o *httpapi.Options) {
+		o.Rules, o.Limiter = httpapi.DefaultRules, limit.NewMemory(1000, func() time.Time { return at })
+	})
 	for n := range 10 {
 		got := a.do(t, "GET", "/api/v1/calls/"+id(900), a.key) // a 404 counts, and has the headers, too
 		reset, err := strconv.ParseInt(got.header.Get("X-RateLimit-Reset"), 10, 64)

@@ -1,11 +1,11 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -34,41 +34,64 @@ func problemOf(err error) *problem {
 		return &problem{status: http.StatusUnauthorized, code: "INVALID_API_KEY", message: "Invalid API key"}
 	case errors.Is(err, warehouse.ErrRevokedKey):
 		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has been revoked"}
+	case errors.Is(err, warehouse.ErrExpiredKey): // to the documented API, a key that is no longer good is a revoked one
+		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has expired"}
 	}
 	return internalProblem
 }
 
-// writeError answers with the error, unless the client has left.
+// writeError answers with the error. Where the client has left, or part of an answer was sent already, the connection is cut.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(r.Context().Err(), context.Canceled) {
-		return
+	x := exchangeOf(r)
+	if r.Context().Err() != nil {
+		if x.status == 0 {
+			x.status = statusGone
+		}
+		panic(http.ErrAbortHandler)
 	}
 	p := problemOf(err)
 	if p == internalProblem {
-		a.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		a.Log.Error("request failed", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", err)
 	}
-	writeProblem(w, p)
+	if x.begun.Load() {
+		panic(http.ErrAbortHandler)
+	}
+	writeProblem(w, r, p)
 }
 
-func writeProblem(w http.ResponseWriter, p *problem) {
+const problemJSON = "application/problem+json"
+
+// writeProblem writes the documented error, or that of RFC 9457 for a client that accepts it.
+func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	type detail struct {
 		Code       string `json:"code"`
 		Message    string `json:"message"`
 		RetryAfter int    `json:"retry_after,omitempty"`
+		RequestID  string `json:"request_id,omitempty"`
 	}
-	body, err := json.Marshal(map[string]detail{"error": {p.code, p.message, p.retryAfter}})
+	type rfc9457 struct {
+		Type       string `json:"type"`
+		Title      string `json:"title"`
+		Status     int    `json:"status"`
+		Detail     string `json:"detail"`
+		Code       string `json:"code"`
+		RetryAfter int    `json:"retry_after,omitempty"`
+		RequestID  string `json:"request_id,omitempty"`
+	}
+	requestID := ""
+	if p == internalProblem { // what to tell the support
+		requestID = exchangeOf(r).id
+	}
+	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID}})
+	if strings.Contains(r.Header.Get("Accept"), problemJSON) {
+		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID}
+	}
+	body, err := json.Marshal(answer)
 	if err != nil {
-		panic(err) // strings and a number are always JSON
+		panic(err) // texts and numbers are always JSON
 	}
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	writeJSON(w, p.status, body)
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	w.Write(body) // a client that left is no error of ours
+	send(w, r, p.status, contentType, body)
 }

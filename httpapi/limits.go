@@ -14,22 +14,31 @@ import (
 // DefaultRules are the documented limits of a key.
 var DefaultRules = limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window: 5 * time.Second}}
 
+// DefaultGuessRules are the limits of unknown keys from one address.
+var DefaultGuessRules = limit.Rules{{Max: 60, Window: time.Minute}}
+
 // limited counts the request, says in the headers how the key stands, and returns the 429 of one that is too many.
 func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	if len(a.Rules) == 0 {
+	rules := a.Rules
+	if key.RateLimit != "" {
+		if err := rules.UnmarshalText([]byte(key.RateLimit)); err != nil {
+			return fmt.Errorf("rate limit of key %s: %w", key.ID, err)
+		}
+	}
+	if len(rules) == 0 {
 		return nil
 	}
-	d, err := a.Limiter.Take(r.Context(), key.ID.String(), a.Rules)
+	d, err := a.Limiter.Take(r.Context(), key.ID.String(), rules)
 	if err != nil {
 		return fmt.Errorf("count the request: %w", err)
 	}
 	h := w.Header()
-	h.Set("X-RateLimit-Limit", strconv.Itoa(a.Rules[0].Max))
+	h.Set("X-RateLimit-Limit", strconv.Itoa(rules[0].Max))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(d.Reset+time.Second-1).Unix(), 10)) // rounded up
 	// The fields of the IETF draft "RateLimit header fields for HTTP".
-	policies := make([]string, len(a.Rules))
-	for i, rule := range a.Rules {
+	policies := make([]string, len(rules))
+	for i, rule := range rules {
 		policies[i] = fmt.Sprintf("\"%d\";q=%d;w=%d", i, rule.Max, seconds(rule.Window))
 	}
 	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
@@ -39,7 +48,7 @@ func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key)
 	}
 	return &problem{
 		status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: max(seconds(d.Wait), 1),
-		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.", a.Rules[0].Max, windowName(a.Rules[0].Window)),
+		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.", rules[0].Max, windowName(rules[0].Window)),
 	}
 }
 

@@ -25,10 +25,15 @@ const (
 // listQuery is what a list was asked for.
 type listQuery struct {
 	page, limit int64
+	cursor      string // "": none
+	since       *int64 // nil: it is no feed that was asked for
+	total       bool
 	filter      warehouse.Filter
 }
 
-func (q listQuery) offset() int64 { return (q.page - 1) * q.limit }
+// parameters are all that lists know.
+var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction", "assistant_id", "phone_number",
+	"search", "source", "customer_id"}
 
 // parseListQuery reads the parameters of a list. page and limit are forgiving, as documented; a filter that cannot be
 // understood is INVALID_FILTER; one the dataset does not have is not looked at.
@@ -42,6 +47,9 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 	if n, err := strconv.Atoi(values.Get("limit")); err == nil && n == 0 {
 		q.limit = defaultLimit
 	}
+	q.cursor = values.Get("cursor")
+	total, parseErr := strconv.ParseBool(values.Get("include_total"))
+	q.total = total || parseErr != nil
 	fail := func(problem error) {
 		if err == nil {
 			err = problem
@@ -64,6 +72,13 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 			fail(invalidFilter(name, "is not a UUID"))
 		}
 		return uuid.NullUUID{UUID: parsed, Valid: true}
+	}
+	if since := values.Get("since"); since != "" {
+		seq, parseErr := strconv.ParseInt(since, 10, 64)
+		if parseErr != nil || seq < 0 {
+			fail(invalidFilter("since", "is not a whole number from 0 on"))
+		}
+		q.since = &seq
 	}
 	if from := values.Get("from"); from != "" {
 		var parseErr error

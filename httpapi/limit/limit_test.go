@@ -122,7 +122,7 @@ func acceptance(t *testing.T, l limit.Limiter) {
 	})
 }
 
-func TestMemory(t *testing.T) { acceptance(t, limit.NewMemory(time.Now)) }
+func TestMemory(t *testing.T) { acceptance(t, limit.NewMemory(1000, time.Now)) }
 
 func TestRedis(t *testing.T) { acceptance(t, limit.NewRedis(redisServer(t))) }
 
@@ -148,7 +148,7 @@ func TestMemoryIsTheDefinition(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		now := time.Unix(0, 0)
-		l := limit.NewMemory(func() time.Time { return now })
+		l := limit.NewMemory(1000, func() time.Time { return now })
 		var passed []time.Time
 		for range 400 {
 			now = now.Add(time.Duration(r.IntN(4000)) * time.Millisecond)
@@ -214,9 +214,9 @@ func (s *sick) Take(ctx context.Context, subject string, rules limit.Rules) (lim
 
 func TestFallback(t *testing.T) {
 	rules := limit.Rules{{Max: 5, Window: time.Hour}}
-	shared := &sick{Limiter: limit.NewMemory(time.Now)}
+	shared := &sick{Limiter: limit.NewMemory(1000, time.Now)}
 	var told []bool
-	l := limit.NewFallback(shared, limit.NewMemory(time.Now), 20*time.Millisecond, 0, func(healthy bool, _ error) { told = append(told, healthy) })
+	l := limit.NewFallback(shared, limit.NewMemory(1000, time.Now), 20*time.Millisecond, 0, func(healthy bool, _ error) { told = append(told, healthy) })
 	for range 3 {
 		if !take(t, l, "a", rules).Allowed {
 			t.Fatal("refused")
@@ -247,13 +247,13 @@ func TestFallback(t *testing.T) {
 }
 
 func TestFallbackIsALimiter(t *testing.T) {
-	acceptance(t, limit.NewFallback(limit.NewRedis(redisServer(t)), limit.NewMemory(time.Now), time.Minute, time.Second, func(healthy bool, cause error) {
+	acceptance(t, limit.NewFallback(limit.NewRedis(redisServer(t)), limit.NewMemory(1000, time.Now), time.Minute, time.Second, func(healthy bool, cause error) {
 		t.Errorf("healthy %v: %v", healthy, cause)
 	}))
 }
 
 func BenchmarkMemory(b *testing.B) {
-	l := limit.NewMemory(time.Now)
+	l := limit.NewMemory(1000, time.Now)
 	rules := limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window: 5 * time.Second}}
 	for b.Loop() {
 		if _, err := l.Take(b.Context(), "a", rules); err != nil {

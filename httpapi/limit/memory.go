@@ -7,9 +7,11 @@ import (
 )
 
 // Memory limits within this process. What it holds of a subject is at most as many times as its first rule allows, and
-// nothing once that rule's window has passed.
+// nothing once that rule's window has passed. It holds a bounded number of subjects; while there is no room, new ones may
+// not pass.
 type Memory struct {
-	now func() time.Time
+	now  func() time.Time
+	most int // subjects
 
 	mu       sync.Mutex
 	passed   map[string][]time.Time // of each subject, oldest first
@@ -17,9 +19,9 @@ type Memory struct {
 	sweepGap time.Duration
 }
 
-// NewMemory makes a limiter; now is the clock, time.Now but in tests.
-func NewMemory(now func() time.Time) *Memory {
-	return &Memory{now: now, passed: map[string][]time.Time{}}
+// NewMemory makes a limiter of at most that many subjects at a time; now is the clock, time.Now but in tests.
+func NewMemory(most int, now func() time.Time) *Memory {
+	return &Memory{now: now, most: most, passed: map[string][]time.Time{}}
 }
 
 // Take never fails.
@@ -28,7 +30,10 @@ func (m *Memory) Take(_ context.Context, subject string, rules Rules) (Decision,
 	defer m.mu.Unlock()
 	now := m.now()
 	m.sweep(now, rules[0].Window)
-	times := m.passed[subject]
+	times, known := m.passed[subject]
+	if !known && len(m.passed) >= m.most {
+		return Decision{Wait: m.sweepAt.Sub(now), Reset: m.sweepAt.Sub(now)}, nil
+	}
 	for len(times) > 0 && now.Sub(times[0]) >= rules[0].Window {
 		times = times[1:]
 	}

@@ -1,0 +1,294 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/httpapi/limit"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// A key may have limits of its own, or none; others keep the server's.
+func TestRateLimitOfAKey(t *testing.T) {
+	at := time.Now()
+	a := start(t, func(o *httpapi.Options) {
+		o.Rules, o.Limiter = limit.Rules{{Max: 2, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
+	})
+	for rules, wanted := range map[string]struct {
+		passed int
+		policy string
+	}{
+		"":           {2, `"0";q=2;w=60`},
+		"4/1h,3/10s": {3, `"0";q=4;w=3600, "1";q=3;w=10`},
+		"none":       {10, ""},
+	} {
+		_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Public, warehouse.KeySettings{RateLimit: rules})
+		noError(t, err)
+		passed, policy := 0, ""
+		for range 10 {
+			got := a.do(t, "GET", "/api/v1/messages", key)
+			policy = got.header.Get("RateLimit-Policy")
+			if got.status == 200 {
+				passed++
+			}
+		}
+		if passed != wanted.passed || policy != wanted.policy {
+			t.Errorf("%q: %d passed, policy %s", rules, passed, policy)
+		}
+	}
+}
+
+// Unknown keys are counted by address; a good key from the same address passes, and a missing one is no guess.
+func TestGuessingIsLimitedByAddress(t *testing.T) {
+	at := time.Now()
+	a := start(t, func(o *httpapi.Options) {
+		o.GuessRules, o.Guesses = limit.Rules{{Max: 3, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	guess := func(n int, forwarded string) answer {
+		return a.do(t, "GET", "/api/v1/calls", fmt.Sprintf("sk_%032d", n), "X-Forwarded-For", forwarded)
+	}
+	for n := range 3 {
+		if got := guess(n, "203.0.113.7"); got.status != 401 {
+			t.Fatalf("guess %d: %d %s", n, got.status, got.body)
+		}
+	}
+	for _, from := range []string{"203.0.113.7", "198.51.100.1, 203.0.113.7, 10.1.2.3", "nonsense, 203.0.113.7"} { // what stands before was written by the client
+		if got := guess(4, from); got.status != 429 || got.header.Get("Retry-After") != "60" || !strings.Contains(got.body, "RATE_LIMIT_EXCEEDED") {
+			t.Errorf("%s: %d %v %s", from, got.status, got.header, got.body)
+		}
+	}
+	for from, want := range map[string]int{"203.0.113.8": 401, "": 401, "2001:db8::1": 401, "2001:db8:0:1::1": 401} {
+		if got := guess(5, from); got.status != want {
+			t.Errorf("%s: %d", from, got.status)
+		}
+	}
+	for n := range 2 {
+		guess(n, fmt.Sprintf("2001:db8::%d", n+2))
+	}
+	if got := guess(9, "2001:db8::ffff"); got.status != 429 {
+		t.Errorf("a neighbour in the same /64: %d", got.status)
+	}
+	if got := a.do(t, "GET", "/api/v1/calls", a.key, "X-Forwarded-For", "203.0.113.7"); got.status != 200 {
+		t.Errorf("a good key: %d", got.status)
+	}
+	if got := a.do(t, "GET", "/api/v1/calls", "", "X-Forwarded-For", "203.0.113.7"); got.status != 401 {
+		t.Errorf("no key: %d", got.status)
+	}
+	at = at.Add(time.Minute)
+	if got := guess(9, "203.0.113.7"); got.status != 401 {
+		t.Errorf("after the wait: %d", got.status)
+	}
+}
+
+// X-Forwarded-For of anybody else than a trusted proxy says nothing.
+func TestForwardedForIsBelievedOfProxiesOnly(t *testing.T) {
+	a := start(t, func(o *httpapi.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
+	a.do(t, "GET", "/api/v1/calls", a.key, "X-Forwarded-For", "203.0.113.7")
+	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 10)
+	noError(t, err)
+	if len(requests) != 1 || requests[0].Address != "127.0.0.1" {
+		t.Errorf("%+v", requests)
+	}
+}
+
+func TestExpiredKey(t *testing.T) {
+	a := start(t)
+	past := time.Now().Add(-time.Hour)
+	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &past})
+	noError(t, err)
+	if got := a.do(t, "GET", "/api/v1/calls", key); got.status != 401 || got.body != `{"error":{"code":"REVOKED_API_KEY","message":"API key has expired"}}` {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// An answer that is being sent is cut off when its key is revoked.
+func TestRevocationCutsWhatIsRunning(t *testing.T) {
+	a := start(t)
+	long := strings.Repeat("x", 400_000)
+	var rows []string
+	for n := range 50 {
+		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-05","name":%q}`, mine, id(1000+n), long))
+	}
+	merge(t, a.warehouse, warehouse.Customers, rows...)
+	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	noError(t, err)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Listener.Addr().String())
+	noError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "GET /api/v1/customers?limit=100 HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\n\r\n", text)
+	noError(t, err)
+	begun := make([]byte, 100_000)
+	_, err = io.ReadFull(conn, begun) // the rest, some 20 MB, is more than the sockets hold
+	noError(t, err)
+	if !bytes.HasPrefix(begun, []byte("HTTP/1.1 200")) {
+		t.Fatalf("%.200s", begun)
+	}
+	_, err = a.warehouse.RevokeKey(t.Context(), key.ID)
+	noError(t, err)
+	rest, _ := io.Copy(io.Discard, io.LimitReader(conn, 50*int64(len(long))-int64(len(begun)))) // until the server has hung up, cleanly or not
+	if len(begun)+int(rest) >= 50*len(long) {
+		t.Error("all of it was sent")
+	}
+}
+
+// Web pages of other origins may use a public key that names them.
+func TestCORS(t *testing.T) {
+	a := start(t)
+	const app, other = "https://app.example.com", "https://other.example.com"
+	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Public, warehouse.KeySettings{Origins: []string{app}})
+	noError(t, err)
+	for _, test := range []struct{ method, path, key, origin, allowed string }{
+		{"GET", "/api/v1/calls", key, app, app},
+		{"GET", "/api/v1/calls/17", key, app, app}, // errors can be read, too
+		{"GET", "/api/v1/calls", key, other, ""},
+		{"GET", "/api/v1/calls", a.key, app, ""}, // another key
+		{"GET", "/api/v1/calls", "", app, ""},
+		{"OPTIONS", "/api/v1/calls", "", app, app},
+		{"OPTIONS", "/api/v1/calls", "", other, ""},
+	} {
+		got := a.do(t, test.method, test.path, test.key, "Origin", test.origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-api-key")
+		if allowed := got.header.Get("Access-Control-Allow-Origin"); allowed != test.allowed || !strings.Contains(strings.Join(got.header.Values("Vary"), ","), "Origin") {
+			t.Errorf("%+v: %q, Vary %v", test, allowed, got.header.Values("Vary"))
+		}
+		if headers := got.header.Get("Access-Control-Allow-Headers"); test.method == "OPTIONS" && test.allowed != "" && !strings.EqualFold(headers, "x-api-key") {
+			t.Errorf("preflight allows %q", headers)
+		}
+	}
+}
+
+// slow is a store that reads only when it is told to.
+type slow struct {
+	broken
+	begun, free chan struct{}
+}
+
+func (s slow) OriginKnown(string) bool { return false }
+
+func (s slow) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
+	s.begun <- struct{}{}
+	<-s.free
+	return "", warehouse.ErrNotFound
+}
+
+// More work at a time than there is room for is refused, and may come again.
+func TestBusy(t *testing.T) {
+	store := slow{begun: make(chan struct{}), free: make(chan struct{})}
+	a := start(t, func(o *httpapi.Options) {
+		o.Store, o.Concurrent = store, 2
+	})
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			if got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything"); got.status != 404 {
+				t.Errorf("one that had room: %d", got.status)
+			}
+		})
+		<-store.begun
+	}
+	got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
+	if got.status != 503 || got.header.Get("Retry-After") != "1" || got.body != `{"error":{"code":"SERVER_BUSY","message":"The server has too much to do","retry_after":1}}` {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	}
+	if got := a.do(t, "GET", "/healthz", ""); got.status != 200 {
+		t.Errorf("healthz: %d", got.status)
+	}
+	close(store.free)
+	group.Wait()
+}
+
+// What is logged says who asked what and how it went, and holds no key, wherever one was put.
+func TestRequestLog(t *testing.T) {
+	var stderr bytes.Buffer
+	registry := prometheus.NewRegistry()
+	a := start(t, func(o *httpapi.Options) {
+		o.Log, o.Metrics = slog.New(slog.NewJSONHandler(&stderr, nil)), registry
+	})
+	got := a.do(t, "GET", "/api/v1/calls?status=busy&token=hush&search="+a.key, a.key, "X-Request-Id", "abc-1", "User-Agent", "agent "+a.other)
+	a.do(t, "GET", "/api/v1/"+a.other, "sk_"+strings.Repeat("z", 32), "X-Request-Id", "no good\tid")
+	if got.header.Get("X-Request-Id") != "abc-1" {
+		t.Errorf("%v", got.header)
+	}
+	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 10)
+	noError(t, err)
+	if len(requests) != 2 {
+		t.Fatalf("%+v", requests)
+	}
+	first, second := requests[0], requests[1]
+	if first.ID != "abc-1" || first.Tenant.UUID != mine || !first.Key.Valid || first.Status != 200 || first.Path != "/api/v1/calls" ||
+		first.Query != "search=pk_…&status=busy&token=hidden" || first.Bytes != int64(len(got.body)) || first.DurationMS <= 0 || first.UserAgent != "agent pk_…" {
+		t.Errorf("%+v", first)
+	}
+	if second.Key.Valid || second.Tenant.Valid || second.Status != 404 || second.Path != "/api/v1/pk_…" || len(second.ID) != 36 {
+		t.Errorf("%+v", second)
+	}
+	for _, secret := range []string{a.key, a.other, "hush", "zzzz"} {
+		if strings.Contains(stderr.String(), secret) || strings.Contains(fmt.Sprint(requests), secret) {
+			t.Errorf("%s is in the log:\n%s", secret, stderr.String())
+		}
+	}
+	for _, part := range []string{`"request_id":"abc-1"`, `"tenant_id":"` + mine.String(), `"status":200`, `"path":"/api/v1/calls"`} {
+		if !strings.Contains(stderr.String(), part) {
+			t.Errorf("%s is not in the log:\n%s", part, stderr.String())
+		}
+	}
+	noError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP voicory_http_requests_total Requests answered, by route, method and status (499: the client left before).
+# TYPE voicory_http_requests_total counter
+voicory_http_requests_total{method="GET",route="",status="404"} 1
+voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1
+`), "voicory_http_requests_total"))
+}
+
+func TestHealth(t *testing.T) {
+	checks := map[string]error{}
+	check := func(name string, required bool) httpapi.Check {
+		return httpapi.Check{Name: name, Required: required, Run: func(context.Context) error { return checks[name] }}
+	}
+	a := start(t, func(o *httpapi.Options) { o.Checks = []httpapi.Check{check("warehouse", true), check("redis", false)} })
+	fails := fmt.Errorf("at /srv/data/control.duckdb")
+	for _, test := range []struct {
+		warehouse, redis error
+		status           int
+		body             string
+	}{
+		{nil, nil, 200, `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"}}`},
+		{nil, fails, 200, `{"status":"ready","checks":{"redis":"away","warehouse":"ok"}}`},
+		{fails, nil, 503, `{"status":"not ready","checks":{"redis":"ok","warehouse":"failed"}}`},
+	} {
+		checks["warehouse"], checks["redis"] = test.warehouse, test.redis
+		if got := a.do(t, "GET", "/readyz", ""); got.status != test.status || got.body != test.body {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	if got := a.do(t, "GET", "/healthz", ""); got.status != 200 || got.body != `{"status":"ok"}` {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	a := start(t)
+	for path, status := range map[string]int{"/api/v1/calls": 204, "/api/v1/calls/" + id(1): 204, "/healthz": 204, "/api/v1/secrets": 404} {
+		if got := a.do(t, "OPTIONS", path, ""); got.status != status || status == 204 && (got.header.Get("Allow") != "GET, HEAD, OPTIONS" || got.body != "") {
+			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+		}
+	}
+	if got := a.do(t, "PATCH", "/api/v1/calls", a.key); got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD, OPTIONS" {
+		t.Errorf("%d %v", got.status, got.header)
+	}
+}

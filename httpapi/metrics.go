@@ -1,0 +1,41 @@
+package httpapi
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what Prometheus is told of the API's requests.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+}
+
+func newMetrics(registry prometheus.Registerer) metrics {
+	m := metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_http_requests_total",
+			Help: "Requests answered, by route, method and status (499: the client left before)."}, []string{"route", "method", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "voicory_http_request_duration_seconds",
+			Help: "Time from a request's arrival to its answer's last byte.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "voicory_http_requests_in_flight", Help: "Requests that are being answered."}),
+	}
+	if registry != nil {
+		registry.MustRegister(m.requests, m.duration, m.inFlight)
+	}
+	return m
+}
+
+// methods that are counted by name; whoever invents others cannot make new series with them.
+var methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+
+func (m metrics) done(x *exchange, method string, took time.Duration) {
+	if !slices.Contains(methods, method) {
+		method = "other"
+	}
+	m.requests.WithLabelValues(x.route, method, strconv.Itoa(x.status)).Inc()
+	m.duration.WithLabelValues(x.route).Observe(took.Seconds())
+}
