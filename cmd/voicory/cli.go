@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -35,11 +38,12 @@ type flags struct {
 	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"400MB" placeholder:"SIZE"`
 	JSON        bool   `help:"Machine-readable output." name:"json"`
 
-	Serve   serveCommand   `cmd:"" help:"Serve the REST API."`
-	Ingest  ingestCommand  `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
-	Keys    keysCommand    `cmd:"" help:"API keys."`
-	Tenants tenantsCommand `cmd:"" help:"Tenants."`
-	Demo    demoCommand    `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
+	Serve    serveCommand    `cmd:"" help:"Serve the REST API."`
+	Ingest   ingestCommand   `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
+	Keys     keysCommand     `cmd:"" help:"API keys."`
+	Tenants  tenantsCommand  `cmd:"" help:"Tenants."`
+	Requests requestsCommand `cmd:"" help:"Read the request log."`
+	Demo     demoCommand     `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
 }
 
 // Run does what the arguments say and returns the exit status.
@@ -97,6 +101,14 @@ func (m *Main) print(f *flags, value any, text func(io.Writer)) error {
 	encoder := json.NewEncoder(m.Stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
+}
+
+// printable is a text from outside as it can be shown on a terminal and in a table.
+func printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.QuoteToGraphic(text)
+	}
+	return text
 }
 
 // isTerminal tells whether progress may be shown.

@@ -73,7 +73,7 @@ func replaceDemoKeys(ctx context.Context, o operator, out *tryOut) error {
 		}
 	}
 	for typ, text := range map[warehouse.KeyType]*string{warehouse.Public: &out.Public, warehouse.Secret: &out.Secret} {
-		key, err := o.CreateKey(ctx, demoTenant.ID, typ, demoLabel)
+		key, err := o.CreateKey(ctx, demoTenant.ID, typ, warehouse.KeySettings{Label: demoLabel})
 		if err != nil {
 			return err
 		}

@@ -1,40 +1,93 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// redisRetry is how often a Redis that does not answer is looked for.
-const redisRetry = time.Second
+// limitFlags say how many requests may come.
+type limitFlags struct {
+	Redis         string        `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
+	RedisTimeout  time.Duration `help:"How long an answer of Redis is waited for (${default}); a server whose Redis is slower counts by itself." default:"50ms" placeholder:"TIME"`
+	RateLimit     limit.Rules   `help:"Requests that each key has in any stretch of time, the longest first (${default}), unless the key has its own; none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
+	GuessLimit    limit.Rules   `help:"Unknown keys that one address may try (${default})." default:"60/1m" placeholder:"N/TIME"`
+	TrustedProxy  []proxies     `help:"Address or network of a proxy whose X-Forwarded-For is believed." placeholder:"NETWORK"`
+	MaxConcurrent int           `help:"Requests that are worked on at a time (${default}); more are asked to come again." default:"64" placeholder:"N"`
+}
 
-// limiter makes the limiter that the flags ask for; close ends its connections.
-func (c *serveCommand) limiter(log *slog.Logger) (_ limit.Limiter, closing func() error, err error) {
-	local := limit.NewMemory(time.Now)
+const (
+	redisRetry  = time.Second // between two looks at a Redis that does not answer
+	maxKeys     = 1_000_000   // keys and addresses that are counted at a time
+	maxGuessers = 100_000
+)
+
+// set puts what the flags say into the API's options; close ends the connections to Redis.
+func (c *limitFlags) set(options *httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (closing func() error, err error) {
+	local := limit.NewMemory(maxKeys, time.Now)
+	options.Limiter, options.Rules = local, c.RateLimit
+	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessers, time.Now), c.GuessLimit
+	options.Concurrent = c.MaxConcurrent
+	for _, proxy := range c.TrustedProxy {
+		options.TrustedProxies = append(options.TrustedProxies, proxy.Prefix)
+	}
 	if c.Redis == "" {
 		log.Info("rate limits hold within this process; --redis shares them between servers")
-		return local, func() error { return nil }, nil
+		return func() error { return nil }, nil
 	}
 	client, err := redisClient(c.Redis)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: --redis: %w", warehouse.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: --redis: %w", warehouse.ErrInvalid, err)
 	}
-	return limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetry, func(healthy bool, cause error) {
+	shared := limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetry, func(healthy bool, cause error) {
 		if healthy {
 			log.Info("Redis is back; rate limits are shared again")
 		} else {
 			log.Warn("Redis does not answer; rate limits hold within this process", "error", cause)
 		}
-	}), client.Close, nil
+	})
+	options.Limiter = shared
+	options.Checks = append(options.Checks, httpapi.Check{Name: "redis", Run: func(ctx context.Context) error {
+		if !shared.Healthy() {
+			return errors.New("the limiter found Redis away")
+		}
+		ctx, cancel := context.WithTimeout(ctx, c.RedisTimeout)
+		defer cancel()
+		return client.Ping(ctx).Err()
+	}})
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "voicory_redis_up",
+		Help: "Whether Redis answered in time when it was last asked; 0: rate limits hold within this process."}, func() float64 {
+		if shared.Healthy() {
+			return 1
+		}
+		return 0
+	}))
+	return client.Close, nil
+}
+
+// proxies are one address or a network of them.
+type proxies struct{ netip.Prefix }
+
+// UnmarshalText reads 10.0.0.0/8 or 10.0.0.1.
+func (p *proxies) UnmarshalText(text []byte) (err error) {
+	if address, err := netip.ParseAddr(string(text)); err == nil {
+		p.Prefix, err = address.Prefix(address.BitLen())
+		return err
+	}
+	p.Prefix, err = netip.ParsePrefix(string(text))
+	return err
 }
 
 // redisClient reads a URL of one Redis, of a cluster (several addr parameters) or of sentinels (master_name).

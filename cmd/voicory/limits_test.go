@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +19,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // startRedis runs a redis-server until the test ends.
@@ -71,7 +78,8 @@ func ask(t *testing.T, urls []string, key string, n int, atOnce bool) (passed in
 	return count.Load()
 }
 
-// Three servers on one Redis give a key 10 requests between them, however many come at once.
+// Three processes on one Redis give a key 10 requests a second between them, however many come at once: by the clock of
+// Redis, no second has 11.
 func TestServersShareLimitsInRedis(t *testing.T) {
 	address, _ := startRedis(t)
 	data, key := withKey(t)
@@ -79,12 +87,73 @@ func TestServersShareLimitsInRedis(t *testing.T) {
 	for range 3 {
 		copied := t.TempDir()
 		noError(t, os.CopyFS(copied, os.DirFS(data)))
-		url, _ := serve(t, copied, "--redis", "redis://"+address, "--redis-timeout", "1m", "--rate-limit", "60/1h,10/30m")
-		urls = append(urls, url)
+		urls = append(urls, serveProcess(t, copied, "--redis", "redis://"+address, "--redis-timeout", "1m", "--rate-limit", "60/1m,10/1s"))
 	}
-	if passed := ask(t, urls, key, 30, true); passed != 10 {
-		t.Fatalf("%d passed, not 10", passed)
+	var passed int64
+	for begun := time.Now(); time.Since(begun) < 2500*time.Millisecond; {
+		passed += ask(t, urls, key, 15, true)
 	}
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	keys, err := client.Keys(t.Context(), "voicory:limit:*").Result()
+	noError(t, err)
+	if len(keys) != 1 {
+		t.Fatalf("Redis has %v", keys)
+	}
+	texts, err := client.LRange(t.Context(), keys[0], 0, -1).Result()
+	noError(t, err)
+	if int64(len(texts)) != passed || passed < 30 {
+		t.Errorf("%d requests passed, and Redis has counted %d", passed, len(texts))
+	}
+	var times []int64
+	for _, text := range texts {
+		at, err := strconv.ParseInt(text, 10, 64)
+		noError(t, err)
+		times = append(times, at)
+	}
+	full := 0
+	for i := range times {
+		if i+10 < len(times) && times[i+10]-times[i] < 1_000_000 {
+			t.Errorf("11 requests passed within %d microseconds", times[i+10]-times[i])
+		}
+		if i+9 < len(times) && times[i+9]-times[i] < 1_000_000 {
+			full++
+		}
+	}
+	if full == 0 {
+		t.Error("no second had its 10")
+	}
+}
+
+// serveProcess runs a server as a process of its own until the test ends.
+func serveProcess(t *testing.T, data string, flags ...string) (url string) {
+	t.Helper()
+	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...) //nolint:gosec,noctx // ended below
+	command.Env = append(os.Environ(), asProgram+"=yes")
+	stderr, err := command.StderrPipe()
+	noError(t, err)
+	noError(t, command.Start())
+	lines := bufio.NewScanner(stderr)
+	for url == "" && lines.Scan() {
+		var line struct{ Msg, Address string }
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+			url = "http://" + line.Address
+		}
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(io.Discard, stderr) // until the process ends
+	}()
+	t.Cleanup(func() {
+		noError(t, command.Process.Signal(os.Interrupt))
+		<-drained
+		noError(t, command.Wait())
+	})
+	if url == "" {
+		t.Fatal("the server did not start")
+	}
+	return url
 }
 
 // A Redis that hangs is not waited for: the server counts by itself, knowing of its own requests before, until Redis is back.
@@ -92,10 +161,20 @@ func TestServerWithoutItsRedis(t *testing.T) {
 	address, redisProcess := startRedis(t)
 	data, key := withKey(t)
 	url, _ := serve(t, data, "--redis", "redis://"+address, "--rate-limit", "60/1h,10/30m")
+	state := func() string {
+		_, ready := get(t, url+"/readyz", "")
+		return ready + " " + regexp.MustCompile(`(?m)^voicory_redis_up .`).FindString(metrics(t, data))
+	}
+	if got := state(); got != `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"}} voicory_redis_up 1` {
+		t.Error(got)
+	}
 	before := ask(t, []string{url}, key, 4, false)
 	noError(t, redisProcess.Signal(syscall.SIGSTOP))
 	if passed := ask(t, []string{url}, key, 12, false); before != 4 || passed != 6 {
 		t.Errorf("%d passed before Redis hung, %d while it did: not 4 and 6", before, passed)
+	}
+	if got := state(); got != `{"status":"ready","checks":{"redis":"away","warehouse":"ok"}} voicory_redis_up 0` {
+		t.Error(got)
 	}
 	noError(t, redisProcess.Signal(syscall.SIGCONT))
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
@@ -106,6 +185,24 @@ func TestServerWithoutItsRedis(t *testing.T) {
 			t.Fatal("Redis was not taken up again")
 		}
 	}
+	if got := state(); !strings.HasSuffix(got, `"redis":"ok","warehouse":"ok"}} voicory_redis_up 1`) {
+		t.Error(got)
+	}
+}
+
+// metrics asks for them at the operator's socket.
+func metrics(t *testing.T, data string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://voicory/metrics", nil)
+	noError(t, err)
+	client := dialOperator(warehouse.SocketPath(data)).client
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
+	noError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	noError(t, err)
+	return string(body)
 }
 
 func TestRedisURLs(t *testing.T) {

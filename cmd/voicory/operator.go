@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,10 +23,13 @@ type operator interface {
 	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
-	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error)
+	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)
+	UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.KeySettings) (warehouse.Key, error)
 	Keys(ctx context.Context) ([]warehouse.Key, error)
 	RevokeKey(ctx context.Context, id uuid.UUID) (warehouse.Key, error)
 	Tenants(ctx context.Context) ([]warehouse.Tenant, error)
+	// Requests reads the request log.
+	Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]warehouse.Request, error)
 	Close() error
 }
 
@@ -52,6 +56,15 @@ func (f *flags) operate(ctx context.Context) (operator, error) {
 	return local{w}, nil
 }
 
+// withOperator runs do with the operator of the data folder.
+func (f *flags) withOperator(ctx context.Context, do func(operator) error) error {
+	o, err := f.operate(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(o), o.Close())
+}
+
 func (f *flags) open(ctx context.Context) (*warehouse.Warehouse, error) {
 	return warehouse.Open(ctx, warehouse.Options{Dir: f.Data, MemoryLimit: f.MemoryLimit})
 }
@@ -67,8 +80,8 @@ func (l local) RefuseFile(_ context.Context, refusal warehouse.Refusal) error {
 	return l.Warehouse.RefuseFile(refusal)
 }
 
-func (l local) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (createdKey, error) {
-	key, text, err := l.Warehouse.CreateKey(ctx, tenant, typ, label)
+func (l local) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error) {
+	key, text, err := l.Warehouse.CreateKey(ctx, tenant, typ, settings)
 	return createdKey{key, text}, err
 }
 

@@ -4,72 +4,128 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 type serveCommand struct {
-	Listen       string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
-	Redis        string        `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
-	RedisTimeout time.Duration `help:"How long an answer of Redis is waited for (${default}); a server whose Redis is slower counts by itself." default:"50ms" placeholder:"TIME"`
-	RateLimit    limit.Rules   `help:"Requests that each key has in any stretch of time, the longest first (${default}); none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
+	Listen         string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
+	TLSCert        string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2; read anew when it changes." type:"path" placeholder:"FILE"`
+	TLSKey         string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
+	OperatorListen string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
+	StopTimeout    time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
+	LogFormat      string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
+	KeepRequests   time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
+	limitFlags
 }
 
-// How long clients may take, and how long a stop waits for answers under way.
-const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	stopTimeout   = 10 * time.Second
-	publishEvery  = 5 * time.Second
-	maxHeader     = 64 << 10
-)
-
-// Run serves the API and the operator's socket until the context ends.
+// Run serves the API and the operator until the context ends.
 func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
-	log := slog.New(slog.NewTextHandler(m.Stderr, nil))
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("%w: --tls-cert and --tls-key go together", warehouse.ErrInvalid)
+	}
+	log := c.logger(m.Stderr)
 	w, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	background, stop := context.WithCancel(ctx)
-	publishing := make(chan struct{})
-	go func() {
-		defer close(publishing)
-		keepPublished(background, w, log)
-	}()
-	defer func() {
-		stop()
-		<-publishing
-	}()
+	stop := inBackground(ctx, func(ctx context.Context) { keepPublished(ctx, w, log) }, func(ctx context.Context) { keepRequests(ctx, w, c.KeepRequests, log) })
+	defer stop()
 
-	limiter, closeRedis, err := c.limiter(log)
+	registry := newRegistry(w)
+	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
+		Checks: []httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}}
+	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	public, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	faces, err := c.listen(ctx, w, options, registry, log)
 	if err != nil {
-		return fmt.Errorf("listen: %w; choose another address with --listen", err)
+		return err
 	}
-	private, err := listenOperator(ctx, warehouse.SocketPath(w.Dir()))
-	if err != nil {
-		return errors.Join(err, public.Close())
-	}
-	log.Info("serving", "address", public.Addr().String(), "data", w.Dir())
+	log.Info("serving", "address", faces[0].listener.Addr().String(), "data", w.Dir())
 	if m.Listening != nil {
-		m.Listening(public.Addr().String())
+		m.Listening(faces[0].listener.Addr().String())
 	}
-	api := httpapi.New(httpapi.Options{Store: w, Limiter: limiter, Rules: c.RateLimit, Log: log})
-	return serveAll(ctx, log, public, private, api, operatorHandler(local{w}, log))
+	return serveAll(ctx, log, c.StopTimeout, faces...)
 }
+
+func (c *serveCommand) logger(out io.Writer) *slog.Logger {
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, nil))
+	}
+	return slog.New(slog.NewTextHandler(out, nil))
+}
+
+// newRegistry holds the metrics of the process and of the warehouse.
+func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_request_log_dropped_total", Help: "Requests that the request log had no room for."},
+			func() float64 { return float64(w.DroppedRequests()) }))
+	return registry
+}
+
+// listen opens what the server answers on, the API's face first.
+func (c *serveCommand) listen(ctx context.Context, w *warehouse.Warehouse, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (faces []face, err error) {
+	defer func() {
+		if err != nil {
+			for _, face := range faces {
+				err = errors.Join(err, face.listener.Close())
+			}
+		}
+	}()
+	public := face{handler: httpapi.New(options), finishes: true}
+	if c.TLSCert != "" {
+		if public.tls, err = certificate(c.TLSCert, c.TLSKey, log); err != nil {
+			return nil, err
+		}
+	}
+	if public.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
+	}
+	faces = append(faces, public)
+	socket := face{handler: operatorHandler(local{w}, registry, log)}
+	if socket.listener, err = listenOperator(ctx, warehouse.SocketPath(w.Dir())); err != nil {
+		return faces, err
+	}
+	faces = append(faces, socket)
+	if c.OperatorListen != "" {
+		watched := face{handler: watchHandler(public.handler, registry)}
+		if watched.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.OperatorListen); err != nil {
+			return faces, fmt.Errorf("listen for the operator: %w; choose another address with --operator-listen", err)
+		}
+		faces = append(faces, watched)
+	}
+	return faces, nil
+}
+
+// inBackground runs the loops until stop is called, which waits for them to end.
+func inBackground(ctx context.Context, loops ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, loop := range loops {
+		running.Go(func() { loop(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// publishEvery is the shortest time between two looks for what is not published.
+const publishEvery = 5 * time.Second
 
 // keepPublished brings the lake up to date again and again: what a crash left, and what a command that was killed did not
 // come to. Publishing takes at most about one twentieth of the time.
@@ -88,55 +144,25 @@ func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger
 	}
 }
 
-// serveAll serves the API and the operator until the context ends or one of them fails; then both stop. Answers of the API
-// under way are finished first; what the operator does is broken off, since it goes on where it was when it is asked for again.
-// When serveAll returns, no handler runs any more.
-func serveAll(ctx context.Context, log *slog.Logger, public, private net.Listener, api, operator http.Handler) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var handling sync.WaitGroup
-	failed := make(chan error, 2)
-	serve := func(base context.Context, listener net.Listener, handler http.Handler) *http.Server {
-		server := &http.Server{
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				handling.Add(1)
-				defer handling.Done()
-				handler.ServeHTTP(w, r)
-			}),
-			BaseContext:       func(net.Listener) context.Context { return base },
-			ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		}
-		go func() { failed <- server.Serve(listener) }()
-		return server
-	}
-	answers, abort := context.WithCancel(context.WithoutCancel(ctx))
-	defer abort()
-	servers := []*http.Server{serve(answers, public, api), serve(ctx, private, operator)}
-
-	var errs []error
-	ended := 0
-	select {
-	case <-ctx.Done():
-	case err := <-failed:
-		ended++
-		errs = append(errs, err)
-	}
-	log.Info("stopping")
-	cancel()
-	stop, done := context.WithTimeout(answers, stopTimeout)
-	defer done()
-	for _, server := range servers {
-		if err := server.Shutdown(stop); err != nil {
-			errs = append(errs, server.Close())
+// keepRequests writes the request log down every second, and forgets what is older than it is kept.
+func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duration, log *slog.Logger) {
+	save, forget := time.NewTicker(time.Second), time.NewTicker(time.Hour)
+	defer save.Stop()
+	defer forget.Stop()
+	tell := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			log.Error("request log", "error", err)
 		}
 	}
-	abort()
-	for ; ended < len(servers); ended++ {
-		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-			errs = append(errs, err)
+	tell(w.ForgetRequests(ctx, time.Now().Add(-kept)))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-save.C:
+			tell(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
+		case <-forget.C:
+			tell(w.ForgetRequests(ctx, time.Now().Add(-kept)))
 		}
 	}
-	handling.Wait()
-	return errors.Join(errs...)
 }

@@ -12,8 +12,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
@@ -38,8 +41,9 @@ func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 }
 
 // operatorHandler answers the operator's requests.
-func operatorHandler(o operator, log *slog.Logger) http.Handler {
+func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger) http.Handler {
 	routes := http.NewServeMux()
+	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	route := func(pattern string, answer func(r *http.Request) (any, error)) {
 		routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := answer(r)
@@ -77,7 +81,25 @@ func operatorHandler(o operator, log *slog.Logger) http.Handler {
 		if err := json.NewDecoder(r.Body).Decode(&key); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.CreateKey(r.Context(), key.Tenant, key.Type, key.Label)
+		return o.CreateKey(r.Context(), key.Tenant, key.Type, key.KeySettings)
+	})
+	route("PUT /keys/{id}", func(r *http.Request) (any, error) {
+		id, err := uuid.Parse(r.PathValue("id"))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		var settings warehouse.KeySettings
+		if err := json.NewDecoder(r.Body).Decode(&settings); err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.UpdateKey(r.Context(), id, settings)
+	})
+	route("GET /requests", func(r *http.Request) (any, error) {
+		var asked requestQuery
+		if err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &asked); err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.Requests(r.Context(), asked.Since, asked.Tenant, asked.Limit)
 	})
 	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
 		id, err := uuid.Parse(r.PathValue("id"))
@@ -193,12 +215,35 @@ func (c remote) Publish(ctx context.Context) (published warehouse.Published, err
 	return published, c.call(ctx, http.MethodPost, "/publish", nil, &published)
 }
 
-func (c remote) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, label string) (key createdKey, err error) {
-	body, err := json.Marshal(warehouse.Key{Tenant: tenant, Type: typ, Label: label})
+func (c remote) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (key createdKey, err error) {
+	body, err := json.Marshal(warehouse.Key{Tenant: tenant, Type: typ, KeySettings: settings})
 	if err != nil {
 		return key, err
 	}
 	return key, c.call(ctx, http.MethodPost, "/keys", bytes.NewReader(body), &key)
+}
+
+func (c remote) UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.KeySettings) (key warehouse.Key, err error) {
+	body, err := json.Marshal(settings)
+	if err != nil {
+		return key, err
+	}
+	return key, c.call(ctx, http.MethodPut, "/keys/"+id.String(), bytes.NewReader(body), &key)
+}
+
+// requestQuery is what is asked of the request log.
+type requestQuery struct {
+	Since  time.Time     `json:"since"`
+	Tenant uuid.NullUUID `json:"tenant_id"`
+	Limit  int64         `json:"limit"`
+}
+
+func (c remote) Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) (requests []warehouse.Request, err error) {
+	query, err := json.Marshal(requestQuery{since, tenant, limit})
+	if err != nil {
+		return nil, err
+	}
+	return requests, c.call(ctx, http.MethodGet, "/requests?"+url.Values{"query": {string(query)}}.Encode(), nil, &requests)
 }
 
 func (c remote) Keys(ctx context.Context) (keys []warehouse.Key, err error) {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+type requestsCommand struct {
+	Since  time.Duration `help:"How far back (${default})." default:"1h" placeholder:"TIME"`
+	Tenant string        `help:"Only those of one tenant." placeholder:"UUID"`
+	Limit  int64         `help:"At most so many, the newest (${default})." default:"10000" placeholder:"N"`
+}
+
+// Run prints the requests, oldest first.
+func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	tenant, err := optionalUUID(c.Tenant)
+	if err != nil {
+		return err
+	}
+	return f.withOperator(ctx, func(o operator) error {
+		requests, err := o.Requests(ctx, time.Now().Add(-c.Since), uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}, c.Limit)
+		if err != nil {
+			return err
+		}
+		return m.print(f, requests, func(w io.Writer) {
+			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "RECEIVED\tSTATUS\tMS\tBYTES\tREQUEST\tKEY\tTENANT\tADDRESS\tID")
+			for _, r := range requests {
+				target := r.Method + " " + r.Path
+				if r.Query != "" {
+					target += "?" + r.Query
+				}
+				fmt.Fprintf(table, "%s\t%d\t%.1f\t%d\t%s\t%s\t%s\t%s\t%s\n", r.At.Format("2006-01-02T15:04:05.000Z07:00"), r.Status, r.DurationMS, r.Bytes,
+					printable(target), optionalID(r.Key), optionalID(r.Tenant), r.Address, r.ID)
+			}
+			_ = table.Flush() // like any print: there is nobody left to tell
+		})
+	})
+}
+
+func optionalID(id uuid.NullUUID) string {
+	if !id.Valid {
+		return "-"
+	}
+	return id.UUID.String()
+}

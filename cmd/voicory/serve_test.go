@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// makeCertificate writes a certificate for 127.0.0.1 with the serial number, and its key.
+func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	noError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "example.com"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	noError(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	noError(t, err)
+	noError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	noError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
+	certificate, err := x509.ParseCertificate(der)
+	noError(t, err)
+	return certificate
+}
+
+// With a certificate the server speaks HTTP/2, and a renewed one is used without a restart.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	roots := x509.NewCertPool()
+	roots.AddCert(makeCertificate(t, certFile, keyFile, 1))
+	url, _ := serve(t, t.TempDir(), "--tls-cert", certFile, "--tls-key", keyFile)
+	url = strings.Replace(url, "http:", "https:", 1)
+	look := func() (protocol string, serial int64) {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+		defer client.CloseIdleConnections()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/healthz", nil)
+		noError(t, err)
+		response, err := client.Do(request)
+		noError(t, err)
+		defer response.Body.Close()
+		return response.Proto, response.TLS.PeerCertificates[0].SerialNumber.Int64()
+	}
+	if protocol, serial := look(); protocol != "HTTP/2.0" || serial != 1 {
+		t.Error(protocol, serial)
+	}
+	roots.AddCert(makeCertificate(t, certFile, keyFile, 2))
+	if _, serial := look(); serial != 2 {
+		t.Errorf("the certificate is still number %d", serial)
+	}
+	noError(t, os.WriteFile(keyFile, []byte("half of"), 0o600))
+	if _, serial := look(); serial != 2 {
+		t.Errorf("a broken certificate left number %d", serial)
+	}
+	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--tls-cert", certFile), exitUsage)
+	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--tls-cert", certFile, "--tls-key", keyFile), exitUsage)
+}
+
+// long is a data folder whose first page is some 20 MB, more than the sockets between server and client hold.
+func long(t *testing.T) (data, key string, size int) {
+	t.Helper()
+	data, key = withKey(t)
+	var rows strings.Builder
+	for n := range 50 {
+		fmt.Fprintf(&rows, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01","name":%q}`+"\n", someTenant, n, strings.Repeat("x", 400_000))
+	}
+	wantStatus(t, run(t, rows.String(), "ingest", "--data", data, "--dataset", "customers", "-"), exitDone)
+	return data, key, 50 * 400_000
+}
+
+// begin asks for the long page and reads its beginning.
+func begin(t *testing.T, url, key string) (conn net.Conn, read int) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	noError(t, err)
+	_, err = fmt.Fprintf(conn, "GET /api/v1/customers?limit=100 HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\n\r\n", key)
+	noError(t, err)
+	begun := make([]byte, 100_000)
+	_, err = io.ReadFull(conn, begun)
+	noError(t, err)
+	if !bytes.HasPrefix(begun, []byte("HTTP/1.1 200")) {
+		t.Fatalf("%.200s", begun)
+	}
+	return conn, len(begun)
+}
+
+// A stop lets an answer that is being read come to its end, but waits no longer than it may.
+func TestStopLetsAnswersFinish(t *testing.T) {
+	data, key, size := long(t)
+	url, stop := serve(t, data, "--stop-timeout", "1m")
+	conn, read := begin(t, url, key)
+	defer conn.Close()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	for { // until it has begun to stop: nobody is let in any more
+		other, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			break
+		}
+		noError(t, other.Close())
+	}
+	rest, err := io.Copy(io.Discard, conn)
+	if err != nil || int(rest)+read < size {
+		t.Errorf("%d bytes of more than %d came: %v", int(rest)+read, size, err)
+	}
+	<-stopped
+
+	url, stop = serve(t, data, "--stop-timeout", "50ms")
+	conn, read = begin(t, url, key)
+	defer conn.Close()
+	stop() // though nobody reads
+	if rest, err := io.Copy(io.Discard, conn); int(rest)+read >= size {
+		t.Errorf("all of it was sent: %v", err)
+	}
+}
+
+// What watches the server has an address of its own, where there is nothing else; the public one has no metrics.
+func TestOperatorAddress(t *testing.T) {
+	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	noError(t, err)
+	address := free.Addr().String()
+	noError(t, free.Close())
+	data, key := withKey(t)
+	url, _ := serve(t, data, "--operator-listen", address)
+	get(t, url+"/api/v1/calls", key)
+	for path, want := range map[string]int{"/metrics": 200, "/readyz": 200, "/healthz": 200, "/api/v1/calls": 404, "/keys": 404} {
+		if status, body := get(t, "http://"+address+path, key); status != want || path == "/metrics" && !strings.Contains(body, `voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1`) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if status, _ := get(t, url+"/metrics", key); status != 404 {
+		t.Errorf("public metrics: %d", status)
+	}
+}
+
+// What the operator sets of a key holds from the next request on, and the request log tells of it, with and without a server.
+func TestOperatorSeesKeysAndRequests(t *testing.T) {
+	data := t.TempDir()
+	url, stop := serve(t, data)
+	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public", "--label", "app",
+		"--rate-limit", "1/1h", "--expires", "720h", "--origin", "https://app.example.com"), exitDone).stdout)
+	listed := func() (k warehouse.Key) {
+		var keys []warehouse.Key
+		noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
+		return keys[0]
+	}
+	if k := listed(); k.LastUsedAt != nil || k.ExpiresAt == nil || k.RateLimit != "1/1h" || k.Label != "app" || len(k.Origins) != 1 {
+		t.Errorf("%+v", k)
+	}
+	for _, want := range []int{200, 429} {
+		if status, body := get(t, url+"/api/v1/calls?status=busy", key); status != want {
+			t.Fatal(status, body)
+		}
+	}
+	id := listed().ID.String()
+	wantStatus(t, run(t, "", "keys", "update", "--data", data, id, "--rate-limit", "none", "--origin", "none"), exitDone)
+	if status, _ := get(t, url+"/api/v1/calls", key); status != 200 {
+		t.Error(status)
+	}
+	if k := listed(); k.LastUsedAt == nil || k.ExpiresAt == nil || k.RateLimit != "none" || k.Label != "app" || len(k.Origins) != 0 {
+		t.Errorf("%+v", k)
+	}
+	wantStatus(t, run(t, "", "keys", "update", "--data", data, id, "--expires", "2026-01-01"), exitDone)
+	if status, body := get(t, url+"/api/v1/calls", key); status != 401 || !strings.Contains(body, "expired") {
+		t.Error(status, body)
+	}
+	for _, wrong := range [][]string{{id, "--rate-limit", "many"}, {id, "--expires", "tomorrow"}, {id, "--origin", "app.example.com"}, {"nobody"}} {
+		wantStatus(t, run(t, "", append([]string{"keys", "update", "--data", data}, wrong...)...), exitUsage)
+	}
+	for range 2 { // asked of the server, then of the folder
+		got := wantStatus(t, run(t, "", "requests", "--data", data, "--since", "1h", "--tenant", someTenant), exitDone).stdout
+		if strings.Count(got, "\n") != 5 || !strings.Contains(got, "429") || !strings.Contains(got, "GET /api/v1/calls?status=busy") || strings.Contains(got, key) {
+			t.Error(got)
+		}
+		stop()
+	}
+	var requests []warehouse.Request
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "requests", "--data", data, "--json"), exitDone).stdout), &requests))
+	if len(requests) != 4 || requests[3].Status != 401 || requests[3].Key.UUID.String() != id {
+		t.Errorf("%+v", requests)
+	}
+	if got := wantStatus(t, run(t, "", "requests", "--data", data, "--since", "0s", "--json"), exitDone).stdout; strings.TrimSpace(got) != "[]" {
+		t.Error(got)
+	}
+}
