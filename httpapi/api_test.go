@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -183,8 +184,12 @@ func (a *api) do(t *testing.T, method, path, key string, headers ...string) answ
 	if response.Header.Get("X-Request-Id") == "" {
 		t.Errorf("%s %s has no request id", method, path)
 	}
-	for _, hidden := range []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "secret of theirs", "duckdb", t.TempDir()[:5], a.key, a.other} {
-		if hidden != "" && !(hidden == "secret of theirs" && key == a.other) && strings.Contains(string(body), hidden) {
+	hide := []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "duckdb", os.TempDir(), a.key, a.other}
+	if key != a.other {
+		hide = append(hide, "secret of theirs")
+	}
+	for _, hidden := range hide {
+		if hidden != "" && strings.Contains(string(body), hidden) {
 			t.Errorf("%s %s shows %s: %s", method, path, hidden, body)
 		}
 	}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -135,7 +136,7 @@ func (a *api) recovered(next http.Handler) http.Handler {
 				return
 			}
 			x := exchangeOf(r)
-			if cause != http.ErrAbortHandler {
+			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				a.Log.Error("panic", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "cause", cause, "stack", string(debug.Stack()))
 				if !x.begun.Load() {
 					writeProblem(w, r, internalProblem)

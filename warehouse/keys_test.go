@@ -35,9 +35,7 @@ func TestKeys(t *testing.T) {
 	}
 	_, err = w.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
-	if cause := context.Cause(valid); cause != warehouse.ErrRevokedKey {
-		t.Errorf("what began with the key goes on: %v", cause)
-	}
+	wantKind(t, context.Cause(valid), warehouse.ErrRevokedKey) // what began with the key ends
 	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrRevokedKey)
 	again, err := w.RevokeKey(t.Context(), key.ID)

@@ -94,7 +94,7 @@ func TestServersShareLimitsInRedis(t *testing.T) {
 		passed += ask(t, urls, key, 15, true)
 	}
 	client := redis.NewClient(&redis.Options{Addr: address})
-	defer client.Close()
+	defer func() { noError(t, client.Close()) }()
 	keys, err := client.Keys(t.Context(), "voicory:limit:*").Result()
 	noError(t, err)
 	if len(keys) != 1 {
