@@ -44,7 +44,7 @@ type Page struct {
 	Total int64    // rows of the filter on all pages
 }
 
-// List reads one page. Rows and total are of one snapshot, and a page costs about the same wherever it lies: see dayCounts.
+// List reads one page. Rows and total are of one snapshot, and a page costs about the same wherever it lies: see hourCounts.
 func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing) (page Page, err error) {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
@@ -69,7 +69,7 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 	}
 	defer tx.Rollback() // it only reads
 	version = store.version.Load()
-	counts, err := countDays(ctx, tx, dataset, listing.Filter)
+	counts, err := countHours(ctx, tx, dataset, listing.Filter)
 	if err != nil {
 		return page, err
 	}
@@ -85,7 +85,7 @@ type querier interface {
 }
 
 // read reads the page. It asks for one row more than it shows, to know whether there is one.
-func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts dayCounts) (page Page, err error) {
+func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts hourCounts) (page Page, err error) {
 	page.Total = counts.total
 	if l.After == nil && l.Offset >= counts.total {
 		return page, nil
@@ -178,68 +178,68 @@ func (f Filter) args(dataset Dataset) []any {
 	}
 }
 
-// dayCounts says how many rows of a filter each day has, newest first. Its sum is the total; and the days that a page
+// hourCounts says how many rows of a filter each hour has, newest first. Its sum is the total; and the hours that a page
 // lies in bound the rows that have to be sorted for it, so that page 40,000 costs no more than the first.
-type dayCounts struct {
-	days  []dayCount
+type hourCounts struct {
+	hours []hourCount
 	total int64
 }
 
-type dayCount struct{ day, rows int64 } // day: since 1970-01-01, UTC
+type hourCount struct{ hour, rows int64 } // hour: since 1970-01-01T00:00Z
 
 // narrow returns the filter with tighter bounds of created_at, which hold the page and the row after it, and how many
 // rows within them come before the page.
-func (c dayCounts) narrow(l Listing) (filter Filter, rest int64) {
+func (c hourCounts) narrow(l Listing) (filter Filter, rest int64) {
 	filter = l.Filter.bounded()
 	first := 0
 	if l.After == nil {
-		for rest = l.Offset; first < len(c.days)-1 && c.days[first].rows <= rest; first++ {
-			rest -= c.days[first].rows
+		for rest = l.Offset; first < len(c.hours)-1 && c.hours[first].rows <= rest; first++ {
+			rest -= c.hours[first].rows
 		}
 	} else {
 		if after := l.After.CreatedAt.Add(time.Microsecond); after.Before(filter.Before) {
 			filter.Before = after
 		}
-		for first < len(c.days) && !startOf(c.days[first].day).Before(filter.Before) {
+		for first < len(c.hours) && !startOf(c.hours[first].hour).Before(filter.Before) {
 			first++
 		}
 	}
-	if first == len(c.days) {
+	if first == len(c.hours) {
 		return filter, rest
 	}
-	seen, needed := c.days[first].rows, rest+l.Limit+1
+	seen, needed := c.hours[first].rows, rest+l.Limit+1
 	if l.After != nil {
-		needed += seen // all rows of that day may come before the page
+		needed += seen // all rows of that hour may come before the page
 	}
 	last := first
-	for ; last < len(c.days)-1 && seen < needed; seen += c.days[last].rows {
+	for ; last < len(c.hours)-1 && seen < needed; seen += c.hours[last].rows {
 		last++
 	}
-	if newest := startOf(c.days[first].day + 1); newest.Before(filter.Before) {
+	if newest := startOf(c.hours[first].hour + 1); newest.Before(filter.Before) {
 		filter.Before = newest
 	}
-	if oldest := startOf(c.days[last].day); oldest.After(filter.From) {
+	if oldest := startOf(c.hours[last].hour); oldest.After(filter.From) {
 		filter.From = oldest
 	}
 	return filter, rest
 }
 
-func startOf(day int64) time.Time { return firstMoment.AddDate(0, 0, int(day)) }
+func startOf(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
-// countDays counts the rows of the filter.
-func countDays(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts dayCounts, err error) {
-	rows, err := db.QueryContext(ctx, statements.Page("days", dataset.Name), filter.args(dataset)...)
+// countHours counts the rows of the filter.
+func countHours(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts hourCounts, err error) {
+	rows, err := db.QueryContext(ctx, statements.Page("hours", dataset.Name), filter.args(dataset)...)
 	if err != nil {
 		return counts, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var d dayCount
-		if err := rows.Scan(&d.day, &d.rows); err != nil {
+		var h hourCount
+		if err := rows.Scan(&h.hour, &h.rows); err != nil {
 			return counts, err
 		}
-		counts.days = append(counts.days, d)
-		counts.total += d.rows
+		counts.hours = append(counts.hours, h)
+		counts.total += h.rows
 	}
 	return counts, rows.Err()
 }
@@ -248,7 +248,8 @@ func countDays(ctx context.Context, db querier, dataset Dataset, filter Filter) 
 type countCache struct {
 	mu      sync.Mutex
 	version int64 // of the rows that the counts are of: see tenantStore
-	counts  map[countKey]dayCounts
+	hours   int   // in all of counts
+	counts  map[countKey]hourCounts
 }
 
 type countKey struct {
@@ -256,21 +257,22 @@ type countKey struct {
 	filter  Filter
 }
 
-// maxKeptCounts bounds the cache; an entry has at most one number per day that has rows.
-const maxKeptCounts = 64
+// maxKeptHours bounds the cache, to some 800 KB.
+const maxKeptHours = 50_000
 
-func (c *countCache) kept(version int64, key countKey) (dayCounts, bool) {
+func (c *countCache) kept(version int64, key countKey) (hourCounts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts, ok := c.counts[key]
 	return counts, ok && c.version == version
 }
 
-func (c *countCache) keep(version int64, key countKey, counts dayCounts) {
+func (c *countCache) keep(version int64, key countKey, counts hourCounts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.counts == nil || version != c.version || len(c.counts) >= maxKeptCounts {
-		c.version, c.counts = version, map[countKey]dayCounts{}
+	if c.counts == nil || version != c.version || c.hours+len(counts.hours) > maxKeptHours {
+		c.version, c.hours, c.counts = version, 0, map[countKey]hourCounts{}
 	}
 	c.counts[key] = counts
+	c.hours += len(counts.hours) + 1 // none is an entry, too
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,8 +58,9 @@ const maxAttached = 64
 // is written straight into the file rather than to its log first, and half the memory holds it.
 const RowGroup = 61_440
 
-// maxIdle is how many connections of a tenant are kept between requests: making one costs as much as a small query.
-const maxIdle = 16
+// maxStatements bounds what is read of a tenant at the same time. More than keeps the cores busy would only make all of them
+// slower, and some much slower; whoever waits for a connection gets it in turn.
+var maxStatements = 2 * runtime.GOMAXPROCS(0)
 
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
@@ -180,7 +182,8 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.
 		return nil, err
 	}
 	db := sql.OpenDB(standingIn{w.instance, catalog})
-	db.SetMaxIdleConns(maxIdle)
+	db.SetMaxOpenConns(maxStatements)
+	db.SetMaxIdleConns(maxStatements)
 	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
 	}

@@ -162,7 +162,8 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	}
 	set := []string{
 		"SET GLOBAL TimeZone = 'UTC'",
-		"SET GLOBAL preserve_insertion_order = false", // statements that need an order say so; the rest takes less memory
+		"SET GLOBAL preserve_insertion_order = false",  // statements that need an order say so; the rest takes less memory
+		"SET GLOBAL late_materialization_max_rows = 0", // pages are bounded by their hours: reading whole rows at once is quicker
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),

@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -55,24 +56,25 @@ type Limiter interface {
 	Take(ctx context.Context, subject string, rules Rules) (Decision, error)
 }
 
-// decide looks at the times of the requests that have passed, oldest first, as ages: how long ago each was.
-func (rules Rules) decide(ages []time.Duration) Decision {
-	d := Decision{Allowed: true}
+// standing is how a subject stands before a request: what is needed of the requests that have passed.
+type standing struct {
+	passed int             // within the first rule's window
+	newest time.Duration   // how long ago the last of them was
+	nth    []time.Duration // for each rule, how long ago the Max-th from the end was; none: as long ago as one likes
+}
+
+// longAgo is longer ago than any window reaches.
+const longAgo = time.Duration(math.MaxInt64)
+
+func (rules Rules) decide(s standing) Decision {
+	d := Decision{Allowed: true, Remaining: max(rules[0].Max-s.passed, 0)}
+	if s.passed > 0 {
+		d.Reset = rules[0].Window - s.newest
+	}
 	for i, rule := range rules {
-		within := ages
-		for len(within) > 0 && within[0] >= rule.Window {
-			within = within[1:]
-		}
-		if len(within) >= rule.Max {
+		if s.nth[i] < rule.Window { // a place is free once that one has left the window
 			d.Allowed = false
-			// A place is free once all but Max-1 have left the window.
-			d.Wait = max(d.Wait, rule.Window-within[len(within)-rule.Max])
-		}
-		if i == 0 {
-			d.Remaining = max(rule.Max-len(within), 0)
-			if len(within) > 0 {
-				d.Reset = rule.Window - within[len(within)-1]
-			}
+			d.Wait = max(d.Wait, rule.Window-s.nth[i])
 		}
 	}
 	if d.Allowed {

@@ -37,11 +37,16 @@ func (m *Memory) Take(_ context.Context, subject string, rules Rules) (Decision,
 	for len(times) > 0 && now.Sub(times[0]) >= rules[0].Window {
 		times = times[1:]
 	}
-	ages := make([]time.Duration, len(times))
-	for i, t := range times {
-		ages[i] = now.Sub(t)
+	before := standing{passed: len(times), nth: make([]time.Duration, len(rules))}
+	if len(times) > 0 {
+		before.newest = now.Sub(times[len(times)-1])
 	}
-	d := rules.decide(ages)
+	for i, rule := range rules {
+		if before.nth[i] = longAgo; len(times) >= rule.Max {
+			before.nth[i] = now.Sub(times[len(times)-rule.Max])
+		}
+	}
+	d := rules.decide(before)
 	if d.Allowed {
 		times = append(times, now)
 	}

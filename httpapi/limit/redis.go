@@ -34,9 +34,17 @@ func (r *Redis) Take(ctx context.Context, subject string, rules Rules) (Decision
 	if err != nil {
 		return Decision{}, fmt.Errorf("rate limit in Redis: %w", err)
 	}
-	ages := make([]time.Duration, len(answer)-1)
-	for i, age := range answer[1:] {
-		ages[i] = time.Duration(age) * time.Microsecond
+	before := standing{passed: int(answer[0]), newest: age(answer[1])}
+	for _, microseconds := range answer[2:] {
+		before.nth = append(before.nth, age(microseconds))
 	}
-	return rules.decide(ages), nil
+	return rules.decide(before), nil
+}
+
+// age is one that the script has told; -1 is none.
+func age(microseconds int64) time.Duration {
+	if microseconds < 0 {
+		return longAgo
+	}
+	return time.Duration(microseconds) * time.Microsecond
 }
