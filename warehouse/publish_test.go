@@ -70,6 +70,56 @@ func TestChangesReachTheLake(t *testing.T) {
 	noError(t, w.Close())
 }
 
+// What the source has deleted leaves the lake with the next publishing; a file without rows goes.
+func TestDeletionsReachTheLake(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10"}), call(tenantA, 2, row{"created_at": "2026-01-11"}), call(tenantA, 3, row{"created_at": "2026-02-10"}))
+	merge(t, w, warehouse.Customers, call(tenantA, 1, nil), call(tenantA, 2, nil))
+	publish(t, w)
+	lake := func() string {
+		paths := files(t, filepath.Join(dir, "lake", "tenant_id="+tenantA.String()))
+		slices.Sort(paths)
+		return strings.Join(paths, " ")
+	}
+	// Of several rows one goes; what was never there touches no file.
+	merge(t, w, warehouse.Calls, deletion(1, "2026-06-01"), deletion(9, "2026-06-01"))
+	merge(t, w, warehouse.Customers, deletion(1, "2026-06-01"))
+	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 2}) {
+		t.Fatalf("published %+v", got)
+	}
+	want(t, queryLake(t, dir, "SELECT list(id ORDER BY id) FROM read_parquet('{lake}/*/calls/*/*.parquet')"), "["+id(2)+", "+id(3)+"]")
+	want(t, queryLake(t, dir, "SELECT list(id) FROM read_parquet('{lake}/*/customers/*.parquet')"), "["+id(2)+"]")
+	merge(t, w, warehouse.Customers, deletion(9, "2026-06-01"))
+	if got := publish(t, w); got != (warehouse.Published{}) {
+		t.Fatalf("published %+v", got)
+	}
+	// The last row of a month, and the last of a dataset of one file.
+	merge(t, w, warehouse.Calls, deletion(2, "2026-06-01"))
+	merge(t, w, warehouse.Customers, deletion(2, "2026-06-01"))
+	if got := publish(t, w); got != (warehouse.Published{}) {
+		t.Fatalf("published %+v", got)
+	}
+	want(t, lake(), "calls/month=2026-02/calls.parquet")
+	want(t, fmt.Sprint(len(files(t, filepath.Join(dir, "warehouse")))), "2") // the note beside the file is gone: the file and its log are left
+
+	// A crash after the file was removed, and before that was written down: the next publishing finds nothing to remove.
+	merge(t, w, warehouse.Calls, deletion(3, "2026-06-01"))
+	noError(t, os.Remove(filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls", "month=2026-02", "calls.parquet")))
+	noError(t, w.Close())
+	w = open(t, dir)
+	if got := publish(t, w); got != (warehouse.Published{}) {
+		t.Fatalf("published %+v", got)
+	}
+	// Who comes back is published again.
+	merge(t, w, warehouse.Calls, call(tenantA, 3, row{"created_at": "2026-02-10"}))
+	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 1}) {
+		t.Fatalf("published %+v", got)
+	}
+	want(t, lake(), "calls/month=2026-02/calls.parquet")
+	noError(t, w.Close())
+}
+
 // A transcript of any shape is one list of turns, in the tenant's file and in the lake.
 func TestTurnsOfEveryShape(t *testing.T) {
 	listed := "[{'speaker': Caller, 'text': hi, 'timestamp_ms': NULL}, {'speaker': AI, 'text': ho, 'timestamp_ms': NULL}]"

@@ -58,6 +58,9 @@ func call(tenant uuid.UUID, n int, fields row) row {
 	return with(row{"user_id": tenant, "id": id(n), "created_at": "2026-03-01T10:00:00.000Z", "status": "completed", "direction": "inbound"}, fields)
 }
 
+// deletion is a row of tenant A that says that its source has deleted it.
+func deletion(n int, at any) row { return row{"user_id": tenantA, "id": id(n), "deleted_at": at} }
+
 func with(base, fields row) row {
 	for name, value := range fields {
 		base[name] = value
@@ -115,6 +118,17 @@ func query(t *testing.T, dir string, tenant uuid.UUID, statement string) string 
 func queryLake(t *testing.T, dir, statement string) string {
 	t.Helper()
 	return queryFile(t, "", strings.ReplaceAll(statement, "{lake}", filepath.Join(dir, "lake")))
+}
+
+// execFile changes a file with a DuckDB that is not the warehouse's; the warehouse must be closed.
+func execFile(t *testing.T, path, statements string) {
+	t.Helper()
+	connector, err := duckdb.NewConnector(path, nil)
+	noError(t, err)
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), statements)
+	noError(t, err)
 }
 
 func queryFile(t *testing.T, dsn, statement string) string {

@@ -1,0 +1,210 @@
+package warehouse_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) warehouse.Feed {
+	t.Helper()
+	feed, err := w.Changes(t.Context(), tenantA, dataset, filter, after, limit)
+	noError(t, err)
+	return feed
+}
+
+// follow reads the feed from a position to its end, in pages of limit, and returns the items and where the end is.
+func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, after warehouse.FeedPosition, limit int64) ([]string, warehouse.FeedPosition) {
+	t.Helper()
+	var items []string
+	for {
+		feed := changes(t, w, dataset, warehouse.Filter{}, after, limit)
+		if int64(len(feed.Items)) > limit || feed.More && int64(len(feed.Items)) < limit {
+			t.Fatalf("a page of %d has %d items, more: %v", limit, len(feed.Items), feed.More)
+		}
+		if feed.Next.Seq > feed.Seq {
+			t.Fatalf("the next position is %v, in a snapshot of %d", feed.Next, feed.Seq)
+		}
+		items = append(items, feed.Items...)
+		after = feed.Next
+		if !feed.More {
+			return items, after
+		}
+	}
+}
+
+// changed is what a reader of the feed needs of an item.
+type changed struct {
+	ID        string `json:"id"`
+	Status    string `json:"status"`
+	Deleted   bool   `json:"deleted"`
+	DeletedAt string `json:"deleted_at"`
+}
+
+func changedItem(t *testing.T, item string) (c changed) {
+	t.Helper()
+	noError(t, json.Unmarshal([]byte(item), &c))
+	return c
+}
+
+func TestChangesInTheirOrder(t *testing.T) {
+	w := openNew(t)
+	none := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
+		t.Fatalf("the feed of nothing is %+v", none)
+	}
+	merge(t, w, warehouse.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))                                     // 1
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"), call(tenantA, 4, nil)) // 2
+	merge(t, w, warehouse.Messages, call(tenantA, 9, nil))                                                                                // 3: of another dataset
+	merge(t, w, warehouse.Calls, call(tenantB, 7, nil))                                                                                   // another tenant's
+	merge(t, w, warehouse.Calls, deletion(8, "2026-06-02"))                                                                               // 4: of what never was
+
+	for _, limit := range []int64{1, 2, 3, 100} {
+		items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, limit)
+		var order []string
+		for _, item := range items {
+			c := changedItem(t, item)
+			order = append(order, fmt.Sprintf("%s %s%s", c.ID[34:], c.Status, c.DeletedAt))
+		}
+		want(t, fmt.Sprint(order), "[03 completed 01 failed 02 2026-06-01T10:00:00.500Z 04 completed 08 2026-06-02T00:00:00.000Z]")
+		want(t, fmt.Sprint(end), fmt.Sprintf("{4 %s}", id(8)))
+		// The end is stable: asked for again, it is the same and empty.
+		feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, limit)
+		if len(feed.Items) != 0 || feed.More || feed.Next != end || feed.Seq != 4 {
+			t.Fatalf("after the end: %+v", feed)
+		}
+	}
+	// A deleted item is that and no more; a row is as lists show it.
+	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 100)
+	want(t, items[2], `{"id":"`+id(2)+`","deleted":true,"deleted_at":"2026-06-01T10:00:00.500Z"}`)
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 10, 0)
+	noError(t, err)
+	if !slices.Contains(page.Items, items[0]) {
+		t.Errorf("the feed shows %s, the list %v", items[0], page.Items)
+	}
+	// A position without an id is after all of its commit.
+	for seq, left := range []int{5, 4, 1, 1, 0} {
+		if items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{Seq: int64(seq)}, 2); len(items) != left {
+			t.Errorf("%d changes since %d, not %d", len(items), seq, left)
+		}
+	}
+}
+
+// A filter narrows rows; deletions always come, since nobody can say what they were.
+func TestChangesOfAFilter(t *testing.T) {
+	w := openNew(t)
+	assistant, customer := uuid.New(), uuid.New()
+	some := func(n int, fields row) row {
+		return with(call(tenantA, n, row{"assistant_id": assistant, "customer_id": customer, "from_number": "+91 1", "name": "Asha", "source": "phone"}), fields)
+	}
+	for name, test := range map[string]struct {
+		dataset warehouse.Dataset
+		other   row
+		filter  warehouse.Filter
+	}{
+		"status":    {warehouse.Calls, row{"status": "failed"}, warehouse.Filter{Status: "completed"}},
+		"assistant": {warehouse.Calls, row{"assistant_id": nil}, warehouse.Filter{AssistantID: uuid.NullUUID{UUID: assistant, Valid: true}}},
+		"search":    {warehouse.Customers, row{"name": "Ravi"}, warehouse.Filter{Search: "ash"}},
+		"customer":  {warehouse.Messages, row{"customer_id": nil}, warehouse.Filter{CustomerID: uuid.NullUUID{UUID: customer, Valid: true}}},
+		"number":    {warehouse.Messages, row{"from_number": "+91 2"}, warehouse.Filter{PhoneNumber: "91-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			merge(t, w, test.dataset, some(1, nil), some(2, test.other), deletion(3, "2026-06-01"))
+			feed := changes(t, w, test.dataset, test.filter, warehouse.FeedPosition{}, 10)
+			want(t, fmt.Sprint(ids(t, feed.Items)), fmt.Sprint([]string{id(1), id(3)}))
+		})
+	}
+}
+
+// Whoever follows the feed while rows are merged ends with exactly what is kept.
+func TestChangesWhileMerging(t *testing.T) {
+	w := openNew(t)
+	const rounds, rows = 40, 30
+	var group sync.WaitGroup
+	done := make(chan struct{})
+	group.Go(func() {
+		defer close(done)
+		for round := range rounds {
+			var batch []any
+			for n := range rows {
+				switch (n*7 + round*11) % 5 {
+				case 0:
+					batch = append(batch, deletion(n, fmt.Sprintf("2026-06-01T00:%02d:00Z", round)))
+				case 1, 2:
+					batch = append(batch, call(tenantA, n, row{"status": fmt.Sprint(round), "updated_at": fmt.Sprintf("2026-06-01T00:%02d:00Z", round)}))
+				}
+			}
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, batch...)}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	kept := map[string]string{}
+	at := warehouse.FeedPosition{}
+	for last := false; ; {
+		var items []string
+		items, at = follow(t, w, warehouse.Calls, at, 7)
+		for _, item := range items {
+			if c := changedItem(t, item); c.Deleted {
+				delete(kept, c.ID)
+			} else {
+				kept[c.ID] = c.Status
+			}
+		}
+		if last {
+			break
+		}
+		select {
+		case <-done:
+			last = true // once more, for what came since
+		default:
+		}
+	}
+	group.Wait()
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 1000, 0)
+	noError(t, err)
+	expected := map[string]string{}
+	for _, item := range page.Items {
+		c := changedItem(t, item)
+		expected[c.ID] = c.Status
+	}
+	if len(expected) == 0 || !maps.Equal(kept, expected) {
+		t.Fatalf("the feed led to %v, kept is %v", kept, expected)
+	}
+}
+
+// A batch of many rows is cut into numbers, and read whole and once all the same, by time or as it came.
+func TestChangesOfALargeBatch(t *testing.T) {
+	for name, apart := range map[string]int{"of a day": 0, "scattered": 300} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			const rows = 5000
+			var batch []any
+			for n := range rows {
+				batch = append(batch, call(tenantA, n*7919%rows, row{"created_at": fmt.Sprintf("20%02d-03-01", n*apart/rows%28+10)}))
+			}
+			merge(t, w, warehouse.Calls, batch...)
+			items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 700)
+			found := ids(t, items)
+			slices.Sort(found)
+			if len(found) != rows || len(slices.Compact(found)) != rows {
+				t.Fatalf("%d items of %d rows", len(found), rows)
+			}
+			seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, 1).Seq
+			if end.Seq != seq || seq > 3 {
+				t.Fatalf("the feed ends at %v, the newest commit is %d", end, seq)
+			}
+			if items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{Seq: seq}, 700); len(items) > 0 {
+				t.Errorf("%d changes after the end", len(items))
+			}
+		})
+	}
+}

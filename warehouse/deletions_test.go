@@ -1,0 +1,304 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// What a version or deletion means after another, each in a batch of its own and once more after that.
+func TestDeletionsInTheOrderOfTheSource(t *testing.T) {
+	version := func(status string, at any) row { return call(tenantA, 1, row{"status": status, "updated_at": at}) }
+	type merged struct {
+		row    any
+		counts warehouse.Counts
+	}
+	one := func(counts warehouse.Counts) warehouse.Counts { counts.Read = 1; return counts }
+	isNew, changed, unchanged := one(warehouse.Counts{New: 1}), one(warehouse.Counts{Changed: 1}), one(warehouse.Counts{Unchanged: 1})
+	deleted, superseded := one(warehouse.Counts{Deleted: 1}), one(warehouse.Counts{Superseded: 1})
+	for name, test := range map[string]struct {
+		steps []merged
+		left  string // status of the row, or the time of the tombstone
+		seq   int64
+	}{
+		"a row goes":                          {[]merged{{version("a", "2026-06-01"), isNew}, {deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
+		"at its own time":                     {[]merged{{version("a", "2026-06-01"), isNew}, {deletion(1, "2026-06-01"), deleted}}, "2026-06-01", 2},
+		"older than the row":                  {[]merged{{version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"of a row without a time":             {[]merged{{version("a", nil), isNew}, {deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
+		"before the row":                      {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-01"), superseded}}, "2026-06-02", 1},
+		"before the row of that time":         {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-02"), superseded}}, "2026-06-02", 1},
+		"a newer row comes back":              {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-03"), isNew}}, "a", 2},
+		"and is no older than the deletion":   {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", nil), isNew}, {version("b", "2026-06-01"), superseded}, {deletion(1, "2026-06-01"), superseded}}, "a", 2},
+		"and goes again":                      {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-04"), deleted}}, "2026-06-04", 3},
+		"deleted again":                       {[]merged{{deletion(1, "2026-06-02"), deleted}, {deletion(1, "2026-06-01"), unchanged}}, "2026-06-02", 1},
+		"deleted again, later":                {[]merged{{deletion(1, "2026-06-02"), deleted}, {deletion(1, "2026-06-04"), unchanged}, {version("a", "2026-06-03"), superseded}}, "2026-06-04", 1},
+		"confirmed after the deletion":        {[]merged{{version("a", "2026-06-01"), isNew}, {version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"confirmed by a time, having none":    {[]merged{{version("a", nil), isNew}, {version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"changed without a time":              {[]merged{{version("a", "2026-06-03"), isNew}, {version("b", nil), changed}, {deletion(1, "2026-06-02"), superseded}}, "b", 2},
+		"moved without a time":                {[]merged{{version("a", "2026-06-03"), isNew}, {with(version("b", nil), row{"created_at": "2026-07-01"}), changed}, {deletion(1, "2026-06-02"), superseded}}, "b", 2},
+		"with values that a deletion ignores": {[]merged{{version("a", "2026-06-01"), isNew}, {with(version("b", "2026-06-09"), row{"deleted_at": "2026-06-02"}), deleted}}, "2026-06-02", 2},
+		"a deleted_at of nothing":             {[]merged{{with(version("a", nil), row{"deleted_at": nil}), isNew}, {with(version("a", nil), row{"deleted_at": " "}), unchanged}}, "a", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			for i, step := range test.steps {
+				wantCounts(t, merge(t, w, warehouse.Calls, step.row), step.counts)
+				if again := merge(t, w, warehouse.Calls, step.row); again.Unchanged+again.Superseded != 1 {
+					t.Fatalf("step %d once more: %+v", i, again)
+				}
+			}
+			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+			if len(feed.Items) != 1 || feed.Seq != test.seq {
+				t.Fatalf("the feed is %+v, not of commit %d", feed, test.seq)
+			}
+			c := changedItem(t, feed.Items[0])
+			want(t, c.Status+strings.TrimSuffix(c.DeletedAt, "T00:00:00.000Z"), test.left)
+		})
+	}
+}
+
+// In one batch the newest decides, and of the same time the later line.
+func TestDeletionsWithinABatch(t *testing.T) {
+	version := func(at any) row { return call(tenantA, 1, row{"updated_at": at}) }
+	for name, test := range map[string]struct {
+		rows    []any
+		deleted bool
+	}{
+		"the deletion is newer":    {[]any{deletion(1, "2026-06-02"), version("2026-06-01")}, true},
+		"the version is newer":     {[]any{version("2026-06-03"), deletion(1, "2026-06-02")}, false},
+		"the later line deletes":   {[]any{version("2026-06-02"), deletion(1, "2026-06-02")}, true},
+		"the later line does not":  {[]any{deletion(1, "2026-06-02"), version("2026-06-02")}, false},
+		"without a time, but last": {[]any{version("2026-06-01"), deletion(1, "2026-06-02"), version(nil)}, false},
+		"without a time, and then": {[]any{version(nil), deletion(1, "2026-06-02")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			counts := warehouse.Counts{Read: int64(len(test.rows)), Superseded: int64(len(test.rows) - 1), New: 1}
+			if test.deleted {
+				counts.New, counts.Deleted = 0, 1
+			}
+			wantCounts(t, merge(t, w, warehouse.Calls, test.rows...), counts)
+			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+			if len(feed.Items) != 1 || changedItem(t, feed.Items[0]).Deleted != test.deleted {
+				t.Fatalf("the feed is %+v", feed)
+			}
+			counts = merge(t, w, warehouse.Calls, test.rows...)
+			if counts.New+counts.Changed+counts.Deleted != 0 || changes(t, w, warehouse.Calls, warehouse.Filter{}, feed.Next, 10).Seq != feed.Seq {
+				t.Errorf("the same batch again: %+v", counts)
+			}
+		})
+	}
+}
+
+// version is a row, or the deletion of one, as the model below sees it.
+type version struct {
+	n       int
+	deleted bool
+	at      int // seconds of the source's time; 0: none
+	status  string
+	month   int
+}
+
+func moment(at int) string { return fmt.Sprintf("2026-06-01T00:%02d:%02d.000Z", at/60, at%60) }
+
+func (v version) row() row {
+	if v.deleted {
+		return deletion(v.n, moment(v.at))
+	}
+	r := call(tenantA, v.n, row{"status": v.status, "created_at": fmt.Sprintf("2026-%02d-01T00:00:00.000Z", v.month)})
+	if v.at > 0 {
+		r["updated_at"] = moment(v.at)
+	}
+	return r
+}
+
+// model is what is kept of each id, by the rules alone.
+type model map[int]version
+
+// merge decides within the batch first, and then against what is kept.
+func (m model) merge(batch []version) {
+	newest, known := map[int]version{}, map[int]int{}
+	timed := map[int]bool{} // the newest names its own time
+	for _, v := range batch {
+		own := v.at > 0
+		v.at = max(v.at, known[v.n]*b2i(!own))
+		known[v.n] = max(known[v.n], v.at)
+		if best, ok := newest[v.n]; !ok || v.at >= best.at {
+			newest[v.n], timed[v.n] = v, own
+		}
+	}
+	for n, v := range newest {
+		kept, ok := m[n]
+		switch {
+		case !ok:
+			m[n] = v
+		case kept.deleted && v.deleted:
+			kept.at = max(kept.at, v.at)
+			m[n] = kept
+		case kept.deleted && timed[n] && v.at <= kept.at, timed[n] && v.at < kept.at:
+		default:
+			v.at = max(v.at, kept.at)
+			m[n] = v
+		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// shown is what is kept, as the feed shows it: a status, or the time of a deletion.
+func (m model) shown() map[string]string {
+	shown := map[string]string{}
+	for n, v := range m {
+		shown[id(n)] = v.status
+		if v.deleted {
+			shown[id(n)] = moment(v.at)
+		}
+	}
+	return shown
+}
+
+// Versions and deletions in any order and any batches leave what the rules say, in the table, the feed and the lake.
+func TestDeletionsInAnyOrder(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 7))
+			dir := t.TempDir()
+			w := open(t, dir)
+			kept, last := model{}, map[int]version{}
+			for step := range 24 {
+				var batch []version
+				for range 1 + random.IntN(12) {
+					v := version{n: random.IntN(8), deleted: random.IntN(3) == 0, status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
+					switch {
+					case v.n < 3: // each at a time of its own: the latest of all decides in the end
+						v.at = 1 + random.IntN(1800)*2 + v.n%2
+						if v.at == last[v.n].at {
+							continue
+						}
+						if v.at > last[v.n].at {
+							last[v.n] = v
+						}
+					case v.deleted || random.IntN(3) > 0:
+						v.at = 1 + random.IntN(20)
+					}
+					batch = append(batch, v)
+				}
+				kept.merge(batch)
+				var rows []any
+				for _, v := range batch {
+					rows = append(rows, v.row())
+				}
+				counts := merge(t, w, warehouse.Calls, rows...)
+				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused || counts.Read != int64(len(batch)) {
+					t.Fatalf("step %d: counts are %+v of %d", step, counts, len(batch))
+				}
+				seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 1).Seq
+				if again := merge(t, w, warehouse.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
+					t.Fatalf("step %d again: %+v", step, again)
+				}
+				items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 5)
+				if end.Seq > seq {
+					t.Fatalf("step %d again: commit %d after %d", step, end.Seq, seq)
+				}
+				found := map[string]string{}
+				for _, item := range items {
+					c := changedItem(t, item)
+					found[c.ID] = c.Status + c.DeletedAt
+				}
+				if len(found) != len(items) || !maps.Equal(found, kept.shown()) {
+					t.Fatalf("step %d of %+v: found %v, not %v", step, batch, found, kept.shown())
+				}
+				if step%8 == 7 { // what there is of tombstones is read from the file, too
+					publish(t, w)
+					noError(t, w.Close())
+					w = open(t, dir)
+				}
+			}
+			noError(t, w.Close())
+			for n, v := range last {
+				if kept[n].deleted != v.deleted || !v.deleted && kept[n].status != v.status {
+					t.Errorf("of %d the latest is %+v, kept is %+v", n, v, kept[n])
+				}
+			}
+			var rows []string
+			for n, v := range kept {
+				if !v.deleted {
+					rows = append(rows, fmt.Sprintf("%s 2026-%02d %s", id(n), v.month, v.status))
+				}
+			}
+			slices.Sort(rows)
+			want(t, queryLake(t, dir, "SELECT list(id || ' ' || month || ' ' || status ORDER BY id) FROM read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true)"), "["+strings.Join(rows, ", ")+"]")
+			want(t, query(t, dir, tenantA, "SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM calls UNION ALL SELECT id FROM tombstones)"), "0")
+		})
+	}
+}
+
+// A deletion needs an id, a tenant and a time it can read.
+func TestRefusedDeletions(t *testing.T) {
+	for name, test := range map[string]struct {
+		line   any
+		reason string
+	}{
+		"no time":    {deletion(1, "yesterday"), "deleted_at is no time: yesterday"},
+		"true":       {deletion(1, true), "deleted_at is no time: true"},
+		"endless":    {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is no time: infinity"},
+		"no id":      {row{"user_id": tenantA, "deleted_at": "2026-06-01"}, "id is missing"},
+		"no tenant":  {row{"id": id(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
+		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}), "created_at is no time: yesterday"},
+		"id of zeros": {with(call(tenantA, 1, nil), row{"id": "00000000-0000-0000-0000-000000000000"}),
+			"id is the UUID of none: 00000000-0000-0000-0000-000000000000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			for _, dataset := range warehouse.Datasets {
+				counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})
+				noError(t, err)
+				wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
+				if len(refusals) != 1 || refusals[0].Reason != test.reason {
+					t.Errorf("refusals are %+v, not for %q", refusals, test.reason)
+				}
+			}
+		})
+	}
+}
+
+// The tenant of a deletion may be the batch's, and a file may have no other columns.
+func TestDeletionsOfABatchsTenant(t *testing.T) {
+	w := openNew(t)
+	for _, dataset := range warehouse.Datasets {
+		merge(t, w, dataset, call(tenantA, 1, nil))
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x", Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
+		noError(t, err)
+		wantCounts(t, counts, warehouse.Counts{Read: 1, Deleted: 1})
+		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Filter{}, 10, 0)
+		noError(t, err)
+		if page.Total != 0 || len(page.Items) != 0 {
+			t.Errorf("%s lists %+v", dataset.Name, page)
+		}
+	}
+}
+
+// A tenant's file of before there were tombstones is brought up to date.
+func TestFileWithoutTombstones(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
+	noError(t, w.Close())
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE tombstones; DELETE FROM schema_version WHERE version > 1")
+	w = open(t, dir)
+	wantCounts(t, merge(t, w, warehouse.Calls, deletion(1, "2026-06-01")), warehouse.Counts{Read: 1, Deleted: 1})
+	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 10)
+	want(t, fmt.Sprint(ids(t, items)), fmt.Sprint([]string{id(2), id(1)}))
+	noError(t, w.Close())
+}
