@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,6 +120,42 @@ func TestEveryFormatGivesTheSameRows(t *testing.T) {
 					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
 				}
 				wantCounts(t, load(t, w, ingest.Input{Name: path, Path: path, Dataset: dataset, Body: bytes.NewReader(plain)}), unchanged)
+			}
+		})
+	}
+}
+
+// Deletions come in every format, with no more columns than they need.
+func TestDeletionsInEveryFormat(t *testing.T) {
+	ndjson := invented(t, tenant.WriteCalls)
+	var gone bytes.Buffer
+	for line := range bytes.Lines(ndjson) {
+		var call struct {
+			ID string `json:"id"`
+		}
+		noError(t, json.Unmarshal(line, &call))
+		fmt.Fprintf(&gone, `{"id":%q,"deleted_at":"2027-01-01T00:00:00Z"}`+"\n", call.ID)
+	}
+	for _, format := range []string{"ndjson", "csv", "parquet"} {
+		t.Run(format, func(t *testing.T) {
+			w := openNew(t)
+			load(t, w, ingest.Input{Name: "calls.ndjson", Body: bytes.NewReader(ndjson)})
+			content := gone.Bytes()
+			if format != "ndjson" {
+				var err error
+				content, err = os.ReadFile(asTable(t, content, format))
+				noError(t, err)
+			}
+			n := int64(tenant.Calls)
+			in := func() ingest.Input {
+				return ingest.Input{Name: "x." + format, Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)}
+			}
+			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Deleted: n})
+			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Unchanged: n})
+			page, err := w.List(t.Context(), tenant.ID, warehouse.Calls, warehouse.Filter{}, 1, 0)
+			noError(t, err)
+			if page.Total != 0 {
+				t.Errorf("%d calls are left", page.Total)
 			}
 		})
 	}

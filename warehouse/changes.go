@@ -12,7 +12,7 @@ import (
 
 // FeedPosition is a place in a tenant's change feed: after the row ID of the commit Seq. No row has the zero ID: with it,
 // the place is after all of that commit, so that FeedPosition{Seq: n} asks for the commits after n, and FeedPosition{} for
-// everything.
+// everything. A commit of many rows takes several numbers, of which [Feed].Seq is the last.
 type FeedPosition struct {
 	Seq int64
 	ID  uuid.UUID

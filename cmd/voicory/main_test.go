@@ -128,6 +128,14 @@ func TestCommandsAskTheRunningServer(t *testing.T) {
 	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":2`) {
 		t.Fatal(body)
 	}
+	deletion := fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000002","deleted_at":"2026-06-01T10:00:00Z"}`, someTenant)
+	got = wantStatus(t, run(t, deletion, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	if !strings.HasPrefix(got.stdout, "read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 1 files, 1 rows\n") {
+		t.Fatal(got.stdout)
+	}
+	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":1`) {
+		t.Fatal(body)
+	}
 	// Errors keep their kind on the way.
 	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"), exitFailed); !strings.Contains(got.stderr, "keys list") {
 		t.Error(got.stderr)
