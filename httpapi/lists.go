@@ -46,7 +46,8 @@ func (a *api) list(dataset warehouse.Dataset) keyed {
 				return err
 			}
 		} else if q.since != nil {
-			from.feed = &warehouse.FeedPosition{Seq: *q.since}
+			after := warehouse.AfterCommit(*q.since)
+			from.feed = &after
 		}
 		var items []string
 		var where meta

@@ -152,7 +152,7 @@ func TestDeletionsInEveryFormat(t *testing.T) {
 			}
 			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Deleted: n})
 			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Unchanged: n})
-			page, err := w.List(t.Context(), tenant.ID, warehouse.Calls, warehouse.Filter{}, 1, 0)
+			page, err := w.List(t.Context(), tenant.ID, warehouse.Calls, warehouse.Listing{Limit: 1})
 			noError(t, err)
 			if page.Total != 0 {
 				t.Errorf("%d calls are left", page.Total)

@@ -10,13 +10,15 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// FeedPosition is a place in a tenant's change feed: after the row ID of the commit Seq. No row has the zero ID: with it,
-// the place is after all of that commit, so that FeedPosition{Seq: n} asks for the commits after n, and FeedPosition{} for
-// everything. A commit of many rows takes several numbers, of which [Feed].Seq is the last.
+// FeedPosition is a place in a tenant's change feed: after the row ID of the commit Seq; the zero one is its beginning. A
+// commit of many rows takes several numbers, of which [Feed].Seq is the last.
 type FeedPosition struct {
 	Seq int64
 	ID  uuid.UUID
 }
+
+// AfterCommit is the place after all of a commit.
+func AfterCommit(seq int64) FeedPosition { return FeedPosition{seq, uuid.Max} }
 
 // Feed is one page of a dataset's changes.
 type Feed struct {
@@ -50,9 +52,6 @@ func (w *Warehouse) Changes(ctx context.Context, tenant uuid.UUID, dataset Datas
 	feed.Next = after
 	if err := tx.QueryRowContext(ctx, statements.Get("pages/seq")).Scan(&feed.Seq); err != nil {
 		return feed, err
-	}
-	if after.ID == uuid.Nil {
-		after.ID = uuid.Max
 	}
 	args := append(filter.args(dataset), sql.Named("seq", after.Seq), sql.Named("id", after.ID.String()), sql.Named("limit", limit+1))
 	rows, err := tx.QueryContext(ctx, statements.Page("changes", dataset.Name), args...)

@@ -84,14 +84,14 @@ func TestChangesInTheirOrder(t *testing.T) {
 	// A deleted item is that and no more; a row is as lists show it.
 	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 100)
 	want(t, items[2], `{"id":"`+id(2)+`","deleted":true,"deleted_at":"2026-06-01T10:00:00.500Z"}`)
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 10, 0)
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	if !slices.Contains(page.Items, items[0]) {
 		t.Errorf("the feed shows %s, the list %v", items[0], page.Items)
 	}
 	// A position without an id is after all of its commit.
 	for seq, left := range []int{5, 4, 1, 1, 0} {
-		if items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{Seq: int64(seq)}, 2); len(items) != left {
+		if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(int64(seq)), 2); len(items) != left {
 			t.Errorf("%d changes since %d, not %d", len(items), seq, left)
 		}
 	}
@@ -169,7 +169,7 @@ func TestChangesWhileMerging(t *testing.T) {
 		}
 	}
 	group.Wait()
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Filter{}, 1000, 0)
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 1000})
 	noError(t, err)
 	expected := map[string]string{}
 	for _, item := range page.Items {
@@ -202,7 +202,7 @@ func TestChangesOfALargeBatch(t *testing.T) {
 			if end.Seq != seq || seq > 3 {
 				t.Fatalf("the feed ends at %v, the newest commit is %d", end, seq)
 			}
-			if items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{Seq: seq}, 700); len(items) > 0 {
+			if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(seq), 700); len(items) > 0 {
 				t.Errorf("%d changes after the end", len(items))
 			}
 		})

@@ -281,7 +281,7 @@ func TestDeletionsOfABatchsTenant(t *testing.T) {
 		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x", Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
 		noError(t, err)
 		wantCounts(t, counts, warehouse.Counts{Read: 1, Deleted: 1})
-		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Filter{}, 10, 0)
+		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 10})
 		noError(t, err)
 		if page.Total != 0 || len(page.Items) != 0 {
 			t.Errorf("%s lists %+v", dataset.Name, page)
