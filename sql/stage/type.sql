@@ -6,7 +6,7 @@ WITH typed AS (
     SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM ({{loose}}) AS loose)
 ), checked AS (
     SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, coalesce(deleted_at, updated_at) AS _source_at,
-           defect IS NOT NULL OR id IS NULL OR id = '00000000-0000-0000-0000-000000000000' OR coalesce(created_at, deleted_at) IS NULL
+           defect IS NOT NULL OR id IS NULL OR coalesce(created_at, deleted_at) IS NULL
            OR tenant_id IS NULL OR (tenant_id <> user_id) IS TRUE OR {{faults}} AS faulty
     FROM typed
 )
