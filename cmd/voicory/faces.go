@@ -55,7 +55,8 @@ func serveAll(ctx context.Context, log *slog.Logger, stopTimeout time.Duration, 
 			BaseContext:       func(net.Listener) context.Context { return ctx },
 			TLSConfig:         f.tls,
 			ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+			DisableGeneralOptionsHandler: true, // it would leave the headers of every answer out
+			ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		}
 		if f.finishes {
 			server.BaseContext = func(net.Listener) context.Context { return answers }
