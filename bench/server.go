@@ -47,11 +47,20 @@ func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string
 	return out, rows.Err()
 }
 
-// server is the API of a data folder on a port of this machine, and a client with one connection to it.
+// server is the API of a data folder on a port of this machine, and a client of it.
 type server struct {
 	warehouse *warehouse.Warehouse
-	client    *http.Client
-	url, key  string
+	*client
+}
+
+// client asks a server over one connection, which it keeps.
+type client struct {
+	http     *http.Client
+	url, key string
+}
+
+func newClient(url, key string) *client {
+	return &client{&http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url, key}
 }
 
 // serving opens the data folder and serves it for as long as use takes.
@@ -72,25 +81,25 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 	api := &http.Server{Handler: httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- api.Serve(listener) }()
-	transport := &http.Transport{MaxConnsPerHost: 1}
+	asking := newClient("http://"+listener.Addr().String(), key)
 	defer func() {
-		transport.CloseIdleConnections()
+		asking.http.CloseIdleConnections()
 		err = errors.Join(err, api.Close())
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
 	}()
-	return use(&server{w, &http.Client{Transport: transport}, "http://" + listener.Addr().String(), key})
+	return use(&server{w, asking})
 }
 
 // get reads an answer to its end, so that its connection serves the next.
-func (s *server) get(ctx context.Context, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+func (c *client) get(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("X-Api-Key", s.key)
-	response, err := s.client.Do(request)
+	request.Header.Set("X-Api-Key", c.key)
+	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, err
 	}
