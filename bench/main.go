@@ -42,6 +42,7 @@ var sections = []struct {
 	{"twice", (*bench).twice},
 	{"changed", (*bench).changed},
 	{"pages", (*bench).pages},
+	{"load", (*bench).load},
 }
 
 func main() {
@@ -63,7 +64,7 @@ func start(ctx context.Context) (err error) {
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
 	flag.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured")
 	parent := flag.String("dir", "", "where to make the temporary folder; default: the system's")
-	only := flag.String("only", "", "regular expression of the sections to run: ingest, twice, changed, pages")
+	only := flag.String("only", "", "regular expression of the sections to run: ingest, twice, changed, pages, load")
 	flag.Parse()
 	if b.rows < changedRows || b.rounds < 1 {
 		return fmt.Errorf("-rows must be at least %d and -rounds at least 1", changedRows)

@@ -53,6 +53,15 @@ func (s sample) median() float64 {
 	return sorted[half]
 }
 
+// percentile is the smallest figure that p of 100 figures are not above.
+func (s sample) percentile(p float64) float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(s))
+	return sorted[max(int(math.Ceil(p/100*float64(len(sorted))))-1, 0)]
+}
+
 // ratio shows a sample of ratios: its median and its bounds.
 func (s sample) ratio() string {
 	return fmt.Sprintf("%.2f× (%.2f–%.2f)", s.median(), slices.Min(s), slices.Max(s))
