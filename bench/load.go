@@ -95,7 +95,7 @@ func (b *bench) keyCheck(ctx context.Context, tenant *loaded) (keys []string, er
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	for range keysKept {
-		_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, "bench")
+		_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, warehouse.KeySettings{Label: "bench"})
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +106,7 @@ func (b *bench) keyCheck(ctx context.Context, tenant *loaded) (keys []string, er
 		var took sample
 		if err := took.timed(func() error {
 			for i := range keyChecks {
-				if _, err := w.Authenticate(keys[i%len(keys)]); err != nil {
+				if _, _, err := w.Authenticate(keys[i%len(keys)]); err != nil {
 					return err
 				}
 			}
@@ -181,7 +181,7 @@ func (b *bench) compareLoad(ctx context.Context, a *underLoad, c *client, db *sq
 	if err != nil {
 		return err
 	}
-	if !holds(body, items) {
+	if !holds(body, items[:min(len(items), pageRows)]) { // a page asks for one row more than it shows
 		return fmt.Errorf("%s answers something else than the SQL", a.path(0))
 	}
 	var lines bytes.Buffer

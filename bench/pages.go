@@ -127,7 +127,7 @@ func oneByID(ctx context.Context, db *sql.DB) (*ask, error) {
 	}, nil
 }
 
-// page asks for page number n. The server bounds the statement by the days that the page lies in, so the SQL alone is
+// page asks for page number n. The server bounds the statement by the hours that the page lies in, so the SQL alone is
 // given them, too, found here in another way.
 func page(ctx context.Context, db *sql.DB, n int) (*ask, error) {
 	offset := int64(n-1) * pageRows
@@ -135,10 +135,10 @@ func page(ctx context.Context, db *sql.DB, n int) (*ask, error) {
 	var rest int64
 	err := db.QueryRowContext(ctx, `
 		WITH bounds AS (
-			SELECT date_trunc('day', min(created_at)) AS since, date_trunc('day', max(created_at)) + INTERVAL 1 DAY AS until
+			SELECT date_trunc('hour', min(created_at)) AS since, date_trunc('hour', max(created_at)) + INTERVAL 1 HOUR AS until
 			FROM (FROM calls ORDER BY created_at DESC, id LIMIT $limit OFFSET $offset))
 		SELECT since, until, $offset - (SELECT count(*) FROM calls WHERE created_at >= until) FROM bounds`,
-		sql.Named("limit", pageRows), sql.Named("offset", offset)).Scan(&from, &before, &rest)
+		sql.Named("limit", pageRows+1), sql.Named("offset", offset)).Scan(&from, &before, &rest)
 	if err != nil {
 		return nil, fmt.Errorf("where page %d lies: %w", n, err)
 	}

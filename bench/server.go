@@ -15,7 +15,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// withFile opens a tenant's file directly, without a warehouse, as DuckDB comes but for the time zone of the answers.
+// withFile opens a tenant's file directly, without a warehouse, as DuckDB comes but for what decides how a page is written
+// and read.
 func withFile(ctx context.Context, path string, use func(*sql.DB) error) (err error) {
 	db, err := sql.Open("duckdb", path)
 	if err != nil {
@@ -23,23 +24,31 @@ func withFile(ctx context.Context, path string, use func(*sql.DB) error) (err er
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "SET GLOBAL TimeZone = 'UTC'"); err != nil {
-		return fmt.Errorf("set time zone: %w", err)
+	if _, err := db.ExecContext(ctx, "SET GLOBAL TimeZone = 'UTC'; SET GLOBAL late_materialization_max_rows = 0"); err != nil {
+		return fmt.Errorf("set up DuckDB: %w", err)
 	}
 	return use(db)
 }
 
-// texts reads a column of texts.
+// texts reads rows whose first column is a text, and returns those.
 func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	var text string
+	row := []any{&text}
+	for range columns[1:] {
+		row = append(row, new(any))
+	}
 	var out []string
 	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
+		if err := rows.Scan(row...); err != nil {
 			return nil, err
 		}
 		out = append(out, text)

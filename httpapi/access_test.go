@@ -224,9 +224,10 @@ func TestRequestLog(t *testing.T) {
 	if got.header.Get("X-Request-Id") != "abc-1" {
 		t.Errorf("%v", got.header)
 	}
+	a.do(t, "HEAD", "/api/v1/calls", a.key)
 	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 10)
 	noError(t, err)
-	if len(requests) != 2 {
+	if len(requests) != 3 || requests[2].Bytes != 0 {
 		t.Fatalf("%+v", requests)
 	}
 	first, second := requests[0], requests[1]
@@ -252,6 +253,7 @@ func TestRequestLog(t *testing.T) {
 # TYPE voicory_http_requests_total counter
 voicory_http_requests_total{method="GET",route="",status="404"} 1
 voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1
+voicory_http_requests_total{method="HEAD",route="/api/v1/calls",status="200"} 1
 `), "voicory_http_requests_total"))
 }
 

@@ -22,6 +22,7 @@ type exchange struct {
 	http.ResponseWriter
 	id      string
 	started time.Time
+	head    bool           // HEAD: what is written is not sent
 	route   string         // pattern of the path; empty: no such path
 	key     *warehouse.Key // nil: none, or none that is good
 	status  int
@@ -48,7 +49,9 @@ func (x *exchange) Write(p []byte) (int, error) {
 		x.WriteHeader(http.StatusOK)
 	}
 	n, err := x.ResponseWriter.Write(p)
-	x.bytes += int64(n)
+	if !x.head {
+		x.bytes += int64(n)
+	}
 	return n, err
 }
 
@@ -61,7 +64,7 @@ const statusGone = 499
 // observed gives a request its id, and tells the log and the metrics what became of it.
 func (a *api) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, id: r.Header.Get("X-Request-Id"), started: time.Now()}
+		x := &exchange{ResponseWriter: w, id: r.Header.Get("X-Request-Id"), started: time.Now(), head: r.Method == http.MethodHead}
 		if !goodID.MatchString(x.id) {
 			x.id = uuid.NewString()
 		}

@@ -114,9 +114,9 @@ func (w *Warehouse) Requests(ctx context.Context, since time.Time, tenant uuid.N
 	return requests, rows.Err()
 }
 
-// ForgetRequests removes what the log has from before a time.
-func (w *Warehouse) ForgetRequests(ctx context.Context, before time.Time) error {
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"), sql.Named("before", before)); err != nil {
+// ForgetRequests removes what the log has from before a time, and all but the newest most.
+func (w *Warehouse) ForgetRequests(ctx context.Context, before time.Time, most int64) error {
+	if _, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"), sql.Named("before", before), sql.Named("most", most)); err != nil {
 		return fmt.Errorf("forget old requests: %w", w.diagnose(err))
 	}
 	return nil

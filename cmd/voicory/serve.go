@@ -144,9 +144,12 @@ func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger
 	}
 }
 
+// maxRequests bounds the request log, to some hundred MB.
+const maxRequests = 2_000_000
+
 // keepRequests writes the request log down every second, and forgets what is older than it is kept.
 func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duration, log *slog.Logger) {
-	save, forget := time.NewTicker(time.Second), time.NewTicker(time.Hour)
+	save, forget := time.NewTicker(time.Second), time.NewTicker(10*time.Minute)
 	defer save.Stop()
 	defer forget.Stop()
 	tell := func(err error) {
@@ -154,7 +157,7 @@ func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duratio
 			log.Error("request log", "error", err)
 		}
 	}
-	tell(w.ForgetRequests(ctx, time.Now().Add(-kept)))
+	tell(w.ForgetRequests(ctx, time.Now().Add(-kept), maxRequests))
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,7 +165,7 @@ func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duratio
 		case <-save.C:
 			tell(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
 		case <-forget.C:
-			tell(w.ForgetRequests(ctx, time.Now().Add(-kept)))
+			tell(w.ForgetRequests(ctx, time.Now().Add(-kept), maxRequests))
 		}
 	}
 }
