@@ -64,10 +64,10 @@ func wrkFigures(report []byte) (speed, error) {
 	return speed{figures.Requests, float64(figures.Requests) / figures.Duration * 1e6, figures.P99 / 1e3}, nil
 }
 
-// How long a process may take until it answers, and how often it is asked.
 const (
-	readyTimeout = 30 * time.Second
+	readyTimeout = 30 * time.Second // that a process may take until it answers
 	readyEvery   = 20 * time.Millisecond
+	lastWords    = 2000 // bytes of what a process said, for the error
 )
 
 // during runs a program for as long as use takes, which begins once ready does not fail. Then the program is asked to end,
@@ -94,9 +94,9 @@ func (b *bench) during(ctx context.Context, ready, use func(context.Context) err
 	}()
 	defer func() {
 		stop := command.Process.Signal(syscall.SIGTERM)
-		if ended := <-waited; ended != nil || stop != nil {
+		if err = errors.Join(err, stop, <-waited); err != nil {
 			said, _ := os.ReadFile(output.Name())
-			err = errors.Join(err, fmt.Errorf("%s: %w: %s", filepath.Base(program), errors.Join(stop, ended), bytes.TrimSpace(said)))
+			err = fmt.Errorf("%w\n%s said: %s", err, filepath.Base(program), said[max(len(said)-lastWords, 0):])
 		}
 	}()
 	if err := waitFor(gone, ready); err != nil {
