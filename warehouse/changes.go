@@ -33,7 +33,7 @@ type Feed struct {
 // is now; a deleted row comes whatever the filter is, since it has no values left to compare. Who follows Next until More is
 // false, and asks again later, has missed nothing: a row that changes meanwhile comes again, further on.
 func (w *Warehouse) Changes(ctx context.Context, tenant uuid.UUID, dataset Dataset, filter Filter, after FeedPosition, limit int64) (feed Feed, err error) {
-	store, release, err := w.tenant(ctx, tenant)
+	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return feed, err
 	}
@@ -43,7 +43,7 @@ func (w *Warehouse) Changes(ctx context.Context, tenant uuid.UUID, dataset Datas
 			err = fmt.Errorf("changes of %s: %w", dataset.Name, err)
 		}
 	}()
-	tx, err := store.db.BeginTx(ctx, nil)
+	tx, err := begin(ctx, store.db)
 	if err != nil {
 		return feed, err
 	}

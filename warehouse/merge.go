@@ -215,7 +215,7 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 
 // inTransaction commits what do has done on the connection, or nothing of it.
 func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}

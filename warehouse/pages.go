@@ -46,7 +46,7 @@ type Page struct {
 
 // List reads one page. Rows and total are of one snapshot, and a page costs about the same wherever it lies: see hourCounts.
 func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing) (page Page, err error) {
-	store, release, err := w.tenant(ctx, tenant)
+	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return page, err
 	}
@@ -63,7 +63,7 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 			return page, err
 		}
 	}
-	tx, err := store.db.BeginTx(ctx, nil)
+	tx, err := begin(ctx, store.db)
 	if err != nil {
 		return page, err
 	}
@@ -118,7 +118,7 @@ func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts h
 
 // Get reads one row with all its details, as a JSON object; a row that is not the tenant's does not exist: ErrNotFound.
 func (w *Warehouse) Get(ctx context.Context, tenant uuid.UUID, dataset Dataset, id uuid.UUID) (item string, err error) {
-	store, release, err := w.tenant(ctx, tenant)
+	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return "", err
 	}

@@ -58,9 +58,9 @@ const maxAttached = 64
 // is written straight into the file rather than to its log first, and half the memory holds it.
 const RowGroup = 61_440
 
-// maxStatements bounds what is read of a tenant at the same time. More than keeps the cores busy would only make all of them
-// slower, and some much slower; whoever waits for a connection gets it in turn.
-var maxStatements = 2 * runtime.GOMAXPROCS(0)
+// maxReaders bounds what is read at the same time. More than keeps the cores busy would only make all of them slower, and some
+// much slower; whoever waits gets in in turn.
+var maxReaders = 2 * runtime.GOMAXPROCS(0)
 
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
@@ -106,6 +106,7 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 	defer p.mu.Unlock()
 	store, ok := p.open[id]
 	if !ok {
+		ctx = context.WithoutCancel(ctx) // what is attached by half, or not quite detached, would be in everybody's way
 		if err := p.makeRoom(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -123,6 +124,33 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 		store.users--
 		store.lastUsed = time.Now()
 	}, nil
+}
+
+// reader is tenant for those who read; they take turns.
+func (w *Warehouse) reader(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
+	if err := w.reading.Acquire(ctx, 1); err != nil {
+		return nil, nil, err
+	}
+	store, letGo, err := w.tenant(ctx, id)
+	if err != nil {
+		w.reading.Release(1)
+		return nil, nil, err
+	}
+	return store, func() {
+		letGo()
+		w.reading.Release(1)
+	}, nil
+}
+
+// begin starts a transaction. It cannot be cancelled: cut off in the midst of it, BEGIN may have happened all the same, and the
+// next to get the connection would be in a transaction that he knows nothing of.
+func begin(ctx context.Context, db interface {
+	BeginTx(ctx context.Context, options *sql.TxOptions) (*sql.Tx, error)
+}) (*sql.Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return db.BeginTx(context.WithoutCancel(ctx), nil)
 }
 
 func (w *Warehouse) tenantPath(id uuid.UUID) string {
@@ -182,8 +210,7 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.
 		return nil, err
 	}
 	db := sql.OpenDB(standingIn{w.instance, catalog})
-	db.SetMaxOpenConns(maxStatements)
-	db.SetMaxIdleConns(maxStatements)
+	db.SetMaxIdleConns(maxReaders)
 	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
 	}
@@ -239,7 +266,7 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one", ErrInvalid, kind, version, len(scripts))
 	}
 	for i := version; i < len(scripts); i++ {
-		tx, err := db.BeginTx(ctx, nil)
+		tx, err := begin(ctx, db)
 		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}

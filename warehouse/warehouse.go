@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
+	"golang.org/x/sync/semaphore"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -33,6 +34,7 @@ type Warehouse struct {
 	keys     keyring
 	requests requestLog
 	tenants  tenantPool
+	reading  *semaphore.Weighted // a place for each reader
 }
 
 const (
@@ -53,7 +55,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if strings.Contains(dir, "?") {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
-	w := &Warehouse{dir: dir}
+	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())

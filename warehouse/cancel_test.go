@@ -1,0 +1,87 @@
+package warehouse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Whoever leaves in the midst of a read, wherever that is, is in nobody else's way.
+func TestCancelledReadsDisturbNobody(t *testing.T) {
+	w := openNew(t)
+	var rows []any
+	for n := range 200 {
+		rows = append(rows, call(tenantA, n, nil))
+	}
+	merge(t, w, warehouse.Calls, rows...)
+	var asked atomic.Int64
+	read := func(ctx context.Context) error {
+		n := asked.Add(1) // a filter that was not counted yet takes the long way
+		_, err := w.List(ctx, tenantA, warehouse.Calls, warehouse.Listing{Filter: warehouse.Filter{Status: fmt.Sprint(n)}, Limit: 10})
+		_, feedErr := w.Changes(ctx, tenantA, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+		_, getErr := w.Get(ctx, tenantA, warehouse.Calls, uuid.MustParse(id(1)))
+		return errors.Join(err, feedErr, getErr)
+	}
+	var leaving, staying sync.WaitGroup
+	stop := make(chan struct{})
+	var left atomic.Int64
+	for range 4 {
+		leaving.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(3000))*time.Microsecond)
+				if read(ctx) != nil {
+					left.Add(1)
+				}
+				cancel()
+			}
+		})
+	}
+	for range 4 {
+		staying.Go(func() {
+			for range 50 {
+				if err := read(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	staying.Wait()
+	close(stop)
+	leaving.Wait()
+	if left.Load() == 0 {
+		t.Error("nobody left in the midst of a read")
+	}
+}
+
+// A tenant whose first reader leaves while its file is being opened, or made, opens for the next.
+func TestCancelledOpeningDisturbsNobody(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	for n := range 30 {
+		tenant := uuid.New()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*500*time.Microsecond)
+		_, _ = w.List(ctx, tenant, warehouse.Calls, warehouse.Listing{Limit: 1}) // however it ends
+		cancel()
+		_, err := w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 1})
+		noError(t, err)
+	}
+	noError(t, w.Close())
+	if left, _ := filepath.Glob(filepath.Join(dir, "warehouse", ".*")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
