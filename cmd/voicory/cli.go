@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/alecthomas/kong"
+	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -71,7 +72,11 @@ func (m *Main) Run(ctx context.Context) (status int) {
 		fmt.Fprintf(m.Stderr, "voicory: %v; `voicory --help` shows what there is\n", err)
 		return exitUsage
 	}
-	return m.exitStatus(command.Run())
+	err = command.Run()
+	if interrupted := (*duckdb.Error)(nil); errors.As(err, &interrupted) && interrupted.Type == duckdb.ErrorTypeInterrupt && ctx.Err() != nil {
+		err = ctx.Err() // DuckDB says in its own way that it was stopped
+	}
+	return m.exitStatus(err)
 }
 
 // exitStatus is the one place where errors become an exit status and a line for the user.
