@@ -2,7 +2,10 @@ package warehouse
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -92,6 +95,31 @@ func (f field) fault(loose, value string) string {
 	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", loose, good)
 }
 
+// stores tells whether the field is a column of the dataset's table.
+func (d Dataset) stores(f field) bool {
+	return f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name)
+}
+
+// fillAbsent returns the statement by which staged rows of the tenant take over what is kept of fields that they cannot have;
+// false where none of these is kept.
+func (d Dataset) fillAbsent(absent []string, tenant uuid.UUID) (string, bool) {
+	var set, values []string
+	for _, f := range d.fields {
+		if !d.stores(f) {
+			continue
+		}
+		column := statements.Ident(f.name)
+		if slices.Contains(absent, f.name) {
+			set = append(set, column+" = kept."+column)
+			values = append(values, "kept."+column)
+		} else {
+			values = append(values, "staged."+column)
+		}
+	}
+	return statements.Fill("merge/fill_absent", "absent", strings.Join(set, ", "), "values", strings.Join(values, ", "),
+		"dataset", statements.Ident(d.Name), "tenant", statements.Text(tenant.String())), len(set) > 0
+}
+
 // staging returns the statements that type the rows of the query loose into the table staged, and that tell why rows are
 // refused. tenant is the UUID whose rows they are, or NULL.
 func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
@@ -107,7 +135,7 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 		} else {
 			typed = append(typed, "loose."+column)
 		}
-		if f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name) {
+		if d.stores(f) {
 			stored = append(stored, column)
 		}
 	}

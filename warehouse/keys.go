@@ -37,6 +37,7 @@ type Key struct {
 	Tenant uuid.UUID `json:"tenant_id"`
 	Type   KeyType   `json:"type"`
 	Prefix string    `json:"prefix"` // its first characters, to recognise it by
+	Source string    `json:"source"` // that it was taken over from; "": it was made here
 	KeySettings
 	CreatedAt  time.Time  `json:"created_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
@@ -126,7 +127,7 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 		var digest []byte
 		var origins string
 		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt, &key.RevokedAt,
-			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins); err != nil {
+			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
@@ -136,6 +137,17 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 		r.add(&key)
 	}
 	return rows.Err()
+}
+
+// replace puts a changed key in its place.
+func (r *keyring) replace(changed *storedKey) {
+	changed.hold()
+	bucket := r.buckets[bucket(changed.digest)]
+	for i, key := range bucket {
+		if key.digest == changed.digest {
+			bucket[i] = changed
+		}
+	}
 }
 
 // end ends every key's validity, and with it whatever waits for it.
@@ -221,13 +233,23 @@ func (w *Warehouse) CreateKey(ctx context.Context, tenant uuid.UUID, typ KeyType
 
 	w.keys.mu.Lock()
 	defer w.keys.mu.Unlock()
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_key"), append(settings.args(),
-		sql.Named("id", key.ID.String()), sql.Named("tenant", tenant.String()), sql.Named("type", string(typ)),
-		sql.Named("prefix", key.Prefix), sql.Named("sha256", slices.Clone(key.digest[:])), sql.Named("created_at", key.CreatedAt))...); err != nil {
+	if err := key.insert(ctx, w.control); err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", w.diagnose(err))
 	}
 	w.keys.add(key)
 	return key.public(), text, nil
+}
+
+// execer is a database or a transaction in it.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func (k *storedKey) insert(ctx context.Context, control execer) error {
+	_, err := control.ExecContext(ctx, statements.Get("control/add_key"), append(k.args(),
+		sql.Named("id", k.ID.String()), sql.Named("tenant", k.Tenant.String()), sql.Named("type", string(k.Type)), sql.Named("source", k.Source),
+		sql.Named("prefix", k.Prefix), sql.Named("sha256", slices.Clone(k.digest[:])), sql.Named("created_at", k.CreatedAt))...)
+	return err
 }
 
 // check refuses settings that would do nothing or anything.
@@ -322,7 +344,7 @@ func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key,
 	w.keys.mu.Lock()
 	defer w.keys.mu.Unlock()
 	for _, bucket := range w.keys.buckets {
-		for i, stored := range bucket {
+		for _, stored := range bucket {
 			if stored.ID != id {
 				continue
 			}
@@ -330,8 +352,7 @@ func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key,
 			if err := change(&changed); err != nil {
 				return Key{}, fmt.Errorf("change key %s: %w", id, w.diagnose(err))
 			}
-			changed.hold()
-			bucket[i] = &changed
+			w.keys.replace(&changed)
 			return changed.public(), nil
 		}
 	}

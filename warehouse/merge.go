@@ -22,6 +22,7 @@ type Batch struct {
 	Tenant  uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
 	Origin  string    // where the rows come from (a file's name), for the quarantine
 	Rows    Rows
+	Absent  []string // fields that none of these rows can have: what is kept of them stays
 }
 
 // Counts says what became of rows. Read is the sum of the others.
@@ -61,7 +62,11 @@ type Staged struct {
 	conn    *sql.Conn // its temporary table staged holds the rows
 	batch   Batch
 	tenants []stagedTenant
+	state   *State // nil: none
 }
+
+// Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
+func (s *Staged) Note(state State) { s.state = &state }
 
 // Stage types each row of a batch, and finds those to refuse. Nothing is kept of it yet, and it keeps no other batch from
 // being merged meanwhile.
@@ -99,17 +104,22 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 			return counts, nil, err
 		}
 	}
+	saved := s.state == nil
 	for _, t := range s.tenants {
 		if t.rows == t.refused {
 			continue
 		}
-		merged, err := s.w.mergeTenant(ctx, s.conn, s.batch.Dataset, t)
+		merged, err := s.mergeTenant(ctx, t)
 		counts.Add(merged)
 		if err != nil {
 			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 		}
+		saved = saved || s.batch.Tenant != uuid.Nil
 	}
-	return counts, refusals, nil
+	if !saved {
+		err = s.w.SaveState(ctx, s.batch.Tenant, *s.state)
+	}
+	return counts, refusals, err
 }
 
 // stagedTenant says how many of the staged rows are a tenant's; without an id they are nobody's, and refused.
@@ -171,8 +181,8 @@ func unreadable(err error) error {
 }
 
 // mergeTenant merges the staged rows of one tenant. Readers see all of it or nothing.
-func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dataset, t stagedTenant) (counts Counts, err error) {
-	id := t.id.UUID
+func (s *Staged) mergeTenant(ctx context.Context, t stagedTenant) (counts Counts, err error) {
+	w, conn, dataset, id := s.w, s.conn, s.batch.Dataset, t.id.UUID
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return counts, err
@@ -193,16 +203,27 @@ func (w *Warehouse) mergeTenant(ctx context.Context, conn *sql.Conn, dataset Dat
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
 		err = errors.Join(err, back)
 	}()
+	if fill, ok := dataset.fillAbsent(s.batch.Absent, id); ok {
+		if _, err := conn.ExecContext(ctx, fill); err != nil {
+			return counts, err
+		}
+	}
 	found, err := store.classify(ctx, conn, dataset, t.twice)
 	if err != nil {
 		return counts, err
 	}
 	steps := found.steps()
+	if len(steps) > 0 {
+		if err := w.markUnpublished(id); err != nil {
+			return counts, err
+		}
+	}
+	if s.state != nil && s.batch.Tenant != uuid.Nil {
+		found.slots = append(found.slots, s.state.slots()...)
+		steps = append(steps, "merge/save_state")
+	}
 	if len(steps) == 0 {
 		return found.counts(), nil
-	}
-	if err := w.markUnpublished(id); err != nil {
-		return counts, err
 	}
 	if found.counts().Deleted > 0 {
 		store.tombstoned[dataset.Name] = true // before the commit, whose outcome may be unknown: too often true only costs time

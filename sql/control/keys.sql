@@ -1,3 +1,3 @@
 SELECT id, tenant_id, type, label, prefix, sha256, created_at, revoked_at, expires_at, last_used_at, coalesce(rate_limit, ''),
-       coalesce(to_json(origins)::VARCHAR, '[]')
+       coalesce(to_json(origins)::VARCHAR, '[]'), coalesce(source, '')
 FROM keys ORDER BY created_at, id;

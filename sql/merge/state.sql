@@ -1,0 +1,1 @@
+SELECT state::VARCHAR FROM source_states WHERE source = $source;

@@ -1,0 +1,1 @@
+SELECT id::VARCHAR FROM customers WHERE id > $id::UUID ORDER BY id LIMIT $limit;

@@ -1,0 +1,78 @@
+package warehouse_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// A source's state is kept with the rows it came with, for each tenant and source apart, and outlives a restart.
+func TestSourceState(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	state := func(tenant uuid.UUID, source, want string) {
+		t.Helper()
+		got, err := w.SourceState(t.Context(), tenant, source)
+		noError(t, err)
+		if string(got) != want {
+			t.Errorf("state of %s is %s, not %s", source, got, want)
+		}
+	}
+	give := func(tenant uuid.UUID, source, value string, rows ...any) warehouse.Counts {
+		t.Helper()
+		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: source, Rows: lines(t, rows...)})
+		noError(t, err)
+		staged.Note(warehouse.State{Source: source, Value: json.RawMessage(value)})
+		counts, _, err := staged.Merge(t.Context())
+		noError(t, err)
+		return counts
+	}
+	state(tenantA, "api", "")
+	give(tenantA, "api", `{"page":1}`, call(tenantA, 1, nil))
+	give(tenantA, "it's", `2`, call(tenantA, 1, nil)) // nothing has changed
+	give(tenantB, "api", `{"page":3}`)                // no row
+	give(tenantB, "refused", `4`, row{"id": "x"})
+	give(uuid.Nil, "database", `{"since":"2026"}`, call(tenantA, 2, nil), call(tenantB, 3, nil))
+	give(tenantA, "api", `{"page":5}`, call(tenantA, 4, nil))
+	for range 2 {
+		state(tenantA, "api", `{"page":5}`)
+		state(tenantA, "it's", `2`)
+		state(tenantB, "api", `{"page":3}`)
+		state(tenantB, "refused", `4`)
+		state(uuid.Nil, "database", `{"since":"2026"}`)
+		state(uuid.Nil, "api", "")
+		noError(t, w.Close())
+		w = open(t, dir)
+	}
+	noError(t, w.Close())
+}
+
+// What a row cannot have stays as it was, and is no change.
+func TestAbsentFieldsStay(t *testing.T) {
+	w := openNew(t)
+	full := call(tenantA, 1, row{"stt_minutes": 1.5, "tts_characters": 70, "status": "completed"})
+	merge(t, w, warehouse.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))
+	give := func(wanted warehouse.Counts, rows ...any) {
+		t.Helper()
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list", Rows: lines(t, rows...), Absent: []string{"stt_minutes", "tts_characters", "updated_at"}})
+		noError(t, err)
+		wantCounts(t, counts, wanted)
+	}
+	give(warehouse.Counts{Read: 1, Unchanged: 1}, call(tenantA, 1, row{"status": "completed"}))
+	give(warehouse.Counts{Read: 2, New: 1, Changed: 1}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
+	give(warehouse.Counts{Read: 2, Unchanged: 2}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
+	item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(1)))
+	noError(t, err)
+	var got struct {
+		Status        string
+		STTMinutes    float64 `json:"stt_minutes"`
+		TTSCharacters int     `json:"tts_characters"`
+	}
+	noError(t, json.Unmarshal([]byte(item), &got))
+	if got.Status != "failed" || got.STTMinutes != 1.5 || got.TTSCharacters != 70 {
+		t.Errorf("%+v", got)
+	}
+}
