@@ -50,7 +50,7 @@ func (s *Summary) Add(other Summary) {
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
 	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // it is written into the quarantine
 	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
-	err := in.load(ctx, w, func(staged *warehouse.Staged) error {
+	err := in.load(ctx, w, func(staged *warehouse.Staged, _ bool) error {
 		counts, refusals, err := staged.Merge(ctx)
 		summary.Counts.Add(counts)
 		summary.Refusals = append(summary.Refusals, refusals...)
@@ -81,7 +81,7 @@ func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
 // load stages the batches of the file, and has each merged in turn.
-func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge func(*warehouse.Staged) error) error {
+func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFunc) error {
 	format, err := recognise(in.Name)
 	if err != nil {
 		return &unreadableError{err}
@@ -117,8 +117,11 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge func(*wa
 	if err != nil {
 		return err
 	}
-	return merge(staged)
+	return merge(staged, true)
 }
+
+// mergeFunc merges a batch; last says that it is the last one, and that nothing was left unread.
+type mergeFunc func(staged *warehouse.Staged, last bool) error
 
 func (in Input) dataset() (warehouse.Dataset, error) {
 	if in.Dataset != "" {
@@ -128,10 +131,14 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 }
 
 // loadLines cuts NDJSON into batches. While one is merged, which keeps one core busy, the next is staged.
-func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, warehouse.Rows) (*warehouse.Staged, error), merge func(*warehouse.Staged) error) error {
+func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, warehouse.Rows) (*warehouse.Staged, error), merge mergeFunc) error {
 	cutter := newLineCutter(body, mallocator.NewMallocator())
 	group, ctx := errgroup.WithContext(ctx)
-	batches := make(chan *warehouse.Staged)
+	type read struct {
+		*warehouse.Staged
+		last bool
+	}
+	batches := make(chan read)
 	group.Go(func() error {
 		defer close(batches)
 		for cutter.more() {
@@ -142,7 +149,7 @@ func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, 
 				return err
 			}
 			select {
-			case batches <- staged:
+			case batches <- read{staged, !cutter.more() && cutter.failure() == nil}:
 			case <-ctx.Done():
 				return errors.Join(ctx.Err(), staged.Close())
 			}
@@ -150,8 +157,8 @@ func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, 
 		return nil
 	})
 	group.Go(func() error {
-		for staged := range batches {
-			if err := merge(staged); err != nil {
+		for batch := range batches {
+			if err := merge(batch.Staged, batch.last); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,25 @@
+-- The calls, tenant by tenant. With an index on user_id the rows come at once, each tenant's sorted as it is reached; without,
+-- the server sorts the table first.
+--   transcript   that of the call, else its conversation_history; what holds no turn counts as none
+--   cost         what call_costs say where the call itself names none yet
+--   metadata     with the cost_breakdown of call_costs where it has none
+--   stt_minutes  the platform counts seconds
+-- call_costs may hold several rows of a call, and names it by text in some deployments. All of it becomes one hash table, since an
+-- index on it cannot be counted on.
+SELECT user_id, id, call_sid, direction, status, from_number, to_number, phone_number, duration, duration_seconds,
+       CASE WHEN coalesce(cost, 0) = 0 THEN coalesce(nullif(total, 0), cost) ELSE cost END AS cost, summary,
+       coalesce({{turns of transcript}}, {{turns of conversation_history}}, to_json(transcript)) AS transcript,
+       recording_url, provider, started_at, ended_at, created_at, updated_at, assistant_id,
+       CASE WHEN breakdown <> '{}' AND (metadata IS NULL OR jsonb_typeof({{facts}}) = 'object') AND coalesce({{facts}} -> 'cost_breakdown', 'null') = 'null'
+            THEN to_json(coalesce({{facts}}, '{}') || jsonb_build_object('cost_breakdown', breakdown)) ELSE to_json(metadata) END AS metadata,
+       coalesce(stt_minutes::float8, stt_seconds::float8 / 60) AS stt_minutes, tts_characters
+FROM (SELECT * FROM {{call_logs}} WHERE $1::timestamptz IS NULL OR created_at >= $1 OR updated_at >= $1 ORDER BY user_id, created_at, id) AS calls
+LEFT JOIN (
+    SELECT call, sum(total) AS total, jsonb_strip_nulls(jsonb_build_object('stt', sum(stt), 'llm', sum(llm), 'tts', sum(tts), 'infra', sum(infra))) AS breakdown
+    FROM (SELECT coalesce(call_log_id::text, call_id::text) AS call, coalesce(total_cost, total_cost_usd) AS total, coalesce(stt_cost, stt_cost_usd) AS stt,
+                 coalesce(llm_cost, llm_cost_usd) AS llm, coalesce(tts_cost, tts_cost_usd) AS tts,
+                 coalesce(infra_cost, infra_cost_usd, livekit_cost, livekit_cost_usd, telephony_cost, telephony_cost_usd) AS infra
+          FROM {{call_costs}}) AS costs
+    WHERE $1::timestamptz IS NULL OR call IN (SELECT id::text FROM {{call_logs}} WHERE created_at >= $1 OR updated_at >= $1)
+    GROUP BY call
+) AS costs ON costs.call = calls.id::text

@@ -1,0 +1,6 @@
+-- The messages, number by number, which is tenant by tenant. A message whose number is nobody's has no tenant.
+SELECT configs.user_id, id, direction, content, message_type, from_number, to_number, status, is_from_bot, delivered_at, read_at,
+       coalesce(created_at, message_timestamp) AS created_at, updated_at, customer_id, assistant_id, wa_message_id
+FROM {{whatsapp_messages}} LEFT JOIN (SELECT id AS config_id, user_id FROM {{whatsapp_configs}}) AS configs USING (config_id)
+WHERE $1::timestamptz IS NULL OR created_at >= $1 OR updated_at >= $1 OR created_at IS NULL AND message_timestamp >= $1
+ORDER BY config_id, coalesce(created_at, message_timestamp), id
