@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test redis lint bench clean
+.PHONY: help run build test services lint bench clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -16,13 +16,14 @@ build: ## bin/voicory
 	@command -v $${CC:-cc} >/dev/null || { echo "a C compiler is needed (apt-get install gcc)"; exit 1; }
 	go build -o bin/voicory ./cmd/voicory
 
-test: redis ## everything that CI runs, race detector on
+test: services ## everything that CI runs, race detector on
 	go test -race -timeout 20m ./...
 
-redis:
-	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		apt-get update -qq >/dev/null && apt-get install -yqq redis-server >/dev/null; } || \
-		echo "there is no redis-server, and it cannot be installed here: tests that need it skip"
+services:
+	@{ command -v redis-server && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; }; } >/dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -yqq redis-server postgresql >/dev/null; } || \
+		echo "redis-server and PostgreSQL are not both here, and cannot be installed: tests that need them skip"
 
 lint: ## format, vet, linters and the rule of which package may import which
 	$(GOLANGCI) run

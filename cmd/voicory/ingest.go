@@ -121,7 +121,12 @@ func (total *ingested) text(w io.Writer) {
 		fmt.Fprintf(w, "; %d files refused", total.FilesRefused)
 	}
 	fmt.Fprintf(w, "\npublished %d files, %d rows\n", total.Published.Files, total.Published.Rows)
-	for i, refusal := range total.Refusals {
+	printRefusals(w, total.Refusals)
+}
+
+// printRefusals shows the first refused rows.
+func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
+	for i, refusal := range refusals {
 		if i == maxShown {
 			fmt.Fprintln(w, "  … all refused rows are in quarantine/ of the data folder")
 			break

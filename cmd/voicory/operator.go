@@ -21,6 +21,8 @@ type operator interface {
 	Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error)
 	// RefuseFile puts a file that cannot be opened into quarantine.
 	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
+	// Sync pulls from a source what is new. progress is told of rows, where they are counted.
+	Sync(ctx context.Context, spec syncSpec, progress func(done, total int64)) (synced, error)
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)

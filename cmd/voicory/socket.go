@@ -73,6 +73,13 @@ func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger
 		}
 		return nil, o.RefuseFile(r.Context(), refusal)
 	})
+	route("POST /sync", func(r *http.Request) (any, error) {
+		var spec syncSpec
+		if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.Sync(r.Context(), spec, func(int64, int64) {})
+	})
 	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
 	route("GET /tenants", func(r *http.Request) (any, error) { return o.Tenants(r.Context()) })
@@ -209,6 +216,15 @@ func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 		return err
 	}
 	return c.call(ctx, http.MethodPost, "/refusals", bytes.NewReader(body), &struct{}{})
+}
+
+// Sync has the server pull; how far it is, is not told.
+func (c remote) Sync(ctx context.Context, spec syncSpec, _ func(done, total int64)) (total synced, err error) {
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return total, err
+	}
+	return total, c.call(ctx, http.MethodPost, "/sync", bytes.NewReader(body), &total)
 }
 
 func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {
