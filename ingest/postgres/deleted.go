@@ -23,8 +23,8 @@ func (c Customer) Compare(other Customer) int {
 }
 
 // deleted hands out the customers that the warehouse knows and the snapshot has not.
-func (p *pass) deleted(ctx context.Context, t table) error {
-	if p.Known == nil {
+func (p *pass) deleted(ctx context.Context) error {
+	if p.options.Known == nil {
 		return nil
 	}
 	const doing = "look for deleted customers"
@@ -34,7 +34,7 @@ func (p *pass) deleted(ctx context.Context, t table) error {
 	living := &livingCustomers{tx: p.tx}
 	var after Customer
 	for {
-		known, err := p.Known(ctx, after, pageRows)
+		known, err := p.options.Known(ctx, after, pageRows)
 		if err != nil {
 			return err
 		}
@@ -62,13 +62,14 @@ func (p *pass) deleted(ctx context.Context, t table) error {
 		if gone.Len() == 0 {
 			continue
 		}
-		if err := p.take(ctx, ingest.Portion{Dataset: warehouse.Customers, Rows: &gone, Absent: p.absent(t)}); err != nil {
+		if err := p.take(ctx, ingest.Portion{Dataset: warehouse.Customers, Rows: &gone}); err != nil {
 			return err
 		}
 	}
 }
 
-// elsewhere says whether the tenant is none of this database's, so that its customers are nothing to it. It remembers the tenant that it was asked for last.
+// elsewhere says whether the tenant is none of this database's, so that its customers are nothing to it. It remembers the answer
+// for the tenant that it was asked about last.
 func (p *pass) elsewhere(ctx context.Context, tenant uuid.UUID) (bool, error) {
 	if p.asked.tenant != tenant {
 		var ours bool

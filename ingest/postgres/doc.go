@@ -21,21 +21,21 @@
 //
 // # How rows become JSON
 //
-// PostgreSQL hands over plain columns, and this package writes the JSON around them, straight from the connection's buffer: documents
-// and numbers as they stand, texts escaped, times in UTC. Having PostgreSQL build the JSON (row_to_json) costs the server about as much again
-// as reading the rows does.
+// PostgreSQL hands over plain columns, and this package writes the JSON around them, straight from the connection's buffer:
+// documents and numbers as they stand, texts escaped, times in UTC. Having PostgreSQL build the JSON (row_to_json) costs the server
+// about as much again as reading the rows does.
 //
 // # Deleted customers
 //
 // Customers are deleted from the platform's table without a trace. Those that the warehouse knows ([Options.Known]) are compared with
-// those that are there, both in order and page by page; one that is there no more is handed out as deleted at the time of the snapshot.
-// For the tenants of this database, it alone says which customers there are, also of those that came another way. Of a
-// tenant that the database does not know at all, nothing is said to be deleted: an empty or a wrong database deletes nothing. And since rows
-// that row level security hides would look deleted, it is an error if any are.
+// those that are there, both in order and page by page; one that is there no more is handed out as deleted at the time of the
+// snapshot. For the tenants of this database, it alone says which customers there are, also of those that came another way. Of a
+// tenant that the database does not know at all, nothing is said to be deleted: an empty or a wrong database deletes nothing. And
+// since rows that row level security hides would look deleted, it is an error if any are.
 //
 // # Deployments differ
 //
-// Columns are looked up first. One that is lacking, may not be read, or is of a type that cannot be meant, is named ([Source.Missing])
-// and null; so is a table without which the rest still makes sense. This package reads nothing else, writes nothing, and knows
-// nothing of the warehouse but the names of the datasets.
+// Columns are looked up first. One that is lacking, may not be read, or is of a type that cannot be meant, is named
+// ([Source.Missing]) and null; so is a table without which the rest still makes sense. This package reads nothing else, writes
+// nothing, and knows nothing of the warehouse but the names of the datasets and the types of key.
 package postgres

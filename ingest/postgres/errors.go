@@ -27,7 +27,8 @@ var advice = map[string]struct {
 	"28P01": {ErrUnusable, "check user and password of the DSN"},
 	"28000": {ErrUnusable, "check the user of the DSN, and pg_hba.conf of the server"},
 	"3D000": {ErrUnusable, "check the database of the DSN"},
-	"42501": {ErrUnusable, "GRANT SELECT on the table to the user of the DSN; where row level security hides rows from it, ALTER ROLE … BYPASSRLS"},
+	"42501": {ErrUnusable, "GRANT SELECT on the table to the user of the DSN; " +
+		"where row level security hides rows from it, ALTER ROLE … BYPASSRLS"},
 	"57014": {ErrUnusable, "where that is statement_timeout, raise it for the user of the DSN"},
 	"25P03": {ErrUnusable, "raise idle_in_transaction_session_timeout for the user of the DSN"},
 	"25P04": {ErrUnusable, "raise transaction_timeout for the user of the DSN"},

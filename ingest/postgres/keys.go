@@ -25,7 +25,7 @@ type Key struct {
 
 // keys hands all keys out, where they can be read.
 func (p *pass) keys(ctx context.Context) error {
-	if _, ok := p.tables["api_keys"]; p.Keys == nil || !ok {
+	if _, ok := p.tables["api_keys"]; p.options.Keys == nil || !ok {
 		return nil
 	}
 	rows, err := p.tx.Query(ctx, p.fill("keys"))
@@ -47,5 +47,5 @@ func (p *pass) keys(ctx context.Context) error {
 	if err != nil {
 		return explain(ctx, "read api_keys", err)
 	}
-	return p.Keys(ctx, keys)
+	return p.options.Keys(ctx, keys)
 }

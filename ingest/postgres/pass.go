@@ -42,7 +42,7 @@ func (p *pass) look(ctx context.Context, before state) (since *time.Time, err er
 	}
 	lacking := p.deployment.missing
 	if !slices.Equal(lacking, p.Source.missing) && len(lacking) > 0 {
-		p.Log.WarnContext(ctx, "the platform's database lacks some of what could be read", "missing", strings.Join(lacking, ", "))
+		p.options.Log.WarnContext(ctx, "the platform's database lacks some of what could be read", "missing", strings.Join(lacking, ", "))
 	}
 	p.Source.missing = lacking
 	regained := slices.ContainsFunc(before.Missing, func(name string) bool { return !slices.Contains(lacking, name) })
@@ -58,7 +58,7 @@ func (p *pass) look(ctx context.Context, before state) (since *time.Time, err er
 	if p.now.Before(from) {
 		from = p.now // the database's clock went back, or all of the database did
 	}
-	from = from.Add(-p.Window)
+	from = from.Add(-p.options.Window)
 	return &from, nil
 }
 
@@ -85,7 +85,7 @@ func (p *pass) run(ctx context.Context, since *time.Time) error {
 			return err
 		}
 		if t.dataset.Name == warehouse.Customers.Name {
-			if err := p.deleted(ctx, t); err != nil {
+			if err := p.deleted(ctx); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,7 @@ func (p *pass) give(ctx context.Context, t table, portion ingest.Portion, since 
 // count tells of rows that were read.
 func (p *pass) count(rows int64) {
 	p.done += rows
-	if p.Progress != nil {
-		p.Progress(p.done, max(p.total, 0))
+	if p.options.Progress != nil {
+		p.options.Progress(p.done, p.total)
 	}
 }

@@ -25,11 +25,12 @@ const (
 type Options struct {
 	DSN    string        // postgres://… or host=… dbname=…; what it leaves out is taken from the PG… variables of the environment
 	Window time.Duration // how far back each pass reads again; 0: 72 h
-	// Keys takes the platform's API keys, all of them, once in each pass: one that it does not get any more was deleted there. It is
-	// not called where they cannot be read. May be nil.
+	// Keys takes the platform's API keys, all of them, once in each pass and before its rows: one that it does not get any more was
+	// deleted there. It is not called where they cannot be read. May be nil.
 	Keys func(context.Context, []Key) error
-	// Known lists customers that the warehouse has, by Tenant, then ID (both by their bytes): up to limit that come after after; none
-	// is the end. Those that the database has no more are handed out as deleted. May be nil: none are.
+	// Known lists customers that the warehouse has, in the order of Customer.Compare: up to limit of those that come after after; none
+	// is the end. It is asked between portions, never during one. Those that the database has no more are handed out as deleted. May be
+	// nil: none are.
 	Known func(ctx context.Context, after Customer, limit int) ([]Customer, error)
 	// Progress is told how many rows of about how many (0: not known) were read. May be nil.
 	Progress func(done, total int64)
@@ -38,7 +39,7 @@ type Options struct {
 
 // Source is the platform's database. Its passes run one at a time.
 type Source struct {
-	Options
+	options Options // without the DSN
 	config  *pgx.ConnConfig
 	missing []string
 }
@@ -68,7 +69,7 @@ func New(o Options) (*Source, error) {
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec // leaves nothing behind in a connection that a pool shares out
 	o.DSN = ""
-	return &Source{Options: o, config: config}, nil
+	return &Source{options: o, config: config}, nil
 }
 
 // Name is the kind of source and where the database is; it holds neither user nor password.
@@ -86,8 +87,8 @@ type state struct {
 	Missing []string  `json:"missing,omitempty"` // what the database lacked
 }
 
-// Pull makes one pass: see the package's comment. Errors are ErrUnavailable, ErrUnusable, warehouse.ErrInvalid for a state that is none, and those of
-// take and of the options' functions.
+// Pull makes one pass: see the package's comment. Errors are ErrUnavailable, ErrUnusable, warehouse.ErrInvalid for a state that is
+// none, the context's, and those of take and of the options' functions.
 func (s *Source) Pull(ctx context.Context, last json.RawMessage, take func(context.Context, ingest.Portion) error) error {
 	var before state
 	if last != nil {
