@@ -51,7 +51,8 @@ type pull struct {
 	rows   int64
 	left   map[string]int64 // that each listing still has
 	begun  bool             // all that is left is known
-	todo   []row            // calls of the window whose details are to be asked for
+	todo   []row            // calls of the window whose details are to be asked for: their ids and times
+	noted  map[string]print // what they looked like
 	// How many details are still to be asked for: in the window, and before it.
 	recent, older int64
 }

@@ -88,9 +88,13 @@ func TestResumeAtEveryPortion(t *testing.T) {
 			if refused%2 == 0 { // the same process goes on, or another one
 				s = k.source(u, details)
 			}
+			interrupted := string(k.state)
 			k.pull(s)
 			k.holdsAll(u)
 			k.holdsDetails(u)
+			if t.Failed() {
+				t.Logf("after portion %d, with state %s", refused, interrupted)
+			}
 		})
 		if done && refused > 15 {
 			return
