@@ -61,7 +61,7 @@ func (p *pull) recentDetails(ctx context.Context, deadline time.Time) error {
 			return errSliceOver
 		}
 		n := min(len(p.todo), handfulRows)
-		err := p.fetch(ctx, p.todo[:n], &p.recent, func(row) bool { return false }, func(int) json.RawMessage { return nil })
+		err := p.fetch(ctx, p.todo[:n], &p.recent, func(row) bool { return false }, func(int) json.RawMessage { return p.encode() })
 		if err != nil {
 			return err
 		}

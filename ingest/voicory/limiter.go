@@ -150,21 +150,19 @@ func (l *limiter) pace() *pace {
 	return p
 }
 
-// follow keeps the distance to an earlier process, of which some requests more may be unknown if it was interrupted.
-func (l *limiter) follow(p pace, interrupted bool) {
+// follow keeps the distance to an earlier process: it may have made some requests more than it could tell of, and all of them just
+// now. What the key has left beyond that, the first answer says. It returns how long that takes.
+func (l *limiter) follow(p pace) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.past) > 0 || time.Since(p.At).Abs() > l.rules[minute].window {
-		return
+		return 0
 	}
-	at := p.At
-	if interrupted {
-		at = time.Now()
-	}
-	l.hush(time.Until(at.Add(l.rules[burst].window + tick)))
-	if p.Count > l.rules[minute].max*3/4 {
+	l.hush(l.rules[burst].window + tick)
+	if p.Count > l.rules[minute].max/2 {
 		l.hush(time.Until(p.At.Add(l.rules[minute].window + tick)))
 	}
+	return time.Until(l.hold)
 }
 
 // silence allows no request before wait is over.

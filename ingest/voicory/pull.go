@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -72,17 +73,15 @@ func (p *pull) restore(known json.RawMessage) error {
 	if p.state.Lists == nil {
 		p.state.Lists = map[string]*list{}
 	}
-	interrupted := p.state.Details != nil && p.state.Details.Walk != nil
 	for _, dataset := range warehouse.Datasets {
-		l := p.state.Lists[dataset.Name]
-		if l == nil {
-			l = &list{}
-			p.state.Lists[dataset.Name] = l
+		if p.state.Lists[dataset.Name] == nil {
+			p.state.Lists[dataset.Name] = &list{}
 		}
-		interrupted = interrupted || l.Walk != nil || l.Again != nil
 	}
 	if k.Pace != nil {
-		p.client.limiter.follow(*k.Pace, interrupted)
+		if wait := p.client.limiter.follow(*k.Pace); wait > 0 {
+			p.Log.Info("the last pull has just made requests with this key", slog.Duration("wait", wait.Round(time.Second)))
+		}
 	}
 	p.handed = p.encode()
 	return nil
