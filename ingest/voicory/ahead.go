@@ -1,11 +1,9 @@
 package voicory
 
 import (
+	"bytes"
 	"context"
-	"strings"
 	"time"
-
-	"github.com/tidwall/gjson"
 )
 
 // ahead is a request that is made before it is known to be wanted: the next page, while the rows of this one are looked at. Where
@@ -14,8 +12,7 @@ type ahead struct {
 	address string
 	stop    context.CancelFunc
 	done    chan struct{}
-	body    gjson.Result
-	now     time.Time
+	answer  answer
 	err     error
 }
 
@@ -26,17 +23,18 @@ func (c *client) askAhead(ctx context.Context, address string) {
 	c.ahead = a
 	go func() {
 		defer close(a.done)
-		a.body, a.now, a.err = c.attempt(ctx, address)
+		a.answer, a.err = c.attempt(ctx, address)
 	}()
 }
 
 // answer is that of the request made ahead, if it was this one, or of one made now.
-func (c *client) answer(ctx context.Context, address string) (body gjson.Result, now time.Time, err error) {
+func (c *client) answer(ctx context.Context, address string) (answer, error) {
 	if a := c.ahead; a != nil {
 		if a.address == address {
 			<-a.done
-			c.forget()
-			return a.body, a.now, a.err
+			c.ahead = nil
+			a.stop()
+			return a.answer, a.err
 		}
 		c.misses++
 		c.forget()
@@ -49,17 +47,30 @@ func (c *client) forget() {
 	if a := c.ahead; a != nil {
 		a.stop()
 		<-a.done
+		if a.err == nil {
+			a.answer.free()
+		}
 		c.ahead = nil
 	}
 }
 
 // oldestOn guesses from the text of a page with others behind it when its last row was created.
-func oldestOn(page string) (time.Time, bool) {
-	const field = `"created_at":"`
-	i := strings.LastIndex(page, field)
-	if i < 0 || !strings.Contains(page[max(i, len(page)-200):], `"has_more":true`) {
+func oldestOn(page []byte) (time.Time, bool) {
+	if !bytes.HasPrefix(lastValue(page, `"has_more"`), []byte("true")) {
 		return time.Time{}, false
 	}
-	text, _, _ := strings.Cut(page[i+len(field):], `"`)
-	return parseTime(text)
+	quoted := bytes.SplitN(lastValue(page, `"created_at"`), []byte(`"`), 3)
+	if len(quoted) < 3 {
+		return time.Time{}, false
+	}
+	return parseTime(string(quoted[1]))
+}
+
+// lastValue is the text from the last value of the field on.
+func lastValue(text []byte, field string) []byte {
+	i := bytes.LastIndex(text, []byte(field))
+	if i < 0 {
+		return nil
+	}
+	return bytes.TrimLeft(text[i+len(field):], ": \t\r\n")
 }

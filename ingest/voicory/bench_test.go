@@ -25,6 +25,13 @@ func BenchmarkPull(b *testing.B) {
 	}
 	padding := strings.Repeat(`{"speaker":"AI","text":"what a caller hears is about as long as this"},`, 20)
 	u.pad = `"transcript":[` + strings.TrimSuffix(padding, ",") + `],`
+	for _, latency := range []time.Duration{0, 3 * time.Millisecond} {
+		u.latency = func() (time.Duration, time.Duration) { return latency, 0 }
+		b.Run(latency.String()+" a page", func(b *testing.B) { benchmarkPull(b, u, pages) })
+	}
+}
+
+func benchmarkPull(b *testing.B, u *upstream, pages int) {
 	server := httptest.NewServer(u)
 	defer server.Close()
 	rate := func(b *testing.B) {

@@ -50,19 +50,19 @@ type client struct {
 
 // get asks until it has an answer that read accepts, or it is clear that there will be none: ErrInvalid is for whoever set up the
 // source, ErrUpstream for later, errGone the API's word that there is no such row. What read refuses is asked for again.
-func get[T any](ctx context.Context, c *client, path string, read func(body gjson.Result, now time.Time) (T, error)) (T, error) {
+func get[T any](ctx context.Context, c *client, path string, read func(answer) (T, error)) (value T, err error) {
 	tries, began := 0, time.Now()
-	value, err := backoff.Retry(ctx, func() (T, error) {
+	value, err = backoff.Retry(ctx, func() (value T, err error) {
 		tries++
-		body, now, err := c.answer(ctx, path)
-		if err != nil {
-			var none T
-			if errors.Is(err, errWebPage) && !c.proven && tries == 3 {
-				err = backoff.Permanent(c.wrongBase("a web page"))
-			}
-			return none, err
+		a, err := c.answer(ctx, path)
+		if err == nil {
+			value, err = read(a)
+			a.free()
 		}
-		return read(body, now)
+		if errors.Is(err, errWebPage) && !c.proven && tries == 3 {
+			err = backoff.Permanent(c.wrongBase("a web page"))
+		}
+		return value, err
 	}, backoff.WithMaxElapsedTime(patience), backoff.WithNotify(func(err error, wait time.Duration) {
 		c.log.LogAttrs(ctx, slog.LevelWarn, "ask the Voicory API again", slog.String("request", path), slog.Any("after", err), slog.Duration("wait", wait))
 	}))
@@ -79,10 +79,10 @@ func get[T any](ctx context.Context, c *client, path string, read func(body gjso
 		ErrUpstream, c.base+path, err, tries, time.Since(began).Round(time.Second))
 }
 
-// attempt makes one request within the limits. now is the upstream's clock, to the second, or ours if it tells none.
-func (c *client) attempt(ctx context.Context, path string) (body gjson.Result, now time.Time, err error) {
+// attempt makes one request within the limits.
+func (c *client) attempt(ctx context.Context, path string) (a answer, err error) {
 	if err := c.limiter.take(ctx); err != nil {
-		return body, now, err
+		return a, err
 	}
 	within, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -96,7 +96,7 @@ func (c *client) attempt(ctx context.Context, path string) (body gjson.Result, n
 	}})
 	request, err := http.NewRequestWithContext(within, http.MethodGet, c.base+path, nil)
 	if err != nil {
-		return body, now, backoff.Permanent(fmt.Errorf("%w: %w", warehouse.ErrInvalid, err))
+		return a, backoff.Permanent(fmt.Errorf("%w: %w", warehouse.ErrInvalid, err))
 	}
 	request.Header.Set("X-Api-Key", c.key)
 	request.Header.Set("Accept", "application/json")
@@ -104,42 +104,55 @@ func (c *client) attempt(ctx context.Context, path string) (body gjson.Result, n
 	response, err := c.http.Do(request)
 	c.limiter.arrived()
 	if err != nil {
-		return body, now, c.broken(err)
+		return a, c.broken(err)
 	}
 	defer response.Body.Close()
-	now, err = http.ParseTime(response.Header.Get("Date"))
+	a.now, err = http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
-		now = time.Now().UTC()
+		a.now = time.Now().UTC()
 	}
-	c.limiter.observe(response.Header, response.StatusCode, now)
-	buffer := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(buffer)
-	buffer.Reset()
-	if _, err := buffer.ReadFrom(io.LimitReader(response.Body, maxBody+1)); err != nil && response.StatusCode == http.StatusOK {
-		return body, now, fmt.Errorf("the answer broke off: %w", c.broken(err))
-	}
-	text := buffer.Bytes()
-	if len(text) > maxBody {
-		return body, now, fmt.Errorf("the answer is longer than %d MiB", maxBody>>20)
-	}
-	whole := gjson.ValidBytes(text)
+	c.limiter.observe(response.Header, response.StatusCode, a.now)
+	a.text = buffers.Get().(*bytes.Buffer)
+	a.text.Reset()
+	_, err = a.text.ReadFrom(io.LimitReader(response.Body, maxBody+1))
 	switch {
-	case response.StatusCode != http.StatusOK && whole:
-		return body, now, c.refused(response, gjson.ParseBytes(text).Get("error"), now)
 	case response.StatusCode != http.StatusOK:
-		return body, now, c.refused(response, body, now)
-	case bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")):
-		return body, now, errWebPage
-	case !whole:
-		return body, now, errors.New("the answer is not whole JSON")
+		err = c.refused(response, a)
+	case err != nil:
+		err = fmt.Errorf("the answer broke off: %w", c.broken(err))
+	case a.text.Len() > maxBody:
+		err = fmt.Errorf("the answer is longer than %d MiB", maxBody>>20)
+	default:
+		return a, nil
 	}
-	return gjson.ParseBytes(onOneLine(text)), now, nil
+	a.free()
+	return a, err
+}
+
+// answer is what came with status 200.
+type answer struct {
+	text *bytes.Buffer
+	now  time.Time // by the upstream's clock, to the second, or ours if it tells none
 }
 
 // buffers are what answers are read into.
 var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
+func (a answer) free() { buffers.Put(a.text) }
+
 var errWebPage = errors.New("the answer is a web page")
+
+// json is the text, if it is JSON to its end.
+func (a answer) json() (gjson.Result, error) {
+	text := a.text.Bytes()
+	if !gjson.ValidBytes(text) {
+		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) {
+			return gjson.Result{}, errWebPage
+		}
+		return gjson.Result{}, errors.New("the answer is not whole JSON")
+	}
+	return gjson.ParseBytes(onOneLine(text)), nil
+}
 
 // onOneLine makes the ends of lines in valid JSON spaces: texts have them escaped.
 func onOneLine(body []byte) []byte {
@@ -170,8 +183,10 @@ func (c *client) broken(err error) error {
 	return err
 }
 
-// refused turns an answer other than 200 into an error: final where asking again is no use. told is the API's error, if there is one.
-func (c *client) refused(response *http.Response, told gjson.Result, now time.Time) error {
+// refused turns an answer other than 200 into an error: final where asking again is no use.
+func (c *client) refused(response *http.Response, a answer) error {
+	body, _ := a.json() // or nothing
+	told := body.Get("error")
 	code, said := told.Get("code").String(), response.Status
 	if code != "" {
 		said = c.plain(fmt.Sprintf("%d %s: %s", response.StatusCode, code, told.Get("message").String()))
@@ -185,7 +200,7 @@ func (c *client) refused(response *http.Response, told gjson.Result, now time.Ti
 	case status == http.StatusNotFound, status >= 300 && status < 400:
 		return backoff.Permanent(c.wrongBase(said))
 	case status == http.StatusTooManyRequests, status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		wait := until(response.Header.Get("Retry-After"), now)
+		wait := until(response.Header.Get("Retry-After"), a.now)
 		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
 			wait = time.Duration(seconds) * time.Second
 		}

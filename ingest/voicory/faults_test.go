@@ -106,6 +106,7 @@ func TestFaultsStay(t *testing.T) {
 				if k.rows != 500 {
 					t.Errorf("%d rows were kept", k.rows)
 				}
+				synctest.Wait() // for the upstream to leave off, too
 				u.before = nil
 				k.pull(s)
 				k.holdsAll(u)

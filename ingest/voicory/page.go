@@ -92,17 +92,21 @@ func listAddress(dataset string, from, to time.Time, number, limit int) string {
 
 // list reads such a page.
 func (c *client) list(ctx context.Context, dataset string, from, to time.Time, number, limit int) (page, error) {
-	p, err := get(ctx, c, listAddress(dataset, from, to, number, limit), func(body gjson.Result, now time.Time) (page, error) {
+	p, err := get(ctx, c, listAddress(dataset, from, to, number, limit), func(a answer) (page, error) {
 		if number == 1 && c.limiter.unlimited() && c.misses < 3 {
-			if at, ok := oldestOn(body.Raw); ok {
+			if at, ok := oldestOn(a.text.Bytes()); ok {
 				c.askAhead(ctx, listAddress(dataset, from, at.Add(tick), 1, limit))
 			}
+		}
+		body, err := a.json()
+		if err != nil {
+			return page{}, err
 		}
 		p, err := parsePage(body, to)
 		if err == nil && len(p.rows) == 0 && number == 1 && p.total > 0 {
 			err = errors.New("the answer counts rows and has none")
 		}
-		p.now = now
+		p.now = a.now
 		return p, err
 	})
 	if errors.Is(err, errGone) {
@@ -153,7 +157,11 @@ func parsePage(body gjson.Result, to time.Time) (page, error) {
 
 // detail reads one call with the fields that no list has; errGone if it is not there any more.
 func (c *client) detail(ctx context.Context, id string) (row, error) {
-	return get(ctx, c, "/calls/"+url.PathEscape(id), func(body gjson.Result, _ time.Time) (row, error) {
+	return get(ctx, c, "/calls/"+url.PathEscape(id), func(a answer) (row, error) {
+		body, err := a.json()
+		if err != nil {
+			return row{}, err
+		}
 		r, err := newRow(body.Get("data"))
 		if err == nil && r.id != id {
 			err = errors.New("the answer is another row")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
@@ -96,6 +97,7 @@ func (k *keeper) pull(s *Source) {
 	if err := s.Pull(context.Background(), k.state, k.take); err != nil {
 		k.t.Fatal(err)
 	}
+	synctest.Wait() // for the upstream to leave off, too
 }
 
 // holds checks that each of the rows is kept as the upstream has it now.
