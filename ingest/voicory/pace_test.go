@@ -27,17 +27,17 @@ func TestPace(t *testing.T) {
 				u.latency = func() (time.Duration, time.Duration) {
 					return time.Duration(random.Int64N(int64(test.there + 1))), time.Duration(random.Int64N(int64(test.back + 1)))
 				}
-				for i := range 120_000 {
+				for i := range 60_000 {
 					u.add("calls", time.Now().Add(-time.Duration(i)*time.Second))
 				}
 				began := time.Now()
 				k.pull(k.source(u, nil))
 				k.holdsAll(u)
 				minutes := time.Since(began).Minutes()
-				if share := float64(k.rows) / minutes / 6000; share < test.share || len(k.lists["calls"]) < 120_000 {
+				if share := float64(k.rows) / minutes / 6000; share < test.share || len(k.lists["calls"]) < 60_000 {
 					t.Errorf("%.4f of the allowed rows, %.1f minutes", share, minutes)
 				}
-				if rate := 120_000 / minutes / 6000; rate < test.share-0.01 {
+				if rate := 60_000 / minutes / 6000; rate < test.share-0.01 {
 					t.Errorf("%.4f of the allowed rows, each counted once", rate)
 				}
 			})

@@ -13,9 +13,9 @@ import (
 )
 
 // mixed has a bit of everything: pages, a knot, and calls before the window.
-func mixed() *upstream {
+func mixed(n int) *upstream {
 	u := newUpstream()
-	u.fill(330)
+	u.fill(n)
 	at := time.Now().Add(-time.Hour)
 	for range 450 {
 		u.add("customers", at)
@@ -30,7 +30,7 @@ func mixed() *upstream {
 func TestResumeAtEveryPage(t *testing.T) {
 	whole := 0
 	synctest.Test(t, func(t *testing.T) {
-		u, k := mixed(), newKeeper(t)
+		u, k := mixed(330), newKeeper(t)
 		k.pull(k.source(u, nil))
 		k.holdsAll(u)
 		whole = len(u.asked)
@@ -40,7 +40,7 @@ func TestResumeAtEveryPage(t *testing.T) {
 	}
 	for broken := 1; broken <= whole; broken++ {
 		synctest.Test(t, func(t *testing.T) {
-			u, k := mixed(), newKeeper(t)
+			u, k := mixed(330), newKeeper(t)
 			u.before = func(n int, _ *http.Request) http.HandlerFunc {
 				if n == broken {
 					return func(w http.ResponseWriter, _ *http.Request) { fail(w, 403, "FORBIDDEN", "Not now") }
@@ -70,7 +70,7 @@ func TestResumeAtEveryPortion(t *testing.T) {
 	for refused := 1; ; refused++ {
 		done := false
 		synctest.Test(t, func(t *testing.T) {
-			u, k := mixed(), newKeeper(t)
+			u, k := mixed(120), newKeeper(t)
 			k.fail = func(portion int) error {
 				if portion == refused {
 					return full

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -236,14 +235,4 @@ func serve(t *testing.T, u *upstream) *http.Client {
 		<-stopped
 	})
 	return &http.Client{Transport: transport}
-}
-
-// field reads one field of a row.
-func field(t *testing.T, text, name string) string {
-	t.Helper()
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &fields); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	return strings.Trim(string(fields[name]), `"`)
 }

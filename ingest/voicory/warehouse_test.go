@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 
 	"github.com/google/uuid"
+	"github.com/tidwall/gjson"
 	"go.uber.org/goleak"
 
 	"github.com/voicory/warehouse/ingest"
@@ -52,7 +53,10 @@ func (k *keeper) take(_ context.Context, p ingest.Portion) error {
 	in := bufio.NewScanner(p.Rows)
 	for in.Scan() {
 		k.rows++
-		line, id := in.Text(), field(k.t, in.Text(), "id")
+		line, id := in.Text(), gjson.Get(in.Text(), "id").String()
+		if !gjson.Valid(line) {
+			k.t.Fatalf("line %s", line)
+		}
 		if strings.Contains(line, "stt_minutes") {
 			if slices.Contains(p.Absent, "stt_minutes") || p.Dataset.Name != "calls" {
 				k.t.Errorf("portion of %s without %v has %s", p.Dataset.Name, p.Absent, line)
