@@ -89,7 +89,7 @@ func pageAt(offset int64) (number, limit int64) {
 }
 
 // maxRounds bounds how often a knot without order is read.
-const maxRounds = 30
+const maxRounds = 100
 
 // count reads the rows of a knot that are in no order until as many are known as the API counts, before and after, and then the page
 // that the last of them shares with older rows.

@@ -115,6 +115,30 @@ func TestSharedKey(t *testing.T) {
 	})
 }
 
+// Whoever asks for silence is left alone for that long.
+func TestRetryAfter(t *testing.T) {
+	for _, name := range []string{"429", "503"} {
+		synctest.Test(t, func(t *testing.T) {
+			u, k := newUpstream(), newKeeper(t)
+			u.fill(250)
+			silence := map[string]time.Duration{"429": 31 * time.Second, "503": 7 * time.Second}[name]
+			var told time.Time
+			u.before = func(n int, _ *http.Request) http.HandlerFunc {
+				if early := silence - time.Since(told); early > 0 {
+					t.Errorf("asked %s early after a %s", early, name)
+				}
+				if n%4 == 2 {
+					told = time.Now()
+					return faults[name]
+				}
+				return nil
+			}
+			k.pull(k.source(u, nil))
+			k.holdsAll(u)
+		})
+	}
+}
+
 // The transport sends again by itself when a kept connection breaks; limits hold all the same.
 func TestSilentResends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

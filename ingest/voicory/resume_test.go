@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,7 +109,30 @@ func TestResumeAtEveryPortion(t *testing.T) {
 	}
 }
 
-// States of a walk in the middle of a knot and of details are of the size of any other.
+// Pages that wait grow to one portion, with the last state that any of them has.
+func TestPortionsGrow(t *testing.T) {
+	q := newQueue()
+	for i, state := range []json.RawMessage{json.RawMessage("1"), json.RawMessage("2"), nil} {
+		if err := q.add(t.Context(), warehouse.Calls, false, []row{{raw: strconv.Itoa(i)}}, state, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.add(t.Context(), warehouse.Messages, false, []row{{raw: "3"}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	q.close()
+	var got []string
+	err := q.drain(t.Context(), func(b *batch) error {
+		p := b.portion(tenant)
+		rows, err := io.ReadAll(p.Rows)
+		got = append(got, p.Dataset.Name+" "+strings.ReplaceAll(string(rows), "\n", " ")+string(p.State))
+		return err
+	})
+	if want := []string{"calls 0 1 2 2", "messages 3 "}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("portions are %q, %v", got, err)
+	}
+}
+
 func TestForeignStateIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeper(t)

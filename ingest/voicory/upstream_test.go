@@ -49,6 +49,7 @@ type upstream struct {
 	asked   []string             // paths with queries
 	micros  bool                 // times are kept in microseconds
 	shuffle *rand.Rand           // rows of one time come in no order
+	deep    bool                 // but on the first page
 	skew    time.Duration        // of the Date header
 	// before is called with the number of each request, counted from 1, after it was let through; what it returns answers instead.
 	before  func(n int, r *http.Request) http.HandlerFunc
@@ -174,12 +175,12 @@ func (u *upstream) page(w http.ResponseWriter, r *http.Request, rows []*record) 
 		return cmp.Or(cmp.Compare(from.UnixMicro(), r.created.UnixMicro()), -1)
 	})
 	rows = rows[begin:max(begin, end)]
-	if u.shuffle != nil {
+	page, _ := strconv.Atoi(query.Get("page"))
+	if u.shuffle != nil && (page > 1 || !u.deep) {
 		rows = slices.Clone(rows)
 		u.shuffle.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 		slices.SortStableFunc(rows, func(a, b *record) int { return b.created.Compare(a.created) })
 	}
-	page, _ := strconv.Atoi(query.Get("page"))
 	limit, _ := strconv.Atoi(query.Get("limit"))
 	page, limit = max(page, 1), min(cmp.Or(limit, 25), 100)
 	total := len(rows)

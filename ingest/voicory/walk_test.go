@@ -118,7 +118,8 @@ func TestKnots(t *testing.T) {
 		sizes   []int // of milliseconds, the newest first, one after the other
 		micros  bool
 		shuffle bool
-		deletes int // until then
+		deep    bool // the first page alone is in order
+		deletes int  // rows at a time, before some requests
 	}{
 		"a page":                 {sizes: []int{100, 1}},
 		"more than a page":       {sizes: []int{1, 101, 1}},
@@ -129,34 +130,37 @@ func TestKnots(t *testing.T) {
 		"microseconds":           {sizes: []int{250, 40, 333, 1}, micros: true},
 		"in no order":            {sizes: []int{10, 250, 130}, shuffle: true},
 		"in no order, neither":   {sizes: []int{10, 250, 130}, micros: true, shuffle: true},
-		"rows deleted":           {sizes: []int{10, 730, 130, 5}, deletes: 1 << 20},
-		"rows deleted, no order": {sizes: []int{10, 730, 130, 5}, deletes: 40, shuffle: true},
+		"order of page 1 alone":  {sizes: []int{120, 450, 130}, shuffle: true, deep: true},
+		"rows deleted":           {sizes: []int{10, 1730, 130, 5}, deletes: 70},
+		"rows deleted, no order": {sizes: []int{10, 330, 130, 5}, deletes: 20, shuffle: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				random := rand.New(rand.NewPCG(1, 1))
-				u, k := newUpstream(), newKeeper(t)
-				u.micros = test.micros
-				if test.shuffle {
-					u.shuffle = random
-				}
-				at := time.Now().Add(-24 * time.Hour)
-				for i, size := range test.sizes {
-					for range size {
-						u.add("customers", at.Add(-time.Duration(i)*time.Millisecond+time.Duration(random.IntN(1000))*time.Microsecond))
+			for seed := range uint64(5 + test.deletes) {
+				synctest.Test(t, func(t *testing.T) {
+					random := rand.New(rand.NewPCG(seed, 1))
+					u, k := newUpstream(), newKeeper(t)
+					u.rules, u.micros, u.deep = nil, test.micros, test.deep
+					if test.shuffle {
+						u.shuffle = random
 					}
-				}
-				if test.deletes > 0 {
+					at := time.Now().Add(-24 * time.Hour)
+					for i, size := range test.sizes {
+						for range size {
+							u.add("customers", at.Add(-time.Duration(i)*time.Millisecond+time.Duration(random.IntN(1000))*time.Microsecond))
+						}
+					}
 					u.before = func(n int, r *http.Request) http.HandlerFunc {
-						if rows := u.rows["customers"]; n < test.deletes && n%4 == 0 && len(rows) > 300 && strings.Contains(r.URL.Path, "customers") {
-							u.rows["customers"] = slices.Delete(rows, 20, 23)
+						if n%5 == int(seed%5) && n > int(seed) && n < 40 && strings.Contains(r.URL.Path, "customers") {
+							if rows := u.rows["customers"]; len(rows) > 20+test.deletes {
+								u.rows["customers"] = slices.Delete(rows, 20, 20+test.deletes)
+							}
 						}
 						return nil
 					}
-				}
-				k.pull(k.source(u, nil))
-				k.holdsAll(u)
-			})
+					k.pull(k.source(u, nil))
+					k.holdsAll(u)
+				})
+			}
 		})
 	}
 }
