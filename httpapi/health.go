@@ -19,6 +19,15 @@ type Check struct {
 // checkTimeout is how long a check may take before it counts as failed.
 const checkTimeout = 2 * time.Second
 
+type operatorKey struct{}
+
+// ForOperator has the handler's /readyz say why a check has failed: what an operator may know, and the public may not.
+func ForOperator(api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), operatorKey{}, true)))
+	})
+}
+
 // registerHealth adds what load balancers ask: whether the process lives, and whether it should get requests.
 func (a *api) registerHealth(router *mux.Router) {
 	a.get(router, "/healthz", func(w http.ResponseWriter, r *http.Request) error {
@@ -30,12 +39,16 @@ func (a *api) registerHealth(router *mux.Router) {
 		answer := struct {
 			Status string            `json:"status"`
 			Checks map[string]string `json:"checks"`
-		}{"ready", map[string]string{}}
+			Errors map[string]string `json:"errors,omitempty"` // for the operator alone
+		}{"ready", map[string]string{}, map[string]string{}}
 		status := http.StatusOK
 		for _, check := range a.Checks {
 			ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 			err := check.Run(ctx)
 			cancel()
+			if err != nil && r.Context().Value(operatorKey{}) != nil {
+				answer.Errors[check.Name] = err.Error()
+			}
 			switch {
 			case err == nil:
 				answer.Checks[check.Name] = "ok"

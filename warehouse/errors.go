@@ -18,6 +18,7 @@ var (
 	ErrExpiredKey  = errors.New("API key has expired")      // known, and past its time
 	ErrUnreadable  = errors.New("cannot be read")           // a file of rows that is not what its name says
 	ErrInUse       = errors.New("data folder is in use")    // by another process
+	ErrBusy        = errors.New("busy")                     // what is asked for is being done already
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = errors.New("disk is full")
 )

@@ -42,6 +42,7 @@ type flags struct {
 	Serve    serveCommand    `cmd:"" help:"Serve the REST API."`
 	Ingest   ingestCommand   `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
 	Sync     syncCommand     `cmd:"" help:"Pull what is new from where rows come from."`
+	Sources  sourcesCommand  `cmd:"" help:"List what is pulled from, and how that goes."`
 	Keys     keysCommand     `cmd:"" help:"API keys."`
 	Tenants  tenantsCommand  `cmd:"" help:"Tenants."`
 	Requests requestsCommand `cmd:"" help:"Read the request log."`

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -127,6 +128,6 @@ func watchHandler(api http.Handler, registry *prometheus.Registry) http.Handler 
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	routes.Handle("GET /healthz", api)
-	routes.Handle("GET /readyz", api)
+	routes.Handle("GET /readyz", httpapi.ForOperator(api))
 	return routes
 }

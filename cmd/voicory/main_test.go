@@ -220,7 +220,7 @@ func TestServerPublishesWhatWasLeft(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
 	noError(t, err)
-	_, err = local{w}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
+	_, err = local{w, newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {

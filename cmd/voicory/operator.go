@@ -22,7 +22,9 @@ type operator interface {
 	// RefuseFile puts a file that cannot be opened into quarantine.
 	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	// Sync pulls from a source what is new. progress is told of rows, where they are counted.
-	Sync(ctx context.Context, spec syncSpec, progress func(done, total int64)) (synced, error)
+	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (synced, error)
+	// Sources lists what is pulled on a schedule, and what ever was pulled.
+	Sources(ctx context.Context) ([]sourceStatus, error)
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)
@@ -55,7 +57,7 @@ func (f *flags) operate(ctx context.Context) (operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local{w}, nil
+	return local{w, newSources(w)}, nil
 }
 
 // withOperator runs do with the operator of the data folder.
@@ -72,7 +74,10 @@ func (f *flags) open(ctx context.Context) (*warehouse.Warehouse, error) {
 }
 
 // local operates on an open warehouse.
-type local struct{ *warehouse.Warehouse }
+type local struct {
+	*warehouse.Warehouse
+	*sources
+}
 
 func (l local) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {
 	return ingest.Load(ctx, l.Warehouse, in)

@@ -22,6 +22,7 @@ type serveCommand struct {
 	TLSCert        string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2; read anew when it changes." type:"path" placeholder:"FILE"`
 	TLSKey         string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
 	OperatorListen string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
+	Config         string        `help:"File that names the sources to pull from, and when; config.example.yaml explains it." type:"path" placeholder:"FILE"`
 	StopTimeout    time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
 	LogFormat      string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests   time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
@@ -34,23 +35,35 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return fmt.Errorf("%w: --tls-cert and --tls-key go together", warehouse.ErrInvalid)
 	}
 	log := c.logger(m.Stderr)
+	var config config
+	if c.Config != "" {
+		if config, err = readConfig(c.Config); err != nil {
+			return err
+		}
+	}
 	w, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	stop := inBackground(ctx, func(ctx context.Context) { keepPublished(ctx, w, log) }, func(ctx context.Context) { keepRequests(ctx, w, c.KeepRequests, log) })
+	sources := newSources(w)
+	if err := sources.add(config, log); err != nil {
+		return fmt.Errorf("%s: %w", c.Config, err)
+	}
+	stop := inBackground(ctx, append(sources.loops(log), func(ctx context.Context) { keepPublished(ctx, w, log) },
+		func(ctx context.Context) { keepRequests(ctx, w, c.KeepRequests, log) })...)
 	defer stop()
 
 	registry := newRegistry(w)
+	registry.MustRegister(sources)
 	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
-		Checks: []httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}}
+		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
 	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	faces, err := c.listen(ctx, w, options, registry, log)
+	faces, err := c.listen(ctx, local{w, sources}, options, registry, log)
 	if err != nil {
 		return err
 	}
@@ -78,7 +91,7 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 }
 
 // listen opens what the server answers on, the API's face first.
-func (c *serveCommand) listen(ctx context.Context, w *warehouse.Warehouse, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (faces []face, err error) {
+func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (faces []face, err error) {
 	defer func() {
 		if err != nil {
 			for _, face := range faces {
@@ -96,8 +109,8 @@ func (c *serveCommand) listen(ctx context.Context, w *warehouse.Warehouse, optio
 		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
 	faces = append(faces, public)
-	socket := face{handler: operatorHandler(local{w}, registry, log)}
-	if socket.listener, err = listenOperator(ctx, warehouse.SocketPath(w.Dir())); err != nil {
+	socket := face{handler: operatorHandler(l, registry, log)}
+	if socket.listener, err = listenOperator(ctx, warehouse.SocketPath(l.Dir())); err != nil {
 		return faces, err
 	}
 	faces = append(faces, socket)

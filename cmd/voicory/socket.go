@@ -74,7 +74,7 @@ func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger
 		return nil, o.RefuseFile(r.Context(), refusal)
 	})
 	route("POST /sync", func(r *http.Request) (any, error) {
-		var spec syncSpec
+		var spec sourceSpec
 		if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
@@ -82,6 +82,7 @@ func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger
 	})
 	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
+	route("GET /sources", func(r *http.Request) (any, error) { return o.Sources(r.Context()) })
 	route("GET /tenants", func(r *http.Request) (any, error) { return o.Tenants(r.Context()) })
 	route("POST /keys", func(r *http.Request) (any, error) {
 		var key warehouse.Key
@@ -126,7 +127,7 @@ type operatorReply struct {
 }
 
 // kinds that keep their meaning across the socket.
-var kinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable}
+var kinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy}
 
 func kindOf(err error) string {
 	for _, kind := range kinds {
@@ -218,13 +219,17 @@ func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	return c.call(ctx, http.MethodPost, "/refusals", bytes.NewReader(body), &struct{}{})
 }
 
-// Sync has the server pull; how far it is, is not told.
-func (c remote) Sync(ctx context.Context, spec syncSpec, _ func(done, total int64)) (total synced, err error) {
+// Sync has the server pull; how far it is, `voicory sources` tells.
+func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total synced, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err
 	}
 	return total, c.call(ctx, http.MethodPost, "/sync", bytes.NewReader(body), &total)
+}
+
+func (c remote) Sources(ctx context.Context) (sources []sourceStatus, err error) {
+	return sources, c.call(ctx, http.MethodGet, "/sources", nil, &sources)
 }
 
 func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -13,12 +12,12 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/voicory/warehouse/ingest"
-	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 type syncCommand struct {
 	Postgres syncPostgresCommand `cmd:"" help:"Pull all tenants' rows, and their API keys, from the platform's PostgreSQL."`
+	Voicory  syncVoicoryCommand  `cmd:"" help:"Pull one tenant's rows from the Voicory API, within its limits."`
 }
 
 // syncFlags are those of every source.
@@ -32,10 +31,22 @@ type syncPostgresCommand struct {
 	syncFlags
 }
 
-// syncSpec says what to pull from where. It travels to a running server over the operator's socket, and no further: it holds secrets.
-type syncSpec struct {
-	DSN    string        `json:"dsn"` // of the platform's PostgreSQL
-	Window time.Duration `json:"window"`
+// Run pulls from PostgreSQL.
+func (c *syncPostgresCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return c.run(ctx, m, f, sourceSpec{Kind: kindPostgres, DSN: c.DSN, Window: c.Window})
+}
+
+type syncVoicoryCommand struct {
+	BaseURL string    `name:"base-url" help:"Of the API, as https://HOST/api/v1." required:"" placeholder:"URL"`
+	APIKey  string    `name:"api-key" help:"Of the tenant's account there; better given as VOICORY_API_KEY." required:"" placeholder:"KEY"`
+	Tenant  uuid.UUID `help:"Whose rows these are." required:"" placeholder:"UUID"`
+	Details bool      `help:"Ask for stt_minutes and tts_characters too: one request a call."`
+	syncFlags
+}
+
+// Run pulls from the API.
+func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return c.run(ctx, m, f, sourceSpec{Kind: kindVoicory, BaseURL: c.BaseURL, APIKey: c.APIKey, Tenant: c.Tenant, Details: c.Details, Window: c.Window})
 }
 
 // synced is the summary of a run.
@@ -45,13 +56,8 @@ type synced struct {
 	Published warehouse.Published `json:"published"`
 }
 
-// Run pulls from PostgreSQL.
-func (c *syncPostgresCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return c.run(ctx, m, f, syncSpec{DSN: c.DSN, Window: c.Window})
-}
-
 // run pulls once, or again and again; then an error of the source is told, and the next run goes on where this one was.
-func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec syncSpec) error {
+func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec) error {
 	for {
 		err := f.withOperator(ctx, func(o operator) error {
 			bar := newSyncProgress(m)
@@ -77,40 +83,6 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec syncSpec) e
 		case <-time.After(c.Every):
 		}
 	}
-}
-
-// Sync pulls from a source here.
-func (l local) Sync(ctx context.Context, spec syncSpec, progress func(done, total int64)) (synced, error) {
-	source, err := spec.source(l.Warehouse, progress)
-	if err != nil {
-		return synced{}, err
-	}
-	total := synced{}
-	total.Summary, err = ingest.Pull(ctx, l.Warehouse, source, uuid.Nil)
-	total.Missing = append([]string{}, source.Missing()...) // a list in JSON, too
-	return total, err
-}
-
-// source is what the spec says, with what it needs of the warehouse.
-func (s syncSpec) source(w *warehouse.Warehouse, progress func(done, total int64)) (source *postgres.Source, err error) {
-	source, err = postgres.New(postgres.Options{DSN: s.DSN, Window: s.Window, Progress: progress,
-		Log: slog.New(slog.DiscardHandler), // the summary says what there is to say
-		Keys: func(ctx context.Context, keys []postgres.Key) error {
-			taken := make([]warehouse.TakenKey, len(keys))
-			for i, key := range keys {
-				taken[i] = warehouse.TakenKey(key)
-			}
-			return w.TakeKeys(ctx, source.Name(), taken)
-		},
-		Known: func(ctx context.Context, after postgres.Customer, limit int) ([]postgres.Customer, error) {
-			known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)
-			customers := make([]postgres.Customer, len(known))
-			for i, customer := range known {
-				customers[i] = postgres.Customer(customer)
-			}
-			return customers, err
-		}})
-	return source, err
 }
 
 func (total *synced) text(w io.Writer) {

@@ -4,6 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 )
 
@@ -95,4 +102,130 @@ func TestSyncPostgres(t *testing.T) {
 	if strings.Contains(got.stderr, "hush") || strings.Count(got.stderr, "\n") != 1 {
 		t.Error(got.stderr)
 	}
+}
+
+// upstream is a server with a tenant's rows and a key to them: another warehouse, which speaks the documented API.
+func upstream(t *testing.T, tenant demo.Tenant, flags ...string) (url, key, data string) {
+	t.Helper()
+	data = t.TempDir()
+	dump := t.TempDir()
+	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
+		file, err := os.Create(filepath.Join(dump, name))
+		noError(t, err)
+		noError(t, errors.Join(write(file), file.Close()))
+	}
+	wantStatus(t, run(t, "", "ingest", "--data", data, dump), exitDone)
+	key = strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	url, _ = serve(t, data, flags...)
+	return url, key, data
+}
+
+// sameRows compares what two servers show of a tenant, row by row.
+func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
+	t.Helper()
+	for _, dataset := range []string{"calls", "customers", "messages"} {
+		here, there := rowsOf(t, ours, ourKey, dataset), rowsOf(t, theirs, theirKey, dataset)
+		if len(there) == 0 || !maps.Equal(here, there) {
+			differ := 0
+			for id, row := range there {
+				if here[id] != row {
+					if differ++; differ == 1 {
+						t.Logf("there %s\nhere  %s", row, here[id])
+					}
+				}
+			}
+			t.Errorf("%s: %d rows here, %d there, %d differ", dataset, len(here), len(there), differ)
+		}
+	}
+}
+
+// What the API shows of a tenant is shown here in the same words; what is new there comes with the next run, and nothing else.
+func TestSyncVoicory(t *testing.T) {
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 900, Customers: 150, Messages: 450}
+	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
+	here := t.TempDir()
+	sync := func(says string) {
+		t.Helper()
+		got := wantStatus(t, run(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String(), "--details"), exitDone)
+		if !strings.Contains(got.stdout, says) {
+			t.Errorf("%q is not in %s", says, got.stdout)
+		}
+	}
+	sync(" 1500 new, ")
+	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	ours, _ := serve(t, here, "--rate-limit", "none")
+	sameRows(t, ours, ourKey, theirs, theirKey)
+	for id := range rowsOf(t, ours, ourKey, "calls") {
+		_, here := get(t, ours+"/api/v1/calls/"+id, ourKey)
+		if _, there := get(t, theirs+"/api/v1/calls/"+id, theirKey); here != there || !strings.Contains(here, "stt_minutes") {
+			t.Fatalf("there %s\nhere  %s", there, here)
+		}
+	}
+	sync(" 0 new, 0 changed, ")
+	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q,"summary":"late"}`, tenant.ID, uuid.NewString(), time.Now().UTC().Format(time.RFC3339Nano))
+	wantStatus(t, run(t, line, "ingest", "--data", there, "--dataset", "calls", "-"), exitDone)
+	sync(" 1 new, 0 changed, ")
+	sync(" 0 new, 0 changed, ")
+	sameRows(t, ours, ourKey, theirs, theirKey)
+
+	for _, wrong := range [][]string{{"--base-url", "api.example.com"}, {"--api-key", "sk"}, {"--tenant", "nobody"}, {"--window", "-1h"}} {
+		args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
+		wantStatus(t, run(t, "", append(args, wrong...)...), exitUsage)
+	}
+	unknown := "sk_" + strings.Repeat("x", 32)
+	got := wantStatus(t, run(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", unknown, "--tenant", tenant.ID.String()), exitUsage)
+	if strings.Contains(got.stderr, unknown) || strings.Count(got.stderr, "\n") != 1 {
+		t.Error(got.stderr)
+	}
+}
+
+// killedAgainAndAgain runs a command that works on the folder until it has ended by itself, each time killed after it has written
+// a little more than the time before, at most so many times. It returns how many runs were killed.
+func killedAgainAndAgain(t *testing.T, times int, step int64, data string, args ...string) (killed int) {
+	t.Helper()
+	for n := range times {
+		ctx, kill := context.WithCancel(t.Context())
+		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
+		command.Env = append(os.Environ(), asProgram+"=yes")
+		noError(t, command.Start())
+		before := folderSize(data)
+		ended := make(chan error, 1)
+		go func() { ended <- command.Wait() }()
+		look := time.NewTicker(2 * time.Millisecond)
+		var err error
+		for running := true; running; {
+			select {
+			case err = <-ended:
+				running = false
+			case <-look.C:
+				if folderSize(data)-before > int64(n)*step {
+					kill()
+				}
+			}
+		}
+		look.Stop()
+		kill()
+		if err == nil {
+			return killed
+		}
+		killed++
+	}
+	return killed
+}
+
+func TestKilledSyncGoesOnWhereItWas(t *testing.T) {
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 300, Messages: 2000}
+	theirs, theirKey, _ := upstream(t, tenant, "--rate-limit", "none")
+	here := t.TempDir()
+	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
+	if killed := killedAgainAndAgain(t, 20, 300_000, here, args...); killed < 5 {
+		t.Errorf("only %d runs were killed before their end", killed)
+	}
+	got := wantStatus(t, run(t, "", args...), exitDone)
+	if !strings.Contains(got.stdout, " 0 changed, ") {
+		t.Error(got.stdout)
+	}
+	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	ours, _ := serve(t, here, "--rate-limit", "none")
+	sameRows(t, ours, ourKey, theirs, theirKey)
 }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/google/uuid"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// config is the file of `serve --config`; config.example.yaml explains each key.
+type config struct {
+	Sources map[string]sourceConfig `mapstructure:"sources"`
+}
+
+// sourceConfig is a schedule and, of the kinds of source, one.
+type sourceConfig struct {
+	Every    time.Duration `mapstructure:"every"`
+	Postgres *struct {
+		DSN    secret         `mapstructure:"dsn"`
+		Window *time.Duration `mapstructure:"window"`
+	} `mapstructure:"postgres"`
+	Voicory *struct {
+		BaseURL string         `mapstructure:"base_url"`
+		APIKey  secret         `mapstructure:"api_key"`
+		Tenant  uuid.UUID      `mapstructure:"tenant"`
+		Details bool           `mapstructure:"details"`
+		Window  *time.Duration `mapstructure:"window"`
+	} `mapstructure:"voicory"`
+}
+
+const (
+	defaultWindow = 72 * time.Hour
+	leastEvery    = time.Second
+)
+
+// readConfig reads the file; what is wrong with it is warehouse.ErrInvalid, in one line with the key's path.
+func readConfig(path string) (c config, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("%w: --config: %w", warehouse.ErrInvalid, err)
+	}
+	var loose map[string]any
+	if err := yaml.Unmarshal(text, &loose); err != nil {
+		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, oneLine(err))
+	}
+	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &c, ErrorUnused: true, MatchName: func(key, field string) bool { return key == field },
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(hideSecrets, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc())})
+	if err != nil {
+		return c, err
+	}
+	if err := decoder.Decode(loose); err != nil {
+		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, decodingFault(err))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		if fault := c.Sources[name].fault(); fault != "" {
+			return c, fmt.Errorf("%w: %s: sources.%s%s", warehouse.ErrInvalid, path, name, fault)
+		}
+	}
+	return c, nil
+}
+
+// fault is what is missing, or too much, with the end of its path.
+func (s sourceConfig) fault() string {
+	switch {
+	case (s.Postgres == nil) == (s.Voicory == nil):
+		return ": wants one of " + kindPostgres + " and " + kindVoicory
+	case s.Every < leastEvery:
+		return fmt.Sprintf(".every: wants a time of at least %s, as 30s", leastEvery)
+	case s.Voicory != nil && s.Voicory.Tenant == uuid.Nil:
+		return ".voicory.tenant: wants the tenant's UUID"
+	}
+	return ""
+}
+
+// spec is the source with its secrets.
+func (s sourceConfig) spec() (spec sourceSpec, err error) {
+	if p := s.Postgres; p != nil {
+		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow))}
+		if spec.DSN, err = p.DSN.read(); err != nil {
+			return spec, fmt.Errorf("postgres.dsn: %w", err)
+		}
+		return spec, nil
+	}
+	v := s.Voicory
+	spec = sourceSpec{Kind: kindVoicory, BaseURL: v.BaseURL, Tenant: v.Tenant, Details: v.Details, Window: *cmp.Or(v.Window, new(defaultWindow))}
+	if spec.APIKey, err = v.APIKey.read(); err != nil {
+		return spec, fmt.Errorf("voicory.api_key: %w", err)
+	}
+	return spec, nil
+}
+
+// secret names where a secret is; it never holds it.
+type secret struct {
+	Env  string `mapstructure:"env"`
+	File string `mapstructure:"file"`
+}
+
+var errSecretHere = errors.New("wants {env: VARIABLE} or {file: PATH}; a secret does not stand here")
+
+// hideSecrets keeps what stands where a secret must not out of errors.
+func hideSecrets(from, to reflect.Type, value any) (any, error) {
+	if to == reflect.TypeFor[secret]() && from.Kind() != reflect.Map {
+		return nil, errSecretHere
+	}
+	return value, nil
+}
+
+func (s secret) read() (string, error) {
+	text, found := "", true
+	switch {
+	case (s.Env == "") == (s.File == ""):
+		return "", fmt.Errorf("%w: %w", warehouse.ErrInvalid, errSecretHere)
+	case s.Env != "":
+		text, found = os.LookupEnv(s.Env)
+	default:
+		content, err := os.ReadFile(s.File)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		text = strings.TrimSpace(string(content))
+	}
+	if !found || text == "" {
+		return "", fmt.Errorf("%w: %s is empty or not there", warehouse.ErrInvalid, cmp.Or(s.Env, s.File))
+	}
+	return text, nil
+}
+
+// decodingFault is the first thing that is wrong, after its key's path.
+func decodingFault(err error) string {
+	if several, ok := err.(interface{ Unwrap() []error }); ok && len(several.Unwrap()) > 0 {
+		return decodingFault(several.Unwrap()[0])
+	}
+	if fault := (*mapstructure.DecodeError)(nil); errors.As(err, &fault) {
+		return strings.NewReplacer("[", ".", "]", "").Replace(fault.Name()) + ": " + oneLine(fault.Unwrap())
+	}
+	return oneLine(err)
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

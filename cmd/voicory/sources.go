@@ -1,0 +1,266 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/postgres"
+	"github.com/voicory/warehouse/ingest/voicory"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Kinds of source.
+const (
+	kindPostgres = "postgres"
+	kindVoicory  = "voicory"
+)
+
+// sourceSpec says what to pull from where. It travels to a running server over the operator's socket, and no further: it holds secrets.
+type sourceSpec struct {
+	Kind    string        `json:"kind"`
+	DSN     string        `json:"dsn"`      // postgres: of the platform's database
+	BaseURL string        `json:"base_url"` // voicory: of the API
+	APIKey  string        `json:"api_key"`
+	Tenant  uuid.UUID     `json:"tenant_id"` // voicory: whose rows these are
+	Details bool          `json:"details"`
+	Window  time.Duration `json:"window"`
+}
+
+// open returns the source that the spec describes; what cannot be is warehouse.ErrInvalid.
+func (s sourceSpec) open(w *warehouse.Warehouse, log *slog.Logger, progress func(done, total int64)) (ingest.Source, error) {
+	switch s.Kind {
+	case kindPostgres:
+		return s.openPostgres(w, log, progress)
+	case kindVoicory:
+		return voicory.New(voicory.Options{BaseURL: s.BaseURL, APIKey: s.APIKey, Tenant: s.Tenant, Details: s.Details, Window: s.Window, Log: log,
+			Progress: func(p voicory.Progress) { progress(p.Rows, p.Total) }})
+	}
+	return nil, fmt.Errorf("%w: no kind of source %q; there are %s and %s", warehouse.ErrInvalid, s.Kind, kindPostgres, kindVoicory)
+}
+
+func (s sourceSpec) openPostgres(w *warehouse.Warehouse, log *slog.Logger, progress func(done, total int64)) (source *postgres.Source, err error) {
+	source, err = postgres.New(postgres.Options{DSN: s.DSN, Window: s.Window, Progress: progress, Log: log,
+		Keys: func(ctx context.Context, keys []postgres.Key) error {
+			taken := make([]warehouse.TakenKey, len(keys))
+			for i, key := range keys {
+				taken[i] = warehouse.TakenKey(key)
+			}
+			return w.TakeKeys(ctx, source.Name(), taken)
+		},
+		Known: func(ctx context.Context, after postgres.Customer, limit int) ([]postgres.Customer, error) {
+			known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)
+			customers := make([]postgres.Customer, len(known))
+			for i, customer := range known {
+				customers[i] = postgres.Customer(customer)
+			}
+			return customers, err
+		}})
+	return source, err
+}
+
+// sources are what is pulled into a warehouse: once, when a command asks for it, or by jobs.
+type sources struct {
+	w      *warehouse.Warehouse
+	runner *ingest.Runner
+	jobs   []ingest.Job
+}
+
+func newSources(w *warehouse.Warehouse) *sources {
+	return &sources{w: w, runner: ingest.NewRunner(w)}
+}
+
+// Sync pulls from a source once.
+func (s *sources) Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (total synced, err error) {
+	source, err := spec.open(s.w, slog.New(slog.DiscardHandler), progress) // the summary says what there is to say
+	if err != nil {
+		return total, err
+	}
+	total.Summary, err = s.runner.Pull(ctx, source, spec.Tenant)
+	total.Missing = []string{} // a list in JSON, too
+	if source, ok := source.(interface{ Missing() []string }); ok {
+		total.Missing = append(total.Missing, source.Missing()...)
+	}
+	return total, err
+}
+
+// add makes jobs of what the config says.
+func (s *sources) add(config config, log *slog.Logger) error {
+	for name, c := range config.Sources {
+		spec, err := c.spec()
+		if err != nil {
+			return fmt.Errorf("sources.%s.%w", name, err)
+		}
+		source, err := spec.open(s.w, log.With("source", name), func(int64, int64) {})
+		if err != nil {
+			return fmt.Errorf("sources.%s.%s: %w", name, spec.Kind, err)
+		}
+		s.jobs = append(s.jobs, ingest.Job{Name: name, Source: source, Tenant: spec.Tenant, Every: c.Every})
+	}
+	slices.SortFunc(s.jobs, func(a, b ingest.Job) int { return strings.Compare(a.Name, b.Name) })
+	for i, job := range s.jobs {
+		for _, other := range s.jobs[:i] {
+			if other.Source.Name() == job.Source.Name() {
+				return fmt.Errorf("%w: sources.%s and sources.%s are the same source, %s", warehouse.ErrInvalid, other.Name, job.Name, job.Source.Name())
+			}
+		}
+	}
+	return nil
+}
+
+// loops pull the jobs' sources until their contexts end.
+func (s *sources) loops(log *slog.Logger) (loops []func(context.Context)) {
+	for _, job := range s.jobs {
+		loops = append(loops, func(ctx context.Context) { s.runner.Repeat(ctx, job, log) })
+	}
+	return loops
+}
+
+// States of a source.
+const (
+	sourceWaiting     = "waiting"     // for its first run
+	sourceRunning     = "running"     //
+	sourceDone        = "ok"          // the last run succeeded
+	sourceStopped     = "stopped"     // the last run was; the next goes on from there
+	sourceInterrupted = "interrupted" // the process died in the last run; the next goes on from there
+	sourceFailing     = "failing"     // the last run failed
+)
+
+// sourceStatus is a source as the operator sees it.
+type sourceStatus struct {
+	Name  string `json:"name"`  // in the config; "": it is not there, and was pulled by a command
+	Every string `json:"every"` // from the end of a run to the next; "": it is not scheduled
+	State string `json:"state"`
+	warehouse.SourceRun
+}
+
+// Sources lists the jobs, then what else was ever pulled.
+func (s *sources) Sources(ctx context.Context) ([]sourceStatus, error) {
+	runs, running, err := s.runner.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]sourceStatus, 0, len(s.jobs))
+	for _, job := range s.jobs {
+		status := sourceStatus{Name: job.Name, Every: job.Every.String(), State: sourceWaiting, SourceRun: warehouse.SourceRun{Source: job.Source.Name()}}
+		runs = slices.DeleteFunc(runs, func(run warehouse.SourceRun) bool {
+			if run.Source == status.Source {
+				status.SourceRun, status.State = run, stateOf(run, running[run.Source])
+			}
+			return run.Source == status.Source
+		})
+		list = append(list, status)
+	}
+	for _, run := range runs {
+		list = append(list, sourceStatus{State: stateOf(run, running[run.Source]), SourceRun: run})
+	}
+	return list, nil
+}
+
+func stateOf(run warehouse.SourceRun, running bool) string {
+	switch {
+	case running:
+		return sourceRunning
+	case run.EndedAt == nil:
+		return sourceInterrupted
+	case run.Error == "":
+		return sourceDone
+	case run.Failures == 0:
+		return sourceStopped
+	}
+	return sourceFailing
+}
+
+// checks are what /readyz tells of the jobs. A server whose source is away still serves what it has.
+func (s *sources) checks() (checks []httpapi.Check) {
+	for _, job := range s.jobs {
+		checks = append(checks, httpapi.Check{Name: "source " + job.Name, Run: func(ctx context.Context) error {
+			list, err := s.Sources(ctx)
+			if err != nil {
+				return err
+			}
+			for _, status := range list {
+				if status.Name == job.Name && status.Failures > 0 {
+					return fmt.Errorf("%d runs have failed since %s: %s", status.Failures, momentOrNever(status.AsOf), status.Error)
+				}
+			}
+			return nil
+		}})
+	}
+	return checks
+}
+
+func momentOrNever(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+type sourcesCommand struct{}
+
+// Run lists the sources.
+func (c *sourcesCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return f.withOperator(ctx, func(o operator) error {
+		list, err := o.Sources(ctx)
+		if err != nil {
+			return err
+		}
+		return m.print(f, list, func(w io.Writer) {
+			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "NAME\tSTATE\tAS OF\tEVERY\tREAD\tNEW\tCHANGED\tDELETED\tREFUSED\tSOURCE")
+			for _, s := range list {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", cmp.Or(s.Name, "-"), s.State, momentOrNever(s.AsOf), cmp.Or(s.Every, "-"),
+					s.Rows.Read, s.Rows.New, s.Rows.Changed, s.Rows.Deleted, s.Rows.Refused, printable(s.Source))
+			}
+			_ = table.Flush() // like any print: there is nobody left to tell
+			for _, s := range list {
+				if s.Error != "" {
+					fmt.Fprintf(w, "%s: %s\n", cmp.Or(s.Name, s.Source), printable(s.Error))
+				}
+			}
+		})
+	})
+}
+
+var (
+	lagMetric      = prometheus.NewDesc("voicory_source_lag_seconds", "Time since the last run that succeeded began; none has: since the server began.", []string{"source"}, nil)
+	runsMetric     = prometheus.NewDesc("voicory_source_runs_total", "Runs that have ended.", []string{"source"}, nil)
+	failuresMetric = prometheus.NewDesc("voicory_source_failures_total", "Runs that have failed.", []string{"source"}, nil)
+	rowsMetric     = prometheus.NewDesc("voicory_source_rows_total", "Rows read, by what became of them.", []string{"source", "outcome"}, nil)
+)
+
+// Describe is for Prometheus.
+func (s *sources) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lagMetric, runsMetric, failuresMetric, rowsMetric} {
+		descriptions <- d
+	}
+}
+
+// Collect is for Prometheus: the jobs, by their names in the config.
+func (s *sources) Collect(metrics chan<- prometheus.Metric) {
+	for _, job := range s.jobs {
+		totals := s.runner.Totals(job.Source.Name())
+		add := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+			metrics <- prometheus.MustNewConstMetric(d, kind, value, append([]string{job.Name}, labels...)...)
+		}
+		add(runsMetric, prometheus.CounterValue, float64(totals.Runs))
+		add(failuresMetric, prometheus.CounterValue, float64(totals.Failures))
+		for outcome, rows := range map[string]int64{"new": totals.Rows.New, "changed": totals.Rows.Changed, "unchanged": totals.Rows.Unchanged,
+			"deleted": totals.Rows.Deleted, "superseded": totals.Rows.Superseded, "refused": totals.Rows.Refused} {
+			add(rowsMetric, prometheus.CounterValue, float64(rows), outcome)
+		}
+		add(lagMetric, prometheus.GaugeValue, time.Since(totals.AsOf).Seconds())
+	}
+}

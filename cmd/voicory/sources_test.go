@@ -1,0 +1,215 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// until looks again and again until it is as it should be.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(time.Minute); !so(); <-look.C {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+func sourcesOf(t *testing.T, data string) map[string]sourceStatus {
+	t.Helper()
+	var list []sourceStatus
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "sources", "--data", data, "--json"), exitDone).stdout), &list))
+	byName := map[string]sourceStatus{}
+	for _, s := range list {
+		byName[s.Name] = s
+	}
+	return byName
+}
+
+// The server pulls what its config says, again and again, and tells how that goes.
+func TestServerPullsItsSources(t *testing.T) {
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 250, Customers: 30, Messages: 120}
+	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
+	dir := t.TempDir()
+	keyFile, configFile := filepath.Join(dir, "key"), filepath.Join(dir, "config.yaml")
+	noError(t, os.WriteFile(keyFile, []byte(theirKey+"\n"), 0o600))
+	t.Setenv("WRONG_DSN", "postgres://reader:hush@127.0.0.1:1/platform?connect_timeout=1")
+	noError(t, os.WriteFile(configFile, fmt.Appendf(nil, `
+sources:
+  acme:
+    every: 1s
+    voicory: {base_url: %q, api_key: {file: %q}, tenant: %s}
+  platform:
+    every: 1s
+    postgres: {dsn: {env: WRONG_DSN}}
+`, theirs+"/api/v1", keyFile, tenant.ID), 0o600))
+	here := t.TempDir()
+	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	noError(t, err)
+	operatorAddress := free.Addr().String()
+	noError(t, free.Close())
+	ours, stop := serve(t, here, "--config", configFile, "--rate-limit", "none", "--operator-listen", operatorAddress)
+	until(t, "both have run", func() bool {
+		list := sourcesOf(t, here)
+		return list["acme"].AsOf != nil && list["platform"].Failures > 1
+	})
+	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	sameRows(t, ours, ourKey, theirs, theirKey)
+
+	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q}`, tenant.ID, "00000000-0000-4000-8000-000000000001", time.Now().UTC().Format(time.RFC3339Nano))
+	wantStatus(t, run(t, line, "ingest", "--data", there, "--dataset", "calls", "-"), exitDone)
+	until(t, "the new row is here", func() bool {
+		status, _ := get(t, ours+"/api/v1/calls/00000000-0000-4000-8000-000000000001", ourKey)
+		return status == 200
+	})
+	status, ready := get(t, ours+"/readyz", "")
+	if status != 200 || ready != `{"status":"ready","checks":{"source acme":"ok","source platform":"away","warehouse":"ok"}}` {
+		t.Error(status, ready)
+	}
+	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready, `"errors":{"source platform":"`) || strings.Contains(ready, "hush") {
+		t.Error(ready)
+	}
+	told := metrics(t, here)
+	for _, want := range []string{`voicory_source_rows_total{outcome="new",source="acme"} 401`, `voicory_source_failures_total{source="acme"} 0`,
+		`voicory_source_rows_total{outcome="new",source="platform"} 0`, `voicory_source_lag_seconds{source="platform"} `} {
+		if !strings.Contains(told, want) {
+			t.Errorf("%s is not in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(told, -1))
+		}
+	}
+	for range 2 { // asked of the server, then of the folder
+		got := wantStatus(t, run(t, "", "sources", "--data", here), exitDone)
+		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres 127.0.0.1:1/platform", "connect"} {
+			if !strings.Contains(got.stdout, want) {
+				t.Errorf("%q is not in %s", want, got.stdout)
+			}
+		}
+		if strings.Contains(got.stdout, "hush") || strings.Contains(got.stdout, theirKey) {
+			t.Error(got.stdout)
+		}
+		stop()
+	}
+}
+
+// Of two runs of one source the second is turned away.
+func TestOneRunPerSource(t *testing.T) {
+	asked, answer := make(chan bool, 100), make(chan bool)
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- true
+		<-answer
+		fmt.Fprint(w, `{"data":[],"meta":{"page":1,"limit":100,"total":0,"total_pages":0,"has_more":false}}`)
+	}))
+	defer slow.Close()
+	here := t.TempDir()
+	serve(t, here)
+	sync := func() result {
+		return run(t, "", "sync", "voicory", "--data", here, "--base-url", slow.URL+"/api/v1", "--api-key", "sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
+	}
+	first := make(chan result, 1)
+	go func() { first <- sync() }()
+	<-asked
+	if state := sourcesOf(t, here)[""].State; state != sourceRunning {
+		t.Error(state)
+	}
+	if got := wantStatus(t, sync(), exitFailed); !strings.Contains(got.stderr, "is being pulled since") {
+		t.Error(got.stderr)
+	}
+	close(answer)
+	wantStatus(t, <-first, exitDone)
+	if state := sourcesOf(t, here)[""].State; state != sourceDone {
+		t.Error(state)
+	}
+}
+
+// What a run that did not end by itself is called.
+func TestStatesOfSources(t *testing.T) {
+	data := t.TempDir()
+	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
+	noError(t, err)
+	ended := time.Now().UTC()
+	for _, run := range []warehouse.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
+		{Source: "c", StartedAt: ended, EndedAt: &ended, Error: "broken", Failures: 2}, {Source: "d'", StartedAt: ended, EndedAt: &ended, AsOf: &ended}} {
+		noError(t, w.SaveRun(t.Context(), run))
+		noError(t, w.SaveRun(t.Context(), run)) // in place of the one before
+	}
+	noError(t, w.Close())
+	states := regexp.MustCompile(`(?m)^-  +(\w+)`).FindAllString(wantStatus(t, run(t, "", "sources", "--data", data), exitDone).stdout, -1)
+	if got := strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(states, " "), "-", "")), " "); got != "interrupted stopped failing ok" {
+		t.Error(got)
+	}
+}
+
+func TestWrongConfigIsOneLine(t *testing.T) {
+	t.Setenv("KEY", "sk_0123456789abcdefghijklmnopqrstuv")
+	const good = "base_url: 'http://127.0.0.1:1/api/v1', api_key: {env: KEY}, tenant: d3a0c0de-0000-4000-8000-000000000001"
+	for text, says := range map[string]string{
+		"sources: {a: {every: soon, postgres: {dsn: {env: X}}}}":                                      "sources.a.every: time: invalid duration",
+		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}":                                        "sources.a.every: wants a time of at least 1s",
+		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}":                        "sources.a.postgres.dsn: wants {env: VARIABLE} or {file: PATH}",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: X, file: hush}}}}":                           "sources.a.postgres.dsn: ",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: NOT_THERE}}}}":                               "sources.a.postgres.dsn: invalid: NOT_THERE is empty or not there",
+		"sources: {a: {every: 30s, postgres: {dsn: {file: /not/there}}}}":                             "sources.a.postgres.dsn: ",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: KEY}}}}":                                     "sources.a.postgres: ",
+		"sources: {a: {evry: 30s, postgres: {dsn: {env: X}}}}":                                        "sources.a: has invalid keys: evry",
+		"sources: {a: {every: 30s, voicory: {tenant: nobody}}}":                                       "sources.a.voicory.tenant: ",
+		"sources: {a: {every: 30s, voicory: {" + good + ", details: maybe}}}":                         "sources.a.voicory.details: ",
+		"sources: {a: {every: 30s, voicory: {" + good + ", window: -1h}}}":                            "sources.a.voicory: ",
+		"sources: {a: {every: 30s}}":                                                                  "sources.a: wants one of",
+		"sources: {a: {every: 9s, voicory: {" + good + "}}, b: {every: 9s, voicory: {" + good + "}}}": "sources.a and sources.b are the same source",
+		"sorces: {}":   "sorces",
+		"sources: [1]": "sources: ",
+		"a: b: c":      "yaml: ",
+	} {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		noError(t, os.WriteFile(path, []byte(text), 0o600))
+		got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--config", path), exitUsage)
+		lines := slices.DeleteFunc(strings.Split(got.stderr, "\n"), func(line string) bool { return line == "" || strings.Contains(line, "level=INFO") })
+		if len(lines) != 1 || !strings.Contains(lines[0], says) || !strings.Contains(lines[0], path) || strings.Contains(lines[0], "hush") || strings.Contains(lines[0], "sk_") {
+			t.Errorf("%s: %q does not say %q", text, lines, says)
+		}
+	}
+	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--config", "/not/there"), exitUsage)
+}
+
+// The example can be read, and shows every key that there is.
+func TestExampleConfig(t *testing.T) {
+	const path = "../../config.example.yaml"
+	c, err := readConfig(path)
+	noError(t, err)
+	if c.Sources["platform"].Postgres == nil || c.Sources["acme"].Voicory == nil {
+		t.Errorf("%+v", c)
+	}
+	text, err := os.ReadFile(path)
+	noError(t, err)
+	var shown func(reflect.Type)
+	shown = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Map {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return
+		}
+		for field := range typ.Fields() {
+			if key := field.Tag.Get("mapstructure"); !regexp.MustCompile(`\b` + key + `:`).Match(text) {
+				t.Errorf("%s is not shown", key)
+			}
+			shown(field.Type)
+		}
+	}
+	shown(reflect.TypeOf(c))
+}

@@ -1,0 +1,1 @@
+SELECT run::VARCHAR FROM source_runs ORDER BY source;
