@@ -35,7 +35,7 @@ type Summary struct {
 	Files        int `json:"files"`
 	FilesRefused int `json:"files_refused"` // could not be read, or not to their end
 	warehouse.Counts
-	Refusals []warehouse.Refusal `json:"refusals"` // the first of each batch; the quarantine holds all
+	Refusals []warehouse.Refusal `json:"refusals"` // the first; the quarantine holds all
 }
 
 // Add sums.

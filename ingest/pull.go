@@ -14,7 +14,7 @@ func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source 
 	summary := Summary{Refusals: []warehouse.Refusal{}}
 	noted := portion.State == nil
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, Absent: portion.Absent})
+		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, Absent: portion.Absent, Pulled: true})
 	}
 	err := loadLines(ctx, portion.Rows, stage, func(staged *warehouse.Staged, last bool) error {
 		if last && !noted {

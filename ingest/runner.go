@@ -168,6 +168,9 @@ func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 		case total.New+total.Changed+total.Deleted+total.Refused > 0:
 			log.Info("pulled", "new", total.New, "changed", total.Changed, "deleted", total.Deleted, "refused", total.Refused, "unchanged", total.Unchanged)
 		}
+		if total.Dropped > 0 {
+			log.Warn("the quarantine is full: refused rows were dropped from it", "rows", total.Dropped)
+		}
 		select {
 		case <-ctx.Done():
 			return

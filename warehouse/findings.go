@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +23,8 @@ type findings struct {
 }
 
 // classify compares the staged rows with the table, and with tombstones where the dataset has any. twice
-// says that an id may be among them more than once. The caller holds the store's writing.
-func (s *tenantStore) classify(ctx context.Context, conn *sql.Conn, dataset Dataset, twice bool) (f findings, err error) {
+// says that an id may be among them more than once, late that a row without a time is older than what is kept. The caller holds the store's writing.
+func (s *tenantStore) classify(ctx context.Context, conn *sql.Conn, dataset Dataset, twice, late bool) (f findings, err error) {
 	if err := s.loadTombstoned(ctx); err != nil {
 		return f, err
 	}
@@ -35,7 +36,7 @@ func (s *tenantStore) classify(ctx context.Context, conn *sql.Conn, dataset Data
 		kept = "merge/kept_with_tombstones"
 	}
 	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name),
-		"versions", statements.Fill(versions, "tenant", statements.Text(s.id.String())), "kept", statements.For(kept, dataset.Name)}
+		"versions", statements.Fill(versions, "tenant", statements.Text(s.id.String())), "kept", statements.For(kept, dataset.Name), "late", strconv.FormatBool(late)}
 	if err := f.run(ctx, conn, "merge/classify"); err != nil {
 		return f, err
 	}

@@ -23,9 +23,11 @@ type Batch struct {
 	Origin  string    // where the rows come from (a file's name), for the quarantine
 	Rows    Rows
 	Absent  []string // fields that none of these rows can have: what is kept of them stays
+	Pulled  bool     // the rows come from a source that gives them again and again: lines have no meaning to anybody
+	Late    bool     // the rows waited in the quarantine: one that names no time of its own is older than what is kept
 }
 
-// Counts says what became of rows. Read is the sum of the others.
+// Counts says what became of rows. Read is the sum of the others but Dropped.
 type Counts struct {
 	Read       int64 `json:"read"`
 	New        int64 `json:"new"`
@@ -34,6 +36,7 @@ type Counts struct {
 	Deleted    int64 `json:"deleted"`    // by their source, whether or not they were here
 	Superseded int64 `json:"superseded"` // older than the version that is kept
 	Refused    int64 `json:"refused"`    // put into quarantine
+	Dropped    int64 `json:"dropped"`    // from the quarantine, which was full: refused rows that nobody can look at any more
 }
 
 // Add sums.
@@ -45,6 +48,7 @@ func (c *Counts) Add(other Counts) {
 	c.Deleted += other.Deleted
 	c.Superseded += other.Superseded
 	c.Refused += other.Refused
+	c.Dropped += other.Dropped
 }
 
 // Merge takes a batch in: Stage, then Staged.Merge.
@@ -100,7 +104,7 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 		counts.Refused += t.refused
 	}
 	if counts.Refused > 0 {
-		if refusals, err = s.w.quarantine(ctx, s.conn, s.batch); err != nil {
+		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {
 			return counts, nil, err
 		}
 	}
@@ -208,7 +212,7 @@ func (s *Staged) mergeTenant(ctx context.Context, t stagedTenant) (counts Counts
 			return counts, err
 		}
 	}
-	found, err := store.classify(ctx, conn, dataset, t.twice)
+	found, err := store.classify(ctx, conn, dataset, t.twice, s.batch.Late)
 	if err != nil {
 		return counts, err
 	}

@@ -56,11 +56,6 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose
 	if err != nil {
 		return "", nil, err
 	}
-	types, columns := make([]string, len(dataset.fields)), make([]string, len(dataset.fields))
-	for i, f := range dataset.fields {
-		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
-		columns[i] = f.trimmed("source." + statements.Ident(f.name))
-	}
 	release = func() {
 		registering.Lock()
 		defer registering.Unlock()
@@ -68,7 +63,17 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+statements.Ident(name))
 		unregister()
 	}
-	return statements.Fill("stage/ndjson", "lines", statements.Ident(name), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", ")), release, nil
+	return dataset.looseLines(statements.Ident(name)), release, nil
+}
+
+// looseLines is the query of the loose rows of a relation of lines: line, text and defect.
+func (d Dataset) looseLines(relation string) string {
+	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
+	for i, f := range d.fields {
+		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
+		columns[i] = f.trimmed("source." + statements.Ident(f.name))
+	}
+	return statements.Fill("stage/ndjson", "lines", relation, "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }

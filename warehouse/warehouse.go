@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -20,6 +21,7 @@ import (
 type Options struct {
 	Dir         string // the data folder, made when it is missing
 	MemoryLimit string // DuckDB's, for all tenants together; default 400MB
+	Quarantine  int64  // bytes that the refused rows may take; default 1 GiB
 }
 
 // Warehouse is an open data folder. It is safe for concurrent use; Close it.
@@ -35,6 +37,7 @@ type Warehouse struct {
 	requests requestLog
 	tenants  tenantPool
 	reading  *semaphore.Weighted // a place for each reader
+	refused  quarantine
 }
 
 const (
@@ -43,6 +46,7 @@ const (
 	quarantineDir = "quarantine"
 	tempDir       = "tmp"
 	defaultMemory = "400MB"
+	defaultRoom   = 1 << 30
 )
 
 // Open opens the data folder, making it if need be, and takes it for this process alone: a folder in use is ErrInUse,
@@ -55,7 +59,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if strings.Contains(dir, "?") {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
-	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders))}
+	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders)), refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())

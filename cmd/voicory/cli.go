@@ -39,14 +39,15 @@ type flags struct {
 	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"400MB" placeholder:"SIZE"`
 	JSON        bool   `help:"Machine-readable output." name:"json"`
 
-	Serve    serveCommand    `cmd:"" help:"Serve the REST API."`
-	Ingest   ingestCommand   `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
-	Sync     syncCommand     `cmd:"" help:"Pull what is new from where rows come from."`
-	Sources  sourcesCommand  `cmd:"" help:"List what is pulled from, and how that goes."`
-	Keys     keysCommand     `cmd:"" help:"API keys."`
-	Tenants  tenantsCommand  `cmd:"" help:"Tenants."`
-	Requests requestsCommand `cmd:"" help:"Read the request log."`
-	Demo     demoCommand     `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
+	Serve      serveCommand      `cmd:"" help:"Serve the REST API."`
+	Ingest     ingestCommand     `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
+	Sync       syncCommand       `cmd:"" help:"Pull what is new from where rows come from."`
+	Sources    sourcesCommand    `cmd:"" help:"List what is pulled from, and how that goes."`
+	Quarantine quarantineCommand `cmd:"" help:"Rows that were refused."`
+	Keys       keysCommand       `cmd:"" help:"API keys."`
+	Tenants    tenantsCommand    `cmd:"" help:"Tenants."`
+	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
+	Demo       demoCommand       `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
 }
 
 // Run does what the arguments say and returns the exit status.

@@ -122,13 +122,14 @@ func (total *ingested) text(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\npublished %d files, %d rows\n", total.Published.Files, total.Published.Rows)
 	printRefusals(w, total.Refusals)
+	warnDropped(w, total.Counts)
 }
 
 // printRefusals shows the first refused rows.
 func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 	for i, refusal := range refusals {
 		if i == maxShown {
-			fmt.Fprintln(w, "  … all refused rows are in quarantine/ of the data folder")
+			fmt.Fprintln(w, "  … `voicory quarantine list` shows more")
 			break
 		}
 		if refusal.Line > 0 {

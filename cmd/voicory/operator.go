@@ -25,6 +25,10 @@ type operator interface {
 	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (synced, error)
 	// Sources lists what is pulled on a schedule, and what ever was pulled.
 	Sources(ctx context.Context) ([]sourceStatus, error)
+	// Quarantine lists refused rows, up to limit.
+	Quarantine(ctx context.Context, limit int64) ([]warehouse.Refusal, error)
+	// Replay takes refused rows in again: those of files of the quarantine, or all.
+	Replay(ctx context.Context, files []string) (replayed, error)
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)

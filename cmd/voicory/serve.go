@@ -86,7 +86,9 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_request_log_dropped_total", Help: "Requests that the request log had no room for."},
-			func() float64 { return float64(w.DroppedRequests()) }))
+			func() float64 { return float64(w.DroppedRequests()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_quarantine_dropped_total", Help: "Refused rows that the quarantine had no room for."},
+			func() float64 { return float64(w.DroppedRefusals()) }))
 	return registry
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,6 +81,14 @@ func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger
 		}
 		return o.Sync(r.Context(), spec, func(int64, int64) {})
 	})
+	route("GET /quarantine", func(r *http.Request) (any, error) {
+		limit, err := strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		}
+		return o.Quarantine(r.Context(), limit)
+	})
+	route("POST /quarantine/replay", func(r *http.Request) (any, error) { return o.Replay(r.Context(), r.URL.Query()["file"]) })
 	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
 	route("GET /sources", func(r *http.Request) (any, error) { return o.Sources(r.Context()) })
@@ -230,6 +239,14 @@ func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total in
 
 func (c remote) Sources(ctx context.Context) (sources []sourceStatus, err error) {
 	return sources, c.call(ctx, http.MethodGet, "/sources", nil, &sources)
+}
+
+func (c remote) Quarantine(ctx context.Context, limit int64) (refusals []warehouse.Refusal, err error) {
+	return refusals, c.call(ctx, http.MethodGet, "/quarantine?limit="+strconv.FormatInt(limit, 10), nil, &refusals)
+}
+
+func (c remote) Replay(ctx context.Context, files []string) (total replayed, err error) {
+	return total, c.call(ctx, http.MethodPost, "/quarantine/replay?"+url.Values{"file": files}.Encode(), nil, &total)
 }
 
 func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -212,4 +213,45 @@ func TestExampleConfig(t *testing.T) {
 		}
 	}
 	shown(reflect.TypeOf(c))
+}
+
+// Refused rows can be read, mended and taken in again, by the server and without one.
+func TestQuarantine(t *testing.T) {
+	data := t.TempDir()
+	_, stop := serve(t, data)
+	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
+	wantStatus(t, run(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	var refusals []warehouse.Refusal
+	for range 2 { // asked of the server, then of the folder
+		got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data), exitDone)
+		if !strings.Contains(got.stdout, "cost is no decimal(10,4): cheap") || strings.Count(got.stdout, "\n") != 2 {
+			t.Error(got.stdout)
+		}
+		noError(t, json.Unmarshal([]byte(run(t, "", "quarantine", "list", "--data", data, "--json").stdout), &refusals))
+		if len(refusals) != 1 || !strings.Contains(refusals[0].Row, someTenant) {
+			t.Fatalf("%+v", refusals)
+		}
+		if got := wantStatus(t, run(t, "", "quarantine", "replay", "--data", data), exitDone); !strings.Contains(got.stdout, "read 1 rows: 0 new, 0 changed, 0 unchanged, 0 deleted, 1 refused again") {
+			t.Error(got.stdout)
+		}
+		stop()
+	}
+	got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--limit", "0"), exitDone)
+	if !strings.Contains(got.stdout, "there are more") {
+		t.Error(got.stdout)
+	}
+	path := filepath.Join(data, "quarantine", refusals[0].Name)
+	mend := exec.CommandContext(t.Context(), "sed", "-i", "s/cheap/0.25/g", path)
+	noError(t, mend.Run())
+	url, _ := serve(t, data)
+	wantStatus(t, run(t, "", "quarantine", "replay", "--data", data, "nothing.ndjson"), exitFailed)
+	if got := wantStatus(t, run(t, "", "quarantine", "replay", "--data", data, refusals[0].Name), exitDone); !strings.Contains(got.stdout, "read 1 rows: 1 new") {
+		t.Error(got.stdout)
+	}
+	if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, `"cost":0.25`) {
+		t.Error(status, body)
+	}
+	if got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--json"), exitDone); strings.TrimSpace(got.stdout) != "[]" {
+		t.Error(got.stdout)
+	}
 }

@@ -1,0 +1,148 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// mend rewrites every file of the quarantine.
+func mend(t *testing.T, w *warehouse.Warehouse, old, fresh string) {
+	t.Helper()
+	for _, name := range files(t, filepath.Join(w.Dir(), "quarantine")) {
+		path := filepath.Join(w.Dir(), "quarantine", name)
+		noError(t, os.WriteFile(path, []byte(strings.ReplaceAll(readFile(t, path), old, fresh)), 0o600))
+	}
+}
+
+func TestReplay(t *testing.T) {
+	w := open(t, t.TempDir())
+	merge := func(batch warehouse.Batch) {
+		t.Helper()
+		_, _, err := w.Merge(t.Context(), batch)
+		noError(t, err)
+	}
+	anonymous := call(tenantA, 2, row{"cost": "cheap", "summary": "\"née\" \\ 🎈"})
+	delete(anonymous, "user_id") // the batch says the tenant; so does the quarantine
+	merge(warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "it's a.ndjson", Rows: lines(t, call(tenantA, 1, nil), anonymous, "{}")})
+	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", Pulled: true, Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
+	noError(t, w.RefuseFile(warehouse.Refusal{File: "gone.csv", Dataset: "calls", Reason: "cannot be read"}))
+
+	listed, err := w.Quarantine(t.Context(), 10)
+	noError(t, err)
+	text := fmt.Sprintf("%+v", listed)
+	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() + " Reason:cost is no decimal(10,4): cheap", "File:source Line:0 Dataset:messages Tenant: Reason:created_at is no time: cheap",
+		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row:}"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%s is not in %s", part, text)
+		}
+	}
+	if few, err := w.Quarantine(t.Context(), 2); len(listed) != 4 || len(few) != 2 || err != nil {
+		t.Error(len(listed), few, err)
+	}
+
+	counts, refusals, err := w.Replay(t.Context()) // nothing was mended
+	noError(t, err)
+	wantCounts(t, counts, warehouse.Counts{Read: 3, Refused: 3})
+	if again, err := w.Quarantine(t.Context(), 10); fmt.Sprintf("%+v", again) == "" || len(again) != 4 || len(refusals) != 3 || err != nil {
+		t.Errorf("%+v %+v %v", again, refusals, err)
+	}
+	mend(t, w, "cheap", "2026-01-02") // which is a time; and, as a price, still none
+	counts, _, err = w.Replay(t.Context())
+	noError(t, err)
+	wantCounts(t, counts, warehouse.Counts{Read: 3, New: 1, Refused: 2})
+	mend(t, w, "2026-01-02", "0.25")
+	for _, name := range files(t, filepath.Join(w.Dir(), "quarantine")) {
+		if strings.HasPrefix(name, "it") {
+			counts, _, err = w.Replay(t.Context(), name)
+			noError(t, err)
+		}
+	}
+	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
+	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil || !strings.Contains(err.Error(), "the quarantine has no file") {
+		t.Error(err)
+	}
+	noError(t, w.Close())
+	if got := query(t, w.Dir(), tenantA, "SELECT cost::VARCHAR || summary FROM calls WHERE id = '"+id(2)+"'"); got != "0.2500\"née\" \\ 🎈" {
+		t.Error(got)
+	}
+}
+
+// What waited in the quarantine does not replace what came meanwhile, unless it is newer by its own time.
+func TestReplayedRowsAreLate(t *testing.T) {
+	w := open(t, t.TempDir())
+	first := func(n int, at any) row {
+		return call(tenantA, n, row{"status": "first", "cost": "cheap", "updated_at": at})
+	}
+	second := func(n int, at any) row { return call(tenantA, n, row{"status": "second", "cost": 1, "updated_at": at}) }
+	merge(t, w, warehouse.Calls, first(1, nil), first(2, nil), first(3, "2026-06-01"), first(4, "2026-06-03"), first(5, nil), first(6, nil))
+	merge(t, w, warehouse.Calls, second(1, nil), second(2, "2026-06-02"), second(3, "2026-06-02"), second(4, "2026-06-02"), second(6, nil))
+	merge(t, w, warehouse.Calls, deletion(6, "2026-06-02"))
+	mend(t, w, "cheap", "2")
+	for n, want := range []warehouse.Counts{{Read: 6, New: 1, Changed: 1, Superseded: 4}, {}} {
+		counts, _, err := w.Replay(t.Context())
+		noError(t, err)
+		if counts != want {
+			t.Errorf("%d: %+v", n, counts)
+		}
+	}
+	noError(t, w.Close())
+	got := query(t, w.Dir(), tenantA, "SELECT string_agg(right(id::VARCHAR, 1) || status, ' ' ORDER BY id) FROM calls")
+	if got != "1second 2second 3second 4first 5first" {
+		t.Error(got)
+	}
+}
+
+// A replay that was killed is finished by the next one.
+func TestReplayAfterACrash(t *testing.T) {
+	w := openNew(t)
+	folder := filepath.Join(w.Dir(), "quarantine")
+	refuse := func(n int) string {
+		merge(t, w, warehouse.Calls, call(tenantA, n, row{"cost": "cheap"}))
+		return files(t, folder)[0]
+	}
+	name := refuse(1)
+	noError(t, os.Rename(filepath.Join(folder, name), filepath.Join(folder, name+".replaying")))
+	if listed, err := w.Quarantine(t.Context(), 10); len(listed) != 1 || err != nil {
+		t.Error(listed, err)
+	}
+	refuse(1) // refused again, and kept under its name
+	mend(t, w, "cheap", "2")
+	counts, _, err := w.Replay(t.Context())
+	noError(t, err)
+	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Unchanged: 1})
+	if left := files(t, folder); len(left) != 0 {
+		t.Error(left)
+	}
+}
+
+func TestQuarantineIsBounded(t *testing.T) {
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), Quarantine: 10_000})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	long := strings.Repeat("x", 1000)
+	var dropped int64
+	for n := range 30 {
+		counts := merge(t, w, warehouse.Calls, call(tenantA, n, row{"cost": long}))
+		dropped += counts.Dropped
+	}
+	listed, err := w.Quarantine(t.Context(), 100)
+	noError(t, err)
+	if dropped == 0 || int64(len(listed))+dropped != 30 || w.DroppedRefusals() != dropped || !strings.Contains(listed[len(listed)-1].Row, id(29)) {
+		t.Errorf("%d dropped, %d kept", dropped, len(listed))
+	}
+	many := make([]any, 30) // more than fits, at once
+	for n := range many {
+		many[n] = call(tenantA, n, row{"cost": long, "status": "again"})
+	}
+	counts := merge(t, w, warehouse.Calls, many...)
+	listed, err = w.Quarantine(t.Context(), 100)
+	noError(t, err)
+	if counts.Refused != 30 || int64(len(listed)) >= 10 || counts.Dropped < 20 || !strings.Contains(listed[0].Row, id(0)) {
+		t.Errorf("%+v, %d kept", counts, len(listed))
+	}
+}
