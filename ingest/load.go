@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
@@ -35,7 +36,8 @@ type Summary struct {
 	Files        int `json:"files"`
 	FilesRefused int `json:"files_refused"` // could not be read, or not to their end
 	warehouse.Counts
-	Refusals []warehouse.Refusal `json:"refusals"` // the first; the quarantine holds all
+	Refusals []warehouse.Refusal `json:"refusals"`                 // the first; the quarantine holds all
+	Unknown  []string            `json:"unknown_fields,omitempty"` // of rows, as dataset.field; they are not kept
 }
 
 // Add sums.
@@ -43,7 +45,25 @@ func (s *Summary) Add(other Summary) {
 	s.Files += other.Files
 	s.FilesRefused += other.FilesRefused
 	s.Counts.Add(other.Counts)
-	s.Refusals = append(s.Refusals, other.Refusals...)
+	s.Refusals = append(s.Refusals, other.Refusals[:min(len(other.Refusals), max(0, maxRefusals-len(s.Refusals)))]...)
+	s.Unknown = append(s.Unknown, other.Unknown...)
+	slices.Sort(s.Unknown)
+	s.Unknown = slices.Compact(s.Unknown)
+}
+
+// maxRefusals bounds the refusals that a summary shows.
+const maxRefusals = 100
+
+// merge merges a batch and sums up what became of it.
+func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
+	batch := Summary{}
+	for _, field := range staged.Unknown() {
+		batch.Unknown = append(batch.Unknown, field.String())
+	}
+	var err error
+	batch.Counts, batch.Refusals, err = staged.Merge(ctx)
+	s.Add(batch)
+	return err
 }
 
 // Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
@@ -51,10 +71,7 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // it is written into the quarantine
 	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
 	err := in.load(ctx, w, func(staged *warehouse.Staged, _ bool) error {
-		counts, refusals, err := staged.Merge(ctx)
-		summary.Counts.Add(counts)
-		summary.Refusals = append(summary.Refusals, refusals...)
-		return err
+		return summary.merge(ctx, staged)
 	})
 	if ctx.Err() != nil {
 		return summary, ctx.Err() // whatever a cancelled reader looked like

@@ -21,10 +21,7 @@ func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source 
 			staged.Note(warehouse.State{Source: source, Value: portion.State})
 			noted = true
 		}
-		counts, refusals, err := staged.Merge(ctx)
-		summary.Counts.Add(counts)
-		summary.Refusals = append(summary.Refusals, refusals...)
-		return err
+		return summary.merge(ctx, staged)
 	})
 	if err == nil && !noted {
 		err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})

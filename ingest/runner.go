@@ -158,6 +158,7 @@ func (r *Runner) Totals(source string) Totals {
 // Repeat pulls a source until the context ends. A run that fails is told to the log, and the next goes on where it was.
 func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 	log = log.With("source", job.Name)
+	told := "" // of unknown fields: the same are not told of again
 	for {
 		total, err := r.Pull(ctx, job.Source, job.Tenant)
 		switch {
@@ -167,6 +168,10 @@ func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 			log.Error("pull failed", "error", err)
 		case total.New+total.Changed+total.Deleted+total.Refused > 0:
 			log.Info("pulled", "new", total.New, "changed", total.Changed, "deleted", total.Deleted, "refused", total.Refused, "unchanged", total.Unchanged)
+		}
+		if fields := strings.Join(total.Unknown, ", "); fields != "" && fields != told {
+			told = fields
+			log.Warn("rows have fields that are not known here, and not kept", "fields", fields)
 		}
 		if total.Dropped > 0 {
 			log.Warn("the quarantine is full: refused rows were dropped from it", "rows", total.Dropped)

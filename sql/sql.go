@@ -57,6 +57,15 @@ func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 // Text quotes a string literal, for the places where DuckDB takes no parameter (ATTACH, COPY … TO, SET).
 func Text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
+// Texts is a list of string literals.
+func Texts(texts ...string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = Text(text)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]::VARCHAR[]"
+}
+
 // Migrations returns the scripts that bring a database of the kind store ("control" or "tenant")
 // from empty to current, in order. A script is never changed once released; a new one is added.
 func Migrations(store string) []string {

@@ -18,6 +18,8 @@ type Dataset struct {
 	Monthly bool
 	// fields are the names that a row may arrive with, and what they become.
 	fields []field
+	// passed are names that a row may arrive with, and that are not looked at.
+	passed []string
 	// customerNumber is the expression for the digits of the customer's number; NULL where rows name customers otherwise.
 	customerNumber string
 }
@@ -34,10 +36,10 @@ var (
 			phone_number VARCHAR, duration JSON, duration_seconds INTEGER, cost DECIMAL(10,4), summary VARCHAR, transcript JSON,
 			recording_url VARCHAR, provider VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			assistant_id UUID, metadata JSON, stt_minutes DOUBLE, tts_characters BIGINT`)}
-	Customers = Dataset{Name: "customers", customerNumber: "digits(phone_number)",
+	Customers = Dataset{Name: "customers", passed: []string{"recent_calls", "recent_messages"}, customerNumber: "digits(phone_number)",
 		fields: fields(`user_id UUID, id UUID, name VARCHAR, email VARCHAR, phone_number VARCHAR, source VARCHAR, interaction_count BIGINT,
 			last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ`)}
-	Messages = Dataset{Name: "messages", Monthly: true, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
+	Messages = Dataset{Name: "messages", Monthly: true, passed: []string{"config_id"}, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
 		fields: fields(`user_id UUID, id UUID, direction VARCHAR, content JSON, message_type VARCHAR, from_number VARCHAR, to_number VARCHAR,
 			status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			customer_id UUID, assistant_id UUID, wa_message_id VARCHAR`)}
@@ -62,6 +64,15 @@ func DatasetNamed(name string) (Dataset, error) {
 		}
 	}
 	return Dataset{}, fmt.Errorf("%w: no dataset %q; there are calls, customers and messages", ErrInvalid, name)
+}
+
+// known are the names that a row may arrive with.
+func (d Dataset) known() []string {
+	names := slices.Clone(d.passed)
+	for _, f := range d.fields {
+		names = append(names, f.name)
+	}
+	return names
 }
 
 // looseType is what a field is before it is typed.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -66,8 +68,12 @@ type Staged struct {
 	conn    *sql.Conn // its temporary table staged holds the rows
 	batch   Batch
 	tenants []stagedTenant
+	unknown []UnknownField
 	state   *State // nil: none
 }
+
+// Unknown lists fields of the rows that the dataset has not, some of them where they are many: their values are not kept.
+func (s *Staged) Unknown() []UnknownField { return s.unknown }
 
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }
@@ -83,6 +89,10 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	if s.tenants, err = batch.stage(ctx, conn); err != nil {
 		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
 	}
+	for _, t := range s.tenants {
+		s.unknown = addUnknown(s.unknown, batch.Dataset, t.unknown)
+	}
+	w.unknown.add(s.unknown)
 	return s, nil
 }
 
@@ -130,7 +140,8 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
-	twice         bool // an id may be among them more than once
+	twice         bool     // an id may be among them more than once
+	unknown       []string // fields that the dataset has not
 }
 
 // stage types the batch's rows into the temporary table staged, and writes to the refused ones why.
@@ -151,7 +162,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	if err := b.Rows.finish(ctx, conn); err != nil {
 		return nil, err
 	}
-	rows, err := conn.QueryContext(ctx, statements.Get("merge/tenants"))
+	rows, err := conn.QueryContext(ctx, statements.Fill("merge/tenants", "most", strconv.Itoa(maxUnknown)))
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +171,14 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	var refused int64
 	for rows.Next() {
 		var t stagedTenant
-		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice); err != nil {
+		var unknown sql.NullString
+		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice, &unknown); err != nil {
 			return nil, err
+		}
+		if unknown.Valid {
+			if err := json.Unmarshal([]byte(unknown.String), &t.unknown); err != nil {
+				return nil, err
+			}
 		}
 		tenants = append(tenants, t)
 		refused += t.refused

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -73,7 +74,7 @@ func (d Dataset) looseLines(relation string) string {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
 		columns[i] = f.trimmed("source." + statements.Ident(f.name))
 	}
-	return statements.Fill("stage/ndjson", "lines", relation, "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
+	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.known()...), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
@@ -122,7 +123,14 @@ func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, l
 	for i, f := range dataset.fields {
 		columns[i] = f.trimmed(f.looseFrom(types))
 	}
-	return statements.Fill("stage/table", "relation", relation, "line", line, "columns", strings.Join(columns, ", ")), func() {}, nil
+	known, unknown := dataset.known(), []string{}
+	for name := range types {
+		if !slices.Contains(known, name) && len(unknown) < maxUnknown {
+			unknown = append(unknown, name)
+		}
+	}
+	return statements.Fill("stage/table", "relation", relation, "line", line, "columns", strings.Join(columns, ", "),
+		"unknown", "nullif("+statements.Texts(unknown...)+", [])"), func() {}, nil
 }
 
 // looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is.

@@ -38,6 +38,7 @@ type Warehouse struct {
 	tenants  tenantPool
 	reading  *semaphore.Weighted // a place for each reader
 	refused  quarantine
+	unknown  unknownFields
 }
 
 const (

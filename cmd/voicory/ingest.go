@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
@@ -123,6 +124,7 @@ func (total *ingested) text(w io.Writer) {
 	fmt.Fprintf(w, "\npublished %d files, %d rows\n", total.Published.Files, total.Published.Rows)
 	printRefusals(w, total.Refusals)
 	warnDropped(w, total.Counts)
+	printUnknown(w, total.Unknown)
 }
 
 // printRefusals shows the first refused rows.
@@ -137,6 +139,13 @@ func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 		} else {
 			fmt.Fprintf(w, "  refused %s: %s\n", refusal.File, refusal.Reason)
 		}
+	}
+}
+
+// printUnknown names the fields that came and are not kept.
+func printUnknown(w io.Writer, fields []string) {
+	if len(fields) > 0 {
+		fmt.Fprintf(w, "fields that are not known here, and not kept: %s\n", printable(strings.Join(fields, ", ")))
 	}
 }
 

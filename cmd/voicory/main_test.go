@@ -201,6 +201,18 @@ func TestSettingsComeFromTheEnvironmentToo(t *testing.T) {
 	}
 }
 
+func TestUnknownFieldsAreNamed(t *testing.T) {
+	data := t.TempDir()
+	serve(t, data)
+	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
+	if got := wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone); !strings.Contains(got.stdout, "not kept: calls.mood\n") {
+		t.Error(got.stdout)
+	}
+	if told := metrics(t, data); !strings.Contains(told, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(told, "voicory_quarantine_dropped_total 0") {
+		t.Error(told)
+	}
+}
+
 func TestDemoTwiceIsTheSame(t *testing.T) {
 	data := t.TempDir()
 	var first, second tryOut

@@ -88,8 +88,24 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_request_log_dropped_total", Help: "Requests that the request log had no room for."},
 			func() float64 { return float64(w.DroppedRequests()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_quarantine_dropped_total", Help: "Refused rows that the quarantine had no room for."},
-			func() float64 { return float64(w.DroppedRefusals()) }))
+			func() float64 { return float64(w.DroppedRefusals()) }),
+		unknownFields{w})
 	return registry
+}
+
+// unknownFields are a metric: each field that rows came with and that no dataset has.
+type unknownFields struct{ *warehouse.Warehouse }
+
+var unknownMetric = prometheus.NewDesc("voicory_unknown_field_info", "1 for each field that rows came with since the start and that is not known, nor kept.", []string{"dataset", "field"}, nil)
+
+// Describe is for Prometheus.
+func (unknownFields) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- unknownMetric }
+
+// Collect is for Prometheus.
+func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
+	for _, field := range u.UnknownFields() {
+		metrics <- prometheus.MustNewConstMetric(unknownMetric, prometheus.GaugeValue, 1, field.Dataset, field.Name)
+	}
 }
 
 // listen opens what the server answers on, the API's face first.

@@ -93,6 +93,7 @@ func (total *synced) text(w io.Writer) {
 	fmt.Fprintf(w, "published %d files, %d rows\n", total.Published.Files, total.Published.Rows)
 	printRefusals(w, total.Refusals)
 	warnDropped(w, total.Counts)
+	printUnknown(w, total.Unknown)
 }
 
 // syncProgress is a bar over the rows of a source, with the time that is left, on a terminal; elsewhere it is silent.

@@ -1,6 +1,6 @@
 -- Sorted, so that rows of one month, which are all over the batch, are read together again.
 INSERT INTO {{dataset}} BY NAME
-SELECT staged.* EXCLUDE (tenant_id, line, reason, raw, suspect, deleted_at), (SELECT seq FROM clock) - place // 2048 AS _seq
+SELECT staged.* EXCLUDE (tenant_id, line, reason, raw, suspect, unknown, deleted_at), (SELECT seq FROM clock) - place // 2048 AS _seq
 FROM staged JOIN (SELECT staged_row, row_number() OVER (ORDER BY created_at, id) - 1 AS place FROM delta WHERE outcome IN ('new', 'revived', 'moved'))
 ON staged_row = staged.rowid
 ORDER BY place;

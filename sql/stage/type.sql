@@ -3,7 +3,7 @@
 -- by a statement of their own, which most batches never need.
 CREATE OR REPLACE TEMP TABLE staged AS
 WITH typed AS (
-    SELECT line, raw, defect, loose, {{typed}} FROM (SELECT line, raw, defect, loose FROM ({{loose}}) AS loose)
+    SELECT line, raw, defect, unknown, loose, {{typed}} FROM (SELECT line, raw, defect, unknown, loose FROM ({{loose}}) AS loose)
 ), checked AS (
     SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, coalesce(deleted_at, updated_at) AS _source_at,
            defect IS NOT NULL OR id IS NULL OR coalesce(created_at, deleted_at) IS NULL
@@ -11,5 +11,5 @@ WITH typed AS (
     FROM typed
 )
 SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, deleted_at, _source_at, hash({{stored}}) AS _hash,
-       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN loose END AS suspect
+       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN loose END AS suspect, unknown
 FROM checked;
