@@ -65,6 +65,14 @@ type Staged struct {
 	state   *State // nil: none
 }
 
+// Refused is how many of the rows will not be taken in.
+func (s *Staged) Refused() (refused int64) {
+	for _, t := range s.tenants {
+		refused += t.refused
+	}
+	return refused
+}
+
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }
 
@@ -95,9 +103,9 @@ func (s *Staged) Close() error {
 // nothing, so after an error or a crash the batch is simply given again.
 func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
+	counts.Refused = s.Refused()
 	for _, t := range s.tenants {
 		counts.Read += t.rows
-		counts.Refused += t.refused
 	}
 	if counts.Refused > 0 {
 		if refusals, err = s.w.quarantine(ctx, s.conn, s.batch); err != nil {
