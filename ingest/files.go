@@ -15,21 +15,24 @@ import (
 // Stdin is the name that stands for standard input.
 const Stdin = "-"
 
-// format is how rows lie in a file.
-type format string
+// Format is how rows lie in a file.
+type Format string
 
+// The formats: objects a line, objects in an array, RFC 4180 with a header line, Parquet, and an Arrow IPC stream or file.
 const (
-	ndjson  format = "ndjson"
-	csv     format = "csv"
-	parquet format = "parquet"
+	NDJSON  Format = "ndjson"
+	JSON    Format = "json"
+	CSV     Format = "csv"
+	Parquet Format = "parquet"
+	Arrow   Format = "arrow"
 )
 
-var formatOf = map[string]format{".ndjson": ndjson, ".jsonl": ndjson, ".csv": csv, ".parquet": parquet}
+var formatOf = map[string]Format{".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV, ".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow}
 
 // recognise tells a file's format from its name; its compression is told by its first bytes.
-func recognise(name string) (format, error) {
+func recognise(name string) (Format, error) {
 	if name == Stdin {
-		return ndjson, nil
+		return NDJSON, nil
 	}
 	base := strings.ToLower(filepath.Base(name))
 	for _, packed := range []string{".gz", ".zst"} {
@@ -38,7 +41,7 @@ func recognise(name string) (format, error) {
 	if f, ok := formatOf[filepath.Ext(base)]; ok {
 		return f, nil
 	}
-	return "", fmt.Errorf("%w: file of an unknown kind; there are .ndjson, .jsonl, .csv and .parquet, each also .gz or .zst", warehouse.ErrInvalid)
+	return "", fmt.Errorf("%w: file of an unknown kind; there are .ndjson, .jsonl, .json, .csv, .parquet, .arrow and .arrows, each also .gz or .zst", warehouse.ErrInvalid)
 }
 
 // datasetOf takes the dataset from the words of a file's name: calls-2026-01.ndjson.gz, whatsapp_messages.csv, call_logs.parquet.

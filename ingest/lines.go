@@ -28,52 +28,39 @@ const (
 	recordBytes = 1 << 20
 )
 
-// lineCutter cuts a stream of lines into batches.
-type lineCutter struct {
-	in   *bufio.Reader
-	long []byte // a line that is longer than in's buffer
+// rowReader parts a stream into rows: JSON values, or what should be some.
+type rowReader interface {
+	// more says whether there may be a row left; before the end it may wait for the stream.
+	more() bool
+	// read reads a row, valid until the next; of one that is too long at least its first KB. A row that breaks off where the
+	// stream breaks is none.
+	read() (text []byte, tooLong, ok bool)
+	// failure is why reading ended before the end of the stream; nil when it did not.
+	failure() error
+}
+
+// cutter cuts a stream of rows into batches.
+type cutter struct {
+	rowReader
 	mem  memory.Allocator
-	line int64 // lines seen
-	err  error // io.EOF at the end, else why reading ended early
+	line int64 // rows seen, blank lines too
 }
 
-func newLineCutter(in io.Reader, mem memory.Allocator) *lineCutter {
-	c := &lineCutter{in: bufio.NewReaderSize(in, 256<<10), mem: mem}
-	if mark, _ := c.in.Peek(3); string(mark) == "\ufeff" {
-		_, _ = c.in.Discard(3) // what was peeked at can be discarded
-	}
-	return c
+func newCutter(rows rowReader, mem memory.Allocator) *cutter {
+	return &cutter{rowReader: rows, mem: mem}
 }
 
-// more says whether there are lines left.
-func (c *lineCutter) more() bool {
-	if c.err == nil {
-		if _, err := c.in.Peek(1); err != nil {
-			c.err = err
-		}
-	}
-	return c.err == nil
-}
-
-// failure is why reading ended before the end of the stream; nil when it did not.
-func (c *lineCutter) failure() error {
-	if errors.Is(c.err, io.EOF) && !errors.Is(c.err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return c.err
-}
-
-// batch returns a reader of the next batch's lines. When the stream breaks, the reader ends after the last whole line
+// batch returns a reader of the next batch's rows. When the stream breaks, the reader ends after the last whole row
 // and failure says why.
-func (c *lineCutter) batch() *lineBatch {
+func (c *cutter) batch() *lineBatch {
 	b := &lineBatch{cutter: c}
 	b.Retain()
 	return b
 }
 
-// next appends the next line that is not blank to the builder and returns its length; false at the end.
-func (c *lineCutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
-	for c.err == nil {
+// next appends the next row that is not blank to the builder and returns its length; false at the end.
+func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
+	for {
 		text, tooLong, ok := c.read()
 		if !ok {
 			return 0, false
@@ -96,25 +83,62 @@ func (c *lineCutter) next(lines *array.Int64Builder, texts, defects *array.Strin
 		}
 		return len(text), true
 	}
-	return 0, false
 }
 
-// read reads a line, valid until the next; of one that is too long only the beginning. A line that breaks off where the
-// stream breaks is none.
-func (c *lineCutter) read() (text []byte, tooLong, ok bool) {
-	text, err := c.in.ReadSlice('\n')
+// lineReader reads rows that are lines.
+type lineReader struct {
+	in   *bufio.Reader
+	long []byte // a line that is longer than in's buffer
+	err  error  // io.EOF at the end, else why reading ended early
+}
+
+func newLineReader(in io.Reader) *lineReader { return &lineReader{in: withoutMark(in)} }
+
+// withoutMark buffers a text without its byte order mark.
+func withoutMark(in io.Reader) *bufio.Reader {
+	buffered := bufio.NewReaderSize(in, 256<<10)
+	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
+		_, _ = buffered.Discard(3) // what was peeked at can be discarded
+	}
+	return buffered
+}
+
+func (r *lineReader) more() bool {
+	if r.err == nil {
+		if _, err := r.in.Peek(1); err != nil {
+			r.err = err
+		}
+	}
+	return r.err == nil
+}
+
+func (r *lineReader) failure() error { return untilEnd(r.err) }
+
+// untilEnd is the error with which reading ended, unless that was the end of the stream.
+func untilEnd(err error) error {
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}
+
+func (r *lineReader) read() (text []byte, tooLong, ok bool) {
+	if r.err != nil {
+		return nil, false, false
+	}
+	text, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
-		c.long = append(c.long[:0], text...)
+		r.long = append(r.long[:0], text...)
 		for errors.Is(err, bufio.ErrBufferFull) {
-			text, err = c.in.ReadSlice('\n')
-			if tooLong = tooLong || len(c.long)+len(text) > maxLine; !tooLong {
-				c.long = append(c.long, text...)
+			text, err = r.in.ReadSlice('\n')
+			if tooLong = tooLong || len(r.long)+len(text) > maxLine; !tooLong {
+				r.long = append(r.long, text...)
 			}
 		}
-		text = c.long
+		text = r.long
 	}
 	if err != nil {
-		c.err = err
+		r.err = err
 		return text, tooLong, errors.Is(err, io.EOF) && len(text) > 0
 	}
 	return text, tooLong, true
@@ -134,7 +158,7 @@ func trimLine(text []byte) []byte {
 
 // lineBatch reads one batch as Arrow records of warehouse.LinesSchema.
 type lineBatch struct {
-	cutter      *lineCutter
+	cutter      *cutter
 	rows, bytes int
 	record      arrow.RecordBatch
 	refs        atomic.Int64

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -21,7 +23,7 @@ func cut(t *testing.T, in io.Reader) (lines []cutLine, batches int, failure erro
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
-	c := newLineCutter(in, mem)
+	c := newCutter(newLineReader(in), mem)
 	for c.more() {
 		batch := c.batch()
 		batches++
@@ -113,6 +115,33 @@ func FuzzLines(f *testing.F) {
 		}
 		if len(lines) != wanted {
 			t.Fatalf("%d lines of %d", len(lines), wanted)
+		}
+	})
+}
+
+func FuzzArray(f *testing.F) {
+	for _, seed := range []string{`[]`, `[{"a":"]\\""},[1,[2]]] `, `[1,]`, `[`, `{}`, `[{}} ,2]`, "\ufeff[1]x"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c := newCutter(newArrayReader(bytes.NewReader(in)), memory.DefaultAllocator)
+		var texts []string
+		for c.more() {
+			if text, _, ok := c.read(); ok {
+				texts = append(texts, string(text))
+			}
+		}
+		var want []json.RawMessage
+		if err := json.Unmarshal(bytes.TrimPrefix(in, []byte("\ufeff")), &want); err != nil || want == nil {
+			return // what is no array may still have elements that are rows
+		}
+		if c.failure() != nil || len(texts) != len(want) {
+			t.Fatalf("%q gives %q, %v", in, texts, c.failure())
+		}
+		for i := range want {
+			if string(trimLine([]byte(texts[i]))) != string(want[i]) {
+				t.Errorf("%q gives %q", in, texts)
+			}
 		}
 	})
 }

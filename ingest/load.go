@@ -23,13 +23,23 @@ import (
 
 // Input is one file of rows.
 type Input struct {
-	Name     string        // says format and, unless Dataset does, dataset; "-" is NDJSON
+	Name     string        // says format and dataset where these are empty; "-" is NDJSON
+	Format   Format        // empty: the name says it
 	Body     io.Reader     // its bytes, perhaps compressed with gzip or zstd
 	Path     string        // where it lies on this machine, if it does: DuckDB then reads it there where it can
 	Dataset  string        // empty: the name says it
 	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
 	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
+	Bounds                 // of what may come from anyone
 }
+
+// Bounds are how much is taken of one input; zero: any amount. What was merged when one is reached stays.
+type Bounds struct {
+	Bytes   int64 // unpacked; beyond, ErrTooLarge
+	Refused int64 // rows, which the quarantine keeps; beyond, the rest is not read
+}
+
+var errUnpacked = fmt.Errorf("%w: the rows unpacked", warehouse.ErrTooLarge)
 
 // Summary says what became of the rows of one or more files.
 type Summary struct {
@@ -45,13 +55,17 @@ func (s *Summary) Add(other Summary) {
 	s.Files += other.Files
 	s.FilesRefused += other.FilesRefused
 	s.Counts.Add(other.Counts)
-	s.Refusals = append(s.Refusals, other.Refusals[:min(len(other.Refusals), max(0, maxRefusals-len(s.Refusals)))]...)
+	for _, refusal := range other.Refusals {
+		if len(s.Refusals) < maxRefusals || other.FilesRefused > 0 {
+			s.Refusals = append(s.Refusals, refusal)
+		}
+	}
 	s.Unknown = append(s.Unknown, other.Unknown...)
 	slices.Sort(s.Unknown)
 	s.Unknown = slices.Compact(s.Unknown)
 }
 
-// maxRefusals bounds the refusals that a summary shows.
+// maxRefusals bounds the refused rows that a summary shows; it shows all refused files.
 const maxRefusals = 100
 
 // merge merges a batch and sums up what became of it.
@@ -66,15 +80,22 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	return err
 }
 
-// Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is refused and counted, and is no error: errors are the warehouse's.
+// Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is
+// refused and counted, the last of the refusals, and is no error: errors are the warehouse's.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
 	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // it is written into the quarantine
 	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
 	err := in.load(ctx, w, func(staged *warehouse.Staged, _ bool) error {
+		if most := in.Bounds.Refused; most > 0 && summary.Refused+staged.Refused() > most {
+			return errors.Join(&unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not looked at", most)}, staged.Close())
+		}
 		return summary.merge(ctx, staged)
 	})
 	if ctx.Err() != nil {
 		return summary, ctx.Err() // whatever a cancelled reader looked like
+	}
+	if errors.Is(err, warehouse.ErrTooLarge) {
+		return summary, err
 	}
 	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
 		refused, err := Refused(warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}, w.RefuseFile)
@@ -99,35 +120,54 @@ func (e *unreadableError) Unwrap() error { return e.err }
 
 // load stages the batches of the file, and has each merged in turn.
 func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFunc) error {
-	format, err := recognise(in.Name)
-	if err != nil {
-		return &unreadableError{err}
+	if in.Format == "" {
+		var err error
+		if in.Format, err = recognise(in.Name); err != nil {
+			return &unreadableError{err}
+		}
 	}
 	dataset, err := in.dataset()
 	if err != nil {
 		return &unreadableError{err}
 	}
-	body, packed, err := unpack(&progressReader{ctx, in.Body, in.Progress})
+	unpacked, packed, err := unpack(&progressReader{ctx, in.Body, in.Progress})
 	if err != nil {
 		return &unreadableError{err}
 	}
-	defer body.Close()
+	defer unpacked.Close()
+	body := io.Reader(unpacked)
+	if in.Bounds.Bytes > 0 {
+		body = &countedReader{unpacked, in.Bounds.Bytes}
+	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows})
 	}
-	if format == ndjson {
-		return loadLines(ctx, body, stage, merge)
+	switch in.Format {
+	case NDJSON:
+		return loadRows(ctx, newLineReader(body), "line", stage, merge)
+	case JSON:
+		return loadRows(ctx, newArrayReader(body), "row", stage, merge)
+	case Arrow:
+		rows := newArrowReader(body, dataset, in.Bounds.Bytes)
+		defer rows.close()
+		return loadRows(ctx, rows, "row", stage, merge)
 	}
-	path, remove, err := in.place(body, packed, w.TempDir(), format)
+	return in.loadFile(ctx, w, body, packed, stage, merge)
+}
+
+// loadFile merges what DuckDB reads itself, which is one batch however long it is.
+func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, stage stageFunc, merge mergeFunc) error {
+	path, remove, err := in.place(body, packed, w.TempDir(), in.Format)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	var rows warehouse.Rows = warehouse.ParquetFile(path)
-	if format == csv {
-		rows = warehouse.CSVFile(path)
+	var staged *warehouse.Staged
+	if in.Format == CSV {
+		staged, err = stage(ctx, warehouse.CSVFile(path))
+	} else if err = in.bounded(ctx, w, path); err == nil {
+		staged, err = stage(ctx, warehouse.ParquetFile(path))
 	}
-	staged, err := stage(ctx, rows)
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
 	}
@@ -136,6 +176,38 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	}
 	return merge(staged, true)
 }
+
+// minRow is fewer bytes than a row takes: a file that has more rows than its bytes allow has rows of nothing.
+const minRow = 16
+
+// bounded tells whether a Parquet file may hold what it says it does.
+func (in Input) bounded(ctx context.Context, w *warehouse.Warehouse, path string) error {
+	if in.Bounds.Bytes == 0 {
+		return nil
+	}
+	rows, bytes, err := w.ParquetSize(ctx, path)
+	if err == nil && (bytes > in.Bounds.Bytes || rows > in.Bounds.Bytes/minRow) {
+		return errUnpacked
+	}
+	return err
+}
+
+// countedReader gives so many bytes and no more.
+type countedReader struct {
+	io.Reader
+	left int64
+}
+
+func (r *countedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if r.left -= int64(n); r.left < 0 {
+		return 0, errUnpacked
+	}
+	return n, err
+}
+
+// stageFunc stages a batch.
+type stageFunc func(context.Context, warehouse.Rows) (*warehouse.Staged, error)
 
 // mergeFunc merges a batch; last says that it is the last one, and that nothing was left unread.
 type mergeFunc func(staged *warehouse.Staged, last bool) error
@@ -147,9 +219,10 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 	return datasetOf(in.Name)
 }
 
-// loadLines cuts NDJSON into batches. While one is merged, which keeps one core busy, the next is staged.
-func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, warehouse.Rows) (*warehouse.Staged, error), merge mergeFunc) error {
-	cutter := newLineCutter(body, mallocator.NewMallocator())
+// loadRows cuts a stream into batches. While one is merged, which keeps one core busy, the next is staged. unit is what is
+// counted of the stream.
+func loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
+	cutter := newCutter(rows, mallocator.NewMallocator())
 	group, ctx := errgroup.WithContext(ctx)
 	type read struct {
 		*warehouse.Staged
@@ -185,14 +258,14 @@ func loadLines(ctx context.Context, body io.Reader, stage func(context.Context, 
 		return err
 	}
 	if err := cutter.failure(); err != nil {
-		return &unreadableError{fmt.Errorf("cannot be read after line %d: %w", cutter.line, err)}
+		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, cutter.line, err)}
 	}
 	return nil
 }
 
 // place puts a file that DuckDB reads itself where it can: a link to the file, or a copy of what has to be unpacked or
 // came over a pipe. Its name is one that no pattern can hide in.
-func (in Input) place(body io.Reader, packed bool, tempDir string, format format) (path string, remove func(), err error) {
+func (in Input) place(body io.Reader, packed bool, tempDir string, format Format) (path string, remove func(), err error) {
 	path = filepath.Join(tempDir, uuid.NewString()+"."+string(format))
 	remove = func() { os.Remove(path) } // the folder is emptied at the next start, too
 	if in.Path != "" && !packed {

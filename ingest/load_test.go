@@ -14,6 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -100,6 +104,39 @@ func asTable(t *testing.T, ndjson []byte, format string) string {
 	return out
 }
 
+// asArray writes NDJSON as a JSON array, each row over several lines.
+func asArray(t *testing.T, ndjson []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	noError(t, json.Indent(&out, append(append([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(ndjson), []byte("\n"), []byte(","))...), ']'), " ", "\t"))
+	return out.Bytes()
+}
+
+// asArrow writes NDJSON as an Arrow IPC stream of several batches; columns says which, of the types that DuckDB finds in it.
+func asArrow(t *testing.T, ndjson []byte, columns string) []byte {
+	t.Helper()
+	in := filepath.Join(t.TempDir(), "in.ndjson")
+	noError(t, os.WriteFile(in, ndjson, 0o600))
+	connector, err := duckdb.NewConnector("", nil)
+	noError(t, err)
+	defer connector.Close()
+	conn, err := connector.Connect(t.Context())
+	noError(t, err)
+	defer conn.Close()
+	interchange, err := duckdb.NewArrowFromConn(conn)
+	noError(t, err)
+	reader, err := interchange.QueryContext(t.Context(), fmt.Sprintf("SELECT %s FROM read_json('%s', sample_size = -1, maximum_depth = 1)", columns, in))
+	noError(t, err)
+	defer reader.Release()
+	var out bytes.Buffer
+	writer := ipc.NewWriter(&out, ipc.WithSchema(reader.Schema()), ipc.WithLZ4())
+	for reader.Next() {
+		noError(t, writer.Write(reader.RecordBatch()))
+	}
+	noError(t, errors.Join(reader.Err(), writer.Close()))
+	return out.Bytes()
+}
+
 // The same rows by every way in are the same rows: whatever comes after the first changes nothing.
 func TestEveryFormatGivesTheSameRows(t *testing.T) {
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
@@ -111,6 +148,11 @@ func TestEveryFormatGivesTheSameRows(t *testing.T) {
 			unchanged := warehouse.Counts{Read: rows, Unchanged: rows}
 			for _, name := range []string{"x.ndjson.gz", "x.jsonl.zst", "x.ndjson", "-"} {
 				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, ndjson))}), unchanged)
+			}
+			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson, "(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', 'created_at')) ->> '$'")
+			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson), "x.arrows": texts, "x.arrow.zst": texts,
+				"X.ARROW": append([]byte("ARROW1\x00\x00"), texts...), "typed.arrows": typed} {
+				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
 			}
 			for _, format := range []string{"csv", "parquet"} {
 				path := asTable(t, ndjson, format)
@@ -170,14 +212,22 @@ func TestBadInput(t *testing.T) {
 		counts       warehouse.Counts
 		reason       string
 	}{
-		"unknown kind":    {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "file of an unknown kind"},
-		"unknown dataset": {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "say it with --dataset"},
-		"unreadable":      {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
-		"no gzip":         {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
-		"no Parquet":      {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
-		"no CSV":          {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "unexpected EOF"},
-		"empty":           {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
-		"empty CSV":       {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0, warehouse.Counts{}, ""},
+		"unknown kind":     {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "file of an unknown kind"},
+		"unknown dataset":  {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "say it with --dataset"},
+		"unreadable":       {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
+		"no gzip":          {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
+		"no Parquet":       {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
+		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "unexpected EOF"},
+		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "no JSON array"},
+		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "no JSON array"},
+		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "no JSON object"},
+		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "no Arrow IPC stream"},
+		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "no Arrow IPC stream"},
+		"Arrow that lies":  {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{}, "256 MiB"},
+		"empty array":      {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff [ ] ")}, 0, warehouse.Counts{}, ""},
+		"bytes unpacked":   {ingest.Input{Name: "calls.ndjson.gz", Bounds: ingest.Bounds{Refused: 1}, Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, warehouse.Counts{}, "more than 1 rows were refused"},
+		"empty":            {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
+		"empty CSV":        {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0, warehouse.Counts{}, ""},
 		"CSV without a column": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id\n" + tenant.ID.String() + "," + tenant.ID.String() + "\n")}, 0,
 			warehouse.Counts{Read: 1, Refused: 1}, "created_at is missing"},
 		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv", Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
@@ -215,6 +265,44 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// What may come from anyone is bounded by what it unpacks to, in every format.
+func TestUnpackedBytesAreBounded(t *testing.T) {
+	ndjson := invented(t, tenant.WriteCalls)
+	parquet, err := os.ReadFile(asTable(t, ndjson, "parquet"))
+	noError(t, err)
+	csv, err := os.ReadFile(asTable(t, ndjson, "csv"))
+	noError(t, err)
+	nothing := asArrow(t, []byte("{}"), "unnest([NULL FOR i IN range(1_000_000)]) AS id") // rows that take no bytes
+	for format, content := range map[ingest.Format][]byte{ingest.NDJSON: ndjson, ingest.JSON: asArray(t, ndjson), ingest.CSV: csv, ingest.Parquet: parquet, ingest.Arrow: nothing} {
+		w := openNew(t)
+		in := ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID, Bounds: ingest.Bounds{Bytes: 50_000}, Body: bytes.NewReader(packed(t, ".zst", content))}
+		if _, err := ingest.Load(t.Context(), w, in); !errors.Is(err, warehouse.ErrTooLarge) {
+			t.Errorf("%s: %v", format, err)
+		}
+		left, err := os.ReadDir(w.TempDir())
+		noError(t, err)
+		if len(left) > 0 {
+			t.Errorf("%s left behind: %v", format, left)
+		}
+	}
+}
+
+// A stream of Arrow whose offsets point elsewhere is read no further.
+func TestArrowThatContradictsItself(t *testing.T) {
+	w := openNew(t)
+	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}}, nil)
+	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	builder.Field(0).(*array.StringBuilder).AppendValues([]string{"one", "seven"}, nil)
+	var whole bytes.Buffer
+	writer := ipc.NewWriter(&whole, ipc.WithSchema(schema))
+	noError(t, errors.Join(writer.Write(builder.NewRecordBatch()), writer.Close()))
+	broken := bytes.Replace(whole.Bytes(), []byte{3, 0, 0, 0, 8, 0, 0, 0}, []byte{0, 0, 0, 0x40, 8, 0, 0, 0}, 1)
+	summary := load(t, w, ingest.Input{Name: "calls.arrows", Body: bytes.NewReader(broken)})
+	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason, "contradicts itself") {
+		t.Errorf("%+v", summary)
+	}
+}
+
 // A file that breaks off gives the rows before the break.
 func TestTruncatedFile(t *testing.T) {
 	w := openNew(t)
@@ -225,6 +313,18 @@ func TestTruncatedFile(t *testing.T) {
 	}
 	if reason := summary.Refusals[0].Reason; !strings.Contains(reason, fmt.Sprintf("cannot be read after line %d: unexpected EOF", summary.New)) {
 		t.Errorf("the reason is %s", reason)
+	}
+}
+
+// What is wrong between the elements of an array ends it; those before are rows.
+func TestBrokenArray(t *testing.T) {
+	w := openNew(t)
+	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
+	for end, reason := range map[string]string{`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "where a JSON array has none", "": "unexpected EOF", ", {}}": "has none"} {
+		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID, Body: strings.NewReader("[" + row + end)})
+		if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, reason) || summary.Read != 1 && end != "" {
+			t.Errorf("%s: %+v", end, summary)
+		}
 	}
 }
 

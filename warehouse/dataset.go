@@ -75,6 +75,9 @@ func (d Dataset) known() []string {
 	return names
 }
 
+// HoldsJSON tells whether the dataset has a field of the name that may hold any JSON value.
+func (d Dataset) HoldsJSON(name string) bool { return slices.Contains(d.fields, field{name, "JSON"}) }
+
 // looseType is what a field is before it is typed.
 func (f field) looseType() string {
 	if f.typ == "JSON" {

@@ -17,6 +17,7 @@ var (
 	ErrRevokedKey  = errors.New("API key has been revoked") // known, and no longer good
 	ErrExpiredKey  = errors.New("API key has expired")      // known, and past its time
 	ErrUnreadable  = errors.New("cannot be read")           // a file of rows that is not what its name says
+	ErrTooLarge    = errors.New("too large")                // more than whoever gives it may give
 	ErrInUse       = errors.New("data folder is in use")    // by another process
 	ErrBusy        = errors.New("busy")                     // what is asked for is being done already
 	ErrNotWritable = errors.New("data folder is not writable")

@@ -75,6 +75,14 @@ type Staged struct {
 // Unknown lists fields of the rows that the dataset has not, some of them where they are many: their values are not kept.
 func (s *Staged) Unknown() []UnknownField { return s.unknown }
 
+// Refused is how many of the rows will not be taken in.
+func (s *Staged) Refused() (refused int64) {
+	for _, t := range s.tenants {
+		refused += t.refused
+	}
+	return refused
+}
+
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }
 
@@ -109,9 +117,9 @@ func (s *Staged) Close() error {
 // nothing, so after an error or a crash the batch is simply given again.
 func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
+	counts.Refused = s.Refused()
 	for _, t := range s.tenants {
 		counts.Read += t.rows
-		counts.Refused += t.refused
 	}
 	if counts.Refused > 0 {
 		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {

@@ -96,6 +96,14 @@ func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) 
 
 func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 
+// ParquetSize is what a Parquet file says that it holds: rows, and bytes before their compression. ErrUnreadable: it is none.
+func (w *Warehouse) ParquetSize(ctx context.Context, path string) (rows, bytes int64, err error) {
+	if err = w.loader.QueryRowContext(ctx, statements.Get("stage/parquet_size"), sql.Named("path", path)).Scan(&rows, &bytes); err != nil {
+		return 0, 0, w.diagnose(unreadable(err))
+	}
+	return rows, bytes, nil
+}
+
 // CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain.
 type CSVFile string
 
