@@ -9,10 +9,18 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// take merges a portion batch by batch. Its state is noted with the last one, once all of it was read.
+// take merges a portion batch by batch. Its state is noted with the last one, once all of it was read; that of a file after it: a crash
+// between the two has it read again.
 func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion) (Summary, error) {
 	summary := Summary{Refusals: []warehouse.Refusal{}}
 	noted := portion.State == nil
+	if portion.File != nil {
+		summary, err := Load(ctx, w, *portion.File)
+		if err == nil && !noted {
+			err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
+		}
+		return summary, err
+	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, Absent: portion.Absent, Pulled: true})
 	}

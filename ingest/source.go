@@ -22,6 +22,7 @@ type Source interface {
 
 // Portion is a number of rows of one dataset.
 type Portion struct {
+	File    *Input // a file of rows; nil: the rows are in the fields below it
 	Dataset warehouse.Dataset
 	Tenant  uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
 	// Rows are lines of JSON objects (NDJSON), with the fields of the dataset; a row with deleted_at is one that the source has

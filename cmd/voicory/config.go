@@ -37,6 +37,11 @@ type sourceConfig struct {
 		Details bool           `mapstructure:"details"`
 		Window  *time.Duration `mapstructure:"window"`
 	} `mapstructure:"voicory"`
+	Files *struct {
+		Path    string    `mapstructure:"path"`
+		Tenant  uuid.UUID `mapstructure:"tenant"`
+		Dataset string    `mapstructure:"dataset"`
+	} `mapstructure:"files"`
 }
 
 const (
@@ -72,9 +77,15 @@ func readConfig(path string) (c config, err error) {
 
 // fault is what is missing, or too much, with the end of its path.
 func (s sourceConfig) fault() string {
+	kinds := 0
+	for _, given := range []bool{s.Postgres != nil, s.Voicory != nil, s.Files != nil} {
+		if given {
+			kinds++
+		}
+	}
 	switch {
-	case (s.Postgres == nil) == (s.Voicory == nil):
-		return ": wants one of " + kindPostgres + " and " + kindVoicory
+	case kinds != 1:
+		return fmt.Sprintf(": wants one of %s, %s and %s", kindPostgres, kindVoicory, kindFiles)
 	case s.Every < leastEvery:
 		return fmt.Sprintf(".every: wants a time of at least %s, as 30s", leastEvery)
 	case s.Voicory != nil && s.Voicory.Tenant == uuid.Nil:
@@ -85,6 +96,9 @@ func (s sourceConfig) fault() string {
 
 // spec is the source with its secrets.
 func (s sourceConfig) spec() (spec sourceSpec, err error) {
+	if f := s.Files; f != nil {
+		return sourceSpec{Kind: kindFiles, Path: f.Path, Tenant: f.Tenant, Dataset: f.Dataset}, nil
+	}
 	if p := s.Postgres; p != nil {
 		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow))}
 		if spec.DSN, err = p.DSN.read(); err != nil {

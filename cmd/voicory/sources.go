@@ -16,6 +16,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/folder"
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/voicory"
 	"github.com/voicory/warehouse/warehouse"
@@ -25,6 +26,7 @@ import (
 const (
 	kindPostgres = "postgres"
 	kindVoicory  = "voicory"
+	kindFiles    = "files"
 )
 
 // sourceSpec says what to pull from where. It travels to a running server over the operator's socket, and no further: it holds secrets.
@@ -33,7 +35,9 @@ type sourceSpec struct {
 	DSN     string        `json:"dsn"`      // postgres: of the platform's database
 	BaseURL string        `json:"base_url"` // voicory: of the API
 	APIKey  string        `json:"api_key"`
-	Tenant  uuid.UUID     `json:"tenant_id"` // voicory: whose rows these are
+	Path    string        `json:"path"`      // files: of the folder
+	Dataset string        `json:"dataset"`   // files: that they hold; "": their names say it
+	Tenant  uuid.UUID     `json:"tenant_id"` // voicory, files: whose rows these are; files: zero: they say it
 	Details bool          `json:"details"`
 	Window  time.Duration `json:"window"`
 }
@@ -46,8 +50,10 @@ func (s sourceSpec) open(w *warehouse.Warehouse, log *slog.Logger, progress func
 	case kindVoicory:
 		return voicory.New(voicory.Options{BaseURL: s.BaseURL, APIKey: s.APIKey, Tenant: s.Tenant, Details: s.Details, Window: s.Window, Log: log,
 			Progress: func(p voicory.Progress) { progress(p.Rows, p.Total) }})
+	case kindFiles:
+		return folder.New(folder.Options{Path: s.Path, Tenant: s.Tenant, Dataset: s.Dataset})
 	}
-	return nil, fmt.Errorf("%w: no kind of source %q; there are %s and %s", warehouse.ErrInvalid, s.Kind, kindPostgres, kindVoicory)
+	return nil, fmt.Errorf("%w: no kind of source %q; there are %s, %s and %s", warehouse.ErrInvalid, s.Kind, kindPostgres, kindVoicory, kindFiles)
 }
 
 func (s sourceSpec) openPostgres(w *warehouse.Warehouse, log *slog.Logger, progress func(done, total int64)) (source *postgres.Source, err error) {

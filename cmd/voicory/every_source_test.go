@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/ingest/postgres/platform"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// doc is a row as the API shows it.
+type doc map[string]any
+
+// docs are rows of each dataset by id.
+type docs map[string]map[string]doc
+
+// platformOf is where a source's rows are: put has them there, new or changed, and pull has them here.
+type platformOf struct {
+	put  func(docs)
+	pull func() ingest.Summary
+}
+
+// oddDocs are rows as they really are: of each dataset every shape that a field comes in.
+func oddDocs(now time.Time) docs {
+	at := func(n int) string {
+		return now.Add(-time.Duration(n) * time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	all := docs{"calls": {}, "customers": {}, "messages": {}}
+	add := func(dataset string, fields doc) {
+		n := len(all["calls"]) + len(all["customers"]) + len(all["messages"])
+		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
+		row := doc{"id": id, "user_id": demoTenant.ID.String(), "created_at": at(n)}
+		if dataset == "customers" {
+			row["updated_at"] = row["created_at"]
+			row["name"] = "Customer " + id[30:]
+		}
+		maps.Copy(row, fields)
+		all[dataset][id] = row
+	}
+	for _, transcript := range []any{nil, []any{}, "Caller: Hello?\nAssistant: Good morning.", `[{"speaker":"AI","text":"as a string"}]`,
+		[]any{doc{"speaker": "AI", "text": "Namaste 🙏 नमस्ते"}, doc{"speaker": "Caller", "text": "\"quoted\" \\ and\ttabbed"}},
+		[]any{doc{"role": "assistant", "content": "Hi"}, doc{"role": "user", "content": "", "timestamp": "2026-01-01T00:00:00Z"}},
+		[]any{doc{"role": "user", "message": "late", "timestamp_ms": 1234.0}}} {
+		add("calls", doc{"transcript": transcript})
+	}
+	for _, duration := range []any{nil, "138", "2m 18s", "45s", "02:18", ""} {
+		add("calls", doc{"duration": duration, "duration_seconds": 0.0, "started_at": at(9), "ended_at": at(7)})
+	}
+	for _, cost := range []any{nil, 0.0, 0.25, 12345.6789} {
+		add("calls", doc{"cost": cost, "metadata": doc{"cost_breakdown": doc{"stt": 0.1, "llm": nil}, "tags": []any{"a", 1.0, true}}})
+	}
+	for _, status := range []string{"initiated", "in-progress", "no_answer", "never heard of", "completed"} {
+		add("calls", doc{"status": status, "call_sid": "CA-the-same", "direction": "outbound", "provider": "exotel", "summary": "naïve — ok", "from_number": "+91 98765 12345",
+			"to_number": "+4912", "assistant_id": uuid.NewString(), "recording_url": "https://example.com/r?a=1&b=2"})
+	}
+	for _, email := range []any{nil, "", "asha@example.com"} {
+		add("customers", doc{"email": email, "phone_number": "+91 98765 12345", "source": "followupboss", "interaction_count": 3.0, "last_interaction": at(3), "variables": doc{"plan": "gold", "n": nil}})
+	}
+	for _, content := range []any{doc{"text": doc{"body": "hi 👋"}}, doc{"body": "x"}, doc{"mediaId": "m", "caption": nil}, doc{"latitude": 12.5, "longitude": -77.25}, doc{"templateName": "t"}, doc{}} {
+		add("messages", doc{"content": content, "message_type": "text", "direction": "inbound", "status": "read", "is_from_bot": true, "delivered_at": nil, "read_at": at(1),
+			"from_number": "+4912", "to_number": "+4913", "customer_id": uuid.NewString()})
+	}
+	return all
+}
+
+// Whatever way rows come: each is here as it is there, whatever its shape; the same again changes nothing, not even the place in the
+// feed; what is written late arrives; and a run that ends midway loses nothing.
+func TestEverySource(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, remote, string) platformOf{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres} {
+		t.Run(name, func(t *testing.T) {
+			here := t.TempDir()
+			url, _ := serve(t, here, "--rate-limit", "none")
+			operator := dialOperator(warehouse.SocketPath(here))
+			defer operator.Close()
+			from := start(t, operator, url)
+			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
+
+			there := oddDocs(time.Now())
+			from.put(there)
+			if summary := from.pull(); summary.New != 31 || summary.Refused != 0 {
+				t.Errorf("%+v", summary)
+			}
+			wantDocs(t, url, key, there)
+			places := placesInFeed(t, url, key)
+			if summary := from.pull(); summary.New+summary.Changed+summary.Deleted+summary.Refused != 0 {
+				t.Errorf("once more: %+v", summary)
+			}
+			if again := placesInFeed(t, url, key); again != places {
+				t.Errorf("the feed moved from %s to %s", places, again)
+			}
+			late := docs{"calls": {}, "customers": {}, "messages": {}}
+			for id, row := range there["calls"] {
+				if row["cost"] == nil {
+					row["cost"], row["transcript"], row["status"] = 0.75, []any{doc{"speaker": "AI", "text": "late"}}, "completed"
+					late["calls"][id] = row
+				}
+			}
+			for id, row := range there["messages"] {
+				row["status"] = "failed" // it may go back
+				late["messages"][id] = row
+			}
+			for id, row := range there["customers"] {
+				row["name"], row["updated_at"] = "Renamed", time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+				late["customers"][id] = row
+			}
+			fresh := doc{"id": uuid.NewString(), "user_id": demoTenant.ID.String(), "created_at": time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
+			there["calls"][fresh["id"].(string)], late["calls"][fresh["id"].(string)] = fresh, fresh
+			from.put(late)
+			if summary := from.pull(); summary.New != 1 || summary.Changed == 0 || summary.Refused != 0 {
+				t.Errorf("late: %+v", summary)
+			}
+			wantDocs(t, url, key, there)
+		})
+	}
+}
+
+// wantDocs compares what the API shows with the rows: all of them, and each field that a row has.
+func wantDocs(t *testing.T, url, key string, want docs) {
+	t.Helper()
+	for dataset, rows := range want {
+		shown := rowsOf(t, url, key, dataset)
+		if len(shown) != len(rows) {
+			t.Errorf("%d %s, not %d", len(shown), dataset, len(rows))
+		}
+		for id, row := range rows {
+			var got, plain doc
+			if shown[id] == "" {
+				t.Errorf("%s %s is not there", dataset, id)
+				continue
+			}
+			noError(t, json.Unmarshal([]byte(shown[id]), &got))
+			text, err := json.Marshal(row)
+			noError(t, errors.Join(err, json.Unmarshal(text, &plain)))
+			for field, value := range plain {
+				if field == "user_id" {
+					if _, told := got[field]; told {
+						t.Errorf("the tenant is shown: %s", shown[id])
+					}
+				} else if !reflect.DeepEqual(got[field], value) {
+					t.Errorf("%s %s: %s is %#v, not %#v", dataset, id, field, got[field], value)
+				}
+			}
+		}
+	}
+}
+
+// placesInFeed is where the feeds of all datasets end.
+func placesInFeed(t *testing.T, url, key string) (places string) {
+	t.Helper()
+	for _, dataset := range []string{"calls", "customers", "messages"} {
+		var list struct {
+			Meta struct {
+				NextCursor string `json:"next_cursor"`
+				HasMore    bool   `json:"has_more"`
+			}
+		}
+		status, body := get(t, url+"/api/v1/"+dataset+"?since=0&limit=100", key)
+		if err := json.Unmarshal([]byte(body), &list); err != nil || status != 200 || list.Meta.HasMore {
+			t.Fatal(status, body, err)
+		}
+		places += list.Meta.NextCursor + " "
+	}
+	return places
+}
+
+func ndjson(t *testing.T, rows map[string]doc) []byte {
+	t.Helper()
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	for _, id := range slices.Sorted(maps.Keys(rows)) {
+		noError(t, encoder.Encode(rows[id]))
+	}
+	return text.Bytes()
+}
+
+func fromFiles(t *testing.T, operator remote, _ string) platformOf {
+	incoming, puts, waiting := t.TempDir(), 0, false
+	return platformOf{
+		put: func(rows docs) {
+			puts++
+			for dataset := range rows {
+				noError(t, os.WriteFile(filepath.Join(incoming, fmt.Sprintf("%s-%d.ndjson", dataset, puts)), ndjson(t, rows[dataset]), 0o600))
+			}
+			waiting = true
+		},
+		pull: func() (total ingest.Summary) {
+			until(t, "the files are read", func() bool { // which are left alone while they are fresh
+				summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindFiles, Path: incoming}, nil)
+				noError(t, err)
+				total.Add(summary.Summary)
+				return !waiting || total.Files == 3
+			})
+			waiting = false
+			return total
+		},
+	}
+}
+
+func fromVoicory(t *testing.T, operator remote, _ string) platformOf {
+	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
+	return platformOf{
+		put: func(rows docs) {
+			for dataset := range rows {
+				wantStatus(t, run(t, string(ndjson(t, rows[dataset])), "ingest", "--data", there, "--dataset", dataset, "--strict", "-"), exitDone)
+			}
+		},
+		pull: func() ingest.Summary {
+			summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindVoicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow}, nil)
+			noError(t, err)
+			return summary.Summary
+		},
+	}
+}
+
+func fromPostgres(t *testing.T, operator remote, _ string) platformOf {
+	database, err := platform.Start(t.Context())
+	if errors.Is(err, platform.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	noError(t, err)
+	t.Cleanup(func() { noError(t, database.Stop()) })
+	conn, err := pgx.Connect(t.Context(), database.DSN("postgres"))
+	noError(t, err)
+	exec := func(statement string, arguments ...any) {
+		t.Helper()
+		_, err := conn.Exec(t.Context(), statement, arguments...)
+		noError(t, err)
+	}
+	t.Cleanup(func() { noError(t, conn.Close(t.Context())) })
+	exec(platform.Schema)
+	const config = "c0000000-0000-4000-8000-000000000001"
+	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, demoTenant.ID)
+	tables := map[string]string{"calls": "call_logs", "customers": "customers", "messages": "whatsapp_messages"}
+	return platformOf{
+		put: func(rows docs) {
+			for dataset, table := range tables {
+				for id, row := range rows[dataset] {
+					row := maps.Clone(row)
+					row["config_id"] = config
+					if row["updated_at"] == nil {
+						row["updated_at"] = row["created_at"] // and so it stays: costs are written without touching it
+					}
+					text, err := json.Marshal(row)
+					noError(t, err)
+					exec("DELETE FROM "+table+" WHERE id = $1", id)
+					exec("INSERT INTO "+table+" SELECT * FROM jsonb_populate_record(NULL::"+table+", $1)", string(text))
+				}
+			}
+		},
+		pull: func() ingest.Summary {
+			summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindPostgres, DSN: database.DSN("postgres"), Window: defaultWindow}, nil)
+			noError(t, err)
+			return summary.Summary
+		},
+	}
+}
