@@ -86,7 +86,7 @@ func TestEverySource(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
 			operator := dialOperator(warehouse.SocketPath(here))
-			defer operator.Close()
+			defer func() { noError(t, operator.Close()) }()
 			from := start(t, operator, url)
 			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
 

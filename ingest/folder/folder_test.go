@@ -47,10 +47,10 @@ func (k *taker) pull(t *testing.T, s *folder.Source, want ...string) {
 			k.taken, k.state = append(k.taken, filepath.Base(p.File.Name)), p.State
 			return nil
 		})
-		if !errors.Is(err, k.fail) {
+		if err != nil && !errors.Is(err, k.fail) {
 			t.Fatal(err)
 		}
-		if len(k.taken) >= len(want) || k.fail != nil {
+		if k.fail == nil && len(k.taken) >= len(want) || err != nil {
 			break
 		}
 		if time.Now().After(deadline) {
