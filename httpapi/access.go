@@ -57,6 +57,16 @@ func (a *api) withKey(h keyed) handler {
 	}
 }
 
+// secret lets only secret keys through to h: public ones read the six documented endpoints and nothing else.
+func secret(h keyed) keyed {
+	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+		if key.Type != warehouse.Secret {
+			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED", message: "This endpoint needs a secret key (sk_)"}
+		}
+		return h(w, r, key)
+	}
+}
+
 func (a *api) authenticate(r *http.Request) (key warehouse.Key, valid context.Context, err error) {
 	presented := r.Header.Get("X-Api-Key")
 	if presented == "" {

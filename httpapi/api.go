@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
@@ -28,13 +30,21 @@ type Store interface {
 	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
 	// Get reads one row of a tenant; ErrNotFound where the tenant has none of that id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
+	// Pushed reads the note of a tenant's push under an idempotency key; ErrNotFound where there is none of the last day.
+	Pushed(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)
+	// NotePush remembers a push.
+	NotePush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }
 
 // Options of the API.
 type Options struct {
-	Store          Store
+	Store Store
+	// Ingest takes pushed rows in. When it returns, what it counts is durable. Refusals are the first rows that were refused; one
+	// of line 0 says why the body was not read to its end. When the context ends, it returns with what was merged until then.
+	Ingest         func(ctx context.Context, push Push) (warehouse.Counts, []warehouse.Refusal, error)
+	MaxBody        int64          // bytes of a push
 	CursorKey      []byte         // signs cursors
 	Limiter        limit.Limiter  // counts the requests of each key
 	Rules          limit.Rules    // for each key that has none of its own; none: no limit
@@ -50,12 +60,13 @@ type Options struct {
 type api struct {
 	Options
 	metrics metrics
+	pushing pushGate
 	room    chan struct{} // has an element for each request that is worked on; nil: any number
 }
 
 // New returns the handler of all routes.
 func New(options Options) http.Handler {
-	a := &api{Options: options, metrics: newMetrics(options.Metrics)}
+	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate()}
 	if options.Concurrent > 0 {
 		a.room = make(chan struct{}, options.Concurrent)
 	}
@@ -67,28 +78,37 @@ func (a *api) router() *mux.Router {
 	router.NotFoundHandler = a.handle("", func(http.ResponseWriter, *http.Request) error {
 		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
 	})
-	router.MethodNotAllowedHandler = a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Allow", allowed)
-		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers GET, HEAD and OPTIONS"}
-	})
 	a.registerLists(router)
+	a.registerPush(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))
 	return router
 }
 
-// allowed are the methods of every path.
-const allowed = "GET, HEAD, OPTIONS"
-
 // get registers a path that can be read.
 func (a *api) get(router *mux.Router, path string, h handler) {
-	router.Handle(path, a.handle(path, h)).Methods(http.MethodGet, http.MethodHead)
+	a.route(router, path, h, http.MethodGet, http.MethodHead)
+}
+
+// post registers a path that something can be sent to.
+func (a *api) post(router *mux.Router, path string, h handler) {
+	a.route(router, path, h, http.MethodPost)
+}
+
+// route registers a path that answers to the methods, and to OPTIONS; to no other.
+func (a *api) route(router *mux.Router, path string, h handler, methods ...string) {
+	allowed := strings.Join(append(methods, http.MethodOptions), ", ")
+	router.Handle(path, a.handle(path, h)).Methods(methods...)
 	router.Handle(path, a.handle(path, func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Allow", allowed)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})).Methods(http.MethodOptions)
+	router.Handle(path, a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Allow", allowed)
+		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers " + allowed}
+	}))
 }
 
 // handler answers a request or returns why it cannot. Only [api.handle] writes errors.

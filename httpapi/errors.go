@@ -15,7 +15,8 @@ type problem struct {
 	status     int
 	code       string
 	message    string
-	retryAfter int // seconds; 0: not said
+	retryAfter int      // seconds; 0: not said
+	outcome    *outcome // what became of rows all the same; nil: there were none
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.message }
@@ -43,7 +44,7 @@ func problemOf(err error) *problem {
 // writeError answers with the error. Where the client has left, or part of an answer was sent already, the connection is cut.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
-	if r.Context().Err() != nil {
+	if r.Context().Err() != nil || errors.Is(err, errGone) {
 		if x.status == 0 {
 			x.status = statusGone
 		}
@@ -64,27 +65,29 @@ const problemJSON = "application/problem+json"
 // writeProblem writes the documented error, or that of RFC 9457 for a client that accepts it.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	type detail struct {
-		Code       string `json:"code"`
-		Message    string `json:"message"`
-		RetryAfter int    `json:"retry_after,omitempty"`
-		RequestID  string `json:"request_id,omitempty"`
+		Code       string   `json:"code"`
+		Message    string   `json:"message"`
+		RetryAfter int      `json:"retry_after,omitempty"`
+		RequestID  string   `json:"request_id,omitempty"`
+		Outcome    *outcome `json:"outcome,omitempty"`
 	}
 	type rfc9457 struct {
-		Type       string `json:"type"`
-		Title      string `json:"title"`
-		Status     int    `json:"status"`
-		Detail     string `json:"detail"`
-		Code       string `json:"code"`
-		RetryAfter int    `json:"retry_after,omitempty"`
-		RequestID  string `json:"request_id,omitempty"`
+		Type       string   `json:"type"`
+		Title      string   `json:"title"`
+		Status     int      `json:"status"`
+		Detail     string   `json:"detail"`
+		Code       string   `json:"code"`
+		RetryAfter int      `json:"retry_after,omitempty"`
+		RequestID  string   `json:"request_id,omitempty"`
+		Outcome    *outcome `json:"outcome,omitempty"`
 	}
 	requestID := ""
 	if p == internalProblem { // what to tell the support
 		requestID = exchangeOf(r).id
 	}
-	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID}})
+	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID, p.outcome}})
 	if strings.Contains(r.Header.Get("Accept"), problemJSON) {
-		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID}
+		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID, p.outcome}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

@@ -2,12 +2,11 @@ package httpapi
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/gorilla/mux"
 )
 
-// Routes are the paths that can be read, as openapitest.Routes has them.
+// Routes are the operations of the server, as openapitest.Routes has them.
 func Routes() (routes []string, err error) {
 	err = (&api{}).router().Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
 		path, err := route.GetPathTemplate()
@@ -15,10 +14,15 @@ func Routes() (routes []string, err error) {
 			return err
 		}
 		methods, err := route.GetMethods()
-		if slices.Contains(methods, http.MethodGet) {
-			routes = append(routes, "GET "+path)
+		if err != nil {
+			return nil //nolint:nilerr // it is the one for all other methods
 		}
-		return err
+		for _, method := range methods {
+			if method == http.MethodGet || method == http.MethodPost {
+				routes = append(routes, method+" "+path)
+			}
+		}
+		return nil
 	})
 	return routes, err
 }

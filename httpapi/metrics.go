@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // metrics are what Prometheus is told of the API's requests.
@@ -13,6 +15,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	rows     *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) metrics {
@@ -22,9 +25,11 @@ func newMetrics(registry prometheus.Registerer) metrics {
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "voicory_http_request_duration_seconds",
 			Help: "Time from a request's arrival to its answer's last byte.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "voicory_http_requests_in_flight", Help: "Requests that are being answered."}),
+		rows: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_pushed_rows_total",
+			Help: "Rows that clients pushed, by dataset and what became of them."}, []string{"dataset", "outcome"}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.requests, m.duration, m.inFlight)
+		registry.MustRegister(m.requests, m.duration, m.inFlight, m.rows)
 	}
 	return m
 }
@@ -38,4 +43,13 @@ func (m metrics) done(x *exchange, method string, took time.Duration) {
 	}
 	m.requests.WithLabelValues(x.route, method, strconv.Itoa(x.status)).Inc()
 	m.duration.WithLabelValues(x.route).Observe(took.Seconds())
+}
+
+// pushed counts the rows of a push, or of as much of it as was merged.
+func (m metrics) pushed(dataset warehouse.Dataset, c warehouse.Counts) {
+	for outcome, rows := range map[string]int64{"new": c.New, "changed": c.Changed, "unchanged": c.Unchanged, "deleted": c.Deleted, "superseded": c.Superseded, "refused": c.Refused} {
+		if rows > 0 {
+			m.rows.WithLabelValues(dataset.Name, outcome).Add(float64(rows))
+		}
+	}
 }

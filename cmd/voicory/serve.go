@@ -26,6 +26,7 @@ type serveCommand struct {
 	StopTimeout    time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
 	LogFormat      string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests   time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
+	MaxBody        byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked it may have eight times that." default:"1GB" placeholder:"SIZE"`
 	limitFlags
 }
 
@@ -56,7 +57,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 
 	registry := newRegistry(w)
 	registry.MustRegister(sources)
-	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
+	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
 	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {

@@ -22,14 +22,18 @@ type (
 		}
 	}
 	pathItem struct {
-		Get        *operation
+		Get, Post  *operation
 		Parameters []*parameter
 	}
 	operation struct {
 		OperationID, Summary, Description string
 		Tags                              []string
 		Parameters                        []*parameter
-		Responses                         ordered[*response]
+		RequestBody                       *struct {
+			Description string
+			Content     ordered[*content]
+		}
+		Responses ordered[*response]
 	}
 	parameter struct {
 		Ref                   string `json:"$ref"`

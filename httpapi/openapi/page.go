@@ -38,9 +38,9 @@ func render(document []byte) (page []byte, policy string) {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// shown is an operation with its path, its references resolved.
+// shown is an operation with its method and path, its references resolved.
 type shown struct {
-	Path string
+	Method, Path string
 	*operation
 	Parameters []*parameter
 	Responses  ordered[*response]
@@ -56,29 +56,39 @@ func (m *model) functions() template.FuncMap {
 // operations are those of a tag, in the order of the document.
 func (m *model) operations(tag string) (all []shown, err error) {
 	for _, item := range m.Paths {
-		if !slices.Contains(item.Value.Get.Tags, tag) {
-			continue
-		}
-		one := shown{Path: item.Name, operation: item.Value.Get}
-		for _, p := range slices.Concat(item.Value.Parameters, item.Value.Get.Parameters) {
-			if p.Ref != "" {
-				if p, err = m.Components.Parameters.at(p.Ref); err != nil {
-					return nil, err
-				}
+		for _, o := range []shown{{Method: "GET", operation: item.Value.Get}, {Method: "POST", operation: item.Value.Post}} {
+			if o.operation == nil || !slices.Contains(o.Tags, tag) {
+				continue
 			}
-			one.Parameters = append(one.Parameters, p)
-		}
-		for _, r := range item.Value.Get.Responses {
-			if r.Value.Ref != "" {
-				if r.Value, err = m.Components.Responses.at(r.Value.Ref); err != nil {
-					return nil, err
-				}
+			o.Path = item.Name
+			if err := m.resolve(&o, item.Value.Parameters); err != nil {
+				return nil, err
 			}
-			one.Responses = append(one.Responses, r)
+			all = append(all, o)
 		}
-		all = append(all, one)
 	}
 	return all, nil
+}
+
+// resolve puts what references mean into the operation; common are the parameters of its path.
+func (m *model) resolve(o *shown, common []*parameter) (err error) {
+	for _, p := range slices.Concat(common, o.operation.Parameters) {
+		if p.Ref != "" {
+			if p, err = m.Components.Parameters.at(p.Ref); err != nil {
+				return err
+			}
+		}
+		o.Parameters = append(o.Parameters, p)
+	}
+	for _, r := range o.operation.Responses {
+		if r.Value.Ref != "" {
+			if r.Value, err = m.Components.Responses.at(r.Value.Ref); err != nil {
+				return err
+			}
+		}
+		o.Responses = append(o.Responses, r)
+	}
+	return nil
 }
 
 // properties are a schema's own and those of the nameless parts of its allOf; the named parts are linked.
@@ -143,7 +153,13 @@ func prose(text string) template.HTML {
 	return template.HTML(out.String())
 }
 
+// indented shows an example: JSON with its structure, and a text, as of other formats, as it is.
 func indented(text json.RawMessage) (string, error) {
+	if bytes.HasPrefix(text, []byte(`"`)) {
+		var plain string
+		err := json.Unmarshal(text, &plain)
+		return plain, err
+	}
 	var out bytes.Buffer
 	err := json.Indent(&out, text, "", "  ")
 	return out.String(), err

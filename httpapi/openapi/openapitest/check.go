@@ -84,8 +84,7 @@ func (c *contract) faults(request *http.Request, response *http.Response, body [
 		return []string{"the document has no such status"}
 	}
 	if path != "" && response.StatusCode < 300 {
-		_, errs := c.ValidateHttpRequestSyncWithPathItem(withoutEmpty(request), item, path)
-		faults = append(faults, texts(errs)...)
+		faults = append(faults, c.faultsOfRequest(withoutEmpty(request), operation, item, path)...)
 	}
 	answer := *response
 	answer.Body = http.NoBody
@@ -105,6 +104,21 @@ func (c *contract) faults(request *http.Request, response *http.Response, body [
 		if !isTransport(name) && !hasHeader(described, name) {
 			faults = append(faults, "the document has no header "+name+" here")
 		}
+	}
+	return faults
+}
+
+// faultsOfRequest looks at all of a request but its body, of which it looks at the type: the rest was read and may be compressed.
+func (c *contract) faultsOfRequest(request *http.Request, operation *v3.Operation, item *v3.PathItem, path string) (faults []string) {
+	v := c.GetParameterValidator()
+	for _, check := range []func(*http.Request, *v3.PathItem, string) (bool, []*errors.ValidationError){v.ValidatePathParamsWithPathItem,
+		v.ValidateQueryParamsWithPathItem, v.ValidateHeaderParamsWithPathItem, v.ValidateSecurityWithPathItem} {
+		_, errs := check(request, item, path)
+		faults = append(faults, texts(errs)...)
+	}
+	contentType, _, _ := strings.Cut(request.Header.Get("Content-Type"), ";")
+	if body := operation.RequestBody; body != nil && body.Content.GetOrZero(contentType) == nil {
+		faults = append(faults, "the document has no body of the type "+contentType)
 	}
 	return faults
 }

@@ -1,0 +1,1 @@
+INSERT INTO pushes VALUES ($key, $digest, $outcome, $at);
