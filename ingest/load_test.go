@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -258,7 +259,7 @@ func TestBadInput(t *testing.T) {
 			}
 			left, err := os.ReadDir(w.TempDir())
 			noError(t, err)
-			if len(left) > 0 {
+			if left = slices.DeleteFunc(left, func(entry os.DirEntry) bool { return entry.Name() == "empty.duckdb" }); len(left) > 0 { // what new tenants begin as
 				t.Errorf("left behind: %v", left)
 			}
 		})

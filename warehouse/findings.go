@@ -35,8 +35,10 @@ func (s *tenantStore) classify(ctx context.Context, conn *sql.Conn, dataset Data
 	if s.tombstoned[dataset.Name] {
 		kept = "merge/kept_with_tombstones"
 	}
+	tenant := statements.Text(s.id.String())
 	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name),
-		"versions", statements.Fill(versions, "tenant", statements.Text(s.id.String())), "kept", statements.For(kept, dataset.Name), "late", strconv.FormatBool(late)}
+		"tenant", tenant,
+		"versions", statements.Fill(versions, "tenant", tenant), "kept", statements.For(kept, dataset.Name), "late", strconv.FormatBool(late)}
 	if err := f.run(ctx, conn, "merge/classify"); err != nil {
 		return f, err
 	}

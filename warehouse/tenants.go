@@ -190,18 +190,37 @@ func (p *tenantPool) close() error {
 // connections that stand in it. A new file gets its name only when it is whole.
 func (w *Warehouse) attach(ctx context.Context, catalog, path string) (*sql.DB, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		err := writeAtomic(path, func(temp string) error {
-			db, err := w.attachFile(ctx, catalog, temp)
-			if err != nil {
-				return err
-			}
-			return w.detach(ctx, catalog, db)
-		})
-		if err != nil {
+		if err := writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp) }); err != nil {
 			return nil, err
 		}
 	}
 	return w.attachFile(ctx, catalog, path)
+}
+
+// makeFile makes an empty database. That of a tenant is a copy of one that is made once, since making it takes far longer.
+func (w *Warehouse) makeFile(ctx context.Context, catalog, path string) error {
+	if storeKind(catalog) != "tenant" {
+		return w.makeEmpty(ctx, catalog, path)
+	}
+	empty := filepath.Join(w.TempDir(), "empty.duckdb")
+	if _, err := os.Stat(empty); errors.Is(err, os.ErrNotExist) {
+		if err := writeAtomic(empty, func(temp string) error { return w.makeEmpty(ctx, "empty", temp) }); err != nil {
+			return err
+		}
+	}
+	whole, err := os.ReadFile(empty)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, whole, 0o644)
+}
+
+func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string) error {
+	db, err := w.attachFile(ctx, catalog, path)
+	if err != nil {
+		return err
+	}
+	return w.detach(ctx, catalog, db)
 }
 
 func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.DB, error) {
@@ -254,11 +273,8 @@ func (s standingIn) Close() error { return nil }
 
 // migrate brings a database up to the current version, one transaction per script.
 func migrate(ctx context.Context, db *sql.DB, kind string) error {
-	if _, err := db.ExecContext(ctx, statements.Get("migrations/version")); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	var version int
-	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version); err != nil {
+	version, err := schemaVersion(ctx, db)
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	scripts := statements.Migrations(kind)
@@ -281,4 +297,23 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 		}
 	}
 	return nil
+}
+
+// schemaVersion is the version of the database, 0 for an empty one.
+func schemaVersion(ctx context.Context, db *sql.DB) (version int, err error) {
+	read := func() error {
+		return db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version)
+	}
+	if err = read(); isUnknown(err) { // asked first, since nearly every file has it
+		if _, err = db.ExecContext(ctx, statements.Get("migrations/version")); err == nil {
+			err = read()
+		}
+	}
+	return version, err
+}
+
+// isUnknown tells that a statement names what is not there.
+func isUnknown(err error) bool {
+	var failure *duckdb.Error
+	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeCatalog
 }
