@@ -118,7 +118,7 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 // replay reads a body once more, to see that it is the one that was answered before.
 func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return "", errors.Join(context.Cause(ctx), err)
+		return "", errors.Join(body.why(ctx), err)
 	}
 	if !bytes.Equal(body.digest.Sum(nil), before.Digest) {
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "IDEMPOTENCY_KEY_REUSED",
@@ -143,7 +143,7 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 	if err == nil && fault == "" {
 		_, err = io.Copy(io.Discard, body) // of Arrow, what follows the end of its stream
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := body.why(ctx); cause != nil {
 		err = cause // the error is only what came of it
 	} else if errors.Is(err, warehouse.ErrTooLarge) {
 		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", push.MaxBytes)}
