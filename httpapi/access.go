@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +44,7 @@ func (a *api) withKey(h keyed) handler {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		defer context.AfterFunc(valid, func() {
+		defer whenEnded(valid, func() {
 			cancel(context.Cause(valid))
 			if x.begun.Load() { // a write may be waiting for the client: it ends, and the connection with it
 				_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Unix(1, 0)) // where there is none to set, nothing waits
@@ -64,6 +65,26 @@ func secret(h keyed) keyed {
 			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED", message: "This endpoint needs a secret key (sk_)"}
 		}
 		return h(w, r, key)
+	}
+}
+
+// whenEnded calls f when the context ends, unless stop was called before; where f is running, stop waits for it. What f does to
+// a response must not be done to one whose handler has returned.
+func whenEnded(ctx context.Context, f func()) (stop func()) {
+	var mu sync.Mutex
+	over := false
+	cancel := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			f()
+		}
+	})
+	return func() {
+		cancel()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
 	}
 }
 

@@ -41,9 +41,9 @@ type Store interface {
 // Options of the API.
 type Options struct {
 	Store Store
-	// Ingest takes pushed rows in. When it returns, what it counts is durable. Refusals are the first rows that were refused; one
-	// of line 0 says why the body was not read to its end. When the context ends, it returns with what was merged until then.
-	Ingest         func(ctx context.Context, push Push) (warehouse.Counts, []warehouse.Refusal, error)
+	// Ingest takes pushed rows in. When it returns, what it counts is durable. When the context ends, it returns with what was merged
+	// until then.
+	Ingest         func(ctx context.Context, push Push) (Pushed, error)
 	MaxBody        int64          // bytes of a push
 	CursorKey      []byte         // signs cursors
 	Limiter        limit.Limiter  // counts the requests of each key

@@ -44,13 +44,14 @@ func problemOf(err error) *problem {
 // writeError answers with the error. Where the client has left, or part of an answer was sent already, the connection is cut.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
-	if r.Context().Err() != nil || errors.Is(err, errGone) {
+	p := problemOf(err)
+	left := r.Context().Err() != nil && (p == internalProblem || !x.impatient.Load())
+	if left || errors.Is(err, errGone) {
 		if x.status == 0 {
 			x.status = statusGone
 		}
 		panic(http.ErrAbortHandler)
 	}
-	p := problemOf(err)
 	if p == internalProblem {
 		a.Log.Error("request failed", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", err)
 	}

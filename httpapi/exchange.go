@@ -29,6 +29,9 @@ type exchange struct {
 	bytes   int64
 	probe   bool        // asked again and again by what watches the server: it is counted, not logged
 	begun   atomic.Bool // the answer's first byte was written, or is about to be
+	// impatient says that the server itself stopped waiting for the request's body. net/http then cancels the request as if the
+	// client had left; but it may be there, and gets its answer.
+	impatient atomic.Bool
 }
 
 type exchangeKey struct{}

@@ -2,9 +2,18 @@ package httpapi
 
 import (
 	"net/http"
+	"testing"
+	"time"
 
 	"github.com/gorilla/mux"
 )
+
+// WaitNoLongerThan sets how long a body that does not flow is waited for, until the test ends.
+func WaitNoLongerThan(t *testing.T, d time.Duration) {
+	before := stallTimeout
+	stallTimeout = d
+	t.Cleanup(func() { stallTimeout = before })
+}
 
 // Routes are the operations of the server, as openapitest.Routes has them.
 func Routes() (routes []string, err error) {

@@ -40,9 +40,17 @@ const maxUnpacked = 8
 // answerTimeout is how long a client may take to read the answer to its push, however long the push took.
 const answerTimeout = 2 * time.Minute
 
-// outcome is what became of pushed rows.
+// Pushed is what became of pushed rows.
+type Pushed struct {
+	warehouse.Counts
+	Refusals []warehouse.Refusal // the first; one with line 0, the last, says why the body was not read to its end
+	Unknown  []string            // fields that the rows have and the dataset has not, as dataset.field
+}
+
+// outcome is how a client is told of it.
 type outcome struct {
 	warehouse.Counts
+	Unknown  []string     `json:"unknown_fields"`
 	Refusals []refusedRow `json:"refusals"`
 }
 
@@ -52,7 +60,7 @@ type refusedRow struct {
 }
 
 // noRows is the outcome where none were looked at.
-var noRows = &outcome{Refusals: []refusedRow{}}
+var noRows = &outcome{Unknown: []string{}, Refusals: []refusedRow{}}
 
 // maxShownRefusals bounds the refused rows of an answer; they are all counted.
 const maxShownRefusals = 10
@@ -118,7 +126,7 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 // replay reads a body once more, to see that it is the one that was answered before.
 func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return "", errors.Join(context.Cause(ctx), err)
+		return "", errors.Join(body.why(ctx), err)
 	}
 	if !bytes.Equal(body.digest.Sum(nil), before.Digest) {
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "IDEMPOTENCY_KEY_REUSED",
@@ -129,11 +137,11 @@ func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string,
 
 // merge has the rows merged and says what became of them, as JSON.
 func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, error) {
-	counts, refusals, err := a.Ingest(ctx, push)
-	a.metrics.pushed(push.Dataset, counts)
-	became := outcome{Counts: counts, Refusals: []refusedRow{}}
+	pushed, err := a.Ingest(ctx, push)
+	a.metrics.pushed(push.Dataset, pushed.Counts)
+	became := outcome{Counts: pushed.Counts, Unknown: append([]string{}, pushed.Unknown...), Refusals: []refusedRow{}}
 	fault := ""
-	for _, refusal := range refusals {
+	for _, refusal := range pushed.Refusals {
 		if refusal.Line == 0 {
 			fault = refusal.Reason
 		} else if len(became.Refusals) < maxShownRefusals {
@@ -143,7 +151,7 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 	if err == nil && fault == "" {
 		_, err = io.Copy(io.Discard, body) // of Arrow, what follows the end of its stream
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := body.why(ctx); cause != nil {
 		err = cause // the error is only what came of it
 	} else if errors.Is(err, warehouse.ErrTooLarge) {
 		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", push.MaxBytes)}
@@ -158,10 +166,10 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 	case fault != "":
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "UNREADABLE_BODY", outcome: &became,
 			message: "The body was not read to its end: " + fault}
-	case counts.Read > 0 && counts.Refused == counts.Read:
+	case pushed.Read > 0 && pushed.Refused == pushed.Read:
 		// A client that looks at the status alone must not take a push that changed nothing for one that went well.
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "NO_ROW_ACCEPTED", outcome: &became,
-			message: fmt.Sprintf("All of %d rows were refused", counts.Read)}
+			message: fmt.Sprintf("All of %d rows were refused", pushed.Read)}
 	}
 	text, err := json.Marshal(became)
 	return string(text), err

@@ -21,11 +21,12 @@ const (
 	// Pushes at a time, of a key and in all: each holds a batch of rows in memory twice, typed and not yet.
 	maxPushesOfKey = 2
 	maxPushes      = 4
-	// A body that does not flow is waited for this long; and no body is waited for longer than this and a second for every
-	// slowest bytes, so that one which trickles cannot keep others out.
-	stallTimeout = 30 * time.Second
-	slowest      = 4 << 10
+	// slowest is the bytes of a body for which a second may be waited, beyond stallTimeout: one that trickles cannot keep others out.
+	slowest = 4 << 10
 )
+
+// stallTimeout is how long a body that does not flow is waited for; tests have less time.
+var stallTimeout = 30 * time.Second
 
 // pushGate lets so many pushes in, and of one idempotency key of a tenant only one.
 type pushGate struct {
@@ -72,6 +73,7 @@ func (g *pushGate) enter(key warehouse.Key, name string) (leave func(), err erro
 // pushBody is the body of a push as it comes in: bounded, digested, and given time as long as it flows. When reading fails, the
 // work on it is cancelled with the reason: a half-received body is not the client's last word.
 type pushBody struct {
+	exchange   *exchange
 	in         io.Reader
 	controller *http.ResponseController
 	cancel     context.CancelCauseFunc
@@ -82,17 +84,19 @@ type pushBody struct {
 	waited     time.Duration // for the client, in all
 
 	mu    sync.Mutex
-	ended bool // nothing is waited for any more
+	ended bool  // nothing is waited for any more
+	fault error // what to tell the client that it did wrong
 }
 
 // receive begins to read the request's body. The context ends when the body cannot be read on; done ends both.
 func (a *api) receive(w http.ResponseWriter, r *http.Request) (_ *pushBody, _ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	b := &pushBody{in: r.Body, controller: http.NewResponseController(w), cancel: cancel, tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New()}
-	stop := context.AfterFunc(ctx, func() { // a key that was revoked, a server that stops: whoever waits for the client waits no more
+	b := &pushBody{exchange: exchangeOf(r), in: r.Body, controller: http.NewResponseController(w), cancel: cancel, tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New()}
+	stop := whenEnded(ctx, func() { // a key that was revoked, a server that stops: whoever waits for the client waits no more
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.ended = true
+		b.exchange.impatient.Store(true)
 		_ = b.controller.SetReadDeadline(time.Unix(1, 0)) // where there is none to set, the body is at hand
 	})
 	return b, ctx, func() {
@@ -121,7 +125,8 @@ var errGone = errors.New("the client has left")
 
 func (b *pushBody) Read(p []byte) (int, error) {
 	start := time.Now()
-	if !b.wait(start.Add(b.patience())) {
+	until := start.Add(b.patience())
+	if !b.wait(until) {
 		return 0, errGone
 	}
 	n, err := b.in.Read(p)
@@ -134,11 +139,32 @@ func (b *pushBody) Read(p []byte) (int, error) {
 		err = b.tooLarge
 	case err == nil || errors.Is(err, io.EOF):
 		return n, err
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(until):
+		b.exchange.impatient.Store(true)
 		err = &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT", message: "The body came too slowly", outcome: noRows}
 	default:
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}
-	b.cancel(err)
+	b.fail(err)
 	return 0, err
+}
+
+// fail ends the work on the body. Where reading failed, net/http has cancelled it already, without the reason.
+func (b *pushBody) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !errors.Is(err, errGone) {
+		b.fault = err
+	}
+	b.cancel(err)
+}
+
+// why is the reason for which the work on the body ended before its end; nil: it did not.
+func (b *pushBody) why(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fault != nil {
+		return b.fault
+	}
+	return context.Cause(ctx)
 }

@@ -67,6 +67,8 @@ type tenantPool struct {
 	w    *Warehouse
 	mu   sync.Mutex
 	open map[uuid.UUID]*tenantStore
+
+	empty []byte // the file of a tenant without rows; nil: not made yet. Guarded by mu
 }
 
 // tenantStore is one tenant's attached file.
@@ -202,17 +204,18 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string) error {
 	if storeKind(catalog) != "tenant" {
 		return w.makeEmpty(ctx, catalog, path)
 	}
-	empty := filepath.Join(w.TempDir(), "empty.duckdb")
-	if _, err := os.Stat(empty); errors.Is(err, os.ErrNotExist) {
-		if err := writeAtomic(empty, func(temp string) error { return w.makeEmpty(ctx, "empty", temp) }); err != nil {
+	if w.tenants.empty == nil {
+		empty := filepath.Join(w.TempDir(), "empty.duckdb")
+		defer os.Remove(empty)
+		if err := w.makeEmpty(ctx, "empty", empty); err != nil {
+			return err
+		}
+		var err error
+		if w.tenants.empty, err = os.ReadFile(empty); err != nil {
 			return err
 		}
 	}
-	whole, err := os.ReadFile(empty)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, whole, 0o644)
+	return os.WriteFile(path, w.tenants.empty, 0o644)
 }
 
 func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -81,13 +82,13 @@ func oddDocs(now time.Time) docs {
 // Whatever way rows come: each is here as it is there, whatever its shape; the same again changes nothing, not even the place in the
 // feed; what is written late arrives; and a run that ends midway loses nothing.
 func TestEverySource(t *testing.T) {
-	for name, start := range map[string]func(*testing.T, remote, string) platformOf{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres} {
+	for name, start := range map[string]func(t *testing.T, operator remote, data, url string) platformOf{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
 			operator := dialOperator(warehouse.SocketPath(here))
 			defer func() { noError(t, operator.Close()) }()
-			from := start(t, operator, url)
+			from := start(t, operator, here, url)
 			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
 
 			there := oddDocs(time.Now())
@@ -188,7 +189,37 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 	return text.Bytes()
 }
 
-func fromFiles(t *testing.T, operator remote, _ string) platformOf {
+func fromPush(t *testing.T, _ remote, data, url string) platformOf {
+	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", demoTenant.ID.String(), "--type", "secret"), exitDone).stdout)
+	there := docs{"calls": {}, "customers": {}, "messages": {}}
+	return platformOf{
+		put: func(rows docs) {
+			for dataset := range rows {
+				maps.Copy(there[dataset], rows[dataset])
+			}
+		},
+		pull: func() (total ingest.Summary) {
+			for dataset := range there {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/ingest/"+dataset, bytes.NewReader(ndjson(t, there[dataset])))
+				noError(t, err)
+				request.Header.Set("X-Api-Key", key)
+				request.Header.Set("Content-Type", "application/x-ndjson")
+				response, err := http.DefaultClient.Do(request)
+				noError(t, err)
+				var answer struct{ Data ingest.Summary }
+				noError(t, errors.Join(json.NewDecoder(response.Body).Decode(&answer), response.Body.Close()))
+				if response.StatusCode != http.StatusOK {
+					t.Fatalf("%d %+v", response.StatusCode, answer)
+				}
+				total.Add(answer.Data)
+			}
+			http.DefaultClient.CloseIdleConnections()
+			return total
+		},
+	}
+}
+
+func fromFiles(t *testing.T, operator remote, _, _ string) platformOf {
 	incoming, puts, waiting := t.TempDir(), 0, false
 	return platformOf{
 		put: func(rows docs) {
@@ -211,7 +242,7 @@ func fromFiles(t *testing.T, operator remote, _ string) platformOf {
 	}
 }
 
-func fromVoicory(t *testing.T, operator remote, _ string) platformOf {
+func fromVoicory(t *testing.T, operator remote, _, _ string) platformOf {
 	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
 	return platformOf{
 		put: func(rows docs) {
@@ -227,7 +258,7 @@ func fromVoicory(t *testing.T, operator remote, _ string) platformOf {
 	}
 }
 
-func fromPostgres(t *testing.T, operator remote, _ string) platformOf {
+func fromPostgres(t *testing.T, operator remote, _, _ string) platformOf {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
