@@ -30,7 +30,7 @@ type Input struct {
 	Dataset  string        // empty: the name says it
 	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
 	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
-	Bounds                 // of what may come from anyone
+	Bounds   Bounds        // of what may come from anyone
 }
 
 // Bounds are how much is taken of one input; zero: any amount. What was merged when one is reached stays.

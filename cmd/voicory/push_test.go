@@ -122,8 +122,9 @@ func zstded(t *testing.T, plain []byte) []byte {
 	t.Helper()
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	noError(t, err)
-	defer encoder.Close()
-	return encoder.EncodeAll(plain, nil)
+	packed := encoder.EncodeAll(plain, nil)
+	noError(t, encoder.Close())
+	return packed
 }
 
 // inFormats writes NDJSON in every format that can be pushed, by content type.
@@ -134,10 +135,10 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 	noError(t, os.WriteFile(in, ndjson, 0o600))
 	connector, err := duckdb.NewConnector("", nil)
 	noError(t, err)
-	defer connector.Close()
+	defer func() { noError(t, connector.Close()) }()
 	conn, err := connector.Connect(t.Context())
 	noError(t, err)
-	defer conn.Close()
+	defer func() { noError(t, conn.Close()) }()
 	interchange, err := duckdb.NewArrowFromConn(conn)
 	noError(t, err)
 	texts := fmt.Sprintf("SELECT COLUMNS(*) ->> '$' FROM read_json('%s', sample_size = -1, maximum_depth = 1)", in)
