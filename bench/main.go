@@ -39,10 +39,13 @@ var sections = []struct {
 	run  func(*bench, context.Context) error
 }{
 	{"ingest", (*bench).ingest},
+	{"postgres", (*bench).postgres},
 	{"twice", (*bench).twice},
+	{"formats", (*bench).formats},
 	{"changed", (*bench).changed},
 	{"pages", (*bench).pages},
 	{"load", (*bench).load},
+	{"upstream", (*bench).upstream},
 }
 
 func main() {
@@ -64,7 +67,7 @@ func start(ctx context.Context) (err error) {
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
 	flag.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured")
 	parent := flag.String("dir", "", "where to make the temporary folder; default: the system's")
-	only := flag.String("only", "", "regular expression of the sections to run: ingest, twice, changed, pages, load")
+	only := flag.String("only", "", "regular expression of the sections to run: ingest, postgres, twice, formats, changed, pages, load, upstream")
 	flag.Parse()
 	if b.rows < changedRows || b.rounds < 1 {
 		return fmt.Errorf("-rows must be at least %d and -rounds at least 1", changedRows)

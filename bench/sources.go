@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/tidwall/gjson"
+
+	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/ingest/postgres/platform"
+	statements "github.com/voicory/warehouse/sql"
+)
+
+const (
+	tenants        = 200
+	changedEach    = 5 // rows of each tenant and table in an increment
+	reachCopy      = 0.3
+	reachIncrement = 5.0 // seconds
+	reachPull      = 0.7
+	reachPeer      = 10.0
+)
+
+// formats measures the same calls as NDJSON, CSV and Parquet.
+func (b *bench) formats(ctx context.Context) error {
+	ndjson, err := b.calls(b.rows)
+	if err != nil {
+		return err
+	}
+	files := []string{ndjson}
+	for _, format := range []string{"csv", "parquet"} {
+		files = append(files, filepath.Join(b.dir, "calls."+format))
+	}
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		return err
+	}
+	for _, file := range files[1:] {
+		if _, err := db.ExecContext(ctx, "COPY (FROM read_json("+statements.Text(ndjson)+")) TO "+statements.Text(file)); err != nil {
+			return errors.Join(err, db.Close())
+		}
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	took := make([]sample, len(files))
+	for i := range b.rounds {
+		for j, file := range files {
+			data := filepath.Join(b.dir, "formats")
+			f, summary, err := b.voicoryIngest(ctx, data, file)
+			if err != nil {
+				return err
+			}
+			if summary.New != int64(b.rows) {
+				return fmt.Errorf("%s: %d new rows, not %d", file, summary.New, b.rows)
+			}
+			took[j] = append(took[j], f.took.Seconds())
+			if err := os.RemoveAll(data); err != nil {
+				return err
+			}
+		}
+		note("round %d: NDJSON %.1f s, CSV %.1f s, Parquet %.1f s", i+1, took[0][i], took[1][i], took[2][i])
+	}
+	perSecond := func(s sample) string { return thousands(int(float64(b.rows) / s.median())) }
+	for j, name := range []string{"CSV", "Parquet"} {
+		ratios := each(took[0], took[j+1]) // of rates
+		reach, shown := "–", ratios.ratio()
+		if name == "Parquet" {
+			reach, shown = "≥ 1×", verdict(ratios.ratio(), ratios.median() >= 1)
+		}
+		b.table.add(row{fmt.Sprintf("ingest of %s calls from %s", thousands(b.rows), name), "the same from NDJSON", reach,
+			fmt.Sprintf("%s against %s rows/s", perSecond(took[j+1]), perSecond(took[0])), shown})
+	}
+	return errors.Join(os.Remove(files[1]), os.Remove(files[2]))
+}
+
+// postgres measures a first pass over the platform's database, and an increment, against psql throwing the same rows away; and, where it is
+// there, against dlt.
+func (b *bench) postgres(ctx context.Context) (err error) {
+	database, err := platform.Start(ctx)
+	if errors.Is(err, platform.ErrNotInstalled) {
+		note("%v: the section postgres is left out", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.Stop()) }()
+	dsn := database.DSN("postgres")
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	size := platform.Size{Tenants: tenants, Calls: b.rows, Messages: 2 * b.rows, Customers: b.rows / 5, End: time.Now()}
+	note("inventing a PostgreSQL of %s calls and %s messages", thousands(size.Calls), thousands(size.Messages))
+	for _, statement := range []string{platform.Schema, size.Fill(), "VACUUM ANALYZE"} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	rows := size.Calls + size.Messages + size.Customers
+	var ours, copied, increments, peaks, laterPeaks sample
+	var changed int64
+	for i := range b.rounds {
+		data := filepath.Join(b.dir, "pulled")
+		first, summary, err := b.voicorySync(ctx, data, dsn)
+		if err != nil {
+			return err
+		}
+		if summary.New != int64(rows) {
+			return fmt.Errorf("the first pass took %d new rows in, not %d", summary.New, rows)
+		}
+		psql, err := run(ctx, "psql", "--quiet", "--no-psqlrc", dsn, "-c", `\copy call_logs to /dev/null`, "-c", `\copy whatsapp_messages to /dev/null`, "-c", `\copy customers to /dev/null`)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, touch, fmt.Sprintf("round %d", i), changedEach); err != nil {
+			return err
+		}
+		second, summary, err := b.voicorySync(ctx, data, dsn)
+		if err != nil {
+			return err
+		}
+		if summary.Changed == 0 || summary.New != 0 { // of few messages, the newest may lie before the window
+			return fmt.Errorf("the increment changed %d rows, and %d are new", summary.Changed, summary.New)
+		}
+		changed = summary.Changed
+		note("round %d: first pass %.1f s, psql %.1f s, increment %.1f s", i+1, first.took.Seconds(), psql.took.Seconds(), second.took.Seconds())
+		ours, copied, increments = append(ours, first.took.Seconds()), append(copied, psql.took.Seconds()), append(increments, second.took.Seconds())
+		peaks, laterPeaks = append(peaks, first.peak), append(laterPeaks, second.peak)
+		if err := os.RemoveAll(data); err != nil {
+			return err
+		}
+	}
+	ratios := each(copied, ours) // of rates
+	b.table.add(row{fmt.Sprintf("PostgreSQL to warehouse and lake: %s calls, %s messages, %s customers of %d tenants", thousands(size.Calls), thousands(size.Messages), thousands(size.Customers), tenants),
+		`psql \copy of the same tables to /dev/null`, fmt.Sprintf("≥ %g×", reachCopy),
+		fmt.Sprintf("%.1f s against %.1f s, %s rows/s; peak %.0f MiB", ours.median(), copied.median(), thousands(int(float64(rows)/ours.median())), peaks.median()),
+		verdict(ratios.ratio(), ratios.median() >= reachCopy)})
+	b.table.add(row{fmt.Sprintf("an increment of %d rows of each table for each of these tenants", changedEach), "–", fmt.Sprintf("≤ %g s", reachIncrement),
+		fmt.Sprintf("%.1f s, %s rows changed; peak %.0f MiB", increments.median(), thousands(int(changed)), laterPeaks.median()), verdict(fmt.Sprintf("%.1f s", increments.median()), increments.median() <= reachIncrement)})
+	return b.dlt(ctx, dsn, ours)
+}
+
+// touch writes into the newest rows of each tenant, as the platform does.
+//
+//go:embed touch.sql
+var touch string
+
+// voicorySync runs `voicory sync postgres`: the rows and the published Parquet.
+func (b *bench) voicorySync(ctx context.Context, data, dsn string) (f finished, summary ingest.Summary, err error) {
+	f, err = run(ctx, b.voicory, "sync", "postgres", "--json", "--data", data, "--dsn", dsn)
+	if err != nil {
+		return f, summary, err
+	}
+	return f, summary, json.Unmarshal(f.out, &summary)
+}
+
+//go:embed peers/dlt.py
+var dltScript string
+
+// dlt has dlt load the same tables into a DuckDB, once: it takes long.
+func (b *bench) dlt(ctx context.Context, dsn string, ours sample) error {
+	venv := filepath.Join(b.dir, "dlt")
+	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv),
+		exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "dlt[duckdb]", "pyarrow", "numpy", "sqlalchemy", "psycopg2-binary")} {
+		if out, err := command.CombinedOutput(); err != nil {
+			note("dlt cannot be installed, and is left out: %v %.200s", err, out)
+			return ctx.Err()
+		}
+	}
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	f, err := run(ctx, filepath.Join(venv, "bin", "python"), "-c", dltScript, fmt.Sprintf("postgresql+psycopg2://%s@/%s?host=%s", config.User, config.Database, config.Host), filepath.Join(b.dir, "dlt.duckdb"))
+	if err != nil {
+		return err
+	}
+	factor := f.took.Seconds() / ours.median()
+	b.table.add(row{"the same tables", "dlt (Python, pyarrow) into one DuckDB file, without Parquet, once", fmt.Sprintf("≥ %g× faster", reachPeer),
+		fmt.Sprintf("%.1f s against %.1f s; dlt's peak %.0f MiB", ours.median(), f.took.Seconds(), f.peak), verdict(fmt.Sprintf("%.1f×", factor), factor >= reachPeer)})
+	return os.RemoveAll(venv)
+}
+
+// upstream measures a pull from an API without limits, which is this program's own, against a client that follows its links and throws the pages away.
+func (b *bench) upstream(ctx context.Context) error {
+	const share = 5 // of the rows of a load: pages of 100 take their time
+	n := b.rows / share
+	file, err := b.calls(n)
+	if err != nil {
+		return err
+	}
+	there := filepath.Join(b.dir, "upstream")
+	if _, _, err := b.voicoryIngest(ctx, there, file); err != nil {
+		return err
+	}
+	var ours, bare sample
+	err = serving(ctx, there, func(s *server) error {
+		for i := range b.rounds {
+			data := filepath.Join(b.dir, "pulled")
+			f, err := run(ctx, b.voicory, "sync", "voicory", "--json", "--data", data, "--base-url", s.url+"/api/v1", "--api-key", s.key, "--tenant", tenantID.String())
+			if err != nil {
+				return err
+			}
+			var summary ingest.Summary
+			if err := json.Unmarshal(f.out, &summary); err != nil || summary.New != int64(n) {
+				return errors.Join(err, fmt.Errorf("%d new rows, not %d", summary.New, n))
+			}
+			start, rows := time.Now(), 0
+			for cursor := ""; ; {
+				text, err := s.get(ctx, "/api/v1/calls?limit=100&include_total=false&cursor="+cursor)
+				if err != nil {
+					return err
+				}
+				rows += int(gjson.GetBytes(text, "data.#").Int())
+				if cursor = gjson.GetBytes(text, "meta.next_cursor").String(); cursor == "" {
+					break
+				}
+			}
+			if rows != n {
+				return fmt.Errorf("the bare client got %d rows, not %d", rows, n)
+			}
+			ours, bare = append(ours, f.took.Seconds()), append(bare, time.Since(start).Seconds())
+			note("round %d: pull %.1f s, bare client %.1f s", i+1, ours[i], bare[i])
+			if err := os.RemoveAll(data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ratios := each(bare, ours) // of rates
+	b.table.add(row{fmt.Sprintf("pull of %s calls from the documented API without limits, Parquet published", thousands(n)), "a client that follows the links and throws the pages away", fmt.Sprintf("≥ %g×", reachPull),
+		fmt.Sprintf("%.1f s against %.1f s; %s rows/s", ours.median(), bare.median(), thousands(int(float64(n)/ours.median()))), verdict(ratios.ratio(), ratios.median() >= reachPull)})
+	return nil
+}
