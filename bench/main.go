@@ -62,6 +62,9 @@ func start(ctx context.Context) (err error) {
 	if len(os.Args) == 4 && os.Args[1] == duckdbAlone {
 		return loadAlone(ctx, os.Args[2], os.Args[3])
 	}
+	if len(os.Args) == 4 && os.Args[1] == pullAlone {
+		return pullPostgres(ctx, os.Args[2], os.Args[3])
+	}
 	b := bench{}
 	flag.StringVar(&b.voicory, "voicory", "bin/voicory", "the binary to measure")
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
