@@ -35,6 +35,7 @@ type Warehouse struct {
 	requests requestLog
 	tenants  tenantPool
 	reading  *semaphore.Weighted // a place for each reader
+	staging  *semaphore.Weighted // a place for each staged batch of those that take turns
 }
 
 const (
@@ -55,7 +56,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if strings.Contains(dir, "?") {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
-	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders))}
+	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders)), staging: semaphore.NewWeighted(maxStaged)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
