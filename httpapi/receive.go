@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// Pushes at a time, of a key and in all: each holds a batch of rows in memory twice, typed and not yet.
+	// Pushes at a time, of a key and in all: each holds a batch of rows in memory, or a file on the disk.
 	maxPushesOfKey = 2
 	maxPushes      = 4
 	// slowest is the bytes of a body for which a second may be waited, beyond stallTimeout: one that trickles cannot keep others out.

@@ -21,6 +21,8 @@ const (
 	// A batch is what one transaction merges: whole row groups in a bulk load, and bounded in memory.
 	maxBatchRows  = warehouse.RowGroup
 	maxBatchBytes = 128 << 20
+	// maxReadyBytes bounds a batch that is read before its turn comes: several wait at a time.
+	maxReadyBytes = 64 << 20
 	// DuckDB works on 2,048 rows at a time, in several copies: of wide rows a batch takes fewer.
 	wideRow      = 8 << 10
 	maxWideBytes = 24 << 20
@@ -161,14 +163,38 @@ type lineBatch struct {
 	cutter      *cutter
 	rows, bytes int
 	record      arrow.RecordBatch
+	ready       []arrow.RecordBatch // read already, in their order
+	waits       bool                // it is read before its turn
+	filled      bool                // and all of it was
 	refs        atomic.Int64
 }
 
 func (b *lineBatch) Schema() *arrow.Schema { return warehouse.LinesSchema }
 func (b *lineBatch) Err() error            { return nil }
 
+// fill reads the whole batch, so that who reads it then never waits for the stream.
+func (b *lineBatch) fill() {
+	b.waits = true
+	for record := b.read(); record != nil; record = b.read() {
+		b.ready = append(b.ready, record)
+	}
+	b.filled = true
+}
+
 func (b *lineBatch) Next() bool {
 	b.drop()
+	if b.filled {
+		if len(b.ready) > 0 {
+			b.record, b.ready = b.ready[0], b.ready[1:]
+		}
+	} else {
+		b.record = b.read()
+	}
+	return b.record != nil
+}
+
+// read reads the next record; nil at the end of the batch.
+func (b *lineBatch) read() arrow.RecordBatch {
 	builder := array.NewRecordBuilder(b.cutter.mem, warehouse.LinesSchema)
 	defer builder.Release()
 	lines, texts, defects := builder.Field(0).(*array.Int64Builder), builder.Field(1).(*array.StringBuilder), builder.Field(2).(*array.StringBuilder)
@@ -185,14 +211,13 @@ func (b *lineBatch) Next() bool {
 		rows++
 	}
 	if rows == 0 {
-		return false
+		return nil
 	}
-	b.record = builder.NewRecordBatch()
-	return true
+	return builder.NewRecordBatch()
 }
 
 func (b *lineBatch) full() bool {
-	return b.rows >= maxBatchRows || b.bytes >= maxBatchBytes || b.bytes >= maxWideBytes && b.bytes/b.rows >= wideRow
+	return b.rows >= maxBatchRows || b.bytes >= maxBatchBytes || b.waits && b.bytes >= maxReadyBytes || b.bytes >= maxWideBytes && b.bytes/b.rows >= wideRow
 }
 
 func (b *lineBatch) RecordBatch() arrow.RecordBatch { return b.record }
@@ -201,6 +226,10 @@ func (b *lineBatch) Retain()                        { b.refs.Add(1) }
 func (b *lineBatch) Release() {
 	if b.refs.Add(-1) == 0 {
 		b.drop()
+		for _, record := range b.ready {
+			record.Release()
+		}
+		b.ready = nil
 	}
 }
 

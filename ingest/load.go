@@ -31,6 +31,7 @@ type Input struct {
 	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
 	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
 	Bounds   Bounds        // of what may come from anyone
+	InTurn   bool          // many of this kind may be loaded at a time: they take turns, and none has others wait for its Body
 }
 
 // Bounds are how much is taken of one input; zero: any amount. What was merged when one is reached stays.
@@ -140,17 +141,17 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		body = &countedReader{unpacked, in.Bounds.Bytes}
 	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows})
+		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, InTurn: in.InTurn})
 	}
 	switch in.Format {
 	case NDJSON:
-		return loadRows(ctx, newLineReader(body), "line", stage, merge)
+		return in.loadRows(ctx, newLineReader(body), "line", stage, merge)
 	case JSON:
-		return loadRows(ctx, newArrayReader(body), "row", stage, merge)
+		return in.loadRows(ctx, newArrayReader(body), "row", stage, merge)
 	case Arrow:
 		rows := newArrowReader(body, dataset, in.Bounds.Bytes)
 		defer rows.close()
-		return loadRows(ctx, rows, "row", stage, merge)
+		return in.loadRows(ctx, rows, "row", stage, merge)
 	}
 	return in.loadFile(ctx, w, body, packed, stage, merge)
 }
@@ -219,10 +220,19 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 	return datasetOf(in.Name)
 }
 
-// loadRows cuts a stream into batches. While one is merged, which keeps one core busy, the next is staged. unit is what is
-// counted of the stream.
-func loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
+// loadRows cuts the rows of the input into batches.
+func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
 	cutter := newCutter(rows, mallocator.NewMallocator())
+	err := loadBatches(ctx, cutter, in.InTurn, stage, merge)
+	if err == nil && cutter.failure() != nil {
+		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, cutter.line, cutter.failure())}
+	}
+	return err
+}
+
+// loadBatches stages and merges. While one batch is merged, which keeps one core busy, the next is staged. whole has each read
+// before it is staged.
+func loadBatches(ctx context.Context, cutter *cutter, whole bool, stage stageFunc, merge mergeFunc) error {
 	group, ctx := errgroup.WithContext(ctx)
 	type read struct {
 		*warehouse.Staged
@@ -233,6 +243,9 @@ func loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc,
 		defer close(batches)
 		for cutter.more() {
 			batch := cutter.batch()
+			if whole {
+				batch.fill()
+			}
 			staged, err := stage(ctx, warehouse.Lines{Reader: batch})
 			batch.Release()
 			if err != nil {
@@ -254,13 +267,7 @@ func loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc,
 		}
 		return nil
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	if err := cutter.failure(); err != nil {
-		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, cutter.line, err)}
-	}
-	return nil
+	return group.Wait()
 }
 
 // place puts a file that DuckDB reads itself where it can: a link to the file, or a copy of what has to be unpacked or

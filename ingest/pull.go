@@ -24,7 +24,7 @@ func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source 
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, Absent: portion.Absent, Pulled: true})
 	}
-	err := loadRows(ctx, newLineReader(portion.Rows), "line", stage, func(staged *warehouse.Staged, last bool) error {
+	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), "line", stage, func(staged *warehouse.Staged, last bool) error {
 		if last && !noted {
 			staged.Note(warehouse.State{Source: source, Value: portion.State})
 			noted = true

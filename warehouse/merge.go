@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
@@ -27,6 +28,7 @@ type Batch struct {
 	Absent  []string // fields that none of these rows can have: what is kept of them stays
 	Pulled  bool     // the rows come from a source that gives them again and again: lines have no meaning to anybody
 	Late    bool     // the rows waited in the quarantine: one that names no time of its own is older than what is kept
+	InTurn  bool     // staged only while few others of this kind are; its rows must be at hand, so that nobody waits for their source
 }
 
 // Counts says what became of rows. Read is the sum of the others but Dropped.
@@ -70,6 +72,7 @@ type Staged struct {
 	tenants []stagedTenant
 	unknown []UnknownField
 	state   *State // nil: none
+	leave   func() // ends its turn
 }
 
 // Unknown lists fields of the rows that the dataset has not, some of them where they are many: their values are not kept.
@@ -89,11 +92,16 @@ func (s *Staged) Note(state State) { s.state = &state }
 // Stage types each row of a batch, and finds those to refuse. Nothing is kept of it yet, and it keeps no other batch from
 // being merged meanwhile.
 func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
-	conn, err := w.loader.Conn(ctx)
+	leave, err := w.turn(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	s := &Staged{w: w, conn: conn, batch: batch}
+	conn, err := w.loader.Conn(ctx)
+	if err != nil {
+		leave()
+		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
+	}
+	s := &Staged{w: w, conn: conn, batch: batch, leave: leave}
 	if s.tenants, err = batch.stage(ctx, conn); err != nil {
 		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
 	}
@@ -104,8 +112,28 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	return s, nil
 }
 
+// maxStaged is how many batches of those that take turns are in DuckDB's memory at a time: of one load, one is merged while
+// the next is staged.
+const maxStaged = 2
+
+// turn waits for the batch's turn, where it takes one; leave ends it. A file may take all the memory there is.
+func (w *Warehouse) turn(ctx context.Context, batch Batch) (leave func(), err error) {
+	if !batch.InTurn {
+		return func() {}, nil
+	}
+	places := int64(maxStaged)
+	if _, bounded := batch.Rows.(Lines); bounded {
+		places = 1
+	}
+	if err := w.staging.Acquire(ctx, places); err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { w.staging.Release(places) }), nil
+}
+
 // Close lets the rows go. The connection goes with its temporary tables, and with its transaction where that was left open.
 func (s *Staged) Close() error {
+	defer s.leave()
 	if err := s.conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
 		return err
 	}

@@ -39,6 +39,7 @@ type Warehouse struct {
 	reading  *semaphore.Weighted // a place for each reader
 	refused  quarantine
 	unknown  unknownFields
+	staging  *semaphore.Weighted // a place for each staged batch of those that take turns
 }
 
 const (
@@ -60,7 +61,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if strings.Contains(dir, "?") {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
-	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders)), refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}}
+	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders)), staging: semaphore.NewWeighted(maxStaged), refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())

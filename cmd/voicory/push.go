@@ -20,7 +20,7 @@ func pushTo(w *warehouse.Warehouse) func(context.Context, httpapi.Push) (httpapi
 	return func(ctx context.Context, push httpapi.Push) (httpapi.Pushed, error) {
 		name := "push-" + push.Tenant.String() // in the quarantine; the same rows, refused again, are the same file there
 		summary, err := ingest.Load(ctx, w, ingest.Input{Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant,
-			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxRefused}})
+			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxRefused}, InTurn: true})
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")
 		}
