@@ -131,6 +131,9 @@ func (f findings) counts() Counts {
 	}
 }
 
+// written is the number of rows that the merge writes.
+func (f findings) written() int64 { return f.counts().New + f.counts().Changed }
+
 // scattered is the time from which on rows to insert lie so far apart that they are sorted.
 const scattered = 90 * 24 * time.Hour
 

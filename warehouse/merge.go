@@ -288,7 +288,7 @@ func (s *Staged) mergeTenant(ctx context.Context, t stagedTenant) (counts Counts
 	if err := store.inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
 		return counts, err
 	}
-	return found.counts(), nil
+	return found.counts(), w.tenants.save(ctx, conn, store, found.written())
 }
 
 // inTransaction commits what do has done on the connection, or nothing of it.

@@ -64,9 +64,10 @@ var maxReaders = 2 * runtime.GOMAXPROCS(0)
 
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
-	w    *Warehouse
-	mu   sync.Mutex
-	open map[uuid.UUID]*tenantStore
+	w       *Warehouse
+	mu      sync.Mutex
+	open    map[uuid.UUID]*tenantStore
+	unsaved atomic.Int64 // the sum of the stores'
 
 	empty []byte // the file of a tenant without rows; nil: not made yet. Guarded by mu
 }
@@ -77,6 +78,7 @@ type tenantStore struct {
 	db         *sql.DB         // its connections stand in this tenant's database
 	writing    sync.Mutex      // one merge at a time
 	tombstoned map[string]bool // the datasets that have tombstones, or had; nil: not read yet; guarded by writing
+	unsaved    int64           // rows that are written to its log and, otherwise, are in memory only; guarded by writing
 	publishing sync.Mutex      // one publisher at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
@@ -174,6 +176,7 @@ func (p *tenantPool) makeRoom(ctx context.Context) error {
 		return nil // all in use: better too many than none
 	}
 	delete(p.open, oldest.id)
+	p.unsaved.Add(-oldest.unsaved)
 	return p.w.detach(ctx, oldest.id.String(), oldest.db)
 }
 
