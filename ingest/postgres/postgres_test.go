@@ -97,6 +97,9 @@ func (d *database) source(options postgres.Options) *postgres.Source {
 	if options.DSN == "" {
 		options.DSN = d.dsn()
 	}
+	if options.Window == 0 {
+		options.Window = 72 * time.Hour
+	}
 	options.Log = slog.New(slog.DiscardHandler)
 	source, err := postgres.New(options)
 	noError(d, err)

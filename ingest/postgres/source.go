@@ -16,15 +16,12 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-const (
-	defaultWindow  = 72 * time.Hour
-	connectTimeout = 30 * time.Second // unless the DSN says otherwise
-)
+const connectTimeout = 30 * time.Second // unless the DSN says otherwise
 
 // Options say where the platform's database is, and who wants what of it.
 type Options struct {
 	DSN    string        // postgres://… or host=… dbname=…; what it leaves out is taken from the PG… variables of the environment
-	Window time.Duration // how far back each pass reads again; 0: 72 h
+	Window time.Duration // how far back each pass reads again
 	// Keys takes the platform's API keys, all of them, once in each pass and before its rows: one that it does not get any more was
 	// deleted there. It is not called where they cannot be read. May be nil.
 	Keys func(context.Context, []Key) error
@@ -54,9 +51,6 @@ func New(o Options) (*Source, error) {
 	}
 	if o.Window < 0 {
 		return nil, fmt.Errorf("%w: a window of %v", warehouse.ErrInvalid, o.Window)
-	}
-	if o.Window == 0 {
-		o.Window = defaultWindow
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
