@@ -155,11 +155,15 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 		err = cause // the error is only what came of it
 	} else if errors.Is(err, warehouse.ErrTooLarge) {
 		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", push.MaxBytes)}
+	} else if errors.Is(err, warehouse.ErrNoMemory) {
+		err = &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5, message: "The server has too little memory left; if it stays so, send smaller parts"}
 	}
 	switch p := (*problem)(nil); {
 	case errors.As(err, &p):
 		told := *p
-		told.outcome = &became // of batches that were merged before
+		if p.retryAfter == 0 {
+			told.outcome = &became // of batches that were merged before
+		}
 		return "", &told
 	case err != nil:
 		return "", err

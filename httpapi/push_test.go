@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -100,6 +101,21 @@ func TestStalledPush(t *testing.T) {
 	}
 	if got := a.do(t, http.MethodGet, "/api/v1/calls?limit=1", key); got.status != 200 {
 		t.Errorf("afterwards: %d", got.status)
+	}
+}
+
+// A push for which there is no memory at the moment may come again.
+func TestPushWithoutMemory(t *testing.T) {
+	a, _, key := pushable(t)
+	full := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
+		Ingest: func(context.Context, httpapi.Push) (warehouse.Counts, []warehouse.Refusal, error) {
+			return warehouse.Counts{}, nil, fmt.Errorf("%w: 381 of 381 MiB", warehouse.ErrNoMemory)
+		}}))
+	defer full.Close()
+	a.URL = full.URL
+	got := a.do(t, http.MethodPost, "/api/v1/ingest/calls", key, "Content-Type", "text/csv")
+	if got.status != 503 || got.header.Get("Retry-After") != "5" || strings.Contains(got.body, "381") {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
 	}
 }
 

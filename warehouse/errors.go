@@ -22,9 +22,10 @@ var (
 	ErrBusy        = errors.New("busy")                     // what is asked for is being done already
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = errors.New("disk is full")
+	ErrNoMemory    = errors.New("memory is full") // of what DuckDB may use, by what else goes on or by the work itself
 )
 
-// diagnose gives errors of the disk below the data folder their kind. DuckDB reports a full disk as an I/O
+// diagnose gives errors of memory, and of the disk below the data folder, their kind. DuckDB reports a full disk as an I/O
 // error without its errno, so the disk itself is asked.
 func (w *Warehouse) diagnose(err error) error {
 	if err == nil || errors.Is(err, ErrNoSpace) {
@@ -34,6 +35,9 @@ func (w *Warehouse) diagnose(err error) error {
 		return fmt.Errorf("%w: %s (%w)", ErrNoSpace, w.dir, err)
 	}
 	var failure *duckdb.Error
+	if errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeOutOfMemory {
+		return fmt.Errorf("%w: %w", ErrNoMemory, err)
+	}
 	if errors.As(err, &failure) && (failure.Type == duckdb.ErrorTypeIO || failure.Type == duckdb.ErrorTypeFatal || failure.Type == duckdb.ErrorTypeTransaction) && freeBytes(w.dir) < minFree {
 		return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, w.dir, err)
 	}

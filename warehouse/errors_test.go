@@ -19,6 +19,19 @@ func wantKind(t *testing.T, err, kind error) {
 	}
 }
 
+// What DuckDB has no memory for ends with that word, and nothing of it is there.
+func TestMemoryFull(t *testing.T) {
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "12MB"})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	rows := make([]any, 300)
+	for i := range rows {
+		rows[i] = call(tenantA, i, row{"summary": strings.Repeat(noise(i), 1+200_000/len(noise(i)))})
+	}
+	_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)})
+	wantKind(t, err, warehouse.ErrNoMemory)
+}
+
 // A disk that fills up ends the command with that word; what was committed is whole, and goes on when there is room.
 func TestDiskFull(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
