@@ -108,8 +108,8 @@ func TestStalledPush(t *testing.T) {
 func TestPushWithoutMemory(t *testing.T) {
 	a, _, key := pushable(t)
 	full := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
-		Ingest: func(context.Context, httpapi.Push) (warehouse.Counts, []warehouse.Refusal, error) {
-			return warehouse.Counts{}, nil, fmt.Errorf("%w: 381 of 381 MiB", warehouse.ErrNoMemory)
+		Ingest: func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
+			return httpapi.Pushed{}, fmt.Errorf("%w: 381 of 381 MiB", warehouse.ErrNoMemory)
 		}}))
 	defer full.Close()
 	a.URL = full.URL
