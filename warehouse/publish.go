@@ -140,15 +140,16 @@ func (e edition) path(w *Warehouse, tenant uuid.UUID) string {
 // query selects the edition's rows, oldest first, so that readers can skip row groups by time. They are sorted as they are
 // kept; what is derived from them, larger than they are, is derived on the way out.
 func (e edition) query() (string, error) {
-	rows := "FROM " + statements.Ident(e.dataset.Name)
+	var month Filter
 	if e.month != "" {
 		from, err := time.Parse("2006-01", e.month)
 		if err != nil {
 			return "", err
 		}
-		rows += fmt.Sprintf(" WHERE created_at >= TIMESTAMPTZ '%s' AND created_at < TIMESTAMPTZ '%s'", from.Format(time.DateTime), from.AddDate(0, 1, 0).Format(time.DateTime))
+		month = Filter{From: from, Before: from.AddDate(0, 1, 0)}
 	}
-	return statements.Fill("lake/"+e.dataset.Name, "rows", "("+rows+" ORDER BY created_at, id)"), nil
+	export, err := ExportNamed(e.dataset.Name)
+	return export.Select(month), err
 }
 
 // publishEdition writes one file, and then strikes it off the list; an edition without rows leaves no file.
