@@ -58,6 +58,15 @@ func ExportNamed(name string) (Export, error) {
 	return Export{}, fmt.Errorf("%w: no export %q", ErrNotFound, name)
 }
 
+// exportOf finds an export that exists.
+func exportOf(name string) Export {
+	export, err := ExportNamed(name)
+	if err != nil {
+		panic(err)
+	}
+	return export
+}
+
 // Select is the statement for the rows of the export that are made of the source's rows within the filter. It needs a connection
 // that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
 // dataset are sorted by created_at and id, turns by created_at, call_id and turn, costs by all their columns from day on.

@@ -76,6 +76,7 @@ type tenantStore struct {
 	writing    sync.Mutex      // one merge at a time
 	tombstoned map[string]bool // the datasets that have tombstones, or had; nil: not read yet; guarded by writing
 	publishing sync.Mutex      // one publisher at a time
+	noting     sync.Mutex      // one edition is noted at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 
