@@ -102,10 +102,11 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, e edit
 	return w.writeFile(ctx, store, path, export.selectFrom(relation), file, rowGroup)
 }
 
-// writeFile writes the rows of the query to path, and fills in what they are; where there are none, there is no file.
+// writeFile writes the rows of the query to path, and fills in what they are; where there are none, there is no file. There are no bloom
+// filters: DuckDB makes them of columns with few values, which every row group has all of.
 func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile, rowGroup int) error {
 	err := writeAtomic(path, func(temp string) error {
-		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE %d, KV_METADATA {%s})",
+		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA {%s})",
 			query, statements.Text(temp), rowGroup, file.metadata()))
 		if err != nil {
 			return err

@@ -69,13 +69,14 @@ func exportOf(name string) Export {
 
 // Select is the statement for the rows of the export that are made of the source's rows within the filter. It needs a connection
 // that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
-// dataset are sorted by created_at and id, turns by created_at, call_id and turn, costs by all their columns from day on.
+// dataset are sorted by created_at and id, turns in the order of their calls and then as spoken, costs by all their columns from day on.
 func (e Export) Select(filter Filter) string {
-	rows := "FROM " + statements.Ident(e.Source.Name) + " WHERE " + filter.literal(e.Source)
+	rows := "(FROM " + statements.Ident(e.Source.Name) + " WHERE " + filter.literal(e.Source) + " ORDER BY created_at, id)"
+	source := statements.Fill("lake/"+e.Source.Name, "rows", rows)
 	if e.derived() {
-		return e.selectFrom("(" + statements.Fill("lake/"+e.Source.Name, "rows", "("+rows+")") + ")")
+		return e.selectFrom("(" + source + ")")
 	}
-	return statements.Fill("lake/"+e.Name, "rows", "("+rows+" ORDER BY created_at, id)")
+	return source
 }
 
 // derived tells whether the export is made of another one.

@@ -1,5 +1,6 @@
--- The published turns, made from the published calls. A word is what stands between white space: blanks, tabs, line breaks, no-break
--- (160, 8239) and ideographic (12288) blanks. Pattern matching would find words of more kinds, at six times the cost of all the rest.
+-- The published turns, made from the published calls, in their order: to sort these is cheaper by half than to sort the turns.
+-- A word is what stands between white space: blanks, tabs, line breaks, no-break (160, 8239) and ideographic (12288) blanks. Pattern
+-- matching would find words of more kinds, at several times the cost of all the rest.
 -- timestamp_ms is a moment where it is too large for an offset (from March 1973 on), else an offset already.
 SELECT call_id, turn::INTEGER AS turn, said.speaker AS speaker, said.text AS text, length(said.text) AS chars,
        len(list_filter(string_split(
@@ -11,4 +12,3 @@ SELECT call_id, turn::INTEGER AS turn, said.speaker AS speaker, said.text AS tex
        created_at, assistant_id, direction, status
 FROM (SELECT id AS call_id, unnest(transcript) AS said, generate_subscripts(transcript, 1) AS turn, started_at, created_at, assistant_id, direction, status
       FROM {{calls}})
-ORDER BY created_at, call_id, turn
