@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
@@ -28,6 +30,12 @@ type Store interface {
 	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
 	// Get reads one row of a tenant; ErrNotFound where the tenant has none of that id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
+	// KeyByID finds a key by its id, with the errors of Authenticate.
+	KeyByID(id uuid.UUID) (_ warehouse.Key, valid context.Context, err error)
+	// PublishedFiles lists the files that are published of a tenant, by export and month.
+	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
+	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
+	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }
@@ -35,14 +43,17 @@ type Store interface {
 // Options of the API.
 type Options struct {
 	Store          Store
-	CursorKey      []byte         // signs cursors
-	Limiter        limit.Limiter  // counts the requests of each key
-	Rules          limit.Rules    // for each key that has none of its own; none: no limit
-	Guesses        limit.Limiter  // counts the unknown keys of each address
-	GuessRules     limit.Rules    // for each address; none: no limit
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
-	Concurrent     int            // requests with a key that are worked on at a time; 0: any number
-	Checks         []Check        // what /readyz looks at
+	CursorKey      []byte           // signs cursors
+	FileKey        []byte           // signs URLs of files
+	FileWindow     time.Duration    // in which the parts of a file count as one request; 0: each counts
+	Limiter        limit.Limiter    // counts the requests of each key
+	Rules          limit.Rules      // for each key that has none of its own; none: no limit
+	Guesses        limit.Limiter    // counts the unknown keys of each address
+	GuessRules     limit.Rules      // for each address; none: no limit
+	TrustedProxies []netip.Prefix   // whose X-Forwarded-For is believed
+	Now            func() time.Time // the clock; nil: time.Now
+	Concurrent     int              // requests with a key that are worked on at a time; 0: any number
+	Checks         []Check          // what /readyz looks at
 	Metrics        prometheus.Registerer
 	Log            *slog.Logger
 }
@@ -50,12 +61,16 @@ type Options struct {
 type api struct {
 	Options
 	metrics metrics
+	windows *windows
 	room    chan struct{} // has an element for each request that is worked on; nil: any number
 }
 
 // New returns the handler of all routes.
 func New(options Options) http.Handler {
-	a := &api{Options: options, metrics: newMetrics(options.Metrics)}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	a := &api{Options: options, metrics: newMetrics(options.Metrics), windows: newWindows(options.FileWindow, options.Now)}
 	if options.Concurrent > 0 {
 		a.room = make(chan struct{}, options.Concurrent)
 	}
@@ -72,6 +87,7 @@ func (a *api) router() *mux.Router {
 		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers GET, HEAD and OPTIONS"}
 	})
 	a.registerLists(router)
+	a.registerExports(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

@@ -43,7 +43,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	defer stop()
 
 	registry := newRegistry(w)
-	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
+	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: []httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}}
 	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {

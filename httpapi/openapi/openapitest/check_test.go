@@ -190,7 +190,7 @@ func TestWrongExchanges(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	routes := openapitest.Routes()
-	if len(routes) != 10 || routes[1] != "GET /api/v1/calls/{id}" || !slices.Contains(routes, "GET /healthz") {
+	if len(routes) != 13 || routes[1] != "GET /api/v1/calls/{id}" || !slices.Contains(routes, "GET /healthz") {
 		t.Error(routes)
 	}
 }
