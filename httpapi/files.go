@@ -2,6 +2,10 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"time"
 
@@ -42,7 +46,13 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 		x.begun.Store(false) // nothing was sent
 		return answer.refused
 	}
-	return context.Cause(r.Context()) // where the key has ended meanwhile, the answer broke off
+	if ended := context.Cause(r.Context()); ended != nil || answer.broke == nil {
+		return ended // where the key has ended meanwhile, the answer broke off
+	}
+	if failure := (*fs.PathError)(nil); errors.As(answer.broke, &failure) {
+		return fmt.Errorf("read %s: %w", file.Name, answer.broke)
+	}
+	panic(http.ErrAbortHandler) // the client has left, or takes nothing
 }
 
 const parquetType = "application/vnd.apache.parquet"
@@ -71,6 +81,7 @@ const writeGrace = 2 * time.Minute
 type fileAnswer struct {
 	*exchange
 	refused *problem
+	broke   error // why not all of it was sent
 }
 
 func (f *fileAnswer) WriteHeader(status int) {
@@ -90,5 +101,16 @@ func (f *fileAnswer) Write(p []byte) (int, error) {
 	if f.refused != nil {
 		return len(p), nil
 	}
-	return f.exchange.Write(p)
+	n, err := f.exchange.Write(p)
+	f.broke = err
+	return n, err
+}
+
+func (f *fileAnswer) ReadFrom(src io.Reader) (int64, error) {
+	if f.refused != nil {
+		return io.Copy(io.Discard, src)
+	}
+	n, err := f.exchange.ReadFrom(src)
+	f.broke = err
+	return n, err
 }
