@@ -21,17 +21,20 @@ type keyed func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
 
 // withKey checks the request's key, that the key may ask now, and that there is room, before h sees the request. When the
 // key is revoked or expires meanwhile, the request ends.
-func (a *api) withKey(h keyed) handler {
+func (a *api) withKey(h keyed) handler { return a.admitted(a.authenticate, a.limited, h) }
+
+// admitted is withKey with ways of its own to find the key, and to count the request.
+func (a *api) admitted(authenticate func(*http.Request) (warehouse.Key, context.Context, error), limited func(http.ResponseWriter, *http.Request, warehouse.Key) error, h keyed) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		x := exchangeOf(r)
-		key, valid, err := a.authenticate(r)
+		key, valid, err := authenticate(r)
 		if key.ID != uuid.Nil {
 			x.key = &key
 		}
 		if err != nil {
 			return err
 		}
-		if err := a.limited(w, r, key); err != nil {
+		if err := limited(w, r, key); err != nil {
 			return err
 		}
 		if a.room != nil {

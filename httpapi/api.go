@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -34,6 +35,12 @@ type Store interface {
 	Pushed(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)
 	// NotePush remembers a push.
 	NotePush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
+	// KeyByID finds a key by its id, with the errors of Authenticate.
+	KeyByID(id uuid.UUID) (_ warehouse.Key, valid context.Context, err error)
+	// PublishedFiles lists the files that are published of a tenant, by export and month.
+	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
+	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
+	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }
@@ -44,15 +51,18 @@ type Options struct {
 	// Ingest takes pushed rows in. When it returns, what it counts is durable. When the context ends, it returns with what was merged
 	// until then.
 	Ingest         func(ctx context.Context, push Push) (Pushed, error)
-	MaxBody        int64          // bytes of a push
-	CursorKey      []byte         // signs cursors
-	Limiter        limit.Limiter  // counts the requests of each key
-	Rules          limit.Rules    // for each key that has none of its own; none: no limit
-	Guesses        limit.Limiter  // counts the unknown keys of each address
-	GuessRules     limit.Rules    // for each address; none: no limit
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
-	Concurrent     int            // requests with a key that are worked on at a time; 0: any number
-	Checks         []Check        // what /readyz looks at
+	MaxBody        int64            // bytes of a push
+	CursorKey      []byte           // signs cursors
+	FileKey        []byte           // signs URLs of files
+	FileWindow     time.Duration    // in which the parts of a file count as one request; 0: each counts
+	Limiter        limit.Limiter    // counts the requests of each key
+	Rules          limit.Rules      // for each key that has none of its own; none: no limit
+	Guesses        limit.Limiter    // counts the unknown keys of each address
+	GuessRules     limit.Rules      // for each address; none: no limit
+	TrustedProxies []netip.Prefix   // whose X-Forwarded-For is believed
+	Now            func() time.Time // the clock; nil: time.Now
+	Concurrent     int              // requests with a key that are worked on at a time; 0: any number
+	Checks         []Check          // what /readyz looks at
 	Metrics        prometheus.Registerer
 	Log            *slog.Logger
 }
@@ -61,12 +71,16 @@ type api struct {
 	Options
 	metrics metrics
 	pushing pushGate
+	windows *windows
 	room    chan struct{} // has an element for each request that is worked on; nil: any number
 }
 
 // New returns the handler of all routes.
 func New(options Options) http.Handler {
-	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate()}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate(), windows: newWindows(options.FileWindow, options.Now)}
 	if options.Concurrent > 0 {
 		a.room = make(chan struct{}, options.Concurrent)
 	}
@@ -80,6 +94,7 @@ func (a *api) router() *mux.Router {
 	})
 	a.registerLists(router)
 	a.registerPush(router)
+	a.registerExports(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -27,6 +28,7 @@ type exchange struct {
 	key     *warehouse.Key // nil: none, or none that is good
 	status  int
 	bytes   int64
+	counted bool        // it was taken from the limit of its key
 	probe   bool        // asked again and again by what watches the server: it is counted, not logged
 	begun   atomic.Bool // the answer's first byte was written, or is about to be
 	// impatient says that the server itself stopped waiting for the request's body. net/http then cancels the request as if the
@@ -54,6 +56,18 @@ func (x *exchange) Write(p []byte) (int, error) {
 	n, err := x.ResponseWriter.Write(p)
 	if !x.head {
 		x.bytes += int64(n)
+	}
+	return n, err
+}
+
+// ReadFrom lets a file go to the client without passing through this process, where the connection can do that.
+func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	n, err := io.Copy(x.ResponseWriter, src)
+	if !x.head {
+		x.bytes += n
 	}
 	return n, err
 }
@@ -116,6 +130,9 @@ func logged(text string, most int) string {
 	return text
 }
 
+// maxLoggedName is the longest name of a parameter that the API does not have and that the log shows.
+const maxLoggedName = 20
+
 // loggedQuery hides the values of parameters that the API does not have: they may be anything, secrets too.
 func loggedQuery(raw string) string {
 	if raw == "" {
@@ -126,9 +143,14 @@ func loggedQuery(raw string) string {
 		return "(not properly escaped)"
 	}
 	for name := range values {
-		if !slices.Contains(parameters, name) {
-			values[name] = []string{"hidden"}
+		if slices.Contains(parameters, name) {
+			continue
 		}
+		if len(name) > maxLoggedName { // such as a value that came without its name
+			delete(values, name)
+			name = "hidden"
+		}
+		values[name] = []string{"hidden"}
 	}
 	return values.Encode()
 }

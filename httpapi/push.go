@@ -183,8 +183,8 @@ func (a *api) bodyTooLarge() *problem {
 	return &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("A body may have %d bytes", a.MaxBody), outcome: noRows}
 }
 
-// formats are the media types of a push.
-var formats = map[string]string{
+// pushFormats are the media types of a push.
+var pushFormats = map[string]string{
 	"application/x-ndjson": "ndjson", "application/ndjson": "ndjson", "application/jsonl": "ndjson", "application/x-jsonlines": "ndjson", "application/jsonlines": "ndjson",
 	"application/json": "json", "text/csv": "csv", "application/vnd.apache.parquet": "parquet",
 	"application/vnd.apache.arrow.stream": "arrow", "application/vnd.apache.arrow.file": "arrow",
@@ -197,7 +197,7 @@ func bodyFormat(h http.Header) (string, error) {
 			"text/csv, application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8, each also with the Content-Encoding gzip or zstd"}
 	}
 	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
-	format, ok := formats[media]
+	format, ok := pushFormats[media]
 	if err != nil || !ok {
 		return "", fail("The Content-Type is none that is taken")
 	}

@@ -21,8 +21,8 @@ const (
 	// Pushes at a time, of a key and in all: each holds a batch of rows in memory, or a file on the disk.
 	maxPushesOfKey = 2
 	maxPushes      = 4
-	// slowest is the bytes of a body for which a second may be waited, beyond stallTimeout: one that trickles cannot keep others out.
-	slowest = 4 << 10
+	// slowestBody is the bytes of a body for which a second may be waited, beyond stallTimeout: one that trickles cannot keep others out.
+	slowestBody = 4 << 10
 )
 
 // stallTimeout is how long a body that does not flow is waited for; tests have less time.
@@ -117,7 +117,7 @@ func (b *pushBody) wait(until time.Time) bool {
 
 // patience is how long the next bytes may take.
 func (b *pushBody) patience() time.Duration {
-	return min(stallTimeout, stallTimeout+time.Duration(b.received/slowest)*time.Second-b.waited)
+	return min(stallTimeout, stallTimeout+time.Duration(b.received/slowestBody)*time.Second-b.waited)
 }
 
 // errGone is that of a client that left midway.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-//go:embed */*.sql */*/*.sql
+//go:embed */*.sql */*/*.sql lake/exports.json
 var files embed.FS
 
 // Get returns the statement in the file name (its path below this folder without ".sql").
@@ -18,6 +18,16 @@ func Get(name string) string {
 		panic("sql: no statement " + name)
 	}
 	return string(text)
+}
+
+// Exports returns the description of what is published, as JSON: a list of {name, description, columns: [{name, type, description,
+// unit, time_zone, null}]}, in which type is DuckDB's and null says what a NULL means; without it there are none.
+func Exports() []byte {
+	text, err := files.ReadFile("lake/exports.json")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return text
 }
 
 // For returns the statement name with {{dataset}} replaced by the quoted table of dataset, and {{dataset_name}} by its

@@ -38,6 +38,18 @@ func writeAtomic(path string, write func(temp string) error) (err error) {
 	return syncPath(dir)
 }
 
+// linkAtomic gives a file one more name, in place of what has it.
+func linkAtomic(path, name string) error {
+	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark)
+	if err := os.Remove(temp); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := os.Link(path, temp); err != nil {
+		return err
+	}
+	return os.Rename(temp, name)
+}
+
 // removeDurable removes a file. One that is not there may have been removed by a process that then crashed: its folder,
 // which must exist, is synced all the same.
 func removeDurable(path string) error {

@@ -185,6 +185,25 @@ func (w *Warehouse) Authenticate(presented string) (key Key, valid context.Conte
 	return Key{}, nil, ErrInvalidKey
 }
 
+// KeyByID finds a key that somebody vouched for by its id, with the errors of Authenticate.
+func (w *Warehouse) KeyByID(id uuid.UUID) (key Key, valid context.Context, err error) {
+	w.keys.mu.RLock()
+	defer w.keys.mu.RUnlock()
+	for _, bucket := range w.keys.buckets {
+		for _, stored := range bucket {
+			if stored.ID != id {
+				continue
+			}
+			if err := context.Cause(stored.valid); err != nil {
+				return stored.public(), nil, err
+			}
+			stored.used.at.Store(time.Now().UnixMilli())
+			return stored.public(), stored.valid, nil
+		}
+	}
+	return Key{}, nil, ErrInvalidKey
+}
+
 // wellFormed: pk_ or sk_ and then letters and digits, 10 to 128 characters in all (the contract's bounds).
 func wellFormed(key string) bool {
 	if len(key) < 10 || len(key) > 128 || !strings.HasPrefix(key, "pk_") && !strings.HasPrefix(key, "sk_") {

@@ -21,7 +21,7 @@ func TestLakeHoldsEveryRowOnce(t *testing.T) {
 		call(tenantB, 1, row{"created_at": "2026-02-01T05:29:00.000+05:30"}))
 	merge(t, w, warehouse.Customers, row{"user_id": tenantA, "id": id(1), "created_at": "2020-01-01"}, row{"user_id": tenantA, "id": id(2), "created_at": "2026-01-01"})
 	merge(t, w, warehouse.Messages, call(tenantA, 1, row{"content": row{"text": row{"body": "hi"}}}))
-	if got := publish(t, w); got != (warehouse.Published{Files: 5, Rows: 6}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 8, Rows: 6}) {
 		t.Fatalf("published %+v", got)
 	}
 	if got := publish(t, w); got.Files != 0 {
@@ -30,7 +30,7 @@ func TestLakeHoldsEveryRowOnce(t *testing.T) {
 	paths := files(t, filepath.Join(dir, "lake"))
 	slices.Sort(paths)
 	want(t, strings.Join(paths, "\n"), strings.NewReplacer("A/", "tenant_id="+tenantA.String()+"/", "B/", "tenant_id="+tenantB.String()+"/").Replace(
-		"A/calls/month=2026-01/calls.parquet\nA/calls/month=2026-02/calls.parquet\nA/customers/customers.parquet\nA/messages/month=2026-03/messages.parquet\nB/calls/month=2026-01/calls.parquet"))
+		"A/calls/month=2026-01/calls.parquet\nA/calls/month=2026-02/calls.parquet\nA/cost_daily/month=2026-01/cost_daily.parquet\nA/cost_daily/month=2026-02/cost_daily.parquet\nA/customers/customers.parquet\nA/messages/month=2026-03/messages.parquet\nB/calls/month=2026-01/calls.parquet\nB/cost_daily/month=2026-01/cost_daily.parquet"))
 	want(t, queryLake(t, dir, "SELECT {n: count(*), usd: sum(cost)} FROM read_parquet('{lake}/tenant_id=*/calls/*/*.parquet', hive_partitioning = true)"), "{'n': 3, 'usd': 0.7500}")
 	want(t, queryLake(t, dir, "SELECT body FROM (SELECT content ->> '$.text.body' AS body FROM read_parquet('{lake}/tenant_id=*/messages/*/*.parquet'))"), "hi")
 	noError(t, w.Close())
@@ -41,7 +41,7 @@ func TestFolderOfAnyName(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "it's [a-z]* \"data\"")
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
-	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 1}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 1}) {
 		t.Errorf("published %+v", got)
 	}
 	noError(t, w.Close())
@@ -53,12 +53,12 @@ func TestChangesReachTheLake(t *testing.T) {
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10"}), call(tenantA, 2, row{"created_at": "2026-02-10"}), call(tenantA, 3, row{"created_at": "2026-03-10"}))
 	publish(t, w)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "cost": 0.1}))
-	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 1}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 1}) {
 		t.Fatalf("published %+v", got)
 	}
 	// A row that moves leaves its month; a month without rows leaves no file.
 	merge(t, w, warehouse.Calls, call(tenantA, 2, row{"created_at": "2026-03-11"}))
-	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 2}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 2}) {
 		t.Fatalf("published %+v", got)
 	}
 	lake := filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls")
@@ -85,7 +85,7 @@ func TestDeletionsReachTheLake(t *testing.T) {
 	// Of several rows one goes; what was never there touches no file.
 	merge(t, w, warehouse.Calls, deletion(1, "2026-06-01"), deletion(9, "2026-06-01"))
 	merge(t, w, warehouse.Customers, deletion(1, "2026-06-01"))
-	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 2}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 3, Rows: 2}) {
 		t.Fatalf("published %+v", got)
 	}
 	want(t, queryLake(t, dir, "SELECT list(id ORDER BY id) FROM read_parquet('{lake}/*/calls/*/*.parquet')"), "["+id(2)+", "+id(3)+"]")
@@ -100,7 +100,7 @@ func TestDeletionsReachTheLake(t *testing.T) {
 	if got := publish(t, w); got != (warehouse.Published{}) {
 		t.Fatalf("published %+v", got)
 	}
-	want(t, lake(), "calls/month=2026-02/calls.parquet")
+	want(t, lake(), "calls/month=2026-02/calls.parquet cost_daily/month=2026-02/cost_daily.parquet")
 	want(t, fmt.Sprint(len(files(t, filepath.Join(dir, "warehouse")))), "2") // the note beside the file is gone: the file and its log are left
 
 	// A crash after the file was removed, and before that was written down: the next publishing finds nothing to remove.
@@ -113,10 +113,10 @@ func TestDeletionsReachTheLake(t *testing.T) {
 	}
 	// Who comes back is published again.
 	merge(t, w, warehouse.Calls, call(tenantA, 3, row{"created_at": "2026-02-10"}))
-	if got := publish(t, w); got != (warehouse.Published{Files: 1, Rows: 1}) {
+	if got := publish(t, w); got != (warehouse.Published{Files: 2, Rows: 1}) {
 		t.Fatalf("published %+v", got)
 	}
-	want(t, lake(), "calls/month=2026-02/calls.parquet")
+	want(t, lake(), "calls/month=2026-02/calls.parquet cost_daily/month=2026-02/cost_daily.parquet")
 	noError(t, w.Close())
 }
 

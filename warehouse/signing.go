@@ -30,7 +30,7 @@ func loadSigningSecret(path string) ([]byte, error) {
 		return secret, writeAtomic(path, func(temp string) error { return os.WriteFile(temp, secret, 0o600) })
 	}
 	if err == nil && len(secret) != signingBytes {
-		err = fmt.Errorf("%w: %s does not hold %d bytes; put the right file back, or remove it: then cursors given out before end", ErrInvalid, path, signingBytes)
+		err = fmt.Errorf("%w: %s does not hold %d bytes; put the right file back, or remove it: then cursors and signed URLs given out before end", ErrInvalid, path, signingBytes)
 	}
 	return secret, err
 }

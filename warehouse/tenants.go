@@ -80,6 +80,7 @@ type tenantStore struct {
 	tombstoned map[string]bool // the datasets that have tombstones, or had; nil: not read yet; guarded by writing
 	unsaved    int64           // rows that are written to its log and, otherwise, are in memory only; guarded by writing
 	publishing sync.Mutex      // one publisher at a time
+	noting     sync.Mutex      // one edition is noted at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 

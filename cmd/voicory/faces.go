@@ -62,6 +62,12 @@ func serveAll(ctx context.Context, log *slog.Logger, stopTimeout time.Duration, 
 		if f.finishes {
 			server.BaseContext = func(net.Listener) context.Context { return answers }
 			server.ReadTimeout, server.WriteTimeout = readTimeout, writeTimeout
+			server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+				if err := httpapi.CutStalled(conn, writeTimeout); err != nil {
+					log.Warn("a client that stalls may stay for long", "error", err)
+				}
+				return ctx
+			}
 		}
 		servers[i] = server
 		go func() {

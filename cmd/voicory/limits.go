@@ -23,6 +23,7 @@ type limitFlags struct {
 	Redis         string        `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
 	RedisTimeout  time.Duration `help:"How long an answer of Redis is waited for (${default}); a server whose Redis is slower counts by itself." default:"50ms" placeholder:"TIME"`
 	RateLimit     limit.Rules   `help:"Requests that each key has in any stretch of time, the longest first (${default}), unless the key has its own; none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
+	FileWindow    time.Duration `help:"How long the parts of one file count as one request of a key (${default}), within bounds; 0s lets each count." default:"1m" placeholder:"TIME"`
 	GuessLimit    limit.Rules   `help:"Unknown keys that one address may try (${default})." default:"60/1m" placeholder:"N/TIME"`
 	TrustedProxy  []proxies     `help:"Address or network of a proxy whose X-Forwarded-For is believed." placeholder:"NETWORK"`
 	MaxConcurrent int           `help:"Requests that are worked on at a time (${default}); more are asked to come again." default:"64" placeholder:"N"`
@@ -39,6 +40,7 @@ func (c *limitFlags) set(options *httpapi.Options, registry *prometheus.Registry
 	local := limit.NewMemory(maxKeys, time.Now)
 	options.Limiter, options.Rules = local, c.RateLimit
 	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessers, time.Now), c.GuessLimit
+	options.FileWindow = c.FileWindow
 	options.Concurrent = c.MaxConcurrent
 	for _, proxy := range c.TrustedProxy {
 		options.TrustedProxies = append(options.TrustedProxies, proxy.Prefix)

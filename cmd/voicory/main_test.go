@@ -121,7 +121,7 @@ func TestCommandsAskTheRunningServer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
 	got := wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
-	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 1 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is no JSON object") {
+	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is no JSON object") {
 		t.Fatal(got.stdout)
 	}
 	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
@@ -130,7 +130,7 @@ func TestCommandsAskTheRunningServer(t *testing.T) {
 	}
 	deletion := fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000002","deleted_at":"2026-06-01T10:00:00Z"}`, someTenant)
 	got = wantStatus(t, run(t, deletion, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
-	if !strings.HasPrefix(got.stdout, "read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 1 files, 1 rows\n") {
+	if !strings.HasPrefix(got.stdout, "read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 2 files, 1 rows\n") {
 		t.Fatal(got.stdout)
 	}
 	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":1`) {

@@ -57,7 +57,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 
 	registry := newRegistry(w)
 	registry.MustRegister(sources)
-	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), Metrics: registry, Log: log,
+	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
 	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {

@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// file answers with a published file or with parts of it. Its name stands for its content, so that parts that are asked for one after
+// the other fit together, whatever is published meanwhile.
+func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	file, content, err := a.Store.OpenPublished(r.Context(), key.Tenant, mux.Vars(r)["dataset"], mux.Vars(r)["name"])
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	x, tag := exchangeOf(r), `"`+file.SHA256+`"`
+	if x.counted {
+		a.windows.begin(fileWindow(r, key), file.Bytes, tag)
+	}
+	h := w.Header()
+	unshared := h.Get("Cache-Control")
+	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": parquetType, "X-As-Of": moment(file.AsOf).String(),
+		"Content-Disposition": `attachment; filename="` + file.Name + `"`}
+	for name, value := range own {
+		h.Set(name, value)
+	}
+	if err := x.begin(r.Context(), file.Bytes); err != nil {
+		return err
+	}
+	answer := &fileAnswer{exchange: x}
+	http.ServeContent(answer, r, "", time.Time{}, content)
+	if answer.refused != nil {
+		for name := range own {
+			h.Del(name)
+		}
+		h.Set("Cache-Control", unshared)
+		x.begun.Store(false) // nothing was sent
+		return answer.refused
+	}
+	if ended := context.Cause(r.Context()); ended != nil || answer.broke == nil {
+		return ended // where the key has ended meanwhile, the answer broke off
+	}
+	if failure := (*fs.PathError)(nil); errors.As(answer.broke, &failure) {
+		return fmt.Errorf("read %s: %w", file.Name, answer.broke)
+	}
+	panic(http.ErrAbortHandler) // the client has left, or takes nothing
+}
+
+const parquetType = "application/vnd.apache.parquet"
+
+// slowest is the pace, in bytes per second, at which the largest file can still be read to its end.
+const slowest = 512
+
+// begin says that an answer of up to so many bytes begins, unless the request has ended. How long it may take in all is told by its
+// size; a client that takes nothing at all is cut off much sooner, see [CutStalled].
+func (x *exchange) begin(ctx context.Context, size int64) error {
+	until := time.Now().Add(time.Duration(size/slowest)*time.Second + writeGrace)
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(until) // where there is none to set, nothing is cut off
+	// As in writeJSON: first this, then a look whether the key is still good.
+	x.begun.Store(true)
+	if err := context.Cause(ctx); err != nil {
+		x.begun.Store(false)
+		return err
+	}
+	return nil
+}
+
+// writeGrace is what an answer may take beside what its bytes do.
+const writeGrace = 2 * time.Minute
+
+// fileAnswer passes on what is sent, and keeps errors back, which are told in the way of this API.
+type fileAnswer struct {
+	*exchange
+	refused *problem // told instead of what would be sent
+	broke   error    // why not all of it was sent
+}
+
+func (f *fileAnswer) WriteHeader(status int) {
+	switch {
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		f.refused = &problem{status: status, code: "RANGE_NOT_SATISFIABLE", message: "No part of the file lies in this range"}
+	case status == http.StatusPreconditionFailed:
+		f.refused = &problem{status: status, code: "PRECONDITION_FAILED", message: "The file is another one than the request is for"}
+	case status >= 400:
+		f.refused = internalProblem
+	default:
+		f.exchange.WriteHeader(status)
+	}
+}
+
+func (f *fileAnswer) Write(p []byte) (int, error) {
+	if f.refused != nil {
+		return io.Discard.Write(p)
+	}
+	n, err := f.exchange.Write(p)
+	f.broke = err
+	return n, err
+}
+
+func (f *fileAnswer) ReadFrom(src io.Reader) (int64, error) {
+	if f.refused != nil {
+		return io.Copy(io.Discard, src)
+	}
+	n, err := f.exchange.ReadFrom(src)
+	f.broke = err
+	return n, err
+}

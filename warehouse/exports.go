@@ -1,0 +1,104 @@
+package warehouse
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Export is a relation that is published: one of the datasets, or one made from the calls.
+type Export struct {
+	Name        string   `json:"name"` // the folder in the lake and the path under /api/v1/exports
+	Description string   `json:"description"`
+	Columns     []Column `json:"columns"` // in their order
+	// Source is the dataset whose rows it is made of, and whose filters it has.
+	Source Dataset `json:"-"`
+}
+
+// Column describes one column of an export.
+type Column struct {
+	Name        string `json:"name"`
+	Type        string `json:"type"` // as DuckDB's DESCRIBE writes it
+	Description string `json:"description"`
+	Unit        string `json:"unit,omitempty"`
+	TimeZone    string `json:"time_zone,omitempty"`
+	Null        string `json:"null,omitempty"` // what a NULL means; empty: there are none
+}
+
+// Nullable tells whether there may be NULLs.
+func (c Column) Nullable() bool { return c.Null != "" }
+
+// Exports are all that are published: the datasets, then what is made of them. sql/lake has their statements and descriptions.
+var Exports = loadExports()
+
+func loadExports() (exports []Export) {
+	if err := json.Unmarshal(statements.Exports(), &exports); err != nil {
+		panic(err) // it is embedded
+	}
+	for i := range exports {
+		exports[i].Source = Calls
+		if dataset, err := DatasetNamed(exports[i].Name); err == nil {
+			exports[i].Source = dataset
+		}
+	}
+	return exports
+}
+
+// ExportNamed finds an export; an unknown name is ErrNotFound.
+func ExportNamed(name string) (Export, error) {
+	for _, e := range Exports {
+		if e.Name == name {
+			return e, nil
+		}
+	}
+	return Export{}, fmt.Errorf("%w: no export %q", ErrNotFound, name)
+}
+
+// exportOf finds an export that exists.
+func exportOf(name string) Export {
+	export, err := ExportNamed(name)
+	if err != nil {
+		panic(err)
+	}
+	return export
+}
+
+// Select is the statement for the rows of the export that are made of the source's rows within the filter. It needs a connection
+// that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
+// dataset are sorted by created_at and id, turns in the order of their calls and then as spoken, costs by all their columns from day on.
+func (e Export) Select(filter Filter) string {
+	rows := "(FROM " + statements.Ident(e.Source.Name) + " WHERE " + filter.literal(e.Source) + " ORDER BY created_at, id)"
+	source := statements.Fill("lake/"+e.Source.Name, "rows", rows)
+	if e.derived() {
+		return e.selectFrom("(" + source + ")")
+	}
+	return source
+}
+
+// derived tells whether the export is made of another one.
+func (e Export) derived() bool { return e.Name != e.Source.Name }
+
+// selectFrom is the statement of a derived export over a relation that holds rows of the export it is made of.
+func (e Export) selectFrom(relation string) string {
+	return statements.Fill("lake/"+e.Name, e.Source.Name, relation)
+}
+
+// literal is the dataset's WHERE clause with the filter's values in it.
+func (f Filter) literal(dataset Dataset) string {
+	var slots []string
+	for _, arg := range f.args(dataset) {
+		value := "NULL"
+		switch v := arg.(sql.NamedArg).Value.(type) {
+		case string:
+			value = statements.Text(v)
+		case time.Time:
+			value = statements.Text(v.UTC().Format("2006-01-02 15:04:05.999999") + "+00")
+		}
+		slots = append(slots, "$"+arg.(sql.NamedArg).Name+"::", value+"::")
+	}
+	return "(" + strings.NewReplacer(slots...).Replace(statements.Get("pages/"+dataset.Name+"_where")) + ")"
+}

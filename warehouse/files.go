@@ -1,0 +1,236 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// PublishedFile is one file of an export. Its name stands for its content and never for another.
+type PublishedFile struct {
+	Export       string    `json:"-"`
+	Month        string    `json:"month"` // YYYY-MM of created_at in UTC; "" for an export of one file
+	Name         string    `json:"name"`  // calls-2026-04-<the first 16 digits of SHA256>.parquet
+	Rows         int64     `json:"rows"`
+	Bytes        int64     `json:"bytes"`
+	SHA256       string    `json:"sha256"`         // 64 hexadecimal digits
+	MinCreatedAt time.Time `json:"min_created_at"` // of its rows; for costs, of the calls that they are of
+	MaxCreatedAt time.Time `json:"max_created_at"`
+	AsOf         time.Time `json:"as_of"` // every commit before is in it
+}
+
+// Files have two names. The one in the lake stays the same when the content changes. The other one is a hard link in the folder
+// published/<tenant>, outside of the lake, so that whoever reads all files of the lake sees no row twice; when the lake shows the file no
+// more, it moves to published/replaced/<tenant>, and from there it is removed when its time is up.
+const (
+	filesDir    = "published"
+	replacedDir = "replaced"
+	// keptReplaced is how long a replaced file can be read by its name.
+	keptReplaced = time.Hour
+	// maxReplaced bounds what replaced files of a tenant take: so many times as much as the files that are shown, and at least minReplaced.
+	// Beyond it the oldest go before their time.
+	maxReplaced = 4
+	minReplaced = 1 << 30
+)
+
+func (w *Warehouse) filesPath(tenant uuid.UUID) string {
+	return filepath.Join(w.dir, filesDir, tenant.String())
+}
+
+func (w *Warehouse) replacedPath(tenant uuid.UUID) string {
+	return filepath.Join(w.dir, filesDir, replacedDir, tenant.String())
+}
+
+// PublishedFiles lists the files that the lake shows of a tenant, by export and month.
+func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]PublishedFile, error) {
+	store, release, err := w.reader(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return store.files(ctx)
+}
+
+func (s *tenantStore) files(ctx context.Context) (files []PublishedFile, err error) {
+	rows, err := s.db.QueryContext(ctx, statements.Get("lake/files"))
+	if err != nil {
+		return nil, fmt.Errorf("published files: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var f PublishedFile
+		if err := f.scan(rows.Scan); err != nil {
+			return nil, fmt.Errorf("published files: %w", err)
+		}
+		files = append(files, f)
+	}
+	return files, rows.Err()
+}
+
+func (f *PublishedFile) scan(scan func(...any) error) error {
+	err := scan(&f.Export, &f.Month, &f.Name, &f.Rows, &f.Bytes, &f.SHA256, &f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf)
+	for _, at := range []*time.Time{&f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf} {
+		*at = at.UTC()
+	}
+	return err
+}
+
+// OpenPublished opens a file of a tenant's export by its name, one that was replaced less than an hour ago too; ErrNotFound where
+// there is none. The caller closes content, which stays whole whatever is published meanwhile.
+func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (file PublishedFile, content *os.File, err error) {
+	store, release, err := w.reader(ctx, tenant)
+	if err != nil {
+		return file, nil, err
+	}
+	defer release()
+	err = file.scan(store.db.QueryRowContext(ctx, statements.Get("lake/file"), sql.Named("export", export), sql.Named("name", name)).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return file, nil, fmt.Errorf("%w: no such file", ErrNotFound)
+	}
+	if err != nil {
+		return file, nil, fmt.Errorf("published file: %w", err)
+	}
+	for _, dir := range []string{w.filesPath(tenant), w.replacedPath(tenant)} { // a file goes from the first to the second
+		if content, err = os.Open(filepath.Join(dir, file.Name)); !errors.Is(err, os.ErrNotExist) {
+			return file, content, err
+		}
+	}
+	return file, nil, fmt.Errorf("%w: the file is gone", ErrNotFound)
+}
+
+// note writes down, in one transaction, what the lake shows of the edition from now on, and that it is published.
+func (s *tenantStore) note(ctx context.Context, e edition, files []PublishedFile) error {
+	s.noting.Lock() // editions are published at the same time
+	defer s.noting.Unlock()
+	tx, err := begin(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	do := func(name string, args ...any) {
+		if err == nil {
+			_, err = tx.ExecContext(ctx, statements.Get(name), args...)
+		}
+	}
+	month := sql.Named("month", e.month)
+	for _, f := range files {
+		export := sql.Named("export", f.Export)
+		do("lake/replaced", export, month)
+		if f.Rows > 0 {
+			do("lake/note", export, month, sql.Named("name", f.Name), sql.Named("rows", f.Rows), sql.Named("bytes", f.Bytes), sql.Named("sha256", f.SHA256),
+				sql.Named("min_created_at", f.MinCreatedAt), sql.Named("max_created_at", f.MaxCreatedAt), sql.Named("as_of", f.AsOf))
+		}
+	}
+	do("lake/published", sql.Named("dataset", e.dataset.Name), month, sql.Named("seq", e.seq))
+	if err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// retire moves away the tenant's files that the lake shows no more, and those that a crash has left without a note. The caller holds
+// the store's publishing.
+func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
+	files, err := store.files(ctx)
+	if err != nil {
+		return err
+	}
+	shown, bytes := map[string]bool{}, int64(0)
+	for _, f := range files {
+		shown[f.Name] = true
+		bytes += f.Bytes
+	}
+	entries, err := os.ReadDir(w.filesPath(store.id))
+	if err != nil {
+		return err
+	}
+	now, moved := time.Now(), false
+	for _, entry := range entries {
+		if shown[entry.Name()] {
+			continue
+		}
+		path := filepath.Join(w.filesPath(store.id), entry.Name())
+		if err := mkdirDurable(w.replacedPath(store.id)); err != nil {
+			return err
+		}
+		if err := os.Chtimes(path, now, now); err != nil { // its time begins
+			return err
+		}
+		if err := os.Rename(path, filepath.Join(w.replacedPath(store.id), entry.Name())); err != nil {
+			return err
+		}
+		moved = true
+	}
+	if moved {
+		err = errors.Join(syncPath(w.replacedPath(store.id)), syncPath(w.filesPath(store.id)), removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = store.db.ExecContext(ctx, statements.Get("lake/forget"), sql.Named("before", now.Add(-2*keptReplaced)))
+	return err
+}
+
+// removeOldest removes files of a folder, those first that were replaced first, until the others take no more than most bytes.
+func removeOldest(dir string, most int64) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var infos []fs.FileInfo
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its time was up
+		}
+		if err != nil {
+			return err
+		}
+		infos = append(infos, info)
+		most -= info.Size()
+	}
+	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, info := range infos {
+		if most >= 0 {
+			break
+		}
+		if err := removeIfThere(filepath.Join(dir, info.Name())); err != nil {
+			return err
+		}
+		most += info.Size()
+	}
+	return nil
+}
+
+// removeReplaced removes the replaced files whose time is up, of all tenants.
+func (w *Warehouse) removeReplaced() error {
+	err := filepath.WalkDir(filepath.Join(w.dir, filesDir, replacedDir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < keptReplaced {
+			return err
+		}
+		return removeIfThere(path)
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // gone already, or nothing was replaced yet
+	}
+	return err
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
