@@ -9,12 +9,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -67,7 +71,8 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, 
 // Staged is a batch whose rows are typed and not merged yet. It ends with Merge or with Close.
 type Staged struct {
 	w       *Warehouse
-	conn    *sql.Conn // its temporary table staged holds the rows
+	conn    *sql.Conn // stands in the schema
+	schema  string    // in memory, of this batch alone; its table staged holds the rows
 	batch   Batch
 	tenants []stagedTenant
 	unknown []UnknownField
@@ -101,8 +106,11 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 		leave()
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	s := &Staged{w: w, conn: conn, batch: batch, leave: leave}
-	if s.tenants, err = batch.stage(ctx, conn); err != nil {
+	s := &Staged{w: w, conn: conn, schema: statements.Ident("batch " + uuid.NewString()), batch: batch, leave: leave}
+	if err = s.open(ctx); err == nil {
+		s.tenants, err = batch.stage(ctx, conn)
+	}
+	if err != nil {
 		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
 	}
 	for _, t := range s.tenants {
@@ -131,13 +139,33 @@ func (w *Warehouse) turn(ctx context.Context, batch Batch) (leave func(), err er
 	return sync.OnceFunc(func() { w.staging.Release(places) }), nil
 }
 
-// Close lets the rows go. The connection goes with its temporary tables, and with its transaction where that was left open.
-func (s *Staged) Close() error {
-	defer s.leave()
-	if err := s.conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+// open makes the schema. Its table is no temporary one, which only one connection would see.
+func (s *Staged) open(ctx context.Context) error {
+	registering.Lock()
+	defer registering.Unlock()
+	if _, err := s.conn.ExecContext(ctx, "CREATE SCHEMA memory."+s.schema); err != nil {
 		return err
 	}
-	return nil
+	_, err := s.conn.ExecContext(ctx, standIn("memory."+s.schema, "memory.main"))
+	return err
+}
+
+// standIn is the statement that has a connection look names up in these schemas.
+func standIn(schemas ...string) string {
+	return "SET search_path = " + statements.Text(strings.Join(schemas, ","))
+}
+
+// Close lets the rows go, and the connection, with its transaction where that was left open.
+func (s *Staged) Close() error {
+	defer s.leave()
+	err := discard(s.conn)
+	if errors.Is(err, sql.ErrConnDone) {
+		return nil // closed before
+	}
+	registering.Lock()
+	defer registering.Unlock()
+	_, dropped := s.w.loader.ExecContext(context.Background(), "DROP SCHEMA IF EXISTS memory."+s.schema+" CASCADE")
+	return errors.Join(err, dropped)
 }
 
 // Merge puts refused rows into the quarantine, and merges every tenant's rows into its file in one transaction, which also
@@ -154,22 +182,51 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 			return counts, nil, err
 		}
 	}
-	saved := s.state == nil
-	for _, t := range s.tenants {
-		if t.rows == t.refused {
-			continue
-		}
-		merged, err := s.mergeTenant(ctx, t)
-		counts.Add(merged)
-		if err != nil {
-			return counts, refusals, fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
-		}
-		saved = saved || s.batch.Tenant != uuid.Nil
-	}
-	if !saved {
+	merged, err := s.mergeTenants(ctx)
+	counts.Add(merged)
+	if err == nil && s.state != nil && !s.noted() {
 		err = s.w.SaveState(ctx, s.batch.Tenant, *s.state)
 	}
 	return counts, refusals, err
+}
+
+// noted tells whether the merge of the batch's one tenant has noted the state with its rows.
+func (s *Staged) noted() bool {
+	return s.batch.Tenant != uuid.Nil && slices.ContainsFunc(s.tenants, stagedTenant.hasRows)
+}
+
+// mergeTenants merges every tenant's rows, of as many tenants at a time as there are cores: one tenant's rows keep only one busy.
+func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
+	tenants := slices.DeleteFunc(slices.Clone(s.tenants), func(t stagedTenant) bool { return !t.hasRows() })
+	merged, next := make([]Counts, len(tenants)), atomic.Int64{}
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(len(tenants), runtime.GOMAXPROCS(0)) {
+		group.Go(func() error {
+			conn, err := s.w.loader.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			for i := next.Add(1) - 1; i < int64(len(tenants)) && err == nil; i = next.Add(1) - 1 {
+				if merged[i], err = s.mergeTenant(ctx, conn, tenants[i]); err != nil {
+					err = fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, tenants[i].id.UUID, err)
+				}
+			}
+			return errors.Join(err, discard(conn))
+		})
+	}
+	err = group.Wait()
+	for _, counts := range merged {
+		total.Add(counts)
+	}
+	return total, err
+}
+
+// discard closes a connection for good: with its temporary tables, and with its transaction where that was left open.
+func discard(conn *sql.Conn) error {
+	if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
+		return err
+	}
+	return nil
 }
 
 // stagedTenant says how many of the staged rows are a tenant's; without an id they are nobody's, and refused.
@@ -180,7 +237,10 @@ type stagedTenant struct {
 	unknown       []string // fields that the dataset has not
 }
 
-// stage types the batch's rows into the temporary table staged, and writes to the refused ones why.
+// hasRows tells whether not all of its rows are refused.
+func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
+
+// stage types the batch's rows into the table staged, and writes to the refused ones why.
 func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
 	loose, release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
@@ -238,8 +298,8 @@ func unreadable(err error) error {
 }
 
 // mergeTenant merges the staged rows of one tenant. Readers see all of it or nothing.
-func (s *Staged) mergeTenant(ctx context.Context, t stagedTenant) (counts Counts, err error) {
-	w, conn, dataset, id := s.w, s.conn, s.batch.Dataset, t.id.UUID
+func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, t stagedTenant) (counts Counts, err error) {
+	w, dataset, id := s.w, s.batch.Dataset, t.id.UUID
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return counts, err
@@ -253,7 +313,7 @@ func (s *Staged) mergeTenant(ctx context.Context, t stagedTenant) (counts Counts
 	store.writing.Lock()
 	defer store.writing.Unlock()
 
-	if _, err := conn.ExecContext(ctx, "USE "+statements.Ident(id.String())); err != nil {
+	if _, err := conn.ExecContext(ctx, standIn(statements.Ident(id.String())+".main", "memory."+s.schema)); err != nil {
 		return counts, err
 	}
 	defer func() { // the connection must not hold the tenant when that is detached

@@ -32,21 +32,30 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 	if err != nil {
 		return total, fmt.Errorf("publish: %w", err)
 	}
-	var errs []error
-	for _, name := range tenants {
-		id, err := uuid.Parse(name)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("publish: %s names no tenant: %w", name, err))
-			continue
-		}
-		published, err := w.publishTenant(ctx, id)
-		total.Files += published.Files
-		total.Rows += published.Rows
-		if err != nil {
-			errs = append(errs, fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err)))
-		}
+	published, failed := make([]Published, len(tenants)), make([]error, len(tenants))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range tenants {
+		group.Go(func() error {
+			id, err := uuid.Parse(name)
+			if err != nil {
+				failed[i] = fmt.Errorf("publish: %s names no tenant: %w", name, err)
+			} else if published[i], err = w.publishTenant(ctx, id); err != nil {
+				failed[i] = fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err))
+			}
+			return nil
+		})
 	}
-	return total, errors.Join(append(errs, w.removeReplaced())...)
+	_ = group.Wait() // each has its error in failed
+	for _, p := range published {
+		total.add(p)
+	}
+	return total, errors.Join(append(failed, w.removeReplaced())...)
+}
+
+func (p *Published) add(other Published) {
+	p.Files += other.Files
+	p.Rows += other.Rows
 }
 
 // unpublished names the tenants that a note says to be looked at, and those that have no folder for their published files yet:
@@ -96,21 +105,16 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	}
 	// A month fits few row groups, so that one alone does not keep every core busy.
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
 	written, failed := make([]Published, len(editions)), make([]error, len(editions))
 	for i, e := range editions {
 		group.Go(func() error {
-			written[i], failed[i] = w.publishEdition(ctx, store, e, parquetRowGroup)
+			written[i], failed[i] = w.publishInTurn(ctx, store, e)
 			return nil
 		})
 	}
 	_ = group.Wait() // each has its error in failed
-	for i, e := range editions {
-		if isOutOfMemory(failed[i]) {
-			written[i], failed[i] = w.publishEdition(ctx, store, e, parquetSmallRowGroup)
-		}
-		total.Files += written[i].Files
-		total.Rows += written[i].Rows
+	for _, p := range written {
+		total.add(p)
 	}
 	if err := errors.Join(append(failed, w.retire(ctx, store))...); err != nil {
 		return total, err
@@ -123,6 +127,26 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		return total, err
 	}
 	return total, removeDurable(w.unpublishedPath(id))
+}
+
+// publishInTurn publishes an edition while no more than there are cores are; one for which memory does not suffice, alone and with
+// fewer rows at a time.
+func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edition) (published Published, err error) {
+	all := int64(runtime.GOMAXPROCS(0))
+	for _, try := range []struct {
+		places   int64
+		rowGroup int
+	}{{1, parquetRowGroup}, {all, parquetSmallRowGroup}} {
+		if err := w.publishing.Acquire(ctx, try.places); err != nil {
+			return published, err
+		}
+		published, err = w.publishEdition(ctx, store, e, try.rowGroup)
+		w.publishing.Release(try.places)
+		if !isOutOfMemory(err) {
+			break
+		}
+	}
+	return published, err
 }
 
 func pendingEditions(ctx context.Context, db *sql.DB) ([]edition, error) {

@@ -51,12 +51,17 @@ func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// maxAttached bounds the tenants that are attached at once. A tenant that was written holds about 5 MB until it is detached.
-const maxAttached = 64
+// maxAttached bounds the tenants that are attached at once. One that was written holds some memory until it is detached; one that
+// was detached takes milliseconds to attach again.
+const maxAttached = 256
 
 // RowGroup is the number of rows that a tenant's file keeps together, half of DuckDB's own: a batch of that many new rows
 // is written straight into the file rather than to its log first, and half the memory holds it.
 const RowGroup = 61_440
+
+// storageVersion is how files are written, older ones from their next checkpoint on. DuckDB's default, which versions of long ago can
+// read, packs texts in a way that takes longer to write and to read.
+const storageVersion = "'v1.5.0'"
 
 // maxReaders bounds what is read at the same time. More than keeps the cores busy would only make all of them slower, and some
 // much slower; whoever waits gets in in turn.
@@ -231,7 +236,7 @@ func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string) error {
 }
 
 func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.DB, error) {
-	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d)", statements.Text(path), statements.Ident(catalog), RowGroup)
+	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)", statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion)
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
 	}

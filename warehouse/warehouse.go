@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -36,10 +37,12 @@ type Warehouse struct {
 	keys     keyring
 	requests requestLog
 	tenants  tenantPool
-	reading  *semaphore.Weighted // a place for each reader
 	refused  quarantine
 	unknown  unknownFields
-	staging  *semaphore.Weighted // a place for each staged batch of those that take turns
+
+	reading    *semaphore.Weighted // a place for each reader
+	staging    *semaphore.Weighted // a place for each staged batch of those that take turns
+	publishing *semaphore.Weighted // a place for each edition that is written
 }
 
 const (
@@ -61,7 +64,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if strings.Contains(dir, "?") {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
-	w := &Warehouse{dir: dir, reading: semaphore.NewWeighted(int64(maxReaders)), staging: semaphore.NewWeighted(maxStaged), refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}}
+	w := &Warehouse{dir: dir, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}, reading: semaphore.NewWeighted(int64(maxReaders)),
+		staging: semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())

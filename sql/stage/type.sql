@@ -1,7 +1,7 @@
 -- The loose rows, typed. With deleted_at, a row says no more than that its source has deleted it then. A row in which something
 -- did not become what its column holds, or is missing, is faulty: it keeps its loose values, so that the reasons can be told
 -- by a statement of their own, which most batches never need.
-CREATE OR REPLACE TEMP TABLE staged AS
+CREATE TABLE staged AS
 WITH typed AS (
     SELECT line, raw, defect, unknown, loose, {{typed}} FROM (SELECT line, raw, defect, unknown, loose FROM ({{loose}}) AS loose)
 ), checked AS (
