@@ -79,17 +79,23 @@ func duckdbIngest(ctx context.Context, dir, file string) (finished, error) {
 	return run(ctx, self, duckdbAlone, file, dir)
 }
 
-// loadAlone is that process: DuckDB as it comes, a table in a file, and the table as Parquet. No types, no merge, no
-// look at what is there already.
+// loadAlone is that process: DuckDB as it comes, a table in a file, and the table, its turns and its costs by day as Parquet. No types,
+// no merge, no look at what is there already, no order, and no turns of transcripts that are texts.
 func loadAlone(ctx context.Context, file, dir string) (err error) {
 	db, err := sql.Open("duckdb", filepath.Join(dir, "alone.duckdb"))
 	if err != nil {
 		return fmt.Errorf("open DuckDB: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	into := func(name string) string {
+		return " TO " + statements.Text(filepath.Join(dir, name+".parquet")) + " (FORMAT parquet, COMPRESSION zstd)"
+	}
 	for _, statement := range []string{
 		"CREATE TABLE calls AS FROM read_json(" + statements.Text(file) + ")",
-		"COPY calls TO " + statements.Text(filepath.Join(dir, "calls.parquet")) + " (FORMAT parquet, COMPRESSION zstd)",
+		"COPY calls" + into("calls"),
+		`COPY (SELECT id AS call_id, created_at, assistant_id, direction, status, unnest(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), recursive := true)
+			FROM calls WHERE json_type(transcript) = 'ARRAY')` + into("transcript_turns"),
+		"COPY (SELECT created_at::DATE AS day, direction, provider, assistant_id, status, count(*), sum(cost) FROM calls GROUP BY ALL)" + into("cost_daily"),
 	} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("DuckDB alone: %w", err)
