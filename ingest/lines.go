@@ -44,8 +44,9 @@ type rowReader interface {
 // cutter cuts a stream of rows into batches.
 type cutter struct {
 	rowReader
-	mem  memory.Allocator
-	line int64 // rows seen, blank lines too
+	mem   memory.Allocator
+	line  int64 // rows seen, blank lines too
+	whole bool  // each batch is read before it is handed out
 }
 
 func newCutter(rows rowReader, mem memory.Allocator) *cutter {
@@ -58,6 +59,14 @@ func (c *cutter) batch() *lineBatch {
 	b := &lineBatch{cutter: c}
 	b.Retain()
 	return b
+}
+
+func (c *cutter) rows() (_ warehouse.Rows, release func()) {
+	b := c.batch()
+	if c.whole {
+		b.fill()
+	}
+	return warehouse.Lines{Reader: b}, b.Release
 }
 
 // next appends the next row that is not blank to the builder and returns its length; false at the end.

@@ -156,7 +156,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	return in.loadFile(ctx, w, body, packed, stage, merge)
 }
 
-// loadFile merges what DuckDB reads itself, which is one batch however long it is.
+// loadFile merges what DuckDB reads itself. CSV is one batch however long it is.
 func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, stage stageFunc, merge mergeFunc) error {
 	path, remove, err := in.place(body, packed, w.TempDir(), in.Format)
 	if err != nil {
@@ -165,32 +165,48 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 	defer remove()
 	var staged *warehouse.Staged
 	if in.Format == CSV {
-		staged, err = stage(ctx, warehouse.CSVFile(path))
-	} else if err = in.bounded(ctx, w, path); err == nil {
-		staged, err = stage(ctx, warehouse.ParquetFile(path))
+		if staged, err = stage(ctx, warehouse.CSVFile(path)); err == nil {
+			err = merge(staged, true)
+		}
+	} else {
+		var parts parquetParts
+		if parts, err = in.parts(ctx, w, path); err == nil {
+			err = loadBatches(ctx, &parts, stage, merge)
+		}
 	}
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
 	}
-	if err != nil {
-		return err
-	}
-	return merge(staged, true)
+	return err
 }
 
 // minRow is fewer bytes than a row takes: a file that has more rows than its bytes allow has rows of nothing.
 const minRow = 16
 
-// bounded tells whether a Parquet file may hold what it says it does.
-func (in Input) bounded(ctx context.Context, w *warehouse.Warehouse, path string) error {
-	if in.Bounds.Bytes == 0 {
-		return nil
+// parts are those of a Parquet file, which may hold what it says it does.
+func (in Input) parts(ctx context.Context, w *warehouse.Warehouse, path string) (parquetParts, error) {
+	parts, bytes, err := w.ParquetParts(ctx, path)
+	if most := in.Bounds.Bytes; err == nil && most > 0 {
+		rows := int64(0)
+		for _, part := range parts {
+			rows += part.Rows
+		}
+		if bytes > most || rows > most/minRow {
+			return nil, errUnpacked
+		}
 	}
-	rows, bytes, err := w.ParquetSize(ctx, path)
-	if err == nil && (bytes > in.Bounds.Bytes || rows > in.Bounds.Bytes/minRow) {
-		return errUnpacked
-	}
-	return err
+	return parts, err
+}
+
+// parquetParts are read one after the other.
+type parquetParts []warehouse.ParquetFile
+
+func (p *parquetParts) more() bool     { return len(*p) > 0 }
+func (p *parquetParts) failure() error { return nil }
+func (p *parquetParts) rows() (warehouse.Rows, func()) {
+	part := (*p)[0]
+	*p = (*p)[1:]
+	return part, func() {}
 }
 
 // countedReader gives so many bytes and no more.
@@ -223,36 +239,40 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 // loadRows cuts the rows of the input into batches.
 func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
 	cutter := newCutter(rows, mallocator.NewMallocator())
-	err := loadBatches(ctx, cutter, in.InTurn, stage, merge)
+	cutter.whole = in.InTurn
+	err := loadBatches(ctx, cutter, stage, merge)
 	if err == nil && cutter.failure() != nil {
 		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, cutter.line, cutter.failure())}
 	}
 	return err
 }
 
-// loadBatches stages and merges. While one batch is merged, which keeps one core busy, the next is staged. whole has each read
-// before it is staged.
-func loadBatches(ctx context.Context, cutter *cutter, whole bool, stage stageFunc, merge mergeFunc) error {
+// batches are portions of rows, in their order.
+type batches interface {
+	more() bool
+	rows() (_ warehouse.Rows, release func())
+	failure() error // why there are no more before the end; nil where there are, or it is the end
+}
+
+// loadBatches stages and merges. While one batch is merged, which keeps one core busy, the next is staged.
+func loadBatches(ctx context.Context, in batches, stage stageFunc, merge mergeFunc) error {
 	group, ctx := errgroup.WithContext(ctx)
 	type read struct {
 		*warehouse.Staged
 		last bool
 	}
-	batches := make(chan read)
+	ready := make(chan read)
 	group.Go(func() error {
-		defer close(batches)
-		for cutter.more() {
-			batch := cutter.batch()
-			if whole {
-				batch.fill()
-			}
-			staged, err := stage(ctx, warehouse.Lines{Reader: batch})
-			batch.Release()
+		defer close(ready)
+		for in.more() {
+			rows, release := in.rows()
+			staged, err := stage(ctx, rows)
+			release()
 			if err != nil {
 				return err
 			}
 			select {
-			case batches <- read{staged, !cutter.more() && cutter.failure() == nil}:
+			case ready <- read{staged, !in.more() && in.failure() == nil}:
 			case <-ctx.Done():
 				return errors.Join(ctx.Err(), staged.Close())
 			}
@@ -260,7 +280,7 @@ func loadBatches(ctx context.Context, cutter *cutter, whole bool, stage stageFun
 		return nil
 	})
 	group.Go(func() error {
-		for batch := range batches {
+		for batch := range ready {
 			if err := merge(batch.Staged, batch.last); err != nil {
 				return err
 			}

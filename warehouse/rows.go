@@ -72,36 +72,80 @@ func (d Dataset) looseLines(relation string) string {
 	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
 	for i, f := range d.fields {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
-		columns[i] = f.trimmed("source." + statements.Ident(f.name))
+		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
 	}
 	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.known()...), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
 
-// trimmed names the loose value; an empty text counts as absent where the column is none of texts.
+// trimmed is the loose text; an empty one counts as absent where the column is none of texts.
 func (f field) trimmed(loose string) string {
 	if f.typed() {
-		loose = "nullif(trim(" + loose + "), '')"
+		return "nullif(trim(" + loose + "), '')"
 	}
-	return loose + " AS " + statements.Ident(f.name)
+	return loose
 }
 
-// ParquetFile is a Parquet file at a path on this machine.
-type ParquetFile string
+// named gives the expression the field's name.
+func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }
+
+// ParquetFile is a part of a Parquet file at a path on this machine, see [Warehouse.ParquetParts].
+type ParquetFile struct {
+	Path        string
+	First, Rows int64 // its rows, counted from 0
+}
 
 func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
-	return openTable(ctx, conn, dataset, "read_parquet("+statements.Text(string(p))+", file_row_number = true)", "file_row_number + 1")
+	relation := "read_parquet(" + statements.Text(p.Path) + ")"
+	types, err := columnTypes(ctx, conn, relation)
+	if err != nil {
+		return "", nil, err
+	}
+	if _, taken := types["file_row_number"]; taken {
+		return "", nil, fmt.Errorf("%w: it has a column called file_row_number, which is DuckDB's name for the number of a row", ErrUnreadable)
+	}
+	part := fmt.Sprintf("WHERE file_row_number BETWEEN %d AND %d", p.First, p.First+p.Rows-1)
+	return dataset.looseTable(types, relation, part, "file_row_number + 1"), func() {}, nil
 }
 
 func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 
-// ParquetSize is what a Parquet file says that it holds: rows, and bytes before their compression. ErrUnreadable: it is none.
-func (w *Warehouse) ParquetSize(ctx context.Context, path string) (rows, bytes int64, err error) {
-	if err = w.loader.QueryRowContext(ctx, statements.Get("stage/parquet_size"), sql.Named("path", path)).Scan(&rows, &bytes); err != nil {
-		return 0, 0, w.diagnose(unreadable(err))
+// ParquetParts parts a Parquet file into batches of [RowGroup] rows or more. None of them has rows of a row group and of another one that is
+// as large as a batch: DuckDB unpacks whole row groups. bytes is what it says that it holds before its compression. ErrUnreadable: it is none.
+func (w *Warehouse) ParquetParts(ctx context.Context, path string) (parts []ParquetFile, bytes int64, err error) {
+	rows, err := w.loader.QueryContext(ctx, statements.Get("stage/parquet_groups"), sql.Named("path", path))
+	if err != nil {
+		return nil, 0, w.diagnose(unreadable(err))
 	}
-	return rows, bytes, nil
+	defer rows.Close()
+	part := ParquetFile{Path: path}
+	cut := func() {
+		if part.Rows > 0 {
+			parts = append(parts, part)
+		}
+		part = ParquetFile{Path: path, First: part.First + part.Rows}
+	}
+	for rows.Next() {
+		var inGroup, size int64
+		if err := rows.Scan(&inGroup, &size); err != nil {
+			return nil, 0, err
+		}
+		bytes += size
+		if part.Rows > 0 && inGroup >= RowGroup {
+			cut()
+		}
+		for pieces := inGroup / RowGroup; pieces > 1; pieces-- {
+			part.Rows = inGroup / pieces
+			inGroup -= part.Rows
+			cut()
+		}
+		if part.Rows += inGroup; part.Rows >= RowGroup {
+			cut()
+		}
+	}
+	cut()
+	return parts, bytes, w.diagnose(unreadable(rows.Err()))
 }
 
 // CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain.
@@ -110,7 +154,11 @@ type CSVFile string
 func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
 	// The header is line 1. The line is exact as long as no value before it holds a line break.
 	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
-	return openTable(ctx, conn, dataset, relation, "row_number() OVER () + 1")
+	types, err := columnTypes(ctx, conn, relation)
+	if err != nil {
+		return "", nil, err
+	}
+	return dataset.looseTable(types, relation, "", "row_number() OVER () + 1"), func() {}, nil
 }
 
 // finish also refuses the lines that were no CSV.
@@ -121,40 +169,52 @@ func (CSVFile) finish(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// openTable returns the query of the loose rows of a relation: a field that the relation lacks is null.
-func openTable(ctx context.Context, conn *sql.Conn, dataset Dataset, relation, line string) (string, func(), error) {
-	types, err := columnTypes(ctx, conn, relation)
-	if err != nil {
-		return "", nil, err
+// looseTable is the query of the loose rows of a relation with columns of these types, or a part of them: a field that it lacks is null.
+func (d Dataset) looseTable(types map[string]string, relation, part, line string) string {
+	columns := make([]string, len(d.fields))
+	for i, f := range d.fields {
+		columns[i] = f.named(f.looseFrom(types))
 	}
-	columns := make([]string, len(dataset.fields))
-	for i, f := range dataset.fields {
-		columns[i] = f.trimmed(f.looseFrom(types))
-	}
-	known, unknown := dataset.known(), []string{}
+	known, unknown := d.known(), []string{}
 	for name := range types {
 		if !slices.Contains(known, name) && len(unknown) < maxUnknown {
 			unknown = append(unknown, name)
 		}
 	}
-	return statements.Fill("stage/table", "relation", relation, "line", line, "columns", strings.Join(columns, ", "),
-		"unknown", "nullif("+statements.Texts(unknown...)+", [])"), func() {}, nil
+	return statements.Fill("stage/table", "relation", relation, "part", part, "line", line, "columns", strings.Join(columns, ", "),
+		"unknown", "nullif("+statements.Texts(unknown...)+", [])")
 }
 
-// looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is.
+// looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is, or as it is where that can be
+// cast as well: going through a text takes several times as long.
 func (f field) looseFrom(types map[string]string) string {
 	column := "loose_row." + statements.Ident(f.name)
 	typ, ok := types[f.name]
 	switch {
 	case !ok:
 		return "NULL::" + f.looseType()
-	case f.typ != "JSON":
-		return column + "::VARCHAR"
-	case typ == "VARCHAR":
+	case f.typ == "JSON" && typ == "VARCHAR":
 		return "loose_json(" + column + ")"
-	default:
+	case f.typ == "JSON":
 		return "to_json(" + column + ")"
+	case f.casts(typ):
+		return column
+	default:
+		return f.trimmed(column + "::VARCHAR")
 	}
+}
+
+// casts tells whether values of DuckDB's type typ become what their texts would. Those of FLOAT do not: 0.1 would be 0.10000000149.
+func (f field) casts(typ string) bool {
+	switch f.typ {
+	case "UUID", "BOOLEAN":
+		return typ == f.typ
+	case "TIMESTAMPTZ":
+		return typ == "TIMESTAMP WITH TIME ZONE" || typ == "TIMESTAMP"
+	case "INTEGER", "BIGINT", "DOUBLE", "DECIMAL(10,4)":
+		return slices.Contains([]string{"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DOUBLE"}, typ) || strings.HasPrefix(typ, "DECIMAL")
+	}
+	return false
 }
 
 func columnTypes(ctx context.Context, conn *sql.Conn, relation string) (map[string]string, error) {

@@ -64,10 +64,17 @@ func (k *taker) pull(t *testing.T, s *folder.Source, want ...string) {
 
 func TestNewAndChangedFilesInTheirOrder(t *testing.T) {
 	dir := t.TempDir()
+	last := time.Time{}
 	write := func(name, text string) {
 		t.Helper()
-		noError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
-		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		path := filepath.Join(dir, name)
+		noError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		for before := last; !last.After(before); { // the file system's clock ticks some hundred times a second only
+			noError(t, os.WriteFile(path, []byte(text), 0o600))
+			info, err := os.Stat(path)
+			noError(t, err)
+			last = info.ModTime()
+		}
 	}
 	s, err := folder.New(folder.Options{Path: dir})
 	noError(t, err)
