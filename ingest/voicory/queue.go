@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,6 +16,8 @@ import (
 const (
 	queueBytes = 32 << 20 // that may wait for being taken
 	batchBytes = 16 << 20 // that are taken at once, unless one page has more
+	// gather is how long pages wait for those behind them: to take a page costs about as much as to take some thousand rows.
+	gather = time.Second
 )
 
 // batch is one portion in the making.
@@ -23,6 +26,7 @@ type batch struct {
 	details  bool
 	rows     []io.Reader
 	bytes    int
+	began    time.Time
 	state    json.RawMessage
 	progress *Progress
 }
@@ -38,7 +42,7 @@ func (b *batch) portion(tenant uuid.UUID) ingest.Portion {
 	return p
 }
 
-// queue holds what was read and is still to be taken. Pages that wait grow together, so that a portion is one page where the API is
+// queue holds what was read and is still to be taken. Pages that wait grow together, so that a portion is few pages where the API is
 // the slower, and many where the taking is.
 type queue struct {
 	mu     sync.Mutex
@@ -88,8 +92,9 @@ func (q *queue) add(ctx context.Context, dataset warehouse.Dataset, details bool
 		last = q.wait[n-1]
 	}
 	if last == nil || last.dataset.Name != dataset.Name || last.details != details || last.bytes+size > batchBytes {
-		last = &batch{dataset: dataset, details: details}
+		last = &batch{dataset: dataset, details: details, began: time.Now()}
 		q.wait = append(q.wait, last)
+		time.AfterFunc(gather, q.wake)
 	}
 	last.rows = append(last.rows, &lines{rows: rows})
 	last.bytes += size
@@ -115,10 +120,15 @@ func (q *queue) drain(ctx context.Context, take func(*batch) error) error {
 	}
 }
 
+// ready tells whether the first batch is to be taken, or none will come.
+func (q *queue) ready() bool {
+	return q.closed || len(q.wait) > 1 || len(q.wait) == 1 && time.Since(q.wait[0].began) >= gather
+}
+
 func (q *queue) next(ctx context.Context) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.wait) == 0 && !q.closed && ctx.Err() == nil {
+	for !q.ready() && ctx.Err() == nil {
 		q.change.Wait()
 	}
 	if len(q.wait) == 0 || ctx.Err() != nil {
