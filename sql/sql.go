@@ -3,7 +3,9 @@ package sql
 import (
 	"embed"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -74,6 +76,15 @@ func Texts(texts ...string) string {
 		quoted[i] = Text(text)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]::VARCHAR[]"
+}
+
+// Struct is a struct of string literals, such as the metadata of a Parquet file.
+func Struct(texts map[string]string) string {
+	var fields []string
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		fields = append(fields, Text(name)+": "+Text(texts[name]))
+	}
+	return "{" + strings.Join(fields, ", ") + "}"
 }
 
 // Migrations returns the scripts that bring a database of the kind store ("control" or "tenant")

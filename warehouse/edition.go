@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -106,8 +105,8 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, e edit
 // filters: DuckDB makes them of columns with few values, which every row group has all of.
 func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile, rowGroup int) error {
 	err := writeAtomic(path, func(temp string) error {
-		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA {%s})",
-			query, statements.Text(temp), rowGroup, file.metadata()))
+		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
+			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf))))
 		if err != nil {
 			return err
 		}
@@ -126,18 +125,6 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		return removeDurable(path)
 	}
 	return err
-}
-
-// metadata are the keys that the file's Parquet has beside its rows: voicory.export and voicory.columns (their description as JSON, see
-// [Export]), and voicory.as_of.
-func (f PublishedFile) metadata() string {
-	export := exportOf(f.Export)
-	columns, err := json.Marshal(export.Columns)
-	if err != nil {
-		panic(err) // texts are always JSON
-	}
-	return fmt.Sprintf("'voicory.export': %s, 'voicory.description': %s, 'voicory.columns': %s, 'voicory.as_of': %s", statements.Text(export.Name),
-		statements.Text(export.Description), statements.Text(string(columns)), statements.Text(f.AsOf.UTC().Format(time.RFC3339Nano)))
 }
 
 // inspect reads a written file back: its sum, and its footer. One that does not hold the rows it should is not published.

@@ -71,12 +71,40 @@ func exportOf(name string) Export {
 // that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
 // dataset are sorted by created_at and id, turns in the order of their calls and then as spoken, costs by all their columns from day on.
 func (e Export) Select(filter Filter) string {
-	rows := "(FROM " + statements.Ident(e.Source.Name) + " WHERE " + filter.literal(e.Source) + " ORDER BY created_at, id)"
-	source := statements.Fill("lake/"+e.Source.Name, "rows", rows)
+	return e.of(filter.literal(e.Source) + " ORDER BY created_at, id")
+}
+
+// SelectUnsorted is Select in no order but that of the costs, which is the quickest: DuckDB holds no more than some row groups while it is
+// read, and reads with all cores.
+func (e Export) SelectUnsorted(filter Filter) string { return e.of(filter.literal(e.Source)) }
+
+// SelectPart is SelectUnsorted for those of the source's rows that lie from first to last in its file, see [Snapshot.Bounds]. The parts
+// of an export that [Export.Divisible] says to have are, together, the whole.
+func (e Export) SelectPart(filter Filter, first, last int64) string {
+	return e.of(fmt.Sprintf("%s AND rowid BETWEEN %d AND %d", filter.literal(e.Source), first, last))
+}
+
+// Divisible tells whether the rows of a part of the source give a part of the export: sums over all of it do not.
+func (e Export) Divisible() bool { return e.Name != "cost_daily" }
+
+// of is the statement for what is made of the source's rows that the condition, or what follows it, lets through.
+func (e Export) of(condition string) string {
+	source := statements.Fill("lake/"+e.Source.Name, "rows", "(FROM "+statements.Ident(e.Source.Name)+" WHERE "+condition+")")
 	if e.derived() {
 		return e.selectFrom("(" + source + ")")
 	}
 	return source
+}
+
+// Metadata are the keys that a file or stream of the export has beside its rows: voicory.export, voicory.description, voicory.columns
+// (what is said of the columns, as JSON: see [Column]), and voicory.as_of.
+func (e Export) Metadata(asOf time.Time) map[string]string {
+	columns, err := json.Marshal(e.Columns)
+	if err != nil {
+		panic(err) // texts are always JSON
+	}
+	return map[string]string{"voicory.export": e.Name, "voicory.description": e.Description, "voicory.columns": string(columns),
+		"voicory.as_of": asOf.UTC().Format(time.RFC3339Nano)}
 }
 
 // derived tells whether the export is made of another one.

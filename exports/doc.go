@@ -1,0 +1,6 @@
+// Package exports owns the formats in which rows leave in bulk, and the streams of what is exported: one state of a tenant's rows,
+// written as it is read, in memory that does not grow with it.
+//
+// [Write] writes the rows of any statement. [Open] prepares the stream of an export. DuckDB itself writes Parquet, CSV and NDJSON, into
+// a pipe; Arrow is read from it part by part.
+package exports

@@ -1,0 +1,206 @@
+package exports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Source is what streams need of the warehouse.
+type Source interface {
+	// Snapshot begins to read one state of a tenant's rows.
+	Snapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error)
+	// Diagnose gives errors of reading it their kind.
+	Diagnose(err error) error
+}
+
+// Request says what of an export is asked for, and how.
+type Request struct {
+	Export  warehouse.Export
+	Filter  warehouse.Filter
+	Columns []string // in this order; none: all
+	Format  Format
+	CSV     CSVOptions
+}
+
+// Stream is an export of one state of the rows, ready to be written. Close it.
+type Stream struct {
+	AsOf time.Time // every commit before is in it
+
+	source   Source
+	snapshot *warehouse.Snapshot
+	request  Request
+}
+
+// Open begins a stream. A column that the export has not, or that is asked for twice, is ErrInvalid.
+func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request) (*Stream, error) {
+	if err := request.choose(); err != nil {
+		return nil, err
+	}
+	snapshot, err := source.Snapshot(ctx, tenant)
+	if err != nil {
+		return nil, source.Diagnose(err)
+	}
+	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, request: request}, nil
+}
+
+// choose leaves of the export's description the columns that are asked for.
+func (r *Request) choose() error {
+	if len(r.Columns) == 0 {
+		return nil
+	}
+	var chosen []warehouse.Column
+	for i, name := range r.Columns {
+		at := slices.IndexFunc(r.Export.Columns, func(c warehouse.Column) bool { return c.Name == name })
+		if at < 0 {
+			return fmt.Errorf("%w: %s has no column %q", warehouse.ErrInvalid, r.Export.Name, name)
+		}
+		if slices.Contains(r.Columns[:i], name) {
+			return fmt.Errorf("%w: the column %q is asked for twice", warehouse.ErrInvalid, name)
+		}
+		chosen = append(chosen, r.Export.Columns[at])
+	}
+	r.Export.Columns = chosen
+	return nil
+}
+
+// Close lets the state of the rows go.
+func (s *Stream) Close() error { return s.snapshot.Close() }
+
+// Count is the number of rows that the stream will have.
+func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
+	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.request.Export.SelectUnsorted(s.request.Filter)+")").Scan(&rows)
+	if err != nil {
+		return 0, fmt.Errorf("count %s: %w", s.request.Export.Name, s.source.Diagnose(err))
+	}
+	return rows, nil
+}
+
+// Write writes it, see [Write].
+func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
+	export, filter := s.request.Export, s.request.Filter
+	result := Result{About: export, AsOf: s.AsOf, Statement: s.narrowed(export.SelectUnsorted(filter))}
+	if s.request.Format == Arrow {
+		if result.Values, err = s.values(ctx); err != nil {
+			return 0, s.source.Diagnose(err)
+		}
+		if export.Divisible() {
+			first, last, err := s.snapshot.Bounds(ctx, export.Source, filter)
+			if err != nil {
+				return 0, s.source.Diagnose(err)
+			}
+			result.Parts = s.parts(first, last)
+		}
+	}
+	rows, err = Write(ctx, s.snapshot.Conn, result, s.request.Format, s.request.CSV, out)
+	if err != nil && ctx.Err() != nil {
+		return rows, errors.Join(context.Cause(ctx), err)
+	}
+	return rows, s.source.Diagnose(err)
+}
+
+// narrowed leaves the columns that are asked for.
+func (s *Stream) narrowed(statement string) string {
+	if len(s.request.Columns) == 0 {
+		return statement
+	}
+	columns := make([]string, len(s.request.Columns))
+	for i, name := range s.request.Columns {
+		columns[i] = statements.Ident(name)
+	}
+	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + statement + ")"
+}
+
+// The first part is small, so that the first rows leave at once. The following ones grow until they take partBytes: texts may be long.
+// Rows are those of a stretch.
+const (
+	firstPart = 2_048
+	minPart   = 256
+	partRows  = warehouse.RowGroup
+	partBytes = 16 << 20
+)
+
+// parts divides the rows from first to last of the source's file. A part has a stretch of rows for each core, far from each other, since
+// DuckDB gives what is near to one core alone.
+func (s *Stream) parts(first, last int64) func(size func() int64) iter.Seq[string] {
+	cores := int64(runtime.GOMAXPROCS(0))
+	each := (last-first)/cores + 1
+	return func(size func() int64) iter.Seq[string] {
+		return func(yield func(string) bool) {
+			rows := int64(firstPart)
+			for done := int64(0); ; done += rows {
+				if done > 0 {
+					rows = nextPart(rows, size())
+				}
+				var stretches []string
+				for core := range cores {
+					from := first + core*each + done
+					to := min(from+rows, first+(core+1)*each) - 1
+					stretches = append(stretches, s.narrowed(s.request.Export.SelectPart(s.request.Filter, from, to)))
+				}
+				if !yield(strings.Join(stretches, " UNION ALL ")) || done+rows >= each {
+					return
+				}
+			}
+		}
+	}
+}
+
+// nextPart is how many rows the next part is to have, after one of so many rows took so many bytes.
+func nextPart(rows, size int64) int64 {
+	good := rows * partBytes / max(size, 1)
+	return max(min(good, 4*rows, partRows), minPart)
+}
+
+// few are the columns of few different values.
+var few = []string{"direction", "status", "provider", "message_type"}
+
+// maxValues is how many different texts a dictionary may have: its indices are bytes.
+const maxValues = 255
+
+// values are those of the columns that have few, as far as these are asked for. A column with more than a dictionary may have stays as it is.
+func (s *Stream) values(ctx context.Context) (map[string][]string, error) {
+	values := map[string][]string{}
+	for _, column := range s.request.Export.Columns {
+		if !slices.Contains(few, column.Name) {
+			continue
+		}
+		found, err := s.distinct(ctx, column.Name)
+		if err != nil {
+			return nil, fmt.Errorf("values of %s: %w", column.Name, err)
+		}
+		if len(found) <= maxValues {
+			values[column.Name] = found
+		}
+	}
+	return values, nil
+}
+
+// distinct are the values of a column of the source, no more than one more than a dictionary may have.
+func (s *Stream) distinct(ctx context.Context, column string) (found []string, err error) {
+	rows, err := s.snapshot.Conn.QueryContext(ctx, fmt.Sprintf("SELECT DISTINCT %s AS value FROM %s WHERE value IS NOT NULL ORDER BY value LIMIT %d",
+		statements.Ident(column), statements.Ident(s.request.Export.Source.Name), maxValues+1))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var value string
+		if err := rows.Scan(&value); err != nil {
+			return nil, err
+		}
+		found = append(found, value)
+	}
+	return found, rows.Err()
+}
