@@ -1,9 +1,11 @@
 package exports
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -40,7 +42,7 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 		defer close(parts)
 		read <- conn.Raw(func(driverConn any) error { return readParts(ctx, driverConn.(driver.Conn), result, parts) })
 	}()
-	w := &arrowWriter{about: result.About, out: out}
+	w := &arrowWriter{about: result.About, out: bufio.NewWriterSize(out, chunk)} // the writer writes each buffer of each column by itself
 	for p := range parts {
 		if err == nil {
 			if err = w.write(p, result.About.Metadata(result.AsOf)); err != nil {
@@ -129,7 +131,7 @@ func withDictionaries(statement string, values map[string][]string) string {
 // arrowWriter writes one stream.
 type arrowWriter struct {
 	about  warehouse.Export
-	out    io.Writer
+	out    *bufio.Writer
 	writer *ipc.Writer // nil: nothing was written yet
 	schema *arrow.Schema
 	broken error
@@ -158,7 +160,7 @@ func (w *arrowWriter) write(p part, metadata map[string]string) error {
 		}
 		w.rows += batch.NumRows()
 	}
-	return nil
+	return w.out.Flush()
 }
 
 // close ends the stream, unless it broke, and lets go of its dictionaries.
@@ -167,7 +169,7 @@ func (w *arrowWriter) close(err error) error {
 		return err
 	}
 	if ended := w.writer.Close(); err == nil {
-		return ended
+		return errors.Join(ended, w.out.Flush())
 	}
 	return err
 }

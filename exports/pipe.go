@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// chunk is what is taken from the pipe at a time.
-const chunk = 64 << 10
+// chunk is what is passed on at a time.
+const chunk = 256 << 10
 
 // copyTo has DuckDB write the statement's rows into a pipe, and passes on what comes out of it. When out takes no more, DuckDB is
 // interrupted, and what it still writes is read all the same: a write into a closed pipe, on a thread that is not Go's, would be the

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
@@ -41,6 +42,8 @@ type Store interface {
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
 	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
+	// Source gives what streams are read from.
+	exports.Source
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }
@@ -69,10 +72,11 @@ type Options struct {
 
 type api struct {
 	Options
-	metrics metrics
-	pushing pushGate
-	windows *windows
-	room    chan struct{} // has an element for each request that is worked on; nil: any number
+	metrics   metrics
+	pushing   pushGate
+	streaming streamGate
+	windows   *windows
+	room      chan struct{} // has an element for each request that is worked on; nil: any number
 }
 
 // New returns the handler of all routes.
@@ -80,7 +84,7 @@ func New(options Options) http.Handler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate(), windows: newWindows(options.FileWindow, options.Now)}
+	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate(), streaming: streamGate{keys: map[uuid.UUID]int{}}, windows: newWindows(options.FileWindow, options.Now)}
 	if options.Concurrent > 0 {
 		a.room = make(chan struct{}, options.Concurrent)
 	}

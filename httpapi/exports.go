@@ -11,30 +11,29 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// registerExports adds what bulk readers ask: which exports there are, which files each has, and the files.
+// registerExports adds what bulk readers ask: which exports there are, each as a stream, which files each has, and the files.
 func (a *api) registerExports(router *mux.Router) {
 	a.get(router, exportsPath, a.withKey(secret(a.listExports)))
+	a.get(router, exportsPath+"/{dataset}", a.withKey(secret(a.stream)))
 	a.get(router, exportsPath+"/{dataset}/files", a.withKey(secret(a.listFiles)))
 	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(a.authenticateFile, a.limitedFile, secret(a.file)))
 }
 
 const exportsPath = "/api/v1/exports"
 
-// exportFormats are those in which an export can be had.
-var exportFormats = []string{"parquet"}
-
 type exportItem struct {
-	Name        string       `json:"name"`
-	Description string       `json:"description"`
-	Columns     []columnItem `json:"columns"`
-	Rows        int64        `json:"rows"`
-	Bytes       int64        `json:"bytes"`
-	Months      []string     `json:"months"` // those that have a file; of an export of one file, none
-	AsOf        *moment      `json:"as_of"`  // of the newest file; null where there is none
-	Formats     []string     `json:"formats"`
+	Name        string           `json:"name"`
+	Description string           `json:"description"`
+	Columns     []columnItem     `json:"columns"`
+	Rows        int64            `json:"rows"`
+	Bytes       int64            `json:"bytes"`
+	Months      []string         `json:"months"` // those that have a file; of an export of one file, none
+	AsOf        *moment          `json:"as_of"`  // of the newest file; null where there is none
+	Formats     []exports.Format `json:"formats"`
 }
 
 type columnItem struct {
@@ -83,7 +82,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 	}
 	var items []exportItem
 	for _, export := range warehouse.Exports {
-		item := exportItem{Name: export.Name, Description: export.Description, Months: []string{}, Formats: exportFormats}
+		item := exportItem{Name: export.Name, Description: export.Description, Months: []string{}, Formats: exports.Formats}
 		for _, c := range export.Columns {
 			item.Columns = append(item.Columns, columnItem{c.Name, c.Type, c.Description, orNull(c.Unit), orNull(c.TimeZone), c.Nullable(), orNull(c.Null)})
 		}

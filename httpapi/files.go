@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -28,7 +29,7 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	}
 	h := w.Header()
 	unshared := h.Get("Cache-Control")
-	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": parquetType, "X-As-Of": moment(file.AsOf).String(),
+	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": exports.Parquet.MediaType(), "X-As-Of": moment(file.AsOf).String(),
 		"Content-Disposition": `attachment; filename="` + file.Name + `"`}
 	for name, value := range own {
 		h.Set(name, value)
@@ -54,8 +55,6 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	}
 	panic(http.ErrAbortHandler) // the client has left, or takes nothing
 }
-
-const parquetType = "application/vnd.apache.parquet"
 
 // slowest is the pace, in bytes per second, at which the largest file can still be read to its end.
 const slowest = 512

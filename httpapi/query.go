@@ -31,9 +31,9 @@ type listQuery struct {
 	filter      warehouse.Filter
 }
 
-// parameters are all that lists know.
+// parameters are all that lists and streams know.
 var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction", "assistant_id", "phone_number",
-	"search", "source", "customer_id"}
+	"search", "source", "customer_id", "format", "columns", "bom", "escape_formulas"}
 
 // parseListQuery reads the parameters of a list. page and limit are forgiving, as documented; a filter that cannot be
 // understood is INVALID_FILTER; one the dataset does not have is not looked at.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"syscall"
@@ -29,6 +30,8 @@ type operator interface {
 	Quarantine(ctx context.Context, limit int64) ([]warehouse.Refusal, error)
 	// Replay takes refused rows in again: those of files of the quarantine, or all.
 	Replay(ctx context.Context, files []string) (replayed, error)
+	// Export writes rows in bulk.
+	Export(ctx context.Context, spec exportSpec, out io.Writer) (exported, error)
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)

@@ -42,7 +42,7 @@ func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 }
 
 // operatorHandler answers the operator's requests.
-func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	route := func(pattern string, answer func(r *http.Request) (any, error)) {
@@ -89,6 +89,7 @@ func operatorHandler(o operator, registry *prometheus.Registry, log *slog.Logger
 		return o.Quarantine(r.Context(), limit)
 	})
 	route("POST /quarantine/replay", func(r *http.Request) (any, error) { return o.Replay(r.Context(), r.URL.Query()["file"]) })
+	routes.HandleFunc("POST /export", exportHandler(o, log))
 	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
 	route("GET /sources", func(r *http.Request) (any, error) { return o.Sources(r.Context()) })
@@ -181,8 +182,13 @@ func (c remote) call(ctx context.Context, method, path string, body io.Reader, r
 		return fmt.Errorf("ask the running server: %w", err)
 	}
 	defer response.Body.Close()
+	return replyTo(response.Body, result)
+}
+
+// replyTo reads an answer of the server.
+func replyTo(body io.Reader, result any) error {
 	var reply operatorReply
-	if err := json.NewDecoder(response.Body).Decode(&reply); err != nil {
+	if err := json.NewDecoder(body).Decode(&reply); err != nil {
 		return fmt.Errorf("the running server broke off: %w", err)
 	}
 	if reply.Error != "" {

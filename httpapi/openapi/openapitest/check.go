@@ -22,7 +22,7 @@ import (
 )
 
 // Check fails the test where one exchange is not as the document has it: the status, the headers with their values, the content
-// type and the body of the answer, and, where it is a success, the request too. body is what was read of the answer, decompressed.
+// type and the body of the answer, and, where it is a success, the request too. body is what was read of the answer, decompressed; of NDJSON the first line is looked at.
 //
 // What is no operation is held to the components that describe it: OPTIONS to Options, other methods to MethodNotAllowed, and
 // paths that the document does not have to NotFound. It may be called by many goroutines at once.
@@ -85,6 +85,11 @@ func (c *contract) faults(request *http.Request, response *http.Response, body [
 	}
 	if path != "" && response.StatusCode < 300 {
 		faults = append(faults, c.faultsOfRequest(withoutEmpty(request), operation, item, path)...)
+	}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/x-ndjson") && request.Method != http.MethodHead {
+		if body, _, _ = bytes.Cut(body, []byte("\n")); len(body) == 0 {
+			body = []byte("{}") // no line is no fault
+		}
 	}
 	answer := *response
 	answer.Body = http.NoBody

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+type exportCommand struct {
+	Tenant         string   `help:"Whose rows." required:"" placeholder:"UUID"`
+	Format         string   `help:"parquet, arrow, csv or ndjson; without it the file's extension says so, and it is ndjson on standard output." placeholder:"NAME"`
+	From           string   `help:"Only rows created at or after this date, or date-time with a zone." placeholder:"TIME"`
+	To             string   `help:"Only rows created at or before it; a date is its whole day in UTC." placeholder:"TIME"`
+	Columns        []string `help:"Only these columns, in this order." placeholder:"NAME"`
+	BOM            bool     `name:"bom" help:"Begin CSV with a byte order mark, as Excel wants it."`
+	EscapeFormulas bool     `help:"In CSV, an apostrophe before texts that a spreadsheet would take for a formula."`
+	Output         string   `short:"o" help:"File to write, whole or not at all; without it standard output." placeholder:"FILE"`
+	Dataset        string   `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily."`
+}
+
+// exportSpec says what to export, and crosses the socket.
+type exportSpec struct {
+	Tenant  uuid.UUID          `json:"tenant_id"`
+	Dataset string             `json:"dataset"`
+	Filter  warehouse.Filter   `json:"filter"`
+	Columns []string           `json:"columns"`
+	Format  exports.Format     `json:"format"`
+	CSV     exports.CSVOptions `json:"csv"`
+}
+
+// exported is the summary.
+type exported struct {
+	Rows  int64     `json:"rows"`
+	Bytes int64     `json:"bytes"`
+	AsOf  time.Time `json:"as_of"`
+}
+
+// Run writes one export to a file or to standard output.
+func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
+	if c.Output == "" && !spec.Format.IsText() && isTerminal(m.Stdout) {
+		return fmt.Errorf("%w: %s is not for a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
+	}
+	return f.withOperator(ctx, func(o operator) error {
+		bar := newExportProgress(m, spec.Dataset)
+		defer bar.finish()
+		var total exported
+		write := func(out io.Writer) (err error) {
+			counting := &countingWriter{out: out, told: bar.add}
+			total, err = o.Export(ctx, spec, counting)
+			total.Bytes = counting.bytes
+			return err
+		}
+		if c.Output == "" {
+			return write(m.Stdout)
+		}
+		if err := writeWhole(c.Output, write); err != nil {
+			return err
+		}
+		bar.finish()
+		return m.print(f, total, func(w io.Writer) {
+			fmt.Fprintf(w, "wrote %d rows, %d bytes, as of %s\n", total.Rows, total.Bytes, total.AsOf.Format(time.RFC3339))
+		})
+	})
+}
+
+func (c *exportCommand) spec() (spec exportSpec, err error) {
+	spec = exportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: exports.CSVOptions{BOM: c.BOM, EscapeFormulas: c.EscapeFormulas}}
+	if spec.Tenant, err = requiredUUID(c.Tenant); err != nil {
+		return spec, err
+	}
+	if _, err := warehouse.ExportNamed(c.Dataset); err != nil {
+		return spec, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+	}
+	switch {
+	case c.Format != "":
+		spec.Format, err = exports.FormatNamed(c.Format)
+	case c.Output != "":
+		spec.Format, err = exports.FormatOfFile(c.Output)
+	default:
+		spec.Format = exports.NDJSON
+	}
+	if err != nil {
+		return spec, err
+	}
+	if spec.Filter.From, err = bound(c.From, 0); err != nil {
+		return spec, fmt.Errorf("--from: %w", err)
+	}
+	if spec.Filter.Before, err = bound(c.To, 24*time.Hour); err != nil {
+		return spec, fmt.Errorf("--to: %w", err)
+	}
+	return spec, nil
+}
+
+// bound reads a date or a date-time. A date reaches as far as day; a date-time that is an upper bound, as is told by day, to the end of its millisecond.
+func bound(text string, day time.Duration) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at.Add(day), nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return at, fmt.Errorf("%w: %q is neither a date nor a date-time with a zone", warehouse.ErrInvalid, text)
+	}
+	if day > 0 {
+		at = at.Add(time.Millisecond)
+	}
+	return at.UTC(), nil
+}
+
+// Export writes an export of the open folder.
+func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exported, err error) {
+	s, err := l.openExport(ctx, spec)
+	if err != nil {
+		return total, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	total.AsOf = s.AsOf
+	total.Rows, err = s.Write(ctx, out)
+	return total, err
+}
+
+// openExport begins an export of a tenant that there is: asking for another one must not make it.
+func (l local) openExport(ctx context.Context, spec exportSpec) (*exports.Stream, error) {
+	tenants, err := l.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == spec.Tenant }) {
+		return nil, fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, spec.Tenant)
+	}
+	export, err := warehouse.ExportNamed(spec.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	return exports.Open(ctx, l.Warehouse, spec.Tenant, exports.Request{Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV})
+}
+
+// writeWhole has write make a file under a temporary name beside it, then makes it durable and gives it its name: there is never a part
+// of it under that.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+		}
+	}()
+	err = write(file)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// countingWriter counts what is written, and tells of it.
+type countingWriter struct {
+	out   io.Writer
+	told  func(int64)
+	bytes int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.out.Write(p)
+	w.bytes += int64(n)
+	w.told(int64(n))
+	return n, err
+}
+
+// newExportProgress shows how many bytes were written, on a terminal.
+func newExportProgress(m *Main, dataset string) *progress {
+	if !isTerminal(m.Stderr) {
+		return &progress{}
+	}
+	return &progress{progressbar.NewOptions64(-1, progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription("export "+dataset), progressbar.OptionClearOnFinish())}
+}
