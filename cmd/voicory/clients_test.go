@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/voicory/warehouse/ingest/demo"
+)
+
+// installed is a folder of its own for what a client needs, which is kept for the next run; without a network, the test skips. install
+// runs in it, with the folder's files of testdata/clients.
+func installed(t *testing.T, wants, install string) (dir string) {
+	t.Helper()
+	wanted, err := os.ReadFile(filepath.Join("testdata", "clients", wants))
+	noError(t, err)
+	cache, err := os.UserCacheDir()
+	noError(t, err)
+	sum := sha256.Sum256(append(wanted, install...))
+	dir = filepath.Join(cache, "voicory-test-clients-"+hex.EncodeToString(sum[:8]))
+	done := filepath.Join(dir, "done")
+	if _, err := os.Stat(done); err == nil {
+		return dir
+	}
+	noError(t, os.RemoveAll(dir))
+	noError(t, os.MkdirAll(dir, 0o755))
+	noError(t, os.WriteFile(filepath.Join(dir, wants), wanted, 0o600))
+	command := exec.CommandContext(t.Context(), "sh", "-ec", install)
+	command.Dir = dir
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Skipf("these clients cannot be installed here: %v: %.300s", err, out)
+	}
+	noError(t, os.WriteFile(done, nil, 0o600))
+	return dir
+}
+
+// counting passes requests on to the server, and tells at /bytes how many bytes of answers went through it.
+func counting(t *testing.T, server string) (base string) {
+	t.Helper()
+	target, err := url.Parse(server)
+	noError(t, err)
+	var passed atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bytes" {
+			fmt.Fprint(w, passed.Load())
+			return
+		}
+		proxy.ServeHTTP(&passingWriter{w, &passed}, r)
+	}))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+type passingWriter struct {
+	http.ResponseWriter
+	passed *atomic.Int64
+}
+
+func (w *passingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *passingWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.passed.Add(int64(n))
+	return n, err
+}
+
+// exporting serves an invented tenant, and returns where, a secret key, and the tenant's folder in the lake.
+func exporting(t *testing.T) (base, key, lake string) {
+	t.Helper()
+	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000}, "--rate-limit", "none")
+	key = secretKey(t, data, demoTenant.ID.String())
+	return counting(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
+}
+
+// What data scientists use reads every row as the pages show it: pandas, polars, pyarrow and DuckDB in Python, hyparquet and apache-arrow in
+// JavaScript.
+func TestClients(t *testing.T) {
+	base, key, lake := exporting(t)
+	scripts, err := filepath.Abs(filepath.Join("testdata", "clients"))
+	noError(t, err)
+	script := func(t *testing.T, dir, program string, args ...string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), program, args...)
+		command.Dir = dir
+		out, err := command.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Logf("%s", out)
+	}
+	t.Run("Python", func(t *testing.T) {
+		dir := installed(t, "requirements.txt", "python3 -m venv venv && venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt")
+		script(t, dir, filepath.Join(dir, "venv", "bin", "python"), filepath.Join(scripts, "clients.py"), base, key, lake)
+	})
+	t.Run("JavaScript", func(t *testing.T) {
+		dir := installed(t, "package.json", "npm install --silent --no-audit --no-fund --ignore-scripts")
+		text, err := os.ReadFile(filepath.Join(scripts, "clients.mjs"))
+		noError(t, err)
+		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600)) // modules are looked for beside it
+		script(t, dir, "node", "clients.mjs", base, key)
+	})
+}
+
+// curl goes on with a file where it was cut off.
+func TestResumedDownload(t *testing.T) {
+	base, key, _ := exporting(t)
+	curl := func(args ...string) []byte {
+		t.Helper()
+		command := exec.CommandContext(context.WithoutCancel(t.Context()), "curl", append([]string{"-sfS", "-H", "x-api-key: " + key}, args...)...)
+		var failure bytes.Buffer
+		command.Stderr = &failure
+		out, err := command.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, &failure)
+		}
+		return out
+	}
+	var list struct {
+		Data []struct {
+			Name, URL, SHA256 string
+			Bytes             int64
+		}
+	}
+	noError(t, json.Unmarshal(curl(base+"/api/v1/exports/calls/files"), &list))
+	for _, file := range list.Data {
+		path := filepath.Join(t.TempDir(), file.Name)
+		curl("-r", fmt.Sprintf("0-%d", file.Bytes/3), "-o", path, base+file.URL)
+		curl("-C", "-", "-o", path, base+file.URL)
+		content, err := os.ReadFile(path)
+		noError(t, err)
+		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != file.SHA256 || !strings.Contains(file.Name, file.SHA256[:16]) {
+			t.Errorf("%s has %d bytes with another sum", file.Name, len(content))
+		}
+	}
+	if len(list.Data) == 0 {
+		t.Error("there are no files")
+	}
+}
