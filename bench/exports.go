@@ -96,6 +96,9 @@ func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Form
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	statement := export.SelectUnsorted(warehouse.Filter{})
+	if format == exports.CSV { // as streams write it
+		statement = "SELECT * REPLACE (to_json(transcript)::VARCHAR AS transcript) FROM (" + statement + ")"
+	}
 	if format != exports.Arrow {
 		_, err = snapshot.Conn.ExecContext(ctx, "COPY ("+statement+") TO '/dev/null' ("+alone[format]+", USE_TMP_FILE false)")
 		return err

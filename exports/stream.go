@@ -128,7 +128,7 @@ const (
 	firstPart = 2_048
 	minPart   = 256
 	partRows  = warehouse.RowGroup
-	partBytes = 16 << 20
+	partBytes = 32 << 20
 )
 
 // parts divides the rows from first to last of the source's file. A part has a stretch of rows for each core, far from each other, since
