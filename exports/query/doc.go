@@ -1,0 +1,12 @@
+// Package query answers SQL of people who may do anything with their own tenant's published rows, and nothing else.
+//
+// It owns the processes in which statements run: one for each statement, which is this program itself, started by a [Runner] and
+// ended by it when its time is up, when nobody waits for the answer any more, or when it is cancelled. Such a worker ([Work]) opens the
+// files of one snapshot, makes the relations over them in an in-memory DuckDB, and is then locked in: DuckDB's settings are locked,
+// memory, processor time and files are bounded by the kernel, Landlock leaves those files alone to be read and closes the network, and
+// a filter of system calls leaves no way to other programs. Only then is anything of the statement looked at. What the worker says
+// leaves by two pipes: the result by one, in the format that was asked for; by the other whether it begins, is complete, or has failed.
+//
+// It never runs a statement of a user in the server's process, never looks into the text of one, which DuckDB's own parser judges, and
+// never trusts DuckDB's settings alone. It knows nothing of HTTP and keys.
+package query

@@ -1,0 +1,211 @@
+package query
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+)
+
+// engine is an in-memory DuckDB with one connection. It is used through its C interface, since the driver for database/sql reads a
+// whole result into memory before it hands out the first row, and does not tell what kind of statement it has.
+type engine struct {
+	db   duckdb.Database
+	conn duckdb.Connection
+}
+
+func openEngine(settings map[string]string) (*engine, error) {
+	var config duckdb.Config
+	if duckdb.CreateConfig(&config) == duckdb.StateError {
+		return nil, fmt.Errorf("configure DuckDB")
+	}
+	defer duckdb.DestroyConfig(&config)
+	for name, value := range settings {
+		if duckdb.SetConfig(config, name, value) == duckdb.StateError {
+			return nil, fmt.Errorf("configure DuckDB: %s", name)
+		}
+	}
+	var e engine
+	var message string
+	if duckdb.OpenExt("", &e.db, config, &message) == duckdb.StateError {
+		return nil, fmt.Errorf("open DuckDB: %s", message)
+	}
+	if duckdb.Connect(e.db, &e.conn) == duckdb.StateError {
+		return nil, fmt.Errorf("connect to DuckDB")
+	}
+	return &e, nil
+}
+
+// run runs a script of the program itself.
+func (e *engine) run(script string) error {
+	var result duckdb.Result
+	defer duckdb.DestroyResult(&result)
+	if duckdb.Query(e.conn, script, &result) == duckdb.StateError {
+		return fmt.Errorf("set up: %s", duckdb.ResultError(&result))
+	}
+	return nil
+}
+
+// statement is the one statement of a user, prepared.
+type statement struct {
+	engine   *engine
+	prepared duckdb.PreparedStatement
+	text     string
+}
+
+// prepare parses a text, and refuses it unless DuckDB's parser finds one statement in it, and one that only reads.
+func (e *engine) prepare(text string) (*statement, error) {
+	if strings.ContainsRune(text, 0) {
+		return nil, &Failure{Kind: ErrSQL, Message: "The statement holds a zero byte"}
+	}
+	var found duckdb.ExtractedStatements
+	count := duckdb.ExtractStatements(e.conn, text, &found)
+	defer duckdb.DestroyExtracted(&found)
+	switch {
+	case count == 0:
+		if message := duckdb.ExtractStatementsError(found); message != "" {
+			return nil, explain(text, message)
+		}
+		return nil, &Failure{Kind: ErrSQL, Message: "There is no statement"}
+	case count > 1:
+		return nil, &Failure{Kind: ErrSQL, Message: "There is more than one statement (a PIVOT needs its values named: ON column IN (…))"}
+	}
+	s := &statement{engine: e, text: text}
+	if duckdb.PrepareExtractedStatement(e.conn, found, 0, &s.prepared) == duckdb.StateError {
+		defer s.close()
+		return nil, explain(text, duckdb.PrepareError(s.prepared))
+	}
+	switch duckdb.PreparedStatementType(s.prepared) {
+	case duckdb.StatementTypeExplain:
+		return s, nil
+	case duckdb.StatementTypeSelect:
+		if selects, err := e.selects(text); err != nil || selects {
+			return s, err
+		}
+	}
+	s.close()
+	return nil, &Failure{Kind: ErrSQL, Message: "Only statements that read are run: SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN"}
+}
+
+func (s *statement) close() { duckdb.DestroyPrepare(&s.prepared) }
+
+// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them.
+func (e *engine) selects(text string) (bool, error) {
+	var prepared duckdb.PreparedStatement
+	defer duckdb.DestroyPrepare(&prepared)
+	var result duckdb.Result
+	defer duckdb.DestroyResult(&result)
+	const asks = "SELECT json_extract_string(json_serialize_sql($1::VARCHAR), '$.error_type') IS DISTINCT FROM 'not implemented'"
+	if duckdb.Prepare(e.conn, asks, &prepared) == duckdb.StateError || duckdb.BindVarchar(prepared, 1, text) == duckdb.StateError {
+		return false, explain("", duckdb.PrepareError(prepared))
+	}
+	if duckdb.ExecutePrepared(prepared, &result) == duckdb.StateError {
+		return false, explain("", duckdb.ResultError(&result))
+	}
+	chunk := duckdb.FetchChunk(result)
+	defer duckdb.DestroyDataChunk(&chunk)
+	return *(*bool)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0))), nil
+}
+
+// explain puts DuckDB's words about a text into a failure.
+func explain(text, message string) *Failure {
+	prefix, document := "", message
+	if i := strings.Index(message, ": {"); i >= 0 && !strings.HasPrefix(message, "{") { // the parser's: Parser Error: {…}
+		document = message[i+2:]
+	}
+	var detail struct {
+		Type     string `json:"exception_type"`
+		Message  string `json:"exception_message"`
+		Position string `json:"position"`
+	}
+	f := &Failure{Kind: ErrSQL, Message: message}
+	if json.Unmarshal([]byte(document), &detail) == nil && detail.Type != "" {
+		prefix = detail.Type
+		f.Message = detail.Type + " Error: " + detail.Message
+		if position, err := strconv.Atoi(detail.Position); err == nil && position <= len(text) {
+			before := text[:position]
+			line := before[strings.LastIndexByte(before, '\n')+1:]
+			f.Line, f.Column = 1+strings.Count(before, "\n"), 1+utf8.RuneCountInString(line)
+		}
+	} else {
+		prefix, _, _ = strings.Cut(message, " Error:")
+	}
+	switch prefix {
+	case "Out of Memory":
+		f.Kind, f.Line, f.Column = ErrMemory, 0, 0
+	case "INTERNAL", "FATAL", "Internal", "Fatal":
+		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
+	}
+	return f
+}
+
+// rows is a result as it is being made: DuckDB works ahead by about one megabyte.
+type rows struct {
+	text    string
+	result  duckdb.Result
+	options duckdb.ArrowOptions
+	schema  *arrow.Schema
+	columns []column
+}
+
+// column is a column of a result, and its type as DuckDB names it.
+type column struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// query begins to run the statement, whose parameters are bound.
+func (s *statement) query() (*rows, error) {
+	var pending duckdb.PendingResult
+	defer duckdb.DestroyPending(&pending)
+	if duckdb.PendingPreparedStreaming(s.prepared, &pending) == duckdb.StateError {
+		return nil, explain(s.text, duckdb.PendingError(pending))
+	}
+	r := &rows{text: s.text}
+	if duckdb.ExecutePending(pending, &r.result) == duckdb.StateError {
+		return nil, explain(s.text, duckdb.ResultError(&r.result))
+	}
+	r.options = duckdb.ResultGetArrowOptions(&r.result)
+	count := duckdb.ColumnCount(&r.result)
+	names, types := make([]string, count), make([]duckdb.LogicalType, count)
+	for i := range count {
+		names[i], types[i] = duckdb.ColumnName(&r.result, i), duckdb.ColumnLogicalType(&r.result, i)
+		name, err := typeName(types[i])
+		if err != nil {
+			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", names[i], name)}
+		}
+		r.columns = append(r.columns, column{names[i], name})
+	}
+	schema, fault := duckdb.NewArrowSchema(r.options, types, names)
+	for i := range types {
+		duckdb.DestroyLogicalType(&types[i])
+	}
+	defer duckdb.DestroyErrorData(&fault)
+	if duckdb.ErrorDataHasError(fault) {
+		return nil, explain(s.text, duckdb.ErrorDataMessage(fault))
+	}
+	r.schema = schema
+	return r, nil
+}
+
+// next is the next rows of the result, at most 2,048, to be released; nil: there are no more.
+func (r *rows) next() (arrow.RecordBatch, error) {
+	chunk := duckdb.FetchChunk(r.result)
+	if chunk.Ptr == nil {
+		if message := duckdb.ResultError(&r.result); message != "" {
+			return nil, explain(r.text, message)
+		}
+		return nil, nil
+	}
+	defer duckdb.DestroyDataChunk(&chunk)
+	batch, fault := duckdb.DataChunkToArrowArray(r.options, r.schema, chunk)
+	defer duckdb.DestroyErrorData(&fault)
+	if duckdb.ErrorDataHasError(fault) {
+		return nil, explain(r.text, duckdb.ErrorDataMessage(fault))
+	}
+	return batch, nil
+}

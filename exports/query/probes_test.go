@@ -1,0 +1,103 @@
+//go:build linux
+
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// probes run in a worker when it is locked in, in place of an attacker who is past DuckDB. Each says what it could do.
+var probes = map[string]probe{
+	"process": {open: func() error { return nil }, locked: func() error {
+		var could []string
+		attempt := func(what string, err error, want ...error) {
+			for _, w := range want {
+				if errors.Is(err, w) {
+					return
+				}
+			}
+			could = append(could, fmt.Sprintf("%s: %v", what, err))
+		}
+		_, err := os.ReadFile("/etc/passwd")
+		attempt("read a file", err, syscall.EACCES)
+		_, err = os.ReadDir("/")
+		attempt("read a folder", err, syscall.EACCES)
+		_, err = os.ReadFile("/proc/self/environ")
+		attempt("read its environment", err, syscall.EACCES)
+		attempt("write a file", os.WriteFile("/tmp/voicory-probe", nil, 0o600), syscall.EACCES)
+		attempt("make a folder", os.Mkdir("/tmp/voicory-probe", 0o700), syscall.EPERM, syscall.EACCES)
+		_, err = (&net.Dialer{}).DialContext(context.Background(), "tcp", "127.0.0.1:1")
+		attempt("connect", err, syscall.EPERM)
+		_, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		attempt("make a socket", err, syscall.EPERM)
+		attempt("run a program", exec.CommandContext(context.Background(), "/proc/self/exe").Run(), syscall.EPERM, syscall.EACCES)
+		_, _, errno := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
+		attempt("make a process", errno, syscall.EPERM)
+		attempt("signal its parent", unix.Kill(os.Getppid(), 0), syscall.EPERM)
+		attempt("trace its parent", unix.PtraceAttach(os.Getppid()), syscall.EPERM)
+		_, err = unix.MemfdCreate("x", 0)
+		attempt("make a file of memory", err, syscall.EPERM)
+		if len(could) > 0 {
+			return &Failure{Kind: ErrSQL, Message: "it could " + strings.Join(could, "; ")}
+		}
+		return nil
+	}},
+	// DuckDB's threads are held too, those that it started before the worker was locked in: nothing but the kernel refuses here.
+	"engine": {open: func() (err error) {
+		unlocked, err = openEngine(map[string]string{"threads": "4"})
+		return err
+	}, locked: func() error {
+		for _, read := range []string{"read_text('/etc/passwd')", "read_csv('/etc/passwd')", "read_blob(['/etc/passwd', '/etc/hostname', '/etc/group', '/proc/1/environ'])"} {
+			if err := unlocked.run("FROM " + read); err == nil || !strings.Contains(err.Error(), "Permission denied") {
+				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("%s: %v", read, err)}
+			}
+		}
+		if err := unlocked.run("COPY (SELECT 1) TO '/tmp/voicory-probe.csv'"); err == nil {
+			return &Failure{Kind: ErrSQL, Message: "a file was written"}
+		}
+		return nil
+	}},
+}
+
+// unlocked is a DuckDB without any of the settings of a worker's.
+var unlocked *engine
+
+// With DuckDB out of the way, the kernel alone holds.
+func TestWorkersAreLockedIn(t *testing.T) {
+	if err := KernelLocksIn(); err != nil {
+		t.Skip(err)
+	}
+	w := lake(t)
+	for name := range probes {
+		r := newRunner(t, w, func(o *Options) { o.Command = append(o.Command, name) })
+		if got := mustAsk(t, r, "SELECT count(*) FROM calls").text(); got != "200" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// Where the kernel cannot lock a worker in there is no SQL, unless the operator wants it so.
+func TestNoSandboxNoSQL(t *testing.T) {
+	w := lake(t)
+	cannot := func(o *Options) { o.LocksIn = func() error { return ErrUnavailable } }
+	if _, _, err := ask(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	open := newRunner(t, w, cannot, func(o *Options) { o.Unsandbox = true })
+	if got := mustAsk(t, open, "SELECT count(*) FROM calls").text(); got != "200" {
+		t.Error(got)
+	}
+	if _, _, err := ask(t.Context(), open, Request{SQL: "FROM read_text('/etc/passwd')"}); !errors.Is(err, ErrSQL) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,386 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/google/uuid"
+	"github.com/parquet-go/parquet-go"
+	"go.uber.org/goleak"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// TestMain has the test binary be a worker where it is started as one; a second argument names a probe to run when it is locked in.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == WorkerArgument:
+		os.Exit(Work())
+	case len(os.Args) == 3 && os.Args[1] == WorkerArgument:
+		os.Exit(work(probes[os.Args[2]])) // see TestWorkersAreLockedIn
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var (
+	mine   = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")
+	theirs = uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")
+	nobody = uuid.MustParse("cccccccc-0000-4000-8000-000000000003")
+)
+
+// canary is what must never be in an answer: it is in the other tenant's rows, in a file beside the data, and in the environment.
+const canary = "canary-7f3a"
+
+// lake is a data folder with the published rows of two tenants: 200 calls over four months of mine, and one of theirs.
+func lake(t testing.TB) *warehouse.Warehouse {
+	t.Helper()
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
+	noError(t, err)
+	t.Cleanup(func() { noError(t, w.Close()) })
+	var calls []string
+	for n := range 200 {
+		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,"direction":"inbound","cost":%d.25,"duration_seconds":%d,"transcript":[{"role":"user","content":"hi %d"}],"metadata":{"n": %d},"created_at":"2026-%02d-03T10:00:00.5Z"}`,
+			mine, n, []string{"completed", "failed"}[n%2], n%3, n, n, n, 1+n%4))
+	}
+	merge(t, w, warehouse.Calls, calls...)
+	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`, theirs, canary))
+	merge(t, w, warehouse.Customers, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao","created_at":"2026-01-01"}`, mine))
+	_, err = w.Publish(t.Context())
+	noError(t, err)
+	return w
+}
+
+func merge(t testing.TB, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+	t.Helper()
+	builder := array.NewRecordBuilder(memory.DefaultAllocator, warehouse.LinesSchema)
+	defer builder.Release()
+	for i, text := range rows {
+		builder.Field(0).(*array.Int64Builder).Append(int64(i + 1))
+		builder.Field(1).(*array.StringBuilder).Append(text)
+		builder.Field(2).(*array.StringBuilder).AppendNull()
+	}
+	batch := builder.NewRecordBatch()
+	defer batch.Release()
+	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
+	noError(t, err)
+	defer reader.Release()
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: warehouse.Lines{Reader: reader}})
+	noError(t, err)
+	if counts.New != int64(len(rows)) {
+		t.Fatalf("%+v %+v", counts, refusals)
+	}
+}
+
+func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
+	t.Helper()
+	program, err := os.Executable()
+	noError(t, err)
+	options := Options{Files: files, Command: []string{program, WorkerArgument}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, change := range tune {
+		change(&options)
+	}
+	runner, err := New(options)
+	noError(t, err)
+	return runner
+}
+
+// ask runs a query to its end.
+func ask(ctx context.Context, r *Runner, request Request) (string, Outcome, error) {
+	if request.Tenant == uuid.Nil {
+		request.Tenant = mine
+	}
+	result, err := r.Start(ctx, "asker", uuid.NewString(), request)
+	if err != nil {
+		return "", Outcome{}, err
+	}
+	defer result.Close()
+	var out bytes.Buffer
+	if _, err := result.WriteTo(&out); err != nil {
+		return out.String(), Outcome{}, err
+	}
+	return out.String(), *result.Outcome, nil
+}
+
+// answered is a result as JSON.
+type answered struct {
+	Columns   []column            `json:"columns"`
+	Rows      [][]json.RawMessage `json:"rows"`
+	Values    [][]json.RawMessage `json:"values"`
+	RowCount  int64               `json:"row_count"`
+	Truncated *string             `json:"truncated"`
+	AsOf      *time.Time          `json:"as_of"`
+	QueryID   string              `json:"query_id"`
+	ElapsedMS float64             `json:"elapsed_ms"`
+}
+
+func (a answered) text() string {
+	var rows []string
+	for _, row := range a.Rows {
+		var cells []string
+		for _, cell := range row {
+			cells = append(cells, string(cell))
+		}
+		rows = append(rows, strings.Join(cells, " "))
+	}
+	return strings.Join(rows, "; ")
+}
+
+func mustAsk(t testing.TB, r *Runner, sql string, params ...string) answered {
+	t.Helper()
+	request := Request{SQL: sql}
+	if len(params) > 0 {
+		request.Params = json.RawMessage(params[0])
+	}
+	text, _, err := ask(t.Context(), r, request)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	var a answered
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		t.Fatalf("%s: %v: %s", sql, err, text)
+	}
+	return a
+}
+
+func TestQueriesReadTheSnapshot(t *testing.T) {
+	r := newRunner(t, lake(t))
+	for _, c := range []struct{ sql, want string }{
+		{"SELECT count(*), sum(cost), min(created_at) FROM calls", `200 249.0000 "2026-01-03T10:00:00.500Z"`},
+		{"FROM calls SELECT status, count(*) GROUP BY ALL ORDER BY ALL", `"completed" 100; "failed" 100`},
+		{"WITH x AS (SELECT day, calls FROM cost_daily) SELECT sum(calls) FROM x", "200"},
+		{"SELECT text FROM transcript_turns ORDER BY created_at, text LIMIT 1", `"hi 0"`},
+		{"SELECT name FROM customers", `"Asha Rao"`},
+		{"SELECT count(*), max(created_at) FROM messages", "0 null"},
+		{"VALUES (1), (2);", "1; 2"},
+		{"SELECT metadata FROM calls WHERE duration_seconds = 7", `{"n":7}`},
+		{"SHOW TABLES", `"calls"; "cost_daily"; "customers"; "messages"; "transcript_turns"`},
+		{"SELECT column_name, column_type FROM (DESCRIBE messages) WHERE column_name = 'created_at'", `"created_at" "TIMESTAMP WITH TIME ZONE"`},
+		{"SELECT count(*) FROM (SUMMARIZE calls)", "22"},
+		{"SELECT current_setting('TimeZone'), current_setting('temp_directory')", `"UTC" ""`},
+		{"-- a comment\nSELECT 1 /* ; SELECT 2 */ -- ; SELECT 3", "1"},
+	} {
+		if got := mustAsk(t, r, c.sql).text(); got != c.want {
+			t.Errorf("%s: %s, not %s", c.sql, got, c.want)
+		}
+	}
+	a := mustAsk(t, r, "EXPLAIN SELECT * FROM calls")
+	if len(a.Rows) != 1 || a.AsOf == nil || a.QueryID == "" || a.ElapsedMS <= 0 || a.RowCount != 1 || a.Truncated != nil {
+		t.Errorf("%+v", a)
+	}
+	if _, _, err := ask(t.Context(), r, Request{Tenant: nobody, SQL: "SELECT 1"}); !errors.Is(err, warehouse.ErrNotFound) && err != nil {
+		t.Error(err)
+	}
+}
+
+// What DuckDB says of the relations is what is said of the exports.
+func TestRelationsAreDescribed(t *testing.T) {
+	r := newRunner(t, lake(t))
+	a := mustAsk(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
+	var want [][4]string
+	for _, export := range warehouse.Exports {
+		for _, c := range export.Columns {
+			want = append(want, [4]string{export.Name, c.Name, c.Type, c.Comment()})
+		}
+	}
+	if len(a.Rows) != len(want) {
+		t.Fatalf("%d columns, not %d", len(a.Rows), len(want))
+	}
+	for i, row := range a.Rows {
+		for j := range row {
+			if cell, _ := json.Marshal(want[i][j]); !strings.EqualFold(unescaped(row[j]), unescaped(cell)) {
+				t.Errorf("%s, not %s", row[j], cell)
+			}
+		}
+	}
+	if got := mustAsk(t, r, "SELECT count(comment) FROM duckdb_views() WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
+		t.Errorf("%s relations are described", got)
+	}
+}
+
+func unescaped(text []byte) (s string) {
+	_ = json.Unmarshal(text, &s)
+	return s
+}
+
+func TestParameters(t *testing.T) {
+	r := newRunner(t, lake(t))
+	for _, c := range []struct{ sql, params, want string }{
+		{"SELECT count(*) FROM calls WHERE status = ? AND duration_seconds < ?", `["failed", 10]`, "5"},
+		{"SELECT $2, $1, $1", `["a", null]`, `null "a" "a"`},
+		{"SELECT count(*) FROM calls WHERE status = $status AND cost = $cost", `{"status": "completed", "cost": 0.25}`, "34"},
+		{"SELECT typeof(?), typeof(?), typeof(?), typeof(?), typeof(?)", `[1, 1.50, 1e3, true, 12345678901234567890123]`, `"BIGINT" "DECIMAL(3,2)" "DOUBLE" "BOOLEAN" "DECIMAL(23,0)"`},
+		{"SELECT ?", `[-0.050]`, "-0.050"},
+		{"SELECT typeof($1), $1", `[["a", null]]`, `"VARCHAR[]" ["a",null]`},
+		{"SELECT $1", `[[1, 2.5]]`, "[1,2.5]"},
+		{"SELECT $x::JSON", `{"x": {"a": [1]}}`, `{"a":[1]}`},
+		{"SELECT count(*) FROM calls WHERE list_contains($1, status)", `[["failed", "busy"]]`, "100"},
+		{"SELECT count(*) FROM calls WHERE created_at >= $1", `["2026-03-01T00:00:00Z"]`, "100"},
+		{"SELECT count(*) FROM calls WHERE id = $1", `["00000000-0000-4000-8000-000000000007"]`, "1"},
+		{"SELECT ?", `["'; DROP TABLE calls; --"]`, `"'; DROP TABLE calls; --"`},
+	} {
+		if got := mustAsk(t, r, c.sql, c.params).text(); got != c.want {
+			t.Errorf("%s %s: %s, not %s", c.sql, c.params, got, c.want)
+		}
+	}
+	for _, c := range []struct{ sql, params string }{{"SELECT ?", ""}, {"SELECT ?", `[1, 2]`}, {"SELECT $a", `{"b": 1}`}, {"SELECT 1", `[1]`}, {"SELECT $1", `"x"`}} {
+		if _, _, err := ask(t.Context(), r, Request{SQL: c.sql, Params: json.RawMessage(c.params)}); !errors.Is(err, ErrSQL) {
+			t.Errorf("%s %s: %v", c.sql, c.params, err)
+		}
+	}
+}
+
+const everyType = `SELECT true, 1::TINYINT, 9007199254740991, 9007199254740992, 18446744073709551615::UBIGINT, sum(1), 170141183460469231731687303715884105727::HUGEINT,
+  1.5::FLOAT, 'nan'::DOUBLE, '-inf'::DOUBLE, 1e-7, 12.3400::DECIMAL(10,4), -0.05::DECIMAL(4,2), 123456789012345678.12::DECIMAL(38,2), DATE '2026-01-02', TIME '10:00:00.5',
+  TIMESTAMP '2026-01-02 03:04:05.123456', TIMESTAMPTZ '2026-01-02 03:04:05+01', TIMESTAMP_NS '2026-01-02 03:04:05.123456789', INTERVAL '14 months 3 days 04:05:06.5',
+  'a"b\c' || chr(10) || chr(1) || 'é', 'ab'::BLOB, '00000000-0000-4000-8000-000000000007'::UUID, '{"a":  [1]}'::JSON, [1, NULL, 3], {'a': 1, 'b c': {'d': 'x'}}, MAP {'k': 1}, MAP {1: 'x'},
+  'x'::ENUM('w', 'x'), union_value(num := 2), [1, 2]::INTEGER[2], NULL, 'infinity'::TIMESTAMP`
+
+func TestValuesAsJSON(t *testing.T) {
+	r := newRunner(t, lake(t))
+	const want = `true 1 9007199254740991 "9007199254740992" "18446744073709551615" 1 "170141183460469231731687303715884105727" ` +
+		`1.5 "NaN" "-Infinity" 1e-07 12.3400 -0.05 "123456789012345678.12" "2026-01-02" "10:00:00.500" ` +
+		`"2026-01-02T03:04:05.123456" "2026-01-02T02:04:05.000Z" "2026-01-02T03:04:05.123456789" "1 year 2 months 3 days 04:05:06.5" ` +
+		`"a\"b\\c\n\u0001é" "YWI=" "00000000-0000-4000-8000-000000000007" {"a":[1]} [1,null,3] {"a":1,"b c":{"d":"x"}} {"k":1} [{"key":1,"value":"x"}] ` +
+		`"x" 2 [1,2] null "infinity"`
+	a := mustAsk(t, r, everyType)
+	if got := a.text(); got != want {
+		t.Errorf("\n%s\nnot\n%s", got, want)
+	}
+	for _, typ := range []string{"BIT", "UHUGEINT", "TIMETZ", "BIGNUM"} {
+		if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"}); !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+}
+
+func TestFormats(t *testing.T) {
+	r := newRunner(t, lake(t))
+	in := func(format, sql string) (string, Outcome) {
+		text, outcome, err := ask(t.Context(), r, Request{SQL: sql, Format: format})
+		if err != nil {
+			t.Fatalf("%s: %v", format, err)
+		}
+		return text, outcome
+	}
+	const few = `SELECT 1 AS a, 'x,"' AS a, '' AS b, NULL AS c, [1] AS d UNION ALL SELECT 2, 'y', 'z', 3, []`
+	if got, _ := in(CSV, few); got != "a,a,b,c,d\n1,\"x,\"\"\",\"\",,[1]\n2,y,z,3,[]\n" {
+		t.Errorf("%q", got)
+	}
+	if got, _ := in(NDJSON, few); got != `{"a":1,"a_1":"x,\"","b":"","c":null,"d":[1]}`+"\n"+`{"a":2,"a_1":"y","b":"z","c":3,"d":[]}`+"\n" {
+		t.Errorf("%q", got)
+	}
+	got, _ := in(JSONColumns, few)
+	var a answered
+	noError(t, json.Unmarshal([]byte(got), &a))
+	if fmt.Sprintf("%s", a.Values) != `[[1 2] ["x,\"" "y"] ["" "z"] [null 3] [[1] []]]` || a.RowCount != 2 {
+		t.Errorf("%s", got)
+	}
+	for _, sql := range []string{everyType, "SELECT range AS n, 'text ' || range AS t, range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
+		want, _ := in(JSON, "SELECT count(*) FROM ("+strings.ReplaceAll(sql, "sum(1)", "1")+")")
+		noError(t, json.Unmarshal([]byte(want), &a))
+		text, outcome := in(Arrow, sql)
+		reader, err := ipc.NewReader(strings.NewReader(text))
+		noError(t, err)
+		rows := int64(0)
+		for reader.Next() {
+			rows += reader.RecordBatch().NumRows()
+		}
+		noError(t, reader.Err())
+		reader.Release()
+		if fmt.Sprint(rows) != a.text() || outcome.Rows != rows {
+			t.Errorf("Arrow: %d rows, and %+v, not %s", rows, outcome, a.text())
+		}
+		text, outcome = in(Parquet, sql)
+		file, err := parquet.OpenFile(strings.NewReader(text), int64(len(text)))
+		noError(t, err)
+		said, _ := file.Lookup("voicory.rows")
+		if file.NumRows() != rows || outcome.Rows != rows || said != a.text() {
+			t.Errorf("Parquet: %d rows, and %+v, not %d", file.NumRows(), outcome, rows)
+		}
+	}
+	text, _ := in(Parquet, "SELECT 7 AS z, 'x' AS b, 1.50::DECIMAL(10,2) AS a, {'k': 'v'} AS s, 'it''s'::ENUM('it''s') AS e, NULL::INTEGER AS n")
+	rows, err := parquet.Read[struct {
+		Z int32  `parquet:"z"`
+		B string `parquet:"b"`
+		A int64  `parquet:"a,decimal(2:10)"`
+		S string `parquet:"s"`
+		E string `parquet:"e"`
+		N *int32 `parquet:"n,optional"`
+	}](strings.NewReader(text), int64(len(text)))
+	noError(t, err)
+	if fmt.Sprint(rows) != `[{7 x 150 {"k":"v"} it's <nil>}]` {
+		t.Error(rows)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	r := newRunner(t, lake(t), func(o *Options) { o.MaxBytes = 100_000 })
+	for _, c := range []struct {
+		sql, format string
+		limit       int64
+		want        string
+	}{
+		{"FROM range(10)", JSON, 10, "{10 }"},
+		{"FROM range(10)", JSON, 9, "{9 rows}"},
+		{"FROM range(5000)", JSON, 2048, "{2048 rows}"},
+		{"FROM range(5000)", CSV, 0, "{5000 }"},
+		{"FROM range(50000)", JSON, 0, "{10000 rows}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", JSON, 0, "{100 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", NDJSON, 0, "{98 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", JSONColumns, 0, "{100 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Arrow, 0, "{2048 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Parquet, 0, "{2048 bytes}"},
+	} {
+		if _, outcome, err := ask(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
+			t.Errorf("%s as %s: %v, not %s (%v)", c.sql, c.format, outcome, c.want, err)
+		}
+	}
+	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1}, {SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
+		if _, _, err := ask(t.Context(), r, request); !errors.Is(err, ErrRequest) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestErrorsSayWhere(t *testing.T) {
+	r := newRunner(t, lake(t))
+	for _, c := range []struct {
+		sql          string
+		line, column int
+		says         string
+	}{
+		{"SELEC 1", 1, 1, `Parser Error: syntax error at or near "SELEC"`},
+		{"SELECT\n  'é', nope\nFROM calls", 2, 8, `Binder Error: Referenced column "nope" not found`},
+		{"SELECT * FROM nothing", 1, 15, "Catalog Error: Table with name nothing does not exist!"},
+		{"SELECT 'x'::INTEGER", 1, 11, "Conversion Error: Could not convert string 'x' to INT32"},
+		{"SELECT error('mine')", 0, 0, "Invalid Input Error: mine"},
+		{"", 0, 0, "There is no statement"},
+		{"SELECT 1; SELECT 2", 0, 0, "There is more than one statement"},
+		{"PRAGMA database_list", 0, 0, "Only statements that read are run"},
+	} {
+		_, _, err := ask(t.Context(), r, Request{SQL: c.sql})
+		failure := (*Failure)(nil)
+		if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
+			t.Errorf("%s: %+v", c.sql, failure)
+		}
+	}
+}

@@ -1,0 +1,355 @@
+package query
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+)
+
+// appender appends the i-th value of an array to JSON.
+type appender func(dst []byte, i int) []byte
+
+// maxExact is the largest whole number up to which a double, which is all that many readers of JSON have, holds every one.
+const maxExact = 1<<53 - 1
+
+// valuesOf makes the appender of an array: as the JSON of results has it. document says that its texts are JSON.
+//
+// Numbers that a double does not hold to the last digit (whole ones beyond ±(2^53−1), decimals of more than 15 digits) are texts with all
+// their digits; so are NaN, Infinity and -Infinity. Times are ISO 8601 with three to nine digits of a second, those with a time zone in UTC
+// with Z; an INTERVAL is text, a BLOB base64, a MAP with text keys an object, another MAP a list of {key, value}, a UNION its value.
+func valuesOf(values arrow.Array, document bool) appender {
+	inner := plainValuesOf(values, document)
+	if values.NullN() == 0 && values.DataType().ID() != arrow.NULL {
+		return inner
+	}
+	return func(dst []byte, i int) []byte {
+		if values.IsNull(i) {
+			return append(dst, "null"...)
+		}
+		return inner(dst, i)
+	}
+}
+
+func plainValuesOf(values arrow.Array, document bool) appender {
+	switch v := values.(type) {
+	case *array.Boolean:
+		return func(dst []byte, i int) []byte { return strconv.AppendBool(dst, v.Value(i)) }
+	case *array.Int8:
+		return func(dst []byte, i int) []byte { return appendInt(dst, int64(v.Value(i))) }
+	case *array.Int16:
+		return func(dst []byte, i int) []byte { return appendInt(dst, int64(v.Value(i))) }
+	case *array.Int32:
+		return func(dst []byte, i int) []byte { return appendInt(dst, int64(v.Value(i))) }
+	case *array.Int64:
+		return func(dst []byte, i int) []byte { return appendInt(dst, v.Value(i)) }
+	case *array.Uint8:
+		return func(dst []byte, i int) []byte { return appendUint(dst, uint64(v.Value(i))) }
+	case *array.Uint16:
+		return func(dst []byte, i int) []byte { return appendUint(dst, uint64(v.Value(i))) }
+	case *array.Uint32:
+		return func(dst []byte, i int) []byte { return appendUint(dst, uint64(v.Value(i))) }
+	case *array.Uint64:
+		return func(dst []byte, i int) []byte { return appendUint(dst, v.Value(i)) }
+	case *array.Float32:
+		return func(dst []byte, i int) []byte { return appendFloat(dst, float64(v.Value(i)), 32) }
+	case *array.Float64:
+		return func(dst []byte, i int) []byte { return appendFloat(dst, v.Value(i), 64) }
+	case *array.Decimal128:
+		scale := v.DataType().(*arrow.Decimal128Type).Scale
+		return func(dst []byte, i int) []byte { return appendDecimal(dst, v.Value(i), scale) }
+	case *array.String:
+		if document {
+			return func(dst []byte, i int) []byte { return appendDocument(dst, v.Value(i)) }
+		}
+		return func(dst []byte, i int) []byte { return appendText(dst, v.Value(i)) }
+	case *array.Binary:
+		return func(dst []byte, i int) []byte {
+			return append(base64.StdEncoding.AppendEncode(append(dst, '"'), v.Value(i)), '"')
+		}
+	}
+	if times := timesOf(values); times != nil {
+		return times
+	}
+	if nested := nestedOf(values); nested != nil {
+		return nested
+	}
+	return func(dst []byte, i int) []byte { return appendText(dst, values.ValueStr(i)) }
+}
+
+// timesOf is for dates and times; nil: it is none.
+func timesOf(values arrow.Array) appender {
+	switch v := values.(type) {
+	case *array.Date32:
+		return func(dst []byte, i int) []byte { return appendTime(dst, v.Value(i).ToTime(), time.DateOnly, "") }
+	case *array.Time64:
+		unit := v.DataType().(*arrow.Time64Type).Unit
+		return func(dst []byte, i int) []byte {
+			return appendTime(dst, v.Value(i).ToTime(unit), time.TimeOnly, fraction)
+		}
+	case *array.Timestamp:
+		typ := v.DataType().(*arrow.TimestampType)
+		return func(dst []byte, i int) []byte {
+			const infinite = math.MaxInt64
+			switch n := v.Value(i); {
+			case n == infinite:
+				return append(dst, `"infinity"`...)
+			case n == -infinite:
+				return append(dst, `"-infinity"`...)
+			case typ.TimeZone == "":
+				return appendTime(dst, n.ToTime(typ.Unit), "2006-01-02T15:04:05", fraction)
+			default:
+				return appendTime(dst, n.ToTime(typ.Unit), "2006-01-02T15:04:05", fractionUTC)
+			}
+		}
+	case *array.MonthDayNanoInterval:
+		return func(dst []byte, i int) []byte {
+			return append(append(append(dst, '"'), intervalText(v.Value(i))...), '"')
+		}
+	}
+	return nil
+}
+
+// nestedOf is for values made of others; nil: it is none.
+func nestedOf(values arrow.Array) appender {
+	switch v := values.(type) {
+	case *array.Map: // before the list that it is
+		return mapOf(v)
+	case array.ListLike:
+		element := valuesOf(v.ListValues(), false)
+		return func(dst []byte, i int) []byte {
+			start, end := v.ValueOffsets(i)
+			dst = append(dst, '[')
+			for j := start; j < end; j++ {
+				if j > start {
+					dst = append(dst, ',')
+				}
+				dst = element(dst, int(j))
+			}
+			return append(dst, ']')
+		}
+	case *array.Struct:
+		fields := v.DataType().(*arrow.StructType).Fields()
+		members := make([]appender, len(fields))
+		for i := range fields {
+			members[i] = valuesOf(v.Field(i), false)
+		}
+		return func(dst []byte, i int) []byte {
+			dst = append(dst, '{')
+			for j, member := range members {
+				if j > 0 {
+					dst = append(dst, ',')
+				}
+				dst = member(append(appendText(dst, fields[j].Name), ':'), i)
+			}
+			return append(dst, '}')
+		}
+	case *array.Dictionary: // an ENUM
+		name := valuesOf(v.Dictionary(), false)
+		return func(dst []byte, i int) []byte { return name(dst, v.GetValueIndex(i)) }
+	case *array.SparseUnion:
+		members := make([]appender, v.NumFields())
+		for i := range members {
+			members[i] = valuesOf(v.Field(i), false)
+		}
+		return func(dst []byte, i int) []byte { return members[v.ChildID(i)](dst, i) }
+	}
+	return nil
+}
+
+func mapOf(v *array.Map) appender {
+	key, item := valuesOf(v.Keys(), false), valuesOf(v.Items(), false)
+	_, text := v.Keys().(*array.String)
+	opening, closing := byte('['), byte(']')
+	if text {
+		opening, closing = '{', '}'
+	}
+	return func(dst []byte, i int) []byte {
+		start, end := v.ValueOffsets(i)
+		dst = append(dst, opening)
+		for j := int(start); j < int(end); j++ {
+			if j > int(start) {
+				dst = append(dst, ',')
+			}
+			if text {
+				dst = item(append(key(dst, j), ':'), j)
+			} else {
+				dst = append(item(append(key(append(dst, `{"key":`...), j), `,"value":`...), j), '}')
+			}
+		}
+		return append(dst, closing)
+	}
+}
+
+func appendInt(dst []byte, n int64) []byte {
+	if n > maxExact || n < -maxExact {
+		return append(strconv.AppendInt(append(dst, '"'), n, 10), '"')
+	}
+	return strconv.AppendInt(dst, n, 10)
+}
+
+func appendUint(dst []byte, n uint64) []byte {
+	if n > maxExact {
+		return append(strconv.AppendUint(append(dst, '"'), n, 10), '"')
+	}
+	return strconv.AppendUint(dst, n, 10)
+}
+
+func appendFloat(dst []byte, n float64, bits int) []byte {
+	switch {
+	case math.IsNaN(n):
+		return append(dst, `"NaN"`...)
+	case math.IsInf(n, 1):
+		return append(dst, `"Infinity"`...)
+	case math.IsInf(n, -1):
+		return append(dst, `"-Infinity"`...)
+	case n != 0 && (math.Abs(n) < 1e-6 || math.Abs(n) >= 1e21):
+		return strconv.AppendFloat(dst, n, 'e', -1, bits)
+	}
+	return strconv.AppendFloat(dst, n, 'f', -1, bits)
+}
+
+// maxExactDecimal is below 10^15: decimals of 15 digits survive a double.
+var maxExactDecimal = decimal128.FromU64(999_999_999_999_999)
+
+func appendDecimal(dst []byte, n decimal128.Num, scale int32) []byte {
+	exact := !maxExactDecimal.Less(n.Abs())
+	if scale == 0 && n.FitsInPrecision(16) {
+		return appendInt(dst, n.BigInt().Int64())
+	}
+	if !exact {
+		dst = append(dst, '"')
+	}
+	dst = append(dst, decimalText(n.BigInt(), scale)...)
+	if !exact {
+		dst = append(dst, '"')
+	}
+	return dst
+}
+
+func decimalText(n *big.Int, scale int32) string {
+	digits := n.String()
+	if scale <= 0 {
+		return digits
+	}
+	sign := ""
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	if missing := int(scale) + 1 - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	point := len(digits) - int(scale)
+	return sign + digits[:point] + "." + digits[point:]
+}
+
+// How a fraction of a second is written: with as many digits as it needs, three or a multiple of them.
+const (
+	fraction    = ".000"
+	fractionUTC = ".000Z"
+)
+
+func appendTime(dst []byte, at time.Time, layout, tail string) []byte {
+	dst = at.UTC().AppendFormat(append(dst, '"'), layout)
+	if tail != "" {
+		switch nanoseconds := at.Nanosecond(); {
+		case nanoseconds%1e6 == 0:
+			dst = at.AppendFormat(dst, ".000")
+		case nanoseconds%1e3 == 0:
+			dst = at.AppendFormat(dst, ".000000")
+		default:
+			dst = at.AppendFormat(dst, ".000000000")
+		}
+	}
+	if tail == fractionUTC {
+		dst = append(dst, 'Z')
+	}
+	return append(dst, '"')
+}
+
+// intervalText is an interval as DuckDB shows it: 1 year 2 months 3 days 04:05:06.5.
+func intervalText(v arrow.MonthDayNanoInterval) string {
+	var parts []string
+	count := func(n int64, unit string) {
+		if n == 0 {
+			return
+		}
+		if n != 1 && n != -1 {
+			unit += "s"
+		}
+		parts = append(parts, strconv.FormatInt(n, 10)+" "+unit)
+	}
+	count(int64(v.Months/12), "year")
+	count(int64(v.Months%12), "month")
+	count(int64(v.Days), "day")
+	if v.Nanoseconds != 0 || len(parts) == 0 {
+		sign, rest := "", v.Nanoseconds
+		if rest < 0 {
+			sign, rest = "-", -rest
+		}
+		clock := time.Unix(0, rest%int64(time.Hour)).UTC().Format("04:05.999999999")
+		hours := strconv.FormatInt(rest/int64(time.Hour), 10)
+		if len(hours) < 2 {
+			hours = "0" + hours
+		}
+		parts = append(parts, sign+hours+":"+clock)
+	}
+	return strings.Join(parts, " ")
+}
+
+// appendDocument puts a JSON document where a value is; a text that is none stays a text.
+func appendDocument(dst []byte, text string) []byte {
+	if !json.Valid([]byte(text)) {
+		return appendText(dst, text)
+	}
+	out := bytes.NewBuffer(dst)
+	_ = json.Compact(out, []byte(text)) // it is valid; a line of it must not end a row
+	return out.Bytes()
+}
+
+// appendText appends a JSON string.
+func appendText(dst []byte, text string) []byte {
+	dst = append(dst, '"')
+	plain := 0
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, text[plain:i]...), `\ufffd`...)
+				plain = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = append(dst, text[plain:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+		}
+		i++
+		plain = i
+	}
+	return append(append(dst, text[plain:]...), '"')
+}

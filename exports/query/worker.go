@@ -1,0 +1,212 @@
+package query
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// WorkerArgument is the only argument of a program that is to be a worker.
+const WorkerArgument = "query-worker"
+
+// outcomeFD is where a worker writes its events.
+const outcomeFD = 3
+
+// Work is a worker's whole life: it reads a task from the standard input, writes the result to the standard output and says on
+// descriptor 3 what came of it. It returns the exit status.
+func Work() int {
+	nothing := func() error { return nil }
+	return work(probe{nothing, nothing})
+}
+
+// probe is what a test does in a worker, before it is locked in and after.
+type probe struct{ open, locked func() error }
+
+func work(p probe) int {
+	events := json.NewEncoder(os.NewFile(outcomeFD, "outcome"))
+	fail := func(err error) int {
+		failure := (*Failure)(nil)
+		if !errors.As(err, &failure) {
+			failure = &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
+			if errors.Is(err, ErrUnavailable) {
+				failure = &Failure{Kind: ErrUnavailable, Message: ErrUnavailable.Error()}
+			}
+			fmt.Fprintln(os.Stderr, err)
+		}
+		_ = events.Encode(event{Failure: &failed{failure.Kind.Error(), failure.Message, failure.Line, failure.Column}}) // else the server sees that it is missing
+		return 1
+	}
+	var t task
+	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
+		return fail(fmt.Errorf("read the task: %w", err))
+	}
+	if err := p.open(); err != nil {
+		return fail(err)
+	}
+	engine, err := prepareEngine(&t)
+	if err != nil {
+		return fail(err)
+	}
+	if err := p.locked(); err != nil {
+		return fail(err)
+	}
+	outcome, err := run(engine, &t, &beginning{out: os.Stdout, tell: func() error { return events.Encode(event{Begins: true}) }})
+	if err != nil {
+		return fail(err)
+	}
+	if events.Encode(event{Done: &outcome}) != nil {
+		return 1
+	}
+	return 0
+}
+
+// prepareEngine opens the files and DuckDB, makes the relations, and locks everything in.
+func prepareEngine(t *task) (*engine, error) {
+	files, names, err := openFiles(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := bound(t.Memory, t.CPU); err != nil {
+		return nil, err
+	}
+	engine, err := openEngine(map[string]string{"memory_limit": strconv.FormatInt(t.Memory, 10) + "B", "threads": strconv.Itoa(t.Threads), "temp_directory": ""})
+	if err != nil {
+		return nil, err
+	}
+	if err := engine.run(warehouse.Relations(names) + warehouse.LockRelations(names)); err != nil {
+		return nil, err
+	}
+	if !t.Unsandbox {
+		if err := lockIn(files); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+	return engine, nil
+}
+
+// openFiles opens the files of the task, and names each by its descriptor. What is published or removed from now on changes nothing.
+func openFiles(t *task) (files []*os.File, names map[string][]string, err error) {
+	names = map[string][]string{}
+	for export, all := range t.Files {
+		for _, name := range all {
+			file, err := openFirst(t.Dirs, name)
+			if err != nil {
+				return nil, nil, err
+			}
+			files = append(files, file)
+			names[export] = append(names[export], fmt.Sprintf("/dev/fd/%d", file.Fd()))
+		}
+	}
+	return files, names, nil
+}
+
+func openFirst(dirs []string, name string) (file *os.File, err error) {
+	for _, dir := range dirs {
+		if file, err = os.Open(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	return file, err
+}
+
+// beginning tells once that the result begins, before its first byte leaves.
+type beginning struct {
+	out  io.Writer
+	tell func() error
+	told bool
+}
+
+func (b *beginning) Write(p []byte) (int, error) {
+	if !b.told {
+		b.told = true
+		if err := b.tell(); err != nil {
+			return 0, err
+		}
+	}
+	return b.out.Write(p)
+}
+
+// ahead is how much of a result is held back, so that what fails early fails before its first byte.
+const ahead = 256 << 10
+
+// run runs the task's statement and writes its result.
+func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
+	statement, err := e.prepare(t.SQL)
+	if err != nil {
+		return outcome, err
+	}
+	defer statement.close()
+	if err := statement.bind(t.Params); err != nil {
+		return outcome, err
+	}
+	rows, err := statement.query()
+	if err != nil {
+		return outcome, err
+	}
+	sink := &sink{Writer: bufio.NewWriterSize(out, ahead)}
+	encoder, err := newEncoder(t, sink, rows)
+	if err != nil {
+		return outcome, err
+	}
+	for outcome.Truncated == "" {
+		batch, err := rows.next()
+		if err != nil {
+			return outcome, err
+		}
+		if batch == nil {
+			break
+		}
+		err = outcome.take(batch, t, encoder)
+		batch.Release()
+		if err != nil {
+			return outcome, err
+		}
+	}
+	if err := encoder.end(outcome); err != nil {
+		return outcome, err
+	}
+	return outcome, sink.Flush()
+}
+
+// take writes rows as far as the task's bounds allow.
+func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error {
+	if encoder.size() >= t.MaxBytes {
+		o.Truncated = "bytes"
+		return nil
+	}
+	most := batch.NumRows()
+	if left := t.Limit - o.Rows; most > left {
+		o.Truncated, most = "rows", left
+	}
+	if most == 0 {
+		return nil
+	}
+	part := batch.NewSlice(0, most)
+	defer part.Release()
+	written, err := encoder.write(part)
+	if o.Rows += written; written < most {
+		o.Truncated = "bytes"
+	}
+	return err
+}
+
+// sink counts what is written.
+type sink struct {
+	*bufio.Writer
+	written int64
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	s.written += int64(n)
+	return n, err
+}

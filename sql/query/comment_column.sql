@@ -1,0 +1,1 @@
+COMMENT ON COLUMN {{export}}.{{column}} IS {{text}};
