@@ -29,9 +29,10 @@ type bench struct {
 	rows, rounds int
 	table        table
 
-	peak float64 // MiB, the highest that an ingest of rows took; 0: not measured
-	big  *loaded // a tenant of twice the rows; nil: not made yet
-	cost int     // the last cost that a changed row was given: each is given once
+	peak    float64 // MiB, the highest that an ingest of rows took; 0: not measured
+	big     *loaded // a tenant of twice the rows; nil: not made yet
+	started int     // the process that was started last
+	cost    int     // the last cost that a changed row was given: each is given once
 }
 
 // The sections, in an order that matters: ingests run as processes before this process opens DuckDB itself (see run).
@@ -48,6 +49,7 @@ var sections = []struct {
 	{"exports", (*bench).exports},
 	{"load", (*bench).load},
 	{"files", (*bench).files},
+	{"bulk", (*bench).bulk},
 	{"upstream", (*bench).upstream},
 }
 

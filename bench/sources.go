@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/tidwall/gjson"
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/postgres"
@@ -257,19 +256,9 @@ func (b *bench) upstream(ctx context.Context) error {
 			if err := json.Unmarshal(f.out, &summary); err != nil || summary.New != int64(n) {
 				return errors.Join(err, fmt.Errorf("%d new rows, not %d", summary.New, n))
 			}
-			start, rows := time.Now(), 0
-			for cursor := ""; ; {
-				text, err := s.get(ctx, "/api/v1/calls?limit=100&include_total=false&cursor="+cursor)
-				if err != nil {
-					return err
-				}
-				rows += int(gjson.GetBytes(text, "data.#").Int())
-				if cursor = gjson.GetBytes(text, "meta.next_cursor").String(); cursor == "" {
-					break
-				}
-			}
-			if rows != n {
-				return fmt.Errorf("the bare client got %d rows, not %d", rows, n)
+			start := time.Now()
+			if err := s.readPages(ctx, n); err != nil {
+				return err
 			}
 			ours, bare = append(ours, f.took.Seconds()), append(bare, time.Since(start).Seconds())
 			note("round %d: pull %.1f s, bare client %.1f s", i+1, ours[i], bare[i])

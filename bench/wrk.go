@@ -85,6 +85,7 @@ func (b *bench) during(ctx context.Context, ready, use func(context.Context) err
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
+	b.started = command.Process.Pid
 	gone, over := context.WithCancelCause(ctx)
 	waited := make(chan error, 1)
 	go func() {
@@ -94,7 +95,11 @@ func (b *bench) during(ctx context.Context, ready, use func(context.Context) err
 	}()
 	defer func() {
 		stop := command.Process.Signal(syscall.SIGTERM)
-		if err = errors.Join(err, stop, <-waited); err != nil {
+		ended := <-waited
+		if status, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
+			ended = nil // as it was asked to, without a handler of its own
+		}
+		if err = errors.Join(err, stop, ended); err != nil {
 			said, _ := os.ReadFile(output.Name())
 			err = fmt.Errorf("%w\n%s said: %s", err, filepath.Base(program), said[max(len(said)-lastWords, 0):])
 		}

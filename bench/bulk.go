@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/voicory/warehouse/exports"
+)
+
+const (
+	reachBulk        = 50.0  // × faster than pages
+	reachBulkMemory  = 150.0 // MiB above idle
+	reachROAPI       = 2.0   // × faster
+	quarterOfTheRows = 4
+)
+
+// bulk measures how long it takes to have all calls of a tenant, as files and as pages, and the memory of the server meanwhile.
+func (b *bench) bulk(ctx context.Context) error {
+	big, err := b.bigTenant(ctx)
+	if err != nil {
+		return err
+	}
+	_, key, err := largestFile(ctx, big.data)
+	if err != nil {
+		return err
+	}
+	var files, pages sample
+	var peak float64
+	if err := b.served(ctx, big.data, key, func(ctx context.Context, c *client) error {
+		if peak, err = peakAboveIdle(ctx, c, b.started); err != nil {
+			return err
+		}
+		for range b.rounds {
+			if err := files.timed(func() error { return c.readFiles(ctx) }); err != nil {
+				return err
+			}
+		}
+		note("reading %s calls page by page", thousands(2*b.rows))
+		return pages.timed(func() error { return c.readPages(ctx, 2*b.rows) })
+	}, "--rate-limit", "none"); err != nil {
+		return err
+	}
+	if err := b.roapi(ctx, big, files); err != nil {
+		return err
+	}
+	factor := pages.median() / files.median()
+	b.table.add(row{"all " + thousands(2*b.rows) + " calls of a tenant as published files, HTTP", "the REST pages of the same server, limits lifted, once", fmt.Sprintf("≥ %g× faster", reachBulk),
+		fmt.Sprintf("%.2f s against %.1f s", files.median()/1000, pages.median()/1000), verdict(fmt.Sprintf("%.0f×", factor), factor >= reachBulk)})
+
+	file, err := b.calls(2 * b.rows / quarterOfTheRows)
+	if err != nil {
+		return err
+	}
+	small := filepath.Join(b.dir, "quarter")
+	if _, _, err := b.voicoryIngest(ctx, small, file); err != nil {
+		return err
+	}
+	if _, key, err = largestFile(ctx, small); err != nil {
+		return err
+	}
+	var smallPeak float64
+	if err := b.served(ctx, small, key, func(ctx context.Context, c *client) error {
+		smallPeak, err = peakAboveIdle(ctx, c, b.started)
+		return err
+	}, "--rate-limit", "none"); err != nil {
+		return err
+	}
+	b.table.add(row{"peak memory above idle: streams of " + thousands(2*b.rows) + " calls in each format, and all files", "of a quarter of the rows", fmt.Sprintf("≤ %g MiB", reachBulkMemory),
+		fmt.Sprintf("%.0f MiB against %.0f MiB", peak, smallPeak), verdict(fmt.Sprintf("%.2f×", peak/smallPeak), peak <= reachBulkMemory)})
+	return os.RemoveAll(small)
+}
+
+// roapi has ROAPI give the same calls, from the same files, as Parquet, and compares it with files, which is how long ours take.
+func (b *bench) roapi(ctx context.Context, big *loaded, files sample) error {
+	venv := filepath.Join(b.dir, "roapi")
+	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv), exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "roapi")} {
+		if out, err := command.CombinedOutput(); err != nil {
+			note("ROAPI cannot be installed, and is left out: %v %.200s", err, out)
+			return ctx.Err()
+		}
+	}
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	there := &client{http: &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url: "http://" + address}
+	defer there.http.CloseIdleConnections()
+	ready := func(ctx context.Context) error {
+		_, err := there.get(ctx, "/api/tables/calls?limit=1")
+		return err
+	}
+	var theirs sample
+	var peak float64
+	folder := filepath.Join(big.data, "lake", "tenant_id="+tenantID.String(), "calls")
+	if err := b.during(ctx, ready, func(ctx context.Context) error {
+		for range b.rounds {
+			if err := theirs.timed(func() error { return there.askROAPI(ctx, "SELECT * FROM calls") }); err != nil {
+				return err
+			}
+		}
+		peak, err = peakMemory(b.started)
+		return err
+	}, filepath.Join(venv, "bin", "roapi"), "--addr-http", address, "--addr-postgres", "127.0.0.1:0", "--addr-flight-sql", "127.0.0.1:0", "--table", "calls="+folder+",format=parquet,use_memory_table=false"); err != nil {
+		return err
+	}
+	factor := theirs.median() / files.median()
+	b.table.add(row{"the same files", "ROAPI over the same Parquet, all calls as Parquet", fmt.Sprintf("≥ %g× faster", reachROAPI),
+		fmt.Sprintf("%.2f s against %.2f s; ROAPI's peak %.0f MiB", files.median()/1000, theirs.median()/1000, peak), verdict(fmt.Sprintf("%.0f×", factor), factor >= reachROAPI)})
+	return os.RemoveAll(venv)
+}
+
+// askROAPI reads the answer to a statement, as Parquet, to its end and throws it away.
+func (c *client) askROAPI(ctx context.Context, statement string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/sql", strings.NewReader(statement))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Accept", "application/parquet")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("ROAPI: %s", response.Status)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return err
+}
+
+// peakAboveIdle is by how many MiB the server's memory rises above what it had when it had answered one page.
+func peakAboveIdle(ctx context.Context, c *client, server int) (float64, error) {
+	idle, err := peakMemory(server)
+	if err != nil {
+		return 0, err
+	}
+	for _, format := range exports.Formats {
+		if err := c.drain(ctx, "/api/v1/exports/calls?format="+string(format)); err != nil {
+			return 0, err
+		}
+		peak, err := peakMemory(server)
+		if err != nil {
+			return 0, err
+		}
+		note("%s: %.0f MiB above %.0f MiB", format, peak-idle, idle)
+	}
+	if err := c.readFiles(ctx); err != nil {
+		return 0, err
+	}
+	peak, err := peakMemory(server)
+	return peak - idle, err
+}
+
+// peakMemory is the highest that the memory of a process was, in MiB.
+func peakMemory(process int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process))
+	if err != nil {
+		return 0, fmt.Errorf("this system does not tell a process's memory: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	return kib / (1 << 10), err
+}
+
+// readFiles reads all published files of the calls.
+func (c *client) readFiles(ctx context.Context) error {
+	list, err := c.get(ctx, "/api/v1/exports/calls/files")
+	if err != nil {
+		return err
+	}
+	for _, file := range gjson.GetBytes(list, "data.#.url").Array() {
+		if err := c.drain(ctx, file.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readPages follows the pages of the calls, as large ones as there are, to their end.
+func (c *client) readPages(ctx context.Context, want int) error {
+	rows := 0
+	for cursor := ""; ; {
+		page, err := c.get(ctx, "/api/v1/calls?limit=100&include_total=false&cursor="+cursor)
+		if err != nil {
+			return err
+		}
+		rows += int(gjson.GetBytes(page, "data.#").Int())
+		if cursor = gjson.GetBytes(page, "meta.next_cursor").String(); cursor == "" {
+			break
+		}
+	}
+	if rows != want {
+		return fmt.Errorf("the pages have %d rows, not %d", rows, want)
+	}
+	return nil
+}
