@@ -83,13 +83,16 @@ func prepareEngine(t *task) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := engine.run(warehouse.Relations(names) + warehouse.LockRelations(names)); err != nil {
+	if err := engine.run(warehouse.Relations(names)); err != nil {
 		return nil, err
 	}
 	if !t.Unsandbox {
 		if err := lockIn(files); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+	}
+	if err := engine.run(warehouse.LockRelations(names)); err != nil {
+		return nil, err
 	}
 	return engine, nil
 }
