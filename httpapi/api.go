@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
@@ -55,6 +56,7 @@ type Options struct {
 	// until then.
 	Ingest         func(ctx context.Context, push Push) (Pushed, error)
 	MaxBody        int64            // bytes of a push
+	Queries        *query.Runner    // runs SQL; nil: there is none
 	CursorKey      []byte           // signs cursors
 	FileKey        []byte           // signs URLs of files
 	FileWindow     time.Duration    // in which the parts of a file count as one request; 0: each counts
@@ -99,6 +101,7 @@ func (a *api) router() *mux.Router {
 	a.registerLists(router)
 	a.registerPush(router)
 	a.registerExports(router)
+	a.registerQueries(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

@@ -26,13 +26,20 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain has the test binary be a query's worker where it is started as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == query.WorkerArgument {
+		os.Exit(query.Work())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	mine   = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")

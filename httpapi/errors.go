@@ -17,6 +17,13 @@ type problem struct {
 	message    string
 	retryAfter int      // seconds; 0: not said
 	outcome    *outcome // what became of rows all the same; nil: there were none
+	fault      *fault   // in a statement, that is wrong; nil: it is about none
+}
+
+// fault is where a statement is wrong, both null where it cannot be said.
+type fault struct {
+	Line   *int `json:"line"`
+	Column *int `json:"column"`
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.message }
@@ -38,7 +45,7 @@ func problemOf(err error) *problem {
 	case errors.Is(err, warehouse.ErrExpiredKey): // to the documented API, a key that is no longer good is a revoked one
 		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has expired"}
 	}
-	return internalProblem
+	return queryProblem(err)
 }
 
 // writeError answers with the error. Where the client has left, or part of an answer was sent already, the connection is cut.
@@ -71,6 +78,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 		RetryAfter int      `json:"retry_after,omitempty"`
 		RequestID  string   `json:"request_id,omitempty"`
 		Outcome    *outcome `json:"outcome,omitempty"`
+		*fault
 	}
 	type rfc9457 struct {
 		Type       string   `json:"type"`
@@ -81,14 +89,15 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 		RetryAfter int      `json:"retry_after,omitempty"`
 		RequestID  string   `json:"request_id,omitempty"`
 		Outcome    *outcome `json:"outcome,omitempty"`
+		*fault
 	}
 	requestID := ""
 	if p == internalProblem { // what to tell the support
 		requestID = exchangeOf(r).id
 	}
-	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID, p.outcome}})
+	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID, p.outcome, p.fault}})
 	if strings.Contains(r.Header.Get("Accept"), problemJSON) {
-		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID, p.outcome}
+		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID, p.outcome, p.fault}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

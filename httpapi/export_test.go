@@ -27,7 +27,7 @@ func Routes() (routes []string, err error) {
 			return nil //nolint:nilerr // it is the one for all other methods
 		}
 		for _, method := range methods {
-			if method == http.MethodGet || method == http.MethodPost {
+			if method == http.MethodGet || method == http.MethodPost || method == http.MethodDelete {
 				routes = append(routes, method+" "+path)
 			}
 		}

@@ -13,20 +13,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 type serveCommand struct {
-	Listen         string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
-	TLSCert        string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2; read anew when it changes." type:"path" placeholder:"FILE"`
-	TLSKey         string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
-	OperatorListen string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
-	Config         string        `help:"File that names the sources to pull from, and when; config.example.yaml explains it." type:"path" placeholder:"FILE"`
-	StopTimeout    time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
-	LogFormat      string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
-	KeepRequests   time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
-	MaxBody        byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked it may have eight times that." default:"1GB" placeholder:"SIZE"`
+	Listen              string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
+	TLSCert             string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2; read anew when it changes." type:"path" placeholder:"FILE"`
+	TLSKey              string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
+	OperatorListen      string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
+	Config              string        `help:"File that names the sources to pull from, and when; config.example.yaml explains it." type:"path" placeholder:"FILE"`
+	StopTimeout         time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
+	LogFormat           string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
+	KeepRequests        time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
+	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked it may have eight times that." default:"1GB" placeholder:"SIZE"`
+	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users also where the kernel has no Landlock to keep it from other files."`
 	limitFlags
 }
 
@@ -59,6 +61,12 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	registry.MustRegister(sources)
 	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
+	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Log: log}); err != nil {
+		return err
+	}
+	if err := options.Queries.Available(); err != nil {
+		log.Warn("there is no SQL", "error", err)
+	}
 	closeRedis, err := c.set(&options, registry, log)
 	if err != nil {
 		return err

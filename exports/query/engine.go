@@ -136,6 +136,7 @@ func explain(text, message string) *Failure {
 	}
 	switch prefix {
 	case "Out of Memory":
+		f.Message, _, _ = strings.Cut(f.Message, "\n") // the rest is advice for whoever may change settings
 		f.Kind, f.Line, f.Column = ErrMemory, 0, 0
 	case "INTERNAL", "FATAL", "Internal", "Fatal":
 		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}

@@ -68,10 +68,10 @@ func bound(memory int64, cpu time.Duration) error {
 }
 
 // lockIn leaves the files alone to be read, by any thread, and takes away what a program needs to reach others. It cannot be undone.
-func lockIn(files []*os.File) error {
+func lockIn(files []int) error {
 	paths := make([]string, len(files))
-	for i, file := range files {
-		paths[i] = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	for i, fd := range files {
+		paths[i] = fmt.Sprintf("/proc/self/fd/%d", fd)
 	}
 	// As much as the kernel can: from version 4 on it closes TCP, and from 6 on it keeps signals in. The filter does so too.
 	if err := landlock.V8.BestEffort().Restrict(landlock.PathAccess(landlockcalls.AccessFSReadFile, paths...)); err != nil {

@@ -80,7 +80,8 @@ var (
 	ErrUnavailable = errors.New("SQL is not available")       // the kernel cannot lock a worker in
 	ErrBusy        = errors.New("too many queries at a time") // of all; try again
 	ErrTooMany     = errors.New("too many queries of yours")  // of the same asker; try again
-	ErrSQL         = errors.New("invalid SQL")                // what DuckDB refuses, or is not for reading
+	ErrIDInUse     = errors.New("the id is of a query that is running")
+	ErrSQL         = errors.New("invalid SQL") // what DuckDB refuses, or is not for reading
 	ErrTimeout     = errors.New("the query took too long")
 	ErrCancelled   = errors.New("the query was cancelled")
 	ErrMemory      = errors.New("the query needs more memory than it may have")

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -47,12 +48,13 @@ type Runner struct {
 	gate      *gate
 
 	mu      sync.Mutex
-	running map[string]running
+	running map[named]context.CancelCauseFunc
 }
 
-type running struct {
+// named is a query by its id, which is unique among those of its tenant.
+type named struct {
 	tenant uuid.UUID
-	cancel context.CancelCauseFunc
+	id     string
 }
 
 const workerThreads = 2
@@ -76,7 +78,7 @@ func New(options Options) (*Runner, error) {
 		}
 		options.Command = []string{program, WorkerArgument}
 	}
-	return &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[string]running{}}, nil
+	return &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}, nil
 }
 
 // Available tells whether queries can be run: not where the kernel cannot lock a worker in, unless that is allowed.
@@ -91,23 +93,41 @@ func (r *Runner) Available() error {
 func (r *Runner) Cancel(tenant uuid.UUID, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q, ok := r.running[id]
-	if !ok || q.tenant != tenant {
-		return false
+	cancel, ok := r.running[named{tenant, id}]
+	if ok {
+		cancel(ErrCancelled)
 	}
-	q.cancel(ErrCancelled)
-	return true
+	return ok
+}
+
+// register notes a query, so that it can be cancelled, until forget.
+func (r *Runner) register(query named, cancel context.CancelCauseFunc) (forget func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.running[query]; ok {
+		return nil, ErrIDInUse
+	}
+	r.running[query] = cancel
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.running, query)
+	}, nil
 }
 
 // Result is a query whose result has begun.
 type Result struct {
 	ID      string
 	AsOf    *time.Time // of the newest file; nil: there are none
-	Outcome *Outcome   // known beforehand where the result is short
+	Outcome *Outcome   // nil: not known before the result is written
+	Short   []byte     // the beginning; all of it where Outcome is known
 
 	worker *worker
 	stop   func()
 }
+
+// maxShort is how long a short result may be.
+const maxShort = ahead
 
 // Start runs a query for an asker, who may run only so many at a time, and returns when its result begins. Errors are of the kinds of this
 // package, or the context's cause. The caller closes the result, which ends the query.
@@ -120,21 +140,24 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 	}
 	started := time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
-	r.mu.Lock()
-	r.running[id] = running{request.Tenant, cancel}
-	r.mu.Unlock()
+	forget, err := r.register(named{request.Tenant, id}, cancel)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
 	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, ErrTimeout)
 	leave := func() {}
 	stop := func() {
 		done()
 		cancel(nil)
 		leave()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.running, id)
+		forget()
 	}
 	defer func() {
 		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx) // the error is only what came of it
+			}
 			stop()
 		}
 	}()
@@ -167,7 +190,7 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 	return result, nil
 }
 
-// begin waits until the result begins.
+// begin waits until the result begins, and for all of a short one.
 func (r *Result) begin() error {
 	first, err := r.worker.event()
 	if err != nil {
@@ -176,24 +199,39 @@ func (r *Result) begin() error {
 	if !first.Begins {
 		return r.worker.fault(errors.New("the worker did not begin"))
 	}
+	var head bytes.Buffer
+	if _, err := io.CopyN(&head, r.worker.stdout, maxShort+1); err == nil {
+		r.Short = head.Bytes() // its beginning
+		return nil
+	}
+	r.Short = head.Bytes()
+	return r.complete()
+}
+
+// complete waits for the word that the result is whole.
+func (r *Result) complete() error {
+	last, err := r.worker.event()
+	if err != nil {
+		return err
+	}
+	if last.Done == nil {
+		return r.worker.fault(errors.New("the worker did not end"))
+	}
+	r.Outcome = last.Done
 	return nil
 }
 
 // WriteTo writes the whole result. Where it fails the result is not whole, and the reason is an error of the kinds of this package.
 func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
-	written, err = io.Copy(out, r.worker.stdout)
-	if err != nil {
+	n, err := out.Write(r.Short)
+	if written = int64(n); err != nil || r.Outcome != nil {
 		return written, err
 	}
-	last, err := r.worker.event()
-	if err != nil {
+	more, err := io.Copy(out, r.worker.stdout)
+	if written += more; err != nil {
 		return written, err
 	}
-	if last.Done == nil {
-		return written, r.worker.fault(errors.New("the worker did not end"))
-	}
-	r.Outcome = last.Done
-	return written, nil
+	return written, r.complete()
 }
 
 // Close ends the query, if it has not ended, and waits for its process.

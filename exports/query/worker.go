@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -63,7 +64,7 @@ func work(p probe) int {
 	if err != nil {
 		return fail(err)
 	}
-	if events.Encode(event{Done: &outcome}) != nil {
+	if os.Stdout.Close() != nil || events.Encode(event{Done: &outcome}) != nil { // nobody waits for the process to end
 		return 1
 	}
 	return 0
@@ -82,7 +83,7 @@ func prepareEngine(t *task) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := engine.run(warehouse.Relations(names) + warehouse.LockRelations(names)); err != nil {
+	if err := engine.run(warehouse.Relations(names)); err != nil {
 		return nil, err
 	}
 	if !t.Unsandbox {
@@ -90,32 +91,36 @@ func prepareEngine(t *task) (*engine, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
+	if err := engine.run(warehouse.LockRelations(names)); err != nil {
+		return nil, err
+	}
 	return engine, nil
 }
 
-// openFiles opens the files of the task, and names each by its descriptor. What is published or removed from now on changes nothing.
-func openFiles(t *task) (files []*os.File, names map[string][]string, err error) {
+// openFiles opens the files of the task, for as long as the process lives, and names each by its descriptor. What is published or removed
+// from now on changes nothing.
+func openFiles(t *task) (descriptors []int, names map[string][]string, err error) {
 	names = map[string][]string{}
 	for export, all := range t.Files {
 		for _, name := range all {
-			file, err := openFirst(t.Dirs, name)
+			fd, err := openFirst(t.Dirs, name)
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, fmt.Errorf("open %s: %w", name, err)
 			}
-			files = append(files, file)
-			names[export] = append(names[export], fmt.Sprintf("/dev/fd/%d", file.Fd()))
+			descriptors = append(descriptors, fd)
+			names[export] = append(names[export], fmt.Sprintf("/dev/fd/%d", fd))
 		}
 	}
-	return files, names, nil
+	return descriptors, names, nil
 }
 
-func openFirst(dirs []string, name string) (file *os.File, err error) {
+func openFirst(dirs []string, name string) (fd int, err error) {
 	for _, dir := range dirs {
-		if file, err = os.Open(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+		if fd, err = syscall.Open(filepath.Join(dir, name), syscall.O_RDONLY|syscall.O_CLOEXEC, 0); !errors.Is(err, syscall.ENOENT) {
 			break
 		}
 	}
-	return file, err
+	return fd, err
 }
 
 // beginning tells once that the result begins, before its first byte leaves.

@@ -22,8 +22,8 @@ type (
 		}
 	}
 	pathItem struct {
-		Get, Post  *operation
-		Parameters []*parameter
+		Get, Post, Delete *operation
+		Parameters        []*parameter
 	}
 	operation struct {
 		OperationID, Summary, Description string

@@ -56,7 +56,7 @@ func (m *model) functions() template.FuncMap {
 // operations are those of a tag, in the order of the document.
 func (m *model) operations(tag string) (all []shown, err error) {
 	for _, item := range m.Paths {
-		for _, o := range []shown{{Method: "GET", operation: item.Value.Get}, {Method: "POST", operation: item.Value.Post}} {
+		for _, o := range []shown{{Method: "GET", operation: item.Value.Get}, {Method: "POST", operation: item.Value.Post}, {Method: "DELETE", operation: item.Value.Delete}} {
 			if o.operation == nil || !slices.Contains(o.Tags, tag) {
 				continue
 			}

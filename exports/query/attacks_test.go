@@ -1,0 +1,127 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// attack is one attempt and what it must come to.
+type attack struct{ want, note, sql string }
+
+// attacks are those of testdata/attacks.txt, and some that are too long to be written down.
+func attacks(t *testing.T) (all []attack) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/attacks.txt")
+	noError(t, err)
+	for line := range strings.SplitSeq(strings.ReplaceAll(string(text), "\\\n", "\x01"), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		parts := strings.SplitN(line, " | ", 3)
+		if len(parts) != 3 {
+			t.Fatalf("no attack: %s", line)
+		}
+		all = append(all, attack{parts[0], parts[1], strings.ReplaceAll(parts[2], "\x01", "\n")})
+	}
+	return append(all,
+		attack{"bounded", "brackets nested deeply", "SELECT " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000)},
+		attack{"bounded", "subqueries nested deeply", strings.Repeat("SELECT * FROM (", 5_000) + "SELECT 1" + strings.Repeat(")", 5_000)},
+		attack{"bounded", "lists nested deeply", "SELECT " + strings.Repeat("[", 5_000) + "1" + strings.Repeat("]", 5_000)},
+		attack{"bounded", "a document nested deeply", "SELECT json_extract('" + strings.Repeat("[", 400_000) + "', '$')"},
+		attack{"bounded", "a sum of many", "SELECT 1" + strings.Repeat("+1", 500_000)},
+		attack{"bounded", "many conditions", "SELECT 1 WHERE " + strings.Repeat("NOT ", 200_000) + "true"},
+		attack{"bounded", "a long list of values", "SELECT 1 WHERE 1 IN (" + strings.Repeat("1,", 500_000) + "1)"},
+		attack{"bounded", "many columns", "SELECT " + strings.Repeat("1,", 500_000) + "1"},
+		attack{"bounded", "many unions", strings.Repeat("SELECT 1 UNION ALL ", 50_000) + "SELECT 1"},
+		attack{"bounded", "one long name", "SELECT 1 AS \"" + strings.Repeat("x", 1<<20-20) + "\""},
+		attack{"refused", "many statements", strings.Repeat("SELECT 1;", 100_000)},
+		attack{"refused", "a zero byte that hides", "SELECT 1\x00; DROP VIEW calls"},
+		attack{"refused", "bytes that are no text", "SELECT '\xff\xfe' FROM \xc0\xaf"},
+		attack{"refused", "a mark of byte order", "\ufeffATTACH ':memory:' AS x"},
+	)
+}
+
+// Nothing that people may try shows them anything that is not theirs, takes more than it may, or leaves the server the worse for it.
+func TestAttacks(t *testing.T) {
+	t.Setenv("VOICORY_CANARY", canary)
+	w := lake(t)
+	dir := w.Dir()
+	for _, name := range []string{"secret.json", "secret.xlsx", "secret.txt"} {
+		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(fmt.Sprintf("{%q: %q}\n", canary, canary)), 0o644))
+	}
+	published := w.PublishedDirs(theirs)[0]
+	files, err := filepath.Glob(filepath.Join(published, "calls-*.parquet"))
+	noError(t, err)
+	inLake, err := filepath.Glob(filepath.Join(dir, "lake", "tenant_id="+theirs.String(), "calls", "*", "*.parquet"))
+	noError(t, err)
+	noError(t, os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "link")))
+	noError(t, os.Symlink(files[0], filepath.Join(dir, "link.parquet")))
+	places := strings.NewReplacer("DIR", dir, "FILE", files[0], "LAKE", inLake[0], "THEIRS", published)
+
+	r := newRunner(t, w, func(o *Options) { o.OfOne, o.Patience, o.MaxBytes, o.Memory = 4, time.Hour, 20<<20, 128<<20 })
+	all := attacks(t)
+	if len(all) < 150 {
+		t.Errorf("only %d attacks", len(all))
+	}
+	var running sync.WaitGroup
+	next := make(chan attack)
+	for range 4 {
+		running.Go(func() {
+			for a := range next {
+				attempt(t, r, a, places.Replace(a.sql), dir)
+			}
+		})
+	}
+	for _, a := range all {
+		next <- a
+	}
+	close(next)
+	running.Wait()
+	if got := mustAsk(t, r, "SELECT count(*), (SELECT count(*) FROM customers) FROM calls").text(); got != "200 1" {
+		t.Errorf("afterwards: %s", got)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "mine*")); err != nil || left != nil {
+		t.Errorf("written: %v %v", left, err)
+	}
+}
+
+func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
+	for _, format := range []string{JSON, Arrow} {
+		text, _, err := ask(t.Context(), r, Request{SQL: sql, Format: format, Timeout: 1500 * time.Millisecond})
+		shown := text
+		if err != nil {
+			shown += err.Error()
+		}
+		if strings.Contains(shown, canary) {
+			t.Errorf("%s: %.200s shows a secret", a.note, sql)
+		}
+		if strings.Contains(shown, dir) && !strings.Contains(sql, dir) {
+			t.Errorf("%s: %.200s shows a path: %.1000s", a.note, sql, shown)
+		}
+		switch a.want {
+		case "refused":
+			if !errors.Is(err, ErrSQL) {
+				t.Errorf("%s: %.200s is not refused: %v %.200s", a.note, sql, err, text)
+			}
+			return // the format makes no difference
+		case "harmless":
+			if err != nil && !errors.Is(err, ErrSQL) {
+				t.Errorf("%s: %.200s: %v", a.note, sql, err)
+			}
+		case "bounded":
+			if err != nil && !errors.Is(err, ErrSQL) && !errors.Is(err, ErrMemory) && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrCrashed) {
+				t.Errorf("%s: %.200s: %v", a.note, sql, err)
+			}
+			t.Logf("%s: %v", a.note, err)
+			return
+		default:
+			t.Errorf("%s: what is %s?", a.note, a.want)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
+
+	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+const queryPath = "/api/v1/query"
+
+// registerQueries adds SQL.
+func (a *api) registerQueries(router *mux.Router) {
+	a.post(router, queryPath, a.withKey(secret(a.query)))
+	a.route(router, queryPath+"/{id}", a.withKey(secret(a.cancelQuery)), http.MethodDelete)
+}
+
+// maxQueryBody is the bytes of a query: a statement and its parameters.
+const maxQueryBody = 4 << 20
+
+// queryTypes are the content types of results.
+var queryTypes = map[string]string{
+	query.JSON: "application/json; charset=utf-8", query.JSONColumns: "application/json; charset=utf-8", query.NDJSON: "application/x-ndjson; charset=utf-8",
+	query.CSV: "text/csv; charset=utf-8; header=present", query.Arrow: "application/vnd.apache.arrow.stream", query.Parquet: exports.Parquet.MediaType(),
+}
+
+// query runs a statement. A short result comes with headers that say what it is; of a longer one, which is sent while it is made, they
+// come as trailers.
+func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	if a.Queries == nil {
+		return query.ErrUnavailable
+	}
+	request, err := readQuery(r)
+	if err != nil {
+		return err
+	}
+	request.Tenant = key.Tenant
+	id := r.Header.Get("X-Query-Id")
+	switch {
+	case id == "":
+		id = uuid.NewString()
+	case !goodID.MatchString(id):
+		return invalidQuery("An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores")
+	}
+	controller := http.NewResponseController(w) // where there are no deadlines, nothing is cut off
+	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
+	result, err := a.Queries.Start(r.Context(), key.ID.String(), id, request)
+	if err != nil {
+		return err
+	}
+	defer result.Close()
+	h := w.Header()
+	h.Set("X-Query-Id", id)
+	if result.AsOf != nil {
+		h.Set("X-As-Of", moment(*result.AsOf).String())
+	}
+	contentType := queryTypes[request.Format]
+	if result.Outcome != nil {
+		if err := exchangeOf(r).begin(r.Context(), int64(len(result.Short))); err != nil {
+			return err
+		}
+		tellOutcome(h, result.Outcome)
+		send(w, r, http.StatusOK, contentType, result.Short)
+		return nil
+	}
+	h.Set("Content-Type", contentType)
+	h.Set("Trailer", "X-Row-Count, X-Truncated")
+	if err := exchangeOf(r).begin(r.Context(), 0); err != nil {
+		return err
+	}
+	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
+	w.WriteHeader(http.StatusOK)
+	if _, err := result.WriteTo(w); err != nil {
+		return err
+	}
+	tellOutcome(h, result.Outcome)
+	return nil
+}
+
+func tellOutcome(h http.Header, outcome *query.Outcome) {
+	h.Set("X-Row-Count", strconv.FormatInt(outcome.Rows, 10))
+	truncated := outcome.Truncated
+	if truncated == "" {
+		truncated = "no"
+	}
+	h.Set("X-Truncated", truncated)
+}
+
+// cancelQuery ends a query of the key's tenant.
+func (a *api) cancelQuery(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	if a.Queries == nil || !a.Queries.Cancel(key.Tenant, mux.Vars(r)["id"]) {
+		return warehouse.ErrNotFound
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func invalidQuery(format string, args ...any) error {
+	return &problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: fmt.Sprintf(format, args...)}
+}
+
+// readQuery reads what is asked for.
+func readQuery(r *http.Request) (request query.Request, err error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return request, &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE", message: "A query is application/json"}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxQueryBody+1))
+	if err != nil {
+		return request, fmt.Errorf("%w: %w", errGone, err)
+	}
+	if len(body) > maxQueryBody {
+		return request, &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("A query may have %d bytes", maxQueryBody)}
+	}
+	asked := struct {
+		SQL       *string         `json:"sql"`
+		Params    json.RawMessage `json:"params"`
+		Format    string          `json:"format"`
+		Limit     *int64          `json:"limit"`
+		TimeoutMS *int64          `json:"timeout_ms"`
+	}{}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil {
+		return request, invalidQuery("The body is not a query: %v", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return request, invalidQuery("The body goes on after the query")
+	}
+	if asked.SQL == nil {
+		return request, invalidQuery("sql is missing")
+	}
+	request = query.Request{SQL: *asked.SQL, Format: cmp.Or(asked.Format, query.JSON)}
+	if string(asked.Params) != "null" {
+		request.Params = asked.Params
+	}
+	if limit := asked.Limit; limit != nil {
+		if request.Limit = *limit; *limit < 1 {
+			return request, invalidQuery("limit is not from 1 to %d", query.MaxRows)
+		}
+	}
+	if timeout := asked.TimeoutMS; timeout != nil {
+		if *timeout < 1 || *timeout > query.MaxTimeout.Milliseconds() {
+			return request, invalidQuery("timeout_ms is not from 1 to %d", query.MaxTimeout.Milliseconds())
+		}
+		request.Timeout = time.Duration(*timeout) * time.Millisecond
+	}
+	return request, nil
+}
+
+// queryProblem tells why a query has no result; what is none of its errors is internal.
+func queryProblem(err error) *problem {
+	for _, known := range []struct {
+		kind    error
+		problem problem
+	}{
+		{query.ErrSQL, problem{status: http.StatusBadRequest, code: "INVALID_SQL"}},
+		{query.ErrRequest, problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: err.Error()}},
+		{query.ErrIDInUse, problem{status: http.StatusConflict, code: "QUERY_ID_IN_USE", message: "A query with this X-Query-Id is running"}},
+		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED", message: "The query was cancelled"}},
+		{query.ErrMemory, problem{status: http.StatusUnprocessableEntity, code: "QUERY_OUT_OF_MEMORY"}},
+		{query.ErrTooMany, problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 1, message: "Rate limit exceeded. Too many queries of the key at a time."}},
+		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED", message: "The query broke its process, and nothing else"}},
+		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE", message: "This server cannot run SQL safely, and so runs none"}},
+		{query.ErrBusy, problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 1, message: "The server runs as many queries as it can"}},
+		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: "The query took longer than it may"}},
+	} {
+		if errors.Is(err, known.kind) {
+			p := known.problem
+			if failure := (*query.Failure)(nil); errors.As(err, &failure) && p.message == "" {
+				p.message = failure.Message
+				if errors.Is(failure, query.ErrSQL) {
+					p.fault = &fault{}
+				}
+				if failure.Line > 0 {
+					p.fault = &fault{&failure.Line, &failure.Column}
+				}
+			}
+			return &p
+		}
+	}
+	return internalProblem
+}

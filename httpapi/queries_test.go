@@ -1,0 +1,238 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
+)
+
+// startSQL is a bulk server that runs SQL; tune may change how.
+func startSQL(t *testing.T, tune ...func(*query.Options)) *bulk {
+	t.Helper()
+	return startBulk(t, func(o *httpapi.Options) {
+		program, err := os.Executable()
+		noError(t, err)
+		options := query.Options{Files: o.Store.(query.Files), Command: []string{program, query.WorkerArgument}}
+		for _, change := range tune {
+			change(&options)
+		}
+		o.Queries, err = query.New(options)
+		noError(t, err)
+	})
+}
+
+// post sends a query and returns the answer while it comes.
+func (b *bulk) post(ctx context.Context, t *testing.T, key, body string, headers ...string) (*http.Request, *http.Response, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL+"/api/v1/query", strings.NewReader(body))
+	noError(t, err)
+	request.Header.Set("X-Api-Key", key)
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := b.Client().Do(request)
+	return request, response, err
+}
+
+// sql runs a query and holds its answer to the document. Trailers are among the answer's headers.
+func (b *bulk) sql(t *testing.T, key, body string, headers ...string) answer {
+	t.Helper()
+	request, response, err := b.post(t.Context(), t, key, body, headers...)
+	noError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	noError(t, err)
+	text = decoded(t, response.Header.Get("Content-Encoding"), text)
+	if response.Header.Get("Content-Type") != "application/x-ndjson; charset=utf-8" { // the validator takes it for JSON
+		openapitest.Check(t, request, response, text)
+	}
+	for name, values := range response.Trailer {
+		response.Header[name] = values
+	}
+	return answer{response.StatusCode, response.Header, string(text)}
+}
+
+// code is the one that an error names.
+func code(body string) string {
+	var e struct{ Error struct{ Code string } }
+	_ = json.Unmarshal([]byte(body), &e)
+	return e.Error.Code
+}
+
+// until waits until the condition holds, which asks the server each time.
+func until(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came to be")
+		}
+	}
+}
+
+func TestSQL(t *testing.T) {
+	b := startSQL(t)
+	got := b.sql(t, b.secret, `{"sql": "SELECT status, count(*) AS n FROM calls WHERE status LIKE $1 GROUP BY ALL ORDER BY ALL", "params": ["%-%"]}`)
+	var result struct {
+		Columns []map[string]string
+		Rows    [][]any
+		AsOf    *string `json:"as_of"`
+		QueryID string  `json:"query_id"`
+	}
+	noError(t, json.Unmarshal([]byte(got.body), &result))
+	if got.status != 200 || fmt.Sprint(result.Rows) != "[[no-answer 29] [on_hold-line 1]]" || fmt.Sprint(result.Columns) != "[map[name:status type:VARCHAR] map[name:n type:BIGINT]]" ||
+		result.AsOf == nil || got.header.Get("X-As-Of") == "" || result.QueryID != got.header.Get("X-Query-Id") || got.header.Get("X-Row-Count") != "2" || got.header.Get("X-Truncated") != "no" {
+		t.Error(got)
+	}
+	if got := b.sql(t, b.another, `{"sql": "SELECT count(*) FROM calls", "format": "csv"}`); got.body != "count_star()\n1\n" {
+		t.Error("the other tenant sees", got)
+	}
+	// A long result tells at its end what it is.
+	got = b.sql(t, b.secret, `{"sql": "SELECT range, repeat('x', 100) FROM range(200000)", "format": "arrow", "limit": 150000}`)
+	reader, err := ipc.NewReader(strings.NewReader(got.body))
+	noError(t, err)
+	rows := int64(0)
+	for reader.Next() {
+		rows += reader.RecordBatch().NumRows()
+	}
+	reader.Release()
+	if rows != 150000 || got.header.Get("X-Row-Count") != "150000" || got.header.Get("X-Truncated") != "rows" {
+		t.Error(rows, got.header)
+	}
+	for _, format := range query.Formats {
+		if got := b.sql(t, b.secret, fmt.Sprintf(`{"sql": "FROM customers", "format": %q}`, format)); got.status != 200 || got.header.Get("X-Row-Count") != "2" {
+			t.Error(format, got)
+		}
+	}
+}
+
+func TestSQLRefuses(t *testing.T) {
+	b := startSQL(t)
+	for _, c := range []struct {
+		key, body string
+		status    int
+		code      string
+	}{
+		{b.key, `{"sql": "SELECT 1"}`, 403, "SECRET_KEY_REQUIRED"},
+		{b.secret, `{"sql": "SELECT 1", "more": 1}`, 400, "INVALID_QUERY"},
+		{b.secret, `{}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "SELECT 1"} {}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "SELECT 1", "limit": 0}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "SELECT 1", "timeout_ms": 86400000}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "SELECT 1", "format": "xml"}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "` + strings.Repeat("x", 1<<20+1) + `"}`, 400, "INVALID_QUERY"},
+		{b.secret, `{"sql": "` + strings.Repeat("x", 5<<20) + `"}`, 413, "PAYLOAD_TOO_LARGE"},
+		{b.secret, `{"sql": "DROP VIEW calls"}`, 400, "INVALID_SQL"},
+		{b.secret, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3", "timeout_ms": 300}`, 504, "QUERY_TIMEOUT"},
+		{b.secret, `{"sql": "SELECT list(range) FROM range(1000000000)"}`, 422, "QUERY_OUT_OF_MEMORY"},
+	} {
+		if got := b.sql(t, c.key, c.body); got.status != c.status || code(got.body) != c.code {
+			t.Errorf("%.80s: %d %.300s", c.body, got.status, got.body)
+		}
+	}
+	got := b.sql(t, b.secret, `{"sql": "SELECT 1,\n  nope FROM calls"}`)
+	if !strings.Contains(got.body, `"line":2,"column":3`) || !strings.Contains(got.body, `Binder Error: Referenced column \"nope\" not found`) {
+		t.Error(got.body)
+	}
+	if got := b.sql(t, b.secret, `{"sql": "SELECT 1"}`, "Content-Type", "text/plain"); got.status != 415 {
+		t.Error(got)
+	}
+	none := startSQL(t, func(o *query.Options) { o.LocksIn = func() error { return query.ErrUnavailable } })
+	if got := none.sql(t, none.secret, `{"sql": "SELECT 1"}`); got.status != 501 || code(got.body) != "SQL_UNAVAILABLE" {
+		t.Error(got)
+	}
+}
+
+// endless is a query that goes on until it is ended.
+const endless = `{"sql": "SELECT count(*) FROM range(1000000000000) a WHERE range % 7 = 3", "timeout_ms": 600000}`
+
+func TestSQLIsCancelled(t *testing.T) {
+	b := startSQL(t)
+	answers := make(chan answer, 1)
+	go func() { answers <- b.sql(t, b.secret, endless, "X-Query-Id", "mine-1") }()
+	until(t, func() bool {
+		if got := b.ask(t, "DELETE", "/api/v1/query/mine-1", b.another); got.status != 404 {
+			t.Error("another tenant may cancel it", got)
+		}
+		return b.ask(t, "DELETE", "/api/v1/query/mine-1", b.secret).status == 204
+	})
+	if got := <-answers; got.status != 409 || code(got.body) != "QUERY_CANCELLED" {
+		t.Error(got)
+	}
+	if got := b.ask(t, "DELETE", "/api/v1/query/mine-1", b.secret); got.status != 404 {
+		t.Error(got)
+	}
+	// A client that leaves ends its query; so does a key that is revoked, and its answer.
+	running := func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`, "X-Query-Id", "mine-2").status == 409 }
+	start := func(ctx context.Context) (status int) {
+		for status = 409; status == 409; { // where running asks with its id just now
+			_, response, err := b.post(ctx, t, b.secret, endless, "X-Query-Id", "mine-2")
+			if err != nil {
+				return 0
+			}
+			status = response.StatusCode
+			response.Body.Close()
+		}
+		return status
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	statuses := make(chan int, 1)
+	go func() { statuses <- start(ctx) }()
+	until(t, running)
+	leave()
+	<-statuses
+	until(t, func() bool { return !running() })
+	go func() { statuses <- start(t.Context()) }()
+	until(t, running)
+	_, err := b.warehouse.RevokeKey(t.Context(), b.id)
+	noError(t, err)
+	if status := <-statuses; status != 401 {
+		t.Error(status)
+	}
+}
+
+// A key has so many queries at a time, and its others wait, for so long.
+func TestSQLTakesTurns(t *testing.T) {
+	b := startSQL(t, func(o *query.Options) { o.OfOne, o.Patience = 1, 1 })
+	answers := make(chan answer, 1)
+	go func() {
+		first := answer{status: 429}
+		for first.status == 429 { // where one of those below is running
+			first = b.sql(t, b.secret, endless, "X-Query-Id", "first")
+		}
+		answers <- first
+	}()
+	var got answer
+	until(t, func() bool { got = b.sql(t, b.secret, `{"sql": "SELECT 1"}`); return got.status != 200 })
+	if got.status != 429 || got.header.Get("Retry-After") == "" {
+		t.Error(got)
+	}
+	if got := b.sql(t, b.another, `{"sql": "SELECT 1"}`); got.status != 200 {
+		t.Error(got)
+	}
+	until(t, func() bool { return b.ask(t, "DELETE", "/api/v1/query/first", b.secret).status == 204 })
+	<-answers
+}
+
+// What fails when part of it has been sent is cut off, and never ends well.
+func TestSQLThatFailsMidwayIsCutOff(t *testing.T) {
+	b := startSQL(t)
+	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT range, CASE WHEN range = 900000 THEN error('late') ELSE repeat('x', 50) END FROM range(1000000)", "format": "csv"}`)
+	noError(t, err)
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || err == nil || len(body) == 0 {
+		t.Error(response.StatusCode, len(body), err)
+	}
+}
