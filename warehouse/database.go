@@ -15,6 +15,7 @@ import (
 // Database says what a DuckDB file of all exports holds.
 type Database struct {
 	AsOf time.Time        // every commit before is in it; UTC
+	Seq  int64            // the last commit that is in it
 	Rows map[string]int64 // of each export
 }
 
@@ -41,6 +42,9 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	made = Database{AsOf: snapshot.AsOf, Rows: map[string]int64{}}
+	if err := snapshot.Conn.QueryRowContext(ctx, "SELECT seq FROM clock").Scan(&made.Seq); err != nil {
+		return made, err
+	}
 	for _, export := range Exports { // a dataset comes before what is made of it
 		if made.Rows[export.Name], err = snapshot.fill(ctx, catalog, export); err != nil {
 			return made, fmt.Errorf("%s: %w", export.Name, err)
