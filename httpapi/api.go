@@ -43,6 +43,8 @@ type Store interface {
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
 	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
+	// OpenDatabase opens the file of all exports, of the newest state or with the sum. admit is asked before one is written.
+	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (warehouse.KeptDatabase, *os.File, error)
 	// Source gives what streams are read from.
 	exports.Source
 	// LogRequest keeps a request for the operator; it does not wait.

@@ -191,7 +191,10 @@ func (a *api) do(t *testing.T, method, path, key string, headers ...string) answ
 	if response.Header.Get("X-Request-Id") == "" {
 		t.Errorf("%s %s has no request id", method, path)
 	}
-	hide := []string{"user_id", "config_id", "_hash", "_seq", "customer_number", "duckdb", os.TempDir(), a.key, a.other}
+	hide := []string{"user_id", "config_id", "_hash", "_seq", "customer_number", os.TempDir(), a.key, a.other}
+	if path != "/openapi.json" && path != "/docs" { // these tell of a file that is one
+		hide = append(hide, "duckdb")
+	}
 	if key != a.other {
 		hide = append(hide, "secret of theirs")
 	}

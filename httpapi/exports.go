@@ -15,9 +15,11 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// registerExports adds what bulk readers ask: which exports there are, each as a stream, which files each has, and the files.
+// registerExports adds what bulk readers ask: which exports there are, all as one
+// database, each as a stream, which files each has, and the files.
 func (a *api) registerExports(router *mux.Router) {
 	a.get(router, exportsPath, a.withKey(secret(a.listExports)))
+	a.get(router, exportsPath+"/"+exports.DatabaseFile, a.admitted(a.authenticate, a.limitedFile, secret(a.database)))
 	a.get(router, exportsPath+"/{dataset}", a.withKey(secret(a.stream)))
 	a.get(router, exportsPath+"/{dataset}/files", a.withKey(secret(a.listFiles)))
 	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(a.authenticateFile, a.limitedFile, secret(a.file)))

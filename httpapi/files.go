@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -22,23 +24,49 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	if err != nil {
 		return err
 	}
-	defer content.Close()
-	x, tag := exchangeOf(r), `"`+file.SHA256+`"`
+	return a.sendFile(w, r, key, sentFile{content, file.Name, exports.Parquet.MediaType(), file.SHA256, file.Bytes, file.AsOf})
+}
+
+// database answers with a DuckDB file of all exports, or with parts of it. A reader that names the file in If-Match gets parts of that
+// one as long as it is kept; all others are of the newest state.
+func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	// A read deadline that passes while it is written would look as if the client had left.
+	_ = http.NewResponseController(exchangeOf(r).ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
+	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, strings.Trim(r.Header.Get("If-Match"), `"`), func() (func(), error) { return a.streaming.enter(key) })
+	if err != nil {
+		return streamProblem(err)
+	}
+	name := "warehouse_" + file.AsOf.UTC().Format("20060102T150405Z") + ".duckdb"
+	return a.sendFile(w, r, key, sentFile{content, name, "application/vnd.duckdb", file.SHA256, file.Bytes, file.AsOf})
+}
+
+// sentFile is a file whose sum stands for its content.
+type sentFile struct {
+	content                 *os.File
+	name, mediaType, sha256 string
+	bytes                   int64
+	asOf                    time.Time
+}
+
+// sendFile answers with a file, or with the parts of it that are asked for, and closes it.
+func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key, file sentFile) error {
+	defer file.content.Close()
+	x, tag := exchangeOf(r), `"`+file.sha256+`"`
 	if x.counted {
-		a.windows.begin(fileWindow(r, key), file.Bytes, tag)
+		a.windows.begin(fileWindow(r, key), file.bytes, tag)
 	}
 	h := w.Header()
 	unshared := h.Get("Cache-Control")
-	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": exports.Parquet.MediaType(), "X-As-Of": moment(file.AsOf).String(),
-		"Content-Disposition": `attachment; filename="` + file.Name + `"`}
+	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": file.mediaType, "X-As-Of": moment(file.asOf).String(),
+		"Content-Disposition": `attachment; filename="` + file.name + `"`}
 	for name, value := range own {
 		h.Set(name, value)
 	}
-	if err := x.begin(r.Context(), file.Bytes); err != nil {
+	if err := x.begin(r.Context(), file.bytes); err != nil {
 		return err
 	}
 	answer := &fileAnswer{exchange: x}
-	http.ServeContent(answer, r, "", time.Time{}, content)
+	http.ServeContent(answer, r, "", time.Time{}, file.content)
 	if answer.refused != nil {
 		for name := range own {
 			h.Del(name)
@@ -51,7 +79,7 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 		return ended // where the key has ended meanwhile, the answer broke off
 	}
 	if failure := (*fs.PathError)(nil); errors.As(answer.broke, &failure) {
-		return fmt.Errorf("read %s: %w", file.Name, answer.broke)
+		return fmt.Errorf("read %s: %w", file.name, answer.broke)
 	}
 	panic(http.ErrAbortHandler) // the client has left, or takes nothing
 }

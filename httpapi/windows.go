@@ -137,6 +137,6 @@ func (a *api) limitedFile(w http.ResponseWriter, r *http.Request, key warehouse.
 
 // fileWindow is whose window a request for a file falls in.
 func fileWindow(r *http.Request, key warehouse.Key) windowOf {
-	_, name, _ := strings.Cut(r.URL.Path, "/files/")
+	_, name, _ := strings.Cut(r.URL.Path, "/files/") // of the database, "": no file has that name
 	return windowOf{key.ID, name}
 }

@@ -32,6 +32,21 @@ type Column struct {
 // Nullable tells whether there may be NULLs.
 func (c Column) Nullable() bool { return c.Null != "" }
 
+// Comment is all that is said of the column, in one line: "What the call cost. In US dollars. NULL: pending."
+func (c Column) Comment() string {
+	text := c.Description
+	if c.Unit != "" {
+		text += " In " + c.Unit + "."
+	}
+	if c.TimeZone != "" {
+		text += " In " + c.TimeZone + "."
+	}
+	if c.Null != "" {
+		text += " NULL: " + c.Null + "."
+	}
+	return text
+}
+
 // Exports are all that are published: the datasets, then what is made of them. sql/lake has their statements and descriptions.
 var Exports = loadExports()
 

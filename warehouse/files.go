@@ -211,8 +211,14 @@ func removeOldest(dir string, most int64) error {
 	return nil
 }
 
-// removeReplaced removes the replaced files whose time is up, of all tenants.
+// removeReplaced removes the replaced files whose time is up, and the databases that nobody uses, of all tenants.
 func (w *Warehouse) removeReplaced() error {
+	w.databases.mu.Lock()
+	unused := w.databases.removeUnused(time.Now())
+	w.databases.mu.Unlock()
+	if unused != nil {
+		return unused
+	}
 	err := filepath.WalkDir(filepath.Join(w.dir, filesDir, replacedDir), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -25,8 +25,8 @@ type exportCommand struct {
 	Columns        []string `help:"Only these columns, in this order." placeholder:"NAME"`
 	BOM            bool     `name:"bom" help:"Begin CSV with a byte order mark, as Excel wants it."`
 	EscapeFormulas bool     `help:"In CSV, an apostrophe before texts that a spreadsheet would take for a formula."`
-	Output         string   `short:"o" help:"File to write, whole or not at all; without it standard output." placeholder:"FILE"`
-	Dataset        string   `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily."`
+	Output         string   `short:"o" help:"File to write, whole or not at all; without it standard output. Of all, a folder." placeholder:"FILE"`
+	Dataset        string   `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all: a folder with these as Parquet and as one DuckDB file."`
 }
 
 // exportSpec says what to export, and crosses the socket.
@@ -46,8 +46,11 @@ type exported struct {
 	AsOf  time.Time `json:"as_of"`
 }
 
-// Run writes one export to a file or to standard output.
+// Run writes one export to a file or to standard output, or all to a folder.
 func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	if c.Dataset == everything {
+		return c.runAll(ctx, m, f)
+	}
 	spec, err := c.spec()
 	if err != nil {
 		return err
@@ -124,32 +127,51 @@ func bound(text string, day time.Duration) (time.Time, error) {
 	return at.UTC(), nil
 }
 
+// openedExport is an export of one state, ready to be written.
+type openedExport interface {
+	Write(ctx context.Context, out io.Writer) (rows int64, err error)
+	Close() error
+}
+
 // Export writes an export of the open folder.
 func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exported, err error) {
-	s, err := l.openExport(ctx, spec)
+	s, asOf, err := l.openExport(ctx, spec)
 	if err != nil {
 		return total, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	total.AsOf = s.AsOf
+	total.AsOf = asOf
 	total.Rows, err = s.Write(ctx, out)
 	return total, err
 }
 
-// openExport begins an export of a tenant that there is: asking for another one must not make it.
-func (l local) openExport(ctx context.Context, spec exportSpec) (*exports.Stream, error) {
-	tenants, err := l.Tenants(ctx)
-	if err != nil {
-		return nil, err
+// openExport begins an export of a tenant that there is; of everything, it is the database.
+func (l local) openExport(ctx context.Context, spec exportSpec) (_ openedExport, asOf time.Time, err error) {
+	if spec.Dataset == everything {
+		d, err := l.openDatabase(ctx, spec.Tenant)
+		return d, d.AsOf, err
 	}
-	if !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == spec.Tenant }) {
-		return nil, fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, spec.Tenant)
+	if err := l.wantTenant(ctx, spec.Tenant); err != nil {
+		return nil, asOf, err
 	}
 	export, err := warehouse.ExportNamed(spec.Dataset)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
-	return exports.Open(ctx, l.Warehouse, spec.Tenant, exports.Request{Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV})
+	s, err := exports.Open(ctx, l.Warehouse, spec.Tenant, exports.Request{Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV})
+	if err != nil {
+		return nil, asOf, err
+	}
+	return s, s.AsOf, nil
+}
+
+// wantTenant is ErrNotFound for a tenant that there is not: asking for one must not make it.
+func (l local) wantTenant(ctx context.Context, id uuid.UUID) error {
+	tenants, err := l.Tenants(ctx)
+	if err == nil && !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == id }) {
+		err = fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, id)
+	}
+	return err
 }
 
 // writeWhole has write make a file under a temporary name beside it, then makes it durable and gives it its name: there is never a part
@@ -174,12 +196,7 @@ func writeWhole(path string, write func(io.Writer) error) (err error) {
 	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return syncFolder(filepath.Dir(path))
 }
 
 // countingWriter counts what is written, and tells of it.

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -30,9 +29,10 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 		if err != nil {
 			err = fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		var s *exports.Stream
+		var s openedExport
+		var asOf time.Time
 		if err == nil {
-			s, err = o.openExport(r.Context(), spec)
+			s, asOf, err = o.openExport(r.Context(), spec)
 		}
 		if err != nil {
 			log.Warn("operator request failed", "path", r.URL.Path, "error", err)
@@ -40,7 +40,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 			_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // a command that left is no error of ours
 			return
 		}
-		w.Header().Set(exportAsOf, s.AsOf.Format(time.RFC3339Nano))
+		w.Header().Set(exportAsOf, asOf.Format(time.RFC3339Nano))
 		w.Header().Set("Trailer", exportRows)
 		w.WriteHeader(http.StatusOK)
 		rows, err := s.Write(r.Context(), w)

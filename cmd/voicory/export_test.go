@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -9,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // exportsTo runs exports with the folder open in this process, or in a server.
@@ -75,5 +80,92 @@ func TestUnfinishedFileIsNone(t *testing.T) {
 	noError(t, readErr)
 	if !errors.Is(err, context.Canceled) || len(files) != 1 || string(content) != "before" {
 		t.Error(err, files, string(content))
+	}
+}
+
+// answered is the one value that DuckDB answers with.
+func answered(t *testing.T, query string) (value string) {
+	t.Helper()
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	noError(t, db.QueryRowContext(t.Context(), query).Scan(&value))
+	return value
+}
+
+// exportsAll writes a folder with the data folder open in this process, or in a server, and compares it with the published files.
+func exportsAll(t *testing.T, data string) {
+	t.Helper()
+	at := filepath.Join(t.TempDir(), "a folder's")
+	all := []string{"export", "--data", data, "--tenant", someTenant, "all", "-o", at, "--json"}
+	var told exports.Folder
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &told))
+	wantStatus(t, run(t, "", all...), exitUsage) // it is not empty
+	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
+	noError(t, err)
+	for _, file := range told.Files {
+		if info, err := os.Stat(filepath.Join(at, file.Path)); err != nil || info.Size() != file.Bytes || !strings.Contains(string(readme), "`"+file.Path+"`") {
+			t.Error(file, err)
+		}
+	}
+	path := strings.ReplaceAll(at, "'", "''")
+	for _, export := range warehouse.Exports {
+		for _, column := range export.Columns {
+			if !strings.Contains(string(readme), "| `"+column.Name+"` | `"+column.Type+"` | "+column.Description) {
+				t.Errorf("the README does not describe %s.%s", export.Name, column.Name)
+			}
+		}
+		rows := func(files string) string {
+			return answered(t, "SELECT coalesce(string_agg(r::VARCHAR, chr(10) ORDER BY r::VARCHAR), '') FROM (SELECT COLUMNS(c -> c <> 'tenant_id') FROM read_parquet('"+files+"', hive_partitioning = true)) AS r")
+		}
+		files := "/" + export.Name + "/**/*.parquet"
+		if told.Rows[export.Name] == 0 {
+			if _, err := os.Stat(filepath.Join(at, export.Name)); !errors.Is(err, os.ErrNotExist) {
+				t.Error(export.Name, err)
+			}
+			continue
+		}
+		if got, want := rows(path+files), rows(data+"/lake/tenant_id="+someTenant+files); got != want {
+			t.Errorf("%s: %s, not %s", export.Name, got, want)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(at), ".*"))
+	noError(t, err)
+	temp, err := filepath.Glob(filepath.Join(data, "tmp", "*"))
+	noError(t, err)
+	if len(left)+len(temp) > 0 || told.Rows["calls"] != 3 || told.Rows["transcript_turns"] != 2 || len(told.Files) != 7 {
+		t.Error(left, temp, told)
+	}
+}
+
+func TestExportAll(t *testing.T) {
+	data := t.TempDir()
+	later := strings.ReplaceAll(callLine(3), "2026-03-01", "2026-04-01")
+	later = strings.Replace(later, "{", `{"transcript":"AI: hi\nCaller: hello",`, 1)
+	wantStatus(t, run(t, callLine(1)+callLine(2)+later, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+"\n", "ingest", "--data", data, "--dataset", "customers", "-"), exitDone)
+	exportsAll(t, data)
+	for _, wrong := range [][]string{{}, {"-o", filepath.Join(data, "x"), "--from", "2026-01-01"}, {"-o", data}} {
+		wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "all"}, wrong...)...), exitUsage)
+	}
+	wantStatus(t, run(t, "", "export", "--data", data, "--tenant", uuid.NewString(), "all", "-o", filepath.Join(data, "x")), exitFailed)
+	_, stop := serve(t, data)
+	exportsAll(t, data)
+	stop()
+}
+
+// A folder that is not finished never has its name.
+func TestUnfinishedFolderIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "folder")
+	ctx, cancel := context.WithCancel(t.Context())
+	err := writeFolder(path, func(dir string) error {
+		noError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		cancel()
+		return ctx.Err()
+	})
+	files, readErr := os.ReadDir(filepath.Dir(path))
+	noError(t, readErr)
+	if !errors.Is(err, context.Canceled) || len(files) != 0 {
+		t.Error(err, files)
 	}
 }

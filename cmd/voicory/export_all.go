@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// everything, as the name of an export, is all of them, in a folder.
+const everything = "all"
+
+// runAll writes all exports of one state to a folder that stands alone, whole or not at all. The database is what the operator gives; the
+// rest is made of it here, so that all fits together, whoever has the data folder open.
+func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
+	tenant, err := requiredUUID(c.Tenant)
+	switch {
+	case err != nil:
+		return err
+	case c.Output == "":
+		return fmt.Errorf("%w: name a folder with -o", warehouse.ErrInvalid)
+	case c.Format != "" || c.From != "" || c.To != "" || len(c.Columns) > 0 || c.BOM || c.EscapeFormulas:
+		return fmt.Errorf("%w: `export all` writes all rows and columns in formats of its own; it takes --tenant and -o only", warehouse.ErrInvalid)
+	}
+	bar := newExportProgress(m, everything)
+	defer bar.finish()
+	var folder exports.Folder
+	err = f.withOperator(ctx, func(o operator) error {
+		return writeFolder(c.Output, func(dir string) error {
+			total, err := fetchDatabase(ctx, o, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
+			if err != nil {
+				return err
+			}
+			if folder, err = exports.Complete(ctx, dir, total.AsOf, f.MemoryLimit, bar.add); err == nil && folder.Files[0].Rows != total.Rows {
+				err = fmt.Errorf("%d rows were written and %d read", total.Rows, folder.Files[0].Rows)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	bar.finish()
+	return m.print(f, folder, func(w io.Writer) {
+		fmt.Fprintf(w, "wrote %d rows in %d files to %s, as of %s; %s says what they are\n", folder.Files[0].Rows, len(folder.Files), c.Output, folder.AsOf.Format("2006-01-02T15:04:05Z07:00"), exports.ReadmeFile)
+	})
+}
+
+func fetchDatabase(ctx context.Context, o operator, tenant uuid.UUID, path string, bar *progress) (total exported, err error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return total, err
+	}
+	total, err = o.Export(ctx, exportSpec{Tenant: tenant, Dataset: everything}, &countingWriter{out: file, told: bar.add})
+	return total, errors.Join(err, file.Close())
+}
+
+// writeFolder has write fill a folder beside path, then gives it its name: there is never a part of it under that. A folder that is there
+// must be empty.
+func writeFolder(path string, write func(dir string) error) (err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%w: %s is not empty; name a new folder", warehouse.ErrInvalid, path)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if err := errors.Join(os.Chmod(dir, 0o755), write(dir)); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, path); err != nil { // an empty folder it replaces; one that was filled meanwhile, it does not
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// databaseExport is the database of a tenant, written to a file that nobody else sees and that is gone when it is closed.
+type databaseExport struct {
+	exported
+	*os.File
+}
+
+// openDatabase writes the database of a tenant that there is.
+func (l local) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
+	if err := l.wantTenant(ctx, tenant); err != nil {
+		return d, err
+	}
+	dir, err := os.MkdirTemp(l.TempDir(), "export-*")
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }() // what is open stays readable
+	path := filepath.Join(dir, exports.DatabaseFile)
+	made, err := l.WriteDatabase(ctx, tenant, path)
+	if err != nil {
+		return d, err
+	}
+	d.AsOf = made.AsOf
+	for _, rows := range made.Rows {
+		d.Rows += rows
+	}
+	d.File, err = os.Open(path)
+	return d, err
+}
+
+// Write copies it.
+func (d databaseExport) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
+	_, err = io.Copy(out, &endedReader{ctx, d.File})
+	return d.Rows, err
+}
+
+// endedReader ends with the context.
+type endedReader struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (r *endedReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.in.Read(p)
+}

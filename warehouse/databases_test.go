@@ -1,0 +1,103 @@
+package warehouse_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.TempDir(), "*.duckdb*"))
+	noError(t, err)
+	return files
+}
+
+// All who ask while a file is written get that one; one that nobody waits for any more is given up.
+func TestDatabaseIsWrittenForWhoStays(t *testing.T) {
+	w := openNew(t)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
+	ask := func(ctx context.Context) (warehouse.KeptDatabase, error) {
+		file, content, err := w.OpenDatabase(ctx, tenantA, "", func() (func(), error) {
+			close(admitted)
+			<-begin
+			return func() { left++ }, nil
+		})
+		if err == nil {
+			err = content.Close()
+		}
+		return file, err
+	}
+	leaving, leave := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if _, err := ask(leaving); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	<-admitted
+	leave() // before the file is begun
+	close(begin)
+	asking.Wait()
+	if files := keptFiles(t, w); len(files) > 0 || left != 1 {
+		t.Error("left over:", files, left)
+	}
+	refused := errors.New("too many")
+	if _, _, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	admitted, begin = make(chan struct{}), make(chan struct{})
+	close(begin)
+	files := make([]warehouse.KeptDatabase, 5)
+	for i := range files {
+		asking.Go(func() {
+			var err error
+			if files[i], err = ask(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	for _, file := range files {
+		if file.SHA256 == "" || file.SHA256 != files[0].SHA256 || file.Rows["calls"] != 1 || left != 2 {
+			t.Error(file, left)
+		}
+	}
+}
+
+// The newest file and the one before are kept; what is open can be read though its file is removed.
+func TestDatabasesAreKept(t *testing.T) {
+	w := openNew(t)
+	free := func() (func(), error) { return func() {}, nil }
+	var sums []string
+	var first *os.File
+	for n := range 3 {
+		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
+		file, content, err := w.OpenDatabase(t.Context(), tenantA, "", free)
+		noError(t, err)
+		defer content.Close()
+		if sums = append(sums, file.SHA256); n == 0 {
+			first = content
+		}
+	}
+	if got := len(keptFiles(t, w)); got != 2 || sums[0] == sums[1] || sums[1] == sums[2] {
+		t.Error(got, sums)
+	}
+	for sum, want := range map[string]string{sums[0]: sums[2], sums[1]: sums[1], sums[2]: sums[2], "": sums[2]} {
+		file, content, err := w.OpenDatabase(t.Context(), tenantA, sum, func() (func(), error) { return nil, errors.New("it is written anew") })
+		noError(t, err)
+		noError(t, content.Close())
+		if file.SHA256 != want {
+			t.Errorf("%s gives %s, not %s", sum, file.SHA256, want)
+		}
+	}
+	if _, err := first.ReadAt(make([]byte, 100), 0); err != nil {
+		t.Error(err)
+	}
+}
