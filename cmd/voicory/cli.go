@@ -44,6 +44,7 @@ type flags struct {
 	Sync       syncCommand       `cmd:"" help:"Pull what is new from where rows come from."`
 	Sources    sourcesCommand    `cmd:"" help:"List what is pulled from, and how that goes."`
 	Quarantine quarantineCommand `cmd:"" help:"Rows that were refused."`
+	Query      queryCommand      `cmd:"" help:"Ask a tenant's published rows, in SQL."`
 	Keys       keysCommand       `cmd:"" help:"API keys."`
 	Tenants    tenantsCommand    `cmd:"" help:"Tenants."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
