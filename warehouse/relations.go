@@ -41,17 +41,6 @@ func Relations(files map[string][]string) string {
 	return script.String()
 }
 
-// Comment is all that is said of the column, in one line.
-func (c Column) Comment() string {
-	parts := []string{c.Description}
-	for _, part := range [][2]string{{"Unit: ", c.Unit}, {"Time zone: ", c.TimeZone}, {"NULL: ", c.Null}} {
-		if part[1] != "" {
-			parts = append(parts, part[0]+part[1]+".")
-		}
-	}
-	return strings.Join(parts, " ")
-}
-
 // LockRelations is the script that ends what may be set, and leaves the files alone to be read.
 func LockRelations(files map[string][]string) string {
 	var all []string

@@ -45,6 +45,7 @@ type flags struct {
 	Sources    sourcesCommand    `cmd:"" help:"List what is pulled from, and how that goes."`
 	Quarantine quarantineCommand `cmd:"" help:"Rows that were refused."`
 	Export     exportCommand     `cmd:"" help:"Write rows in bulk: Parquet, Arrow, CSV or NDJSON."`
+	Query      queryCommand      `cmd:"" help:"Ask a tenant's published rows, in SQL."`
 	Keys       keysCommand       `cmd:"" help:"API keys."`
 	Tenants    tenantsCommand    `cmd:"" help:"Tenants."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/warehouse"
@@ -28,7 +29,7 @@ import (
 const asProgram = "VOICORY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(asProgram) != "" || len(os.Args) == 2 && os.Args[1] == query.WorkerArgument {
 		main()
 	}
 	goleak.VerifyTestMain(m)
@@ -232,7 +233,7 @@ func TestServerPublishesWhatWasLeft(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
 	noError(t, err)
-	_, err = local{w, newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
+	_, err = local{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -39,6 +40,8 @@ type operator interface {
 	Keys(ctx context.Context) ([]warehouse.Key, error)
 	RevokeKey(ctx context.Context, id uuid.UUID) (warehouse.Key, error)
 	Tenants(ctx context.Context) ([]warehouse.Tenant, error)
+	// Query runs a statement and writes its result; where it fails midway, what was written is not whole.
+	Query(ctx context.Context, request query.Request, out io.Writer) error
 	// Requests reads the request log.
 	Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]warehouse.Request, error)
 	Close() error
@@ -64,7 +67,11 @@ func (f *flags) operate(ctx context.Context) (operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local{w, newSources(w)}, nil
+	queries, err := query.New(query.Options{Files: w, Unsandbox: f.Query.AllowUnsandboxedSQL})
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return local{w, newSources(w), queries}, nil
 }
 
 // withOperator runs do with the operator of the data folder.
@@ -84,6 +91,17 @@ func (f *flags) open(ctx context.Context) (*warehouse.Warehouse, error) {
 type local struct {
 	*warehouse.Warehouse
 	*sources
+	queries *query.Runner
+}
+
+func (l local) Query(ctx context.Context, request query.Request, out io.Writer) error {
+	result, err := l.queries.Start(ctx, "operator", uuid.NewString(), request)
+	if err != nil {
+		return err
+	}
+	defer result.Close()
+	_, err = result.WriteTo(out)
+	return err
 }
 
 func (l local) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {

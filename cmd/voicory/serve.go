@@ -72,7 +72,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	faces, err := c.listen(ctx, local{w, sources}, options, registry, log)
+	faces, err := c.listen(ctx, local{w, sources, options.Queries}, options, registry, log)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -119,6 +120,7 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		}
 		return o.Requests(r.Context(), asked.Since, asked.Tenant, asked.Limit)
 	})
+	routes.HandleFunc("POST /query", func(w http.ResponseWriter, r *http.Request) { streamQuery(w, r, o, log) })
 	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
 		id, err := uuid.Parse(r.PathValue("id"))
 		if err != nil {
@@ -127,6 +129,37 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		return o.RevokeKey(r.Context(), id)
 	})
 	return routes
+}
+
+// streamQuery answers with a result as it is. What fails before its first byte is told as elsewhere, with another status; else the
+// connection is cut.
+func streamQuery(w http.ResponseWriter, r *http.Request, o operator, log *slog.Logger) {
+	var request query.Request
+	out := &firstByte{ResponseWriter: w}
+	err := json.NewDecoder(r.Body).Decode(&request)
+	if err == nil {
+		err = o.Query(r.Context(), request, out)
+	}
+	if err == nil {
+		return
+	}
+	log.Warn("operator request failed", "path", r.URL.Path, "error", err)
+	if out.written {
+		panic(http.ErrAbortHandler)
+	}
+	w.WriteHeader(http.StatusUnprocessableEntity)
+	_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // a command that left is no error of ours
+}
+
+// firstByte notes that something was written.
+type firstByte struct {
+	http.ResponseWriter
+	written bool
+}
+
+func (f *firstByte) Write(p []byte) (int, error) {
+	f.written = f.written || len(p) > 0
+	return f.ResponseWriter.Write(p)
 }
 
 // operatorReply is every answer: a result, or an error with its kind.
@@ -168,18 +201,27 @@ func dialOperator(socket string) remote {
 	}}}
 }
 
-// call sends one request; the host is only there because HTTP wants one.
-func (c remote) call(ctx context.Context, method, path string, body io.Reader, result any) error {
+// send sends one request; the host is only there because HTTP wants one. The caller closes the answer's body.
+func (c remote) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://voicory"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := c.client.Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
-		return fmt.Errorf("ask the running server: %w", err)
+		return nil, fmt.Errorf("ask the running server: %w", err)
+	}
+	return response, nil
+}
+
+// call sends one request and reads its reply.
+func (c remote) call(ctx context.Context, method, path string, body io.Reader, result any) error {
+	response, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
 	}
 	defer response.Body.Close()
 	return replyTo(response.Body, result)
@@ -300,6 +342,25 @@ func (c remote) RevokeKey(ctx context.Context, id uuid.UUID) (key warehouse.Key,
 
 func (c remote) Tenants(ctx context.Context) (tenants []warehouse.Tenant, err error) {
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
+}
+
+func (c remote) Query(ctx context.Context, request query.Request, out io.Writer) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	response, err := c.send(ctx, http.MethodPost, "/query", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return replyTo(response.Body, nil)
+	}
+	if _, err := io.Copy(out, response.Body); err != nil {
+		return fmt.Errorf("the query failed midway: %w", err)
+	}
+	return nil
 }
 
 func (c remote) Close() error {

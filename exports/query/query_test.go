@@ -288,6 +288,9 @@ func TestFormats(t *testing.T) {
 	if got, _ := in(NDJSON, few); got != `{"a":1,"a_1":"x,\"","b":"","c":null,"d":[1]}`+"\n"+`{"a":2,"a_1":"y","b":"z","c":3,"d":[]}`+"\n" {
 		t.Errorf("%q", got)
 	}
+	if got, outcome := in(NDJSON, "SELECT 1 WHERE false"); got != "" || outcome.Rows != 0 {
+		t.Errorf("%q %v", got, outcome)
+	}
 	got, _ := in(JSONColumns, few)
 	var a answered
 	noError(t, json.Unmarshal([]byte(got), &a))

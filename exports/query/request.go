@@ -40,7 +40,7 @@ const (
 type Request struct {
 	Tenant  uuid.UUID
 	SQL     string
-	Params  json.RawMessage // a list for ? and $1, an object for $name; empty: none
+	Params  json.RawMessage `json:",omitempty"` // a list for ? and $1, an object for $name; empty: none
 	Format  string
 	Limit   int64         // rows; 0: the default
 	Timeout time.Duration // of all of it, reading the result too; 0: the default
@@ -96,7 +96,13 @@ type Failure struct {
 	Column  int // from 1 on, in characters
 }
 
-func (f *Failure) Error() string { return f.Message }
+func (f *Failure) Error() string {
+	if f.Line == 0 {
+		return f.Message
+	}
+	return fmt.Sprintf("%s (line %d, column %d)", f.Message, f.Line, f.Column)
+}
+
 func (f *Failure) Unwrap() error { return f.Kind }
 
 // Outcome is what a complete result is.

@@ -196,6 +196,9 @@ func (r *Result) begin() error {
 	if err != nil {
 		return err
 	}
+	if r.Outcome = first.Done; r.Outcome != nil { // of nothing at all
+		return nil
+	}
 	if !first.Begins {
 		return r.worker.fault(errors.New("the worker did not begin"))
 	}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// A query is the same through a server and without one, in every format.
+func TestQuery(t *testing.T) {
+	data := t.TempDir()
+	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	ask := func(status int, args ...string) result {
+		t.Helper()
+		return wantStatus(t, run(t, "", append([]string{"query", "--data", data, "--tenant", someTenant}, args...)...), status)
+	}
+	const sql = "SELECT 'नमस्ते' AS said, count(*) AS calls, NULL AS nothing FROM calls UNION ALL SELECT 'a\"b', 12, 'x' ORDER BY calls"
+	check := func() {
+		t.Helper()
+		for format, want := range map[string]string{
+			"csv":    "said,calls,nothing\nनमस्ते,2,\n\"a\"\"b\",12,x\n",
+			"json":   "[\n{\"said\":\"नमस्ते\",\"calls\":2,\"nothing\":null},\n{\"said\":\"a\\\"b\",\"calls\":12,\"nothing\":\"x\"}\n]\n",
+			"ndjson": "{\"said\":\"नमस्ते\",\"calls\":2,\"nothing\":null}\n{\"said\":\"a\\\"b\",\"calls\":12,\"nothing\":\"x\"}\n",
+			"auto":   "said,calls,nothing\nनमस्ते,2,\n\"a\"\"b\",12,x\n",
+		} {
+			if got := ask(exitDone, "--format", format, sql).stdout; got != want {
+				t.Errorf("%s:\n%s", format, got)
+			}
+		}
+		if got := ask(exitDone, "--format", "parquet", sql).stdout; !strings.HasPrefix(got, "PAR1") {
+			t.Errorf("%q", got)
+		}
+		if got := ask(exitDone, "--json", "SELECT 1 AS x WHERE false").stdout; got != "[\n]\n" {
+			t.Errorf("%q", got)
+		}
+		got := ask(exitDone, "--format", "table", sql).stdout
+		if lines := strings.Split(got, "\n"); len(lines) != 6 || !strings.HasSuffix(lines[2], "      2  NULL") || !strings.HasPrefix(lines[3], "a\"b") || !strings.HasPrefix(lines[4], "2 rows, ") {
+			t.Errorf("%s", got)
+		}
+		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got, `Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
+			t.Error(got)
+		}
+		ask(exitFailed, "DROP VIEW calls")
+		ask(exitUsage, "--format", "xml", "SELECT 1")
+		wantStatus(t, run(t, "", "query", "--data", data, "--tenant", "x", "SELECT 1"), exitUsage)
+		if got := wantStatus(t, run(t, "SELECT 7 AS x", "query", "--data", data, "--tenant", someTenant), exitDone).stdout; got != "x\n7\n" {
+			t.Errorf("%q", got)
+		}
+	}
+	check()
+	_, stop := serve(t, data)
+	check()
+	if got := ask(exitFailed, "--format", "csv", "SELECT range, CASE WHEN range = 900000 THEN error('late') ELSE repeat('x', 50) END FROM range(1000000)"); len(got.stdout) == 0 {
+		t.Error("nothing was written before it failed")
+	}
+	stop()
+}
+
+// typed are lines as if they were typed.
+type typed struct {
+	lines   []string
+	prompts []string
+	history []string
+}
+
+func (l *typed) Prompt(prompt string) (string, error) {
+	l.prompts = append(l.prompts, prompt)
+	if len(l.lines) == 0 {
+		return "", io.EOF
+	}
+	line := l.lines[0]
+	l.lines = l.lines[1:]
+	if line == "^C" {
+		return "", errAborted
+	}
+	return line, nil
+}
+
+func (l *typed) AppendHistory(line string) { l.history = append(l.history, line) }
+func (*typed) Close() error                { return nil }
+
+func TestConversation(t *testing.T) {
+	data := t.TempDir()
+	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	f := flags{Data: data, MemoryLimit: "100MB"}
+	noError(t, f.withOperator(t.Context(), func(o operator) error {
+		var out bytes.Buffer
+		lines := &typed{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
+		a := asker{operator: o, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
+		noError(t, a.converse(t.Context(), lines))
+		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q is not in\n%s", want, out.String())
+			}
+		}
+		if len(lines.history) != 2 || lines.history[0] != "SELECT count(*) AS calls FROM calls;" || lines.prompts[1] != "    ...> " || len(lines.lines) != 1 {
+			t.Errorf("%+v", lines)
+		}
+		return nil
+	}))
+}
