@@ -44,6 +44,7 @@ var sections = []struct {
 	{"formats", (*bench).formats},
 	{"changed", (*bench).changed},
 	{"pages", (*bench).pages},
+	{"sql", (*bench).sql},
 	{"load", (*bench).load},
 	{"upstream", (*bench).upstream},
 }
@@ -70,7 +71,7 @@ func start(ctx context.Context) (err error) {
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
 	flag.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured")
 	parent := flag.String("dir", "", "where to make the temporary folder; default: the system's")
-	only := flag.String("only", "", "regular expression of the sections to run: ingest, postgres, twice, formats, changed, pages, load, upstream")
+	only := flag.String("only", "", "regular expression of the sections to run: ingest, postgres, twice, formats, changed, pages, sql, load, upstream")
 	flag.Parse()
 	if b.rows < changedRows || b.rounds < 1 {
 		return fmt.Errorf("-rows must be at least %d and -rounds at least 1", changedRows)
