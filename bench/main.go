@@ -47,6 +47,7 @@ var sections = []struct {
 	{"changed", (*bench).changed},
 	{"pages", (*bench).pages},
 	{"exports", (*bench).exports},
+	{"sql", (*bench).sql},
 	{"load", (*bench).load},
 	{"files", (*bench).files},
 	{"bulk", (*bench).bulk},

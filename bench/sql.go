@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// What was set out to be reached by SQL over HTTP, against DuckDB in the process on the same Parquet, which has its files open already.
+const (
+	reachStart    = 35.0 // ms that a process of its own may add to a query
+	reachAnalysis = 1.3  // × a query, beside that
+	reachArrowOut = 0.7  // × the rows per second
+	arrowRows     = 1_000_000
+)
+
+const counting = "SELECT count(*) FROM calls WHERE status = 'completed' AND duration_seconds > 60"
+
+// analyses are what an analyst asks.
+var analyses = []string{
+	"SELECT assistant_id, count(*) AS calls, sum(cost) AS usd FROM calls GROUP BY ALL ORDER BY usd DESC",
+	"SELECT date_trunc('month', created_at) AS month, status, count(*) FROM calls GROUP BY ALL ORDER BY ALL",
+	"SELECT day, sum(cost) AS usd, sum(cost_pending) FROM cost_daily GROUP BY ALL ORDER BY day",
+	"SELECT hour(created_at) AS hour, avg(duration_seconds), quantile_cont(duration_seconds, [0.5, 0.9, 0.99]) FROM calls GROUP BY ALL ORDER BY ALL",
+	"SELECT customer_number, count(*) AS n FROM calls GROUP BY ALL ORDER BY n DESC, customer_number LIMIT 100",
+	"SELECT speaker, count(*), avg(words), sum(chars) FROM transcript_turns GROUP BY ALL ORDER BY ALL",
+	"SELECT count(DISTINCT call_id) FROM transcript_turns WHERE text ILIKE '%invoice%'",
+	"SELECT call_id, sum(words) AS words FROM transcript_turns GROUP BY ALL ORDER BY words DESC, call_id LIMIT 20",
+	"SELECT id, created_at, cost FROM calls QUALIFY row_number() OVER (PARTITION BY assistant_id ORDER BY cost DESC NULLS LAST, id) <= 3 ORDER BY ALL",
+	"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status = 'completed' GROUP BY ALL ORDER BY ALL",
+}
+
+// sql measures queries over HTTP against the same in this process.
+func (b *bench) sql(ctx context.Context) error {
+	big, err := b.bigTenant(ctx)
+	if err != nil {
+		return err
+	}
+	key, err := unlimitedKey(ctx, big.data)
+	if err != nil {
+		return err
+	}
+	return b.served(ctx, big.data, key, func(ctx context.Context, asking *client) error {
+		db, err := sameParquet(ctx, big.data)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if err := b.counted(ctx, asking, db); err != nil {
+			return err
+		}
+		if err := b.analysed(ctx, asking, db); err != nil {
+			return err
+		}
+		return b.asArrow(ctx, asking, db)
+	})
+}
+
+// unlimitedKey makes a secret key that may ask as often as it likes.
+func unlimitedKey(ctx context.Context, data string) (key string, err error) {
+	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	_, key, err = w.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench", RateLimit: "none"})
+	return key, err
+}
+
+// sameParquet is a DuckDB in this process with the relations of queries.
+func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
+	files := map[string][]string{}
+	for _, export := range warehouse.Exports {
+		for _, pattern := range []string{"*.parquet", "*/*.parquet"} {
+			found, err := filepath.Glob(filepath.Join(data, "lake", "tenant_id="+tenantID.String(), export.Name, pattern))
+			if err != nil {
+				return nil, err
+			}
+			files[export.Name] = append(files[export.Name], found...)
+		}
+	}
+	db, err := sql.Open("duckdb", "?threads=2")
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, "SET TimeZone = 'UTC';"+warehouse.Relations(files)); err != nil {
+		return nil, errors.Join(fmt.Errorf("set up DuckDB: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// pair measures a statement in turns, both ways.
+func (b *bench) pair(ctx context.Context, asking *client, db *sql.DB, statement string, times int) (ours, theirs sample, err error) {
+	for range times {
+		if err := theirs.timed(func() error { return readAll(ctx, db, statement) }); err != nil {
+			return nil, nil, err
+		}
+		if err := ours.timed(func() error {
+			return asking.query(ctx, statement, "json", func(body io.Reader) error {
+				_, err := io.Copy(io.Discard, body)
+				return err
+			})
+		}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return ours, theirs, nil
+}
+
+func readAll(ctx context.Context, db *sql.DB, statement string) error {
+	rows, err := db.QueryContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	row := make([]any, len(columns))
+	for i := range row {
+		row[i] = new(any)
+	}
+	for rows.Next() {
+		if err := rows.Scan(row...); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// counted measures what a process of its own costs.
+func (b *bench) counted(ctx context.Context, asking *client, db *sql.DB) error {
+	const times = 10
+	ours, theirs, err := b.pair(ctx, asking, db, counting, times*b.rounds)
+	if err != nil {
+		return err
+	}
+	var added sample
+	for i := range ours {
+		added = append(added, ours[i]-theirs[i])
+	}
+	b.table.add(row{"SQL: `count(*)` with a filter over " + thousands(2*b.rows) + " calls, over HTTP", "DuckDB in the process, on the same Parquet", fmt.Sprintf("adds ≤ %g ms", reachStart),
+		fmt.Sprintf("%.1f ms against %.1f ms", ours.median(), theirs.median()),
+		verdict(fmt.Sprintf("adds %.1f ms (%.1f–%.1f)", added.median(), slices.Min(added), slices.Max(added)), added.median() <= reachStart)})
+	return nil
+}
+
+// analysed measures the analyses, each beside what it may take, and shows the worst.
+func (b *bench) analysed(ctx context.Context, asking *client, db *sql.DB) error {
+	var used sample // parts of what each may take
+	var all, bare float64
+	for _, statement := range analyses {
+		ours, theirs, err := b.pair(ctx, asking, db, statement, b.rounds+1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+		ours, theirs = ours[1:], theirs[1:] // the first reads files into the system's memory
+		used = append(used, ours.median()/(reachAnalysis*theirs.median()+reachStart))
+		all, bare = all+ours.median(), bare+theirs.median()
+		note("%.0f ms against %.0f ms: %s", ours.median(), theirs.median(), statement)
+	}
+	worst := slices.Max(used)
+	b.table.add(row{fmt.Sprintf("SQL: %d queries of analysts, over HTTP as JSON", len(analyses)), "the same", fmt.Sprintf("each ≤ %g× + %g ms", reachAnalysis, reachStart),
+		fmt.Sprintf("%.0f ms against %.0f ms in all", all, bare), verdict(fmt.Sprintf("the worst takes %.2f of that", worst), worst <= 1)})
+	return nil
+}
+
+// asArrow measures rows out as Arrow, against the driver's own reader.
+func (b *bench) asArrow(ctx context.Context, asking *client, db *sql.DB) error {
+	want := min(arrowRows, 2*b.rows)
+	statement := fmt.Sprintf("SELECT * EXCLUDE (transcript, metadata, summary) FROM calls LIMIT %d", want)
+	var ratios, ours, theirs sample
+	for range b.rounds {
+		if err := theirs.timed(func() error { return driverArrow(ctx, db, statement, want) }); err != nil {
+			return err
+		}
+		if err := ours.timed(func() error {
+			return asking.query(ctx, statement, "arrow", func(body io.Reader) error {
+				reader, err := ipc.NewReader(body)
+				if err != nil {
+					return err
+				}
+				defer reader.Release()
+				return countRows(reader, want)
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	for i := range ours {
+		ratios = append(ratios, theirs[i]/ours[i])
+	}
+	speed := func(s sample) string { return thousands(int(float64(want) / s.median() * 1e3)) }
+	b.table.add(row{"SQL: " + thousands(want) + " calls without their texts as Arrow, over HTTP", "the driver's Arrow reader, in the process", fmt.Sprintf("≥ %g× rows/s", reachArrowOut),
+		fmt.Sprintf("%s rows/s against %s", speed(ours), speed(theirs)), verdict(ratios.ratio(), ratios.median() >= reachArrowOut)})
+	return nil
+}
+
+func driverArrow(ctx context.Context, db *sql.DB, statement string, want int) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // it only goes back
+	return conn.Raw(func(raw any) error {
+		arrow, err := duckdb.NewArrowFromConn(raw.(driver.Conn))
+		if err != nil {
+			return err
+		}
+		reader, err := arrow.QueryContext(ctx, statement)
+		if err != nil {
+			return err
+		}
+		defer reader.Release()
+		return countRows(reader, want)
+	})
+}
+
+func countRows(reader array.RecordReader, want int) error {
+	rows := 0
+	for reader.Next() {
+		rows += int(reader.RecordBatch().NumRows())
+	}
+	if reader.Err() == nil && rows != want {
+		return fmt.Errorf("%d rows, not %d", rows, want)
+	}
+	return reader.Err()
+}
+
+// query asks in SQL; read takes the result.
+func (c *client) query(ctx context.Context, statement, format string, read func(io.Reader) error) error {
+	asked, err := json.Marshal(map[string]any{"sql": statement, "format": format, "timeout_ms": 300_000})
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/v1/query", bytes.NewReader(asked))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("X-Api-Key", c.key)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(response.Body) // the status says it too
+		return fmt.Errorf("query: %s: %s", response.Status, said)
+	}
+	return read(response.Body)
+}
