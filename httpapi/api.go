@@ -47,6 +47,8 @@ type Store interface {
 	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (warehouse.KeptDatabase, *os.File, error)
 	// Source gives what streams are read from.
 	exports.Source
+	// Analyze reads the figures of a report; ErrInvalid where there would be too many.
+	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (warehouse.Figures, error)
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }
@@ -104,6 +106,7 @@ func (a *api) router() *mux.Router {
 	a.registerPush(router)
 	a.registerExports(router)
 	a.registerQueries(router)
+	a.registerAnalytics(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

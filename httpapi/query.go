@@ -82,16 +82,15 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 	}
 	if from := values.Get("from"); from != "" {
 		var parseErr error
-		if q.filter.From, _, parseErr = parseTime(from); parseErr != nil {
+		if q.filter.From, _, parseErr = parseTime(from, time.UTC); parseErr != nil {
 			fail(invalidFilter("from", "is not an ISO 8601 date or date-time"))
 		}
 	}
 	if to := values.Get("to"); to != "" {
-		at, step, parseErr := parseTime(to)
-		if parseErr != nil {
+		var parseErr error
+		if _, q.filter.Before, parseErr = parseTime(to, time.UTC); parseErr != nil {
 			fail(invalidFilter("to", "is not an ISO 8601 date or date-time"))
 		}
-		q.filter.Before = at.Add(step)
 	}
 	switch dataset.Name {
 	case warehouse.Calls.Name:
@@ -118,14 +117,14 @@ func parseCount(text string, fallback, most int64) int64 {
 	return min(max(n, 1), most)
 }
 
-// parseTime reads an ISO 8601 date or date-time, UTC where it names no zone. step is how far an inclusive upper bound
-// reaches: a date means its whole day, and a time its whole millisecond, which is all that answers show.
-func parseTime(text string) (at time.Time, step time.Duration, err error) {
+// parseTime reads an ISO 8601 date or date-time, in the zone where it names none. before is where an inclusive upper bound
+// ends: a date means its whole day, and a time its whole millisecond, which is all that answers show.
+func parseTime(text string, zone *time.Location) (at, before time.Time, err error) {
 	if strings.HasPrefix(text, "0000") {
-		return at, 0, errors.New("there is no year 0")
+		return at, at, errors.New("there is no year 0")
 	}
-	if at, err = time.Parse(time.DateOnly, text); err == nil {
-		return at, 24 * time.Hour, nil
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return startOfDay(day, zone), startOfDay(day.AddDate(0, 0, 1), zone), nil
 	}
 	// A plus sign that was not escaped in the URL arrives as a space.
 	if n := len(text); n > 6 && text[n-6] == ' ' {
@@ -135,13 +134,22 @@ func parseTime(text string) (at time.Time, step time.Duration, err error) {
 		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
 		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15:04:05Z0700",
 	} { // fractions of a second are taken by each
-		if at, err = time.Parse(layout, text); err == nil {
+		if at, err = time.ParseInLocation(layout, text, zone); err == nil {
 			at = at.UTC()
 			if at.Nanosecond()%int(time.Millisecond) != 0 {
-				return at, time.Microsecond, nil
+				return at, at.Add(time.Microsecond), nil
 			}
-			return at, time.Millisecond, nil
+			return at, at.Add(time.Millisecond), nil
 		}
 	}
-	return time.Time{}, 0, err
+	return time.Time{}, time.Time{}, err
+}
+
+// startOfDay is when the day begins in the zone: at midnight, or, where clocks are set ahead then, at the first time after it. UTC.
+func startOfDay(day time.Time, zone *time.Location) time.Time {
+	at := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
+	for at.Day() != day.Day() {
+		at = at.Add(15 * time.Minute)
+	}
+	return at.UTC()
 }

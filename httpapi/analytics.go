@@ -1,0 +1,169 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	_ "time/tzdata" // the zones must be there wherever the binary runs
+
+	"github.com/gorilla/mux"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// registerAnalytics adds the reports.
+func (a *api) registerAnalytics(router *mux.Router) {
+	for _, report := range warehouse.Reports {
+		a.get(router, "/api/v1/analytics/"+report.Name, a.withKey(secret(a.analyze(report))))
+	}
+}
+
+// figures is the answer of a report.
+type figures struct {
+	Data     []json.RawMessage `json:"data"`
+	Previous *previous         `json:"previous"` // null where it was not asked for
+	Meta     figuresMeta       `json:"meta"`
+}
+
+type previous struct {
+	From   moment            `json:"from"`
+	Before moment            `json:"before"`
+	Data   []json.RawMessage `json:"data"`
+}
+
+type figuresMeta struct {
+	From     *moment  `json:"from"`   // the first moment; null where there is no bound
+	Before   *moment  `json:"before"` // the first moment that is no longer meant
+	Timezone string   `json:"timezone"`
+	Interval string   `json:"interval"`
+	GroupBy  []string `json:"group_by"`
+	Currency string   `json:"currency"`
+	AsOf     moment   `json:"as_of"`
+}
+
+func (a *api) analyze(report warehouse.Report) keyed {
+	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+		analysis, err := parseAnalysis(r.URL.RawQuery, report)
+		if err != nil {
+			return err
+		}
+		found, err := a.Store.Analyze(r.Context(), key.Tenant, analysis)
+		if errors.Is(err, warehouse.ErrInvalid) {
+			return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+				message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MostFigures)}
+		}
+		if err != nil {
+			return err
+		}
+		answer := figures{Data: raw(found.Rows), Meta: figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
+			analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)}}
+		if p := analysis.Previous; p != nil {
+			answer.Previous = &previous{moment(p.From), moment(p.Before), raw(found.Previous)}
+		}
+		body, err := json.Marshal(answer)
+		if err != nil {
+			return fmt.Errorf("write the figures: %w", err)
+		}
+		return writeJSON(w, r, http.StatusOK, body)
+	}
+}
+
+func raw(items []string) []json.RawMessage {
+	out := make([]json.RawMessage, len(items))
+	for i, item := range items {
+		out[i] = json.RawMessage(item)
+	}
+	return out
+}
+
+// orUnbound is a bound, or null where there is none.
+func orUnbound(at time.Time) *moment {
+	if at.IsZero() {
+		return nil
+	}
+	m := moment(at)
+	return &m
+}
+
+// parseAnalysis reads what a report is asked for: the filters of its list, in which times that name no zone are those of timezone.
+func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.Analysis, err error) {
+	list, err := parseListQuery(withoutTimes(query), report.Source)
+	if err != nil {
+		return analysis, err
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return analysis, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+	}
+	analysis = warehouse.Analysis{Report: report, Filter: list.filter, Zone: time.UTC, Interval: "none", GroupBy: []string{}}
+	if name := values.Get("timezone"); name != "" {
+		// Local is the server's own; posix/… and right/… are copies that some systems keep, and DuckDB does not.
+		if analysis.Zone, err = time.LoadLocation(name); err != nil || name == "Local" || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") {
+			return analysis, invalidFilter("timezone", "is not the IANA name of a time zone")
+		}
+		if name == "UTC" {
+			analysis.Zone = time.UTC
+		}
+	}
+	if from := values.Get("from"); from != "" {
+		if analysis.Filter.From, _, err = parseTime(from, analysis.Zone); err != nil {
+			return analysis, invalidFilter("from", "is not an ISO 8601 date or date-time")
+		}
+	}
+	if to := values.Get("to"); to != "" {
+		if _, analysis.Filter.Before, err = parseTime(to, analysis.Zone); err != nil {
+			return analysis, invalidFilter("to", "is not an ISO 8601 date or date-time")
+		}
+	}
+	if interval := values.Get("interval"); interval != "" {
+		if analysis.Interval = interval; !slices.Contains(warehouse.Intervals, interval) {
+			return analysis, invalidFilter("interval", "is none of "+strings.Join(warehouse.Intervals, ", "))
+		}
+	}
+	if groups := values.Get("group_by"); groups != "" {
+		for name := range strings.SplitSeq(groups, ",") {
+			if !slices.Contains(report.Groups(), name) || slices.Contains(analysis.GroupBy, name) {
+				return analysis, invalidFilter("group_by", "names another than "+strings.Join(report.Groups(), ", ")+", or one twice")
+			}
+			analysis.GroupBy = append(analysis.GroupBy, name)
+		}
+	}
+	switch values.Get("compare") {
+	case "":
+	case "previous_period":
+		if !analysis.Filter.From.Before(analysis.Filter.Before) || analysis.Filter.From.IsZero() {
+			return analysis, invalidFilter("compare", "needs from and to, in this order")
+		}
+		before := periodBefore(analysis.Filter, analysis.Zone)
+		analysis.Previous = &before
+	default:
+		return analysis, invalidFilter("compare", "is not previous_period")
+	}
+	return analysis, nil
+}
+
+// withoutTimes is the query but for from and to, which lists would take for UTC.
+func withoutTimes(query string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(query, "&"), func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		return name == "from" || name == "to"
+	}), "&")
+}
+
+// periodBefore is the filter for the time just before that of the filter, as many days where that is of whole days: these need not be
+// of 24 hours; else as long.
+func periodBefore(filter warehouse.Filter, zone *time.Location) warehouse.Filter {
+	from, before := filter.From.In(zone), filter.Before.In(zone)
+	length := before.Sub(from)
+	filter.From, filter.Before = filter.From.Add(-length), filter.From
+	if startOfDay(from, zone).Equal(from) && startOfDay(before, zone).Equal(before) {
+		days := int((length + 12*time.Hour) / (24 * time.Hour))
+		filter.From = startOfDay(from.AddDate(0, 0, -days), zone)
+	}
+	return filter
+}

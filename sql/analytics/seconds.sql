@@ -1,0 +1,3 @@
+-- The best that is known of a call's length, as the published calls have it.
+coalesce(nullif(duration_seconds, 0), nullif(duration_to_seconds(duration), 0),
+         CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', started_at, ended_at) AS INTEGER) END, 0)
