@@ -32,6 +32,7 @@ var (
 	Reports = []Report{
 		{"costs", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
 		{"calls", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
+		{"transcripts", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
 		{"messages", Messages, slices.Concat(sides, times, []group{{"type", "message_type"}})},
 	}
 )
