@@ -26,7 +26,7 @@ type part struct {
 	batches []arrow.RecordBatch
 }
 
-func (p part) release() {
+func (p *part) release() {
 	for _, batch := range p.batches {
 		batch.Release()
 	}
@@ -45,7 +45,7 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 	w := &arrowWriter{about: result.About, out: bufio.NewWriterSize(out, chunk)} // the writer writes each buffer of each column by itself
 	for p := range parts {
 		if err == nil {
-			if err = w.write(p, result.About.Metadata(result.AsOf)); err != nil {
+			if err = w.write(&p, result.About.Metadata(result.AsOf)); err != nil {
 				cancel() // what was being read is still let go
 			}
 		}
@@ -146,19 +146,23 @@ func (w *arrowWriter) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-func (w *arrowWriter) write(p part, metadata map[string]string) error {
+func (w *arrowWriter) write(p *part, metadata map[string]string) error {
 	if w.writer == nil {
 		w.schema = described(p.schema, w.about.Columns, metadata)
 		w.writer = ipc.NewWriter(w, ipc.WithSchema(w.schema))
 	}
-	for _, batch := range p.batches {
+	for len(p.batches) > 0 { // each is let go at once: the next part is being read
+		batch := p.batches[0]
+		p.batches = p.batches[1:]
 		renamed := array.NewRecordBatch(w.schema, batch.Columns(), batch.NumRows())
+		w.rows += batch.NumRows()
+		batch.Release()
+		trim()
 		err := w.writer.Write(renamed)
 		renamed.Release()
 		if err != nil {
 			return err
 		}
-		w.rows += batch.NumRows()
 	}
 	return w.out.Flush()
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -186,13 +187,32 @@ func viewOf(t *testing.T, conn *sql.Conn, format exports.Format, path string) (o
 	return func(c warehouse.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }
 }
 
-// Every format has the very rows of the export, whatever is in them.
+// Every format has the very rows of the export, whatever is in them, and whatever of them is published.
 func TestEveryFormatHasEveryRow(t *testing.T) {
 	w := open(t)
 	difficult(t, w)
 	many(t, w, 9_000)
+	t.Run("nothing is published", func(t *testing.T) {
+		everyFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"})
+	})
+	_, err := w.Publish(t.Context())
+	noError(t, err)
+	march := warehouse.Filter{From: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Before: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)}
+	narrow := warehouse.Filter{PhoneNumber: "+49 12", Search: "SUM("}
+	t.Run("all is published", func(t *testing.T) {
+		everyFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"}, march, narrow)
+	})
+	// One month and the customers are changed: a row more, and one that has moved to another month.
+	const id = `"id":"00000000-0000-4000-8000-00000000000`
+	merge(t, w, warehouse.Calls, `{`+id+`1","created_at":"2026-06-01T00:00:00Z","updated_at":"2026-06-01T00:00:00Z","summary":"moved"}`,
+		`{"id":"00000000-0000-4000-8000-0000000000aa","created_at":"2026-06-02T00:00:00Z","from_number":"4912","direction":"inbound","transcript":"AI: good day\nCaller: yes"}`)
+	merge(t, w, warehouse.Customers, `{"id":"00000000-0000-4000-8000-0000000000ab","created_at":"2026-03-02","name":"=sum("}`)
+	t.Run("some is published", func(t *testing.T) { everyFormat(t, w, warehouse.Filter{}, march, narrow) })
+}
+
+func everyFormat(t *testing.T, w *warehouse.Warehouse, filters ...warehouse.Filter) {
 	for _, e := range warehouse.Exports {
-		for _, filter := range []warehouse.Filter{{}, {Direction: "nowhere", Search: "nobody"}} {
+		for _, filter := range filters {
 			want := filepath.Join(t.TempDir(), "want.parquet")
 			snapshot, err := w.Snapshot(t.Context(), tenant)
 			noError(t, err)
@@ -216,7 +236,7 @@ func TestEveryFormatHasEveryRow(t *testing.T) {
 				}
 				left, right := "SELECT "+strings.Join(expected, ", ")+" FROM '"+want+"'", "SELECT "+strings.Join(got, ", ")+" FROM got"
 				if differ := scalar(t, conn, fmt.Sprintf("SELECT coalesce(string_agg(d::VARCHAR, '\n'), '') FROM ((%s EXCEPT ALL %s) UNION ALL (%[2]s EXCEPT ALL %[1]s)) AS d", left, right)); differ != "" {
-					t.Errorf("%s as %s: %.2000s", e.Name, format, differ)
+					t.Errorf("%s within %v as %s: %.2000s", e.Name, filter, format, differ)
 				}
 			}
 		}
@@ -271,19 +291,33 @@ func TestCSVForSpreadsheets(t *testing.T) {
 }
 
 // A stream is of the moment when it was opened.
+// A stream is of the moment at which it was opened, whether it reads tables or published files, and although these are replaced and gone.
 func TestStreamIsOneState(t *testing.T) {
-	w := open(t)
+	dir := t.TempDir()
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
 	many(t, w, 3_000)
-	for _, format := range exports.Formats {
-		s, err := exports.Open(t.Context(), w, tenant, exports.Request{Export: export(t, "calls"), Format: format})
-		noError(t, err)
-		rows, err := s.Count(t.Context())
-		noError(t, err)
-		merge(t, w, warehouse.Calls, fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01T00:00:00Z"}`, uuid.New()))
-		got, err := s.Write(t.Context(), &bytes.Buffer{})
-		noError(t, errors.Join(err, s.Close()))
-		if got != rows {
-			t.Errorf("%s: %d rows of %d", format, got, rows)
+	for _, published := range []bool{false, true} {
+		for _, format := range exports.Formats {
+			if published {
+				_, err := w.Publish(t.Context())
+				noError(t, err)
+			}
+			s, err := exports.Open(t.Context(), w, tenant, exports.Request{Export: export(t, "calls"), Format: format})
+			noError(t, err)
+			rows, err := s.Count(t.Context())
+			noError(t, err)
+			merge(t, w, warehouse.Calls, fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01T00:00:00Z"}`, uuid.New()))
+			if published {
+				_, err := w.Publish(t.Context())
+				noError(t, errors.Join(err, os.RemoveAll(filepath.Join(dir, "published", "replaced"))))
+			}
+			got, err := s.Write(t.Context(), &bytes.Buffer{})
+			noError(t, errors.Join(err, s.Close()))
+			if got != rows {
+				t.Errorf("%s, published %t: %d rows of %d", format, published, got, rows)
+			}
 		}
 	}
 }

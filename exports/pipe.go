@@ -47,6 +47,7 @@ func copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out 
 func pass(from io.Reader, out io.Writer, stop func()) (failed error) {
 	buffer := make([]byte, chunk)
 	for {
+		trim()
 		n, err := from.Read(buffer)
 		if n > 0 && failed == nil {
 			if _, failed = out.Write(buffer[:n]); failed != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +39,7 @@ type Stream struct {
 
 	source   Source
 	snapshot *warehouse.Snapshot
+	reading  *warehouse.Reading
 	request  Request
 }
 
@@ -52,7 +52,11 @@ func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request)
 	if err != nil {
 		return nil, source.Diagnose(err)
 	}
-	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, request: request}, nil
+	reading, err := snapshot.Read(ctx, request.Export, request.Filter)
+	if err != nil {
+		return nil, errors.Join(source.Diagnose(err), snapshot.Close())
+	}
+	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, reading: reading, request: request}, nil
 }
 
 // choose leaves of the export's description the columns that are asked for.
@@ -80,7 +84,7 @@ func (s *Stream) Close() error { return s.snapshot.Close() }
 
 // Count is the number of rows that the stream will have.
 func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
-	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.request.Export.SelectUnsorted(s.request.Filter)+")").Scan(&rows)
+	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.reading.Statement()+")").Scan(&rows)
 	if err != nil {
 		return 0, fmt.Errorf("count %s: %w", s.request.Export.Name, s.source.Diagnose(err))
 	}
@@ -89,18 +93,13 @@ func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
 
 // Write writes it, see [Write].
 func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
-	export, filter := s.request.Export, s.request.Filter
-	result := Result{About: export, AsOf: s.AsOf, Statement: s.narrowed(export.SelectUnsorted(filter))}
+	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.narrowed(s.reading.Statement())}
 	if s.request.Format == Arrow {
 		if result.Values, err = s.values(ctx); err != nil {
 			return 0, s.source.Diagnose(err)
 		}
-		if export.Divisible() {
-			first, last, err := s.snapshot.Bounds(ctx, export.Source, filter)
-			if err != nil {
-				return 0, s.source.Diagnose(err)
-			}
-			result.Parts = s.parts(first, last)
+		if s.reading.Divisible() {
+			result.Parts = s.parts
 		}
 	}
 	rows, err = Write(ctx, s.snapshot.Conn, result, s.request.Format, s.request.CSV, out)
@@ -123,36 +122,25 @@ func (s *Stream) narrowed(statement string) string {
 }
 
 // The first part is small, so that the first rows leave at once. The following ones grow until they take partBytes: texts may be long.
-// Rows are those of a stretch.
 const (
 	firstPart = 2_048
 	minPart   = 256
 	partRows  = warehouse.RowGroup
-	partBytes = 32 << 20
+	partBytes = 5 << 20
 )
 
-// parts divides the rows from first to last of the source's file. A part has a stretch of rows for each core, far from each other, since
-// DuckDB gives what is near to one core alone.
-func (s *Stream) parts(first, last int64) func(size func() int64) iter.Seq[string] {
-	cores := int64(runtime.GOMAXPROCS(0))
-	each := (last-first)/cores + 1
-	return func(size func() int64) iter.Seq[string] {
-		return func(yield func(string) bool) {
-			rows := int64(firstPart)
-			for done := int64(0); ; done += rows {
-				if done > 0 {
-					rows = nextPart(rows, size())
-				}
-				var stretches []string
-				for core := range cores {
-					from := first + core*each + done
-					to := min(from+rows, first+(core+1)*each) - 1
-					stretches = append(stretches, s.narrowed(s.request.Export.SelectPart(s.request.Filter, from, to)))
-				}
-				if !yield(strings.Join(stretches, " UNION ALL ")) || done+rows >= each {
-					return
-				}
-			}
+// parts gives the statements of the rows, at least one.
+func (s *Stream) parts(size func() int64) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rows := int64(firstPart)
+		statement, ok := s.reading.Next(rows)
+		if !ok {
+			yield(s.narrowed(s.reading.Statement()))
+			return
+		}
+		for ok && yield(s.narrowed(statement)) {
+			rows = nextPart(rows, size())
+			statement, ok = s.reading.Next(rows)
 		}
 	}
 }

@@ -67,8 +67,8 @@ func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, op
 
 // Each thread builds a row group in memory, and cannot spill it.
 const (
-	rowGroup      = 30_720
-	rowGroupBytes = "24MB"
+	rowGroup      = 10_240
+	rowGroupBytes = "8MB"
 )
 
 // forCSV has nested values written as JSON, and formulas escaped where that is asked for.

@@ -19,10 +19,11 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Rows of a row group of the published Parquet. COPY cannot spill the row group that it is building, so they are fewer
-// where texts are so long that memory does not suffice.
+// Rows of a row group of the published Parquet. Who reads holds some columns of a row group, unpacked, for each core; fewer rows would make
+// aggregates slower. COPY cannot spill the row group that it is building, so they are fewer where texts are so long that memory does not
+// suffice.
 const (
-	parquetRowGroup      = 30_720
+	parquetRowGroup      = 8_192
 	parquetSmallRowGroup = 2_048
 )
 

@@ -89,19 +89,6 @@ func (e Export) Select(filter Filter) string {
 	return e.of(filter.literal(e.Source) + " ORDER BY created_at, id")
 }
 
-// SelectUnsorted is Select in no order but that of the costs, which is the quickest: DuckDB holds no more than some row groups while it is
-// read, and reads with all cores.
-func (e Export) SelectUnsorted(filter Filter) string { return e.of(filter.literal(e.Source)) }
-
-// SelectPart is SelectUnsorted for those of the source's rows that lie from first to last in its file, see [Snapshot.Bounds]. The parts
-// of an export that [Export.Divisible] says to have are, together, the whole.
-func (e Export) SelectPart(filter Filter, first, last int64) string {
-	return e.of(fmt.Sprintf("%s AND rowid BETWEEN %d AND %d", filter.literal(e.Source), first, last))
-}
-
-// Divisible tells whether the rows of a part of the source give a part of the export: sums over all of it do not.
-func (e Export) Divisible() bool { return e.Name != "cost_daily" }
-
 // of is the statement for what is made of the source's rows that the condition, or what follows it, lets through.
 func (e Export) of(condition string) string {
 	source := statements.Fill("lake/"+e.Source.Name, "rows", "(FROM "+statements.Ident(e.Source.Name)+" WHERE "+condition+")")

@@ -58,11 +58,11 @@ func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]Pub
 		return nil, err
 	}
 	defer release()
-	return store.files(ctx)
+	return publishedFiles(ctx, store.db)
 }
 
-func (s *tenantStore) files(ctx context.Context) (files []PublishedFile, err error) {
-	rows, err := s.db.QueryContext(ctx, statements.Get("lake/files"))
+func publishedFiles(ctx context.Context, db querier) (files []PublishedFile, err error) {
+	rows, err := db.QueryContext(ctx, statements.Get("lake/files"))
 	if err != nil {
 		return nil, fmt.Errorf("published files: %w", err)
 	}
@@ -140,7 +140,7 @@ func (s *tenantStore) note(ctx context.Context, e edition, files []PublishedFile
 // retire moves away the tenant's files that the lake shows no more, and those that a crash has left without a note. The caller holds
 // the store's publishing.
 func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
-	files, err := store.files(ctx)
+	files, err := publishedFiles(ctx, store.db)
 	if err != nil {
 		return err
 	}

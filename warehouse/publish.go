@@ -2,7 +2,6 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -149,7 +148,7 @@ func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edi
 	return published, err
 }
 
-func pendingEditions(ctx context.Context, db *sql.DB) ([]edition, error) {
+func pendingEditions(ctx context.Context, db querier) ([]edition, error) {
 	rows, err := db.QueryContext(ctx, statements.Get("lake/pending"))
 	if err != nil {
 		return nil, err

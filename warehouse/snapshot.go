@@ -5,11 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
-
-	statements "github.com/voicory/warehouse/sql"
 )
 
 // Snapshot is one state of a tenant's rows: all that is read through it fits together, whatever is merged meanwhile. Close it: as long
@@ -22,6 +21,8 @@ type Snapshot struct {
 
 	tx      *sql.Tx
 	release func()
+	dirs    []string   // where published files lie
+	held    []*os.File // what is read of them
 }
 
 // Snapshot begins to read a tenant's rows at length. Unlike pages, which take turns, whoever does so is not waited for: the caller bounds
@@ -31,7 +32,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{release: release}
+	s := &Snapshot{release: release, dirs: w.PublishedDirs(tenant)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("snapshot of tenant %s: %w", tenant, err), s.Close())
@@ -60,18 +61,11 @@ func (s *Snapshot) Close() error {
 	if s.Conn != nil {
 		errs = append(errs, s.Conn.Close())
 	}
+	for _, file := range s.held {
+		errs = append(errs, file.Close())
+	}
 	s.release()
 	return errors.Join(errs...)
-}
-
-// Bounds are the lowest and the highest place in the source's file that rows within the filter have; none: 0 and -1.
-func (s *Snapshot) Bounds(ctx context.Context, source Dataset, filter Filter) (first, last int64, err error) {
-	err = s.Conn.QueryRowContext(ctx, "SELECT coalesce(min(rowid), 0), coalesce(max(rowid), -1) FROM "+statements.Ident(source.Name)+" WHERE "+filter.literal(source)).
-		Scan(&first, &last)
-	if err != nil {
-		return 0, -1, fmt.Errorf("bounds of %s: %w", source.Name, err)
-	}
-	return first, last, nil
 }
 
 // Diagnose gives an error of reading a snapshot its kind.

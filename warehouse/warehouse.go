@@ -181,6 +181,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL late_materialization_max_rows = 0", // pages are bounded by their hours: reading whole rows at once is quicker
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
+		"SET GLOBAL enable_external_file_cache = false", // the system keeps what is read of Parquet; pages need the memory more
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
