@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -133,8 +132,7 @@ func (c *client) askROAPI(ctx context.Context, statement string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("ROAPI: %s", response.Status)
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return err
+	return discard(response.Body)
 }
 
 // peakAboveIdle is by how many MiB the server's memory rises above what it had when it had answered one page.

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -80,8 +79,7 @@ func (c *client) drain(ctx context.Context, path string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s", path, response.Status)
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return err
+	return discard(response.Body)
 }
 
 // drainAlone makes what the stream has within this process.

@@ -69,7 +69,13 @@ type client struct {
 }
 
 func newClient(url, key string) *client {
-	return &client{&http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url, key}
+	return &client{&http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, ReadBufferSize: 64 << 10}}, url, key}
+}
+
+// discard reads to the end, in pieces as large as a client that wants all of it would take.
+func discard(from io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, from, make([]byte, 1<<20))
+	return err
 }
 
 // serving opens the data folder and serves it for as long as use takes.

@@ -111,10 +111,7 @@ func (b *bench) pair(ctx context.Context, asking *client, db *sql.DB, statement 
 			return nil, nil, err
 		}
 		if err := ours.timed(func() error {
-			return asking.query(ctx, statement, "json", func(body io.Reader) error {
-				_, err := io.Copy(io.Discard, body)
-				return err
-			})
+			return asking.query(ctx, statement, "json", discard)
 		}); err != nil {
 			return nil, nil, err
 		}
