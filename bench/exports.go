@@ -93,11 +93,10 @@ func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Form
 		return err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	reading, err := snapshot.Read(ctx, export, warehouse.Filter{})
+	statement, err := snapshot.Select(ctx, export, warehouse.Filter{})
 	if err != nil {
 		return err
 	}
-	statement := reading.Statement()
 	if format == exports.CSV { // as streams write it
 		statement = "SELECT * REPLACE (to_json(transcript)::VARCHAR AS transcript) FROM (" + statement + ")"
 	}

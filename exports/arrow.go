@@ -8,104 +8,63 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	duckdb "github.com/duckdb/duckdb-go/v2"
+	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// part is what one statement gave.
-type part struct {
-	schema  *arrow.Schema
-	batches []arrow.RecordBatch
-}
-
-func (p *part) release() {
-	for _, batch := range p.batches {
+// writeArrow writes the result batch by batch, as DuckDB makes them; while one is written, the next is made.
+func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Writer) (rows int64, err error) {
+	var w *arrowWriter // from the first batch on
+	batches := make(chan arrow.RecordBatch, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(batches)
+		return conn.Raw(func(driverConn any) error {
+			from, err := read(ctx, driverConn.(driver.Conn), withDictionaries(result.Statement, result.Values))
+			if err != nil {
+				return err
+			}
+			defer from.close()
+			w = newArrowWriter(described(from.schema, result.About.Columns, result.About.Metadata(result.AsOf)), out)
+			for {
+				batch, err := from.next()
+				if batch == nil {
+					return err
+				}
+				select {
+				case batches <- batch:
+				case <-ctx.Done():
+					batch.Release()
+					return ctx.Err()
+				}
+			}
+		})
+	})
+	group.Go(func() error {
+		for batch := range batches {
+			rows += batch.NumRows()
+			if err := w.write(batch); err != nil {
+				return err
+			}
+			trim()
+		}
+		return nil
+	})
+	err = group.Wait()
+	for batch := range batches { // those that were not written
 		batch.Release()
 	}
-}
-
-// writeArrow reads the result, part by part where it has parts, and writes each while the next is read: DuckDB's Arrow interface holds
-// the whole result of a statement.
-func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Writer) (rows int64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	parts, read := make(chan part), make(chan error, 1)
-	go func() {
-		defer close(parts)
-		read <- conn.Raw(func(driverConn any) error { return readParts(ctx, driverConn.(driver.Conn), result, parts) })
-	}()
-	w := &arrowWriter{about: result.About, out: bufio.NewWriterSize(out, chunk)} // the writer writes each buffer of each column by itself
-	for p := range parts {
-		if err == nil {
-			if err = w.write(&p, result.About.Metadata(result.AsOf)); err != nil {
-				cancel() // what was being read is still let go
-			}
-		}
-		p.release()
+	if w == nil {
+		return 0, err
 	}
-	failed := err
-	if err = <-read; failed != nil {
-		err = failed
-	}
-	return w.rows, w.close(err)
-}
-
-func readParts(ctx context.Context, conn driver.Conn, result Result, parts chan<- part) error {
-	reader, err := duckdb.NewArrowFromConn(conn)
-	if err != nil {
-		return err
-	}
-	var size int64
-	all := iter.Seq[string](func(yield func(string) bool) { yield(result.Statement) })
-	if result.Parts != nil {
-		all = result.Parts(func() int64 { return size })
-	}
-	for statement := range all {
-		p, err := readPart(ctx, reader, withDictionaries(statement, result.Values))
-		if err != nil {
-			return err
-		}
-		size = 0
-		for _, batch := range p.batches {
-			for _, column := range batch.Columns() {
-				size += int64(column.Data().SizeInBytes())
-			}
-		}
-		select {
-		case parts <- p:
-		case <-ctx.Done():
-			p.release()
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func readPart(ctx context.Context, from *duckdb.Arrow, statement string) (p part, err error) {
-	reader, err := from.QueryContext(ctx, statement)
-	if err != nil {
-		return p, err
-	}
-	defer reader.Release()
-	p.schema = reader.Schema()
-	for reader.Next() {
-		batch := reader.RecordBatch()
-		batch.Retain()
-		p.batches = append(p.batches, batch)
-	}
-	if err := reader.Err(); err != nil {
-		p.release()
-		return p, err
-	}
-	return p, nil
+	return rows, w.close(err)
 }
 
 // withDictionaries has DuckDB give columns whose values are known as ENUMs, which Arrow has as dictionaries. All parts have the same
@@ -130,12 +89,16 @@ func withDictionaries(statement string, values map[string][]string) string {
 
 // arrowWriter writes one stream.
 type arrowWriter struct {
-	about  warehouse.Export
 	out    *bufio.Writer
-	writer *ipc.Writer // nil: nothing was written yet
+	writer *ipc.Writer
 	schema *arrow.Schema
 	broken error
-	rows   int64
+}
+
+func newArrowWriter(schema *arrow.Schema, out io.Writer) *arrowWriter {
+	w := &arrowWriter{out: bufio.NewWriterSize(out, chunk), schema: schema} // the writer writes each buffer of each column by itself
+	w.writer = ipc.NewWriter(w, ipc.WithSchema(schema))
+	return w
 }
 
 // Write is what the stream is written with; once it is broken, nothing more, and so no end, is written.
@@ -146,32 +109,20 @@ func (w *arrowWriter) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-func (w *arrowWriter) write(p *part, metadata map[string]string) error {
-	if w.writer == nil {
-		w.schema = described(p.schema, w.about.Columns, metadata)
-		w.writer = ipc.NewWriter(w, ipc.WithSchema(w.schema))
-	}
-	for len(p.batches) > 0 { // each is let go at once: the next part is being read
-		batch := p.batches[0]
-		p.batches = p.batches[1:]
-		renamed := array.NewRecordBatch(w.schema, batch.Columns(), batch.NumRows())
-		w.rows += batch.NumRows()
-		batch.Release()
-		trim()
-		err := w.writer.Write(renamed)
-		renamed.Release()
-		if err != nil {
-			return err
-		}
+// write writes a batch and lets it go.
+func (w *arrowWriter) write(batch arrow.RecordBatch) error {
+	renamed := array.NewRecordBatch(w.schema, batch.Columns(), batch.NumRows())
+	batch.Release()
+	defer renamed.Release()
+	if err := w.writer.Write(renamed); err != nil {
+		return err
 	}
 	return w.out.Flush()
 }
 
 // close ends the stream, unless it broke, and lets go of its dictionaries.
 func (w *arrowWriter) close(err error) error {
-	if w.broken = err; w.writer == nil {
-		return err
-	}
+	w.broken = err
 	if ended := w.writer.Close(); err == nil {
 		return errors.Join(ended, w.out.Flush())
 	}

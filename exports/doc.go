@@ -2,5 +2,5 @@
 // written as it is read, in memory that does not grow with it.
 //
 // [Write] writes the rows of any statement. [Open] prepares the stream of an export. DuckDB itself writes Parquet, CSV and NDJSON, into
-// a pipe; Arrow is read from it part by part.
+// a pipe; Arrow is read from it batch by batch.
 package exports

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -37,10 +36,10 @@ type Request struct {
 type Stream struct {
 	AsOf time.Time // every commit before is in it
 
-	source   Source
-	snapshot *warehouse.Snapshot
-	reading  *warehouse.Reading
-	request  Request
+	source    Source
+	snapshot  *warehouse.Snapshot
+	statement string
+	request   Request
 }
 
 // Open begins a stream. A column that the export has not, or that is asked for twice, is ErrInvalid.
@@ -52,11 +51,11 @@ func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request)
 	if err != nil {
 		return nil, source.Diagnose(err)
 	}
-	reading, err := snapshot.Read(ctx, request.Export, request.Filter)
+	statement, err := snapshot.Select(ctx, request.Export, request.Filter)
 	if err != nil {
 		return nil, errors.Join(source.Diagnose(err), snapshot.Close())
 	}
-	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, reading: reading, request: request}, nil
+	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, statement: statement, request: request}, nil
 }
 
 // choose leaves of the export's description the columns that are asked for.
@@ -84,7 +83,7 @@ func (s *Stream) Close() error { return s.snapshot.Close() }
 
 // Count is the number of rows that the stream will have.
 func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
-	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.reading.Statement()+")").Scan(&rows)
+	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.statement+")").Scan(&rows)
 	if err != nil {
 		return 0, fmt.Errorf("count %s: %w", s.request.Export.Name, s.source.Diagnose(err))
 	}
@@ -93,13 +92,10 @@ func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
 
 // Write writes it, see [Write].
 func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
-	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.narrowed(s.reading.Statement())}
+	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.narrowed(s.statement)}
 	if s.request.Format == Arrow {
 		if result.Values, err = s.values(ctx); err != nil {
 			return 0, s.source.Diagnose(err)
-		}
-		if s.reading.Divisible() {
-			result.Parts = s.parts
 		}
 	}
 	rows, err = Write(ctx, s.snapshot.Conn, result, s.request.Format, s.request.CSV, out)
@@ -119,36 +115,6 @@ func (s *Stream) narrowed(statement string) string {
 		columns[i] = statements.Ident(name)
 	}
 	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + statement + ")"
-}
-
-// The first part is small, so that the first rows leave at once. The following ones grow until they take partBytes: texts may be long.
-const (
-	firstPart = 2_048
-	minPart   = 256
-	partRows  = warehouse.RowGroup
-	partBytes = 5 << 20
-)
-
-// parts gives the statements of the rows, at least one.
-func (s *Stream) parts(size func() int64) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		rows := int64(firstPart)
-		statement, ok := s.reading.Next(rows)
-		if !ok {
-			yield(s.narrowed(s.reading.Statement()))
-			return
-		}
-		for ok && yield(s.narrowed(statement)) {
-			rows = nextPart(rows, size())
-			statement, ok = s.reading.Next(rows)
-		}
-	}
-}
-
-// nextPart is how many rows the next part is to have, after one of so many rows took so many bytes.
-func nextPart(rows, size int64) int64 {
-	good := rows * partBytes / max(size, 1)
-	return max(min(good, 4*rows, partRows), minPart)
 }
 
 // few are the columns of few different values.

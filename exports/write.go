@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +20,6 @@ type Result struct {
 	AsOf  time.Time // of the rows
 	// Statement gives the rows. It takes no parameters, and runs on the connection that it is written from.
 	Statement string
-	// Parts, where there are any, give the same rows part by part. Arrow is read by them, and never held as a whole then. size says how
-	// many bytes the part before took, so that the next can be of a good size. A transaction must have them be of one state.
-	Parts func(size func() int64) iter.Seq[string]
 	// Values are those that columns of few different texts have: in Arrow, dictionaries.
 	Values map[string][]string
 }

@@ -98,6 +98,22 @@ func (e Export) of(condition string) string {
 	return source
 }
 
+// ofFiles is the statement for what is made of the rows within the filter that files of the source hold, which may be the export itself.
+func (e Export) ofFiles(source Export, paths []string, filter Filter) string {
+	columns := make([]string, len(source.Columns))
+	for i, c := range source.Columns {
+		columns[i] = statements.Ident(c.Name)
+	}
+	rows := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = false)", strings.Join(columns, ", "), statements.Texts(paths...))
+	if filter != (Filter{}) {
+		rows += " WHERE " + filter.literal(e.Source)
+	}
+	if source.Name == e.Name {
+		return rows
+	}
+	return e.selectFrom("(" + rows + ")")
+}
+
 // Metadata are the keys that a file or stream of the export has beside its rows: voicory.export, voicory.description, voicory.columns
 // (what is said of the columns, as JSON: see [Column]), and voicory.as_of.
 func (e Export) Metadata(asOf time.Time) map[string]string {

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,6 +69,89 @@ func (s *Snapshot) Close() error {
 	}
 	s.release()
 	return errors.Join(errs...)
+}
+
+// Select is a statement for an export's rows within the filter, in no order, which takes no parameters, and runs on Conn until the snapshot
+// is closed. What is published as the state has it is read from the files, and the rest from the tenant's tables: a table that is read as a
+// whole would fill all the memory that pages share with blocks that nobody asks for again.
+func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (statement string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read %s: %w", export.Name, err)
+		}
+	}()
+	changed, err := pendingEditions(ctx, s.Conn)
+	if err != nil {
+		return "", err
+	}
+	changed = slices.DeleteFunc(changed, func(e edition) bool { return e.dataset.Name != export.Source.Name })
+	files, err := publishedFiles(ctx, s.Conn)
+	if err != nil {
+		return "", err
+	}
+	source := export // whose files are read: those of what an export is made of have all the columns that filters are about
+	if filter != (Filter{}) {
+		source = exportOf(export.Source.Name)
+	}
+	var paths []string
+	for _, f := range files {
+		outside := f.MaxCreatedAt.Before(filter.From) || !filter.Before.IsZero() && !f.MinCreatedAt.Before(filter.Before)
+		if f.Export != source.Name || outside || slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month }) {
+			continue
+		}
+		content, err := openEither(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
+		if errors.Is(err, os.ErrNotExist) { // replaced, and gone since
+			changed = append(changed, edition{dataset: export.Source, month: f.Month})
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		s.held = append(s.held, content)
+		// The path leads to what is open, although the file may have no name any more.
+		paths = append(paths, fmt.Sprintf("/dev/fd/%d", content.Fd()))
+	}
+	if len(paths) == 0 && len(changed) == 0 {
+		return export.of("false"), nil
+	}
+	var parts []string
+	if len(paths) > 0 {
+		parts = append(parts, export.ofFiles(source, paths, filter))
+	}
+	if len(changed) > 0 {
+		condition, err := filter.of(changed)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, export.of(condition))
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	return "(" + strings.Join(parts, ") UNION ALL (") + ")", nil
+}
+
+// openEither opens the first of the paths that is there.
+func openEither(paths ...string) (content *os.File, err error) {
+	for _, path := range paths {
+		if content, err = os.Open(path); !errors.Is(err, os.ErrNotExist) {
+			return content, err
+		}
+	}
+	return nil, err
+}
+
+// of is the condition of a table's rows that are within the filter, and of one of the editions.
+func (f Filter) of(editions []edition) (string, error) {
+	months := make([]string, len(editions))
+	for i, e := range editions {
+		month, err := e.filter()
+		if err != nil {
+			return "", err
+		}
+		months[i] = month.literal(e.dataset)
+	}
+	return f.literal(editions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
 }
 
 // Diagnose gives an error of reading a snapshot its kind.
