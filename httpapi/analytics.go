@@ -21,6 +21,7 @@ func (a *api) registerAnalytics(router *mux.Router) {
 	for _, report := range warehouse.Reports {
 		a.get(router, "/api/v1/analytics/"+report.Name, a.withKey(secret(a.analyze(report))))
 	}
+	a.get(router, "/api/v1/analytics/transcripts/search", a.withKey(secret(a.search)))
 }
 
 // figures is the answer of a report.
@@ -92,34 +93,11 @@ func orUnbound(at time.Time) *moment {
 
 // parseAnalysis reads what a report is asked for: the filters of its list, in which times that name no zone are those of timezone.
 func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.Analysis, err error) {
-	list, err := parseListQuery(withoutTimes(query), report.Source)
+	filter, zone, values, err := parsePeriod(query, report.Source)
 	if err != nil {
 		return analysis, err
 	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return analysis, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
-	}
-	analysis = warehouse.Analysis{Report: report, Filter: list.filter, Zone: time.UTC, Interval: "none", GroupBy: []string{}}
-	if name := values.Get("timezone"); name != "" {
-		// Local is the server's own; posix/… and right/… are copies that some systems keep, and DuckDB does not.
-		if analysis.Zone, err = time.LoadLocation(name); err != nil || name == "Local" || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") {
-			return analysis, invalidFilter("timezone", "is not the IANA name of a time zone")
-		}
-		if name == "UTC" {
-			analysis.Zone = time.UTC
-		}
-	}
-	if from := values.Get("from"); from != "" {
-		if analysis.Filter.From, _, err = parseTime(from, analysis.Zone); err != nil {
-			return analysis, invalidFilter("from", "is not an ISO 8601 date or date-time")
-		}
-	}
-	if to := values.Get("to"); to != "" {
-		if _, analysis.Filter.Before, err = parseTime(to, analysis.Zone); err != nil {
-			return analysis, invalidFilter("to", "is not an ISO 8601 date or date-time")
-		}
-	}
+	analysis = warehouse.Analysis{Report: report, Filter: filter, Zone: zone, Interval: "none", GroupBy: []string{}}
 	if interval := values.Get("interval"); interval != "" {
 		if analysis.Interval = interval; !slices.Contains(warehouse.Intervals, interval) {
 			return analysis, invalidFilter("interval", "is none of "+strings.Join(warehouse.Intervals, ", "))
@@ -145,6 +123,35 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 		return analysis, invalidFilter("compare", "is not previous_period")
 	}
 	return analysis, nil
+}
+
+// parsePeriod reads the filters of a dataset's list, and the zone in which their times are meant that name none.
+func parsePeriod(query string, source warehouse.Dataset) (filter warehouse.Filter, zone *time.Location, values url.Values, err error) {
+	list, err := parseListQuery(withoutTimes(query), source)
+	if err != nil {
+		return filter, nil, nil, err
+	}
+	filter, zone = list.filter, time.UTC
+	if values, err = url.ParseQuery(query); err != nil {
+		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+	}
+	if name := values.Get("timezone"); name != "" && name != "UTC" {
+		// Local is the server's own; posix/… and right/… are copies that some systems keep, and DuckDB does not.
+		if zone, err = time.LoadLocation(name); err != nil || name == "Local" || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") {
+			return filter, nil, nil, invalidFilter("timezone", "is not the IANA name of a time zone")
+		}
+	}
+	if from := values.Get("from"); from != "" {
+		if filter.From, _, err = parseTime(from, zone); err != nil {
+			return filter, nil, nil, invalidFilter("from", "is not an ISO 8601 date or date-time")
+		}
+	}
+	if to := values.Get("to"); to != "" {
+		if _, filter.Before, err = parseTime(to, zone); err != nil {
+			return filter, nil, nil, invalidFilter("to", "is not an ISO 8601 date or date-time")
+		}
+	}
+	return filter, zone, values, nil
 }
 
 // withoutTimes is the query but for from and to, which lists would take for UTC.

@@ -1,0 +1,208 @@
+package warehouse_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// plainWords are the words of a text, found without patterns.
+func plainWords(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(norm.NFC.String(text)), func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M, unicode.N) })
+}
+
+func has(words ...string) func(string) bool {
+	return func(text string) bool {
+		all := plainWords(text)
+		for i := range all {
+			if i+len(words) <= len(all) && slices.Equal(all[i:i+len(words)], words) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// What is found is what Go finds in the same turns, whatever of them is published, and in the asked order.
+func TestSearchFindsWhatIsThere(t *testing.T) {
+	w := openNew(t)
+	r := rand.New(rand.NewPCG(8, 9))
+	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301", "cafe", "STRASSE", "Strasse", "please", "Ärger", "ärger", "σοφός", "ΣΟΦΌΣ", "a-b", "it's"}
+	type call struct {
+		id    uuid.UUID
+		at    time.Time
+		turns []string
+	}
+	var calls []call
+	add := func(count int, month time.Month) {
+		var rows []any
+		for range count {
+			c := call{at: time.Date(2026, month, 1+r.IntN(25), r.IntN(24), 0, 0, 0, time.UTC)}
+			var said []row
+			for range r.IntN(5) {
+				words := make([]string, 1+r.IntN(6))
+				for i := range words {
+					words[i] = vocabulary[r.IntN(len(vocabulary))]
+				}
+				c.turns = append(c.turns, strings.Join(words, []string{" ", ", ", "\n", "…"}[r.IntN(4)]))
+				said = append(said, row{"speaker": "AI", "text": c.turns[len(c.turns)-1]})
+			}
+			fields := call2row(len(calls), c.at, said)
+			c.id = uuid.MustParse(fields["id"].(string))
+			calls, rows = append(calls, c), append(rows, fields)
+		}
+		merge(t, w, warehouse.Calls, rows...)
+	}
+	add(300, time.March)
+	_, err := w.Publish(t.Context())
+	noError(t, err)
+	add(100, time.April)
+	for _, test := range []struct {
+		q    string
+		want func(string) bool
+	}{
+		{"refund", has("refund")},
+		{"नमस्ते", has("नमस्ते")},
+		{"नमस", has("नमस")}, // no word is cut at a vowel sign
+		{"CAFÉ", has("café")},
+		{"cafe\u0301", has("café")},
+		{"cafe", has("cafe")}, // accents count
+		{"straße", has("strasse")},
+		{"ärger", has("ärger")},
+		{"σοφός", func(text string) bool { return has("σοφός")(text) || has("σοφόσ")(text) }},
+		{`"please refund"`, has("please", "refund")},
+		{"a-b", has("a", "b")},
+		{"it's", has("it", "s")},
+		{"refund*", func(text string) bool { return has("refund")(text) || has("refunded")(text) }},
+		{"refund please", func(text string) bool { return has("refund")(text) && has("please")(text) }},
+		{"refund AND please NOT cafe", func(text string) bool { return has("refund")(text) && has("please")(text) && !has("cafe")(text) }},
+		{"refund OR (please AND NOT (café OR cafe))", func(text string) bool {
+			return has("refund")(text) || has("please")(text) && !has("café")(text) && !has("cafe")(text)
+		}},
+		{"nothing", has("nothing")},
+	} {
+		phrases, err := warehouse.ParsePhrases(test.q)
+		noError(t, err)
+		matches, turns := map[uuid.UUID]int64{}, int64(0)
+		var want []call
+		for _, c := range calls {
+			for _, text := range c.turns {
+				if test.want(text) {
+					matches[c.id]++
+					turns++
+				}
+			}
+			if matches[c.id] > 0 {
+				want = append(want, c)
+			}
+		}
+		for _, newest := range []bool{true, false} {
+			slices.SortFunc(want, func(a, b call) int {
+				byMatches := cmp.Compare(matches[b.id], matches[a.id])
+				if newest {
+					byMatches = 0
+				}
+				return cmp.Or(byMatches, b.at.Compare(a.at), strings.Compare(a.id.String(), b.id.String()))
+			})
+			found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Phrases: phrases, Newest: newest, Limit: 7, Offset: 3})
+			noError(t, err)
+			if found.Total != int64(len(want)) || found.Turns != turns {
+				t.Errorf("%s: %d calls, %d turns instead of %d, %d", test.q, found.Total, found.Turns, len(want), turns)
+				continue
+			}
+			shown := want[min(3, len(want)):min(10, len(want))]
+			if len(found.Calls) != len(shown) {
+				t.Errorf("%s: %d calls on the page, not %d", test.q, len(found.Calls), len(shown))
+				continue
+			}
+			for i, c := range found.Calls {
+				if c.ID != shown[i].id || !c.CreatedAt.Equal(shown[i].at) || c.Matches != matches[c.ID] || int64(len(c.Turns)) != c.Matches || c.Status.String != "completed" {
+					t.Errorf("%s: %+v is not %+v", test.q, c, shown[i])
+				}
+				for _, turn := range c.Turns {
+					if turn.Text != shown[i].turns[turn.Turn-1] || len(turn.Places) == 0 {
+						t.Errorf("%s: %+v is not in %q", test.q, turn, shown[i].turns)
+					}
+				}
+			}
+		}
+	}
+	phrases, err := warehouse.ParsePhrases("refund")
+	noError(t, err)
+	found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Phrases: phrases, Limit: 100, Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
+	noError(t, err)
+	for _, c := range found.Calls {
+		if c.CreatedAt.Before(time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)) {
+			t.Errorf("%+v", c)
+		}
+	}
+	if len(found.Calls) == 0 {
+		t.Error("nothing is found within a filter")
+	}
+	if found, err := w.SearchTranscripts(t.Context(), tenantB, warehouse.Search{Phrases: phrases, Limit: 100}); len(found.Calls) > 0 {
+		t.Error(found, err)
+	}
+}
+
+func call2row(n int, at time.Time, said []row) row {
+	fields := row{"created_at": at, "status": "completed"}
+	if len(said) > 0 {
+		fields["transcript"] = said
+	}
+	return call(tenantA, n, fields)
+}
+
+// Places are in code points, and words side by side are each found.
+func TestPlacesOfWords(t *testing.T) {
+	for _, test := range []struct{ q, text, want string }{
+		{"foo", "😀 foo foo,FOO food", "[[2 5] [6 9] [10 13]]"},
+		{`"a b" OR c`, "c a - b c", "[[0 1] [2 7] [8 9]]"},
+		{"टेबल NOT x", "लिए टेबल चाहिए।", "[[4 8]]"},
+		{"straße", "Die STRASSE, Straße", "[[4 11] [13 19]]"},
+		{"istanbul", "İSTANBUL", "[[0 8]]"},
+		{"x OR y", "z", "[]"},
+	} {
+		phrases, err := warehouse.ParsePhrases(test.q)
+		noError(t, err)
+		if got := fmt.Sprint(phrases.Find(test.text)); got != test.want {
+			t.Errorf("%s in %q: %s", test.q, test.text, got)
+		}
+	}
+}
+
+func TestPhrasesThatCannotBeRead(t *testing.T) {
+	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!", "*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
+		strings.Repeat("a ", 40), strings.Repeat("a", 501)} {
+		if _, err := warehouse.ParsePhrases(text); !errors.Is(err, warehouse.ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzPhrases(f *testing.F) {
+	for _, seed := range []string{"a b", `"x y" OR (z* AND NOT ß)`, "((", "'; DROP TABLE calls; --", `[\d](?i)\x{41}`, "İ\u0307 \u0301"} {
+		f.Add(seed, "some text with x y")
+	}
+	f.Fuzz(func(t *testing.T, q, text string) {
+		phrases, err := warehouse.ParsePhrases(q)
+		if err != nil {
+			return
+		}
+		for _, place := range phrases.Find(text) {
+			if letters := []rune(text); place[0] < 0 || place[0] >= place[1] || place[1] > len(letters) {
+				t.Errorf("%q in %q: %v", q, text, place)
+			}
+		}
+	})
+}
