@@ -15,24 +15,18 @@ func (w *Warehouse) PublishedDirs(tenant uuid.UUID) []string {
 	return []string{w.filesPath(tenant), w.replacedPath(tenant)}
 }
 
-// Relations is the script that makes, in an empty DuckDB, a view for each export over its files, described as Exports describe it. An
-// export that has none is an empty view of the same types. files are the paths by the name of the export.
-func Relations(files map[string][]string) string {
+// Relations is the script that makes, in an empty DuckDB, a view for each export, described as Exports describe it. What a view reads is
+// a text in a variable of the connection, and of no rows until FillRelations says more, so that all of it can be made before it is known of whom.
+func Relations() string {
 	var script strings.Builder
 	for _, export := range Exports {
 		columns := make([]string, len(export.Columns))
-		name, paths := statements.Ident(export.Name), files[export.Name]
 		for i, c := range export.Columns {
-			if columns[i] = statements.Ident(c.Name); len(paths) == 0 {
-				columns[i] = "NULL::" + c.Type + " AS " + columns[i]
-			}
+			columns[i] = "NULL::" + c.Type + " AS " + statements.Ident(c.Name)
 		}
-		list := strings.Join(columns, ", ")
-		if len(paths) > 0 {
-			script.WriteString(statements.Fill("query/view", "export", name, "columns", list, "files", statements.Texts(paths...)))
-		} else {
-			script.WriteString(statements.Fill("query/empty_view", "export", name, "columns", list))
-		}
+		name := statements.Ident(export.Name)
+		script.WriteString(source(export, statements.Fill("query/no_rows", "columns", strings.Join(columns, ", "))))
+		script.WriteString(statements.Fill("query/view", "export", name, "source", statements.Text(sourceVariable(export))))
 		script.WriteString(statements.Fill("query/comment", "export", name, "text", statements.Text(export.Description)))
 		for _, c := range export.Columns {
 			script.WriteString(statements.Fill("query/comment_column", "export", name, "column", statements.Ident(c.Name), "text", statements.Text(c.Comment())))
@@ -40,6 +34,30 @@ func Relations(files map[string][]string) string {
 	}
 	return script.String()
 }
+
+// FillRelations is the script that has the views read files, whose paths are given by the name of the export; one that has none stays empty.
+func FillRelations(files map[string][]string) string {
+	var script strings.Builder
+	for _, export := range Exports {
+		paths := files[export.Name]
+		if len(paths) == 0 {
+			continue
+		}
+		columns := make([]string, len(export.Columns))
+		for i, c := range export.Columns {
+			columns[i] = statements.Ident(c.Name)
+		}
+		script.WriteString(source(export, statements.Fill("query/rows", "columns", strings.Join(columns, ", "), "files", statements.Texts(paths...))))
+	}
+	return script.String()
+}
+
+// source sets what the view of an export reads.
+func source(export Export, statement string) string {
+	return statements.Fill("query/source", "source", statements.Ident(sourceVariable(export)), "text", statements.Text(statement))
+}
+
+func sourceVariable(export Export) string { return "rows of " + export.Name }
 
 // LockRelations is the script that ends what may be set, and leaves the files alone to be read.
 func LockRelations(files map[string][]string) string {

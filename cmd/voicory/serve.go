@@ -61,9 +61,10 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	registry.MustRegister(sources)
 	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
-	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Log: log}); err != nil {
+	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spare: true, Log: log}); err != nil {
 		return err
 	}
+	defer options.Queries.Close()
 	if err := options.Queries.Available(); err != nil {
 		log.Warn("there is no SQL", "error", err)
 	}

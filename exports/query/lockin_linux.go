@@ -39,7 +39,7 @@ const (
 
 // bound limits what the process may take. The number of processes has no bound of its own, since the kernel counts those of a user and
 // not of a process; the filter of system calls lets none be made.
-func bound(memory int64, cpu time.Duration) error {
+func bound(memory int64) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomAdjust), 0) // where it may not be written, the server is as likely to go
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
 		return fmt.Errorf("nice: %w", err)
@@ -47,7 +47,6 @@ func bound(memory int64, cpu time.Duration) error {
 	for resource, most := range map[int]uint64{
 		unix.RLIMIT_DATA:   uint64(memory + besideMemory),
 		unix.RLIMIT_AS:     uint64(memory + besideAddresses),
-		unix.RLIMIT_CPU:    uint64(cpu/time.Second) + 1,
 		unix.RLIMIT_FSIZE:  0,
 		unix.RLIMIT_NOFILE: maxOpenFiles,
 		unix.RLIMIT_CORE:   0,
@@ -67,8 +66,38 @@ func bound(memory int64, cpu time.Duration) error {
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
+// boundTime limits the processor time from now on: a spare worker may have waited for weeks, and the Go runtime never quite sleeps.
+func boundTime(cpu time.Duration) error {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return fmt.Errorf("time used: %w", err)
+	}
+	so := time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	most := uint64((so+cpu)/time.Second) + 1
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CPU, &now); err != nil {
+		return fmt.Errorf("limit of time: %w", err)
+	}
+	most = min(most, now.Max)
+	if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		return fmt.Errorf("limit of time: %w", err)
+	}
+	return nil
+}
+
 // lockIn leaves the files alone to be read, by any thread, and takes away what a program needs to reach others. It cannot be undone.
-func lockIn(files []int) error {
+// Without the sandbox files stay within reach, and what a program needs to reach others goes all the same.
+func lockIn(files []int, unsandboxed bool) error {
+	if !unsandboxed {
+		if err := leaveFiles(files); err != nil {
+			return err
+		}
+	}
+	return filterCalls()
+}
+
+// leaveFiles has Landlock leave the files alone to be read.
+func leaveFiles(files []int) error {
 	paths := make([]string, len(files))
 	for i, fd := range files {
 		paths[i] = fmt.Sprintf("/proc/self/fd/%d", fd)
@@ -77,6 +106,11 @@ func lockIn(files []int) error {
 	if err := landlock.V8.BestEffort().Restrict(landlock.PathAccess(landlockcalls.AccessFSReadFile, paths...)); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
+	return nil
+}
+
+// filterCalls has the kernel refuse deniedCalls to every thread.
+func filterCalls() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no new privileges: %w", err)
 	}

@@ -13,6 +13,13 @@ func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setp
 // KernelLocksIn tells whether the kernel can lock a worker in.
 func KernelLocksIn() error { return fmt.Errorf("%w: only Linux can lock it in", ErrUnavailable) }
 
-func bound(int64, time.Duration) error { return nil }
+func bound(int64) error { return nil }
 
-func lockIn([]int) error { return KernelLocksIn() }
+func boundTime(time.Duration) error { return nil }
+
+func lockIn(_ []int, unsandboxed bool) error {
+	if unsandboxed {
+		return nil
+	}
+	return KernelLocksIn()
+}

@@ -94,12 +94,13 @@ func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
 	noError(t, err)
-	options := Options{Files: files, Command: []string{program, WorkerArgument}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	options := Options{Files: files, Command: []string{program, WorkerArgument}, Spare: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, change := range tune {
 		change(&options)
 	}
 	runner, err := New(options)
 	noError(t, err)
+	t.Cleanup(runner.Close)
 	return runner
 }
 

@@ -111,7 +111,13 @@ type Outcome struct {
 	Truncated string `json:"truncated"` // what has cut it off: rows or bytes; empty: nothing
 }
 
-// task is what the worker is told, as JSON on its standard input.
+// settings are what a worker is told first, as JSON on its standard input: all that it needs to be ready for anybody's task.
+type settings struct {
+	Memory  int64 `json:"memory"` // bytes that DuckDB may take
+	Threads int   `json:"threads"`
+}
+
+// task is what the worker is told next.
 type task struct {
 	ID        string              `json:"id"`
 	SQL       string              `json:"sql"`
@@ -121,12 +127,10 @@ type task struct {
 	MaxBytes  int64               `json:"max_bytes"`
 	AsOf      *time.Time          `json:"as_of"`
 	Started   time.Time           `json:"started"`
-	Memory    int64               `json:"memory"` // bytes that DuckDB may take
-	Threads   int                 `json:"threads"`
 	CPU       time.Duration       `json:"cpu"`
 	Files     map[string][]string `json:"files"` // names by export
 	Dirs      []string            `json:"dirs"`
-	Unsandbox bool                `json:"unsandboxed"` // do without Landlock and the filter of system calls
+	Unsandbox bool                `json:"unsandboxed"` // do without Landlock
 }
 
 // event is what the worker says beside the result: first that it begins, or why there is none; then that it is complete, or not.

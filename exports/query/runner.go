@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
-	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,14 +34,16 @@ type Options struct {
 	AtATime   int           // queries in all; default 4
 	OfOne     int           // queries of one asker; default 2
 	Patience  time.Duration // how long a query waits for its turn; default 2 s
+	Spare     bool          // keep a worker started ahead for whoever asks next
 	Log       *slog.Logger  // told of workers that broke; default: none
 }
 
-// Runner runs queries, each in a process of its own. It is safe for concurrent use.
+// Runner runs queries, each in a process of its own. It is safe for concurrent use, and closed by who made it.
 type Runner struct {
 	Options
 	sandboxed bool
 	gate      *gate
+	spare     spare
 
 	mu      sync.Mutex
 	running map[named]context.CancelCauseFunc
@@ -78,7 +76,9 @@ func New(options Options) (*Runner, error) {
 		}
 		options.Command = []string{program, WorkerArgument}
 	}
-	return &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}, nil
+	r := &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
+	r.keepSpare()
+	return r, nil
 }
 
 // Available tells whether queries can be run: not where the kernel cannot lock a worker in, unless that is allowed.
@@ -124,6 +124,7 @@ type Result struct {
 
 	worker *worker
 	stop   func()
+	after  func() // what waits until the answer is on its way
 }
 
 // maxShort is how long a short result may be.
@@ -170,7 +171,7 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 		return nil, err
 	}
 	t := task{ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit, MaxBytes: r.MaxBytes, Started: started,
-		Memory: r.Memory, Threads: workerThreads, CPU: workerThreads*request.Timeout + time.Second, Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), Unsandbox: !r.sandboxed}
+		CPU: workerThreads*request.Timeout + time.Second, Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), Unsandbox: !r.sandboxed}
 	for _, file := range files {
 		t.Files[file.Export] = append(t.Files[file.Export], file.Name)
 		if t.AsOf == nil || file.AsOf.After(*t.AsOf) {
@@ -178,13 +179,19 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 			t.AsOf = &asOf
 		}
 	}
-	w, err := r.startWorker(ctx, t)
+	w, err := r.takeWorker()
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{ID: id, AsOf: t.AsOf, worker: w, stop: stop}
+	if err := w.give(ctx, t); err != nil {
+		w.end()
+		r.keepSpare()
+		return nil, err
+	}
+	result := &Result{ID: id, AsOf: t.AsOf, worker: w, stop: stop, after: r.keepSpare}
 	if err := result.begin(); err != nil {
 		w.end()
+		r.keepSpare()
 		return nil, err
 	}
 	return result, nil
@@ -241,151 +248,5 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 func (r *Result) Close() {
 	r.worker.end()
 	r.stop()
-}
-
-// worker is the process of a query.
-type worker struct {
-	ctx    context.Context
-	log    *slog.Logger
-	stdout *os.File
-	events *json.Decoder
-	outs   []*os.File
-	stderr *tail
-	ended  chan struct{} // closed when the process has
-	state  *os.ProcessState
-	kill   func()
-}
-
-// startWorker starts a process without an environment or anything open but its pipes, and gives it its task.
-func (r *Runner) startWorker(ctx context.Context, t task) (*worker, error) {
-	body, err := json.Marshal(t)
-	if err != nil {
-		return nil, fmt.Errorf("write the task: %w", err)
-	}
-	var pipes [6]*os.File // the worker's end and ours: task, result, events
-	for i := 0; i < len(pipes); i += 2 {
-		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil {
-			closeAll(pipes[:]...)
-			return nil, fmt.Errorf("start a worker: %w", err)
-		}
-	}
-	stdin, task, stdout, result, events, outcome := pipes[0], pipes[1], pipes[3], pipes[2], pipes[4], pipes[5]
-	w := &worker{ctx: ctx, log: r.Log, stdout: result, events: json.NewDecoder(events), outs: []*os.File{result, events}, stderr: &tail{}, ended: make(chan struct{})}
-	process := exec.Command(r.Command[0], r.Command[1:]...) //nolint:noctx // it is ended with its whole group
-	process.Env, process.Dir = []string{"MALLOC_ARENA_MAX=2"}, "/"
-	process.Stdin, process.Stdout, process.Stderr, process.ExtraFiles = stdin, stdout, w.stderr, []*os.File{outcome}
-	process.SysProcAttr = processAttributes()
-	startErr := make(chan error)
-	go func() {
-		// The kernel ends the worker when the thread that started it ends, so that one must stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := process.Start()
-		startErr <- err
-		if err != nil {
-			return
-		}
-		_ = process.Wait() // its state says all
-		w.state = process.ProcessState
-		close(w.ended)
-	}()
-	err = <-startErr
-	closeAll(stdin, stdout, outcome)
-	if err != nil {
-		closeAll(task, result, events)
-		return nil, fmt.Errorf("start a worker: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { killGroup(process.Process.Pid, w.ended) })
-	w.kill = func() {
-		stop()
-		killGroup(process.Process.Pid, w.ended)
-	}
-	_, err = task.Write(body) // where it does not read all, it says why
-	closeAll(task)
-	if err != nil && !errors.Is(err, syscall.EPIPE) {
-		w.end()
-		return nil, fmt.Errorf("give the worker its task: %w", err)
-	}
-	return w, nil
-}
-
-func closeAll(files ...*os.File) {
-	for _, file := range files {
-		if file != nil {
-			file.Close()
-		}
-	}
-}
-
-// killGroup ends a worker and what it may have started.
-func killGroup(pid int, ended <-chan struct{}) {
-	select {
-	case <-ended: // the number may be another process's
-	default:
-		_ = syscall.Kill(-pid, syscall.SIGKILL) // it may end just now
-	}
-}
-
-// end ends the process and waits for it.
-func (w *worker) end() {
-	w.kill()
-	<-w.ended
-	closeAll(w.outs...)
-}
-
-// event waits for the worker's next word.
-func (w *worker) event() (event, error) {
-	var e event
-	if err := w.events.Decode(&e); err != nil {
-		return e, w.fault(err)
-	}
-	if e.Failure == nil {
-		return e, nil
-	}
-	failure := e.Failure.failure()
-	if errors.Is(failure, ErrCrashed) || errors.Is(failure, ErrUnavailable) {
-		<-w.ended // it says more by itself
-		w.log.Error("a query failed", "error", failure, "stderr", w.stderr.String())
-	}
-	return e, failure
-}
-
-// fault is why a worker said nothing more: it was ended, or has broken.
-func (w *worker) fault(err error) error {
-	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
-	}
-	w.kill()
-	<-w.ended
-	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
-	}
-	w.log.Error("a query broke its worker", "error", err, "state", w.state.String(), "stderr", w.stderr.String())
-	if status, ok := w.state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGXCPU {
-		return ErrTimeout
-	}
-	return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
-}
-
-// tail keeps the last words of a process, and so many.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-const maxTail = 8 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := maxTail - len(t.text); room > 0 { // a Go process that breaks says why first
-		t.text = append(t.text, p[:min(room, len(p))]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
+	r.after()
 }

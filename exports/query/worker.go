@@ -22,8 +22,8 @@ const WorkerArgument = "query-worker"
 // outcomeFD is where a worker writes its events.
 const outcomeFD = 3
 
-// Work is a worker's whole life: it reads a task from the standard input, writes the result to the standard output and says on
-// descriptor 3 what came of it. It returns the exit status.
+// Work is a worker's whole life: it makes itself ready as the settings on its standard input say, waits there for its one task, writes
+// the result to the standard output and says on descriptor 3 what came of it. It returns the exit status.
 func Work() int {
 	nothing := func() error { return nil }
 	return work(probe{nothing, nothing})
@@ -46,15 +46,25 @@ func work(p probe) int {
 		_ = events.Encode(event{Failure: &failed{failure.Kind.Error(), failure.Message, failure.Line, failure.Column}}) // else the server sees that it is missing
 		return 1
 	}
-	var t task
-	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
-		return fail(fmt.Errorf("read the task: %w", err))
+	told := json.NewDecoder(os.Stdin)
+	var ready settings
+	if err := told.Decode(&ready); err != nil {
+		return fail(fmt.Errorf("read the settings: %w", err))
 	}
 	if err := p.open(); err != nil {
 		return fail(err)
 	}
-	engine, err := prepareEngine(&t)
+	engine, err := readyEngine(ready)
 	if err != nil {
+		return fail(err)
+	}
+	var t task
+	if err := told.Decode(&t); errors.Is(err, io.EOF) { // the server ends, and never had one
+		return 0
+	} else if err != nil {
+		return fail(fmt.Errorf("read the task: %w", err))
+	}
+	if err := engine.bindTo(&t); err != nil {
 		return fail(err)
 	}
 	if err := p.locked(); err != nil {
@@ -70,31 +80,34 @@ func work(p probe) int {
 	return 0
 }
 
-// prepareEngine opens the files and DuckDB, makes the relations, and locks everything in.
-func prepareEngine(t *task) (*engine, error) {
+// readyEngine bounds what the process may take, opens DuckDB and makes the relations, which are still of nobody and hold no rows.
+func readyEngine(s settings) (*engine, error) {
+	if err := bound(s.Memory); err != nil {
+		return nil, err
+	}
+	engine, err := openEngine(map[string]string{"memory_limit": strconv.FormatInt(s.Memory, 10) + "B", "threads": strconv.Itoa(s.Threads), "temp_directory": ""})
+	if err != nil {
+		return nil, err
+	}
+	return engine, engine.run(warehouse.Relations())
+}
+
+// bindTo opens the files of the task, has the relations read them, and locks everything in.
+func (e *engine) bindTo(t *task) error {
 	files, names, err := openFiles(t)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := bound(t.Memory, t.CPU); err != nil {
-		return nil, err
+	if err := boundTime(t.CPU); err != nil {
+		return err
 	}
-	engine, err := openEngine(map[string]string{"memory_limit": strconv.FormatInt(t.Memory, 10) + "B", "threads": strconv.Itoa(t.Threads), "temp_directory": ""})
-	if err != nil {
-		return nil, err
+	if err := e.run(warehouse.FillRelations(names)); err != nil {
+		return err
 	}
-	if err := engine.run(warehouse.Relations(names)); err != nil {
-		return nil, err
+	if err := lockIn(files, t.Unsandbox); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if !t.Unsandbox {
-		if err := lockIn(files); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-	}
-	if err := engine.run(warehouse.LockRelations(names)); err != nil {
-		return nil, err
-	}
-	return engine, nil
+	return e.run(warehouse.LockRelations(names))
 }
 
 // openFiles opens the files of the task, for as long as the process lives, and names each by its descriptor. What is published or removed
