@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -91,5 +92,69 @@ func TestAnalyticsRefuses(t *testing.T) {
 	noError(t, json.Unmarshal([]byte(b.ask(t, "GET", "/api/v1/analytics/calls", b.another).body), &theirs))
 	if theirs.Data[0]["calls"] != 1.0 {
 		t.Errorf("another's figures are %v", theirs.Data)
+	}
+}
+
+func TestSearchOverHTTP(t *testing.T) {
+	b := startBulk(t)
+	const path = "/api/v1/analytics/transcripts/search?"
+	var found struct {
+		Data []struct {
+			CallID string `json:"call_id"`
+			Turns  []struct {
+				Snippet string
+				Places  [][2]int
+			}
+		}
+		Meta struct {
+			Total   int64
+			HasMore bool `json:"has_more"`
+		}
+	}
+	for _, query := range []string{"q=HI", "q=hi&sort=newest&limit=1&from=2026-04-19&to=2026-04-19&timezone=Asia/Kolkata", "q=hi&phone_number=919876512345&status=in-progress"} {
+		noError(t, json.Unmarshal([]byte(b.ask(t, "GET", path+query, b.secret).body), &found))
+		if found.Meta.Total != 1 || found.Meta.HasMore || len(found.Data) != 1 || found.Data[0].CallID != "00000000-0000-4000-8000-000000000001" || found.Data[0].Turns[0].Snippet != "hi" || found.Data[0].Turns[0].Places[0] != [2]int{0, 2} {
+			t.Errorf("%s: %+v", query, found)
+		}
+	}
+	for _, query := range []string{"q=hi&page=2", "q=hi&to=2026-04-18&timezone=Asia/Kolkata", "q=nothing"} {
+		if got := b.ask(t, "GET", path+query, b.secret); got.status != 200 || !strings.Contains(got.body, `"data":[]`) {
+			t.Errorf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+	for query, want := range map[string]string{"": "q: ", "q=%28a": "at character 3", "q=%ff": "q: ", "q=a&sort=best": "sort", "q=a&page=100000": "page", "q=a&timezone=x": "timezone", "q=a&status=%ff": "status"} {
+		if got := b.ask(t, "GET", path+query, b.secret); got.status != 400 || !strings.Contains(got.body, `"INVALID_FILTER"`) || !strings.Contains(got.body, want) {
+			t.Errorf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+	for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED", b.old: "REVOKED_API_KEY"} {
+		if got := b.ask(t, "GET", path+"q=hi", key); !strings.Contains(got.body, want) {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	if got := b.ask(t, "GET", path+"q=hi", b.another); !strings.Contains(got.body, `"data":[]`) {
+		t.Errorf("another's: %s", got.body)
+	}
+}
+
+// Of a long turn, the part around the first place is shown, and it says where it begins; in code points.
+func TestSnippets(t *testing.T) {
+	long := []rune(strings.Repeat("नम😀", 150) + " needle " + strings.Repeat("x", 300))
+	for _, test := range []struct {
+		text  string
+		place [][2]int
+		start int
+		want  string
+	}{
+		{string(long), [][2]int{{451, 457}}, 391, string(long[391:591])},
+		{string(long), [][2]int{{0, 3}}, 0, string(long[:200])},
+		{string(long), [][2]int{{750, 751}}, 558, string(long[558:])},
+		{string(long), nil, 0, string(long[:200])},
+		{"short", [][2]int{{2, 3}}, 0, "short"},
+		{"", nil, 0, ""},
+	} {
+		if got, start := httpapi.Snippet(test.text, test.place); got != test.want || start != test.start {
+			t.Errorf("%v: %q from %d", test.place, got, start)
+		}
 	}
 }

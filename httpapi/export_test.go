@@ -35,3 +35,6 @@ func Routes() (routes []string, err error) {
 	})
 	return routes, err
 }
+
+// Snippet is for tests.
+var Snippet = snippet
