@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+const (
+	reachCosts      = 1.3 // × the bare statement
+	reachCostsAdded = 5.0 // ms more
+	reachSearch     = 0.5 // × ILIKE
+)
+
+// analytics measures costs against their bare statement, and the search against ILIKE.
+func (b *bench) analytics(ctx context.Context) error {
+	big, err := b.bigTenant(ctx)
+	if err != nil {
+		return err
+	}
+	return serving(ctx, big.data, func(s *server) error {
+		_, key, err := s.warehouse.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench"})
+		if err != nil {
+			return err
+		}
+		s.key = key
+		return errors.Join(b.costs(ctx, s), b.search(ctx, s, big.data))
+	})
+}
+
+// costs are those of a year by day and assistant.
+func (b *bench) costs(ctx context.Context, s *server) (err error) {
+	snapshot, err := s.warehouse.Snapshot(ctx, tenantID)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	bare := statements.Fill("analytics/costs", "columns", "date_trunc('day', local)::DATE AS period, assistant_id::VARCHAR AS by_assistant, ",
+		"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds", statements.Get("analytics/seconds"),
+		"where", "created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < '2027-01-01 00:00:00+00'::TIMESTAMPTZ")
+	var ours, theirs sample
+	for range 3*b.rounds + 1 {
+		if err := theirs.timed(func() error {
+			rows, err := snapshot.Conn.QueryContext(ctx, bare)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+			}
+			return rows.Err()
+		}); err != nil {
+			return err
+		}
+		if err := ours.timed(func() error {
+			return s.drain(ctx, "/api/v1/analytics/costs?from=2026-01-01&to=2026-12-31&interval=day&group_by=assistant")
+		}); err != nil {
+			return err
+		}
+	}
+	ours, theirs = ours[1:], theirs[1:] // the first round warms both
+	factor := each(ours, theirs)
+	b.table.add(row{"costs of a year by day and assistant, " + thousands(2*b.rows) + " calls, HTTP", "the bare statement, on the tenant's file", fmt.Sprintf("≤ %g×, ≤ %g ms more", reachCosts, reachCostsAdded),
+		fmt.Sprintf("%.1f ms against %.1f ms", ours.median(), theirs.median()),
+		verdict(factor.ratio(), factor.median() <= reachCosts && ours.median()-theirs.median() <= reachCostsAdded)})
+	return nil
+}
+
+// search is for a word of many turns, and for one of none.
+func (b *bench) search(ctx context.Context, s *server, data string) error {
+	db, err := sameParquet(ctx, data)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, word := range []struct{ text, kind string }{{"appointment", "common"}, {"zanzibar", "rare"}} {
+		var ours, theirs sample
+		for range 3*b.rounds + 1 {
+			if err := theirs.timed(func() error {
+				return readAll(ctx, db, "SELECT count(*) FROM transcript_turns WHERE text ILIKE "+statements.Text("%"+word.text+"%"))
+			}); err != nil {
+				return err
+			}
+			if err := ours.timed(func() error {
+				return s.drain(ctx, "/api/v1/analytics/transcripts/search?q="+url.QueryEscape(word.text))
+			}); err != nil {
+				return err
+			}
+		}
+		ours, theirs = ours[1:], theirs[1:]
+		factor := each(ours, theirs)
+		b.table.add(row{"search of a " + word.kind + " word in the turns of " + thousands(2*b.rows) + " calls, HTTP", "DuckDB counting by ILIKE, on the published turns", fmt.Sprintf("≤ %g×", reachSearch),
+			fmt.Sprintf("%.0f ms against %.0f ms", ours.median(), theirs.median()), verdict(factor.ratio(), factor.median() <= reachSearch)})
+	}
+	return nil
+}
