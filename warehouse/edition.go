@@ -19,11 +19,12 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Rows of a row group of the published Parquet. Who reads holds some columns of a row group, unpacked, for each core; fewer rows would make
-// aggregates slower. COPY cannot spill the row group that it is building, so they are fewer where texts are so long that memory does not
-// suffice.
+// Rows of a row group of the published Parquet. Calls have fewer, since each has a transcript: who reads holds some columns of a row group,
+// unpacked, for each core. COPY cannot spill the row group that it is building, so they are fewer still where texts are so long that memory
+// does not suffice.
 const (
-	parquetRowGroup      = 8_192
+	parquetRowGroup      = 30_720
+	parquetCallsRowGroup = 8_192
 	parquetSmallRowGroup = 2_048
 )
 
@@ -105,6 +106,9 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, e edit
 // writeFile writes the rows of the query to path, and fills in what they are; where there are none, there is no file. There are no bloom
 // filters: DuckDB makes them of columns with few values, which every row group has all of.
 func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile, rowGroup int) error {
+	if file.Export == Calls.Name {
+		rowGroup = min(rowGroup, parquetCallsRowGroup)
+	}
 	err := writeAtomic(path, func(temp string) error {
 		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
 			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf))))
