@@ -70,14 +70,14 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 	return nil
 }
 
-// search is for a word of many turns, and for one of none.
+// search is for a word of many turns, and for one of none, the rarest. It also ranks, counts and fetches turns, which what it is compared with does not.
 func (b *bench) search(ctx context.Context, s *server, data string) error {
 	db, err := sameParquet(ctx, data)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	for _, word := range []struct{ text, kind string }{{"appointment", "common"}, {"zanzibar", "rare"}} {
+	for _, word := range []struct{ text, kind string }{{"appointment", "that many turns have"}, {"zanzibar", "that no turn has"}} {
 		var ours, theirs sample
 		for range 3*b.rounds + 1 {
 			if err := theirs.timed(func() error {
@@ -93,7 +93,7 @@ func (b *bench) search(ctx context.Context, s *server, data string) error {
 		}
 		ours, theirs = ours[1:], theirs[1:]
 		factor := each(ours, theirs)
-		b.table.add(row{"search of a " + word.kind + " word in the turns of " + thousands(2*b.rows) + " calls, HTTP", "DuckDB counting by ILIKE, on the published turns", fmt.Sprintf("≤ %g×", reachSearch),
+		b.table.add(row{"search of a word " + word.kind + ", in " + thousands(2*b.rows) + " calls, HTTP", "DuckDB counting by ILIKE, on the published turns", fmt.Sprintf("≤ %g×", reachSearch),
 			fmt.Sprintf("%.0f ms against %.0f ms", ours.median(), theirs.median()), verdict(factor.ratio(), factor.median() <= reachSearch)})
 	}
 	return nil
