@@ -98,16 +98,18 @@ func (w *walk) count(ctx context.Context, c *client, dataset string, visit func(
 	if from.Before(w.From) {
 		from = w.From
 	}
-	seen := map[string]bool{}
+	seen, known := map[string]bool{}, int64(-1) // ids, of as many rows
 	for range maxRounds {
 		total, steady, err := readAll(ctx, c, dataset, from, w.To, seen, visit)
 		if err != nil {
 			return err
 		}
-		if !steady {
+		if !steady || known >= 0 && total != known {
 			clear(seen) // it may hold rows that are no more, which would count for some that were missed
+			known = -1
 			continue
 		}
+		known = total
 		if int64(len(seen)) < total {
 			continue
 		}
