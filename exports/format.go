@@ -18,9 +18,10 @@ const (
 	Arrow   Format = "arrow" // a stream of Arrow IPC, uncompressed: not every reader unpacks it
 	CSV     Format = "csv"   // RFC 4180 but for the line ends, which are LF; NULL is empty, an empty text is ""
 	NDJSON  Format = "ndjson"
+	JSON    Format = "json" // one object, of answers that say more than their rows: whoever has more to say writes it
 )
 
-// Formats are all of them.
+// Formats are those that [Write] writes.
 var Formats = []Format{Parquet, Arrow, CSV, NDJSON}
 
 // FormatNamed finds a format; an unknown one is ErrInvalid.
@@ -51,6 +52,8 @@ func (f Format) MediaType() string {
 		return "application/vnd.apache.arrow.stream"
 	case CSV:
 		return "text/csv; charset=utf-8; header=present"
+	case JSON:
+		return "application/json; charset=utf-8"
 	}
 	return "application/x-ndjson"
 }

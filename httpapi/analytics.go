@@ -1,18 +1,23 @@
 package httpapi
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // the zones must be there wherever the binary runs
 
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -47,9 +52,23 @@ type figuresMeta struct {
 	AsOf     moment   `json:"as_of"`
 }
 
+// Of terms: how many there are of each period and group, and which are too common, where that is not said.
+const (
+	defaultTerms    = 25
+	defaultMaxShare = 0.2
+)
+
 func (a *api) analyze(report warehouse.Report) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		analysis, err := parseAnalysis(r.URL.RawQuery, report)
+		if err != nil {
+			return err
+		}
+		format, err := parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...)
+		if err != nil {
+			return err
+		}
+		options, err := parseCSVOptions(r.URL.Query())
 		if err != nil {
 			return err
 		}
@@ -59,19 +78,48 @@ func (a *api) analyze(report warehouse.Report) keyed {
 				message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MostFigures)}
 		}
 		if err != nil {
+			return streamProblem(err)
+		}
+		// They are few, and all made before any is sent: whoever reads them slowly holds no reader's turn.
+		body, err := render(r.Context(), found, analysis, format, options)
+		if err = errors.Join(err, found.Close()); err != nil {
 			return err
 		}
-		answer := figures{Data: raw(found.Rows), Meta: figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
-			analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)}}
-		if p := analysis.Previous; p != nil {
-			answer.Previous = &previous{moment(p.From), moment(p.Before), raw(found.Previous)}
+		w.Header().Add("Vary", "Accept")
+		w.Header().Set("X-As-Of", moment(found.AsOf).String())
+		if format != exports.JSON {
+			w.Header().Set("Content-Disposition", `attachment; filename="`+fileName(path.Base(report.Name), analysis.Filter, format, found.AsOf)+`"`)
 		}
-		body, err := json.Marshal(answer)
-		if err != nil {
-			return fmt.Errorf("write the figures: %w", err)
-		}
-		return writeJSON(w, r, http.StatusOK, body)
+		return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 	}
+}
+
+// render writes figures in a format.
+func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.Analysis, format exports.Format, options exports.CSVOptions) ([]byte, error) {
+	if format != exports.JSON {
+		var body bytes.Buffer
+		_, err := exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: found.Table}, format, options, &body)
+		return body.Bytes(), err
+	}
+	answer := figures{Meta: figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
+		analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)}}
+	now, err := found.JSON(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	answer.Data = raw(now)
+	if p := analysis.Previous; p != nil {
+		before, err := found.JSON(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		answer.Previous = &previous{moment(p.From), moment(p.Before), raw(before)}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return nil, fmt.Errorf("write the figures: %w", err)
+	}
+	return body, nil
 }
 
 func raw(items []string) []json.RawMessage {
@@ -109,6 +157,15 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 				return analysis, invalidFilter("group_by", "names another than "+strings.Join(report.Groups(), ", ")+", or one twice")
 			}
 			analysis.GroupBy = append(analysis.GroupBy, name)
+		}
+	}
+	if report.Name == "transcripts/terms" {
+		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, warehouse.MostTerms))
+		analysis.MaxShare = defaultMaxShare
+		if share := values.Get("max_share"); share != "" {
+			if analysis.MaxShare, err = strconv.ParseFloat(share, 64); err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {
+				return analysis, invalidFilter("max_share", "is not a number above 0, to 1")
+			}
 		}
 	}
 	switch values.Get("compare") {

@@ -48,7 +48,7 @@ type Store interface {
 	// Source gives what streams are read from.
 	exports.Source
 	// Analyze reads the figures of a report; ErrInvalid where there would be too many.
-	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (warehouse.Figures, error)
+	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (*warehouse.Figures, error)
 	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.Found, error)
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)

@@ -16,13 +16,18 @@ import (
 
 // writeJSON writes a whole answer, unless the request has ended meanwhile.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
+	return writeBody(w, r, status, "application/json; charset=utf-8", body)
+}
+
+// writeBody is the same for any content type.
+func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) error {
 	// First this, then a look whether the key is still good: who revokes does it the other way round, and one sees the other.
 	exchangeOf(r).begun.Store(true)
 	if err := context.Cause(r.Context()); err != nil {
 		exchangeOf(r).begun.Store(false)
 		return err
 	}
-	send(w, r, status, "application/json; charset=utf-8", body)
+	send(w, r, status, contentType, body)
 	return nil
 }
 

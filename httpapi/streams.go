@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +38,7 @@ func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		return streamProblem(err)
 	}
 	answer := &streamAnswer{exchange: exchangeOf(r), r: r, headers: map[string]string{"Content-Type": request.Format.MediaType(), "X-As-Of": moment(stream.AsOf).String(),
-		"Content-Disposition": `attachment; filename="` + fileName(request, stream.AsOf) + `"`}}
+		"Content-Disposition": `attachment; filename="` + fileName(request.Export.Name, request.Filter, request.Format, stream.AsOf) + `"`}}
 	if request.Format.IsText() {
 		answer.encoding = preferred(r.Header.Get("Accept-Encoding"))
 	}
@@ -70,19 +71,28 @@ func parseStream(r *http.Request) (request exports.Request, err error) {
 	if request.CSV, err = parseCSVOptions(values); err != nil {
 		return request, err
 	}
-	if name := values.Get("format"); name != "" {
-		if request.Format, err = exports.FormatNamed(name); err != nil {
-			return request, streamProblem(err)
+	request.Format, err = parseFormat(r, exports.NDJSON, exports.CSV, exports.Parquet, exports.Arrow)
+	return request, err
+}
+
+// parseFormat reads in which of the formats rows are asked for: what format says, else what Accept likes best, and the first where it likes
+// all alike.
+func parseFormat(r *http.Request, formats ...exports.Format) (exports.Format, error) {
+	if name := exports.Format(r.URL.Query().Get("format")); name != "" {
+		if !slices.Contains(formats, name) {
+			return "", invalidFilter("format", fmt.Sprintf("is none of %v", formats))
 		}
-		return request, nil
+		return name, nil
 	}
-	format, ok := acceptable(strings.Join(r.Header.Values("Accept"), ","))
+	types := make([]string, len(formats))
+	for i, format := range formats {
+		types[i], _, _ = strings.Cut(format.MediaType(), ";")
+	}
+	best, ok := acceptable(strings.Join(r.Header.Values("Accept"), ","), types)
 	if !ok {
-		return request, &problem{status: http.StatusNotAcceptable, code: "NOT_ACCEPTABLE",
-			message: "There are application/vnd.apache.parquet, application/vnd.apache.arrow.stream, text/csv and application/x-ndjson"}
+		return "", &problem{status: http.StatusNotAcceptable, code: "NOT_ACCEPTABLE", message: "There are " + strings.Join(types, ", ")}
 	}
-	request.Format = format
-	return request, nil
+	return formats[best], nil
 }
 
 func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) {
@@ -96,8 +106,8 @@ func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) 
 	return options, nil
 }
 
-// acceptable picks the format that an Accept likes best; NDJSON where it likes all alike, or says nothing of any.
-func acceptable(accept string) (best exports.Format, ok bool) {
+// acceptable picks the media type that an Accept likes best; the first where it likes all alike, or says nothing of any.
+func acceptable(accept string, types []string) (best int, ok bool) {
 	liked, named := map[string]float64{}, false
 	for part := range strings.SplitSeq(accept, ",") {
 		kind, parameters, _ := strings.Cut(part, ";")
@@ -114,16 +124,15 @@ func acceptable(accept string) (best exports.Format, ok bool) {
 		}
 	}
 	if !named {
-		return exports.NDJSON, true
+		return 0, true
 	}
 	most := 0.0
-	for _, f := range []exports.Format{exports.NDJSON, exports.CSV, exports.Parquet, exports.Arrow} {
-		kind, _, _ := strings.Cut(f.MediaType(), ";")
+	for i, kind := range types {
 		group, _, _ := strings.Cut(kind, "/")
 		for _, of := range []string{kind, group + "/*", "*/*"} { // the closest one counts
 			if quality, is := liked[of]; is {
 				if quality > most {
-					best, most = f, quality
+					best, most = i, quality
 				}
 				break
 			}
@@ -143,16 +152,15 @@ func streamProblem(err error) error {
 	return err
 }
 
-// fileName says what is in the file: the export, its days, and the moment it is of.
-func fileName(request exports.Request, asOf time.Time) string {
-	name := request.Export.Name
-	if from := request.Filter.From; !from.IsZero() {
+// fileName says what is in the file: its name, its days, and the moment it is of.
+func fileName(name string, filter warehouse.Filter, format exports.Format, asOf time.Time) string {
+	if from := filter.From; !from.IsZero() {
 		name += "_from-" + from.UTC().Format(time.DateOnly)
 	}
-	if before := request.Filter.Before; !before.IsZero() {
+	if before := filter.Before; !before.IsZero() {
 		name += "_to-" + before.Add(-1).UTC().Format(time.DateOnly)
 	}
-	return name + "_" + asOf.UTC().Format("20060102T150405Z") + request.Format.Extension()
+	return name + "_" + asOf.UTC().Format("20060102T150405Z") + format.Extension()
 }
 
 // How many streams there may be at a time. One keeps all cores busy; more of them share these and the memory with all that pages need.

@@ -3,8 +3,10 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +20,8 @@ type Report struct {
 	Name   string  // the path under /api/v1/analytics
 	Source Dataset // whose rows it is of, and whose filters it has
 	groups []group
+	order  string // of the rows of one period and group; empty: there is one
+	said   bool   // it reads what was said, for which the published files are quicker than the tables, where it is JSON
 }
 
 // group is something that figures can be grouped by: its name and its expression over a row, in which local is the row's time
@@ -28,12 +32,15 @@ var (
 	times = []group{{"hour_of_day", "hour(local)"}, {"day_of_week", "isodow(local)"}} // 0 to 23; 1 (Monday) to 7
 	sides = []group{{"assistant", "assistant_id::VARCHAR"}, {"direction", "direction"}, {"status", "replace(status, '_', '-')"}, {"customer", "customer_number"}}
 
+	ofCalls = slices.Concat(sides, times, []group{{"provider", "provider"}})
+
 	// Reports are all that there are.
 	Reports = []Report{
-		{"costs", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
-		{"calls", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
-		{"transcripts", Calls, slices.Concat(sides, times, []group{{"provider", "provider"}})},
-		{"messages", Messages, slices.Concat(sides, times, []group{{"type", "message_type"}})},
+		{Name: "costs", Source: Calls, groups: ofCalls},
+		{Name: "calls", Source: Calls, groups: ofCalls},
+		{Name: "transcripts", Source: Calls, groups: ofCalls, said: true},
+		{Name: "transcripts/terms", Source: Calls, groups: ofCalls, order: ", calls DESC, term", said: true},
+		{Name: "messages", Source: Messages, groups: slices.Concat(sides, times, []group{{"type", "message_type"}})},
 	}
 )
 
@@ -57,110 +64,190 @@ type Analysis struct {
 	Zone     *time.Location // whose days and hours are meant
 	Interval string         // one of Intervals
 	GroupBy  []string       // some of the report's Groups
+	Terms    int            // of transcripts/terms: the most frequent ones of each period and group; 1 to MostTerms
+	MaxShare float64        // of transcripts/terms: terms that more than this share of the transcripts have are left out; above 0, to 1
 }
 
-// Figures are the answer to an analysis, of one state of the rows.
+// MostFigures is how many rows figures can have, of the period and of the one before each; MostTerms how many terms there can be of a group.
+const (
+	MostFigures = 10_000
+	MostTerms   = 1000
+)
+
+// Figures are the answer to an analysis, of one state of the rows. Close them: as long as they are open, one reader less has its turn.
 type Figures struct {
-	Rows     []string // JSON objects: period (a date, or the UTC time at which an hour begins; null without an interval), group, and the figures
-	Previous []string // the same of the period before
-	AsOf     time.Time
+	*Snapshot
+	// Table is a statement for them, to run on Conn: previous, where there is a period before, tells its rows; then period, unless there is no
+	// interval (a date, or the time at which an hour begins), what they are grouped by, and the figures. In their order.
+	Table string
+
+	analysis Analysis
+	release  func()
 }
 
-// MostFigures is how many rows figures can have.
-const MostFigures = 10_000
-
-// Analyze reads the figures of a report. More than MostFigures rows, and a zone that DuckDB does not know, are ErrInvalid.
-func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Analysis) (figures Figures, err error) {
-	store, release, err := w.reader(ctx, tenant)
-	if err != nil {
-		return figures, err
-	}
-	defer release()
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("analytics of %s: %w", analysis.Report.Name, w.diagnose(err))
-		}
-	}()
-	tx, err := begin(ctx, store.db)
-	if err != nil {
-		return figures, err
-	}
-	defer tx.Rollback() // it only reads
-	// The state is of the first statement that reads the tenant's file; now() is the time at which the transaction began.
-	if err := tx.QueryRowContext(ctx, "SELECT now() FROM clock").Scan(&figures.AsOf); err != nil {
-		return figures, err
-	}
-	figures.AsOf = figures.AsOf.UTC()
-	if figures.Rows, err = analysis.read(ctx, tx, analysis.Filter); err != nil || analysis.Previous == nil {
-		return figures, err
-	}
-	figures.Previous, err = analysis.read(ctx, tx, *analysis.Previous)
-	return figures, err
-}
-
-func (a Analysis) read(ctx context.Context, db querier, filter Filter) ([]string, error) {
-	statement, err := a.statement()
-	if err != nil {
+// Analyze computes the figures of a report. More than MostFigures rows, and a zone that DuckDB does not know, are ErrInvalid.
+func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Analysis) (_ *Figures, err error) {
+	figures := &Figures{analysis: analysis}
+	if _, figures.release, err = w.reader(ctx, tenant); err != nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, statement, append(filter.args(a.Report.Source), sql.Named("most", MostFigures+1))...)
+	if figures.Snapshot, err = w.Snapshot(ctx, tenant); err == nil {
+		err = figures.compute(ctx)
+	}
 	if err != nil {
-		if strings.Contains(err.Error(), "Unknown TimeZone") {
-			return nil, fmt.Errorf("%w: time zone %q is not known", ErrInvalid, a.Zone)
+		return nil, errors.Join(fmt.Errorf("analytics of %s: %w", analysis.Report.Name, w.diagnose(err)), figures.Close())
+	}
+	return figures, nil
+}
+
+// About names the figures.
+func (f *Figures) About() Export {
+	return Export{Name: f.analysis.Report.Name, Description: "Figures by period and group.", Source: f.analysis.Report.Source}
+}
+
+// Close lets the figures go.
+func (f *Figures) Close() error {
+	defer f.release()
+	if f.Snapshot == nil {
+		return nil
+	}
+	return f.Snapshot.Close()
+}
+
+// compute makes the figures a table of the transaction's own, which goes with it: too many of them are an error before any is read.
+func (f *Figures) compute(ctx context.Context) error {
+	a := f.analysis
+	filters := []Filter{a.Filter}
+	if a.Previous != nil {
+		filters = append(filters, *a.Previous)
+	}
+	parts := make([]string, len(filters))
+	for i, filter := range filters {
+		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.literal(a.Report.Source)
+		if a.Report.said {
+			var err error
+			if rows, err = f.Select(ctx, exportOf(a.Report.Source.Name), filter); err != nil {
+				return err
+			}
 		}
+		part, err := a.statement(rows)
+		if err != nil {
+			return err
+		}
+		parts[i] = fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, part, MostFigures+1)
+	}
+	if _, err := f.Conn.ExecContext(ctx, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
+		if strings.Contains(err.Error(), "Unknown TimeZone") {
+			return fmt.Errorf("%w: time zone %q is not known", ErrInvalid, a.Zone)
+		}
+		return err
+	}
+	var most int64
+	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
+		return err
+	}
+	if most > MostFigures {
+		return fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
+	}
+	f.Table = a.table()
+	return nil
+}
+
+// JSON reads the figures of the period, or of the one before, as objects: period (a date, or the UTC time at which an hour begins; null
+// without an interval), group, and the figures.
+func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read the figures of %s: %w", f.analysis.Report.Name, err)
+		}
+	}()
+	period, group := "period::VARCHAR", "'{}'::JSON"
+	if f.analysis.Interval == "hour" {
+		period = "iso(period)"
+	}
+	var members []string
+	for _, name := range f.analysis.GroupBy {
+		members = append(members, statements.Text(name)+": "+by(name))
+	}
+	if len(members) > 0 {
+		group = "{" + strings.Join(members, ", ") + "}"
+	}
+	rows, err := f.Conn.QueryContext(ctx, statements.Fill("analytics/rows", "period", period, "group", group,
+		"keys", strings.Join(append(f.analysis.keys(), "previous"), ", "), "order", f.analysis.Report.order), sql.Named("previous", previous))
+	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	figures := []string{}
+	objects = []string{}
 	for rows.Next() {
-		var row string
-		if err := rows.Scan(&row); err != nil {
+		var object string
+		if err := rows.Scan(&object); err != nil {
 			return nil, err
 		}
-		figures = append(figures, row)
+		objects = append(objects, object)
 	}
-	if len(figures) > MostFigures {
-		return nil, fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
-	}
-	return figures, rows.Err()
+	return objects, rows.Err()
 }
 
-// statement fills the report's slots, with nothing but what is in closed lists and the quoted name of the zone.
-func (a Analysis) statement() (string, error) {
-	const none = "NULL::VARCHAR"
-	period, shown, grouping := none, "period", ""
+// by is the column of a group, which must not have the name of one that figures are made of.
+func by(group string) string { return "by_" + group }
+
+// keys are the columns that tell rows of a period apart.
+func (a Analysis) keys() []string {
+	keys := []string{"period"}
+	for _, name := range a.GroupBy {
+		keys = append(keys, by(name))
+	}
+	return keys
+}
+
+// table is a statement for the figures in columns.
+func (a Analysis) table() string {
+	columns, order := "", "previous"
+	if a.Previous != nil {
+		columns = "previous, "
+	}
+	if a.Interval != "none" {
+		columns += "period, "
+	}
+	for _, name := range a.GroupBy {
+		columns += by(name) + " AS " + statements.Ident(name) + ", "
+	}
+	for _, key := range a.keys() {
+		order += ", " + key + " NULLS LAST"
+	}
+	return "SELECT " + columns + "* EXCLUDE (previous, " + strings.Join(a.keys(), ", ") + ") FROM figures ORDER BY " + order + a.Report.order
+}
+
+// statement fills the report's slots: rows with a statement for them, the others with nothing but what is in closed lists and the quoted name of the zone.
+func (a Analysis) statement(rows string) (string, error) {
+	period := "NULL::VARCHAR"
 	switch a.Interval {
 	case "none":
 	case "hour":
 		// From the moment itself: where clocks are set back, two hours have one name.
-		period, shown = "make_timestamp(epoch_us(created_at) - epoch_us(local) + epoch_us(date_trunc('hour', local)))", "iso(period)"
+		period = "make_timestamptz(epoch_us(created_at) - epoch_us(local) + epoch_us(date_trunc('hour', local)))"
 	case "day", "week", "month":
-		period, shown = "date_trunc('"+a.Interval+"', local)::DATE", "period::VARCHAR"
+		period = "date_trunc('" + a.Interval + "', local)::DATE"
 	default:
 		return "", fmt.Errorf("%w: no interval %q", ErrInvalid, a.Interval)
 	}
-	columns, keys, members := period+" AS period, ", []string{"period"}, []string(nil)
-	for _, name := range a.GroupBy {
-		i := slices.IndexFunc(a.Report.groups, func(g group) bool { return g.name == name })
-		if i < 0 || slices.Contains(keys, "by_"+name) {
+	columns, grouping := period+" AS period, ", ""
+	for i, name := range a.GroupBy {
+		at := slices.IndexFunc(a.Report.groups, func(g group) bool { return g.name == name })
+		if at < 0 || slices.Contains(a.GroupBy[:i], name) {
 			return "", fmt.Errorf("%w: no group %q, or twice", ErrInvalid, name)
 		}
-		columns += a.Report.groups[i].expression + " AS by_" + name + ", "
-		keys = append(keys, "by_"+name)
-		members = append(members, statements.Text(name)+": by_"+name)
+		columns += a.Report.groups[at].expression + " AS " + by(name) + ", "
 	}
-	if a.Interval != "none" || len(members) > 0 {
+	if a.Interval != "none" || len(a.GroupBy) > 0 {
 		grouping = "GROUP BY ALL"
-	}
-	group := "'{}'::JSON"
-	if len(members) > 0 {
-		group = "{" + strings.Join(members, ", ") + "}"
 	}
 	local := "created_at AT TIME ZONE " + statements.Text(a.Zone.String())
 	if a.Zone == time.UTC {
 		local = "make_timestamp(epoch_us(created_at))" // the same, without a calendar
 	}
-	figures := statements.Fill("analytics/"+a.Report.Name, "columns", columns, "local", local, "grouping", grouping,
-		"seconds", statements.Get("analytics/seconds"), "where", statements.Get("pages/"+a.Report.Source.Name+"_where"))
-	return statements.Fill("analytics/rows", "period", shown, "group", group, "keys", strings.Join(keys, ", "), "figures", figures), nil
+	return statements.Fill("analytics/"+a.Report.Name, "columns", columns, "local", local, "grouping", grouping,
+		"seconds", statements.Get("analytics/seconds"),
+		"rows", rows, "keys", strings.Join(a.keys(), ", "), "terms", strconv.Itoa(a.Terms), "share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
 }

@@ -1,11 +1,15 @@
 package warehouse_test
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -61,7 +65,10 @@ func TestFiguresOfTranscripts(t *testing.T) {
 		groups[day] = append(groups[day], s)
 		rows = append(rows, call(tenantA, n, fields))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, warehouse.Calls, rows[:400]...)
+	_, err := w.Publish(t.Context()) // and what comes now is not
+	noError(t, err)
+	merge(t, w, warehouse.Calls, rows[400:]...)
 
 	got := analyze(t, w, "transcripts", "Europe/Berlin", "day", warehouse.Filter{})
 	if len(got) != len(groups) {
@@ -99,5 +106,95 @@ func TestFiguresOfTranscripts(t *testing.T) {
 		f.want(t, "ai_word_share", ratio(spoken["AI"], spoken["AI"]+spoken["Caller"]))
 		f.want(t, "ai_time_share", ratio(lasted["AI"], lasted["AI"]+lasted["Caller"]))
 		f.want(t, "longest_pause_seconds", longest/1000)
+	}
+}
+
+// plainTerms are the terms of a text, found without patterns.
+func plainTerms(text string) (terms []string) {
+	isLetter := func(c rune) bool { return unicode.In(c, unicode.L, unicode.M, unicode.N) }
+	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(c rune) bool { return !isLetter(c) && c != '\'' && c != '’' }) {
+		// An apostrophe stands between two letters, and two of them between nothing.
+		letters := []rune(word)
+		begin := 0
+		for i := 0; i <= len(letters); i++ {
+			joined := i < len(letters) && (isLetter(letters[i]) || i > begin && i+1 < len(letters) && isLetter(letters[i-1]) && isLetter(letters[i+1]))
+			if joined {
+				continue
+			}
+			if term := string(letters[begin:i]); strings.ContainsFunc(term, func(c rune) bool { return unicode.In(c, unicode.L) }) {
+				terms = append(terms, term)
+			}
+			begin = i + 1
+		}
+	}
+	return terms
+}
+
+// Terms are what Go counts in the same turns, of what is published and what is not, by period and group.
+func TestTermsOfTranscripts(t *testing.T) {
+	w := openNew(t)
+	r := rand.New(rand.NewPCG(11, 12))
+	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''", "a''b", "42", "4th", "Straße", "ΣΟΦΊΑ", "e\u0301te", "x-y", "rare"}
+	groups, transcripts := map[string]map[string][]int{}, map[string]int{} // of each term how often each call says it
+	var rows []any
+	for n := range 500 {
+		at := time.Date(2026, time.Month(3+r.IntN(2)), 1+r.IntN(28), r.IntN(24), 0, 0, 0, time.UTC)
+		direction := []string{"inbound", "outbound"}[r.IntN(2)]
+		key := at.Format("2006-01") + "-01" + direction
+		var said []row
+		times := map[string]int{}
+		for range r.IntN(4) {
+			words := make([]string, 1+r.IntN(5))
+			for i := range words {
+				words[i] = vocabulary[r.IntN(len(vocabulary)-r.IntN(2))]
+			}
+			text := strings.Join(words, []string{" ", ", ", "\n"}[r.IntN(3)])
+			said = append(said, row{"speaker": "AI", "text": text})
+			for _, term := range plainTerms(text) {
+				times[term]++
+			}
+		}
+		if len(said) > 0 {
+			transcripts[key]++
+		}
+		if groups[key] == nil {
+			groups[key] = map[string][]int{}
+		}
+		for term, count := range times {
+			groups[key][term] = append(groups[key][term], count)
+		}
+		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": direction, "transcript": said}))
+	}
+	merge(t, w, warehouse.Calls, rows[:350]...)
+	_, err := w.Publish(t.Context())
+	noError(t, err)
+	merge(t, w, warehouse.Calls, rows[350:]...)
+
+	const most, share = 5, 0.4
+	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month", GroupBy: []string{"direction"}, Terms: most, MaxShare: share}
+	found, err := w.Analyze(t.Context(), tenantA, analysis)
+	noError(t, err)
+	defer func() { noError(t, found.Close()) }()
+	got, err := found.JSON(t.Context(), false)
+	noError(t, err)
+	var want []string
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		terms := slices.DeleteFunc(slices.Collect(maps.Keys(groups[key])), func(term string) bool {
+			return float64(len(groups[key][term])) > share*float64(transcripts[key])
+		})
+		slices.SortFunc(terms, func(a, b string) int {
+			return cmp.Or(len(groups[key][b])-len(groups[key][a]), cmp.Compare(a, b))
+		})
+		for _, term := range terms[:most] {
+			sum := 0
+			for _, count := range groups[key][term] {
+				sum += count
+			}
+			want = append(want, fmt.Sprintf(`{"period":%q,"group":{"direction":%q},"term":%q,"calls":%d,"share":%v,"occurrences":%d}`,
+				key[:10], key[10:], term, len(groups[key][term]), float64(len(groups[key][term]))/float64(transcripts[key]), sum))
+		}
+	}
+	if len(want) != 4*most || !slices.Equal(got, want) {
+		t.Errorf("terms are\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -15,5 +15,5 @@ SELECT {{columns}}
                       lambda e: {'hour': e.hour, 'calls': -e.fewer}) AS busiest_hours
 FROM (SELECT *, status IN ('completed', 'in-progress') AS answered, status IN ('no-answer', 'busy', 'failed') AS missed
       FROM (SELECT * REPLACE (replace(status, '_', '-') AS status), {{local}} AS local, nullif({{seconds}}, 0) AS seconds
-            FROM calls WHERE {{where}}))
+            FROM ({{rows}})))
 {{grouping}}

@@ -22,5 +22,5 @@ SELECT {{columns}}
        } AS components
 FROM (SELECT * REPLACE (nullif(cost, 0) AS cost, replace(status, '_', '-') AS status), {{local}} AS local, {{seconds}} AS seconds,
              CASE WHEN contains(metadata, 'cost_breakdown') THEN from_json(metadata, '{"cost_breakdown": "MAP(VARCHAR, VARCHAR)"}').cost_breakdown END AS parts
-      FROM calls WHERE {{where}})
+      FROM ({{rows}}))
 {{grouping}}

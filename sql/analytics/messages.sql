@@ -15,7 +15,7 @@ SELECT {{columns}}
        count(replied_at) AS replies, median(date_diff('millisecond', created_at, replied_at)) / 1000 AS reply_seconds_median,
        coalesce(histogram(message_type), MAP {}) AS types
 FROM (SELECT *, coalesce(status = 'read' OR read_at IS NOT NULL, false) AS was_read, coalesce(was_read OR status = 'delivered' OR delivered_at IS NOT NULL, false) AS was_delivered
-      FROM (SELECT *, {{local}} AS local FROM messages WHERE {{where}})
+      FROM (SELECT *, {{local}} AS local FROM ({{rows}}))
       ASOF LEFT JOIN (SELECT customer_number AS replied_to, created_at AS replied_at, 'inbound' AS replied FROM messages
                       WHERE direction = 'outbound' AND status IS DISTINCT FROM 'failed')
       ON direction = replied AND customer_number = replied_to AND created_at <= replied_at)

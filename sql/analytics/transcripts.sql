@@ -25,6 +25,6 @@ FROM (SELECT *,
                        'speaker': turn.speaker, 'ms': turns[i + 1].timestamp_ms - turn.timestamp_ms,
                        'words': len(list_filter(string_split(translate(turn.text,
                            chr(9) || chr(10) || chr(13) || chr(160) || chr(8239) || chr(12288), '      '), ' '), lambda word: word <> ''))}) AS said
-            FROM (SELECT * REPLACE (replace(status, '_', '-') AS status), {{local}} AS local, turns_of_call(transcript, metadata) AS turns
-                  FROM calls WHERE {{where}})))
+            FROM (SELECT * EXCLUDE (transcript) REPLACE (replace(status, '_', '-') AS status), {{local}} AS local, transcript AS turns
+                  FROM ({{rows}}))))
 {{grouping}}

@@ -190,7 +190,7 @@ func TestWrongExchanges(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	routes := openapitest.Routes()
-	if len(routes) != 23 || routes[1] != "GET /api/v1/calls/{id}" || !slices.Contains(routes, "GET /healthz") || !slices.Contains(routes, "POST /api/v1/ingest/{dataset}") {
+	if len(routes) != 24 || routes[1] != "GET /api/v1/calls/{id}" || !slices.Contains(routes, "GET /healthz") || !slices.Contains(routes, "POST /api/v1/ingest/{dataset}") {
 		t.Error(routes)
 	}
 }
