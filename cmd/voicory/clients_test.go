@@ -21,6 +21,11 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
+// installPython makes venv, and a home in which DuckDB finds what it reads HTTP with.
+const installPython = `python3 -m venv venv
+venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+HOME=$PWD venv/bin/python -c 'from duckdb_extensions import import_extension; import_extension("httpfs")'`
+
 // installed is a folder of its own for what a client needs, which is kept for the next run; without a network, the test skips. install
 // runs in it, with the folder's files of testdata/clients.
 func installed(t *testing.T, wants, install string) (dir string) {
@@ -102,7 +107,7 @@ func TestClients(t *testing.T) {
 		t.Logf("%s", out)
 	}
 	t.Run("Python", func(t *testing.T) {
-		dir := installed(t, "requirements.txt", "python3 -m venv venv && venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt")
+		dir := installed(t, "requirements.txt", installPython)
 		script(t, dir, filepath.Join(dir, "venv", "bin", "python"), filepath.Join(scripts, "clients.py"), base, key, lake)
 	})
 	t.Run("JavaScript", func(t *testing.T) {

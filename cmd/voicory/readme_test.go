@@ -46,6 +46,13 @@ func queryDuckDB(t *testing.T, statement string) string {
 
 var fence = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 
+// asBuilt has bin/voicory in the folder be this program.
+func asBuilt(t *testing.T, dir string) {
+	t.Helper()
+	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+asProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
+}
+
 // Every command of the README runs, in its order, in one folder; a block of kind sh ends with status 0, and one of kind
 // sql gives rows. Blocks of other kinds are what is printed, or pictures.
 func TestReadme(t *testing.T) {
@@ -54,9 +61,8 @@ func TestReadme(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	noError(t, err)
 	dir := t.TempDir()
-	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	asBuilt(t, dir)
 	noError(t, os.MkdirAll(filepath.Join(dir, "dump"), 0o755))
-	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+asProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
 	small := demo.Tenant{ID: demoTenant.ID, Calls: 50, Customers: 10, Messages: 70}
 	for name, write := range map[string]func(*os.File) error{
 		"calls.ndjson":     func(f *os.File) error { return small.WriteCalls(f) },
