@@ -54,7 +54,7 @@ func (b *bench) files(ctx context.Context) error {
 				return fmt.Errorf("the file has %d bytes, not %d", len(same), file.Bytes)
 			}
 			for i := range b.rounds {
-				speeds, err := inTurns(ctx, b.wrk(c.url, fmt.Appendf(nil, "%s %s\n", c.key, path)), b.wrk(there.url, fmt.Appendf(nil, "none /%s\n", file.Name)))
+				speeds, err := inTurns(ctx, b.wrk(c.url, clients, fmt.Appendf(nil, "%s %s\n", c.key, path)), b.wrk(there.url, clients, fmt.Appendf(nil, "none /%s\n", file.Name)))
 				if err != nil {
 					return err
 				}

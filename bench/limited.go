@@ -70,7 +70,7 @@ func (b *bench) limitsUnderLoad(ctx context.Context, l *limited, inRedis, inMemo
 	for _, key := range keys {
 		fmt.Fprintln(&lines, key, path)
 	}
-	speeds, err := inTurns(ctx, b.wrk(inRedis.url, lines.Bytes()), b.wrk(inMemory.url, lines.Bytes()))
+	speeds, err := inTurns(ctx, b.wrk(inRedis.url, clients, lines.Bytes()), b.wrk(inMemory.url, clients, lines.Bytes()))
 	if err != nil {
 		return err
 	}

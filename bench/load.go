@@ -188,7 +188,7 @@ func (b *bench) compareLoad(ctx context.Context, a *underLoad, c *client, db *sq
 	for i := range differentIDs {
 		fmt.Fprintln(&lines, c.key, a.path(i))
 	}
-	speeds, err := inTurns(ctx, b.wrk(c.url, lines.Bytes()), a.atOnce(db))
+	speeds, err := inTurns(ctx, b.wrk(c.url, clients, lines.Bytes()), a.atOnce(db))
 	a.perSecond, a.insidePerSecond = append(a.perSecond, speeds[0].perSecond), append(a.insidePerSecond, speeds[1].perSecond)
 	a.p99, a.insideP99 = append(a.p99, speeds[0].p99), append(a.insideP99, speeds[1].p99)
 	return err

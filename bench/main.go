@@ -48,6 +48,7 @@ var sections = []struct {
 	{"pages", (*bench).pages},
 	{"exports", (*bench).exports},
 	{"sql", (*bench).sql},
+	{"bombs", (*bench).bombs},
 	{"analytics", (*bench).analytics},
 	{"load", (*bench).load},
 	{"files", (*bench).files},

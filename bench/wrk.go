@@ -30,15 +30,15 @@ func (b *bench) canRun(program, work string) bool {
 	return err == nil
 }
 
-// wrk asks the server at url from `clients` connections, which it keeps, for what the lines say ("key path"), in turn. An
+// wrk asks the server at url from so many connections, which it keeps, for what the lines say ("key path"), in turn. An
 // answer that is not well fails it.
-func (b *bench) wrk(url string, lines []byte) side {
+func (b *bench) wrk(url string, connections int, lines []byte) side {
 	return func(ctx context.Context, d time.Duration) (speed, error) {
 		script, asks := filepath.Join(b.dir, "load.lua"), filepath.Join(b.dir, "asks")
 		if err := errors.Join(os.WriteFile(script, wrkScript, 0o600), os.WriteFile(asks, lines, 0o600)); err != nil {
 			return speed{}, err
 		}
-		f, err := run(ctx, "wrk", "--threads", "1", "--connections", strconv.Itoa(clients), "--duration", d.String(),
+		f, err := run(ctx, "wrk", "--threads", "1", "--connections", strconv.Itoa(connections), "--duration", d.String(),
 			"--timeout", "30s", "--script", script, url, "--", asks)
 		if err != nil {
 			return speed{}, err

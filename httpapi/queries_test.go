@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +225,49 @@ func TestSQLTakesTurns(t *testing.T) {
 	}
 	until(t, func() bool { return b.ask(t, "DELETE", "/api/v1/query/first", b.secret).status == 204 })
 	<-answers
+}
+
+// While statements run that want everything, pages and rows are answered.
+func TestBombsStopNobodyElse(t *testing.T) {
+	bombs := []string{
+		"SELECT sum(a.range * b.range * c.range) FROM range(1000000000) a, range(1000000) b, range(1000) c",
+		"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
+		"SELECT count(DISTINCT md5(a.range::VARCHAR || repeat('x', 1000))) FROM range(1000000000) a",
+		"SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE regexp_matches(a.range::VARCHAR || b.range::VARCHAR, '(1|2|3)*4.*x')",
+	}
+	b := startSQL(t, func(o *query.Options) { o.AtATime, o.OfOne, o.Patience = len(bombs), len(bombs), 1 })
+	bombing, stop := context.WithCancel(t.Context())
+	defer stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, bomb := range bombs {
+		body, err := json.Marshal(map[string]any{"sql": bomb, "timeout_ms": 60_000})
+		noError(t, err)
+		group.Go(func() {
+			for bombing.Err() == nil { // those that fill their memory end soon, and are sent again
+				_, response, err := b.post(bombing, t, b.secret, string(body))
+				if err != nil {
+					continue
+				}
+				said, err := io.ReadAll(response.Body)
+				response.Body.Close()
+				if err == nil && code(string(said)) != "QUERY_OUT_OF_MEMORY" && code(string(said)) != "RATE_LIMIT_EXCEEDED" && code(string(said)) != "SERVER_BUSY" {
+					t.Errorf("%s: %d %s", bomb, response.StatusCode, said)
+				}
+			}
+		})
+	}
+	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status != 200 }) // all of them run
+	for range 200 {
+		for _, path := range []string{"/api/v1/calls/00000000-0000-4000-8000-000000000001", "/api/v1/calls?limit=5", "/api/v1/analytics/calls"} {
+			if got := b.ask(t, "GET", path, b.secret); got.status != 200 {
+				t.Fatal(path, got.status, got.body)
+			}
+		}
+	}
+	stop()
+	group.Wait()
+	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status == 200 })
 }
 
 // What fails when part of it has been sent is cut off, and never ends well.

@@ -41,7 +41,7 @@ const (
 // not of a process; the filter of system calls lets none be made.
 func bound(memory int64) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomAdjust), 0) // where it may not be written, the server is as likely to go
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, niceness); err != nil {
 		return fmt.Errorf("nice: %w", err)
 	}
 	for resource, most := range map[int]uint64{

@@ -1,0 +1,64 @@
+package query
+
+import (
+	"syscall"
+	"testing"
+)
+
+// waiting is the spare worker, once it has been started.
+func waiting(t *testing.T, r *Runner) *worker {
+	t.Helper()
+	r.spare.starting.Wait()
+	r.spare.mu.Lock()
+	defer r.spare.mu.Unlock()
+	if r.spare.worker == nil {
+		t.Fatal("no worker waits")
+	}
+	return r.spare.worker
+}
+
+// A worker that waits serves one query, of whoever asks, and then another one waits; when it dies while it waits, nobody is the worse for it.
+func TestSpareWorker(t *testing.T) {
+	r := newRunner(t, lake(t))
+	count := func(tenant, want string) {
+		t.Helper()
+		request := Request{SQL: "SELECT count(*) AS n FROM calls", Format: NDJSON, Tenant: mine}
+		if tenant == "theirs" {
+			request.Tenant = theirs
+		}
+		if got, _, err := ask(t.Context(), r, request); err != nil || got != `{"n":`+want+"}\n" {
+			t.Errorf("%s: %q %v", tenant, got, err)
+		}
+	}
+	seen := map[int]bool{}
+	for _, asker := range []struct{ tenant, rows string }{{"mine", "200"}, {"theirs", "1"}, {"mine", "200"}} {
+		spare := waiting(t, r)
+		if seen[spare.pid] || spare.over() {
+			t.Errorf("process %d waits again, or has ended", spare.pid)
+		}
+		seen[spare.pid] = true
+		count(asker.tenant, asker.rows)
+		if !spare.over() {
+			t.Errorf("process %d goes on after a query, or did not serve it", spare.pid)
+		}
+	}
+	killed := waiting(t, r)
+	if err := syscall.Kill(killed.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-killed.ended
+	count("mine", "200")
+	last := waiting(t, r)
+	if last == killed || last.over() {
+		t.Error("the one that was killed was not replaced")
+	}
+	r.Close()
+	if !last.over() {
+		t.Errorf("process %d waits for nobody", last.pid)
+	}
+	count("mine", "200")
+	r.spare.starting.Wait()
+	if r.spare.worker != nil {
+		t.Error("a worker was started for nobody")
+	}
+}
