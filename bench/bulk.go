@@ -80,57 +80,67 @@ func (b *bench) bulk(ctx context.Context) error {
 
 // roapi has ROAPI give the same calls, from the same files, as Parquet, and compares it with files, which is how long ours take.
 func (b *bench) roapi(ctx context.Context, big *loaded, files sample) error {
-	venv := filepath.Join(b.dir, "roapi")
-	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv), exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "roapi")} {
-		if out, err := command.CombinedOutput(); err != nil {
-			note("ROAPI cannot be installed, and is left out: %v %.200s", err, out)
-			return ctx.Err()
-		}
-	}
-	address, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	there := &client{http: &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}, url: "http://" + address}
-	defer there.http.CloseIdleConnections()
-	ready := func(ctx context.Context) error {
-		_, err := there.get(ctx, "/api/tables/calls?limit=1")
-		return err
-	}
 	var theirs sample
 	var peak float64
-	folder := filepath.Join(big.data, "lake", "tenant_id="+tenantID.String(), "calls")
-	if err := b.during(ctx, ready, func(ctx context.Context) error {
+	there, err := b.withROAPI(ctx, big.data, func(ctx context.Context, there *client) (err error) {
 		for range b.rounds {
-			if err := theirs.timed(func() error { return there.askROAPI(ctx, "SELECT * FROM calls") }); err != nil {
+			if err := theirs.timed(func() error { return there.askROAPI(ctx, "SELECT * FROM calls", "application/parquet") }); err != nil {
 				return err
 			}
 		}
 		peak, err = peakMemory(b.started)
 		return err
-	}, filepath.Join(venv, "bin", "roapi"), "--addr-http", address, "--addr-postgres", "127.0.0.1:0", "--addr-flight-sql", "127.0.0.1:0", "--table", "calls="+folder+",format=parquet,use_memory_table=false"); err != nil {
+	})
+	if err != nil || !there {
 		return err
 	}
 	factor := theirs.median() / files.median()
 	b.table.add(row{"the same files", "ROAPI over the same Parquet, all calls as Parquet", fmt.Sprintf("≥ %g× faster", reachROAPI),
 		fmt.Sprintf("%.2f s against %.2f s; ROAPI's peak %.0f MiB", files.median()/1000, theirs.median()/1000, peak), verdict(fmt.Sprintf("%.0f×", factor), factor >= reachROAPI)})
-	return os.RemoveAll(venv)
+	return nil
 }
 
-// askROAPI reads the answer to a statement, as Parquet, to its end and throws it away.
-func (c *client) askROAPI(ctx context.Context, statement string) error {
+// withROAPI serves the published files of a data folder with ROAPI, in an environment of its own, for as long as use takes; it returns false
+// where that cannot be installed.
+func (b *bench) withROAPI(ctx context.Context, data string, use func(context.Context, *client) error) (there bool, err error) {
+	venv := filepath.Join(b.dir, "roapi")
+	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv), exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "roapi")} {
+		if out, err := command.CombinedOutput(); err != nil {
+			note("ROAPI cannot be installed, and is left out: %v %.200s", err, out)
+			return false, ctx.Err()
+		}
+	}
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return false, err
+	}
+	asking := newClient("http://"+address, "none")
+	defer asking.http.CloseIdleConnections()
+	ready := func(ctx context.Context) error {
+		_, err := asking.get(ctx, "/api/tables/calls?limit=1")
+		return err
+	}
+	args := []string{"--addr-http", address, "--addr-postgres", "127.0.0.1:0", "--addr-flight-sql", "127.0.0.1:0"}
+	for _, table := range []string{"calls", "transcript_turns", "cost_daily"} {
+		args = append(args, "--table", table+"="+filepath.Join(data, "lake", "tenant_id="+tenantID.String(), table)+",format=parquet,use_memory_table=false")
+	}
+	return true, b.during(ctx, ready, func(ctx context.Context) error { return use(ctx, asking) }, filepath.Join(venv, "bin", "roapi"), args...)
+}
+
+// askROAPI reads the answer to a statement to its end and throws it away.
+func (c *client) askROAPI(ctx context.Context, statement, accept string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/sql", strings.NewReader(statement))
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Accept", "application/parquet")
+	request.Header.Set("Accept", accept)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("ROAPI: %s", response.Status)
+		return fmt.Errorf("ROAPI: %s: %s", response.Status, statement)
 	}
 	return discard(response.Body)
 }
