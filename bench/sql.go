@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -235,7 +236,7 @@ func (b *bench) asArrow(ctx context.Context, asking *client, db *sql.DB) error {
 		}
 		if err := ours.timed(func() error {
 			return asking.query(ctx, statement, "arrow", func(body io.Reader) error {
-				reader, err := ipc.NewReader(body)
+				reader, err := ipc.NewReader(bufio.NewReaderSize(body, 1<<20)) // in pieces as large as a client that wants all of it would take
 				if err != nil {
 					return err
 				}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/voicory/warehouse/exports/internal/pipe"
 )
 
 // chunk is what is passed on at a time.
@@ -20,7 +22,7 @@ func copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out 
 		return 0, fmt.Errorf("pipe: %w", err)
 	}
 	defer from.Close()
-	widen(from)
+	pipe.Widen(from)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	written := make(chan error, 1)

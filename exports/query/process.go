@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/voicory/warehouse/exports/internal/pipe"
 )
 
 // worker is the process of a query.
@@ -38,6 +40,7 @@ func (r *Runner) startWorker() (_ *worker, err error) {
 		}
 	}
 	stdin, task, stdout, result, events, outcome := pipes[0], pipes[1], pipes[3], pipes[2], pipes[4], pipes[5]
+	pipe.Widen(result)
 	w := &worker{log: r.Log, task: task, stdout: result, events: json.NewDecoder(events), outs: []*os.File{result, events}, stderr: &tail{}, ended: make(chan struct{}), stop: func() bool { return true }}
 	process := exec.Command(r.Command[0], r.Command[1:]...) //nolint:noctx // it is ended with its whole group
 	process.Env, process.Dir = []string{"MALLOC_ARENA_MAX=2"}, "/"

@@ -237,7 +237,8 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 	if written = int64(n); err != nil || r.Outcome != nil {
 		return written, err
 	}
-	more, err := io.Copy(out, r.worker.stdout)
+	// In large pieces: what a writer reads by itself, it reads in small ones.
+	more, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r.worker.stdout}, make([]byte, maxShort))
 	if written += more; err != nil {
 		return written, err
 	}
