@@ -41,7 +41,7 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	bare := statements.Fill("analytics/costs", "columns", "date_trunc('day', local)::DATE AS period, assistant_id::VARCHAR AS by_assistant, ",
 		"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds", statements.Get("analytics/seconds"),
-		"where", "created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < '2027-01-01 00:00:00+00'::TIMESTAMPTZ")
+		"rows", "SELECT * FROM calls WHERE created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < '2027-01-01 00:00:00+00'::TIMESTAMPTZ")
 	var ours, theirs sample
 	for range 3*b.rounds + 1 {
 		if err := theirs.timed(func() error {
