@@ -184,11 +184,7 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 
 // parsePeriod reads the filters of a dataset's list, and the zone in which their times are meant that name none.
 func parsePeriod(query string, source warehouse.Dataset) (filter warehouse.Filter, zone *time.Location, values url.Values, err error) {
-	list, err := parseListQuery(withoutTimes(query), source)
-	if err != nil {
-		return filter, nil, nil, err
-	}
-	filter, zone = list.filter, time.UTC
+	zone = time.UTC
 	if values, err = url.ParseQuery(query); err != nil {
 		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
 	}
@@ -198,25 +194,8 @@ func parsePeriod(query string, source warehouse.Dataset) (filter warehouse.Filte
 			return filter, nil, nil, invalidFilter("timezone", "is not the IANA name of a time zone")
 		}
 	}
-	if from := values.Get("from"); from != "" {
-		if filter.From, _, err = parseTime(from, zone); err != nil {
-			return filter, nil, nil, invalidFilter("from", "is not an ISO 8601 date or date-time")
-		}
-	}
-	if to := values.Get("to"); to != "" {
-		if _, filter.Before, err = parseTime(to, zone); err != nil {
-			return filter, nil, nil, invalidFilter("to", "is not an ISO 8601 date or date-time")
-		}
-	}
-	return filter, zone, values, nil
-}
-
-// withoutTimes is the query but for from and to, which lists would take for UTC.
-func withoutTimes(query string) string {
-	return strings.Join(slices.DeleteFunc(strings.Split(query, "&"), func(part string) bool {
-		name, _, _ := strings.Cut(part, "=")
-		return name == "from" || name == "to"
-	}), "&")
+	filter, err = parseFilter(values, source, zone)
+	return filter, zone, values, err
 }
 
 // periodBefore is the filter for the time just before that of the filter, as many days where that is of whole days: these need not be
@@ -225,9 +204,9 @@ func periodBefore(filter warehouse.Filter, zone *time.Location) warehouse.Filter
 	from, before := filter.From.In(zone), filter.Before.In(zone)
 	length := before.Sub(from)
 	filter.From, filter.Before = filter.From.Add(-length), filter.From
-	if startOfDay(from, zone).Equal(from) && startOfDay(before, zone).Equal(before) {
+	if warehouse.StartOfDay(from, zone).Equal(from) && warehouse.StartOfDay(before, zone).Equal(before) {
 		days := int((length + 12*time.Hour) / (24 * time.Hour))
-		filter.From = startOfDay(from.AddDate(0, 0, -days), zone)
+		filter.From = warehouse.StartOfDay(from.AddDate(0, 0, -days), zone)
 	}
 	return filter
 }

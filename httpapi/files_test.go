@@ -1,10 +1,12 @@
 package httpapi_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"mime"
 	"mime/multipart"
 	"net"
@@ -398,15 +400,8 @@ func TestReadersAreCutOff(t *testing.T) {
 	noError(t, err)
 	files := b.files(t, b.secret, "calls", "")
 	file := files[len(files)-1]
-	ended := make(chan any, 1)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			cause := recover()
-			ended <- cause
-			panic(cause)
-		}()
-		b.Config.Handler.ServeHTTP(w, r)
-	}))
+	handler, ended := watched(b.Config.Handler)
+	server := httptest.NewUnstartedServer(handler)
 	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			noError(t, httpapi.CutStalled(conn, 500*time.Millisecond))
@@ -437,9 +432,7 @@ func TestReadersAreCutOff(t *testing.T) {
 
 // noise is a text of 4 KB that does not compress.
 func noise(seed int) string {
-	var text strings.Builder
-	for n := range 128 {
-		text.WriteString(strings.ReplaceAll(uuid.NewSHA1(uuid.Nil, fmt.Appendf(nil, "%d %d", seed, n)).String(), "-", ""))
-	}
-	return text.String()
+	bytes := make([]byte, 2048)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(bytes) // it never fails
+	return hex.EncodeToString(bytes)
 }

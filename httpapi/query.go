@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -50,58 +47,24 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 	q.cursor = values.Get("cursor")
 	total, parseErr := strconv.ParseBool(values.Get("include_total"))
 	q.total = total || parseErr != nil
-	fail := func(problem error) {
-		if err == nil {
-			err = problem
-		}
-	}
-	text := func(name string) string {
-		value := values.Get(name)
-		if !utf8.ValidString(value) {
-			fail(invalidFilter(name, "is not UTF-8"))
-		}
-		return value
-	}
-	id := func(name string) uuid.NullUUID {
-		value := values.Get(name)
-		if value == "" {
-			return uuid.NullUUID{}
-		}
-		parsed, err := parseUUID(value)
-		if err != nil {
-			fail(invalidFilter(name, "is not a UUID"))
-		}
-		return uuid.NullUUID{UUID: parsed, Valid: true}
-	}
 	if since := values.Get("since"); since != "" {
-		seq, parseErr := strconv.ParseInt(since, 10, 64)
-		if parseErr != nil || seq < 0 {
-			fail(invalidFilter("since", "is not a whole number from 0 on"))
+		seq, err := strconv.ParseInt(since, 10, 64)
+		if err != nil || seq < 0 {
+			return q, invalidFilter("since", "is not a whole number from 0 on")
 		}
 		q.since = &seq
 	}
-	if from := values.Get("from"); from != "" {
-		var parseErr error
-		if q.filter.From, _, parseErr = parseTime(from, time.UTC); parseErr != nil {
-			fail(invalidFilter("from", "is not an ISO 8601 date or date-time"))
-		}
-	}
-	if to := values.Get("to"); to != "" {
-		var parseErr error
-		if _, q.filter.Before, parseErr = parseTime(to, time.UTC); parseErr != nil {
-			fail(invalidFilter("to", "is not an ISO 8601 date or date-time"))
-		}
-	}
-	switch dataset.Name {
-	case warehouse.Calls.Name:
-		q.filter.Status, q.filter.Direction = text("status"), text("direction")
-		q.filter.AssistantID, q.filter.PhoneNumber = id("assistant_id"), text("phone_number")
-	case warehouse.Customers.Name:
-		q.filter.Search, q.filter.Source = text("search"), text("source")
-	case warehouse.Messages.Name:
-		q.filter.Direction, q.filter.CustomerID, q.filter.PhoneNumber = text("direction"), id("customer_id"), text("phone_number")
-	}
+	q.filter, err = parseFilter(values, dataset, time.UTC)
 	return q, err
+}
+
+// parseFilter reads the filters of the dataset's list.
+func parseFilter(values url.Values, dataset warehouse.Dataset, zone *time.Location) (warehouse.Filter, error) {
+	filter, err := dataset.ParseFilter(values.Get, zone)
+	if wrong := (*warehouse.FilterError)(nil); errors.As(err, &wrong) {
+		return filter, invalidFilter(wrong.Name, wrong.Fault)
+	}
+	return filter, err
 }
 
 func invalidFilter(name, fault string) *problem {
@@ -115,41 +78,4 @@ func parseCount(text string, fallback, most int64) int64 {
 		return fallback
 	}
 	return min(max(n, 1), most)
-}
-
-// parseTime reads an ISO 8601 date or date-time, in the zone where it names none. before is where an inclusive upper bound
-// ends: a date means its whole day, and a time its whole millisecond, which is all that answers show.
-func parseTime(text string, zone *time.Location) (at, before time.Time, err error) {
-	if strings.HasPrefix(text, "0000") {
-		return at, at, errors.New("there is no year 0")
-	}
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return startOfDay(day, zone), startOfDay(day.AddDate(0, 0, 1), zone), nil
-	}
-	// A plus sign that was not escaped in the URL arrives as a space.
-	if n := len(text); n > 6 && text[n-6] == ' ' {
-		text = text[:n-6] + "+" + text[n-5:]
-	}
-	for _, layout := range []string{
-		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
-		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15:04:05Z0700",
-	} { // fractions of a second are taken by each
-		if at, err = time.ParseInLocation(layout, text, zone); err == nil {
-			at = at.UTC()
-			if at.Nanosecond()%int(time.Millisecond) != 0 {
-				return at, at.Add(time.Microsecond), nil
-			}
-			return at, at.Add(time.Millisecond), nil
-		}
-	}
-	return time.Time{}, time.Time{}, err
-}
-
-// startOfDay is when the day begins in the zone: at midnight, or, where clocks are set ahead then, at the first time after it. UTC.
-func startOfDay(day time.Time, zone *time.Location) time.Time {
-	at := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
-	for at.Day() != day.Day() {
-		at = at.Add(15 * time.Minute)
-	}
-	return at.UTC()
 }

@@ -107,33 +107,35 @@ func TestStreamsAreWhatPagesAre(t *testing.T) {
 	}
 }
 
+// counts count the rows of a body, by its media type; one that is not whole is an error.
+var counts = map[string]func(body string) (int, error){
+	"application/vnd.apache.parquet": func(body string) (int, error) {
+		file, err := parquet.OpenFile(strings.NewReader(body), int64(len(body)))
+		if err != nil {
+			return 0, err
+		}
+		return int(file.NumRows()), nil
+	},
+	"application/vnd.apache.arrow.stream": func(body string) (rows int, err error) {
+		reader, err := ipc.NewReader(strings.NewReader(body))
+		if err != nil {
+			return 0, err
+		}
+		defer reader.Release()
+		for reader.Next() {
+			rows += int(reader.RecordBatch().NumRows())
+		}
+		return rows, reader.Err()
+	},
+	"text/csv": func(body string) (int, error) {
+		rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
+		return len(rows) - 1, err
+	},
+	"application/x-ndjson": func(body string) (int, error) { return strings.Count(body, "\n"), nil },
+}
+
 func TestStreamFormats(t *testing.T) {
 	b := startBulk(t)
-	count := map[string]func(body string) (int, error){
-		"application/vnd.apache.parquet": func(body string) (int, error) {
-			file, err := parquet.OpenFile(strings.NewReader(body), int64(len(body)))
-			if err != nil {
-				return 0, err
-			}
-			return int(file.NumRows()), nil
-		},
-		"application/vnd.apache.arrow.stream": func(body string) (rows int, err error) {
-			reader, err := ipc.NewReader(strings.NewReader(body))
-			if err != nil {
-				return 0, err
-			}
-			defer reader.Release()
-			for reader.Next() {
-				rows += int(reader.RecordBatch().NumRows())
-			}
-			return rows, reader.Err()
-		},
-		"text/csv": func(body string) (int, error) {
-			rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
-			return len(rows) - 1, err
-		},
-		"application/x-ndjson": func(body string) (int, error) { return strings.Count(body, "\n"), nil },
-	}
 	for _, test := range []struct{ target, accept, encoding, kind string }{
 		{"calls", "", "", "application/x-ndjson"},
 		{"calls", "*/*", "zstd", "application/x-ndjson"},
@@ -156,7 +158,7 @@ func TestStreamFormats(t *testing.T) {
 		if strings.Contains(test.target, "from=") {
 			want = 29
 		}
-		if rows, err := count[kind](got.body); err != nil || rows != want {
+		if rows, err := counts[kind](got.body); err != nil || rows != want {
 			t.Errorf("%+v: %d rows, %v", test, rows, err)
 		}
 		compressed := test.encoding != "" && (kind == "text/csv" || kind == "application/x-ndjson")
@@ -215,16 +217,20 @@ func TestStreamsThatCannotBe(t *testing.T) {
 	}
 }
 
-// A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it ends.
-func TestStreamsTakeTheirTimeAndEnd(t *testing.T) {
-	b := startBulk(t)
-	rows := make([]string, 6000) // some MB that do not compress, so that they do not fit into the buffers between
+// fill gives the tenant some MB of calls that do not compress, so that they do not fit into the buffers between server and client.
+func (b *bulk) fill(t *testing.T) {
+	t.Helper()
+	rows := make([]string, 6000)
 	for n := range rows {
 		rows[n] = fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-06-01","summary":%q}`, mine, id(5000+n), noise(n))
 	}
 	merge(t, b.warehouse, warehouse.Calls, rows...)
-	ended := make(chan any, 8)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+}
+
+// watched tells how each answer of the handler has ended: nil, or what it panicked with.
+func watched(handler http.Handler) (_ http.Handler, ended chan any) {
+	ended = make(chan any, 8)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			cause := recover()
 			ended <- cause
@@ -232,8 +238,16 @@ func TestStreamsTakeTheirTimeAndEnd(t *testing.T) {
 				panic(cause)
 			}
 		}()
-		b.Config.Handler.ServeHTTP(w, r)
-	}))
+		handler.ServeHTTP(w, r)
+	}), ended
+}
+
+// A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it ends.
+func TestStreamsTakeTheirTimeAndEnd(t *testing.T) {
+	b := startBulk(t)
+	b.fill(t)
+	handler, ended := watched(b.Config.Handler)
+	server := httptest.NewUnstartedServer(handler)
 	const readTimeout = 200 * time.Millisecond
 	server.Config.ReadTimeout = readTimeout
 	server.Start()

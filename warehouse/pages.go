@@ -13,15 +13,6 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Filter narrows a list. Values that are empty do not filter; a value a dataset has no column for is not used by it.
-type Filter struct {
-	From, Before              time.Time // bounds of created_at: inclusive, exclusive; zero: none
-	Status, Direction, Source string
-	Search                    string // substring of name, email or phone number, in any case
-	PhoneNumber               string // compared by its digits
-	AssistantID, CustomerID   uuid.NullUUID
-}
-
 // Listing says which rows of a list a page shows, newest created_at first, id breaking ties.
 type Listing struct {
 	Filter Filter
@@ -131,51 +122,6 @@ func (w *Warehouse) Get(ctx context.Context, tenant uuid.UUID, dataset Dataset, 
 		return "", fmt.Errorf("get %s %s: %w", dataset.Name, id, err)
 	}
 	return item, nil
-}
-
-// The widest bounds that a created_at can have (see the staging of rows).
-var (
-	firstMoment = time.Unix(0, 0).UTC()
-	lastMoment  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
-// bounded fills in open bounds, so that a filter always has both.
-func (f Filter) bounded() Filter {
-	if f.From.IsZero() {
-		f.From = firstMoment
-	}
-	if f.Before.IsZero() {
-		f.Before = lastMoment
-	}
-	return f
-}
-
-// nullable is a parameter that may be null.
-func nullable(name string, value uuid.NullUUID) sql.NamedArg {
-	if !value.Valid {
-		return sql.Named(name, nil)
-	}
-	return sql.Named(name, value.UUID.String())
-}
-
-// args are the parameters of the dataset's WHERE clause.
-func (f Filter) args(dataset Dataset) []any {
-	text := func(name, value string) sql.NamedArg {
-		if value == "" {
-			return sql.Named(name, nil)
-		}
-		return sql.Named(name, value)
-	}
-	f = f.bounded()
-	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
-	switch dataset.Name {
-	case Calls.Name:
-		return append(args, text("status", f.Status), text("direction", f.Direction), nullable("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
-	case Customers.Name:
-		return append(args, text("source", f.Source), text("search", f.Search))
-	default:
-		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID), text("phone_number", f.PhoneNumber))
-	}
 }
 
 // hourCounts says how many rows of a filter each hour has, newest first. Its sum is the total; and the hours that a page

@@ -20,13 +20,12 @@ import (
 type exportCommand struct {
 	Tenant         string   `help:"Whose rows." required:"" placeholder:"UUID"`
 	Format         string   `help:"parquet, arrow, csv or ndjson; without it the file's extension says so, and it is ndjson on standard output." placeholder:"NAME"`
-	From           string   `help:"Only rows created at or after this date, or date-time with a zone." placeholder:"TIME"`
-	To             string   `help:"Only rows created at or before it; a date is its whole day in UTC." placeholder:"TIME"`
 	Columns        []string `help:"Only these columns, in this order." placeholder:"NAME"`
 	BOM            bool     `name:"bom" help:"Begin CSV with a byte order mark, as Excel wants it."`
 	EscapeFormulas bool     `help:"In CSV, an apostrophe before texts that a spreadsheet would take for a formula."`
 	Output         string   `short:"o" help:"File to write, whole or not at all; without it standard output. Of all, a folder." placeholder:"FILE"`
-	Dataset        string   `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all: a folder with these as Parquet and as one DuckDB file."`
+	filterFlags
+	Dataset string `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all: a folder with these as Parquet and as one DuckDB file."`
 }
 
 // exportSpec says what to export, and crosses the socket.
@@ -86,7 +85,8 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 	if spec.Tenant, err = requiredUUID(c.Tenant); err != nil {
 		return spec, err
 	}
-	if _, err := warehouse.ExportNamed(c.Dataset); err != nil {
+	export, err := warehouse.ExportNamed(c.Dataset)
+	if err != nil {
 		return spec, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 	}
 	switch {
@@ -100,31 +100,8 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 	if err != nil {
 		return spec, err
 	}
-	if spec.Filter.From, err = bound(c.From, 0); err != nil {
-		return spec, fmt.Errorf("--from: %w", err)
-	}
-	if spec.Filter.Before, err = bound(c.To, 24*time.Hour); err != nil {
-		return spec, fmt.Errorf("--to: %w", err)
-	}
-	return spec, nil
-}
-
-// bound reads a date or a date-time. A date reaches as far as day; a date-time that is an upper bound, as is told by day, to the end of its millisecond.
-func bound(text string, day time.Duration) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if at, err := time.Parse(time.DateOnly, text); err == nil {
-		return at.Add(day), nil
-	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return at, fmt.Errorf("%w: %q is neither a date nor a date-time with a zone", warehouse.ErrInvalid, text)
-	}
-	if day > 0 {
-		at = at.Add(time.Millisecond)
-	}
-	return at.UTC(), nil
+	spec.Filter, err = c.filter(export)
+	return spec, err
 }
 
 // openedExport is an export of one state, ready to be written.

@@ -26,7 +26,7 @@ func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
 		return err
 	case c.Output == "":
 		return fmt.Errorf("%w: name a folder with -o", warehouse.ErrInvalid)
-	case c.Format != "" || c.From != "" || c.To != "" || len(c.Columns) > 0 || c.BOM || c.EscapeFormulas:
+	case c.Format != "" || c.filterFlags != (filterFlags{}) || len(c.Columns) > 0 || c.BOM || c.EscapeFormulas:
 		return fmt.Errorf("%w: `export all` writes all rows and columns in formats of its own; it takes --tenant and -o only", warehouse.ErrInvalid)
 	}
 	bar := newExportProgress(m, everything)

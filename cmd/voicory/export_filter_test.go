@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Rows that filters tell apart. Their ids end in what is to be found.
+var filterable = map[string]string{
+	"calls": `
+		{"id":"1","status":"no_answer","direction":"inbound","from_number":"+49 30 1","assistant_id":"11111111-0000-4000-8000-000000000001","created_at":"2026-03-01T23:59:59.9996Z","transcript":"AI: hi"}
+		{"id":"2","status":"no-answer","direction":"outbound","to_number":"+49301","created_at":"2026-03-02T10:00:00Z","transcript":"AI: hi"}
+		{"id":"3","status":"completed","direction":"inbound","from_number":"+4930301","created_at":"2026-03-02T10:00:00.0005Z","transcript":"AI: hi"}`,
+	"customers": `
+		{"id":"4","name":"Asha Rao","source":"website","created_at":"2026-03-01"}
+		{"id":"5","email":"rao@example.com","source":"phone","created_at":"2026-03-02"}`,
+	"messages": `
+		{"id":"6","direction":"inbound","from_number":"+49301","customer_id":"22222222-0000-4000-8000-000000000001","created_at":"2026-03-01"}
+		{"id":"7","direction":"outbound","to_number":"+49301","created_at":"2026-03-02"}`,
+}
+
+// filtered are exports with a filter, as the API has it, and the last digits of the ids that are within it.
+var filtered = []struct{ dataset, filter, ids string }{
+	{"calls", "", "123"},
+	{"calls", "status=no-answer", "12"},
+	{"calls", "status=no_answer&direction=outbound", "2"},
+	{"calls", "assistant_id=11111111-0000-4000-8000-000000000001", "1"},
+	{"calls", "phone_number=49-301", "12"},
+	{"calls", "from=2026-03-02&to=2026-03-02T10:00:00Z", "23"},
+	{"calls", "to=2026-03-01", "1"},
+	{"calls", "from=2026-03-02T15:30:00%2B05:30", "23"},
+	{"transcript_turns", "status=completed", "3"},
+	{"transcript_turns", "direction=inbound&to=2026-03-01", "1"},
+	{"customers", "search=RAO", "45"},
+	{"customers", "search=RAO&source=phone", "5"},
+	{"messages", "direction=inbound", "6"},
+	{"messages", "customer_id=22222222-0000-4000-8000-000000000001", "6"},
+	{"messages", "phone_number=%2B49301&from=2026-03-02", "7"},
+}
+
+// exportsFiltered runs each of them with the folder open in this process, or in a server, and has other compare what came.
+func exportsFiltered(t *testing.T, data string, other func(t *testing.T, target, lines string)) {
+	t.Helper()
+	for _, test := range filtered {
+		args := []string{"export", "--data", data, "--tenant", someTenant, test.dataset}
+		values, err := url.ParseQuery(test.filter)
+		noError(t, err)
+		for name := range values {
+			args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+values.Get(name))
+		}
+		lines := wantStatus(t, run(t, "", args...), exitDone).stdout
+		var ids []string
+		for line := range strings.Lines(lines) {
+			var row struct{ ID, CallID string }
+			noError(t, json.Unmarshal([]byte(strings.Replace(line, "call_id", "CallID", 1)), &row))
+			ids = append(ids, (row.ID + row.CallID)[35:])
+		}
+		slices.Sort(ids)
+		if got := strings.Join(ids, ""); got != test.ids {
+			t.Errorf("%v has %s, not %s", args[5:], got, test.ids)
+		}
+		other(t, test.dataset+"?format=ndjson&"+test.filter, lines)
+	}
+	for _, test := range []struct{ says, dataset, flag string }{
+		{"customers cannot be filtered by --status; there are --from, --to, --search, --source", "customers", "--status=busy"},
+		{"messages cannot be filtered by --assistant-id", "messages", "--assistant-id=11111111-0000-4000-8000-000000000001"},
+		{"cost_daily cannot be filtered by --customer-id", "cost_daily", "--customer-id=1"},
+		{"--assistant-id is not a UUID", "calls", "--assistant-id=1"},
+		{"--customer-id is not a UUID", "messages", "--customer-id=22222222000040008000000000000001"},
+		{"--from is not an ISO 8601 date", "calls", "--from=yesterday"},
+		{"`export all` writes all rows", "all", "--direction=inbound"},
+	} {
+		got := wantStatus(t, run(t, "", "export", "--data", data, "--tenant", someTenant, test.dataset, test.flag, "-o", t.TempDir()+"/x.csv"), exitUsage)
+		if !strings.Contains(got.stderr, test.says) || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("%s %s: %s", test.dataset, test.flag, got.stderr)
+		}
+	}
+}
+
+// An export with filters has the rows that they let through, and the very ones that the API's stream has.
+func TestExportIsFiltered(t *testing.T) {
+	data := t.TempDir()
+	for dataset, rows := range filterable {
+		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))
+		wantStatus(t, run(t, rows, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
+	}
+	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret", "--rate-limit", "none"), exitDone).stdout)
+	exportsFiltered(t, data, func(*testing.T, string, string) {})
+	address, _ := serve(t, data)
+	sorted := func(lines string) string { return strings.Join(slices.Sorted(strings.Lines(lines)), "") }
+	exportsFiltered(t, data, func(t *testing.T, target, lines string) {
+		t.Helper()
+		if status, body := get(t, address+"/api/v1/exports/"+target, key); status != 200 || sorted(body) != sorted(lines) {
+			t.Errorf("%s: %d %s, not %s", target, status, body, lines)
+		}
+	})
+}
