@@ -193,6 +193,30 @@ func (s *statement) query() (*rows, error) {
 	return r, nil
 }
 
+// fetched is what next gives, to its end or its error. While one is taken, the next is made.
+func (r *rows) fetched() <-chan fetched {
+	all := make(chan fetched, 1)
+	go func() {
+		defer close(all)
+		for {
+			batch, err := r.next()
+			if batch == nil && err == nil {
+				return
+			}
+			all <- fetched{batch, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return all
+}
+
+type fetched struct {
+	batch arrow.RecordBatch // to be released
+	err   error
+}
+
 // next is the next rows of the result, at most 2,048, to be released; nil: there are no more.
 func (r *rows) next() (arrow.RecordBatch, error) {
 	chunk := duckdb.FetchChunk(r.result)

@@ -156,13 +156,12 @@ func (b *beginning) Write(p []byte) (int, error) {
 // ahead is how much of a result is held back, so that what fails early fails before its first byte.
 const ahead = 256 << 10
 
-// run runs the task's statement and writes its result.
+// run runs the task's statement and writes its result. Nothing of it is let go, since the process ends with it.
 func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	statement, err := e.prepare(t.SQL)
 	if err != nil {
 		return outcome, err
 	}
-	defer statement.close()
 	if err := statement.bind(t.Params); err != nil {
 		return outcome, err
 	}
@@ -175,18 +174,17 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
-	for outcome.Truncated == "" {
-		batch, err := rows.next()
+	for fetched := range rows.fetched() {
+		if fetched.err != nil {
+			return outcome, fetched.err
+		}
+		err := outcome.take(fetched.batch, t, encoder)
+		fetched.batch.Release()
 		if err != nil {
 			return outcome, err
 		}
-		if batch == nil {
+		if outcome.Truncated != "" {
 			break
-		}
-		err = outcome.take(batch, t, encoder)
-		batch.Release()
-		if err != nil {
-			return outcome, err
 		}
 	}
 	if err := encoder.end(outcome); err != nil {
