@@ -100,13 +100,18 @@ func (e Export) of(condition string) string {
 
 // ofFiles is the statement for what is made of the rows within the filter that files of the source hold, which may be the export itself.
 func (e Export) ofFiles(source Export, paths []string, filter Filter) string {
-	columns := make([]string, len(source.Columns))
+	names := make([]string, len(source.Columns))
 	for i, c := range source.Columns {
-		columns[i] = statements.Ident(c.Name)
+		names[i] = statements.Ident(c.Name)
 	}
-	rows := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = false)", strings.Join(columns, ", "), statements.Texts(paths...))
+	columns := strings.Join(names, ", ")
+	rows := statements.Fill("query/rows", "columns", columns, "files", statements.Texts(paths...))
 	if filter != (Filter{}) {
-		rows += " WHERE " + filter.literal(e.Source)
+		absent := ""
+		if source.derived() {
+			absent = ", NULL AS customer_number" // which such a filter is not about
+		}
+		rows = "SELECT " + columns + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + filter.literal(e.Source)
 	}
 	if source.Name == e.Name {
 		return rows
@@ -123,6 +128,11 @@ func (e Export) Metadata(asOf time.Time) map[string]string {
 	}
 	return map[string]string{"voicory.export": e.Name, "voicory.description": e.Description, "voicory.columns": string(columns),
 		"voicory.as_of": asOf.UTC().Format(time.RFC3339Nano)}
+}
+
+// has tells whether the export itself has the columns that the filter is about. What it is made of has them all.
+func (e Export) has(filter Filter) bool {
+	return !e.derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
 }
 
 // derived tells whether the export is made of another one.

@@ -89,8 +89,12 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	if err != nil {
 		return "", err
 	}
-	source := export // whose files are read: those of what an export is made of have all the columns that filters are about
-	if filter != (Filter{}) {
+	source := export // whose files are read, and of these the columns that are asked for, or all where there is a filter
+	switch {
+	case filter == Filter{}:
+	case export.has(filter):
+		source = exportOf(export.Name)
+	default:
 		source = exportOf(export.Source.Name)
 	}
 	var paths []string

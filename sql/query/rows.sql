@@ -1,2 +1,2 @@
--- What a relation of a query reads: its export's files.
+-- The rows that files of an export hold.
 SELECT {{columns}} FROM read_parquet({{files}}, hive_partitioning = false)
