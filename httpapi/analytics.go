@@ -64,11 +64,7 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		if err != nil {
 			return err
 		}
-		format, err := parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...)
-		if err != nil {
-			return err
-		}
-		options, err := parseCSVOptions(r.URL.Query())
+		format, options, err := parseTable(r)
 		if err != nil {
 			return err
 		}
@@ -92,6 +88,14 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		}
 		return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 	}
+}
+
+// parseTable reads in which format figures are asked for: JSON, or one of tables.
+func parseTable(r *http.Request) (format exports.Format, options exports.CSVOptions, err error) {
+	if format, err = parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...); err == nil {
+		options, err = parseCSVOptions(r.URL.Query())
+	}
+	return format, options, err
 }
 
 // render writes figures in a format.

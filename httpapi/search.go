@@ -1,12 +1,18 @@
 package httpapi
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -41,6 +47,12 @@ type foundMeta struct {
 	AsOf     moment `json:"as_of"`
 }
 
+// foundAnswer is the answer as JSON.
+type foundAnswer struct {
+	Data json.RawMessage `json:"data"`
+	Meta foundMeta       `json:"meta"`
+}
+
 // deepest is how many calls may be before a page of what was found.
 const deepest = 10_000
 
@@ -60,6 +72,10 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		meta.Sort, search.Newest = sort, true
 	default:
 		return invalidFilter("sort", "is neither matches nor newest")
+	}
+	format, options, err := parseTable(r)
+	if err != nil {
+		return err
 	}
 	search.Limit, search.Offset = meta.Limit, (meta.Page-1)*meta.Limit
 	if search.Offset > deepest {
@@ -84,14 +100,36 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 			calls[i].Turns = append(calls[i].Turns, shown)
 		}
 	}
-	body, err := json.Marshal(struct {
-		Data []foundCall `json:"data"`
-		Meta foundMeta   `json:"meta"`
-	}{calls, meta})
+	w.Header().Add("Vary", "Accept")
+	w.Header().Set("X-As-Of", meta.AsOf.String())
+	data, err := json.Marshal(calls)
 	if err != nil {
 		return fmt.Errorf("write what was found: %w", err)
 	}
-	return writeJSON(w, r, http.StatusOK, body)
+	var body []byte
+	if format == exports.JSON {
+		body, err = json.Marshal(foundAnswer{data, meta})
+	} else {
+		w.Header().Set("Content-Disposition", `attachment; filename="`+fileName("search", filter, format, found.AsOf)+`"`)
+		body, err = a.foundTable(r.Context(), key.Tenant, data, found.AsOf, format, options)
+	}
+	if err != nil {
+		return fmt.Errorf("write what was found: %w", err)
+	}
+	return writeBody(w, r, http.StatusOK, format.MediaType(), body)
+}
+
+// foundTable writes found calls as a table, a row for each turn.
+func (a *api) foundTable(ctx context.Context, tenant uuid.UUID, calls []byte, asOf time.Time, format exports.Format, options exports.CSVOptions) (_ []byte, err error) {
+	snapshot, err := a.Store.Snapshot(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	about := warehouse.Export{Name: "search", Description: "Turns with what was searched for, and their calls.", Source: warehouse.Calls}
+	var body bytes.Buffer
+	_, err = exports.Write(ctx, snapshot.Conn, exports.Result{About: about, AsOf: asOf, Statement: warehouse.FoundTable(calls)}, format, options, &body)
+	return body.Bytes(), err
 }
 
 // given is a value that may be missing.

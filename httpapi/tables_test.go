@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"cmp"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,6 +93,64 @@ func TestEveryReportAsTable(t *testing.T) {
 		}
 	}
 	if got := b.ask(t, "GET", "/api/v1/analytics/calls", b.secret, "Accept", "text/html"); got.status != 406 || !strings.Contains(got.body, "application/json, ") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// What is found is the same in every format: as a table, with a row for each turn.
+func TestFoundTurnsAsTables(t *testing.T) {
+	b := startBulk(t)
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	for _, query := range []string{"q=hi", "q=nothing"} {
+		var found struct {
+			Data []struct {
+				CallID string `json:"call_id"`
+				Turns  []struct{ Snippet string }
+			}
+		}
+		target := "/api/v1/analytics/transcripts/search?" + query
+		noError(t, json.Unmarshal([]byte(b.ask(t, "GET", target, b.secret).body), &found))
+		want := ""
+		for _, call := range found.Data {
+			for _, turn := range call.Turns {
+				want += call.CallID + " " + turn.Snippet + "\n"
+			}
+		}
+		if (want == "") != (query == "q=nothing") {
+			t.Fatalf("%s: found %q", query, want)
+		}
+		for format, reader := range map[string]string{"csv": "read_csv", "ndjson": "read_json", "parquet": "read_parquet"} {
+			got := b.ask(t, "GET", target+"&format="+format, b.secret)
+			name := `attachment; filename="search_` + strings.NewReplacer("-", "", ":", "").Replace(got.header.Get("X-As-Of")[:19]) + "Z." + format + `"`
+			if got.status != 200 || got.header.Get("Content-Disposition") != name {
+				t.Fatalf("%s: %d %v", format, got.status, got.header)
+			}
+			if got.body == "" && format == "ndjson" { // which has no columns where there are no rows
+				continue
+			}
+			path := filepath.Join(t.TempDir(), "found."+format)
+			noError(t, os.WriteFile(path, []byte(got.body), 0o600))
+			var have string
+			noError(t, db.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(call_id || ' ' || snippet || chr(10), ''), '') FROM "+reader+"('"+path+"')").Scan(&have))
+			if have != want {
+				t.Errorf("%s as %s: %q, not %q", query, format, have, want)
+			}
+		}
+		got := b.ask(t, "GET", target, b.secret, "Accept", "application/vnd.apache.arrow.stream")
+		reader, err := ipc.NewReader(strings.NewReader(got.body))
+		noError(t, err)
+		rows := 0
+		for reader.Next() {
+			rows += int(reader.RecordBatch().NumRows())
+		}
+		if err := reader.Err(); err != nil || rows != strings.Count(want, "\n") || reader.Schema().NumFields() != 12 {
+			t.Errorf("%s: %d rows, %v: %s", query, rows, err, reader.Schema())
+		}
+		reader.Release()
+	}
+	if got := b.ask(t, "GET", "/api/v1/analytics/transcripts/search?q=hi&format=xlsx", b.secret); got.status != 400 || !strings.Contains(got.body, "The filter format ") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }

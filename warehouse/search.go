@@ -83,6 +83,11 @@ func (w *Warehouse) SearchTranscripts(ctx context.Context, tenant uuid.UUID, sea
 	return found, err
 }
 
+// FoundTable is a statement for found calls as a table, from the JSON that they are answered in.
+func FoundTable(calls []byte) string {
+	return statements.Fill("analytics/found", "calls", statements.Text(string(calls)))
+}
+
 func (s Search) calls(ctx context.Context, db querier, turns string, found *Found) error {
 	order := "matches DESC, created_at DESC, call_id"
 	if s.Newest {

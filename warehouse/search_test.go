@@ -157,6 +157,30 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	}
 }
 
+// A table of found calls has their turns in their order, whatever is in them.
+func TestFoundCallsAsTable(t *testing.T) {
+	w := openNew(t)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{}))
+	snapshot, err := w.Snapshot(t.Context(), tenantA)
+	noError(t, err)
+	defer snapshot.Close()
+	for found, want := range map[string]string{
+		`[]`: "",
+		`[{"call_id": "00000000-0000-4000-8000-00000000000b", "created_at": "2026-03-29T01:30:00.250Z", "assistant_id": null, "direction": "inbound", "status": "it's", "matches": 12, "turns": [
+			{"turn": 2, "speaker": null, "offset_ms": 1500, "snippet": "it's \"😀\" \u0000\n", "snippet_start": 7, "places": [[0, 2], [4, 5]]}, {"turn": 1, "speaker": "AI", "offset_ms": null, "snippet": "", "snippet_start": 0, "places": []}]},
+		  {"call_id": "00000000-0000-4000-8000-00000000000a", "created_at": "1970-01-01T00:00:00Z", "assistant_id": "00000000-0000-4000-8000-00000000000c", "direction": null, "status": null, "matches": 1, "turns": [
+			{"turn": 3, "speaker": "User", "offset_ms": 0, "snippet": "x", "snippet_start": 0, "places": [[0, 1]]}]}]`: "0b 1774747800250 NULL inbound it's 12 2 NULL 1500 it's \"😀\" \x00\n 7 [[0, 2], [4, 5]]|" +
+			"0b 1774747800250 NULL inbound it's 12 1 AI NULL  0 []|0a 0 0c NULL NULL 1 3 User 0 x 0 [[0, 1]]|",
+	} {
+		var have string
+		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at), coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
+			matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start, places) || '|', ''), '') FROM (`+warehouse.FoundTable([]byte(found))+`)`).Scan(&have))
+		if have != want {
+			t.Errorf("%q\nis not %q", have, want)
+		}
+	}
+}
+
 func call2row(n int, at time.Time, said []row) row {
 	fields := row{"created_at": at, "status": "completed"}
 	if len(said) > 0 {

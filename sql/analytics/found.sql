@@ -1,0 +1,5 @@
+-- Found calls, which are given as JSON, as a table: a row for each turn, in their order.
+SELECT call.* EXCLUDE (turns), turn.*
+FROM (SELECT call, unnest(call.turns) AS turn
+      FROM (SELECT unnest(from_json({{calls}}, '[{"call_id": "UUID", "created_at": "TIMESTAMPTZ", "assistant_id": "UUID", "direction": "VARCHAR", "status": "VARCHAR", "matches": "BIGINT",
+                "turns": [{"turn": "INTEGER", "speaker": "VARCHAR", "offset_ms": "BIGINT", "snippet": "VARCHAR", "snippet_start": "INTEGER", "places": [["INTEGER"]]}]}]')) AS call))
