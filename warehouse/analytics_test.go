@@ -98,10 +98,11 @@ func orNil(count int, value float64) any {
 }
 
 type sample struct {
-	at                  time.Time
-	status, direction   string
-	cost, seconds       float64 // 0: not known
-	stt, custom, spoken float64
+	at                time.Time
+	status, direction string
+	cost, seconds     float64 // 0: not known
+	heard, spoken     float64 // minutes, 0: not known; characters
+	parts             map[string]float64
 }
 
 // samples are calls around the changes of clocks, with costs and lengths that are null, zero, and written in several ways.
@@ -131,8 +132,19 @@ func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 			fields["duration_seconds"] = []any{nil, 0}[r.IntN(2)]
 		}
 		if r.IntN(2) == 0 {
-			s.stt, s.custom = float64(1+r.IntN(100))/1000, float64(r.IntN(3))/100
-			fields["metadata"] = row{"cost_breakdown": row{"stt": s.stt, "storage": fmt.Sprint(s.custom), "total": 99}}
+			s.parts = map[string]float64{"storage": float64(r.IntN(3)) / 100}
+			breakdown := row{"storage": fmt.Sprint(s.parts["storage"]), "total": 99}
+			for _, name := range []string{"stt", "llm", "tts", "telephony", "infra"} {
+				if r.IntN(3) > 0 {
+					s.parts[name] = float64(r.IntN(100)) / 1000
+					breakdown[name] = s.parts[name]
+				}
+			}
+			fields["metadata"] = row{"cost_breakdown": breakdown}
+		}
+		if r.IntN(2) == 0 {
+			s.heard = float64(1+r.IntN(500)) / 100
+			fields["stt_minutes"] = s.heard
 		}
 		s.spoken = float64(r.IntN(50))
 		fields["tts_characters"] = s.spoken
@@ -197,14 +209,14 @@ func TestFiguresOfCalls(t *testing.T) {
 func wantCosts(t *testing.T, f figures, of []sample) {
 	t.Helper()
 	var known, completed []float64
-	var sum, sumCompleted, sumTimed, seconds, stt, custom, spoken float64
-	pending, broken := 0, 0
+	var sum, sumCompleted, sumTimed, seconds, heard, spoken float64
+	pending := 0
+	parts := map[string]float64{}
 	for _, s := range of {
 		spoken += s.spoken
-		if s.stt > 0 {
-			broken++
-			stt += s.stt
-			custom += s.custom
+		heard += s.heard
+		for name, cost := range s.parts {
+			parts[name] += cost
 		}
 		if s.cost == 0 {
 			pending++
@@ -231,11 +243,16 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 		f.want(t, name, quantile(known, q))
 	}
 	f.want(t, "tts_characters", spoken)
-	f.want(t, "stt_minutes", nil)
+	f.want(t, "stt_minutes", orNil(int(math.Ceil(heard)), heard)) // none: of no call known
 	components := figures{rest: f.rest["components"].(map[string]any)}
-	components.want(t, "stt", orNil(broken, stt))
-	components.want(t, "other", orNil(broken, custom))
-	components.want(t, "llm", nil)
+	for shown, name := range map[string]string{"stt": "stt", "llm": "llm", "tts": "tts", "telephony": "telephony", "infra": "infra", "other": "storage"} {
+		cost, known := parts[name]
+		if !known {
+			components.want(t, shown, nil)
+			continue
+		}
+		components.want(t, shown, cost)
+	}
 }
 
 func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
