@@ -163,7 +163,7 @@ func TestFoundCallsAsTable(t *testing.T) {
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{}))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
-	defer snapshot.Close()
+	defer func() { noError(t, snapshot.Close()) }()
 	for found, want := range map[string]string{
 		`[]`: "",
 		`[{"call_id": "00000000-0000-4000-8000-00000000000b", "created_at": "2026-03-29T01:30:00.250Z", "assistant_id": null, "direction": "inbound", "status": "it's", "matches": 12, "turns": [
