@@ -4,11 +4,12 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"reflect"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	bindings "github.com/duckdb/duckdb-go-bindings"
 	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // results are the rows of a statement, as batches that DuckDB makes while they are read: the driver's own Arrow reader would first have
@@ -23,33 +24,14 @@ type results struct {
 	release  func()
 }
 
-// connectionOf is DuckDB's own connection, which the driver keeps to itself.
-func connectionOf(conn driver.Conn) (bindings.Connection, error) {
-	if own, is := conn.(*duckdb.Conn); is {
-		if field := reflect.ValueOf(own).Elem().FieldByName("conn"); field.IsValid() && field.Type() == reflect.TypeFor[bindings.Connection]() {
-			return *(*bindings.Connection)(field.Addr().UnsafePointer()), nil
-		}
-	}
-	return bindings.Connection{}, errors.New("the driver has changed: its connections are not known")
-}
-
 // read begins to run a statement. When the context ends, DuckDB is interrupted. Close the results, before anything else is done with
 // the connection.
 func read(ctx context.Context, from driver.Conn, statement string) (_ *results, err error) {
-	conn, err := connectionOf(from)
+	conn, release, err := warehouse.Interruptible(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		bindings.Interrupt(conn)
-	})
-	r := &results{release: func() {
-		if !stop() {
-			<-interrupted // and not whatever runs next
-		}
-	}}
+	r := &results{release: release}
 	defer func() {
 		if err != nil {
 			r.close()

@@ -110,12 +110,13 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		rowGroup = min(rowGroup, parquetCallsRowGroup)
 	}
 	err := writeAtomic(path, func(temp string) error {
-		result, err := store.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
-			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf))))
+		conn, err := store.db.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		if file.Rows, err = result.RowsAffected(); err != nil {
+		defer conn.Close()
+		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
+			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf)))); err != nil {
 			return err
 		}
 		if file.Rows == 0 {

@@ -163,7 +163,7 @@ func (f findings) steps() (names []string) {
 // run runs statements. Their slots are filled with literals: a parameter would have a statement planned twice.
 func (f findings) run(ctx context.Context, conn *sql.Conn, names ...string) error {
 	for _, name := range names {
-		if _, err := conn.ExecContext(ctx, statements.Fill(name, f.slots...)); err != nil {
+		if _, err := execute(ctx, conn, statements.Fill(name, f.slots...)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

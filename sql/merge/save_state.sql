@@ -1,2 +1,3 @@
-DELETE FROM source_states WHERE source = {{source}};
-INSERT INTO source_states VALUES ({{source}}, {{state}});
+MERGE INTO source_states USING (SELECT {{source}} AS source, {{state}} AS state) AS noted USING (source)
+WHEN MATCHED THEN UPDATE SET state = noted.state
+WHEN NOT MATCHED THEN INSERT VALUES (noted.source, noted.state);
