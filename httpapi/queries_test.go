@@ -202,7 +202,7 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 	if got := b.sql(t, b.secret, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}
-	limit(warehouse.KeySettings{QueryTime: 60_000})
+	limit(warehouse.KeySettings{QueryRows: 10, QueryTime: 60_000})
 	if got := b.sql(t, key, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}
