@@ -57,7 +57,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 		return invalidQuery("An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores")
 	}
 	controller := http.NewResponseController(w) // where there are no deadlines, nothing is cut off
-	_ = controller.SetWriteDeadline(time.Now().Add(request.Timeout + writeGrace))
+	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
 	result, err := a.Queries.Start(r.Context(), key.ID.String(), id, request)
 	if errors.Is(err, query.ErrTimeout) && request.Timeout == key.QueryTime.Duration() {
 		return fmt.Errorf("%w, and queries of this key may take no more", err)
@@ -85,7 +85,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	if err := exchangeOf(r).begin(r.Context(), 0); err != nil {
 		return err
 	}
-	_ = controller.SetWriteDeadline(time.Now().Add(request.Timeout + writeGrace))
+	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
 	w.WriteHeader(http.StatusOK)
 	if _, err := result.WriteTo(w); err != nil {
 		return err

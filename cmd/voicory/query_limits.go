@@ -29,7 +29,7 @@ func (q *queryLimits) change(settings *warehouse.KeySettings) {
 	}
 }
 
-// printLimits is what of SQL a key is limited in, as the flags take it: 1000 rows, 10MB, 5s.
+// printLimits is what SQL of a key is limited to, as 1000 rows, 10MB, 5s; "": to what the server allows.
 func printLimits(settings warehouse.KeySettings) string {
 	var limits []string
 	if settings.QueryRows > 0 {
