@@ -48,6 +48,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 		return err
 	}
 	request.Tenant = key.Tenant
+	within(&request, key.KeySettings)
 	id := r.Header.Get("X-Query-Id")
 	switch {
 	case id == "":
@@ -58,6 +59,9 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	controller := http.NewResponseController(w) // where there are no deadlines, nothing is cut off
 	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
 	result, err := a.Queries.Start(r.Context(), key.ID.String(), id, request)
+	if errors.Is(err, query.ErrTimeout) && request.Timeout == key.QueryTime.Duration() {
+		return fmt.Errorf("%w, and queries of this key may take no more", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +101,21 @@ func tellOutcome(h http.Header, outcome *query.Outcome) {
 		truncated = "no"
 	}
 	h.Set("X-Truncated", truncated)
+}
+
+// within has a request ask for no more than its key may have.
+func within(request *query.Request, key warehouse.KeySettings) {
+	request.Limit = atMost(cmp.Or(request.Limit, query.DefaultLimit(request.Format)), key.QueryRows)
+	request.Timeout = atMost(cmp.Or(request.Timeout, query.DefaultTimeout), key.QueryTime.Duration())
+	request.MaxBytes = key.QueryBytes
+}
+
+// atMost is what is asked for or, where there is one (0: none), a bound that is less.
+func atMost[N int64 | time.Duration](asked, bound N) N {
+	if bound == 0 {
+		return asked
+	}
+	return min(asked, bound)
 }
 
 // cancelQuery ends a query of the key's tenant.
@@ -147,7 +166,7 @@ func readQuery(r *http.Request) (request query.Request, err error) {
 		request.Params = asked.Params
 	}
 	if limit := asked.Limit; limit != nil {
-		if request.Limit = *limit; *limit < 1 {
+		if request.Limit = *limit; *limit < 1 || *limit > query.MaxRows {
 			return request, invalidQuery("limit is not from 1 to %d", query.MaxRows)
 		}
 	}
@@ -175,7 +194,7 @@ func queryProblem(err error) *problem {
 		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED", message: "The query broke its process, and nothing else"}},
 		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE", message: "This server cannot run SQL safely, and so runs none"}},
 		{query.ErrBusy, problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 1, message: "The server runs as many queries as it can"}},
-		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: "The query took longer than it may"}},
+		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: err.Error()}},
 	} {
 		if errors.Is(err, known.kind) {
 			p := known.problem

@@ -17,6 +17,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // startSQL is a bulk server that runs SQL; tune may change how.
@@ -153,6 +154,62 @@ func TestSQLRefuses(t *testing.T) {
 	none := startSQL(t, func(o *query.Options) { o.LocksIn = func() error { return query.ErrUnavailable } })
 	if got := none.sql(t, none.secret, `{"sql": "SELECT 1"}`); got.status != 501 || code(got.body) != "SQL_UNAVAILABLE" {
 		t.Error(got)
+	}
+}
+
+// A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its tenant.
+func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
+	b := startSQL(t)
+	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	noError(t, err)
+	limit := func(settings warehouse.KeySettings) {
+		t.Helper()
+		_, err := b.warehouse.UpdateKey(t.Context(), bound.ID, settings)
+		noError(t, err)
+	}
+	check := func(key, body, rows, truncated string) {
+		t.Helper()
+		got := b.sql(t, key, body)
+		if got.status != 200 || got.header.Get("X-Row-Count") != rows || got.header.Get("X-Truncated") != truncated {
+			t.Errorf("%s: %d %v %.200s", body, got.status, got.header, got.body)
+		}
+	}
+	const lines, csv = `{"sql": "FROM range(20000)"}`, `{"sql": "SELECT repeat('x', 999) FROM range(2000)", "format": "csv"}`
+	check(key, lines, "10000", "rows")
+	limit(warehouse.KeySettings{QueryRows: 100})
+	check(key, lines, "100", "rows")
+	check(key, `{"sql": "FROM range(20000)", "limit": 20000}`, "100", "rows")
+	check(key, `{"sql": "FROM range(20000)", "limit": 20000, "format": "parquet"}`, "100", "rows")
+	check(key, `{"sql": "FROM range(20000)", "limit": 7}`, "7", "rows")
+	check(key, `{"sql": "FROM range(100)", "limit": 101}`, "100", "no")
+	check(b.secret, lines, "10000", "rows")
+	limit(warehouse.KeySettings{QueryRows: 50_000})
+	check(key, lines, "10000", "rows")
+
+	limit(warehouse.KeySettings{QueryBytes: 1_000_000}) // more than what is held back: its end is told in trailers
+	check(key, csv, "1000", "bytes")
+	check(b.secret, csv, "2000", "no")
+	limit(warehouse.KeySettings{})
+	check(key, csv, "2000", "no")
+
+	slow := strings.Replace(endless, "600000", "400", 1)
+	limit(warehouse.KeySettings{QueryTime: 200})
+	for _, body := range []string{slow, endless, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"}`} {
+		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" || !strings.Contains(got.body, "longer than 200ms, and queries of this key may take no more") {
+			t.Error(got)
+		}
+	}
+	if got := b.sql(t, b.secret, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
+		t.Error(got)
+	}
+	limit(warehouse.KeySettings{QueryRows: 10, QueryTime: 60_000})
+	if got := b.sql(t, key, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
+		t.Error(got)
+	}
+	for _, beyond := range []string{`{"sql": "SELECT 1", "limit": 10000001}`, `{"sql": "SELECT 1", "timeout_ms": 600001}`} { // what nobody may ask for is no request
+		if got := b.sql(t, key, beyond); got.status != 400 || code(got.body) != "INVALID_QUERY" {
+			t.Error(got)
+		}
 	}
 }
 

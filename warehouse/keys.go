@@ -50,7 +50,17 @@ type KeySettings struct {
 	ExpiresAt *time.Time `json:"expires_at"` // nil: never
 	RateLimit string     `json:"rate_limit"` // rules of its own, as 600/1m,50/5s or none; "": the server's
 	Origins   []string   `json:"origins"`    // web origins whose pages may use a public key; "*" is any
+	// The most that SQL of a secret key may take, each 0: as much as the server allows.
+	QueryRows  int64        `json:"query_rows"`    // of a result
+	QueryBytes int64        `json:"query_bytes"`   // of a result, in its format
+	QueryTime  Milliseconds `json:"query_time_ms"` // of a query, the reading of its result too
 }
+
+// Milliseconds are a length of time, in JSON their number.
+type Milliseconds int64
+
+// Duration is the same length.
+func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
 
 // AllowsOrigin tells whether web pages of an origin may use the key.
 func (s KeySettings) AllowsOrigin(origin string) bool {
@@ -127,7 +137,7 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 		var digest []byte
 		var origins string
 		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt, &key.RevokedAt,
-			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source); err != nil {
+			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source, &key.QueryRows, &key.QueryBytes, &key.QueryTime); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
@@ -279,6 +289,12 @@ func (s *KeySettings) check(typ KeyType) error {
 	if typ != Public && len(s.Origins) > 0 {
 		return fmt.Errorf("%w: only a public key has origins; a secret key never belongs in a web page", ErrInvalid)
 	}
+	if s.QueryRows < 0 || s.QueryBytes < 0 || s.QueryTime < 0 {
+		return fmt.Errorf("%w: a limit of queries is below 0", ErrInvalid)
+	}
+	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
+		return fmt.Errorf("%w: only a secret key runs queries, and has limits of them", ErrInvalid)
+	}
 	for _, origin := range s.Origins {
 		if at, err := url.Parse(origin); origin != "*" && (err != nil || at.Scheme == "" || at.Host == "" || at.Scheme+"://"+at.Host != origin) {
 			return fmt.Errorf("%w: %q is no web origin; https://app.example.com is one", ErrInvalid, origin)
@@ -300,7 +316,8 @@ func (s *KeySettings) args() []any {
 	if s.ExpiresAt != nil {
 		expires = *s.ExpiresAt
 	}
-	return []any{sql.Named("label", s.Label), sql.Named("expires_at", expires), sql.Named("rate_limit", s.RateLimit), sql.Named("origins", string(origins))}
+	return []any{sql.Named("label", s.Label), sql.Named("expires_at", expires), sql.Named("rate_limit", s.RateLimit), sql.Named("origins", string(origins)),
+		sql.Named("query_rows", s.QueryRows), sql.Named("query_bytes", s.QueryBytes), sql.Named("query_time_ms", int64(s.QueryTime))}
 }
 
 // OriginKnown tells whether any key that is good allows web pages of the origin.

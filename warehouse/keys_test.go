@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -124,4 +125,73 @@ func TestKeyExpires(t *testing.T) {
 	wantKind(t, context.Cause(valid), warehouse.ErrExpiredKey)
 	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrExpiredKey)
+}
+
+// Limits of queries are kept as the other settings are, can be taken back, and are refused where they would do nothing.
+func TestKeyLimitsOfQueries(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	limits := warehouse.KeySettings{Origins: []string{}, QueryRows: 1000, QueryBytes: 10_000_000, QueryTime: 5000}
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, limits)
+	noError(t, err)
+	check := func(want warehouse.KeySettings) {
+		t.Helper()
+		for range 2 {
+			found, _, err := w.Authenticate(text)
+			noError(t, err)
+			if !reflect.DeepEqual(found.KeySettings, want) {
+				t.Errorf("%+v\nnot %+v", found.KeySettings, want)
+			}
+			noError(t, w.Close())
+			w = open(t, dir)
+		}
+	}
+	check(limits)
+	for _, less := range []func(*warehouse.KeySettings){
+		func(s *warehouse.KeySettings) { s.QueryRows = 0 }, func(s *warehouse.KeySettings) { s.QueryBytes = 0 }, func(s *warehouse.KeySettings) { s.QueryTime = 0 },
+	} {
+		less(&limits)
+		_, err = w.UpdateKey(t.Context(), key.ID, limits)
+		noError(t, err)
+		check(limits)
+	}
+	for _, wrong := range []warehouse.KeySettings{{QueryRows: -1}, {QueryBytes: -1}, {QueryTime: -1}} {
+		_, err = w.UpdateKey(t.Context(), key.ID, wrong)
+		wantKind(t, err, warehouse.ErrInvalid)
+	}
+	for _, useless := range []warehouse.KeySettings{{QueryRows: 1}, {QueryBytes: 1}, {QueryTime: 1}} {
+		_, _, err = w.CreateKey(t.Context(), tenantA, warehouse.Public, useless)
+		wantKind(t, err, warehouse.ErrInvalid)
+	}
+	said, err := json.Marshal(warehouse.KeySettings{QueryRows: 1, QueryBytes: 2, QueryTime: 3})
+	noError(t, err)
+	if !strings.Contains(string(said), `"query_rows":1,"query_bytes":2,"query_time_ms":3`) {
+		t.Errorf("%s", said)
+	}
+	noError(t, w.Close())
+}
+
+// Keys of a control database of before they had limits of queries are as they were, and can be given some.
+func TestKeysWithoutLimitsOfQueries(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{Label: "old", RateLimit: "5/1s"})
+	noError(t, err)
+	noError(t, w.Close())
+	execFile(t, filepath.Join(dir, "control.duckdb"), `ALTER TABLE keys DROP COLUMN query_rows; ALTER TABLE keys DROP COLUMN query_bytes; ALTER TABLE keys DROP COLUMN query_time_ms;
+		DELETE FROM schema_version WHERE version > 5`)
+	w = open(t, dir)
+	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {
+		t.Errorf("%+v\nnot %+v", keys, key)
+	}
+	changed, err := w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{QueryTime: 5000})
+	noError(t, err)
+	noError(t, w.Close())
+	w = open(t, dir)
+	found, _, err := w.Authenticate(text)
+	noError(t, err)
+	if found.QueryTime.Duration() != 5*time.Second || changed.QueryTime != 5000 || found.QueryRows != 0 {
+		t.Errorf("%+v", found)
+	}
+	noError(t, w.Close())
 }

@@ -16,7 +16,7 @@ import (
 type keysCommand struct {
 	Create createKeyCommand `cmd:"" help:"Make a key and print it, for once."`
 	List   listKeysCommand  `cmd:"" help:"List keys (never their text)."`
-	Update updateKeyCommand `cmd:"" help:"Give a key another label, limit, expiry or other origins, from the next request on."`
+	Update updateKeyCommand `cmd:"" help:"Give a key another label, other limits, another expiry or other origins, from the next request on."`
 	Revoke revokeKeyCommand `cmd:"" help:"End a key, from the next request on."`
 }
 
@@ -26,6 +26,7 @@ type keyFlags struct {
 	Expires   *moment   `help:"When the key ends: a date, a date-time or a time from now such as 720h; never takes it back." placeholder:"TIME"`
 	RateLimit *keyLimit `help:"Requests that this key has, as 600/1m,50/5s; none lifts it, default is what the server says." placeholder:"N/TIME"`
 	Origin    []string  `help:"Web origin whose pages may use the public key (CORS), as https://app.example.com; * is any, none takes them back." placeholder:"ORIGIN"`
+	queryLimits
 }
 
 // change puts what was given into the settings.
@@ -42,6 +43,7 @@ func (k *keyFlags) change(settings *warehouse.KeySettings) {
 	if len(k.Origin) > 0 {
 		settings.Origins = slices.DeleteFunc(k.Origin, func(origin string) bool { return origin == "none" })
 	}
+	k.queryLimits.change(settings)
 }
 
 // keyLimit is the text of rules, or "" for those of the server.
@@ -144,9 +146,9 @@ func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		}
 		return m.print(f, keys, func(w io.Writer) {
 			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "ID\tTENANT\tTYPE\tKEY\tLABEL\tLIMIT\tORIGINS\tCREATED\tLAST USED\tEXPIRES\tREVOKED")
+			fmt.Fprintln(table, "ID\tTENANT\tTYPE\tKEY\tLABEL\tLIMIT\tSQL\tORIGINS\tCREATED\tLAST USED\tEXPIRES\tREVOKED")
 			for _, key := range keys {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label), key.RateLimit,
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label), key.RateLimit, printLimits(key.KeySettings),
 					strings.Join(key.Origins, " "), key.CreatedAt.Format(time.RFC3339), optionalTime(key.LastUsedAt), optionalTime(key.ExpiresAt), optionalTime(key.RevokedAt))
 			}
 			_ = table.Flush() // like any print: there is nobody left to tell

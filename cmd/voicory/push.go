@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,15 +33,29 @@ func pushTo(w *warehouse.Warehouse) func(context.Context, httpapi.Push) (httpapi
 // byteSize is a number of bytes, written as 500MB or 1GiB.
 type byteSize int64
 
+type sizeUnit struct {
+	name  string
+	bytes int64
+}
+
+// sizeUnits are what a size is written in, the largest first.
+var sizeUnits = []sizeUnit{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1}}
+
+// String is a whole number of the largest unit that allows it.
+func (b byteSize) String() string {
+	unit := sizeUnits[slices.IndexFunc(sizeUnits, func(u sizeUnit) bool { return int64(b)%u.bytes == 0 })] // the last one always does
+	return strconv.FormatInt(int64(b)/unit.bytes, 10) + unit.name
+}
+
 // UnmarshalText reads a whole number with a unit, or without one.
 func (b *byteSize) UnmarshalText(text []byte) error {
 	number := strings.TrimRight(string(text), "KMGTiB")
-	factor, ok := map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-		"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}[string(text[len(number):])]
 	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || !ok || n < 1 || n > math.MaxInt64/factor/1024 { // it is multiplied further
-		return fmt.Errorf("%q is no size; 500MB is one", text)
+	for _, unit := range sizeUnits {
+		if unit.name == cmp.Or(string(text[len(number):]), "B") && err == nil && n >= 1 && n <= math.MaxInt64/unit.bytes/1024 { // it is multiplied further
+			*b = byteSize(n * unit.bytes)
+			return nil
+		}
 	}
-	*b = byteSize(n * factor)
-	return nil
+	return fmt.Errorf("%q is no size; 500MB is one", text)
 }

@@ -1,8 +1,12 @@
 package query
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -32,9 +36,9 @@ func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 	case CSV:
 		return newCSV(t, out, r)
 	case Arrow:
-		return newArrow(out, r), nil
+		return newArrow(t, out, r), nil
 	case Parquet:
-		return newParquet(out, r)
+		return newParquet(t, out, r)
 	}
 	return nil, fmt.Errorf("no format %q", t.Format)
 }
@@ -263,15 +267,57 @@ func (j *jsonColumns) end(outcome Outcome) error {
 // arrowStream is an Arrow IPC stream.
 type arrowStream struct {
 	*ipc.Writer
-	out *sink
+	out  *sink
+	most int64
 }
 
-func newArrow(out *sink, r *rows) *arrowStream {
-	return &arrowStream{ipc.NewWriter(out, ipc.WithSchema(r.schema)), out}
+func newArrow(t *task, out *sink, r *rows) *arrowStream {
+	return &arrowStream{ipc.NewWriter(out, ipc.WithSchema(r.schema)), out, t.MaxBytes}
 }
 
 func (a *arrowStream) write(batch arrow.RecordBatch) (int64, error) {
-	return batch.NumRows(), a.Write(batch)
+	count, held := batch.NumRows(), int64(0)
+	for _, values := range batch.Columns() {
+		held += bufferBytes(values.Data())
+	}
+	if left := a.most - a.out.written; held > left {
+		var err error
+		if count, err = rowsWithin(batch, left); err != nil {
+			return 0, err
+		}
+	}
+	part := batch.NewSlice(0, count)
+	defer part.Release()
+	return count, a.Write(part)
+}
+
+// bufferBytes is how long an array's buffers are; of a slice less may be written.
+func bufferBytes(data arrow.ArrayData) (bytes int64) {
+	for _, buffer := range data.Buffers() {
+		if buffer != nil {
+			bytes += int64(buffer.Len())
+		}
+	}
+	for _, child := range data.Children() {
+		bytes += bufferBytes(child)
+	}
+	return bytes
+}
+
+// rowsWithin is how many of the first rows of a batch fill so many bytes of a stream that has begun; all of them where they do not.
+func rowsWithin(batch arrow.RecordBatch, bytes int64) (count int64, err error) {
+	trial := &sink{Writer: bufio.NewWriter(io.Discard)}
+	stream := ipc.NewWriter(trial, ipc.WithSchema(batch.Schema()))
+	fills := func(rows int) bool {
+		part := batch.NewSlice(0, int64(rows))
+		defer part.Release()
+		before := trial.written
+		err = errors.Join(err, stream.Write(part))
+		return trial.written-before >= bytes
+	}
+	fills(0) // what a stream begins with
+	before := sort.Search(int(batch.NumRows())-1, func(before int) bool { return fills(before + 1) })
+	return int64(before + 1), err
 }
 
 func (a *arrowStream) size() int64 { return a.out.written }

@@ -19,8 +19,10 @@ type parquetFile struct {
 	*parquet.Writer
 	out     *sink
 	columns []column
+	most    int64
 	held    int64
 	rows    []parquet.Row
+	sizes   []int64 // of rows
 }
 
 // parquetRowGroup is the rows of a row group, which is held in memory until it is full.
@@ -29,7 +31,7 @@ const parquetRowGroup = 32_768
 // parquetColumn makes the values of a column, the NULLs aside.
 type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
-func newParquet(out *sink, r *rows) (*parquetFile, error) {
+func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
 	for i, name := range uniqueNames(r.columns) {
 		if name == "" {
@@ -40,7 +42,7 @@ func newParquet(out *sink, r *rows) (*parquetFile, error) {
 		fields.order = append(fields.order, name)
 	}
 	writer := parquet.NewWriter(out, parquet.NewSchema("result", fields), parquet.MaxRowsPerRowGroup(parquetRowGroup))
-	return &parquetFile{Writer: writer, out: out, columns: r.columns}, nil
+	return &parquetFile{Writer: writer, out: out, columns: r.columns, most: t.MaxBytes}, nil
 }
 
 // orderedGroup is a group whose fields keep their order.
@@ -150,8 +152,9 @@ func parquetText(values arrow.Array) func(int) parquet.Value {
 func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
 	count := int(batch.NumRows())
 	p.rows = slices.Grow(p.rows[:0], count)[:count]
+	p.sizes = slices.Grow(p.sizes[:0], count)[:count]
 	for i := range p.rows {
-		p.rows[i] = slices.Grow(p.rows[i][:0], len(p.columns))
+		p.rows[i], p.sizes[i] = slices.Grow(p.rows[i][:0], len(p.columns)), 0
 	}
 	for c, values := range batch.Columns() {
 		_, column := parquetNode(values.DataType(), p.columns[c].Type)
@@ -162,13 +165,17 @@ func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
 				continue
 			}
 			v := value(i)
-			if p.held += 8; v.Kind() == parquet.ByteArray {
-				p.held += int64(len(v.ByteArray()))
+			if p.sizes[i] += 8; v.Kind() == parquet.ByteArray {
+				p.sizes[i] += int64(len(v.ByteArray()))
 			}
 			p.rows[i] = append(p.rows[i], v.Level(0, 1, c))
 		}
 	}
-	n, err := p.WriteRows(p.rows)
+	fit := 0
+	for ; fit < count && p.held < p.most; fit++ {
+		p.held += p.sizes[fit]
+	}
+	n, err := p.WriteRows(p.rows[:fit])
 	return int64(n), err
 }
 

@@ -158,7 +158,7 @@ func (w *worker) fault(err error) error {
 	}
 	w.log.Error("a query broke its worker", "error", err, "state", w.state.String(), "stderr", w.stderr.String())
 	if status, ok := w.state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGXCPU {
-		return ErrTimeout
+		return &Failure{Kind: ErrTimeout, Message: "The query took more processor time than it may"}
 	}
 	return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
 }

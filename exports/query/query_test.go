@@ -351,14 +351,28 @@ func TestBounds(t *testing.T) {
 		{"SELECT repeat('x', 1000) FROM range(5000)", JSON, 0, "{100 bytes}"},
 		{"SELECT repeat('x', 1000) FROM range(5000)", NDJSON, 0, "{98 bytes}"},
 		{"SELECT repeat('x', 1000) FROM range(5000)", JSONColumns, 0, "{100 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", Arrow, 0, "{2048 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", Parquet, 0, "{2048 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Arrow, 0, "{100 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Parquet, 0, "{100 bytes}"},
+		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Arrow, 0, "{6 bytes}"},
+		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Parquet, 0, "{6 bytes}"},
+		{"SELECT repeat('x', 1000000) FROM range(1)", Arrow, 0, "{1 }"},
+		{"SELECT repeat('x', 1000000) FROM range(1)", Parquet, 0, "{1 }"},
 	} {
 		if _, outcome, err := ask(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
 			t.Errorf("%s as %s: %v, not %s (%v)", c.sql, c.format, outcome, c.want, err)
 		}
 	}
-	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1}, {SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
+	// Of a request's bound and the runner's, the less one holds.
+	for most, want := range map[int64]string{5_000: "{5 bytes}", 50_000: "{49 bytes}", 1_000_000: "{98 bytes}"} {
+		request := Request{SQL: "SELECT repeat('x', 1000) FROM range(5000)", Format: NDJSON, MaxBytes: most}
+		if _, outcome, err := ask(t.Context(), r, request); err != nil || fmt.Sprint(outcome) != want {
+			t.Errorf("at most %d bytes: %v, not %s (%v)", most, outcome, want, err)
+		}
+	}
+	if _, _, err := ask(t.Context(), r, Request{SQL: "FROM range(1000000000000) WHERE range % 7 = 8", Timeout: 50 * time.Millisecond}); !errors.Is(err, ErrTimeout) || err.Error() != "The query took longer than 50ms" {
+		t.Error(err)
+	}
+	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1}, {SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour}, {SQL: "SELECT 1", MaxBytes: -1}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
 		if _, _, err := ask(t.Context(), r, request); !errors.Is(err, ErrRequest) {
 			t.Errorf("%v", err)
 		}

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,19 +32,28 @@ const (
 	MaxTimeout     = 10 * time.Minute
 	DefaultTimeout = 30 * time.Second
 	MaxStatement   = 1 << 20 // bytes
-	// maxBytes bounds a result, which may be longer by the last rows that were taken together; maxHeldBytes one that is not written row by row.
-	maxBytes     = 2 << 30
-	maxHeldBytes = 64 << 20
+	// MaxBytes bounds a result, which may be longer by its last row and by what its format has around its rows. Of Parquet they count uncompressed.
+	MaxBytes     = 2 << 30
+	maxHeldBytes = 64 << 20 // of one that is not written row by row
 )
 
 // Request is a statement to run.
 type Request struct {
-	Tenant  uuid.UUID
-	SQL     string
-	Params  json.RawMessage `json:",omitempty"` // a list for ? and $1, an object for $name; empty: none
-	Format  string
-	Limit   int64         // rows; 0: the default
-	Timeout time.Duration // of all of it, reading the result too; 0: the default
+	Tenant   uuid.UUID
+	SQL      string
+	Params   json.RawMessage `json:",omitempty"` // a list for ? and $1, an object for $name; empty: none
+	Format   string
+	Limit    int64         // rows; 0: the default
+	MaxBytes int64         // of the result, if the runner's are not less; 0: the runner's
+	Timeout  time.Duration // of all of it, reading the result too; 0: the default
+}
+
+// DefaultLimit is the rows of a result in a format, where nothing is said of them.
+func DefaultLimit(format string) int64 {
+	if format == JSON || format == JSONColumns {
+		return DefaultRows
+	}
+	return MaxRows
 }
 
 // check fills in what was left open, and refuses what cannot be.
@@ -57,20 +67,16 @@ func (r *Request) check() error {
 	if r.Limit < 0 || r.Limit > MaxRows {
 		return fmt.Errorf("%w: the limit is not from 1 to %d", ErrRequest, MaxRows)
 	}
+	if r.MaxBytes < 0 {
+		return fmt.Errorf("%w: the most bytes are below 0", ErrRequest)
+	}
 	if r.Timeout < 0 || r.Timeout > MaxTimeout {
 		return fmt.Errorf("%w: the timeout is not from 1 ms to %v", ErrRequest, MaxTimeout)
 	}
 	if len(r.SQL) > MaxStatement {
 		return fmt.Errorf("%w: the statement is longer than %d bytes", ErrRequest, MaxStatement)
 	}
-	if r.Limit == 0 {
-		if r.Limit = MaxRows; r.Format == JSON || r.Format == JSONColumns {
-			r.Limit = DefaultRows
-		}
-	}
-	if r.Timeout == 0 {
-		r.Timeout = DefaultTimeout
-	}
+	r.Limit, r.Timeout = cmp.Or(r.Limit, DefaultLimit(r.Format)), cmp.Or(r.Timeout, DefaultTimeout)
 	return nil
 }
 

@@ -60,7 +60,7 @@ const workerThreads = 2
 // New returns a runner.
 func New(options Options) (*Runner, error) {
 	options.Memory = cmp.Or(options.Memory, 512<<20)
-	options.MaxBytes = cmp.Or(options.MaxBytes, maxBytes)
+	options.MaxBytes = cmp.Or(options.MaxBytes, MaxBytes)
 	options.AtATime, options.OfOne = cmp.Or(options.AtATime, 4), cmp.Or(options.OfOne, 2)
 	options.Patience = cmp.Or(options.Patience, 2*time.Second)
 	if options.Log == nil {
@@ -146,7 +146,7 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 		cancel(nil)
 		return nil, err
 	}
-	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, ErrTimeout)
+	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, &Failure{Kind: ErrTimeout, Message: fmt.Sprintf("The query took longer than %v", request.Timeout)})
 	leave := func() {}
 	stop := func() {
 		done()
@@ -170,8 +170,8 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 	if err != nil {
 		return nil, err
 	}
-	t := task{ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit, MaxBytes: r.MaxBytes, Started: started,
-		CPU: workerThreads*request.Timeout + time.Second, Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), Unsandbox: !r.sandboxed}
+	t := task{ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit, MaxBytes: min(r.MaxBytes, cmp.Or(request.MaxBytes, r.MaxBytes)),
+		Started: started, CPU: workerThreads*request.Timeout + time.Second, Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), Unsandbox: !r.sandboxed}
 	for _, file := range files {
 		t.Files[file.Export] = append(t.Files[file.Export], file.Name)
 		if t.AsOf == nil || file.AsOf.After(*t.AsOf) {
