@@ -114,7 +114,7 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // it only goes back
 		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
 			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf)))); err != nil {
 			return err
