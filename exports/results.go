@@ -21,6 +21,7 @@ type results struct {
 	pending  bindings.PendingResult
 	result   bindings.Result
 	options  bindings.ArrowOptions
+	left     func() bool // whether whoever asked has left, so that the statement is interrupted
 	release  func()
 }
 
@@ -31,7 +32,7 @@ func read(ctx context.Context, from driver.Conn, statement string) (_ *results, 
 	if err != nil {
 		return nil, err
 	}
-	r := &results{release: release}
+	r := &results{left: func() bool { return ctx.Err() != nil }, release: release}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -88,8 +89,13 @@ func (r *results) close() {
 	r.release()
 }
 
+// failure is why the statement failed. Where one of DuckDB's threads fails, it interrupts the others, and may tell of that alone.
 func (r *results) failure() error {
-	return failure(bindings.ResultErrorType(&r.result), bindings.ResultError(&r.result))
+	kind, message := bindings.ResultErrorType(&r.result), bindings.ResultError(&r.result)
+	if kind == bindings.ErrorTypeInterrupt && !r.left() {
+		message += " A thread failed, of memory perhaps: DuckDB does not say."
+	}
+	return failure(kind, message)
 }
 
 // failure is an error as the driver has them: its kinds have DuckDB's numbers.

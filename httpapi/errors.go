@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,10 +60,14 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	if p == internalProblem {
-		a.Log.Error("request failed", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", err)
+	begun, level, what := x.begun.Load(), slog.LevelError, "request failed"
+	if p != internalProblem {
+		level, what = slog.LevelWarn, "answer broken off" // of which its client cannot be told more
 	}
-	if x.begun.Load() {
+	if p == internalProblem || begun {
+		a.Log.Log(r.Context(), level, what, "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", err)
+	}
+	if begun {
 		panic(http.ErrAbortHandler)
 	}
 	writeProblem(w, r, p)

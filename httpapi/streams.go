@@ -147,7 +147,7 @@ func streamProblem(err error) error {
 	case errors.Is(err, warehouse.ErrInvalid):
 		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	case errors.Is(err, warehouse.ErrNoMemory):
-		return &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", message: "The server has no memory left for this", retryAfter: 5}
+		return fmt.Errorf("%w: %w", &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", message: "The server has no memory left for this", retryAfter: 5}, err)
 	}
 	return err
 }

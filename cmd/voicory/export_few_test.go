@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// readBack are the names of an exported file's columns, as what reads the format sees them, and how many rows it has. NDJSON without rows
+// has no columns.
+func readBack(t *testing.T, format exports.Format, path string) (names []string, rows int) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	noError(t, err)
+	switch format {
+	case exports.Parquet:
+		names = strings.Split(answered(t, "SELECT string_agg(column_name) FROM (DESCRIBE FROM read_parquet('"+path+"'))"), ",")
+		_, err = fmt.Sscan(answered(t, "SELECT count(*) FROM read_parquet('"+path+"')"), &rows)
+		noError(t, err)
+	case exports.Arrow:
+		reader, err := ipc.NewReader(bytes.NewReader(content))
+		noError(t, err)
+		defer reader.Release()
+		for _, field := range reader.Schema().Fields() {
+			names = append(names, field.Name)
+		}
+		for reader.Next() {
+			rows += int(reader.RecordBatch().NumRows())
+		}
+		noError(t, reader.Err())
+	case exports.CSV:
+		lines, err := csv.NewReader(bytes.NewReader(content)).ReadAll()
+		noError(t, err)
+		return lines[0], len(lines) - 1
+	case exports.NDJSON:
+		for line := range strings.Lines(string(content)) {
+			names = strings.Split(answered(t, "SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
+			rows++
+		}
+	}
+	return names, rows
+}
+
+// exportsFew writes what has so many rows of each export in every form, with the data folder open in this process, or in a server.
+func exportsFew(t *testing.T, data string, rows int) {
+	t.Helper()
+	dir := t.TempDir()
+	export := func(args ...string) string {
+		t.Helper()
+		return wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "--json"}, args...)...), exitDone).stdout
+	}
+	var all exports.Folder
+	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
+	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
+	if tables := answered(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {
+		t.Errorf("the database of %+v has %s tables", all, tables)
+	}
+	for _, e := range warehouse.Exports {
+		var want []string
+		for _, column := range e.Columns {
+			want = append(want, column.Name)
+		}
+		for _, format := range exports.Formats {
+			path := filepath.Join(dir, e.Name+format.Extension())
+			told := export(e.Name, "-o", path)
+			names, n := readBack(t, format, path)
+			if !strings.Contains(told, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
+				t.Errorf("%s as %s has %d rows of %q: %s", e.Name, format, n, names, told)
+			}
+		}
+		inDatabase := answered(t, database+"SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '"+e.Name+"') || ' ' || count(*) FROM written."+e.Name)
+		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
+			t.Errorf("in the database, %s is %s", e.Name, inDatabase)
+		}
+	}
+}
+
+// A tenant without rows, and one with a single row of each export, is exported as any other.
+func TestExportFewRows(t *testing.T) {
+	for rows := range 2 {
+		data := t.TempDir()
+		wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret"), exitDone)
+		if rows > 0 {
+			call := strings.Replace(callLine(1), "{", `{"transcript":"AI: hi",`, 1)
+			for dataset, line := range map[string]string{"calls": call, "customers": callLine(1), "messages": callLine(1)} {
+				wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
+			}
+		}
+		exportsFew(t, data, rows)
+		_, stop := serve(t, data)
+		exportsFew(t, data, rows)
+		stop()
+	}
+}

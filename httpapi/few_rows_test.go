@@ -1,0 +1,159 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// columnNames are the columns of a stream, in its order, as what reads the format sees them; nil: the format has them in its rows alone,
+// and there is none.
+func columnNames(t *testing.T, format, body string) (names []string) {
+	t.Helper()
+	switch format {
+	case "arrow":
+		reader, err := ipc.NewReader(strings.NewReader(body))
+		noError(t, err)
+		defer reader.Release()
+		for _, field := range reader.Schema().Fields() {
+			names = append(names, field.Name)
+		}
+	case "csv":
+		rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
+		noError(t, err)
+		return rows[0]
+	case "ndjson":
+		decoder := json.NewDecoder(strings.NewReader(body))
+		if !decoder.More() {
+			return nil
+		}
+		_, err := decoder.Token() // {
+		noError(t, err)
+		for decoder.More() {
+			name, err := decoder.Token()
+			noError(t, err)
+			names = append(names, name.(string))
+			noError(t, decoder.Decode(new(json.RawMessage)))
+		}
+	}
+	return names
+}
+
+// inParquet are the names and types of a file's columns, as DuckDB sees them.
+func inParquet(t *testing.T, content string) (columns string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stream.parquet")
+	noError(t, os.WriteFile(path, []byte(content), 0o600))
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	noError(t, db.QueryRowContext(t.Context(), "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE FROM read_parquet('"+path+"'))").Scan(&columns))
+	return columns
+}
+
+// described are the names of an export's columns, and these with their types.
+func described(export warehouse.Export) (names []string, typed string) {
+	var all []string
+	for _, c := range export.Columns {
+		names, all = append(names, c.Name), append(all, c.Name+" "+c.Type)
+	}
+	return names, strings.Join(all, ", ")
+}
+
+// A tenant without rows, and one with a single row of each export, gets every form of every export, with its columns.
+func TestFewRows(t *testing.T) {
+	b := startBulk(t)
+	single := uuid.New()
+	row := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-03-01T23:59:59.999Z"`, single, id(1))
+	merge(t, b.warehouse, warehouse.Calls, row+`,"transcript":"AI: hi","cost":0.5}`)
+	merge(t, b.warehouse, warehouse.Customers, row+"}")
+	merge(t, b.warehouse, warehouse.Messages, row+"}")
+	for rows, tenant := range []uuid.UUID{nobody, single} {
+		var err error
+		_, b.secret, err = b.warehouse.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
+		noError(t, err)
+		t.Run(fmt.Sprint(rows, ", not published"), func(t *testing.T) { b.hasRows(t, rows) })
+		_, err = b.warehouse.Publish(t.Context())
+		noError(t, err)
+		t.Run(fmt.Sprint(rows, ", published"), func(t *testing.T) {
+			b.hasRows(t, rows)
+			b.hasFiles(t, rows)
+		})
+	}
+}
+
+// hasRows looks at the streams and the database, which have so many rows of each export.
+func (b *bulk) hasRows(t *testing.T, rows int) {
+	database := b.ask(t, "GET", databasePath, b.secret)
+	for _, export := range warehouse.Exports {
+		names, typed := described(export)
+		for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
+			got := b.stream(t, export.Name+"?format="+format)
+			if got.status != http.StatusOK {
+				t.Fatalf("%s as %s: %d %s", export.Name, format, got.status, got.body)
+			}
+			kind, _, _ := strings.Cut(got.header.Get("Content-Type"), ";")
+			if n, err := counts[kind](got.body); n != rows || err != nil {
+				t.Errorf("%s as %s: %d rows, %v", export.Name, format, n, err)
+			}
+			if format == "parquet" {
+				if columns := inParquet(t, got.body); columns != typed {
+					t.Errorf("%s as Parquet has %s, not %s", export.Name, columns, typed)
+				}
+			} else if columns := columnNames(t, format, got.body); !slices.Equal(columns, names) && (format != "ndjson" || rows > 0) {
+				t.Errorf("%s as %s has %q, not %q", export.Name, format, columns, names)
+			}
+		}
+		if n := inDatabase(t, database.body, "SELECT count(*) FROM "+export.Name); n != fmt.Sprint(rows) {
+			t.Errorf("in the database, %s has %s rows", export.Name, n)
+		}
+		if columns := inDatabase(t, database.body, "SELECT string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) FROM duckdb_columns() WHERE table_name = '"+export.Name+"'"); columns != typed {
+			t.Errorf("in the database, %s has %s, not %s", export.Name, columns, typed)
+		}
+	}
+	if n := inDatabase(t, database.body, "SELECT count(*) FROM duckdb_tables()"); n != fmt.Sprint(len(warehouse.Exports)) {
+		t.Errorf("the database has %s tables", n)
+	}
+}
+
+// hasFiles looks at the list of exports and at the files of each, which have so many rows.
+func (b *bulk) hasFiles(t *testing.T, rows int) {
+	var list struct {
+		Data []struct {
+			Name    string
+			Rows    int
+			Months  []string
+			Columns []struct{ Name, Type string }
+			AsOf    *string `json:"as_of"`
+		}
+	}
+	noError(t, json.NewDecoder(bytes.NewBufferString(b.ask(t, "GET", "/api/v1/exports", b.secret).body)).Decode(&list))
+	for i, export := range warehouse.Exports {
+		told := list.Data[i]
+		if told.Name != export.Name || told.Rows != rows || len(told.Columns) != len(export.Columns) || told.Months == nil || (told.AsOf == nil) != (rows == 0) {
+			t.Errorf("%+v", told)
+		}
+		files := b.files(t, b.secret, export.Name, "")
+		if len(files) != rows {
+			t.Errorf("%s has %d files", export.Name, len(files))
+		}
+		for _, file := range files {
+			if _, typed := described(export); file.Rows != 1 || inParquet(t, b.content(t, file)) != typed {
+				t.Errorf("%+v has not %s", file, typed)
+			}
+		}
+	}
+}
