@@ -82,11 +82,8 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		return invalidFilter("page", fmt.Sprintf("lies behind the first %d calls; narrow the search instead", deepest))
 	}
 	found, err := a.Store.SearchTranscripts(r.Context(), key.Tenant, search)
-	if errors.Is(err, warehouse.ErrNoMemory) {
-		return streamProblem(err)
-	}
 	if err != nil {
-		return err
+		return streamProblem(err)
 	}
 	meta.Total, meta.Turns, meta.AsOf = found.Total, found.Turns, moment(found.AsOf)
 	meta.HasMore = search.Offset+int64(len(found.Calls)) < found.Total
@@ -114,12 +111,12 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		body, err = a.foundTable(r.Context(), key.Tenant, data, found.AsOf, format, options)
 	}
 	if err != nil {
-		return fmt.Errorf("write what was found: %w", err)
+		return streamProblem(fmt.Errorf("write what was found: %w", err))
 	}
 	return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 }
 
-// foundTable writes found calls as a table, a row for each turn.
+// foundTable writes found calls as a table, a row for each turn. It reads nothing more of the tenant: DuckDB makes the table of the JSON.
 func (a *api) foundTable(ctx context.Context, tenant uuid.UUID, calls []byte, asOf time.Time, format exports.Format, options exports.CSVOptions) (_ []byte, err error) {
 	snapshot, err := a.Store.Snapshot(ctx, tenant)
 	if err != nil {

@@ -98,6 +98,6 @@ func failure(message string) error {
 	kind, _, _ := strings.Cut(message, " Error: ")
 	kinds := map[string]duckdb.ErrorType{"Out of Memory": duckdb.ErrorTypeOutOfMemory, "IO": duckdb.ErrorTypeIO, "FATAL": duckdb.ErrorTypeFatal, "TransactionContext": duckdb.ErrorTypeTransaction,
 		"Invalid Input": duckdb.ErrorTypeInvalidInput, "Conversion": duckdb.ErrorTypeConversion, "Binder": duckdb.ErrorTypeBinder,
-		"Catalog": duckdb.ErrorTypeCatalog, "INTERRUPT": duckdb.ErrorTypeInterrupt}
+		"Catalog": duckdb.ErrorTypeCatalog, "Parser": duckdb.ErrorTypeParser, "INTERRUPT": duckdb.ErrorTypeInterrupt}
 	return &duckdb.Error{Type: cmp.Or(kinds[kind], duckdb.ErrorTypeUnknownType), Msg: message}
 }
