@@ -80,10 +80,6 @@ func work(p probe) int {
 	return 0
 }
 
-// madeAhead is how much of a result DuckDB may hold that is not written yet. A result keeps its order, so a thread can only be ahead of another
-// by what fits: with DuckDB's own megabyte, that is a fraction of a row group, and one thread waits for the other.
-const madeAhead = "64MB"
-
 // readyEngine bounds what the process may take, opens DuckDB and makes the relations, which are still of nobody and hold no rows.
 func readyEngine(s settings) (*engine, error) {
 	if err := bound(s.Memory); err != nil {
@@ -93,7 +89,7 @@ func readyEngine(s settings) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return engine, engine.run("SET streaming_buffer_size = '" + madeAhead + "';" + warehouse.Relations())
+	return engine, engine.run(warehouse.Relations())
 }
 
 // bindTo opens the files of the task, has the relations read them, and locks everything in.
