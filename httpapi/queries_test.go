@@ -327,6 +327,18 @@ func TestBombsStopNobodyElse(t *testing.T) {
 	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status == 200 })
 }
 
+// What DuckDB makes ahead is counted without the text of its strings, so its buffer must be small enough for them: with one of 64 MB,
+// a gigabyte of short texts filled the worker's memory before its first row left.
+func TestSQLOfMoreTextThanMemory(t *testing.T) {
+	b := startSQL(t)
+	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT repeat('x', 300 + range % 9) AS t FROM range(3000000)", "format": "csv"}`)
+	noError(t, err)
+	defer response.Body.Close()
+	if n, err := io.Copy(io.Discard, response.Body); response.StatusCode != http.StatusOK || err != nil || n != 914_999_993 { // the header, and lines of 305 bytes on average
+		t.Error(response.StatusCode, n, err)
+	}
+}
+
 // What fails when part of it has been sent is cut off, and never ends well.
 func TestSQLThatFailsMidwayIsCutOff(t *testing.T) {
 	b := startSQL(t)
