@@ -144,7 +144,7 @@ func explain(text, message string) *Failure {
 	return f
 }
 
-// rows is a result as it is being made: DuckDB works ahead by about one megabyte.
+// rows is a result as it is being made: DuckDB works ahead of them, as far as madeAhead.
 type rows struct {
 	text    string
 	result  duckdb.Result
