@@ -15,7 +15,7 @@ const chunk = 256 << 10
 
 // copyTo has DuckDB write the statement's rows into a pipe, and passes on what comes out of it. When out takes no more, DuckDB is
 // interrupted, and what it still writes is read all the same: a write into a closed pipe, on a thread that is not Go's, would be the
-// end of the process (SIGPIPE).
+// end of the process (SIGPIPE). A temporary file is what DuckDB would rename, and a pipe cannot be.
 func copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out io.Writer) (rows int64, err error) {
 	from, to, err := os.Pipe()
 	if err != nil {
@@ -27,7 +27,7 @@ func copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out 
 	defer cancel()
 	written := make(chan error, 1)
 	go func() {
-		result, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO '/dev/fd/%d' (%s)", statement, to.Fd(), options))
+		result, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO '/dev/fd/%d' (%s, USE_TMP_FILE false)", statement, to.Fd(), options))
 		if err == nil {
 			rows, err = result.RowsAffected()
 		} else {

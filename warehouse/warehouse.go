@@ -195,5 +195,5 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 			return err
 		}
 	}
-	return nil
+	return addCSVField(ctx, w.loader)
 }
