@@ -128,6 +128,23 @@ func (f Filter) bounded() Filter {
 	return f
 }
 
+// unbounded is the filter without its bounds.
+func (f Filter) unbounded() Filter {
+	f.From, f.Before = time.Time{}, time.Time{}
+	return f
+}
+
+// between is the filter with these bounds, where they are tighter than its own; it has both.
+func (f Filter) between(from, before time.Time) Filter {
+	if from.After(f.From) {
+		f.From = from
+	}
+	if before.Before(f.Before) {
+		f.Before = before
+	}
+	return f
+}
+
 // nullable is a parameter that may be null.
 func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	if !value.Valid {

@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,13 +93,70 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 	}
 }
 
+// What is known of a list without bounds, or with wider ones, never shows: a list within has its own total and its own pages.
+func TestPagesWithinBounds(t *testing.T) {
+	w := openNew(t)
+	first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var times []time.Time // of inbound calls, newest first
+	var rows []any
+	for n := range 300 {
+		at := first.Add(time.Duration(n*n%50)*time.Hour + time.Duration(n%7*n%4)*20*time.Minute)
+		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": []string{"inbound", "outbound"}[n%2]}))
+		if n%2 == 0 {
+			times = append(times, at)
+		}
+	}
+	merge(t, w, warehouse.Calls, rows...)
+	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	random := rand.New(rand.NewPCG(1, 2))
+	bound := func() time.Time {
+		switch at := first.Add(time.Duration(random.IntN(60)-5) * time.Hour); random.IntN(4) {
+		case 0:
+			return time.Time{}
+		case 1:
+			return at
+		case 2:
+			return at.Add(20 * time.Minute)
+		default:
+			return at.Add(time.Duration(random.IntN(3600)) * time.Second)
+		}
+	}
+	for i := range 150 {
+		if i%15 == 0 { // whatever was known is no more
+			merge(t, w, warehouse.Calls, call(tenantA, 1, row{"direction": "outbound", "duration": i}))
+		}
+		filter := warehouse.Filter{Direction: "inbound", From: bound(), Before: bound()}
+		expected := slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool {
+			return at.Before(filter.From) || !filter.Before.IsZero() && !at.Before(filter.Before)
+		})
+		for _, offset := range []int64{0, 10, 100} {
+			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: 5, Offset: offset})
+			noError(t, err)
+			var got []time.Time
+			for _, item := range page.Items {
+				var l listed
+				noError(t, json.Unmarshal([]byte(item), &l))
+				got = append(got, l.CreatedAt)
+			}
+			total := int64(len(expected))
+			if want := expected[min(offset, total):min(offset+5, total)]; page.Total != total || page.More != (offset+5 < total) || !slices.Equal(got, want) {
+				t.Fatalf("%d: from %s before %s after %d: total is %d of %d, more is %t, rows are of %v instead of %v", i, filter.From, filter.Before, offset, page.Total, total, page.More, got, want)
+			}
+		}
+	}
+}
+
 // A total is never older than the rows, and never newer.
 func TestTotalsFollowMerges(t *testing.T) {
 	w := openNew(t)
 	for n := range 5 {
 		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
-		for range 2 { // the second time from what was kept
-			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 100})
+		for i := range 3 { // the second time from what was kept, the third time from a part of it
+			filter := warehouse.Filter{}
+			if i == 2 {
+				filter.Before = time.Date(2026, 3, 1, 10, 0, 1, 0, time.UTC)
+			}
+			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: 100})
 			noError(t, err)
 			if page.Total != int64(n+1) || len(page.Items) != n+1 {
 				t.Fatalf("after %d merges: %d rows, total %d", n+1, len(page.Items), page.Total)

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	queueBytes = 32 << 20 // that may wait for being taken
-	batchBytes = 16 << 20 // that are taken at once, unless one page has more
-	// gather is how long pages wait for those behind them: to take a page costs about as much as to take some thousand rows.
-	gather = time.Second
+	queueBytes = 48 << 20 // that may wait for being taken
+	batchBytes = 32 << 20 // that are taken at once, unless one page has more
+	// gather is how long pages wait for those behind them: to take a page costs as much as to take some thousand rows, and rows of
+	// portions that are small against a row group are written to the log first, and packed several times.
+	gather = 3 * time.Second
 )
 
 // batch is one portion in the making.

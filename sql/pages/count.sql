@@ -1,0 +1,1 @@
+SELECT count(*) FROM {{dataset}} WHERE {{where}};
