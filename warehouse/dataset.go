@@ -142,7 +142,7 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 		column := statements.Ident(f.name)
 		if f.typ != "VARCHAR" {
 			cast := func(loose string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", loose, f.typ) }
-			loose, suspect := "loose."+column, "suspect."+column
+			loose, suspect := "loose."+column, "suspect[1]."+column
 			typed = append(typed, cast(loose)+" AS "+column)
 			faults = append(faults, f.fault(loose, column))
 			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END", f.fault(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))

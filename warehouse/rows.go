@@ -195,6 +195,8 @@ func (f field) looseFrom(types map[string]string) string {
 		return "NULL::" + f.looseType()
 	case f.typ == "JSON" && typ == "VARCHAR":
 		return "loose_json(" + column + ")"
+	case f.typ == "JSON" && typ == "JSON": // to_json gives the same, and copies each document before it writes it
+		return "json(" + column + ")"
 	case f.typ == "JSON":
 		return "to_json(" + column + ")"
 	case f.casts(typ):
