@@ -91,6 +91,14 @@ func (s *Staged) Refused() (refused int64) {
 	return refused
 }
 
+// rows is how many there are, of all tenants.
+func (s *Staged) rows() (rows int64) {
+	for _, t := range s.tenants {
+		rows += t.rows
+	}
+	return rows
+}
+
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }
 
@@ -173,10 +181,7 @@ func (s *Staged) Close() error {
 // nothing, so after an error or a crash the batch is simply given again.
 func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
-	counts.Refused = s.Refused()
-	for _, t := range s.tenants {
-		counts.Read += t.rows
-	}
+	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
 		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {
 			return counts, nil, err
@@ -235,6 +240,11 @@ type stagedTenant struct {
 	rows, refused int64
 	twice         bool     // an id may be among them more than once
 	unknown       []string // fields that the dataset has not
+
+	// Of those that are not refused:
+	deletions   int64
+	months      string // YYYY-MM, with commas between them
+	first, last sql.NullTime
 }
 
 // hasRows tells whether not all of its rows are refused.
@@ -267,10 +277,11 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	var refused int64
 	for rows.Next() {
 		var t stagedTenant
-		var unknown sql.NullString
-		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice, &unknown); err != nil {
+		var unknown, months sql.NullString
+		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice, &unknown, &t.deletions, &months, &t.first, &t.last); err != nil {
 			return nil, err
 		}
+		t.months = months.String
 		if unknown.Valid {
 			if err := json.Unmarshal([]byte(unknown.String), &t.unknown); err != nil {
 				return nil, err
@@ -320,12 +331,7 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, t stagedTenant
 		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
 		err = errors.Join(err, back)
 	}()
-	if fill, ok := dataset.fillAbsent(s.batch.Absent, id); ok {
-		if _, err := conn.ExecContext(ctx, fill); err != nil {
-			return counts, err
-		}
-	}
-	found, err := store.classify(ctx, conn, dataset, t.twice, s.batch.Late)
+	found, err := store.find(ctx, conn, s, t)
 	if err != nil {
 		return counts, err
 	}
@@ -342,9 +348,8 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, t stagedTenant
 	if len(steps) == 0 {
 		return found.counts(), nil
 	}
-	if found.counts().Deleted > 0 {
-		store.tombstoned[dataset.Name] = true // before the commit, whose outcome may be unknown: too often true only costs time
-	}
+	// Before the commit, whose outcome may be unknown: too often true only costs time.
+	store.holds[dataset.Name] = holding{rows: true, tombstones: store.holds[dataset.Name].tombstones || found.counts().Deleted > 0}
 	if err := store.inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
 		return counts, err
 	}

@@ -14,8 +14,9 @@ import (
 // size, or to the detaching, the rows of many tenants would fill the memory, and DuckDB would write them to its temporary folder
 // and read them back again and again.
 const (
-	maxUnsaved = 16_384 // rows of all tenants, from which on
-	minSaved   = 2_048  // a tenant of so many is checkpointed at once
+	maxUnsaved  = 16_384         // rows of all tenants, from which on
+	minSaved    = 2_048          // a tenant of so many is checkpointed at once,
+	mostUnsaved = 2 * maxUnsaved // and from which on any is: of tenants with few rows each, there may be any number
 )
 
 // save counts rows that were merged into the store, and has them written down where there are too many of them. The caller holds
@@ -25,7 +26,7 @@ func (p *tenantPool) save(ctx context.Context, conn *sql.Conn, store *tenantStor
 		return nil // they were packed on their way in
 	}
 	store.unsaved += rows
-	if p.unsaved.Add(rows) < maxUnsaved || store.unsaved < minSaved {
+	if total := p.unsaved.Add(rows); total < maxUnsaved || store.unsaved < minSaved && total < mostUnsaved {
 		return nil
 	}
 	_, err := conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT "+statements.Ident(store.id.String()))

@@ -35,3 +35,22 @@ func TestRowsOfManyTenantsArePacked(t *testing.T) {
 	noError(t, w.Close())
 	want(t, query(t, dir, last, "SELECT count(*) FROM calls"), "2048")
 }
+
+// Nor do those of tenants that have few each.
+func TestFewRowsOfManyTenantsArePacked(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	const tenants, rows = 40, 1_000
+	var all []any
+	last := tenantA
+	for n := range tenants * rows {
+		last[15] = byte(n / rows)
+		all = append(all, call(last, n, nil))
+	}
+	wantCounts(t, merge(t, w, warehouse.Calls, all...), warehouse.Counts{Read: tenants * rows, New: tenants * rows})
+	if info, err := os.Stat(filepath.Join(dir, "warehouse", last.String()+".duckdb.wal")); err == nil && info.Size() > 0 {
+		t.Fatalf("the last tenant's rows are in its log: %d bytes", info.Size())
+	}
+	noError(t, w.Close())
+	want(t, query(t, dir, last, "SELECT count(*) FROM calls"), "1000")
+}

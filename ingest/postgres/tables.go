@@ -257,13 +257,13 @@ func (d *deployment) fill(name string) string {
 }
 
 // turns is the expression that gives a column of call_logs as JSON, and NULL where it holds no turn: the platform's default for
-// a history is an empty list.
+// a history is an empty list. One of some size is not compared: that would unpack it for each of the texts.
 func (d *deployment) turns(name string) string {
 	switch typ := d.tables["call_logs"].types[name]; typ {
 	case "":
 		return "NULL::json"
 	case "jsonb":
-		return "CASE WHEN " + name + ` NOT IN ('[]', '{}', 'null', '""') THEN to_json(` + name + ") END"
+		return "CASE WHEN pg_column_size(" + name + ") > 16 OR " + name + ` NOT IN ('[]', '{}', 'null', '""') THEN to_json(` + name + ") END"
 	default: // json is compared as text; none of what has no turn is longer than this
 		return "CASE WHEN octet_length(" + name + "::text) > 4 THEN to_json(" + name + ") END"
 	}

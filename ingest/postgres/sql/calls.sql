@@ -10,7 +10,7 @@ SELECT user_id, id, call_sid, direction, status, from_number, to_number, phone_n
        CASE WHEN coalesce(cost, 0) = 0 THEN coalesce(nullif(total, 0), cost) ELSE cost END AS cost, summary,
        coalesce({{turns of transcript}}, {{turns of conversation_history}}, to_json(transcript)) AS transcript,
        recording_url, provider, started_at, ended_at, created_at, updated_at, assistant_id,
-       CASE WHEN breakdown <> '{}' AND (metadata IS NULL OR jsonb_typeof({{facts}}) = 'object') AND coalesce({{facts}} -> 'cost_breakdown', 'null') = 'null'
+       CASE WHEN costs.call IS NOT NULL AND breakdown <> '{}' AND (metadata IS NULL OR jsonb_typeof({{facts}}) = 'object') AND coalesce({{facts}} -> 'cost_breakdown', 'null') = 'null'
             THEN to_json(coalesce({{facts}}, '{}') || jsonb_build_object('cost_breakdown', breakdown)) ELSE to_json(metadata) END AS metadata,
        coalesce(stt_minutes::float8, stt_seconds::float8 / 60) AS stt_minutes, tts_characters
 FROM (SELECT * FROM {{call_logs}} WHERE $1::timestamptz IS NULL OR created_at >= $1 OR updated_at >= $1 ORDER BY user_id, created_at, id) AS calls
