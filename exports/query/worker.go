@@ -96,6 +96,10 @@ func readyEngine(s settings) (*engine, error) {
 	return engine, engine.run("SET streaming_buffer_size = '" + madeAhead + "';" + warehouse.Relations())
 }
 
+// unordered is for the formats that large results are taken in: rows leave as they are made, in no order but what the statement asks for. To
+// keep them in that of the files, batch by batch, takes a tenth of the time.
+const unordered = "SET preserve_insertion_order = false;"
+
 // bindTo opens the files of the task, has the relations read them, and locks everything in.
 func (e *engine) bindTo(t *task) error {
 	files, names, err := openFiles(t)
@@ -105,7 +109,11 @@ func (e *engine) bindTo(t *task) error {
 	if err := boundTime(t.CPU); err != nil {
 		return err
 	}
-	if err := e.run(warehouse.FillRelations(names)); err != nil {
+	script := warehouse.FillRelations(names)
+	if t.Format == Arrow || t.Format == Parquet {
+		script += unordered
+	}
+	if err := e.run(script); err != nil {
 		return err
 	}
 	if err := lockIn(files, t.Unsandbox); err != nil {
