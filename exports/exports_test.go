@@ -409,6 +409,18 @@ func TestFailureMidwayIsNoEnd(t *testing.T) {
 	}
 }
 
+// Of a statement that fails at once, no byte leaves of a format that is text: whoever asked can be told why.
+func TestFailureAtOnceLeavesNothing(t *testing.T) {
+	w := open(t)
+	for _, format := range []exports.Format{exports.CSV, exports.NDJSON} {
+		var out bytes.Buffer
+		_, err := exports.Write(t.Context(), standing(t, w), exports.Result{About: warehouse.Export{Name: "figures"}, Statement: "SELECT error('broken')::VARCHAR AS i FROM range(3)"}, format, exports.CSVOptions{BOM: true}, &out)
+		if err == nil || !strings.Contains(err.Error(), "broken") || out.Len() > 0 {
+			t.Errorf("%s: %v, and %q was written", format, err, out.String())
+		}
+	}
+}
+
 // Any statement can be written, of which nothing is known.
 func TestAnyStatement(t *testing.T) {
 	w := open(t)

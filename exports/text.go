@@ -1,11 +1,11 @@
 package exports
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/csv"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -89,15 +89,17 @@ func (c typedColumn) isPlain() bool {
 }
 
 // header is the first line of CSV.
-func header(columns []typedColumn, out io.Writer) error {
+func header(columns []typedColumn, options CSVOptions) []byte {
+	var line bytes.Buffer
+	if options.BOM {
+		line.WriteString("\ufeff")
+	}
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = c.name
 	}
-	w := csv.NewWriter(out)
-	if err := w.Write(names); err != nil {
-		return err
-	}
+	w := csv.NewWriter(&line)
+	_ = w.Write(names) // a buffer takes all
 	w.Flush()
-	return w.Error()
+	return line.Bytes()
 }

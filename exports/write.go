@@ -28,7 +28,8 @@ type CSVOptions struct {
 	EscapeFormulas bool // an apostrophe before texts that a spreadsheet would take for a formula: from = + - @ tab or CR on
 }
 
-// Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a part of what should be there, and without
+// Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a part of what
+// should be there, and without
 // the end that its format has. When the context ends, or out takes no more, reading ends at once.
 func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, options CSVOptions, out io.Writer) (rows int64, err error) {
 	defer func() {
@@ -50,15 +51,12 @@ func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, op
 	if format == NDJSON {
 		return copyTo(ctx, conn, asObjects(columns, result.Statement), asIs, out)
 	}
-	if options.BOM {
-		if _, err := io.WriteString(out, "\ufeff"); err != nil {
-			return 0, err
-		}
+	headed := &headed{Writer: out, head: header(columns, options)}
+	if rows, err = copyTo(ctx, conn, asFields(columns, result.Statement, options), asIs, headed); err != nil {
+		return rows, err
 	}
-	if err := header(columns, out); err != nil {
-		return 0, err
-	}
-	return copyTo(ctx, conn, asFields(columns, result.Statement, options), asIs, out)
+	_, err = headed.Write(nil) // where there are no rows
+	return rows, err
 }
 
 // Each thread builds a row group in memory, and cannot spill it.
@@ -66,3 +64,19 @@ const (
 	rowGroup      = 10_240
 	rowGroupBytes = "8MB"
 )
+
+// headed writes a head before what comes first, so that nothing is written of what fails before.
+type headed struct {
+	io.Writer
+	head []byte // nil: it was written
+}
+
+func (h *headed) Write(p []byte) (int, error) {
+	if h.head != nil {
+		if _, err := h.Writer.Write(h.head); err != nil {
+			return 0, err
+		}
+		h.head = nil
+	}
+	return h.Writer.Write(p)
+}
