@@ -28,9 +28,8 @@ type CSVOptions struct {
 	EscapeFormulas bool // an apostrophe before texts that a spreadsheet would take for a formula: from = + - @ tab or CR on
 }
 
-// Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a part of what
-// should be there, and without
-// the end that its format has. When the context ends, or out takes no more, reading ends at once.
+// Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a
+// part of what should be there, and without the end that its format has. When the context ends, or out takes no more, reading ends at once.
 func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, options CSVOptions, out io.Writer) (rows int64, err error) {
 	defer func() {
 		if err != nil {
