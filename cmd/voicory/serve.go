@@ -61,7 +61,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	registry.MustRegister(sources)
 	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
-	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spare: true, Log: log}); err != nil {
+	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spares: spareWorkers, Log: log}); err != nil {
 		return err
 	}
 	defer options.Queries.Close()
@@ -164,6 +164,9 @@ func inBackground(ctx context.Context, loops ...func(context.Context)) (stop fun
 		running.Wait()
 	}
 }
+
+// spareWorkers is one for a query and one for the next, which notebooks and dashboards ask before another can be started.
+const spareWorkers = 2
 
 // publishEvery is the shortest time between two looks for what is not published.
 const publishEvery = 5 * time.Second

@@ -94,7 +94,7 @@ func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
 	noError(t, err)
-	options := Options{Files: files, Command: []string{program, WorkerArgument}, Spare: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	options := Options{Files: files, Command: []string{program, WorkerArgument}, Spares: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, change := range tune {
 		change(&options)
 	}

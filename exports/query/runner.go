@@ -34,7 +34,7 @@ type Options struct {
 	AtATime   int           // queries in all; default 4
 	OfOne     int           // queries of one asker; default 2
 	Patience  time.Duration // how long a query waits for its turn; default 2 s
-	Spare     bool          // keep a worker started ahead for whoever asks next
+	Spares    int           // workers that are started ahead, for whoever asks next; default: none
 	Log       *slog.Logger  // told of workers that broke; default: none
 }
 
@@ -43,7 +43,7 @@ type Runner struct {
 	Options
 	sandboxed bool
 	gate      *gate
-	spare     spare
+	spares    spares
 
 	mu      sync.Mutex
 	running map[named]context.CancelCauseFunc
@@ -77,7 +77,7 @@ func New(options Options) (*Runner, error) {
 		options.Command = []string{program, WorkerArgument}
 	}
 	r := &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
-	r.keepSpare()
+	r.keepSpares()
 	return r, nil
 }
 
@@ -185,13 +185,13 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 	}
 	if err := w.give(ctx, t); err != nil {
 		w.end()
-		r.keepSpare()
+		r.keepSpares()
 		return nil, err
 	}
-	result := &Result{ID: id, AsOf: t.AsOf, worker: w, stop: stop, after: r.keepSpare}
+	result := &Result{ID: id, AsOf: t.AsOf, worker: w, stop: stop, after: r.keepSpares}
 	if err := result.begin(); err != nil {
 		w.end()
-		r.keepSpare()
+		r.keepSpares()
 		return nil, err
 	}
 	return result, nil
@@ -247,7 +247,7 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 
 // Close ends the query, if it has not ended, and waits for its process.
 func (r *Result) Close() {
+	r.after()
 	r.worker.end()
 	r.stop()
-	r.after()
 }

@@ -8,13 +8,13 @@ import (
 // waiting is the spare worker, once it has been started.
 func waiting(t *testing.T, r *Runner) *worker {
 	t.Helper()
-	r.spare.starting.Wait()
-	r.spare.mu.Lock()
-	defer r.spare.mu.Unlock()
-	if r.spare.worker == nil {
-		t.Fatal("no worker waits")
+	r.spares.goes.Wait()
+	r.spares.mu.Lock()
+	defer r.spares.mu.Unlock()
+	if len(r.spares.waiting) != 1 {
+		t.Fatalf("%d workers wait", len(r.spares.waiting))
 	}
-	return r.spare.worker
+	return r.spares.waiting[0]
 }
 
 // A worker that waits serves one query, of whoever asks, and then another one waits; when it dies while it waits, nobody is the worse for it.
@@ -57,8 +57,8 @@ func TestSpareWorker(t *testing.T) {
 		t.Errorf("process %d waits for nobody", last.pid)
 	}
 	count("mine", "200")
-	r.spare.starting.Wait()
-	if r.spare.worker != nil {
+	r.spares.goes.Wait()
+	if len(r.spares.waiting) > 0 {
 		t.Error("a worker was started for nobody")
 	}
 }
