@@ -2,7 +2,6 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -136,12 +135,13 @@ func (f *Figures) compute(ctx context.Context) error {
 		}
 		parts[i] = fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, part, MostFigures+1)
 	}
-	if _, err := f.Conn.ExecContext(ctx, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
+	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
 		if strings.Contains(err.Error(), "Unknown TimeZone") {
 			return fmt.Errorf("%w: time zone %q is not known", ErrInvalid, a.Zone)
 		}
 		return err
 	}
+	f.Table = a.table()
 	var most int64
 	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
 		return err
@@ -149,7 +149,6 @@ func (f *Figures) compute(ctx context.Context) error {
 	if most > MostFigures {
 		return fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
 	}
-	f.Table = a.table()
 	return nil
 }
 
@@ -173,7 +172,7 @@ func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, er
 		group = "{" + strings.Join(members, ", ") + "}"
 	}
 	rows, err := f.Conn.QueryContext(ctx, statements.Fill("analytics/rows", "period", period, "group", group,
-		"keys", strings.Join(append(f.analysis.keys(), "previous"), ", "), "order", f.analysis.Report.order), sql.Named("previous", previous))
+		"keys", strings.Join(append(f.analysis.keys(), "previous"), ", "), "order", f.analysis.Report.order, "previous", strconv.FormatBool(previous)))
 	if err != nil {
 		return nil, err
 	}
