@@ -1,3 +1,3 @@
--- The best that is known of a call's length, as the published calls have it.
+-- The best that is known of a call's length, as the published calls have it. Timestamps without a zone are told apart without a calendar.
 coalesce(nullif(duration_seconds, 0), nullif(duration_to_seconds(duration), 0),
-         CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', started_at, ended_at) AS INTEGER) END, 0)
+         CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', make_timestamp(epoch_us(started_at)), make_timestamp(epoch_us(ended_at))) AS INTEGER) END, 0)

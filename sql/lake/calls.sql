@@ -1,9 +1,9 @@
 -- The published calls. duration is what the platform's duration says in seconds; duration_seconds the best that is known:
--- the platform's own figure, else duration, else the time between start and end.
+-- the platform's own figure, else duration, else the time between start and end, for which timestamps without a zone need no calendar.
 SELECT id, call_sid, direction, status, from_number, to_number, phone_number, customer_number,
        duration_to_seconds(duration) AS duration,
        coalesce(nullif(duration_seconds, 0), nullif(duration_to_seconds(duration), 0),
-                CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', started_at, ended_at) AS INTEGER) END,
+                CASE WHEN ended_at > started_at THEN TRY_CAST(date_diff('second', make_timestamp(epoch_us(started_at)), make_timestamp(epoch_us(ended_at))) AS INTEGER) END,
                 duration_seconds, duration_to_seconds(duration)) AS duration_seconds,
        cost, summary, turns_of_call(transcript, metadata) AS transcript, recording_url, provider, started_at, ended_at, created_at,
        assistant_id, metadata, stt_minutes, tts_characters
