@@ -70,8 +70,8 @@ func start(ctx context.Context) (err error) {
 	if len(os.Args) == 4 && os.Args[1] == duckdbAlone {
 		return loadAlone(ctx, os.Args[2], os.Args[3])
 	}
-	if len(os.Args) == 4 && os.Args[1] == pullAlone {
-		return pullPostgres(ctx, os.Args[2], os.Args[3])
+	if len(os.Args) == 5 && os.Args[1] == pullAlone {
+		return pullOnly(ctx, os.Args[2], os.Args[3], os.Args[4])
 	}
 	b := bench{}
 	flag.StringVar(&b.voicory, "voicory", "bin/voicory", "the binary to measure")
