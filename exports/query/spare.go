@@ -17,6 +17,11 @@ func (r *Runner) keepSpares() {
 		return
 	}
 	s := &r.spares
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.goes.Go(func() {
 		s.starting.Lock()
 		defer s.starting.Unlock()
