@@ -62,3 +62,23 @@ func TestSpareWorker(t *testing.T) {
 		t.Error("a worker was started for nobody")
 	}
 }
+
+// Of several the one that has waited longest serves first, and another one takes its place.
+func TestSpareWorkers(t *testing.T) {
+	r := newRunner(t, lake(t))
+	first := waiting(t, r)
+	r.Spares = 2
+	r.keepSpares()
+	r.spares.goes.Wait()
+	if n := len(r.spares.waiting); n != 2 || r.spares.waiting[0] != first {
+		t.Fatalf("%d workers wait, or in another order", n)
+	}
+	second := r.spares.waiting[1]
+	if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT 1", Format: NDJSON, Tenant: mine}); err != nil {
+		t.Fatal(err)
+	}
+	r.spares.goes.Wait()
+	if n := len(r.spares.waiting); n != 2 || r.spares.waiting[0] != second || !first.over() || second.over() {
+		t.Errorf("%d workers wait, or another one than the first has served", n)
+	}
+}
