@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	statements "github.com/voicory/warehouse/sql"
 )
 
@@ -114,9 +112,9 @@ func (d Dataset) stores(f field) bool {
 	return f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name)
 }
 
-// fillAbsent returns the statement by which staged rows of the tenant take over what is kept of fields that they cannot have;
-// false where none of these is kept.
-func (d Dataset) fillAbsent(absent []string, tenant uuid.UUID) (string, bool) {
+// fillAbsent returns the statement by which staged rows of the tenant that the slots name take over what is kept of fields that they
+// cannot have; false where none of these is kept.
+func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 	var set, values []string
 	for _, f := range d.fields {
 		if !d.stores(f) {
@@ -130,8 +128,8 @@ func (d Dataset) fillAbsent(absent []string, tenant uuid.UUID) (string, bool) {
 			values = append(values, "staged."+column)
 		}
 	}
-	return statements.Fill("merge/fill_absent", "absent", strings.Join(set, ", "), "values", strings.Join(values, ", "),
-		"dataset", statements.Ident(d.Name), "tenant", statements.Text(tenant.String())), len(set) > 0
+	slots = append([]string{"absent", strings.Join(set, ", "), "values", strings.Join(values, ", ")}, slots...)
+	return statements.Fill("merge/fill_absent", slots...), len(set) > 0
 }
 
 // staging returns the statements that type the rows of the query loose into the table staged, and that tell why rows are

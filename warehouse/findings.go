@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,63 +13,83 @@ import (
 
 // findings are what the staged rows of a tenant mean to its table and its tombstones.
 type findings struct {
-	slots   []string         // pairs that the statements are filled with
-	insert  string           // the statement that inserts
-	rows    map[string]int64 // by outcome, see merge/classify.sql
-	retimed int64
-	months  map[string]bool // that are touched: YYYY-MM, or "" for a dataset of one file
+	store    *tenantStore
+	slots    []string         // pairs that the statements are filled with
+	compared bool             // the rows must be compared with what is kept
+	twice    bool             // an id may be among them more than once
+	insert   string           // the statement that inserts
+	rows     map[string]int64 // by outcome, see merge/classify.sql
+	retimed  int64
+	months   map[string]bool // that are touched: YYYY-MM, or "" for a dataset of one file
+
+	inserted    int64     // rows
+	first, last time.Time // of their created_at
 }
 
 // holding says what a tenant may have of a dataset: false only where there is none.
 type holding struct{ rows, tombstones bool }
 
-// find finds out what the staged rows of the tenant mean. The caller holds the store's writing.
-func (s *tenantStore) find(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (f findings, err error) {
+// prepare finds out how far the staged rows of the tenant must be compared with what is kept. The caller holds the store's writing.
+func (s *tenantStore) prepare(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (*findings, error) {
 	if err := s.loadHolds(ctx); err != nil {
-		return f, err
+		return nil, err
 	}
 	dataset := staged.batch.Dataset
-	tenant, here := statements.Text(s.id.String()), s.holds[dataset.Name]
-	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name), "tenant", tenant,
-		"staged", strconv.FormatInt(staged.rows(), 10)}
+	here := s.holds[dataset.Name]
+	f := &findings{store: s, twice: t.twice, rows: map[string]int64{}, months: map[string]bool{},
+		slots: []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name),
+			"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "staged", strconv.FormatInt(staged.rows(), 10)}}
 	if here == (holding{}) && !t.twice && t.deletions == 0 && !sorted(t.rows-t.refused, t.first.Time, t.last.Time) {
 		f.allNew(dataset, t)
-	} else if err := f.classify(ctx, conn, staged, t, here); err != nil {
-		return f, err
+		return f, nil
 	}
-	f.slots = append(f.slots, "months", statements.Text(strings.Join(slices.Sorted(maps.Keys(f.months)), ",")))
+	f.compared = true
+	if fill, ok := dataset.fillAbsent(staged.batch.Absent, f.slots); ok {
+		if _, err := conn.ExecContext(ctx, fill); err != nil {
+			return nil, err
+		}
+	}
 	return f, nil
 }
 
 // allNew is what rows of different ids mean to a table without rows and without tombstones: nothing need be compared.
 func (f *findings) allNew(dataset Dataset, t stagedTenant) {
 	f.insert = "merge/insert_all"
-	f.rows, f.months = map[string]int64{"new": t.rows - t.refused}, map[string]bool{}
+	f.rows["new"] = t.rows - t.refused
 	for month := range strings.SplitSeq(t.months, ",") {
 		f.months[monthOf(dataset, month)] = true
 	}
 }
 
-// classify compares the staged rows with the table, and with tombstones where the dataset has any.
-func (f *findings) classify(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant, here holding) error {
-	dataset := staged.batch.Dataset
-	if fill, ok := dataset.fillAbsent(staged.batch.Absent, t.id.UUID); ok {
-		if _, err := conn.ExecContext(ctx, fill); err != nil {
-			return err
+// classify compares staged rows of some tenants with their tables, and with tombstones of those who have any for the dataset.
+func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings) error {
+	versions := "merge/versions"
+	var tenants, kept []string
+	found := map[string]*findings{}
+	for _, f := range group {
+		if !f.compared {
+			continue
 		}
+		id := f.store.id.String()
+		found[id], tenants = f, append(tenants, statements.Text(id))
+		if f.twice {
+			versions = "merge/versions_ranked"
+		}
+		rows := "merge/kept"
+		if f.store.holds[s.batch.Dataset.Name].tombstones {
+			rows = "merge/kept_with_tombstones"
+		}
+		kept = append(kept, statements.Fill(rows, f.slots...))
 	}
-	versions, kept := "merge/versions", "merge/kept"
-	if t.twice {
-		versions = "merge/versions_ranked"
+	if len(found) == 0 {
+		return nil
 	}
-	if here.tombstones {
-		kept = "merge/kept_with_tombstones"
-	}
-	f.slots = append(f.slots, "versions", statements.Fill(versions, f.slots...), "kept", statements.For(kept, dataset.Name), "late", strconv.FormatBool(staged.batch.Late))
-	if err := f.run(ctx, conn, "merge/classify"); err != nil {
+	classify := statements.Fill("merge/classify", "versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
+		"kept", "("+strings.Join(kept, "UNION ALL ")+")", "late", strconv.FormatBool(s.batch.Late))
+	if _, err := execute(ctx, conn, classify); err != nil {
 		return err
 	}
-	return f.read(ctx, conn, dataset)
+	return s.readOutcomes(ctx, conn, found)
 }
 
 // loadHolds reads once which datasets have tombstones, so that merges into those without never look for one. Any may have rows.
@@ -102,50 +120,57 @@ func (s *tenantStore) loadHolds(ctx context.Context) error {
 	return nil
 }
 
-// read sums up what merge/classify found.
-func (f *findings) read(ctx context.Context, conn *sql.Conn, dataset Dataset) error {
-	f.rows, f.months = map[string]int64{}, map[string]bool{}
-	var inserted int64
-	var first, last time.Time // of created_at of what is to be inserted
+// readOutcomes sums up what merge/classify found, for each tenant.
+func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, found map[string]*findings) error {
 	rows, err := conn.QueryContext(ctx, statements.Get("merge/outcomes"))
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var outcome string
-		var retimed bool
-		var months [2]sql.NullString
-		var n int64
-		var earliest, latest sql.NullTime
-		if err := rows.Scan(&outcome, &retimed, &months[0], &months[1], &n, &earliest, &latest); err != nil {
+		var tenant string
+		var o outcome
+		if err := rows.Scan(&tenant, &o.name, &o.retimed, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last); err != nil {
 			return err
 		}
-		f.rows[outcome] += n
-		if retimed {
-			f.retimed += n
-		}
-		for _, month := range months {
-			if month.Valid {
-				f.months[monthOf(dataset, month.String)] = true
-			}
-		}
-		switch outcome {
-		case "new", "revived", "moved":
-			inserted += n
-			if first.IsZero() || earliest.Time.Before(first) {
-				first = earliest.Time
-			}
-			if latest.Time.After(last) {
-				last = latest.Time
-			}
-		}
-	}
-	f.insert = "merge/insert"
-	if sorted(inserted, first, last) {
-		f.insert = "merge/insert_scattered"
+		found[tenant].add(s.batch.Dataset, o)
 	}
 	return rows.Err()
+}
+
+// outcome is a row of merge/outcomes.
+type outcome struct {
+	name        string
+	retimed     bool
+	months      [2]sql.NullString
+	rows        int64
+	first, last sql.NullTime // of created_at
+}
+
+func (f *findings) add(dataset Dataset, o outcome) {
+	f.rows[o.name] += o.rows
+	if o.retimed {
+		f.retimed += o.rows
+	}
+	for _, month := range o.months {
+		if month.Valid {
+			f.months[monthOf(dataset, month.String)] = true
+		}
+	}
+	switch o.name {
+	case "new", "revived", "moved":
+		if f.inserted == 0 || o.first.Time.Before(f.first) {
+			f.first = o.first.Time
+		}
+		if o.last.Time.After(f.last) {
+			f.last = o.last.Time
+		}
+		f.inserted += o.rows
+	}
+	f.insert = "merge/insert"
+	if sorted(f.inserted, f.first, f.last) {
+		f.insert = "merge/insert_scattered"
+	}
 }
 
 // monthOf is the month of a file of the lake: a dataset of one file has one, "".

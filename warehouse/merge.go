@@ -7,18 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -200,32 +195,6 @@ func (s *Staged) noted() bool {
 	return s.batch.Tenant != uuid.Nil && slices.ContainsFunc(s.tenants, stagedTenant.hasRows)
 }
 
-// mergeTenants merges every tenant's rows, of as many tenants at a time as there are cores: one tenant's rows keep only one busy.
-func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
-	tenants := slices.DeleteFunc(slices.Clone(s.tenants), func(t stagedTenant) bool { return !t.hasRows() })
-	merged, next := make([]Counts, len(tenants)), atomic.Int64{}
-	group, ctx := errgroup.WithContext(ctx)
-	for range min(len(tenants), runtime.GOMAXPROCS(0)) {
-		group.Go(func() error {
-			conn, err := s.w.loader.Conn(ctx)
-			if err != nil {
-				return err
-			}
-			for i := next.Add(1) - 1; i < int64(len(tenants)) && err == nil; i = next.Add(1) - 1 {
-				if merged[i], err = s.mergeTenant(ctx, conn, tenants[i]); err != nil {
-					err = fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, tenants[i].id.UUID, err)
-				}
-			}
-			return errors.Join(err, discard(conn))
-		})
-	}
-	err = group.Wait()
-	for _, counts := range merged {
-		total.Add(counts)
-	}
-	return total, err
-}
-
 // discard closes a connection for good: with its temporary tables, and with its transaction where that was left open.
 func discard(conn *sql.Conn) error {
 	if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
@@ -306,80 +275,4 @@ func unreadable(err error) error {
 		return fmt.Errorf("%w: %s", ErrUnreadable, first)
 	}
 	return err
-}
-
-// mergeTenant merges the staged rows of one tenant. Readers see all of it or nothing.
-func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, t stagedTenant) (counts Counts, err error) {
-	w, dataset, id := s.w, s.batch.Dataset, t.id.UUID
-	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
-		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
-			return counts, err
-		}
-	}
-	store, release, err := w.tenant(ctx, id)
-	if err != nil {
-		return counts, err
-	}
-	defer release()
-	store.writing.Lock()
-	defer store.writing.Unlock()
-
-	if _, err := conn.ExecContext(ctx, standIn(statements.Ident(id.String())+".main", "memory."+s.schema)); err != nil {
-		return counts, err
-	}
-	defer func() { // the connection must not hold the tenant when that is detached
-		_, back := conn.ExecContext(context.WithoutCancel(ctx), "USE memory")
-		err = errors.Join(err, back)
-	}()
-	found, err := store.find(ctx, conn, s, t)
-	if err != nil {
-		return counts, err
-	}
-	steps := found.steps()
-	if len(steps) > 0 {
-		if err := w.markUnpublished(id); err != nil {
-			return counts, err
-		}
-	}
-	if s.state != nil && s.batch.Tenant != uuid.Nil {
-		found.slots = append(found.slots, s.state.slots()...)
-		steps = append(steps, "merge/save_state")
-	}
-	if len(steps) == 0 {
-		return found.counts(), nil
-	}
-	// Before the commit, whose outcome may be unknown: too often true only costs time.
-	store.holds[dataset.Name] = holding{rows: true, tombstones: store.holds[dataset.Name].tombstones || found.counts().Deleted > 0}
-	if err := store.inTransaction(ctx, conn, func() error { return found.run(ctx, conn, steps...) }); err != nil {
-		return counts, err
-	}
-	return found.counts(), w.tenants.save(ctx, conn, store, found.written())
-}
-
-// inTransaction commits what do has done on the connection, or nothing of it.
-func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
-	tx, err := begin(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := do(); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return s.committing(tx.Commit)
-}
-
-// markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there
-// before the commit and goes after the publishing, so that no crash between the two is overlooked.
-func (w *Warehouse) markUnpublished(id uuid.UUID) error {
-	path := w.unpublishedPath(id)
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	return writeAtomic(path, func(temp string) error { return os.WriteFile(temp, nil, 0o644) })
-}
-
-const unpublishedSuffix = ".unpublished"
-
-func (w *Warehouse) unpublishedPath(id uuid.UUID) string {
-	return filepath.Join(w.dir, warehouseDir, id.String()+unpublishedSuffix)
 }

@@ -44,7 +44,7 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, statements.Fill("merge/save_state", state.slots()...)); err != nil {
+		if _, err := tx.ExecContext(ctx, statements.Fill("merge/save_state", append(state.slots(), "store", "main")...)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		return tx.Commit()

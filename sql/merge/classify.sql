@@ -1,4 +1,4 @@
--- What each staged row of the tenant means to what is kept: the rows of its table and, where there are any, tombstones.
+-- What each staged row of some tenants means to what is kept: the rows of their tables and, where there are any, tombstones.
 --   new, changed, unchanged
 --   confirmed   unchanged, at a newer time of the source
 --   moved       changed, and its created_at too
@@ -12,7 +12,7 @@
 CREATE OR REPLACE TEMP TABLE delta AS
 SELECT * EXCLUDE (_source_at), outcome = 'confirmed' OR (outcome IN ('new', 'revived', 'moved') AND _source_at IS DISTINCT FROM kept_at) AS retimed
 FROM (
-    SELECT staged_row, mine.id, mine.created_at, kept.created_at AS kept_created_at,
+    SELECT staged_row, mine.tenant_id, mine.id, mine.created_at, kept.created_at AS kept_created_at,
            mine._source_at, coalesce(mine._source_at, greatest(as_new_as, kept._source_at)) AS kept_at,
            CASE WHEN place > 1 OR {{late}} AND mine._source_at IS NULL AND kept.id IS NOT NULL AND kept._hash IS DISTINCT FROM mine._hash THEN 'superseded'
                 WHEN deleted_at IS NOT NULL THEN
@@ -27,4 +27,4 @@ FROM (
                 WHEN mine._source_at < kept._source_at THEN 'superseded'
                 WHEN kept.created_at <> mine.created_at THEN 'moved'
                 ELSE 'changed' END AS outcome
-    FROM {{versions}} AS mine LEFT JOIN {{kept}} AS kept ON kept.id = mine.id);
+    FROM {{versions}} AS mine LEFT JOIN {{kept}} AS kept ON kept.id = mine.id AND kept.tenant_id = mine.tenant_id);

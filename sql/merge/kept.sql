@@ -1,1 +1,1 @@
-(SELECT id, created_at, _source_at, _hash, false AS tombstone FROM {{dataset}})
+SELECT {{tenant}}::UUID AS tenant_id, id, created_at, _source_at, _hash, false AS tombstone FROM {{store}}.{{dataset}}

@@ -1,2 +1,2 @@
-(SELECT id, created_at, _source_at, _hash, false AS tombstone FROM {{dataset}}
- UNION ALL SELECT id, NULL, deleted_at, NULL, true FROM tombstones WHERE dataset = {{dataset_name}})
+SELECT {{tenant}}::UUID AS tenant_id, id, created_at, _source_at, _hash, false AS tombstone FROM {{store}}.{{dataset}}
+UNION ALL SELECT {{tenant}}::UUID, id, NULL, deleted_at, NULL, true FROM {{store}}.tombstones WHERE dataset = {{dataset_name}}

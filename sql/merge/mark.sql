@@ -1,2 +1,2 @@
 -- What the lake must be told of. A dataset of one file has one month, ''.
-INSERT INTO unpublished SELECT {{dataset_name}}, unnest(string_split({{months}}, ',')), seq FROM clock;
+INSERT INTO {{store}}.unpublished SELECT {{dataset_name}}, unnest(string_split({{months}}, ',')), seq FROM {{store}}.clock;

@@ -1,1 +1,1 @@
-DELETE FROM tombstones WHERE dataset = {{dataset_name}} AND id IN (SELECT id FROM delta WHERE outcome = 'revived');
+DELETE FROM {{store}}.tombstones WHERE dataset = {{dataset_name}} AND id IN (SELECT id FROM delta WHERE tenant_id = {{tenant}}::UUID AND outcome = 'revived');

@@ -1,1 +1,1 @@
-(SELECT *, rowid AS staged_row, 1 AS place, _source_at AS as_new_as FROM staged WHERE tenant_id = {{tenant}}::UUID AND raw IS NULL)
+(SELECT *, rowid AS staged_row, 1 AS place, _source_at AS as_new_as FROM staged WHERE tenant_id IN ({{tenants}}) AND raw IS NULL)

@@ -1,0 +1,165 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// A group of tenants has so many, and no more rows: what these mean is found out by one statement, which takes no longer for some
+// tenants than for one, but all of the group's files are kept from other writers until its last tenant is merged.
+const (
+	maxGroup     = 16
+	maxGroupRows = 2048
+)
+
+// groups are those of the tenants that have rows to merge, in their order; a tenant of many rows is one for itself.
+func groups(tenants []stagedTenant) (groups [][]stagedTenant) {
+	rows := int64(0)
+	for _, t := range tenants {
+		if !t.hasRows() {
+			continue
+		}
+		rows += t.rows
+		if last := len(groups) - 1; last >= 0 && len(groups[last]) < maxGroup && rows <= maxGroupRows {
+			groups[last] = append(groups[last], t)
+		} else {
+			groups, rows = append(groups, []stagedTenant{t}), t.rows
+		}
+	}
+	return groups
+}
+
+// mergeTenants merges every tenant's rows, of as many groups at a time as there are cores: one tenant's rows keep only one busy.
+func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
+	groups := groups(s.tenants)
+	merged, next := make([]Counts, len(groups)), atomic.Int64{}
+	workers, ctx := errgroup.WithContext(ctx)
+	for range min(len(groups), runtime.GOMAXPROCS(0)) {
+		workers.Go(func() error {
+			conn, err := s.w.loader.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = conn.ExecContext(ctx, standIn("memory."+s.schema))
+			for i := next.Add(1) - 1; i < int64(len(groups)) && err == nil; i = next.Add(1) - 1 {
+				merged[i], err = s.mergeGroup(ctx, conn, groups[i])
+			}
+			return errors.Join(err, discard(conn))
+		})
+	}
+	err = workers.Wait()
+	for _, counts := range merged {
+		total.Add(counts)
+	}
+	return total, err
+}
+
+// mergeGroup merges the staged rows of some tenants. Nobody else writes to their files meanwhile; two batches take them in one order,
+// that of the tenants' ids, and so never wait for each other.
+func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedTenant) (counts Counts, err error) {
+	found := make([]*findings, len(group))
+	for i, t := range group {
+		store, release, err := s.w.registered(ctx, t.id.UUID)
+		if err != nil {
+			return counts, s.failed(t, err)
+		}
+		defer release()
+		store.writing.Lock()
+		defer store.writing.Unlock()
+		if found[i], err = store.prepare(ctx, conn, s, t); err != nil {
+			return counts, s.failed(t, err)
+		}
+	}
+	if err := s.classify(ctx, conn, found); err != nil {
+		return counts, fmt.Errorf("compare %s with what is kept: %w", s.batch.Dataset.Name, err)
+	}
+	for i, f := range found {
+		if err := s.mergeTenant(ctx, conn, f); err != nil {
+			return counts, s.failed(group[i], err)
+		}
+		counts.Add(f.counts())
+	}
+	return counts, nil
+}
+
+// failed says of which tenant an error of its merge is.
+func (s *Staged) failed(t stagedTenant, err error) error {
+	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
+}
+
+// registered is tenant for one that may be new.
+func (w *Warehouse) registered(ctx context.Context, id uuid.UUID) (*tenantStore, func(), error) {
+	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
+		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
+			return nil, nil, err
+		}
+	}
+	return w.tenant(ctx, id)
+}
+
+// mergeTenant writes what the staged rows of one tenant mean. Readers see all of it or nothing. The caller holds the store's writing.
+func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) error {
+	w, store, name := s.w, f.store, s.batch.Dataset.Name
+	steps := f.steps()
+	if len(steps) > 0 {
+		if err := w.markUnpublished(store.id); err != nil {
+			return err
+		}
+	}
+	f.slots = append(f.slots, "months", statements.Text(strings.Join(slices.Sorted(maps.Keys(f.months)), ",")))
+	if s.state != nil && s.batch.Tenant != uuid.Nil {
+		f.slots = append(f.slots, s.state.slots()...)
+		steps = append(steps, "merge/save_state")
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	// Before the commit, whose outcome may be unknown: too often true only costs time.
+	store.holds[name] = holding{rows: true, tombstones: store.holds[name].tombstones || f.counts().Deleted > 0}
+	if err := store.inTransaction(ctx, conn, func() error { return f.run(ctx, conn, steps...) }); err != nil {
+		return err
+	}
+	return w.tenants.save(ctx, conn, store, f.written())
+}
+
+// inTransaction commits what do has done on the connection, or nothing of it.
+func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
+	tx, err := begin(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return s.committing(tx.Commit)
+}
+
+// markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there
+// before the commit and goes after the publishing, so that no crash between the two is overlooked.
+func (w *Warehouse) markUnpublished(id uuid.UUID) error {
+	path := w.unpublishedPath(id)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	return writeAtomic(path, func(temp string) error { return os.WriteFile(temp, nil, 0o644) })
+}
+
+const unpublishedSuffix = ".unpublished"
+
+func (w *Warehouse) unpublishedPath(id uuid.UUID) string {
+	return filepath.Join(w.dir, warehouseDir, id.String()+unpublishedSuffix)
+}

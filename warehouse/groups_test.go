@@ -1,0 +1,58 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// What one batch says of the same ids of many tenants is compared for some of these at once, and means to each tenant what its own rows say.
+func TestTenantsOfABatchKeepApart(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 5))
+	w := openNew(t)
+	tenants, kept := make([]uuid.UUID, 20), make([]model, 20)
+	for i := range tenants {
+		tenants[i], kept[i] = tenantA, model{}
+		tenants[i][0] = byte(random.IntN(256)) // in another order than their rows come in
+		tenants[i][15] = byte(i)
+	}
+	for step := range 12 {
+		var rows []any
+		for i, tenant := range tenants {
+			var batch []version
+			for range random.IntN(6) {
+				v := version{n: random.IntN(3), deleted: random.IntN(3) == 0, at: 1 + random.IntN(20), status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
+				if !v.deleted && random.IntN(3) == 0 {
+					v.at = 0
+				}
+				batch = append(batch, v)
+				rows = append(rows, with(v.row(), row{"user_id": tenant}))
+			}
+			kept[i].merge(batch)
+		}
+		counts := merge(t, w, warehouse.Calls, rows...)
+		if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded || counts.Read != int64(len(rows)) {
+			t.Fatalf("step %d: counts are %+v of %d", step, counts, len(rows))
+		}
+		for i, tenant := range tenants {
+			if len(kept[i]) == 0 {
+				continue // it has no file yet
+			}
+			feed, err := w.Changes(t.Context(), tenant, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 100)
+			noError(t, err)
+			found := map[string]string{}
+			for _, item := range feed.Items {
+				c := changedItem(t, item)
+				found[c.ID] = c.Status + c.DeletedAt
+			}
+			if len(found) != len(feed.Items) || !maps.Equal(found, kept[i].shown()) {
+				t.Fatalf("step %d: tenant %d has %v, not %v", step, i, found, kept[i].shown())
+			}
+		}
+	}
+}
