@@ -87,6 +87,9 @@ func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedT
 	if err := s.classify(ctx, conn, found); err != nil {
 		return counts, fmt.Errorf("compare %s with what is kept: %w", s.batch.Dataset.Name, err)
 	}
+	if err := s.w.markUnpublished(found); err != nil {
+		return counts, err
+	}
 	for i, f := range found {
 		if err := s.mergeTenant(ctx, conn, f); err != nil {
 			return counts, s.failed(group[i], err)
@@ -115,11 +118,6 @@ func (w *Warehouse) registered(ctx context.Context, id uuid.UUID) (*tenantStore,
 func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) error {
 	w, store, name := s.w, f.store, s.batch.Dataset.Name
 	steps := f.steps()
-	if len(steps) > 0 {
-		if err := w.markUnpublished(store.id); err != nil {
-			return err
-		}
-	}
 	f.slots = append(f.slots, "months", statements.Text(strings.Join(slices.Sorted(maps.Keys(f.months)), ",")))
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
 		f.slots = append(f.slots, s.state.slots()...)
@@ -148,14 +146,30 @@ func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func
 	return s.committing(tx.Commit)
 }
 
-// markUnpublished leaves a note, outside the tenant's file, that it may hold what the lake does not show. It is there
-// before the commit and goes after the publishing, so that no crash between the two is overlooked.
-func (w *Warehouse) markUnpublished(id uuid.UUID) error {
-	path := w.unpublishedPath(id)
-	if _, err := os.Stat(path); err == nil {
+// markUnpublished leaves notes, outside the tenants' files, that these may hold what the lake does not show. They are there
+// before the commits and go after the publishing, so that no crash between the two is overlooked.
+func (w *Warehouse) markUnpublished(found []*findings) error {
+	made := false
+	for _, f := range found {
+		if len(f.steps()) == 0 {
+			continue
+		}
+		note, err := os.OpenFile(w.unpublishedPath(f.store.id), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		made = true
+		if err := note.Close(); err != nil {
+			return err
+		}
+	}
+	if !made {
 		return nil
 	}
-	return writeAtomic(path, func(temp string) error { return os.WriteFile(temp, nil, 0o644) })
+	return syncPath(filepath.Join(w.dir, warehouseDir)) // all that there is of a note is its name
 }
 
 const unpublishedSuffix = ".unpublished"
