@@ -189,7 +189,7 @@ func (in Input) parts(ctx context.Context, w *warehouse.Warehouse, path string) 
 	if most := in.Bounds.Bytes; err == nil && most > 0 {
 		rows := int64(0)
 		for _, part := range parts {
-			rows += part.Rows
+			rows += part.Rows()
 		}
 		if bytes > most || rows > most/minRow {
 			return nil, errUnpacked

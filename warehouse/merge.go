@@ -231,8 +231,10 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // a parameter would have the statement planned twice
 	}
 	typing, reasons := b.Dataset.staging(loose, tenant)
-	if _, err := execute(ctx, conn, typing); err != nil {
-		return nil, unreadable(err)
+	for _, statement := range typing {
+		if _, err := execute(ctx, conn, statement); err != nil {
+			return nil, unreadable(err)
+		}
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
 		return nil, err

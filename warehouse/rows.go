@@ -19,8 +19,9 @@ import (
 
 // Rows is the content of a batch, still loose: nothing is typed yet. It can be read once.
 type Rows interface {
-	// open returns a query of the loose rows: line, raw and defect, and each field of the dataset as text or JSON.
-	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error)
+	// open returns queries of the loose rows, which are run one after the other: line, raw and defect, and each field of the dataset as
+	// text or JSON.
+	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, release func(), err error)
 	// finish adds to staged what only shows once the rows were read.
 	finish(ctx context.Context, conn *sql.Conn) error
 }
@@ -40,7 +41,7 @@ var registering sync.Mutex
 // allocated outside of Go's heap, since C holds them.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, release func(), err error) {
 	// A registered reader is a view of the instance, seen by every connection: its name must be this batch's alone.
 	name := "lines_" + uuid.NewString()
 	var unregister func()
@@ -55,7 +56,7 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose
 		return err
 	})
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	release = func() {
 		registering.Lock()
@@ -64,7 +65,7 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+statements.Ident(name))
 		unregister()
 	}
-	return dataset.looseLines(statements.Ident(name)), release, nil
+	return []string{dataset.looseLines(statements.Ident(name))}, release, nil
 }
 
 // looseLines is the query of the loose rows of a relation of lines: line, text and defect.
@@ -92,73 +93,86 @@ func (f field) named(expression string) string { return expression + " AS " + st
 
 // ParquetFile is a part of a Parquet file at a path on this machine, see [Warehouse.ParquetParts].
 type ParquetFile struct {
-	Path        string
-	First, Rows int64 // its rows, counted from 0
+	Path   string
+	First  int64   // its first row, counted from 0
+	pieces []int64 // how many rows are read at once, one piece after the other
 }
 
-func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
+// Rows is how many there are.
+func (p ParquetFile) Rows() (rows int64) {
+	for _, piece := range p.pieces {
+		rows += piece
+	}
+	return rows
+}
+
+func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, _ func(), err error) {
 	relation := "read_parquet(" + statements.Text(p.Path) + ")"
 	types, err := columnTypes(ctx, conn, relation)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if _, taken := types["file_row_number"]; taken {
-		return "", nil, fmt.Errorf("%w: it has a column called file_row_number, which is DuckDB's name for the number of a row", ErrUnreadable)
+		return nil, nil, fmt.Errorf("%w: it has a column called file_row_number, which is DuckDB's name for the number of a row", ErrUnreadable)
 	}
-	part := fmt.Sprintf("WHERE file_row_number BETWEEN %d AND %d", p.First, p.First+p.Rows-1)
-	return dataset.looseTable(types, relation, part, "file_row_number + 1"), func() {}, nil
+	first := p.First
+	for _, rows := range p.pieces {
+		piece := fmt.Sprintf("WHERE file_row_number BETWEEN %d AND %d", first, first+rows-1)
+		loose = append(loose, dataset.looseTable(types, relation, piece, "file_row_number + 1"))
+		first += rows
+	}
+	return loose, func() {}, nil
 }
 
 func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 
-// ParquetParts parts a Parquet file into batches of [RowGroup] rows or more. None of them has rows of a row group and of another one that is
-// as large as a batch: DuckDB unpacks whole row groups. bytes is what it says that it holds before its compression. ErrUnreadable: it is none.
+// ParquetParts parts a Parquet file into batches of [RowGroup] rows: of more or fewer, the row groups of the tenant's file are not full, and the
+// next checkpoint packs them all anew. No piece of a part has rows of a row group that is as large as a batch and of another one: DuckDB
+// unpacks whole row groups, as many at a time as there are cores. bytes is what it says that it holds before its compression.
+// ErrUnreadable: it is none.
 func (w *Warehouse) ParquetParts(ctx context.Context, path string) (parts []ParquetFile, bytes int64, err error) {
-	rows, err := w.loader.QueryContext(ctx, statements.Get("stage/parquet_groups"), sql.Named("path", path))
+	groups, err := w.loader.QueryContext(ctx, statements.Get("stage/parquet_groups"), sql.Named("path", path))
 	if err != nil {
 		return nil, 0, w.diagnose(unreadable(err))
 	}
-	defer rows.Close()
-	part := ParquetFile{Path: path}
-	cut := func() {
-		if part.Rows > 0 {
-			parts = append(parts, part)
-		}
-		part = ParquetFile{Path: path, First: part.First + part.Rows}
-	}
-	for rows.Next() {
-		var inGroup, size int64
-		if err := rows.Scan(&inGroup, &size); err != nil {
+	defer groups.Close()
+	first, before := int64(0), int64(0)
+	for groups.Next() {
+		var rows, size int64
+		if err := groups.Scan(&rows, &size); err != nil {
 			return nil, 0, err
 		}
 		bytes += size
-		if part.Rows > 0 && inGroup >= RowGroup {
-			cut()
-		}
-		for pieces := inGroup / RowGroup; pieces > 1; pieces-- {
-			part.Rows = inGroup / pieces
-			inGroup -= part.Rows
-			cut()
-		}
-		if part.Rows += inGroup; part.Rows >= RowGroup {
-			cut()
+		alone := max(rows, before) >= RowGroup
+		before = rows
+		for rows > 0 {
+			room := RowGroup - first%RowGroup
+			if room == RowGroup {
+				parts = append(parts, ParquetFile{Path: path, First: first})
+			}
+			piece, part := min(rows, room), &parts[len(parts)-1]
+			if last := len(part.pieces) - 1; last >= 0 && !alone {
+				part.pieces[last] += piece
+			} else {
+				part.pieces = append(part.pieces, piece)
+			}
+			first, rows = first+piece, rows-piece
 		}
 	}
-	cut()
-	return parts, bytes, w.diagnose(unreadable(rows.Err()))
+	return parts, bytes, w.diagnose(unreadable(groups.Err()))
 }
 
 // CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain.
 type CSVFile string
 
-func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
+func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) ([]string, func(), error) {
 	// The header is line 1. The line is exact as long as no value before it holds a line break.
 	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
 	types, err := columnTypes(ctx, conn, relation)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	return dataset.looseTable(types, relation, "", "row_number() OVER () + 1"), func() {}, nil
+	return []string{dataset.looseTable(types, relation, "", "row_number() OVER () + 1")}, func() {}, nil
 }
 
 // finish also refuses the lines that were no CSV.
