@@ -160,10 +160,7 @@ func (b *bench) counted(ctx context.Context, asking *client, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	var added sample
-	for i := range ours {
-		added = append(added, ours[i]-theirs[i])
-	}
+	added := added(ours, theirs)
 	b.table.add(row{"SQL: `count(*)` with a filter over " + thousands(2*b.rows) + " calls, over HTTP", "DuckDB in the process, on the same Parquet", fmt.Sprintf("adds ≤ %g ms", reachStart),
 		fmt.Sprintf("%.1f ms against %.1f ms", ours.median(), theirs.median()),
 		verdict(fmt.Sprintf("adds %.1f ms (%.1f–%.1f)", added.median(), slices.Min(added), slices.Max(added)), added.median() <= reachStart)})

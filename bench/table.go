@@ -76,6 +76,15 @@ func each(ours, theirs sample) sample {
 	return ratios
 }
 
+// added is how much more ours is in each pair.
+func added(ours, theirs sample) sample {
+	differences := make(sample, len(ours))
+	for i := range ours {
+		differences[i] = ours[i] - theirs[i]
+	}
+	return differences
+}
+
 // timed runs f and adds the milliseconds it took.
 func (s *sample) timed(f func() error) error {
 	start := time.Now()
