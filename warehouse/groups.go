@@ -149,27 +149,25 @@ func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func
 // markUnpublished leaves notes, outside the tenants' files, that these may hold what the lake does not show. They are there
 // before the commits and go after the publishing, so that no crash between the two is overlooked.
 func (w *Warehouse) markUnpublished(found []*findings) error {
-	made := false
+	writes := false
 	for _, f := range found {
 		if len(f.steps()) == 0 {
 			continue
 		}
-		note, err := os.OpenFile(w.unpublishedPath(f.store.id), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if errors.Is(err, os.ErrExist) {
-			continue
-		}
+		note, err := os.OpenFile(w.unpublishedPath(f.store.id), os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
-			return err
+			return fmt.Errorf("note what is not published: %w", err)
 		}
-		made = true
+		writes = true
 		if err := note.Close(); err != nil {
-			return err
+			return fmt.Errorf("note what is not published: %w", err)
 		}
 	}
-	if !made {
+	if !writes {
 		return nil
 	}
-	return syncPath(filepath.Join(w.dir, warehouseDir)) // all that there is of a note is its name
+	// All that there is of a note is its name. One that was there may be of a merge that failed before it came to this.
+	return syncPath(filepath.Join(w.dir, warehouseDir))
 }
 
 const unpublishedSuffix = ".unpublished"

@@ -23,17 +23,26 @@ func (r *Runner) keepSpares() {
 		return
 	}
 	s.goes.Go(func() {
-		s.starting.Lock()
-		defer s.starting.Unlock()
-		for s.want(r.Spares) {
-			w, err := r.startWorker()
-			if err != nil { // the next query starts its own, and says so
-				r.Log.Warn("no spare worker", "error", err)
-				return
-			}
-			s.add(w)
+		for r.startSpare() {
 		}
 	})
+}
+
+// startSpare starts one more, and tells whether it did: not where there are enough.
+func (r *Runner) startSpare() bool {
+	s := &r.spares
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if !s.want(r.Spares) {
+		return false
+	}
+	w, err := r.startWorker()
+	if err != nil { // the next query starts its own, and says so
+		r.Log.Warn("no spare worker", "error", err)
+		return false
+	}
+	s.add(w)
+	return true
 }
 
 // takeWorker gives a spare worker away, which may still be getting ready, or starts one.
