@@ -293,7 +293,7 @@ func TestFileWithoutTombstones(t *testing.T) {
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; DELETE FROM schema_version WHERE version > 1")
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; "+withoutUnpublished+"DELETE FROM schema_version WHERE version > 1")
 	w = open(t, dir)
 	wantCounts(t, merge(t, w, warehouse.Calls, deletion(1, "2026-06-01")), warehouse.Counts{Read: 1, Deleted: 1})
 	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 10)

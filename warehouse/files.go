@@ -110,8 +110,8 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 
 // note writes down, in one transaction, what the lake shows of the edition from now on, and that it is published.
 func (s *tenantStore) note(ctx context.Context, e edition, files []PublishedFile) error {
-	s.noting.Lock() // editions are published at the same time
-	defer s.noting.Unlock()
+	s.writing.Lock() // a merge writes to the same list
+	defer s.writing.Unlock()
 	tx, err := begin(ctx, s.db)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (s *tenantStore) note(ctx context.Context, e edition, files []PublishedFile
 				sql.Named("min_created_at", f.MinCreatedAt), sql.Named("max_created_at", f.MaxCreatedAt), sql.Named("as_of", f.AsOf))
 		}
 	}
-	do("lake/published", sql.Named("dataset", e.dataset.Name), month, sql.Named("seq", e.seq))
+	do("lake/published", sql.Named("edition", e.name()), sql.Named("seq", e.seq))
 	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}

@@ -154,6 +154,39 @@ func TestFilesAfterACrash(t *testing.T) {
 	noError(t, w.Close())
 }
 
+// withoutUnpublished takes a tenant's file back to when what the lake does not show yet had a table.
+const withoutUnpublished = `CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
+	ALTER TABLE clock DROP COLUMN unpublished;
+	DELETE FROM schema_version WHERE version > 5;`
+
+// What an older version has not published yet is still published.
+func TestFileWithTableOfUnpublished(t *testing.T) {
+	for _, c := range []struct {
+		unpublished string
+		files       int
+	}{
+		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 4}, // calls, their turns and costs; customers
+		{"SELECT 'calls', '2026-01', 1 WHERE false", 0},
+	} {
+		dir := t.TempDir()
+		w := open(t, dir)
+		merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}), call(tenantA, 2, row{"created_at": "2026-02-10"}))
+		merge(t, w, warehouse.Customers, call(tenantA, 1, nil))
+		publish(t, w)
+		merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
+		noError(t, w.Close())
+		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), withoutUnpublished+"INSERT INTO unpublished "+c.unpublished)
+		w = open(t, dir)
+		if got := publish(t, w); got.Files != c.files {
+			t.Errorf("of %q: published %+v", c.unpublished, got)
+		}
+		if got := publish(t, w); got.Files != 0 {
+			t.Errorf("of %q: published again: %+v", c.unpublished, got)
+		}
+		noError(t, w.Close())
+	}
+}
+
 // A data folder of before there was a manifest is published anew, as a whole, by itself.
 func TestFolderWithoutManifest(t *testing.T) {
 	dir := t.TempDir()
@@ -164,7 +197,7 @@ func TestFolderWithoutManifest(t *testing.T) {
 	publish(t, w)
 	_, names := published(t, w)
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE published_files; DELETE FROM schema_version WHERE version > 4")
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE published_files; "+withoutUnpublished+"DELETE FROM schema_version WHERE version > 4")
 	for _, made := range []string{"published", "lake/tenant_id=" + tenantA.String() + "/transcript_turns", "lake/tenant_id=" + tenantA.String() + "/cost_daily"} {
 		noError(t, os.RemoveAll(filepath.Join(dir, made)))
 	}

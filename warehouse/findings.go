@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ func (s *tenantStore) prepare(ctx context.Context, conn *sql.Conn, staged *Stage
 	here := s.holds[dataset.Name]
 	f := &findings{store: s, twice: t.twice, rows: map[string]int64{}, months: map[string]bool{},
 		slots: []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name),
-			"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "staged", strconv.FormatInt(staged.rows(), 10)}}
+			"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "next", staged.next()}}
 	if here == (holding{}) && !t.twice && t.deletions == 0 && !sorted(t.rows-t.refused, t.first.Time, t.last.Time) {
 		f.allNew(dataset, t)
 		return f, nil
@@ -194,6 +196,15 @@ func (f findings) counts() Counts {
 // written is the number of rows that the merge writes.
 func (f findings) written() int64 { return f.counts().New + f.counts().Changed }
 
+// touched lists, for a JSON object, the editions that the merge makes out of date, each with the number of its commit.
+func (f findings) touched(dataset Dataset, next string) string {
+	var pairs []string
+	for _, month := range slices.Sorted(maps.Keys(f.months)) {
+		pairs = append(pairs, statements.Text(edition{dataset: dataset, month: month}.name()), next)
+	}
+	return strings.Join(pairs, ", ")
+}
+
 // sorted tells whether rows to insert lie so far apart that they are sorted, which few rows never are: DuckDB reads 2,048 of them at once in any order.
 func sorted(rows int64, first, last time.Time) bool {
 	const scattered, few = 90 * 24 * time.Hour, 4 * 2048
@@ -216,7 +227,6 @@ func (f findings) steps() (names []string) {
 	add("merge/unbury", f.rows["revived"])
 	add("merge/bury", counts.Deleted)
 	add("merge/rebury", f.rows["redeleted"])
-	add("merge/mark", int64(len(f.months)))
 	return names
 }
 

@@ -5,18 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
-
-	statements "github.com/voicory/warehouse/sql"
 )
 
 // A group of tenants has so many, and no more rows: what these mean is found out by one statement, which takes no longer for some
@@ -118,7 +113,7 @@ func (w *Warehouse) registered(ctx context.Context, id uuid.UUID) (*tenantStore,
 func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) error {
 	w, store, name := s.w, f.store, s.batch.Dataset.Name
 	steps := f.steps()
-	f.slots = append(f.slots, "months", statements.Text(strings.Join(slices.Sorted(maps.Keys(f.months)), ",")))
+	f.slots = append(f.slots, "touched", f.touched(s.batch.Dataset, s.next()))
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
 		f.slots = append(f.slots, s.state.slots()...)
 		steps = append(steps, "merge/save_state")

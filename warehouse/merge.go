@@ -94,6 +94,9 @@ func (s *Staged) rows() (rows int64) {
 	return rows
 }
 
+// next is the expression for the number of the commit that merges them.
+func (s *Staged) next() string { return "seq + " + strconv.FormatInt(1+s.rows()/2048, 10) }
+
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }
 

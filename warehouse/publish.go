@@ -87,6 +87,9 @@ type edition struct {
 	asOf    time.Time // every commit before is in it
 }
 
+// name is what the edition is listed under: calls/2026-04, customers/.
+func (e edition) name() string { return e.dataset.Name + "/" + e.month }
+
 func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Published, err error) {
 	store, release, err := w.tenant(ctx, id)
 	if err != nil {

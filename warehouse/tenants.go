@@ -82,11 +82,10 @@ type tenantPool struct {
 type tenantStore struct {
 	id         uuid.UUID
 	db         *sql.DB            // its connections stand in this tenant's database
-	writing    sync.Mutex         // one merge at a time
+	writing    sync.Mutex         // one merge, or one note of an edition, at a time
 	holds      map[string]holding // by dataset; nil: not read yet; guarded by writing
 	unsaved    int64              // rows that are written to its log and, otherwise, are in memory only; guarded by writing
 	publishing sync.Mutex         // one publisher at a time
-	noting     sync.Mutex         // one edition is noted at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 

@@ -1,1 +1,2 @@
-DELETE FROM unpublished WHERE dataset = $dataset AND month = $month AND seq <= $seq;
+-- Unless a later commit has touched it too.
+UPDATE clock SET unpublished = json_merge_patch(unpublished, json_object($edition, NULL)) WHERE (unpublished ->> $edition)::BIGINT <= $seq;
