@@ -112,6 +112,20 @@ func (d Dataset) stores(f field) bool {
 	return f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name)
 }
 
+// updated assigns to every column what a row of fresh has, but for those that the rows are found by.
+func (d Dataset) updated() string {
+	columns := []string{"customer_number", "_source_at", "_hash"}
+	for _, f := range d.fields {
+		if d.stores(f) && f.name != "id" && f.name != "created_at" {
+			columns = append(columns, f.name)
+		}
+	}
+	for i, column := range columns {
+		columns[i] = statements.Ident(column) + " = fresh." + statements.Ident(column)
+	}
+	return strings.Join(columns, ", ")
+}
+
 // fillAbsent returns the statement by which staged rows of the tenant that the slots name take over what is kept of fields that they
 // cannot have; false where none of these is kept.
 func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {

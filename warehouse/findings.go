@@ -3,8 +3,8 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +16,7 @@ import (
 // findings are what the staged rows of a tenant mean to its table and its tombstones.
 type findings struct {
 	store    *tenantStore
+	seq      int64            // number of the commit
 	slots    []string         // pairs that the statements are filled with
 	compared bool             // the rows must be compared with what is kept
 	twice    bool             // an id may be among them more than once
@@ -28,19 +29,26 @@ type findings struct {
 	first, last time.Time // of their created_at
 }
 
+// known is what need not be looked up in a tenant's file again, as long as nobody but this process writes to it.
+type known struct {
+	read     bool // false: look it up
+	seq      int64
+	datasets map[string]holding
+}
+
 // holding says what a tenant may have of a dataset: false only where there is none.
 type holding struct{ rows, tombstones bool }
 
 // prepare finds out how far the staged rows of the tenant must be compared with what is kept. The caller holds the store's writing.
 func (s *tenantStore) prepare(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (*findings, error) {
-	if err := s.loadHolds(ctx); err != nil {
+	if err := s.look(ctx); err != nil {
 		return nil, err
 	}
 	dataset := staged.batch.Dataset
-	here := s.holds[dataset.Name]
-	f := &findings{store: s, twice: t.twice, rows: map[string]int64{}, months: map[string]bool{},
-		slots: []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name),
-			"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "next", staged.next()}}
+	here := s.known.datasets[dataset.Name]
+	f := &findings{store: s, seq: s.known.seq + staged.numbers(), twice: t.twice, rows: map[string]int64{}, months: map[string]bool{}}
+	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name), "columns", dataset.updated(),
+		"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "seq", strconv.FormatInt(f.seq, 10)}
 	if here == (holding{}) && !t.twice && t.deletions == 0 && !sorted(t.rows-t.refused, t.first.Time, t.last.Time) {
 		f.allNew(dataset, t)
 		return f, nil
@@ -78,7 +86,7 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings
 			versions = "merge/versions_ranked"
 		}
 		rows := "merge/kept"
-		if f.store.holds[s.batch.Dataset.Name].tombstones {
+		if f.store.known.datasets[s.batch.Dataset.Name].tombstones {
 			rows = "merge/kept_with_tombstones"
 		}
 		kept = append(kept, statements.Fill(rows, f.slots...))
@@ -91,34 +99,30 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings
 	if _, err := execute(ctx, conn, classify); err != nil {
 		return err
 	}
-	return s.readOutcomes(ctx, conn, found)
-}
-
-// loadHolds reads once which datasets have tombstones, so that merges into those without never look for one. Any may have rows.
-func (s *tenantStore) loadHolds(ctx context.Context) error {
-	if s.holds != nil {
+	if err := s.readOutcomes(ctx, conn, found); err != nil {
+		return err
+	}
+	if changed := func(f *findings) bool { return f.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
 		return nil
 	}
-	found := map[string]holding{}
+	_, err := execute(ctx, conn, statements.Get("merge/fresh"))
+	return err
+}
+
+// look reads what is known of the file, unless it is. Merges into datasets without tombstones never look for one; any may have rows.
+func (s *tenantStore) look(ctx context.Context) error {
+	if s.known.read {
+		return nil
+	}
+	var tombstoned string
+	if err := s.db.QueryRowContext(ctx, statements.Get("merge/known")).Scan(&s.known.seq, &tombstoned); err != nil {
+		return err
+	}
+	s.known.datasets = map[string]holding{}
 	for _, dataset := range Datasets {
-		found[dataset.Name] = holding{rows: true}
+		s.known.datasets[dataset.Name] = holding{rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name)}
 	}
-	rows, err := s.db.QueryContext(ctx, statements.Get("merge/tombstoned"))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		found[name] = holding{rows: true, tombstones: true}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	s.holds = found
+	s.known.read = true
 	return nil
 }
 
@@ -196,13 +200,26 @@ func (f findings) counts() Counts {
 // written is the number of rows that the merge writes.
 func (f findings) written() int64 { return f.counts().New + f.counts().Changed }
 
-// touched lists, for a JSON object, the editions that the merge makes out of date, each with the number of its commit.
-func (f findings) touched(dataset Dataset, next string) string {
-	var pairs []string
-	for _, month := range slices.Sorted(maps.Keys(f.months)) {
-		pairs = append(pairs, statements.Text(edition{dataset: dataset, month: month}.name()), next)
+// touched is a JSON object of the editions that the merge makes out of date, each with the number of its commit.
+func (f findings) touched(dataset Dataset) (string, error) {
+	editions := map[string]int64{}
+	for month := range f.months {
+		editions[edition{dataset: dataset, month: month}.name()] = f.seq
 	}
-	return strings.Join(pairs, ", ")
+	text, err := json.Marshal(editions)
+	return statements.Text(string(text)), err
+}
+
+// numbered is how many rows and tombstones take the number of the commit; without any, it takes none.
+func (f findings) numbered() int64 { return f.counts().New + f.counts().Changed + f.counts().Deleted }
+
+// learn takes over what a commit has made true.
+func (k *known) learn(dataset string, f *findings) {
+	if f.numbered() > 0 {
+		k.seq = f.seq
+	}
+	k.datasets[dataset] = holding{rows: true, tombstones: k.datasets[dataset].tombstones || f.counts().Deleted > 0}
+	k.read = true
 }
 
 // sorted tells whether rows to insert lie so far apart that they are sorted, which few rows never are: DuckDB reads 2,048 of them at once in any order.
@@ -219,7 +236,7 @@ func (f findings) steps() (names []string) {
 		}
 	}
 	counts := f.counts()
-	add("merge/tick", counts.New+counts.Changed+counts.Deleted)
+	add("merge/tick", f.numbered())
 	add("merge/update", f.rows["changed"])
 	add("merge/remove", f.rows["moved"]+f.rows["deleted"])
 	add(f.insert, counts.New+f.rows["moved"])

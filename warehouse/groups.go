@@ -113,7 +113,11 @@ func (w *Warehouse) registered(ctx context.Context, id uuid.UUID) (*tenantStore,
 func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) error {
 	w, store, name := s.w, f.store, s.batch.Dataset.Name
 	steps := f.steps()
-	f.slots = append(f.slots, "touched", f.touched(s.batch.Dataset, s.next()))
+	touched, err := f.touched(s.batch.Dataset)
+	if err != nil {
+		return err
+	}
+	f.slots = append(f.slots, "touched", touched)
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
 		f.slots = append(f.slots, s.state.slots()...)
 		steps = append(steps, "merge/save_state")
@@ -121,11 +125,11 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) e
 	if len(steps) == 0 {
 		return nil
 	}
-	// Before the commit, whose outcome may be unknown: too often true only costs time.
-	store.holds[name] = holding{rows: true, tombstones: store.holds[name].tombstones || f.counts().Deleted > 0}
+	store.known.read = false // until it has become true: the outcome of a commit that fails is unknown
 	if err := store.inTransaction(ctx, conn, func() error { return f.run(ctx, conn, steps...) }); err != nil {
 		return err
 	}
+	store.known.learn(name, f)
 	return w.tenants.save(ctx, conn, store, f.written())
 }
 

@@ -94,8 +94,9 @@ func (s *Staged) rows() (rows int64) {
 	return rows
 }
 
-// next is the expression for the number of the commit that merges them.
-func (s *Staged) next() string { return "seq + " + strconv.FormatInt(1+s.rows()/2048, 10) }
+// numbers is how many a commit of theirs takes: one, and one more for every 2,048 rows. DuckDB reads as many at once, so that a page of the
+// feed, which has rows of few numbers, is read from one place of the table.
+func (s *Staged) numbers() int64 { return 1 + s.rows()/2048 }
 
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
 func (s *Staged) Note(state State) { s.state = &state }

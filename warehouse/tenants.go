@@ -74,18 +74,18 @@ type tenantPool struct {
 	open    map[uuid.UUID]*tenantStore
 	unsaved atomic.Int64 // the sum of the stores'
 
-	empty []byte                           // the file of a tenant without rows; nil: not made yet. Guarded by mu
-	made  map[uuid.UUID]map[string]holding // what tenants hold whose files this process has made, attached or not; guarded by mu
+	empty []byte               // the file of a tenant without rows; nil: not made yet. Guarded by mu
+	made  map[uuid.UUID]*known // of tenants whose files this process has made, attached or not; guarded by mu
 }
 
 // tenantStore is one tenant's attached file.
 type tenantStore struct {
 	id         uuid.UUID
-	db         *sql.DB            // its connections stand in this tenant's database
-	writing    sync.Mutex         // one merge, or one note of an edition, at a time
-	holds      map[string]holding // by dataset; nil: not read yet; guarded by writing
-	unsaved    int64              // rows that are written to its log and, otherwise, are in memory only; guarded by writing
-	publishing sync.Mutex         // one publisher at a time
+	db         *sql.DB    // its connections stand in this tenant's database
+	writing    sync.Mutex // one merge, or one note of an edition, at a time
+	known      *known     // guarded by writing
+	unsaved    int64      // rows that are written to its log and, otherwise, are in memory only; guarded by writing
+	publishing sync.Mutex // one publisher at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 
@@ -106,7 +106,7 @@ func (s *tenantStore) unchanged(version int64) bool {
 }
 
 func (p *tenantPool) init(w *Warehouse) {
-	p.w, p.open, p.made = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]map[string]holding{}
+	p.w, p.open, p.made = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*known{}
 }
 
 // tenant attaches the tenant's file, making it if it is missing; release lets it go again.
@@ -122,13 +122,16 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 		}
 		path := w.tenantPath(id)
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			p.made[id] = map[string]holding{} // nothing, so far
+			p.made[id] = &known{read: true, datasets: map[string]holding{}} // nothing, so far
 		}
 		db, err := w.attach(ctx, id.String(), path)
 		if err != nil {
 			return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(err))
 		}
-		store = &tenantStore{id: id, db: db, holds: p.made[id]}
+		store = &tenantStore{id: id, db: db, known: p.made[id]}
+		if store.known == nil {
+			store.known = &known{}
+		}
 		p.open[id] = store
 	}
 	store.users++

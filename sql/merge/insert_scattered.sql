@@ -1,6 +1,6 @@
 -- Sorted, so that rows of one month, which are all over the batch, are read together again.
 INSERT INTO {{store}}.{{dataset}} BY NAME
-SELECT staged.* EXCLUDE (tenant_id, line, reason, raw, suspect, unknown, deleted_at), (SELECT seq FROM {{store}}.clock) - place // 2048 AS _seq
+SELECT staged.* EXCLUDE (tenant_id, line, reason, raw, suspect, unknown, deleted_at), {{seq}} - place // 2048 AS _seq
 FROM staged JOIN (SELECT staged_row, row_number() OVER (ORDER BY created_at, id) - 1 AS place FROM delta WHERE tenant_id = {{tenant}}::UUID AND outcome IN ('new', 'revived', 'moved'))
 ON staged_row = staged.rowid
 WHERE tenant_id = {{tenant}}::UUID

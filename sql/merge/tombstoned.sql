@@ -1,2 +1,0 @@
--- The datasets that have tombstones.
-SELECT DISTINCT dataset FROM tombstones;
