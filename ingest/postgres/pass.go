@@ -68,52 +68,53 @@ func (p *pass) run(ctx context.Context, since *time.Time) error {
 		return err
 	}
 	var given []table
+	var readers []*rowReader
 	for _, t := range tables {
-		if p.gives(t) {
-			given = append(given, t)
-		}
-	}
-	for i, t := range given {
-		portion := ingest.Portion{Dataset: t.dataset, Absent: p.absent(t)}
-		if i == len(given)-1 {
-			var err error
-			if portion.State, err = json.Marshal(state{Since: p.now, Missing: p.deployment.missing}); err != nil {
-				return err
-			}
-		}
-		if err := p.give(ctx, t, portion, since); err != nil {
-			return err
+		if !p.gives(t) {
+			continue
 		}
 		if t.dataset.Name == warehouse.Customers.Name {
 			if err := p.deleted(ctx); err != nil {
 				return err
 			}
 		}
+		reader, err := p.read(ctx, t, since)
+		if err != nil {
+			return err
+		}
+		if len(readers) > 0 {
+			readers[len(readers)-1].next = reader
+		}
+		given, readers = append(given, t), append(readers, reader)
+	}
+	for i, t := range given {
+		portion := ingest.Portion{Dataset: t.dataset, Absent: p.absent(t), Rows: readers[i]}
+		if i == len(given)-1 {
+			var err error
+			if portion.State, err = json.Marshal(state{Since: p.now, Missing: p.deployment.missing}); err != nil {
+				return err
+			}
+		}
+		if err := p.take(ctx, portion); err != nil {
+			return err
+		}
+		if err := readers[i].err; err != nil && !readers[i].ended() {
+			return err // whatever take made of it
+		}
+		if err := readers[i].close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// give hands one dataset out, as one portion.
-func (p *pass) give(ctx context.Context, t table, portion ingest.Portion, since *time.Time) error {
-	if _, err := p.tx.Exec(ctx, "DECLARE page NO SCROLL CURSOR FOR "+p.fill(t.dataset.Name), since); err != nil {
-		return explain(ctx, "read "+t.name, err)
+// read makes the rows of the table ready to be read.
+func (p *pass) read(ctx context.Context, t table, since *time.Time) (*rowReader, error) {
+	doing, cursor := "read "+t.name, pgx.Identifier{t.name + "_page"}.Sanitize()
+	if _, err := p.tx.Exec(ctx, "DECLARE "+cursor+" NO SCROLL CURSOR FOR "+p.fill(t.dataset.Name), since); err != nil {
+		return nil, explain(ctx, doing, err)
 	}
-	rows, err := openRows(ctx, p.tx.Conn().PgConn(), "page", "read "+t.name, p.count)
-	if err != nil {
-		return err
-	}
-	portion.Rows = rows
-	if err := p.take(ctx, portion); err != nil {
-		return err
-	}
-	if rows.err != nil && !rows.ended() {
-		return rows.err // whatever take made of it
-	}
-	if err := rows.close(); err != nil {
-		return err
-	}
-	_, err = p.tx.Exec(ctx, "CLOSE page")
-	return explain(ctx, "read "+t.name, err)
+	return openRows(ctx, p.tx.Conn().PgConn(), cursor, doing, p.count)
 }
 
 // count tells of rows that were read.
