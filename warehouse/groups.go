@@ -38,12 +38,13 @@ func groups(tenants []stagedTenant) (groups [][]stagedTenant) {
 	return groups
 }
 
-// mergeTenants merges every tenant's rows, of as many groups at a time as there are cores: one tenant's rows keep only one busy.
+// mergeTenants merges every tenant's rows, of twice as many groups at a time as there are cores: one tenant's rows keep only one busy, and
+// not while it waits for the disk or for a thread of DuckDB's.
 func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 	groups := groups(s.tenants)
 	merged, next := make([]Counts, len(groups)), atomic.Int64{}
 	workers, ctx := errgroup.WithContext(ctx)
-	for range min(len(groups), runtime.GOMAXPROCS(0)) {
+	for range min(len(groups), 2*runtime.GOMAXPROCS(0)) {
 		workers.Go(func() error {
 			conn, err := s.w.loader.Conn(ctx)
 			if err != nil {
