@@ -74,8 +74,10 @@ type tenantPool struct {
 	open    map[uuid.UUID]*tenantStore
 	unsaved atomic.Int64 // the sum of the stores'
 
-	empty []byte               // the file of a tenant without rows; nil: not made yet. Guarded by mu
-	made  map[uuid.UUID]*known // of tenants whose files this process has made, attached or not; guarded by mu
+	made map[uuid.UUID]*known // of tenants whose files this process has made, attached or not; guarded by mu
+
+	making sync.Mutex
+	empty  []byte // the file of a tenant without rows; nil: not made yet. Guarded by making
 }
 
 // tenantStore is one tenant's attached file.
@@ -88,6 +90,9 @@ type tenantStore struct {
 	publishing sync.Mutex // one publisher at a time
 	counts     countCache
 	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
+
+	attaching sync.Once
+	failure   error // of attaching
 
 	users    int // guarded by tenantPool.mu, as lastUsed
 	lastUsed time.Time
@@ -109,38 +114,71 @@ func (p *tenantPool) init(w *Warehouse) {
 	p.w, p.open, p.made = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*known{}
 }
 
-// tenant attaches the tenant's file, making it if it is missing; release lets it go again.
+// tenant attaches the tenant's file, making it if it is missing; release lets it go again. Other tenants' are attached meanwhile.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
-	p := &w.tenants
+	ctx = context.WithoutCancel(ctx) // what is attached by half, or not quite detached, would be in everybody's way
+	store, err := w.tenants.take(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	store.attaching.Do(func() { store.failure = w.attachTenant(ctx, store) })
+	if store.failure != nil {
+		w.tenants.forget(store)
+		return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(store.failure))
+	}
+	return store, func() { w.tenants.release(store) }, nil
+}
+
+// take is the tenant's store, perhaps one that is not attached yet, which is not detached before it was released.
+func (p *tenantPool) take(ctx context.Context, id uuid.UUID) (*tenantStore, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	store, ok := p.open[id]
-	if !ok {
-		ctx = context.WithoutCancel(ctx) // what is attached by half, or not quite detached, would be in everybody's way
+	if p.open[id] == nil {
 		if err := p.makeRoom(ctx); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		path := w.tenantPath(id)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			p.made[id] = &known{read: true, datasets: map[string]holding{}} // nothing, so far
-		}
-		db, err := w.attach(ctx, id.String(), path)
-		if err != nil {
-			return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(err))
-		}
-		store = &tenantStore{id: id, db: db, known: p.made[id]}
-		if store.known == nil {
-			store.known = &known{}
-		}
-		p.open[id] = store
+		p.open[id] = &tenantStore{id: id}
 	}
-	store.users++
-	return store, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		store.users--
-		store.lastUsed = time.Now()
-	}, nil
+	p.open[id].users++
+	return p.open[id], nil
+}
+
+func (p *tenantPool) release(store *tenantStore) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	store.users--
+	store.lastUsed = time.Now()
+}
+
+// forget leaves a store that could not be attached to those who wait for it; who comes later tries again.
+func (p *tenantPool) forget(store *tenantStore) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[store.id] == store {
+		delete(p.open, store.id)
+	}
+}
+
+func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore) (err error) {
+	path := w.tenantPath(store.id)
+	_, missing := os.Stat(path)
+	if store.db, err = w.attach(ctx, store.id.String(), path); err == nil {
+		store.known = w.tenants.knownOf(store.id, errors.Is(missing, os.ErrNotExist))
+	}
+	return err
+}
+
+// knownOf is what is known of a tenant: of one whose file this process has made, all.
+func (p *tenantPool) knownOf(id uuid.UUID, made bool) *known {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if made {
+		p.made[id] = &known{read: true, datasets: map[string]holding{}} // nothing, so far
+	}
+	if p.made[id] != nil {
+		return p.made[id]
+	}
+	return &known{}
 }
 
 // reader is tenant for those who read; they take turns.
@@ -220,6 +258,8 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string) error {
 	if storeKind(catalog) != "tenant" {
 		return w.makeEmpty(ctx, catalog, path)
 	}
+	w.tenants.making.Lock()
+	defer w.tenants.making.Unlock()
 	if w.tenants.empty == nil {
 		empty := filepath.Join(w.TempDir(), "empty.duckdb")
 		defer os.Remove(empty)

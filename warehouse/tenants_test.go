@@ -1,0 +1,46 @@
+package warehouse_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// A file that cannot be opened is the matter of those who want that tenant, each of whom is told, and only until it can be.
+func TestTenantsAreOpenedApart(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), call(tenantB, 2, nil))
+	noError(t, w.Close())
+	broken := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
+	whole, err := os.ReadFile(broken)
+	noError(t, err)
+	noError(t, os.WriteFile(broken, []byte("no database"), 0o644))
+
+	w = open(t, dir)
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			if _, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10}); err == nil || !strings.Contains(err.Error(), tenantA.String()) {
+				t.Errorf("of a broken file: %v", err)
+			}
+		})
+		readers.Go(func() {
+			page, err := w.List(t.Context(), tenantB, warehouse.Calls, warehouse.Listing{Limit: 10})
+			if err != nil || len(page.Items) != 2 {
+				t.Errorf("%d calls, %v", len(page.Items), err)
+			}
+		})
+	}
+	readers.Wait()
+	noError(t, os.WriteFile(broken, whole, 0o644))
+	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
+	if err != nil || len(page.Items) != 1 {
+		t.Errorf("%d calls of the mended file, %v", len(page.Items), err)
+	}
+	noError(t, w.Close())
+}
