@@ -57,17 +57,13 @@ func (a *api) analyze(report warehouse.Report) keyed {
 			return err
 		}
 		found, err := a.Store.Analyze(r.Context(), key.Tenant, analysis)
-		if errors.Is(err, warehouse.ErrInvalid) {
-			return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-				message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MostFigures)}
-		}
 		if err != nil {
-			return streamProblem(err)
+			return figuresProblem(err)
 		}
 		// They are few, and all made before any is sent: whoever reads them slowly holds no reader's turn.
 		body, err := render(r.Context(), found, analysis, format, options)
 		if err = errors.Join(err, found.Close()); err != nil {
-			return err
+			return figuresProblem(err)
 		}
 		w.Header().Add("Vary", "Accept")
 		w.Header().Set("X-As-Of", moment(found.AsOf).String())
@@ -76,6 +72,15 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		}
 		return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 	}
+}
+
+// figuresProblem is the answer to whom figures cannot be made for.
+func figuresProblem(err error) error {
+	if errors.Is(err, warehouse.ErrInvalid) {
+		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MostFigures)}
+	}
+	return streamProblem(err)
 }
 
 // parseTable reads in which format figures are asked for: JSON, or one of tables.
@@ -89,8 +94,12 @@ func parseTable(r *http.Request) (format exports.Format, options exports.CSVOpti
 // render writes figures in a format.
 func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.Analysis, format exports.Format, options exports.CSVOptions) ([]byte, error) {
 	if format != exports.JSON {
+		table, err := found.Table(ctx)
+		if err != nil {
+			return nil, err
+		}
 		var body bytes.Buffer
-		_, err := exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: found.Table}, format, options, &body)
+		_, err = exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: table}, format, options, &body)
 		return body.Bytes(), err
 	}
 	now, err := found.JSON(ctx, false)

@@ -74,29 +74,39 @@ const (
 )
 
 // Figures are the answer to an analysis, of one state of the rows. Close them: as long as they are open, one reader less has its turn.
+// Of JSON and Table, more than MostFigures rows, and a zone that DuckDB does not know, are ErrInvalid.
 type Figures struct {
 	*Snapshot
-	// Table is a statement for them, to run on Conn: previous, where there is a period before, tells its rows; then period, unless there is no
-	// interval (a date, or the time at which an hour begins), what they are grouped by, and the figures. In their order.
-	Table string
-
-	analysis Analysis
-	release  func()
+	w          *Warehouse
+	analysis   Analysis
+	statements []string // of the figures of the period and, where there is one, of the period before
+	release    func()
 }
 
-// Analyze computes the figures of a report. More than MostFigures rows, and a zone that DuckDB does not know, are ErrInvalid.
+// Analyze makes ready to compute the figures of a report.
 func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Analysis) (_ *Figures, err error) {
-	figures := &Figures{analysis: analysis}
+	figures := &Figures{w: w, analysis: analysis}
 	if _, figures.release, err = w.reader(ctx, tenant); err != nil {
 		return nil, err
 	}
 	if figures.Snapshot, err = w.Snapshot(ctx, tenant); err == nil {
-		err = figures.compute(ctx)
+		err = figures.fill(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("analytics of %s: %w", analysis.Report.Name, w.diagnose(err)), figures.Close())
+		return nil, errors.Join(figures.explain(err), figures.Close())
 	}
 	return figures, nil
+}
+
+// explain says what an error is of, and gives it its kind.
+func (f *Figures) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "Unknown TimeZone") {
+		err = fmt.Errorf("%w: time zone %q is not known", ErrInvalid, f.analysis.Zone)
+	}
+	return fmt.Errorf("analytics of %s: %w", f.analysis.Report.Name, f.w.diagnose(err))
 }
 
 // About names the figures.
@@ -113,15 +123,14 @@ func (f *Figures) Close() error {
 	return f.Snapshot.Close()
 }
 
-// compute makes the figures a table of the transaction's own, which goes with it: too many of them are an error before any is read.
-func (f *Figures) compute(ctx context.Context) error {
+// fill fills the report's statement for each period.
+func (f *Figures) fill(ctx context.Context) error {
 	a := f.analysis
 	filters := []Filter{a.Filter}
 	if a.Previous != nil {
 		filters = append(filters, *a.Previous)
 	}
-	parts := make([]string, len(filters))
-	for i, filter := range filters {
+	for _, filter := range filters {
 		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.literal(a.Report.Source)
 		if a.Report.said {
 			var err error
@@ -129,37 +138,44 @@ func (f *Figures) compute(ctx context.Context) error {
 				return err
 			}
 		}
-		part, err := a.statement(rows)
+		statement, err := a.statement(rows)
 		if err != nil {
 			return err
 		}
-		parts[i] = fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, part, MostFigures+1)
-	}
-	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
-		if strings.Contains(err.Error(), "Unknown TimeZone") {
-			return fmt.Errorf("%w: time zone %q is not known", ErrInvalid, a.Zone)
-		}
-		return err
-	}
-	f.Table = a.table()
-	var most int64
-	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
-		return err
-	}
-	if most > MostFigures {
-		return fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
+		f.statements = append(f.statements, statement)
 	}
 	return nil
 }
 
-// JSON reads the figures of the period, or of the one before, as objects: period (a date, or the UTC time at which an hour begins; null
-// without an interval), group, and the figures.
+// Table computes the figures, and returns a statement that reads them from Conn: previous, where there is a period before, tells its rows; then
+// period, unless there is no interval (a date, or the time at which an hour begins), what they are grouped by, and the figures. In their
+// order. It is called once.
+func (f *Figures) Table(ctx context.Context) (statement string, err error) {
+	defer func() { err = f.explain(err) }()
+	var parts []string
+	for i, statement := range f.statements {
+		parts = append(parts, fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, statement, MostFigures+1))
+	}
+	// The table is the transaction's own, and goes with it: too many rows are an error before any is read.
+	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
+		return "", err
+	}
+	var most int64
+	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
+		return "", err
+	}
+	if most > MostFigures {
+		return "", errTooManyFigures
+	}
+	return f.analysis.table(), nil
+}
+
+var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
+
+// JSON computes the figures of the period, or of the one before where there is one, as objects: period (a date, or the UTC time at which an hour begins; null
+// without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
 func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("read the figures of %s: %w", f.analysis.Report.Name, err)
-		}
-	}()
+	defer func() { err = f.explain(err) }()
 	period, group := "period::VARCHAR", "'{}'::JSON"
 	if f.analysis.Interval == "hour" {
 		period = "iso(period)"
@@ -171,8 +187,12 @@ func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, er
 	if len(members) > 0 {
 		group = "{" + strings.Join(members, ", ") + "}"
 	}
-	rows, err := f.Conn.QueryContext(ctx, statements.Fill("analytics/rows", "period", period, "group", group,
-		"keys", strings.Join(append(f.analysis.keys(), "previous"), ", "), "order", f.analysis.Report.order, "previous", strconv.FormatBool(previous)))
+	statement := f.statements[0]
+	if previous {
+		statement = f.statements[1]
+	}
+	rows, err := f.Conn.QueryContext(ctx, statements.Fill("analytics/rows", "period", period, "group", group, "figures", statement,
+		"keys", strings.Join(f.analysis.keys(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MostFigures+1)))
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +204,9 @@ func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, er
 			return nil, err
 		}
 		objects = append(objects, object)
+	}
+	if len(objects) > MostFigures {
+		return nil, errTooManyFigures
 	}
 	return objects, rows.Err()
 }

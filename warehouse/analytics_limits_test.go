@@ -24,12 +24,21 @@ func TestMostFigures(t *testing.T) {
 	}
 	merge(t, w, warehouse.Calls, numbered(warehouse.MostFigures))
 	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none", GroupBy: []string{"customer"}}
-	if _, err := w.Analyze(t.Context(), tenantA, analysis); !errors.Is(err, warehouse.ErrInvalid) {
+	found, err := w.Analyze(t.Context(), tenantA, analysis)
+	noError(t, err)
+	if _, err := found.JSON(t.Context(), false); !errors.Is(err, warehouse.ErrInvalid) {
 		t.Errorf("one row too many: %v", err)
 	}
+	if _, err := found.Table(t.Context()); !errors.Is(err, warehouse.ErrInvalid) {
+		t.Errorf("one row too many, as a table: %v", err)
+	}
+	noError(t, found.Close())
 	gone, cancel := context.WithCancel(t.Context())
+	found, err = w.Analyze(gone, tenantA, analysis)
+	noError(t, err)
 	cancel()
-	if _, err := w.Analyze(gone, tenantA, analysis); !errors.Is(err, context.Canceled) {
+	if _, err := found.JSON(gone, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits any more: %v", err)
 	}
+	noError(t, found.Close())
 }
