@@ -36,6 +36,28 @@ func TestPassSeesOneMoment(t *testing.T) {
 	equal(t, "the status of call 2", g.with(t, "calls", 2)["status"], any("completed"))
 }
 
+// When all rows of a table have been read, the server looks for those of the next while these are merged.
+func TestNextTableIsAskedForEarly(t *testing.T) {
+	d := newDatabase(t, platform.Schema, theConfig, customer(1, nil), call(1, nil), message(1, nil))
+	watching, g := d.connect("postgres"), newGiven()
+	asked := map[string]string{"customers": "call_logs_page", "calls": "whatsapp_messages_page"}
+	noError(t, d.source(postgres.Options{}).Pull(t.Context(), nil, func(ctx context.Context, p ingest.Portion) error {
+		if err := g.take(ctx, p); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		for there := asked[p.Dataset.Name] == ""; !there; {
+			if err := watching.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'FETCH%' || $2 || '%'", d.name, asked[p.Dataset.Name]).Scan(&there); err != nil {
+				return fmt.Errorf("after %s nobody asked for %s: %w", p.Dataset.Name, asked[p.Dataset.Name], err)
+			}
+		}
+		return nil
+	}))
+	equal(t, "calls", g.ids("calls"), []int{1})
+	equal(t, "messages", g.ids("messages"), []int{1})
+}
+
 func TestStateComesWithTheLastPortion(t *testing.T) {
 	d := newDatabase(t, platform.Schema)
 	var with []bool
