@@ -180,20 +180,25 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 	return err
 }
 
-// minRow is fewer bytes than a row takes: a file that has more rows than its bytes allow has rows of nothing.
-const minRow = 16
+// minRow is fewer bytes than a row takes: a file that has more rows than its bytes allow has rows of nothing. maxRows is more than any file has.
+const (
+	minRow  = 16
+	maxRows = 1 << 36
+)
 
 // parts are those of a Parquet file, which may hold what it says it does.
 func (in Input) parts(ctx context.Context, w *warehouse.Warehouse, path string) (parquetParts, error) {
-	parts, bytes, err := w.ParquetParts(ctx, path)
-	if most := in.Bounds.Bytes; err == nil && most > 0 {
-		rows := int64(0)
-		for _, part := range parts {
-			rows += part.Rows()
+	most := in.Bounds.Bytes
+	if most == 0 {
+		parts, _, err := w.ParquetParts(ctx, path, maxRows)
+		if errors.Is(err, warehouse.ErrTooLarge) {
+			err = &unreadableError{err}
 		}
-		if bytes > most || rows > most/minRow {
-			return nil, errUnpacked
-		}
+		return parts, err
+	}
+	parts, bytes, err := w.ParquetParts(ctx, path, most/minRow)
+	if errors.Is(err, warehouse.ErrTooLarge) || bytes > most {
+		return nil, errUnpacked
 	}
 	return parts, err
 }

@@ -129,8 +129,8 @@ func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
 // ParquetParts parts a Parquet file into batches of [RowGroup] rows: of more or fewer, the row groups of the tenant's file are not full, and the
 // next checkpoint packs them all anew. No piece of a part has rows of a row group that is as large as a batch and of another one: DuckDB
 // unpacks whole row groups, as many at a time as there are cores. bytes is what it says that it holds before its compression.
-// ErrUnreadable: it is none.
-func (w *Warehouse) ParquetParts(ctx context.Context, path string) (parts []ParquetFile, bytes int64, err error) {
+// ErrUnreadable: it is none. ErrTooLarge: it says that it has more than most rows.
+func (w *Warehouse) ParquetParts(ctx context.Context, path string, most int64) (parts []ParquetFile, bytes int64, err error) {
 	groups, err := w.loader.QueryContext(ctx, statements.Get("stage/parquet_groups"), sql.Named("path", path))
 	if err != nil {
 		return nil, 0, w.diagnose(unreadable(err))
@@ -141,6 +141,12 @@ func (w *Warehouse) ParquetParts(ctx context.Context, path string) (parts []Parq
 		var rows, size int64
 		if err := groups.Scan(&rows, &size); err != nil {
 			return nil, 0, err
+		}
+		if rows < 0 || size < 0 {
+			return nil, 0, fmt.Errorf("%w: its footer contradicts itself", ErrUnreadable)
+		}
+		if rows > most-first { // before a list of so many parts fills the memory
+			return nil, 0, fmt.Errorf("%w: it says that it has more than %d rows", ErrTooLarge, most)
 		}
 		bytes += size
 		alone := max(rows, before) >= RowGroup

@@ -1,10 +1,17 @@
 package warehouse_test
 
 import (
+	"bytes"
 	"database/sql"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
@@ -24,7 +31,7 @@ func TestParquetParts(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), fmt.Sprintf(`COPY (SELECT CASE WHEN i = %d THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at
 			FROM range(%d) AS r(i) ORDER BY i) TO %s (FORMAT parquet, ROW_GROUP_SIZE %d)`, c.rows-1, c.rows, statements.Text(path), c.rowGroup))
 		noError(t, err)
-		parts, _, err := w.ParquetParts(t.Context(), path)
+		parts, _, err := w.ParquetParts(t.Context(), path, 1<<30)
 		noError(t, err)
 		if len(parts) != c.parts {
 			t.Errorf("%d rows in groups of %d: %d parts, not %d", c.rows, c.rowGroup, len(parts), c.parts)
@@ -46,4 +53,35 @@ func TestParquetParts(t *testing.T) {
 	}
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), "199999") // all are rows of the longest
+}
+
+// A footer may say anything: no list is made of more rows than are taken.
+func TestParquetThatSaysTooMuch(t *testing.T) {
+	w := openNew(t)
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	path := filepath.Join(t.TempDir(), "calls.parquet")
+	_, err = db.ExecContext(t.Context(), "COPY (SELECT i AS id FROM range(10) AS r(i)) TO "+statements.Text(path)+" (FORMAT parquet)")
+	noError(t, err)
+	whole, err := os.ReadFile(path)
+	noError(t, err)
+	file, err := parquet.OpenFile(bytes.NewReader(whole), int64(len(whole)))
+	noError(t, err)
+	const tail = 8 // the footer's length, and PAR1
+	body := whole[:len(whole)-tail-int(binary.LittleEndian.Uint32(whole[len(whole)-tail:]))]
+	for _, c := range []struct {
+		rows, most int64
+		kind       error
+	}{{10, 10, nil}, {10, 9, warehouse.ErrTooLarge}, {1 << 62, 1 << 36, warehouse.ErrTooLarge}, {-1, 10, warehouse.ErrUnreadable}} {
+		metadata := *file.Metadata()
+		metadata.NumRows, metadata.RowGroups[0].NumRows = c.rows, c.rows
+		footer, err := thrift.Marshal(new(thrift.CompactProtocol), &metadata)
+		noError(t, err)
+		forged := binary.LittleEndian.AppendUint32(append(bytes.Clone(body), footer...), uint32(len(footer)))
+		noError(t, os.WriteFile(path, append(forged, "PAR1"...), 0o600))
+		if parts, _, err := w.ParquetParts(t.Context(), path, c.most); !errors.Is(err, c.kind) || len(parts) > 1 {
+			t.Errorf("%d rows of at most %d: %d parts, %v", c.rows, c.most, len(parts), err)
+		}
+	}
 }
