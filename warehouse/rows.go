@@ -98,14 +98,6 @@ type ParquetFile struct {
 	pieces []int64 // how many rows are read at once, one piece after the other
 }
 
-// Rows is how many there are.
-func (p ParquetFile) Rows() (rows int64) {
-	for _, piece := range p.pieces {
-		rows += piece
-	}
-	return rows
-}
-
 func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, _ func(), err error) {
 	relation := "read_parquet(" + statements.Text(p.Path) + ")"
 	types, err := columnTypes(ctx, conn, relation)

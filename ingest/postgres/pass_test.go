@@ -56,6 +56,13 @@ func TestNextTableIsAskedForEarly(t *testing.T) {
 	}))
 	equal(t, "calls", g.ids("calls"), []int{1})
 	equal(t, "messages", g.ids("messages"), []int{1})
+
+	stop := errors.New("stop") // what was asked for is then read by nobody
+	if err := d.source(postgres.Options{}).Pull(t.Context(), nil, func(ctx context.Context, p ingest.Portion) error {
+		return errors.Join(newGiven().take(ctx, p), stop)
+	}); !errors.Is(err, stop) {
+		t.Errorf("take failed after it had read all rows, and Pull said %v", err)
+	}
 }
 
 func TestStateComesWithTheLastPortion(t *testing.T) {
