@@ -22,7 +22,7 @@ import (
 // Options of a warehouse; the zero value of each but Dir is a sensible default.
 type Options struct {
 	Dir         string // the data folder, made when it is missing
-	MemoryLimit string // DuckDB's, for all tenants together; default 500MB
+	MemoryLimit string // DuckDB's, for all tenants together; default 600MB
 	Quarantine  int64  // bytes that the refused rows may take; default 1 GiB
 }
 
@@ -52,7 +52,7 @@ const (
 	lakeDir       = "lake"
 	quarantineDir = "quarantine"
 	tempDir       = "tmp"
-	defaultMemory = "500MB"
+	defaultMemory = "600MB"
 	defaultRoom   = 1 << 30
 )
 

@@ -36,7 +36,7 @@ const (
 // flags is the command line. Every flag is also an environment variable: VOICORY_ and its name.
 type flags struct {
 	Data        string `help:"Data folder." default:"data" type:"path"`
-	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"500MB" placeholder:"SIZE"`
+	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"600MB" placeholder:"SIZE"`
 	JSON        bool   `help:"Machine-readable output." name:"json"`
 
 	Serve      serveCommand      `cmd:"" help:"Serve the REST API."`

@@ -1,12 +1,12 @@
--- Invented rows, the same for the same numbers: tenants have equal shares of the calls, customers and messages, in the order of
+-- Invented rows, the same for the same numbers, none newer than {{end}}: tenants have equal shares of the calls, customers and messages, in the order of
 -- their time, which lies within the year before {{end}}. A row's number says all of it.
 INSERT INTO whatsapp_configs (id, user_id)
 SELECT md5('config' || t)::uuid, md5('tenant' || t)::uuid FROM generate_series(0, {{tenants}} - 1) AS t;
 
 INSERT INTO customers (id, user_id, name, email, phone_number, source, interaction_count, last_interaction, variables, created_at, updated_at)
 SELECT md5('customer' || n)::uuid, md5('tenant' || n % {{tenants}})::uuid, 'Customer ' || n, CASE WHEN n % 10 > 0 THEN 'customer' || n || '@example.com' END,
-       '+9198' || lpad(n::text, 8, '0'), (ARRAY['website', 'whatsapp', 'phone', NULL])[1 + n % 4], n % 7, at + interval '3 days',
-       jsonb_build_object('tags', jsonb_build_array('premium')), at, at + interval '3 days'
+       '+9198' || lpad(n::text, 8, '0'), (ARRAY['website', 'whatsapp', 'phone', NULL])[1 + n % 4], n % 7, least(at + interval '3 days', {{end}}),
+       jsonb_build_object('tags', jsonb_build_array('premium')), at, least(at + interval '3 days', {{end}})
 FROM (SELECT n, timestamptz {{end}} - interval '1 year' + interval '1 year' * (n::float8 / {{customers}}) AS at FROM generate_series(0, {{customers}} - 1) AS n) AS rows;
 
 INSERT INTO call_logs (id, user_id, assistant_id, call_sid, direction, status, from_number, to_number, phone_number, duration, duration_seconds, cost, summary,
@@ -17,7 +17,7 @@ SELECT md5('call' || n)::uuid, md5('tenant' || n % {{tenants}})::uuid, md5('assi
                                             'text', 'This is what was said in turn ' || turn || ' of call ' || n || ', "quoted", and a few words more ' || left(md5(n::text || turn), 12)))
         FROM generate_series(0, 11) AS turn),
        'https://recordings.example.com/' || md5('recording' || n) || '.mp3', 'twilio', jsonb_build_object('topic', 'order ' || n % 50),
-       n % 300, n % 3000, at, at + interval '5 minutes', at, at + interval '5 minutes'
+       n % 300, n % 3000, at, at + interval '5 minutes', at, least(at + interval '5 minutes', {{end}})
 FROM (SELECT n, timestamptz {{end}} - interval '1 year' + interval '1 year' * (n::float8 / {{calls}}) AS at FROM generate_series(0, {{calls}} - 1) AS n) AS rows;
 
 INSERT INTO call_costs (id, user_id, call_id, stt_cost_usd, llm_cost_usd, tts_cost_usd, livekit_cost_usd, total_cost_usd, created_at)
