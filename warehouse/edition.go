@@ -51,19 +51,18 @@ func (e edition) filter() (Filter, error) {
 	return Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
 }
 
-// publishEdition writes the edition's files, and then, in one transaction, notes them and strikes the edition off the list.
-// What is cut off before that is written again by the next publishing.
-func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition, rowGroup int) (total Published, err error) {
+// publishEdition writes the edition's files: the dataset's, and then those of the exports that are made of it. What is not noted after that is
+// written again by the next publishing.
+func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e edition, rowGroup int) (files []PublishedFile, err error) {
 	defer func() {
 		if err != nil {
-			total, err = Published{}, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
+			files, err = nil, fmt.Errorf("%s %s: %w", e.dataset.Name, e.month, err)
 		}
 	}()
 	filter, err := e.filter()
 	if err != nil {
-		return total, err
+		return nil, err
 	}
-	var files []PublishedFile
 	for _, export := range Exports { // a dataset comes before what is made of it
 		if export.Source.Name != e.dataset.Name {
 			continue
@@ -73,20 +72,13 @@ func (w *Warehouse) publishEdition(ctx context.Context, store *tenantStore, e ed
 			err = w.writeDerived(ctx, store, e, export, &file, files[0], rowGroup)
 		} else {
 			err = w.writeFile(ctx, store, e.path(w, store.id, export), export.Select(filter), &file, rowGroup)
-			total.Rows = file.Rows
 		}
 		if err != nil {
-			return total, err
+			return nil, err
 		}
 		files = append(files, file)
-		if file.Rows > 0 {
-			total.Files++
-		}
 	}
-	if err := syncPath(w.filesPath(store.id)); err != nil {
-		return total, err
-	}
-	return total, store.note(ctx, e, files)
+	return files, nil
 }
 
 var errNoRows = errors.New("no rows")

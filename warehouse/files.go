@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,31 +109,44 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 	return file, nil, fmt.Errorf("%w: the file is gone", ErrNotFound)
 }
 
-// note writes down, in one transaction, what the lake shows of the edition from now on, and that it is published.
-func (s *tenantStore) note(ctx context.Context, e edition, files []PublishedFile) error {
+// note writes down, in one transaction, what the lake shows of the editions from now on, and that they are published. Each has the files
+// that were written of it, whose names are to stay; an edition without any was not published.
+func (s *tenantStore) note(ctx context.Context, editions []edition, files [][]PublishedFile) error {
+	type written struct {
+		Export string `json:"export"`
+		PublishedFile
+	}
+	all, published := []written{}, map[string]int64{}
+	for i, e := range editions {
+		for _, f := range files[i] {
+			all = append(all, written{f.Export, f})
+			published[e.name()] = e.seq
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	texts := make([]string, 2)
+	for i, value := range []any{all, published} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("note published files: %w", err)
+		}
+		texts[i] = string(text)
+	}
 	s.writing.Lock() // a merge writes to the same list
 	defer s.writing.Unlock()
 	tx, err := begin(ctx, s.db)
 	if err != nil {
 		return err
 	}
-	do := func(name string, args ...any) {
-		if err == nil {
-			_, err = tx.ExecContext(ctx, statements.Get(name), args...)
+	for _, step := range []struct {
+		name string
+		arg  sql.NamedArg
+	}{{"lake/replaced", sql.Named("files", texts[0])}, {"lake/note", sql.Named("files", texts[0])}, {"lake/published", sql.Named("published", texts[1])}} {
+		if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
+			return errors.Join(fmt.Errorf("note published files: %w", err), tx.Rollback())
 		}
-	}
-	month := sql.Named("month", e.month)
-	for _, f := range files {
-		export := sql.Named("export", f.Export)
-		do("lake/replaced", export, month)
-		if f.Rows > 0 {
-			do("lake/note", export, month, sql.Named("name", f.Name), sql.Named("rows", f.Rows), sql.Named("bytes", f.Bytes), sql.Named("sha256", f.SHA256),
-				sql.Named("min_created_at", f.MinCreatedAt), sql.Named("max_created_at", f.MaxCreatedAt), sql.Named("as_of", f.AsOf))
-		}
-	}
-	do("lake/published", sql.Named("edition", e.name()), sql.Named("seq", e.seq))
-	if err != nil {
-		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()
 }

@@ -57,6 +57,18 @@ func (p *Published) add(other Published) {
 	p.Rows += other.Rows
 }
 
+// count adds the files of an edition, of which the first is the dataset's.
+func (p *Published) count(files []PublishedFile) {
+	for i, f := range files {
+		if f.Rows > 0 {
+			p.Files++
+		}
+		if i == 0 {
+			p.Rows += f.Rows
+		}
+	}
+}
+
 // unpublished names the tenants that a note says to be looked at, and those that have no folder for their published files yet:
 // they are of a version that made none.
 func (w *Warehouse) unpublished() (names []string, err error) {
@@ -107,16 +119,22 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	}
 	// A month fits few row groups, so that one alone does not keep every core busy.
 	var group errgroup.Group
-	written, failed := make([]Published, len(editions)), make([]error, len(editions))
+	files, failed := make([][]PublishedFile, len(editions)), make([]error, len(editions))
 	for i, e := range editions {
 		group.Go(func() error {
-			written[i], failed[i] = w.publishInTurn(ctx, store, e)
+			files[i], failed[i] = w.publishInTurn(ctx, store, e)
 			return nil
 		})
 	}
 	_ = group.Wait() // each has its error in failed
-	for _, p := range written {
-		total.add(p)
+	if err := syncPath(w.filesPath(id)); err != nil {
+		return total, err
+	}
+	if err := store.note(ctx, editions, files); err != nil {
+		return total, err
+	}
+	for _, of := range files {
+		total.count(of)
 	}
 	if err := errors.Join(append(failed, w.retire(ctx, store))...); err != nil {
 		return total, err
@@ -133,22 +151,22 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 
 // publishInTurn publishes an edition while no more than there are cores are; one for which memory does not suffice, alone and with
 // fewer rows at a time.
-func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edition) (published Published, err error) {
+func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edition) (files []PublishedFile, err error) {
 	all := int64(runtime.GOMAXPROCS(0))
 	for _, try := range []struct {
 		places   int64
 		rowGroup int
 	}{{1, parquetRowGroup}, {all, parquetSmallRowGroup}} {
 		if err := w.publishing.Acquire(ctx, try.places); err != nil {
-			return published, err
+			return nil, err
 		}
-		published, err = w.publishEdition(ctx, store, e, try.rowGroup)
+		files, err = w.publishEdition(ctx, store, e, try.rowGroup)
 		w.publishing.Release(try.places)
 		if !isOutOfMemory(err) {
 			break
 		}
 	}
-	return published, err
+	return files, err
 }
 
 func pendingEditions(ctx context.Context, db querier) ([]edition, error) {

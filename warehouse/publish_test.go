@@ -71,6 +71,33 @@ func TestChangesReachTheLake(t *testing.T) {
 }
 
 // What the source has deleted leaves the lake with the next publishing; a file without rows goes.
+// What is merged while the files of its month are being written may be in them or not; what is not, is in the next ones.
+func TestChangesWhilePublishing(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	const months = 36
+	in := func(n int, status string) row {
+		return call(tenantA, n, row{"status": status, "created_at": fmt.Sprintf("%d-%02d-10", 2024+n/12, 1+n%12)})
+	}
+	var rows []any
+	for n := range months {
+		rows = append(rows, in(n, "before"))
+	}
+	merge(t, w, warehouse.Calls, rows...)
+	published := make(chan error)
+	go func() {
+		_, err := w.Publish(t.Context())
+		published <- err
+	}()
+	for n := range months {
+		merge(t, w, warehouse.Calls, in(n, "after"))
+	}
+	noError(t, <-published)
+	publish(t, w)
+	want(t, queryLake(t, dir, "SELECT string_agg(DISTINCT status) || count(*) FROM read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"), fmt.Sprintf("after%d", months))
+	noError(t, w.Close())
+}
+
 func TestDeletionsReachTheLake(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)

@@ -1,2 +1,4 @@
--- The file that the lake shows from now on.
-INSERT INTO published_files VALUES ($export, $month, $name, $rows, $bytes, $sha256, $min_created_at, $max_created_at, $as_of, NULL);
+-- The files that the lake shows from now on; where there are no rows, there is none.
+INSERT INTO published_files BY NAME
+SELECT * FROM (SELECT unnest(from_json($files, '[{"export": "VARCHAR", "month": "VARCHAR", "name": "VARCHAR", "rows": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR",
+    "min_created_at": "TIMESTAMPTZ", "max_created_at": "TIMESTAMPTZ", "as_of": "TIMESTAMPTZ"}]'), recursive := true)) WHERE rows > 0;

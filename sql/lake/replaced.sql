@@ -1,2 +1,4 @@
--- The file of an export and month that the lake shows no more.
-UPDATE published_files SET replaced_at = now() WHERE export = $export AND month = $month AND replaced_at IS NULL;
+-- The files of exports and months that the lake shows no more.
+UPDATE published_files SET replaced_at = now()
+FROM (SELECT unnest(from_json($files, '[{"export": "VARCHAR", "month": "VARCHAR"}]'), recursive := true)) AS written
+WHERE published_files.export = written.export AND published_files.month = written.month AND replaced_at IS NULL;
