@@ -69,7 +69,7 @@ func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedTenant) (counts Counts, err error) {
 	found := make([]*findings, len(group))
 	for i, t := range group {
-		store, release, err := s.w.registered(ctx, t.id.UUID)
+		store, release, err := s.w.registered(ctx, t)
 		if err != nil {
 			return counts, s.failed(t, err)
 		}
@@ -100,14 +100,18 @@ func (s *Staged) failed(t stagedTenant, err error) error {
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 }
 
-// registered is tenant for one that may be new.
-func (w *Warehouse) registered(ctx context.Context, id uuid.UUID) (*tenantStore, func(), error) {
+// registered is tenant for one that may be new, with its first rows.
+func (w *Warehouse) registered(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
+	id, block := t.id.UUID, smallBlock
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return nil, nil, err
 		}
 	}
-	return w.tenant(ctx, id)
+	if t.rows >= manyRows {
+		block = largeBlock
+	}
+	return w.tenantFor(ctx, id, block)
 }
 
 // mergeTenant writes what the staged rows of one tenant mean. Readers see all of it or nothing. The caller holds the store's writing.

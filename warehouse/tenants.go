@@ -63,6 +63,15 @@ const RowGroup = 61_440
 // read, packs texts in a way that takes longer to write and to read.
 const storageVersion = "'v1.5.0'"
 
+// The bytes of a block of a tenant's file, which it keeps for good. A block holds columns of few rows only, so that of a small tenant's most is
+// empty: smaller ones are read and kept in memory more quickly. Many rows are written more quickly in larger ones, which are DuckDB's own.
+const (
+	smallBlock = 64 << 10
+	largeBlock = 256 << 10
+	// manyRows is how many the first batch of a tenant that is not small has.
+	manyRows = 4 * 2048
+)
+
 // maxReaders bounds what is read at the same time. More than keeps the cores busy would only make all of them slower, and some
 // much slower; whoever waits gets in in turn.
 var maxReaders = 2 * runtime.GOMAXPROCS(0)
@@ -77,7 +86,7 @@ type tenantPool struct {
 	made map[uuid.UUID]*known // of tenants whose files this process has made, attached or not; guarded by mu
 
 	making sync.Mutex
-	empty  []byte // the file of a tenant without rows; nil: not made yet. Guarded by making
+	empty  map[int][]byte // the files of a tenant without rows, by the size of their blocks, as far as they were made; guarded by making
 }
 
 // tenantStore is one tenant's attached file.
@@ -111,17 +120,22 @@ func (s *tenantStore) unchanged(version int64) bool {
 }
 
 func (p *tenantPool) init(w *Warehouse) {
-	p.w, p.open, p.made = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*known{}
+	p.w, p.open, p.made, p.empty = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*known{}, map[int][]byte{}
 }
 
 // tenant attaches the tenant's file, making it if it is missing; release lets it go again. Other tenants' are attached meanwhile.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
+	return w.tenantFor(ctx, id, smallBlock)
+}
+
+// tenantFor is tenant with the size of blocks of a file that is made.
+func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (_ *tenantStore, release func(), err error) {
 	ctx = context.WithoutCancel(ctx) // what is attached by half, or not quite detached, would be in everybody's way
 	store, err := w.tenants.take(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	store.attaching.Do(func() { store.failure = w.attachTenant(ctx, store) })
+	store.attaching.Do(func() { store.failure = w.attachTenant(ctx, store, block) })
 	if store.failure != nil {
 		w.tenants.forget(store)
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(store.failure))
@@ -159,10 +173,10 @@ func (p *tenantPool) forget(store *tenantStore) {
 	}
 }
 
-func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore) (err error) {
+func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	path := w.tenantPath(store.id)
 	_, missing := os.Stat(path)
-	if store.db, err = w.attach(ctx, store.id.String(), path); err == nil {
+	if store.db, err = w.attach(ctx, store.id.String(), path, block); err == nil {
 		store.known = w.tenants.knownOf(store.id, errors.Is(missing, os.ErrNotExist))
 	}
 	return err
@@ -242,48 +256,48 @@ func (p *tenantPool) close() error {
 	return errors.Join(errs...)
 }
 
-// attach attaches the database file at path under the name catalog, made and migrated if need be, and returns
+// attach attaches the database file at path under the name catalog, made, of blocks of so many bytes, and migrated if need be, and returns
 // connections that stand in it. A new file gets its name only when it is whole.
-func (w *Warehouse) attach(ctx context.Context, catalog, path string) (*sql.DB, error) {
+func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp) }); err != nil {
+		if err := writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) }); err != nil {
 			return nil, err
 		}
 	}
-	return w.attachFile(ctx, catalog, path)
+	return w.attachFile(ctx, catalog, path, "")
 }
 
 // makeFile makes an empty database. That of a tenant is a copy of one that is made once, since making it takes far longer.
-func (w *Warehouse) makeFile(ctx context.Context, catalog, path string) error {
+func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block int) error {
 	if storeKind(catalog) != "tenant" {
-		return w.makeEmpty(ctx, catalog, path)
+		return w.makeEmpty(ctx, catalog, path, block)
 	}
 	w.tenants.making.Lock()
 	defer w.tenants.making.Unlock()
-	if w.tenants.empty == nil {
+	if w.tenants.empty[block] == nil {
 		empty := filepath.Join(w.TempDir(), "empty.duckdb")
 		defer os.Remove(empty)
-		if err := w.makeEmpty(ctx, "empty", empty); err != nil {
+		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
 			return err
 		}
 		var err error
-		if w.tenants.empty, err = os.ReadFile(empty); err != nil {
+		if w.tenants.empty[block], err = os.ReadFile(empty); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(path, w.tenants.empty, 0o644)
+	return os.WriteFile(path, w.tenants.empty[block], 0o644)
 }
 
-func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string) error {
-	db, err := w.attachFile(ctx, catalog, path)
+func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
+	db, err := w.attachFile(ctx, catalog, path, fmt.Sprintf(", BLOCK_SIZE %d", block))
 	if err != nil {
 		return err
 	}
 	return w.detach(ctx, catalog, db)
 }
 
-func (w *Warehouse) attachFile(ctx context.Context, catalog, path string) (*sql.DB, error) {
-	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)", statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion)
+func (w *Warehouse) attachFile(ctx context.Context, catalog, path, option string) (*sql.DB, error) {
+	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)", statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
 	}

@@ -1,11 +1,14 @@
 package warehouse_test
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -43,4 +46,32 @@ func TestTenantsAreOpenedApart(t *testing.T) {
 		t.Errorf("%d calls of the mended file, %v", len(page.Items), err)
 	}
 	noError(t, w.Close())
+}
+
+// What a tenant begins with decides how its file is divided, whatever comes later.
+func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	var many []any
+	for n := range 8192 {
+		many = append(many, call(tenantB, n, nil))
+	}
+	merge(t, w, warehouse.Calls, append(many, call(tenantA, 1, nil))...)
+	merge(t, w, warehouse.Calls, call(tenantB, 1, row{"status": "failed"}))
+	noError(t, w.Close())
+	w = open(t, dir) // one size does not keep the other from being opened
+	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+		merge(t, w, warehouse.Calls, call(tenant, 1, row{"status": "busy"}))
+	}
+	noError(t, w.Close())
+	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10} {
+		db, err := sql.Open("duckdb", filepath.Join(dir, "warehouse", tenant.String()+".duckdb")+"?access_mode=read_only")
+		noError(t, err)
+		var size int
+		noError(t, db.QueryRowContext(t.Context(), "SELECT block_size FROM pragma_database_size()").Scan(&size))
+		noError(t, db.Close())
+		if size != block {
+			t.Errorf("the blocks of tenant %s have %d bytes, not %d", tenant, size, block)
+		}
+	}
 }

@@ -80,7 +80,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.openInstance(ctx, opts); err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", w.diagnose(err))
 	}
-	if w.control, err = w.attach(ctx, "control", filepath.Join(dir, "control.duckdb")); err != nil {
+	if w.control, err = w.attach(ctx, "control", filepath.Join(dir, "control.duckdb"), largeBlock); err != nil {
 		return nil, fmt.Errorf("open control database: %w", w.diagnose(err))
 	}
 	w.control.SetMaxOpenConns(1) // so that its small writes come one after the other instead of into conflict
