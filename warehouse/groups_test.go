@@ -26,7 +26,7 @@ func TestTenantsOfABatchKeepApart(t *testing.T) {
 		for i, tenant := range tenants {
 			var batch []version
 			for range random.IntN(6) {
-				v := version{n: random.IntN(3), deleted: random.IntN(3) == 0, at: 1 + random.IntN(20), status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
+				v := version{n: random.IntN(3), deleted: random.IntN(2) == 0, at: 1 + step + random.IntN(20), status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
 				if !v.deleted && random.IntN(3) == 0 {
 					v.at = 0
 				}
