@@ -132,15 +132,23 @@ func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 			fields["duration_seconds"] = []any{nil, 0}[r.IntN(2)]
 		}
 		if r.IntN(2) == 0 {
-			s.parts = map[string]float64{"storage": float64(r.IntN(3)) / 100}
-			breakdown := row{"storage": fmt.Sprint(s.parts["storage"]), "total": 99}
-			for _, name := range []string{"stt", "llm", "tts", "telephony", "infra"} {
-				if r.IntN(3) > 0 {
+			s.parts = map[string]float64{}
+			breakdown := row{}
+			for _, name := range []string{"stt", "llm", "tts", "telephony", "infra", "storage"} {
+				if r.IntN(3) > 0 && (name != "storage" || n%2 == 0) {
 					s.parts[name] = float64(r.IntN(100)) / 1000
-					breakdown[name] = s.parts[name]
+					breakdown[name] = []any{s.parts[name], fmt.Sprint(s.parts[name])}[r.IntN(10)/9]
 				}
 			}
-			fields["metadata"] = row{"cost_breakdown": breakdown}
+			if r.IntN(2) == 0 {
+				breakdown["total"] = 99
+			}
+			fields["metadata"] = []row{
+				{"cost_breakdown": breakdown},
+				{"about": "orders", "cost_breakdown": breakdown, "language": "en"},
+				{"about": "{\"cost_breakdown\":{\"stt\":5}}", "cost_breakdown": breakdown},
+				{"about": row{"cost_breakdown": row{"stt": 5}}, "cost_breakdown": breakdown},
+			}[r.IntN(4)]
 		}
 		if r.IntN(2) == 0 {
 			s.heard = float64(1+r.IntN(500)) / 100
@@ -252,6 +260,24 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 			continue
 		}
 		components.want(t, shown, cost)
+	}
+}
+
+// A breakdown that is none, or holds what are no costs, counts for nothing, and keeps no other call's from being summed up; of a name that is
+// there twice, the first counts.
+func TestBreakdownsThatAreNone(t *testing.T) {
+	w := openNew(t)
+	for n, metadata := range []string{
+		`"cost_breakdown"`, `["cost_breakdown"]`, `{"about": "cost_breakdown"}`, `{"cost_breakdown": 5}`, `{"cost_breakdown": [1]}`, `{"cost_breakdown": null}`, `{"cost_breakdown": {}}`,
+		`{"cost_breakdown": {"stt": true, "llm": "much", "tts": null, "telephony": [1], "infra": {"stt": 1}, "storage": "more"}}`, `{"cost_breakdown": {"stt": 1, "stt": 2, "storage": 3}}`,
+		`{"about": {"cost_breakdown": {"stt": 7}}}`, `{"about": "{\"cost_breakdown\":{\"stt\":7}}"}`, `{"cost_breakdown": {"stt": 1e400}}`,
+		`{ "cost_breakdown" : { "stt" : 0.25 , "llm" : -5e-1 , "total" : 9 } , "about" : 1 }`,
+	} {
+		wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, n, row{"metadata": json.RawMessage(metadata)})), warehouse.Counts{Read: 1, New: 1})
+	}
+	components := figures{rest: analyze(t, w, "costs", "UTC", "none", warehouse.Filter{})[0].rest["components"].(map[string]any)}
+	for name, cost := range map[string]any{"stt": 1.25, "llm": -0.5, "tts": nil, "telephony": nil, "infra": nil, "other": 3.0} {
+		components.want(t, name, cost)
 	}
 }
 

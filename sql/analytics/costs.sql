@@ -14,13 +14,20 @@ SELECT {{columns}}
        quantile_cont(cost::DOUBLE, 0.5) AS cost_p50, quantile_cont(cost::DOUBLE, 0.9) AS cost_p90,
        quantile_cont(cost::DOUBLE, 0.95) AS cost_p95, quantile_cont(cost::DOUBLE, 0.99) AS cost_p99,
        sum(stt_minutes) AS stt_minutes, sum(tts_characters)::BIGINT AS tts_characters,
-       {'stt': sum(TRY_CAST(parts['stt'] AS DECIMAL(18, 8))), 'llm': sum(TRY_CAST(parts['llm'] AS DECIMAL(18, 8))),
-        'tts': sum(TRY_CAST(parts['tts'] AS DECIMAL(18, 8))), 'telephony': sum(TRY_CAST(parts['telephony'] AS DECIMAL(18, 8))),
-        'infra': sum(TRY_CAST(parts['infra'] AS DECIMAL(18, 8))),
-        'other': sum(CASE WHEN len(map_keys(parts)) > 0 THEN list_sum(list_transform(list_filter(map_entries(parts),
+       {'stt': sum(CASE WHEN parts IS NULL THEN named.stt ELSE TRY_CAST(parts['stt'] AS DECIMAL(18, 8)) END),
+        'llm': sum(CASE WHEN parts IS NULL THEN named.llm ELSE TRY_CAST(parts['llm'] AS DECIMAL(18, 8)) END),
+        'tts': sum(CASE WHEN parts IS NULL THEN named.tts ELSE TRY_CAST(parts['tts'] AS DECIMAL(18, 8)) END),
+        'telephony': sum(CASE WHEN parts IS NULL THEN named.telephony ELSE TRY_CAST(parts['telephony'] AS DECIMAL(18, 8)) END),
+        'infra': sum(CASE WHEN parts IS NULL THEN named.infra ELSE TRY_CAST(parts['infra'] AS DECIMAL(18, 8)) END),
+        'other': sum(CASE WHEN parts IS NOT NULL THEN list_sum(list_transform(list_filter(map_entries(parts),
             lambda part: part.key NOT IN ('stt', 'llm', 'tts', 'telephony', 'infra', 'total')), lambda part: TRY_CAST(part.value AS DECIMAL(18, 8)))) END)
        } AS components
-FROM (SELECT * REPLACE (nullif(cost, 0) AS cost, replace(status, '_', '-') AS status), {{local}} AS local, {{seconds}} AS seconds,
-             CASE WHEN contains(metadata, 'cost_breakdown') THEN from_json(metadata, '{"cost_breakdown": "MAP(VARCHAR, VARCHAR)"}').cost_breakdown END AS parts
-      FROM ({{rows}}))
+FROM (SELECT *,
+             CASE WHEN plain THEN from_json(metadata, '{"cost_breakdown": {"stt": "DECIMAL(18,8)", "llm": "DECIMAL(18,8)", "tts": "DECIMAL(18,8)", "telephony": "DECIMAL(18,8)", "infra": "DECIMAL(18,8)"}}').cost_breakdown END AS named,
+             CASE WHEN NOT plain THEN from_json(metadata, '{"cost_breakdown": "MAP(VARCHAR, VARCHAR)"}').cost_breakdown END AS parts
+      FROM (SELECT * REPLACE (nullif(cost, 0) AS cost, replace(status, '_', '-') AS status), {{local}} AS local, {{seconds}} AS seconds,
+                   -- Numbers under the usual names and no other object in metadata: then the names are all that is looked for, in half the time of a MAP.
+                   CASE WHEN contains(metadata, 'cost_breakdown') THEN regexp_full_match(metadata,
+                       '\{[^{}]*"cost_breakdown":\s*\{\s*("(stt|llm|tts|telephony|infra|total)":\s*[-+.0-9eE]{1,15}\s*,?\s*)*\}[^{}]*\}') END AS plain
+            FROM ({{rows}})))
 {{grouping}}
