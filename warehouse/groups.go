@@ -102,14 +102,14 @@ func (s *Staged) failed(t stagedTenant, err error) error {
 
 // registered is tenant for one that may be new, with its first rows.
 func (w *Warehouse) registered(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
-	id, block := t.id.UUID, smallBlock
+	id, block := t.id.UUID, largeBlock
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return nil, nil, err
 		}
 	}
-	if t.rows >= manyRows {
-		block = largeBlock
+	if t.rows < manyRows {
+		block = smallBlock
 	}
 	return w.tenantFor(ctx, id, block)
 }

@@ -127,11 +127,12 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		})
 	}
 	_ = group.Wait() // each has its error in failed
-	if err := syncPath(w.filesPath(id)); err != nil {
-		return total, err
+	err = syncPath(w.filesPath(id))
+	if err == nil {
+		err = store.note(ctx, editions, files)
 	}
-	if err := store.note(ctx, editions, files); err != nil {
-		return total, err
+	if err != nil {
+		return total, errors.Join(append(failed, err)...)
 	}
 	for _, of := range files {
 		total.count(of)

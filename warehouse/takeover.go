@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -137,6 +138,9 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 }
 
 func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
+	if _, err := os.Stat(w.tenantPath(after.Tenant)); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // it has a key, and no rows: the first of these are to make its file
+	}
 	store, release, err := w.tenant(ctx, after.Tenant)
 	if err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ const storageVersion = "'v1.5.0'"
 const (
 	smallBlock = 64 << 10
 	largeBlock = 256 << 10
-	// manyRows is how many the first batch of a tenant that is not small has.
+	// manyRows is what makes a tenant none that begins small: so many in its first batch, or anybody who asks for its file before that.
 	manyRows = 4 * 2048
 )
 
@@ -125,7 +125,7 @@ func (p *tenantPool) init(w *Warehouse) {
 
 // tenant attaches the tenant's file, making it if it is missing; release lets it go again. Other tenants' are attached meanwhile.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
-	return w.tenantFor(ctx, id, smallBlock)
+	return w.tenantFor(ctx, id, largeBlock)
 }
 
 // tenantFor is tenant with the size of blocks of a file that is made.

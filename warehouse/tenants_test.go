@@ -48,7 +48,7 @@ func TestTenantsAreOpenedApart(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// What a tenant begins with decides how its file is divided, whatever comes later.
+// What makes a tenant's file decides how it is divided, whatever comes later.
 func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
@@ -56,7 +56,16 @@ func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
 	for n := range 8192 {
 		many = append(many, call(tenantB, n, nil))
 	}
-	merge(t, w, warehouse.Calls, append(many, call(tenantA, 1, nil))...)
+	read := uuid.UUID{15: 3}
+	for _, tenant := range []uuid.UUID{tenantA, read} { // a key makes no file, nor does the search for customers
+		_, _, err := w.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
+		noError(t, err)
+	}
+	_, err := w.CustomersAfter(t.Context(), warehouse.Customer{}, 10)
+	noError(t, err)
+	_, err = w.PublishedFiles(t.Context(), read)
+	noError(t, err)
+	merge(t, w, warehouse.Calls, append(many, call(tenantA, 1, nil), call(read, 1, nil))...)
 	merge(t, w, warehouse.Calls, call(tenantB, 1, row{"status": "failed"}))
 	noError(t, w.Close())
 	w = open(t, dir) // one size does not keep the other from being opened
@@ -64,7 +73,7 @@ func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
 		merge(t, w, warehouse.Calls, call(tenant, 1, row{"status": "busy"}))
 	}
 	noError(t, w.Close())
-	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10} {
+	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10, read: 256 << 10} {
 		db, err := sql.Open("duckdb", filepath.Join(dir, "warehouse", tenant.String()+".duckdb")+"?access_mode=read_only")
 		noError(t, err)
 		var size int
