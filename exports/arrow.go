@@ -27,14 +27,14 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 	group.Go(func() error {
 		defer close(batches)
 		return conn.Raw(func(driverConn any) error {
-			from, err := read(ctx, driverConn.(driver.Conn), withDictionaries(result.Statement, result.Values))
+			from, err := warehouse.ResultsOf(ctx, driverConn.(driver.Conn), withDictionaries(result.Statement, result.Values))
 			if err != nil {
 				return err
 			}
-			defer from.close()
-			w = newArrowWriter(described(from.schema, result.About.Columns, result.About.Metadata(result.AsOf)), out)
+			defer from.Close()
+			w = newArrowWriter(described(from.Schema, result.About.Columns, result.About.Metadata(result.AsOf)), out)
 			for {
-				batch, err := from.next()
+				batch, err := from.Next()
 				if batch == nil {
 					return err
 				}

@@ -169,10 +169,7 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 			err = merge(staged, true)
 		}
 	} else {
-		var parts parquetParts
-		if parts, err = in.parts(ctx, w, path); err == nil {
-			err = loadBatches(ctx, &parts, stage, merge)
-		}
+		err = in.loadParquet(ctx, w, path, stage, merge)
 	}
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
@@ -186,33 +183,34 @@ const (
 	maxRows = 1 << 36
 )
 
-// parts are those of a Parquet file, which may hold what it says it does.
-func (in Input) parts(ctx context.Context, w *warehouse.Warehouse, path string) (parquetParts, error) {
-	most := in.Bounds.Bytes
-	if most == 0 {
-		parts, _, err := w.ParquetParts(ctx, path, maxRows)
-		if errors.Is(err, warehouse.ErrTooLarge) {
-			err = &unreadableError{err}
+// loadParquet merges a Parquet file, which may hold what it says it does.
+func (in Input) loadParquet(ctx context.Context, w *warehouse.Warehouse, path string, stage stageFunc, merge mergeFunc) (err error) {
+	most := int64(maxRows)
+	if in.Bounds.Bytes > 0 {
+		most = in.Bounds.Bytes / minRow
+	}
+	file, err := w.OpenParquet(ctx, path, most)
+	if errors.Is(err, warehouse.ErrTooLarge) {
+		if in.Bounds.Bytes > 0 {
+			return errUnpacked
 		}
-		return parts, err
+		return &unreadableError{err}
 	}
-	parts, bytes, err := w.ParquetParts(ctx, path, most/minRow)
-	if errors.Is(err, warehouse.ErrTooLarge) || bytes > most {
-		return nil, errUnpacked
+	if err != nil {
+		return err
 	}
-	return parts, err
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if in.Bounds.Bytes > 0 && file.Bytes > in.Bounds.Bytes {
+		return errUnpacked
+	}
+	return loadBatches(ctx, parquetBatches{file}, stage, merge)
 }
 
-// parquetParts are read one after the other.
-type parquetParts []warehouse.ParquetFile
+type parquetBatches struct{ *warehouse.ParquetFile }
 
-func (p *parquetParts) more() bool     { return len(*p) > 0 }
-func (p *parquetParts) failure() error { return nil }
-func (p *parquetParts) rows() (warehouse.Rows, func()) {
-	part := (*p)[0]
-	*p = (*p)[1:]
-	return part, func() {}
-}
+func (p parquetBatches) more() bool                     { return p.More() }
+func (p parquetBatches) failure() error                 { return nil }
+func (p parquetBatches) rows() (warehouse.Rows, func()) { return p.Next(), func() {} }
 
 // countedReader gives so many bytes and no more.
 type countedReader struct {

@@ -203,6 +203,29 @@ func TestDeletionsInEveryFormat(t *testing.T) {
 	}
 }
 
+// A Parquet file that breaks off being readable in its middle is refused there; the batches before are merged.
+func TestParquetBroken(t *testing.T) {
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	path := filepath.Join(t.TempDir(), "calls.parquet")
+	_, err = db.ExecContext(t.Context(), `COPY (SELECT md5(i::VARCHAR)::UUID AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at FROM range(130000) AS r(i) ORDER BY i)
+		TO '`+path+`' (FORMAT parquet, ROW_GROUP_SIZE 65536)`)
+	noError(t, err)
+	var page int64 // of the second row group
+	noError(t, db.QueryRowContext(t.Context(), "SELECT data_page_offset FROM parquet_metadata($1) WHERE row_group_id = 1 AND path_in_schema = 'id'", path).Scan(&page))
+	content, err := os.ReadFile(path)
+	noError(t, err)
+	copy(content[page:], bytes.Repeat([]byte{0xff}, 64))
+	noError(t, os.WriteFile(path, content, 0o600))
+	w := openNew(t)
+	summary := load(t, w, ingest.Input{Name: "calls.parquet", Path: path, Body: mustOpen(t, path), Tenant: tenant.ID})
+	wantCounts(t, summary, warehouse.Counts{Read: 61_440, New: 61_440})
+	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") || strings.Contains(summary.Refusals[0].Reason, w.TempDir()) {
+		t.Errorf("%+v", summary)
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	ndjson := invented(t, tenant.WriteCalls)
 	gz := packed(t, ".gz", ndjson)

@@ -148,7 +148,7 @@ func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 
 // staging returns the statements that type the rows of the queries loose into the table staged, and the one that tells why rows are
 // refused. tenant is the UUID whose rows they are, or NULL.
-func (d Dataset) staging(loose []string, tenant string) (typing []string, reasons string) {
+func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 	var typed, faults, stored, whys []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
@@ -165,11 +165,7 @@ func (d Dataset) staging(loose []string, tenant string) (typing []string, reason
 			stored = append(stored, column)
 		}
 	}
-	into := "CREATE TABLE staged AS"
-	for _, rows := range loose {
-		typing = append(typing, statements.Fill("stage/type", "into", into, "loose", rows, "tenant", tenant, "typed", strings.Join(typed, ", "), "faults", strings.Join(faults, " OR "),
-			"stored", strings.Join(stored, ", "), "derived", d.customerNumber))
-		into = "INSERT INTO staged"
-	}
+	typing = statements.Fill("stage/type", "loose", loose, "tenant", tenant, "typed", strings.Join(typed, ", "), "faults", strings.Join(faults, " OR "),
+		"stored", strings.Join(stored, ", "), "derived", d.customerNumber)
 	return typing, statements.Fill("stage/reasons", "reasons", strings.Join(whys, ",\n    "))
 }

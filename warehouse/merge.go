@@ -235,13 +235,11 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // a parameter would have the statement planned twice
 	}
 	typing, reasons := b.Dataset.staging(loose, tenant)
-	for _, statement := range typing {
-		if _, err := execute(ctx, conn, statement); err != nil {
-			return nil, unreadable(err)
-		}
+	if _, err := execute(ctx, conn, typing); err != nil {
+		return nil, unreadable(err)
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	rows, err := conn.QueryContext(ctx, statements.Fill("merge/tenants", "most", strconv.Itoa(maxUnknown)))
 	if err != nil {

@@ -168,17 +168,17 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 	return groups, rows.Err()
 }
 
-func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) ([]string, func(), error) {
+func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (string, func(), error) {
 	tenant := ""
 	if g.tenant != uuid.Nil {
 		tenant = g.tenant.String()
 	}
 	query, err := g.w.refusedRows(g.name)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name), "tenant", statements.Text(tenant), "file", statements.Text(g.origin))
-	return []string{dataset.looseLines(lines)}, func() {}, nil
+	return dataset.looseLines(lines), func() {}, nil
 }
 
 func (refusedGroup) finish(context.Context, *sql.Conn) error { return nil }

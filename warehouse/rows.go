@@ -19,9 +19,8 @@ import (
 
 // Rows is the content of a batch, still loose: nothing is typed yet. It can be read once.
 type Rows interface {
-	// open returns queries of the loose rows, which are run one after the other: line, raw and defect, and each field of the dataset as
-	// text or JSON.
-	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, release func(), err error)
+	// open returns a query of the loose rows: line, raw and defect, and each field of the dataset as text or JSON.
+	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error)
 	// finish adds to staged what only shows once the rows were read.
 	finish(ctx context.Context, conn *sql.Conn) error
 }
@@ -41,9 +40,19 @@ var registering sync.Mutex
 // allocated outside of Go's heap, since C holds them.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, release func(), err error) {
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
+	view, release, err := register(ctx, conn, l.Reader)
+	if err != nil {
+		return "", nil, err
+	}
+	return dataset.looseLines(view), release, nil
+}
+
+// register makes a view of what the reader yields. Release it before the reader.
+func register(ctx context.Context, conn *sql.Conn, reader array.RecordReader) (view string, release func(), err error) {
 	// A registered reader is a view of the instance, seen by every connection: its name must be this batch's alone.
-	name := "lines_" + uuid.NewString()
+	name := "rows_" + uuid.NewString()
+	view = statements.Ident(name)
 	var unregister func()
 	registering.Lock()
 	defer registering.Unlock()
@@ -52,20 +61,16 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose
 		if err != nil {
 			return err
 		}
-		unregister, err = arrowConn.RegisterView(l.Reader, name)
+		unregister, err = arrowConn.RegisterView(reader, name)
 		return err
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	release = func() {
+	return view, func() {
 		registering.Lock()
 		defer registering.Unlock()
 		// Whether or not the view can be dropped, what it reads ends here.
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+statements.Ident(name))
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+view)
 		unregister()
-	}
-	return []string{dataset.looseLines(statements.Ident(name))}, release, nil
+	}, err
 }
 
 // looseLines is the query of the loose rows of a relation of lines: line, text and defect.
@@ -91,86 +96,16 @@ func (f field) trimmed(loose string) string {
 // named gives the expression the field's name.
 func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }
 
-// ParquetFile is a part of a Parquet file at a path on this machine, see [Warehouse.ParquetParts].
-type ParquetFile struct {
-	Path   string
-	First  int64   // its first row, counted from 0
-	pieces []int64 // how many rows are read at once, one piece after the other
-}
-
-func (p ParquetFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose []string, _ func(), err error) {
-	relation := "read_parquet(" + statements.Text(p.Path) + ")"
-	types, err := columnTypes(ctx, conn, relation)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, taken := types["file_row_number"]; taken {
-		return nil, nil, fmt.Errorf("%w: it has a column called file_row_number, which is DuckDB's name for the number of a row", ErrUnreadable)
-	}
-	first := p.First
-	for _, rows := range p.pieces {
-		piece := fmt.Sprintf("WHERE file_row_number BETWEEN %d AND %d", first, first+rows-1)
-		loose = append(loose, dataset.looseTable(types, relation, piece, "file_row_number + 1"))
-		first += rows
-	}
-	return loose, func() {}, nil
-}
-
-func (ParquetFile) finish(context.Context, *sql.Conn) error { return nil }
-
-// ParquetParts parts a Parquet file into batches of [RowGroup] rows: of more or fewer, the row groups of the tenant's file are not full, and the
-// next checkpoint packs them all anew. No piece of a part has rows of a row group that is as large as a batch and of another one: DuckDB
-// unpacks whole row groups, as many at a time as there are cores. bytes is what it says that it holds before its compression.
-// ErrUnreadable: it is none. ErrTooLarge: it says that it has more than most rows.
-func (w *Warehouse) ParquetParts(ctx context.Context, path string, most int64) (parts []ParquetFile, bytes int64, err error) {
-	groups, err := w.loader.QueryContext(ctx, statements.Get("stage/parquet_groups"), sql.Named("path", path))
-	if err != nil {
-		return nil, 0, w.diagnose(unreadable(err))
-	}
-	defer groups.Close()
-	first, before := int64(0), int64(0)
-	for groups.Next() {
-		var rows, size int64
-		if err := groups.Scan(&rows, &size); err != nil {
-			return nil, 0, err
-		}
-		if rows < 0 || size < 0 {
-			return nil, 0, fmt.Errorf("%w: its footer contradicts itself", ErrUnreadable)
-		}
-		if rows > most-first { // before a list of so many parts fills the memory
-			return nil, 0, fmt.Errorf("%w: it says that it has more than %d rows", ErrTooLarge, most)
-		}
-		bytes += size
-		alone := max(rows, before) >= RowGroup
-		before = rows
-		for rows > 0 {
-			room := RowGroup - first%RowGroup
-			if room == RowGroup {
-				parts = append(parts, ParquetFile{Path: path, First: first})
-			}
-			piece, part := min(rows, room), &parts[len(parts)-1]
-			if last := len(part.pieces) - 1; last >= 0 && !alone {
-				part.pieces[last] += piece
-			} else {
-				part.pieces = append(part.pieces, piece)
-			}
-			first, rows = first+piece, rows-piece
-		}
-	}
-	return parts, bytes, w.diagnose(unreadable(groups.Err()))
-}
-
 // CSVFile is a CSV file (RFC 4180, UTF-8, a header line) at a path on this machine, plain.
 type CSVFile string
 
-func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) ([]string, func(), error) {
-	// The header is line 1. The line is exact as long as no value before it holds a line break.
+func (c CSVFile) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (string, func(), error) {
 	relation := "read_csv(" + statements.Text(string(c)) + `, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', strict_mode = true, store_rejects = true)`
-	types, err := columnTypes(ctx, conn, relation)
+	columns, err := columnsOf(ctx, conn, relation)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
-	return []string{dataset.looseTable(types, relation, "", "row_number() OVER () + 1")}, func() {}, nil
+	return dataset.looseTable(columns, statements.Fill("stage/csv", "row", looseRow(columns), "relation", relation)), func() {}, nil
 }
 
 // finish also refuses the lines that were no CSV.
@@ -181,36 +116,77 @@ func (CSVFile) finish(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// looseTable is the query of the loose rows of a relation with columns of these types, or a part of them: a field that it lacks is null.
-func (d Dataset) looseTable(types map[string]string, relation, part, line string) string {
-	columns := make([]string, len(d.fields))
+// column is a column of a file: its name in ASCII's lower case, since DuckDB tells no more apart, and DuckDB's name of its type.
+type column struct{ name, typ string }
+
+func columnsOf(ctx context.Context, conn *sql.Conn, relation string) (columns []column, err error) {
+	rows, err := conn.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+relation+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c column
+		if err := rows.Scan(&c.name, &c.typ); err != nil {
+			return nil, err
+		}
+		c.name = strings.Map(func(r rune) rune {
+			if 'A' <= r && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			return r
+		}, c.name)
+		columns = append(columns, c)
+	}
+	return columns, rows.Err()
+}
+
+// looseRow is the expression of a struct of the columns of a relation that is called loose_row. Arrow has nothing to hold a VARIANT.
+func looseRow(columns []column) string {
+	fields := make([]string, len(columns))
+	for i, c := range columns {
+		value := "loose_row." + statements.Ident(c.name)
+		if strings.Contains(c.typ, "VARIANT") {
+			value += "::JSON"
+		}
+		fields[i] = statements.Text(c.name) + ": " + value
+	}
+	return "{" + strings.Join(fields, ", ") + "}"
+}
+
+// looseTable is the query of the loose rows of a relation: line and loose_row, a struct of these columns. A field that it lacks is null.
+func (d Dataset) looseTable(columns []column, relation string) string {
+	expressions := make([]string, len(d.fields))
 	for i, f := range d.fields {
-		columns[i] = f.named(f.looseFrom(types))
+		expressions[i] = f.named(f.looseFrom(columns))
 	}
 	known, unknown := d.known(), []string{}
-	for name := range types {
-		if !slices.Contains(known, name) && len(unknown) < maxUnknown {
-			unknown = append(unknown, name)
+	for _, c := range columns {
+		if !slices.Contains(known, c.name) && len(unknown) < maxUnknown {
+			unknown = append(unknown, c.name)
 		}
 	}
-	return statements.Fill("stage/table", "relation", relation, "part", part, "line", line, "columns", strings.Join(columns, ", "),
+	return statements.Fill("stage/table", "relation", relation, "columns", strings.Join(expressions, ", "),
 		"unknown", "nullif("+statements.Texts(unknown...)+", [])")
 }
 
 // looseFrom is the expression that gives the field as text or JSON, whatever the type of its column is, or as it is where that can be
 // cast as well: going through a text takes several times as long.
-func (f field) looseFrom(types map[string]string) string {
-	column := "loose_row." + statements.Ident(f.name)
-	typ, ok := types[f.name]
-	switch {
-	case !ok:
+func (f field) looseFrom(columns []column) string {
+	place := slices.IndexFunc(columns, func(c column) bool { return c.name == f.name })
+	if place < 0 {
 		return "NULL::" + f.looseType()
+	}
+	column, typ := "loose_row."+statements.Ident(f.name), columns[place].typ
+	switch {
 	case f.typ == "JSON" && typ == "VARCHAR":
 		return "loose_json(" + column + ")"
 	case f.typ == "JSON" && typ == "JSON": // to_json gives the same, and copies each document before it writes it
 		return "json(" + column + ")"
 	case f.typ == "JSON":
 		return "to_json(" + column + ")"
+	case f.typ == "TIMESTAMPTZ" && typ == "TIMESTAMP": // as the cast does in UTC, which looks at a calendar for each
+		return "CASE WHEN isfinite(" + column + ") THEN make_timestamptz(epoch_us(" + column + ")) ELSE " + column + "::TIMESTAMPTZ END"
 	case f.casts(typ):
 		return column
 	default:
@@ -224,26 +200,9 @@ func (f field) casts(typ string) bool {
 	case "UUID", "BOOLEAN":
 		return typ == f.typ
 	case "TIMESTAMPTZ":
-		return typ == "TIMESTAMP WITH TIME ZONE" || typ == "TIMESTAMP"
+		return typ == "TIMESTAMP WITH TIME ZONE"
 	case "INTEGER", "BIGINT", "DOUBLE", "DECIMAL(10,4)":
 		return slices.Contains([]string{"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DOUBLE"}, typ) || strings.HasPrefix(typ, "DECIMAL")
 	}
 	return false
-}
-
-func columnTypes(ctx context.Context, conn *sql.Conn, relation string) (map[string]string, error) {
-	rows, err := conn.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+relation+")")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	types := map[string]string{}
-	for rows.Next() {
-		var name, typ string
-		if err := rows.Scan(&name, &typ); err != nil {
-			return nil, err
-		}
-		types[strings.ToLower(name)] = typ // as DuckDB compares names
-	}
-	return types, rows.Err()
 }

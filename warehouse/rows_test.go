@@ -17,35 +17,38 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// A Parquet file is read in parts of a row group of the tenant's file, which hold each of its rows once, whatever its own row groups are.
-func TestParquetParts(t *testing.T) {
+// A Parquet file is read in batches of a row group of the tenant's file, which hold each of its rows once, whatever its own row groups are.
+func TestParquetBatches(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
 	path := filepath.Join(t.TempDir(), "calls.parquet")
-	for _, c := range []struct{ rows, rowGroup, parts int }{
+	for _, c := range []struct{ rows, rowGroup, batches int }{
 		{1, 122_880, 1}, {0, 122_880, 0}, {61_440, 61_440, 1}, {30_720, 2_048, 1}, {122_880 + 5, 122_880, 3}, {140_000, 2_048, 3}, {140_000, 65_536, 3}, {200_000, 200_000, 4},
 	} {
 		_, err := db.ExecContext(t.Context(), fmt.Sprintf(`COPY (SELECT CASE WHEN i = %d THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at
 			FROM range(%d) AS r(i) ORDER BY i) TO %s (FORMAT parquet, ROW_GROUP_SIZE %d)`, c.rows-1, c.rows, statements.Text(path), c.rowGroup))
 		noError(t, err)
-		parts, _, err := w.ParquetParts(t.Context(), path, 1<<30)
+		file, err := w.OpenParquet(t.Context(), path, 1<<30)
 		noError(t, err)
-		if len(parts) != c.parts {
-			t.Errorf("%d rows in groups of %d: %d parts, not %d", c.rows, c.rowGroup, len(parts), c.parts)
-		}
+		batches := 0
 		var total warehouse.Counts
 		var refused []warehouse.Refusal
-		for i, part := range parts {
-			counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "calls.parquet", Rows: part})
+		for file.More() {
+			counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "calls.parquet", Rows: file.Next()})
 			noError(t, err)
-			if counts.Read != warehouse.RowGroup && i < len(parts)-1 {
-				t.Errorf("%d rows in groups of %d: part %d has %d", c.rows, c.rowGroup, i, counts.Read)
+			if counts.Read != warehouse.RowGroup && file.More() {
+				t.Errorf("%d rows in groups of %d: batch %d has %d", c.rows, c.rowGroup, batches, counts.Read)
 			}
+			batches++
 			total.Add(counts)
 			refused = append(refused, refusals...)
+		}
+		noError(t, file.Close())
+		if batches != c.batches {
+			t.Errorf("%d rows in groups of %d: %d batches, not %d", c.rows, c.rowGroup, batches, c.batches)
 		}
 		if total.Read != int64(c.rows) || c.rows > 0 && (len(refused) != 1 || refused[0].Line != int64(c.rows)) {
 			t.Errorf("%d rows in groups of %d: read %d, refused %v", c.rows, c.rowGroup, total.Read, refused)
@@ -53,6 +56,33 @@ func TestParquetParts(t *testing.T) {
 	}
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), "199999") // all are rows of the longest
+}
+
+// Columns of any type, and of any case, come in as they are, and the row that is refused is told as it was.
+func TestParquetTypes(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	path := filepath.Join(t.TempDir(), "calls.parquet")
+	_, err = db.ExecContext(t.Context(), `SET TimeZone = 'UTC'; COPY (SELECT CASE WHEN i = 5000 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' + to_seconds(i) AS "Created_At",
+		CASE WHEN i = 1 THEN TIMESTAMP 'infinity' END AS ended_at, {'deep': {'list': [{'i': i}]}} AS metadata, 'rupees ₹' AS "É", {'i': i}::VARIANT AS anything, 1::HUGEINT AS huge, INTERVAL 3 DAY AS span, [true, NULL] AS several,
+		MAP {'k': i} AS map, TIMETZ '11:00:00+02' AS clock, 'x'::BLOB AS bytes, 1.5::DECIMAL(38, 3) AS exact, UUID '00000000-0000-4000-8000-00000000000a' AS loose_row, '{"a":[1]}'::JSON AS line
+		FROM range(5001) AS r(i) ORDER BY i) TO `+statements.Text(path)+` (FORMAT parquet)`)
+	noError(t, err)
+	file, err := w.OpenParquet(t.Context(), path, 1<<30)
+	noError(t, err)
+	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "calls.parquet", Rows: file.Next()})
+	noError(t, err)
+	noError(t, file.Close())
+	want(t, fmt.Sprint(counts.New, counts.Refused), "4999 2") // the infinite time is refused, too
+	kept, err := w.Quarantine(t.Context(), 2)
+	noError(t, err)
+	want(t, kept[1].Row, `{"id":"none","created_at":"2026-01-01 01:23:20.123456","ended_at":null,"metadata":{"deep":{"list":[{"i":5000}]}},"É":"rupees ₹","anything":{"i":5000},`+
+		`"huge":1.0,"span":"3 days","several":[true,null],"map":{"k":5000},"clock":"09:00:00+00","bytes":"x","exact":1.500,"loose_row":"00000000-0000-4000-8000-00000000000a","line":{"a":[1]}}`)
+	noError(t, w.Close())
+	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls WHERE metadata->>'$.deep.list[0].i' = epoch(created_at)::BIGINT - 1767225600 AND ended_at IS NULL"), "4999")
 }
 
 // A footer may say anything: no list is made of more rows than are taken.
@@ -80,8 +110,12 @@ func TestParquetThatSaysTooMuch(t *testing.T) {
 		noError(t, err)
 		forged := binary.LittleEndian.AppendUint32(append(bytes.Clone(body), footer...), uint32(len(footer)))
 		noError(t, os.WriteFile(path, append(forged, "PAR1"...), 0o600))
-		if parts, _, err := w.ParquetParts(t.Context(), path, c.most); !errors.Is(err, c.kind) || len(parts) > 1 {
-			t.Errorf("%d rows of at most %d: %d parts, %v", c.rows, c.most, len(parts), err)
+		file, err := w.OpenParquet(t.Context(), path, c.most)
+		if !errors.Is(err, c.kind) {
+			t.Errorf("%d rows of at most %d: %v", c.rows, c.most, err)
+		}
+		if err == nil {
+			noError(t, file.Close())
 		}
 	}
 }

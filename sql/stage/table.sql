@@ -1,3 +1,2 @@
--- A file that DuckDB reads itself, or a part of it: its columns as text or JSON.
-SELECT {{line}} AS line, loose_row AS raw, NULL::VARCHAR AS defect, {{columns}}, {{unknown}} AS unknown
-FROM {{relation}} AS loose_row {{part}}
+-- Rows of a file with columns, as line and loose_row, a struct of them: each as text or JSON.
+SELECT line, loose_row AS raw, NULL::VARCHAR AS defect, {{columns}}, {{unknown}} AS unknown FROM ({{relation}})

@@ -2,7 +2,7 @@
 -- did not become what its column holds, or is missing, is faulty: it keeps its loose values, so that the reasons can be told
 -- by a statement of their own, which most batches never need. A list of them, since the columns of a
 -- struct take place in rows that have none: 37 MB of the 128 that 62,000 calls took.
-{{into}}
+CREATE TABLE staged AS
 WITH typed AS (
     SELECT line, raw, defect, unknown, loose, {{typed}} FROM (SELECT line, raw, defect, unknown, loose FROM ({{loose}}) AS loose)
 ), checked AS (

@@ -1,4 +1,4 @@
-package exports
+package warehouse
 
 import (
 	"context"
@@ -8,14 +8,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	bindings "github.com/duckdb/duckdb-go-bindings"
 	duckdb "github.com/duckdb/duckdb-go/v2"
-
-	"github.com/voicory/warehouse/warehouse"
 )
 
-// results are the rows of a statement, as batches that DuckDB makes while they are read: the driver's own Arrow reader would first have
+// Results are the rows of a statement, as batches that DuckDB makes while they are read: the driver's own Arrow reader would first have
 // it hold all of them.
-type results struct {
-	schema *arrow.Schema
+type Results struct {
+	Schema *arrow.Schema
 
 	prepared bindings.PreparedStatement
 	pending  bindings.PendingResult
@@ -25,28 +23,30 @@ type results struct {
 	release  func()
 }
 
-// read begins to run a statement. When the context ends, DuckDB is interrupted. Close the results, before anything else is done with
+// ResultsOf begins to run a statement. When the context ends, DuckDB is interrupted. Close the results, before anything else is done with
 // the connection.
-func read(ctx context.Context, from driver.Conn, statement string) (_ *results, err error) {
-	conn, release, err := warehouse.Interruptible(ctx, from)
+func ResultsOf(ctx context.Context, from driver.Conn, statement string) (*Results, error) {
+	conn, release, err := Interruptible(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	r := &results{left: func() bool { return ctx.Err() != nil }, release: release}
-	defer func() {
-		if err != nil {
-			r.close()
-			err = errors.Join(ctx.Err(), err)
-		}
-	}()
+	r := &Results{left: func() bool { return ctx.Err() != nil }, release: release}
+	if err := r.run(conn, statement); err != nil {
+		r.Close()
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	return r, nil
+}
+
+func (r *Results) run(conn bindings.Connection, statement string) error {
 	if bindings.Prepare(conn, statement, &r.prepared) == bindings.StateError {
-		return nil, failure(bindings.ErrorTypeInvalid, bindings.PrepareError(r.prepared))
+		return failureOfKind(bindings.ErrorTypeInvalid, bindings.PrepareError(r.prepared))
 	}
 	if bindings.PendingPreparedStreaming(r.prepared, &r.pending) == bindings.StateError { //nolint:staticcheck // said to go when there is another way to stream
-		return nil, failure(bindings.ErrorTypeInvalid, bindings.PendingError(r.pending))
+		return failureOfKind(bindings.ErrorTypeInvalid, bindings.PendingError(r.pending))
 	}
 	if bindings.ExecutePending(r.pending, &r.result) == bindings.StateError {
-		return nil, r.failure()
+		return r.failure()
 	}
 	r.options = bindings.ResultGetArrowOptions(&r.result)
 	columns := bindings.ColumnCount(&r.result)
@@ -56,12 +56,12 @@ func read(ctx context.Context, from driver.Conn, statement string) (_ *results, 
 		defer bindings.DestroyLogicalType(&types[i])
 	}
 	var wrong bindings.ErrorData
-	r.schema, wrong = bindings.NewArrowSchema(r.options, types, names)
-	return r, failureOf(wrong)
+	r.Schema, wrong = bindings.NewArrowSchema(r.options, types, names)
+	return failureOf(wrong)
 }
 
-// next is the next batch, which the caller releases; nil: there are no more.
-func (r *results) next() (arrow.RecordBatch, error) {
+// Next is the next batch, which the caller releases; nil: there are no more.
+func (r *Results) Next() (arrow.RecordBatch, error) {
 	var chunk bindings.DataChunk
 	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError { //nolint:staticcheck // as above
 		if bindings.ResultError(&r.result) != "" {
@@ -73,15 +73,15 @@ func (r *results) next() (arrow.RecordBatch, error) {
 	if bindings.DataChunkGetSize(chunk) == 0 {
 		return nil, nil
 	}
-	batch, wrong := bindings.DataChunkToArrowArray(r.options, r.schema, chunk)
+	batch, wrong := bindings.DataChunkToArrowArray(r.options, r.Schema, chunk)
 	if err := failureOf(wrong); err != nil {
 		return nil, err
 	}
 	return batch, nil
 }
 
-// close ends the statement, wherever it is.
-func (r *results) close() {
+// Close ends the statement, wherever it is.
+func (r *Results) Close() {
 	bindings.DestroyArrowOptions(&r.options)
 	bindings.DestroyResult(&r.result)
 	bindings.DestroyPending(&r.pending)
@@ -90,16 +90,16 @@ func (r *results) close() {
 }
 
 // failure is why the statement failed. Where one of DuckDB's threads fails, it interrupts the others, and may tell of that alone.
-func (r *results) failure() error {
+func (r *Results) failure() error {
 	kind, message := bindings.ResultErrorType(&r.result), bindings.ResultError(&r.result)
 	if kind == bindings.ErrorTypeInterrupt && !r.left() {
 		message += " A thread failed, of memory perhaps: DuckDB does not say."
 	}
-	return failure(kind, message)
+	return failureOfKind(kind, message)
 }
 
-// failure is an error as the driver has them: its kinds have DuckDB's numbers.
-func failure(kind bindings.ErrorType, message string) error {
+// failureOfKind is an error as the driver has them: its kinds have DuckDB's numbers.
+func failureOfKind(kind bindings.ErrorType, message string) error {
 	return &duckdb.Error{Type: duckdb.ErrorType(kind), Msg: message}
 }
 
@@ -108,5 +108,5 @@ func failureOf(wrong bindings.ErrorData) error {
 	if wrong.Ptr == nil || !bindings.ErrorDataHasError(wrong) {
 		return nil
 	}
-	return failure(bindings.ErrorDataErrorType(wrong), bindings.ErrorDataMessage(wrong))
+	return failureOfKind(bindings.ErrorDataErrorType(wrong), bindings.ErrorDataMessage(wrong))
 }
