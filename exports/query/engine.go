@@ -193,39 +193,33 @@ func (s *statement) query() (*rows, error) {
 	return r, nil
 }
 
-// fetched is what next gives, to its end or its error. While one is taken, the next is made.
+// fetched are the rows as DuckDB makes them, in chunks of at most 2,048, to the end or to an error. Whoever takes one converts it, since
+// what fetches is one of the threads that run the statement.
 func (r *rows) fetched() <-chan fetched {
 	all := make(chan fetched, 1)
 	go func() {
 		defer close(all)
 		for {
-			batch, err := r.next()
-			if batch == nil && err == nil {
+			chunk := duckdb.FetchChunk(r.result)
+			if chunk.Ptr == nil {
+				if message := duckdb.ResultError(&r.result); message != "" {
+					all <- fetched{err: explain(r.text, message)}
+				}
 				return
 			}
-			all <- fetched{batch, err}
-			if err != nil {
-				return
-			}
+			all <- fetched{chunk: chunk}
 		}
 	}()
 	return all
 }
 
 type fetched struct {
-	batch arrow.RecordBatch // to be released
+	chunk duckdb.DataChunk // to be converted
 	err   error
 }
 
-// next is the next rows of the result, at most 2,048, to be released; nil: there are no more.
-func (r *rows) next() (arrow.RecordBatch, error) {
-	chunk := duckdb.FetchChunk(r.result)
-	if chunk.Ptr == nil {
-		if message := duckdb.ResultError(&r.result); message != "" {
-			return nil, explain(r.text, message)
-		}
-		return nil, nil
-	}
+// converted is the chunk as Arrow, to be released.
+func (r *rows) converted(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
 	defer duckdb.DestroyDataChunk(&chunk)
 	batch, fault := duckdb.DataChunkToArrowArray(r.options, r.schema, chunk)
 	defer duckdb.DestroyErrorData(&fault)

@@ -192,8 +192,12 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 		if fetched.err != nil {
 			return outcome, fetched.err
 		}
-		err := outcome.take(fetched.batch, t, encoder)
-		fetched.batch.Release()
+		batch, err := rows.converted(fetched.chunk)
+		if err != nil {
+			return outcome, err
+		}
+		err = outcome.take(batch, t, encoder)
+		batch.Release()
 		if err != nil {
 			return outcome, err
 		}
