@@ -203,14 +203,23 @@ func (in Input) loadParquet(ctx context.Context, w *warehouse.Warehouse, path st
 	if in.Bounds.Bytes > 0 && file.Bytes > in.Bounds.Bytes {
 		return errUnpacked
 	}
-	return loadBatches(ctx, parquetBatches{file}, stage, merge)
+	return loadBatches(ctx, parquetBatches{file, in.InTurn}, stage, merge)
 }
 
-type parquetBatches struct{ *warehouse.ParquetFile }
+type parquetBatches struct {
+	*warehouse.ParquetFile
+	inTurn bool
+}
 
-func (p parquetBatches) more() bool                     { return p.More() }
-func (p parquetBatches) failure() error                 { return nil }
-func (p parquetBatches) rows() (warehouse.Rows, func()) { return p.Next(), func() {} }
+func (p parquetBatches) more() bool     { return p.More() }
+func (p parquetBatches) failure() error { return nil }
+func (p parquetBatches) rows() (warehouse.Rows, func()) {
+	return p.Next(), func() {
+		if p.inTurn {
+			p.Pause()
+		}
+	}
+}
 
 // countedReader gives so many bytes and no more.
 type countedReader struct {

@@ -24,7 +24,7 @@ type ParquetFile struct {
 	relation    string
 	columns     []column
 	schema      *arrow.Schema
-	stretches   []stretch         // not begun yet
+	stretches   []stretch         // not read to their end yet
 	rows, given int64             // how many there are, and are in a batch
 	results     *Results          // of the stretch that is being read; nil: none
 	read        int64             // rows
@@ -35,7 +35,7 @@ type ParquetFile struct {
 // unpacked whole; or smaller ones, to the end of a batch, which DuckDB unpacks in any order.
 type stretch struct{ first, rows int64 }
 
-// OpenParquet opens a Parquet file. ErrUnreadable: it is none. ErrTooLarge: it says that it has more than most rows.
+// OpenParquet opens a Parquet file, of which nothing but the footer is read before its first batch is staged. ErrUnreadable: it is none. ErrTooLarge: it says that it has more than most rows.
 func (w *Warehouse) OpenParquet(ctx context.Context, path string, most int64) (_ *ParquetFile, err error) {
 	f := &ParquetFile{ctx: ctx, relation: "read_parquet(" + statements.Text(path) + ")"}
 	if f.conn, err = w.loader.Conn(ctx); err != nil {
@@ -56,9 +56,7 @@ func (w *Warehouse) OpenParquet(ctx context.Context, path string, most int64) (_
 		return nil, fmt.Errorf("%w: it has a column called file_row_number, which is DuckDB's name for the number of a row", ErrUnreadable)
 	}
 	// Else a UUID would become a text on the way, and JSON would be looked through again.
-	if _, err = f.conn.ExecContext(ctx, "SET arrow_lossless_conversion = true"); err == nil && f.rows > 0 {
-		err = f.begin()
-	}
+	_, err = f.conn.ExecContext(ctx, "SET arrow_lossless_conversion = true")
 	return f, err
 }
 
@@ -100,13 +98,15 @@ func (f *ParquetFile) footer(path string, most int64) error {
 	return groups.Err()
 }
 
-// begin begins to read the next stretch.
+// begin begins to read the next stretch, or goes on with it.
 func (f *ParquetFile) begin() error {
-	next := f.stretches[0]
-	f.stretches = f.stretches[1:]
+	if len(f.stretches) == 0 {
+		return fmt.Errorf("%w: it has fewer rows than it says", ErrUnreadable)
+	}
+	first, last := f.read, f.stretches[0].first+f.stretches[0].rows-1
 	return f.conn.Raw(func(driverConn any) (err error) {
 		f.results, err = ResultsOf(f.ctx, driverConn.(driver.Conn), statements.Fill("stage/parquet", "row", looseRow(f.columns), "relation", f.relation,
-			"first", strconv.FormatInt(next.first, 10), "last", strconv.FormatInt(next.first+next.rows-1, 10)))
+			"first", strconv.FormatInt(first, 10), "last", strconv.FormatInt(last, 10)))
 		if err == nil {
 			f.schema = f.results.Schema
 		}
@@ -129,9 +129,6 @@ func (f *ParquetFile) Next() Rows {
 func (f *ParquetFile) readOn() error {
 	for {
 		if f.results == nil {
-			if len(f.stretches) == 0 {
-				return fmt.Errorf("%w: it has fewer rows than it says", ErrUnreadable)
-			}
 			if err := f.begin(); err != nil {
 				return err
 			}
@@ -146,6 +143,15 @@ func (f *ParquetFile) readOn() error {
 			f.read += record.NumRows()
 			return nil
 		}
+		f.Pause()
+		f.stretches = f.stretches[1:]
+	}
+}
+
+// Pause lets go of what is unpacked of the file until the next batch, which unpacks the rest of a row group anew: between batches that take
+// turns in DuckDB's memory, nothing of it is held.
+func (f *ParquetFile) Pause() {
+	if f.results != nil {
 		f.results.Close()
 		f.results = nil
 	}
@@ -162,9 +168,7 @@ func (f *ParquetFile) forget() {
 // Close lets go of the file, and of what was read of it.
 func (f *ParquetFile) Close() error {
 	f.forget()
-	if f.results != nil {
-		f.results.Close()
-	}
+	f.Pause()
 	return discard(f.conn)
 }
 
@@ -177,6 +181,11 @@ type parquetBatch struct {
 }
 
 func (b *parquetBatch) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (loose string, release func(), err error) {
+	if b.file.schema == nil {
+		if err := b.file.begin(); err != nil {
+			return "", nil, err
+		}
+	}
 	view, release, err := register(ctx, conn, b)
 	if err != nil {
 		return "", nil, err

@@ -25,8 +25,12 @@ func TestParquetBatches(t *testing.T) {
 	noError(t, err)
 	defer db.Close()
 	path := filepath.Join(t.TempDir(), "calls.parquet")
-	for _, c := range []struct{ rows, rowGroup, batches int }{
-		{1, 122_880, 1}, {0, 122_880, 0}, {61_440, 61_440, 1}, {30_720, 2_048, 1}, {122_880 + 5, 122_880, 3}, {140_000, 2_048, 3}, {140_000, 65_536, 3}, {200_000, 200_000, 4},
+	for _, c := range []struct {
+		rows, rowGroup, batches int
+		pause                   bool // after each batch
+	}{
+		{1, 122_880, 1, false}, {0, 122_880, 0, false}, {61_440, 61_440, 1, true}, {30_720, 2_048, 1, false}, {122_880 + 5, 122_880, 3, true}, {140_000, 2_048, 3, false}, {140_000, 2_048, 3, true},
+		{140_000, 65_536, 3, false}, {140_000, 65_536, 3, true}, {200_000, 200_000, 4, false}, {200_000, 200_000, 4, true},
 	} {
 		_, err := db.ExecContext(t.Context(), fmt.Sprintf(`COPY (SELECT CASE WHEN i = %d THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at
 			FROM range(%d) AS r(i) ORDER BY i) TO %s (FORMAT parquet, ROW_GROUP_SIZE %d)`, c.rows-1, c.rows, statements.Text(path), c.rowGroup))
@@ -40,7 +44,10 @@ func TestParquetBatches(t *testing.T) {
 			counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "calls.parquet", Rows: file.Next()})
 			noError(t, err)
 			if counts.Read != warehouse.RowGroup && file.More() {
-				t.Errorf("%d rows in groups of %d: batch %d has %d", c.rows, c.rowGroup, batches, counts.Read)
+				t.Errorf("%+v: batch %d has %d", c, batches, counts.Read)
+			}
+			if c.pause {
+				file.Pause()
 			}
 			batches++
 			total.Add(counts)
@@ -48,10 +55,10 @@ func TestParquetBatches(t *testing.T) {
 		}
 		noError(t, file.Close())
 		if batches != c.batches {
-			t.Errorf("%d rows in groups of %d: %d batches, not %d", c.rows, c.rowGroup, batches, c.batches)
+			t.Errorf("%+v: %d batches", c, batches)
 		}
 		if total.Read != int64(c.rows) || c.rows > 0 && (len(refused) != 1 || refused[0].Line != int64(c.rows)) {
-			t.Errorf("%d rows in groups of %d: read %d, refused %v", c.rows, c.rowGroup, total.Read, refused)
+			t.Errorf("%+v: read %d, refused %v", c, total.Read, refused)
 		}
 	}
 	noError(t, w.Close())

@@ -86,7 +86,11 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec)
 }
 
 func (total *synced) text(w io.Writer) {
-	fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused\n", total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused)
+	fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused", total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused)
+	if total.Superseded > 0 {
+		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
+	}
+	fmt.Fprintln(w)
 	if len(total.Missing) > 0 {
 		fmt.Fprintf(w, "the source lacks %s\n", strings.Join(total.Missing, ", "))
 	}

@@ -17,8 +17,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // rowsOf walks through a list by its links and returns its rows by id.
@@ -228,4 +230,13 @@ func TestKilledSyncGoesOnWhereItWas(t *testing.T) {
 	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
 	ours, _ := serve(t, here, "--rate-limit", "none")
 	sameRows(t, ours, ourKey, theirs, theirKey)
+}
+
+// What is told of the rows read adds up.
+func TestSyncTellsSuperseded(t *testing.T) {
+	var told strings.Builder
+	(&synced{Summary: ingest.Summary{Counts: warehouse.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&told)
+	if first, _, _ := strings.Cut(told.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
+		t.Error(first)
+	}
 }
