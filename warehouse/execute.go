@@ -13,9 +13,9 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 )
 
-// Interruptible is DuckDB's own connection, which the driver keeps to itself, for what it does not offer. When the context ends, what runs on
+// interruptible is DuckDB's own connection, which the driver keeps to itself, for what it does not offer. When the context ends, what runs on
 // it is interrupted. Release it, before anything else is done with the driver's connection.
-func Interruptible(ctx context.Context, driverConn any) (conn bindings.Connection, release func(), err error) {
+func interruptible(ctx context.Context, driverConn any) (conn bindings.Connection, release func(), err error) {
 	own, is := driverConn.(*duckdb.Conn)
 	if !is {
 		return conn, nil, errUnknownDriver
@@ -58,7 +58,7 @@ func execute(ctx context.Context, conn *sql.Conn, statement string) (rows int64,
 }
 
 func executePending(ctx context.Context, driverConn any, statement string) (rows int64, err error) {
-	conn, release, err := Interruptible(ctx, driverConn)
+	conn, release, err := interruptible(ctx, driverConn)
 	if err != nil {
 		return 0, err
 	}
