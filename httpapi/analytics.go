@@ -102,17 +102,17 @@ func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.An
 		_, err = exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: table}, format, options, &body)
 		return body.Bytes(), err
 	}
-	now, err := found.JSON(ctx, false)
+	data, err := found.JSON(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	before := "null" // where it was not asked for
+	previous := "null" // where it was not asked for
 	if p := analysis.Previous; p != nil {
-		rows, err := found.JSON(ctx, true)
+		data, err := found.JSON(ctx, true)
 		if err != nil {
 			return nil, err
 		}
-		before = fmt.Sprintf(`{"from":"%s","before":"%s","data":[%s]}`, moment(p.From), moment(p.Before), strings.Join(rows, ","))
+		previous = fmt.Sprintf(`{"from":"%s","before":"%s","data":%s}`, moment(p.From), moment(p.Before), data)
 	}
 	meta, err := json.Marshal(figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
 		analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)})
@@ -120,7 +120,7 @@ func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.An
 		return nil, fmt.Errorf("write the figures: %w", err)
 	}
 	// The rows are JSON already, which the encoder would read through again.
-	return fmt.Appendf(nil, `{"data":[%s],"previous":%s,"meta":%s}`, strings.Join(now, ","), before, meta), nil
+	return slices.Concat([]byte(`{"data":`), data, []byte(`,"previous":`+previous+`,"meta":`), meta, []byte("}")), nil
 }
 
 // orUnbound is a bound, or null where there is none.

@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -172,9 +173,9 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 
 var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
 
-// JSON computes the figures of the period, or of the one before where there is one, as objects: period (a date, or the UTC time at which an hour begins; null
-// without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
-func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, err error) {
+// JSON computes the figures of the period, or of the one before where there is one, as an array of objects: period (a date, or the UTC time at which an hour
+// begins; null without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
+func (f *Figures) JSON(ctx context.Context, previous bool) (array []byte, err error) {
 	defer func() { err = f.explain(err) }()
 	period, group := "period::VARCHAR", "'{}'::JSON"
 	if f.analysis.Interval == "hour" {
@@ -197,18 +198,21 @@ func (f *Figures) JSON(ctx context.Context, previous bool) (objects []string, er
 		return nil, err
 	}
 	defer rows.Close()
-	objects = []string{}
-	for rows.Next() {
-		var object string
+	n := 0
+	for array = []byte{'['}; rows.Next(); n++ {
+		var object sql.RawBytes
 		if err := rows.Scan(&object); err != nil {
 			return nil, err
 		}
-		objects = append(objects, object)
+		if n > 0 {
+			array = append(array, ',')
+		}
+		array = append(array, object...)
 	}
-	if len(objects) > MostFigures {
+	if n > MostFigures {
 		return nil, errTooManyFigures
 	}
-	return objects, rows.Err()
+	return append(array, ']'), rows.Err()
 }
 
 // by is the column of a group, which must not have the name of one that figures are made of.

@@ -36,12 +36,14 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 		Terms: warehouse.MostTerms, MaxShare: 1})
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
-	objects, err := found.JSON(t.Context(), false)
+	array, err := found.JSON(t.Context(), false)
 	noError(t, err)
+	var objects []json.RawMessage
+	noError(t, json.Unmarshal(array, &objects))
 	for _, text := range objects {
 		var row figures
-		noError(t, json.Unmarshal([]byte(text), &row))
-		noError(t, json.Unmarshal([]byte(text), &row.rest))
+		noError(t, json.Unmarshal(text, &row))
+		noError(t, json.Unmarshal(text, &row.rest))
 		rows = append(rows, row)
 	}
 	return rows

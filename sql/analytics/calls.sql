@@ -9,8 +9,8 @@ SELECT {{columns}}
        count(*) FILTER (answered) / nullif(count(*) FILTER (answered OR missed), 0) AS answer_rate,
        count(*) FILTER (status = 'completed') / nullif(count(*) FILTER (answered OR missed), 0) AS completion_rate,
        sum(seconds)::BIGINT AS seconds, avg(seconds) AS seconds_mean,
-       quantile_cont(seconds::DOUBLE, 0.5) AS seconds_p50, quantile_cont(seconds::DOUBLE, 0.9) AS seconds_p90,
-       quantile_cont(seconds::DOUBLE, 0.95) AS seconds_p95, quantile_cont(seconds::DOUBLE, 0.99) AS seconds_p99,
+       quantile_cont(seconds::DOUBLE, [0.5, 0.9, 0.95, 0.99])[1] AS seconds_p50, quantile_cont(seconds::DOUBLE, [0.5, 0.9, 0.95, 0.99])[2] AS seconds_p90,
+       quantile_cont(seconds::DOUBLE, [0.5, 0.9, 0.95, 0.99])[3] AS seconds_p95, quantile_cont(seconds::DOUBLE, [0.5, 0.9, 0.95, 0.99])[4] AS seconds_p99,
        list_transform(list_sort(list_transform(coalesce(map_entries(histogram(hour(local))), []), lambda e: {'fewer': -e.value::BIGINT, 'hour': e.key}))[:3],
                       lambda e: {'hour': e.hour, 'calls': -e.fewer}) AS busiest_hours
 FROM (SELECT *, status IN ('completed', 'in-progress') AS answered, status IN ('no-answer', 'busy', 'failed') AS missed

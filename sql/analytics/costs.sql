@@ -1,7 +1,7 @@
 -- What calls cost, in US dollars: for each period and group, or as one row where there are none.
 --   calls, pending_calls     all of them; those whose cost is NULL or 0, which is not known yet, and not free
 --   cost                     of the calls whose cost is known, as are all that follow; NULL where there is none
---   cost_per_call, cost_p50, cost_p90, cost_p95, cost_p99    the mean; percentiles, interpolated
+--   cost_per_call, cost_p50, cost_p90, cost_p95, cost_p99    the mean; percentiles, interpolated, of one aggregate that is computed once
 --   cost_per_minute          by the calls whose length is known, too
 --   cost_per_completed_call  the mean of the completed ones
 --   components               of metadata.cost_breakdown, of all calls that have it; other: the sum of what has another name, but "total"
@@ -11,8 +11,8 @@ SELECT {{columns}}
        sum(cost) AS cost, avg(cost) AS cost_per_call,
        (sum(cost) FILTER (seconds > 0))::DOUBLE * 60 / sum(seconds) FILTER (seconds > 0 AND cost IS NOT NULL) AS cost_per_minute,
        avg(cost) FILTER (status = 'completed') AS cost_per_completed_call,
-       quantile_cont(cost::DOUBLE, 0.5) AS cost_p50, quantile_cont(cost::DOUBLE, 0.9) AS cost_p90,
-       quantile_cont(cost::DOUBLE, 0.95) AS cost_p95, quantile_cont(cost::DOUBLE, 0.99) AS cost_p99,
+       quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[1] AS cost_p50, quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[2] AS cost_p90,
+       quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[3] AS cost_p95, quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[4] AS cost_p99,
        sum(stt_minutes) AS stt_minutes, sum(tts_characters)::BIGINT AS tts_characters,
        {'stt': sum(CASE WHEN parts IS NULL THEN named.stt ELSE TRY_CAST(parts['stt'] AS DECIMAL(18, 8)) END),
         'llm': sum(CASE WHEN parts IS NULL THEN named.llm ELSE TRY_CAST(parts['llm'] AS DECIMAL(18, 8)) END),
