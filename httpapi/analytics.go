@@ -102,25 +102,26 @@ func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.An
 		_, err = exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: table}, format, options, &body)
 		return body.Bytes(), err
 	}
-	data, err := found.JSON(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	previous := "null" // where it was not asked for
-	if p := analysis.Previous; p != nil {
-		data, err := found.JSON(ctx, true)
-		if err != nil {
-			return nil, err
-		}
-		previous = fmt.Sprintf(`{"from":"%s","before":"%s","data":%s}`, moment(p.From), moment(p.Before), data)
-	}
 	meta, err := json.Marshal(figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
 		analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)})
 	if err != nil {
 		return nil, fmt.Errorf("write the figures: %w", err)
 	}
 	// The rows are JSON already, which the encoder would read through again.
-	return slices.Concat([]byte(`{"data":`), data, []byte(`,"previous":`+previous+`,"meta":`), meta, []byte("}")), nil
+	body, err := found.AppendJSON(ctx, []byte(`{"data":`), false)
+	if err != nil {
+		return nil, err
+	}
+	if p := analysis.Previous; p != nil {
+		body = fmt.Appendf(body, `,"previous":{"from":"%s","before":"%s","data":`, moment(p.From), moment(p.Before))
+		if body, err = found.AppendJSON(ctx, body, true); err != nil {
+			return nil, err
+		}
+		body = append(body, '}')
+	} else {
+		body = append(body, `,"previous":null`...)
+	}
+	return append(append(append(body, `,"meta":`...), meta...), '}'), nil
 }
 
 // orUnbound is a bound, or null where there is none.

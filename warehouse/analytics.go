@@ -2,7 +2,7 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
@@ -173,9 +174,9 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 
 var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
 
-// JSON computes the figures of the period, or of the one before where there is one, as an array of objects: period (a date, or the UTC time at which an hour
-// begins; null without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
-func (f *Figures) JSON(ctx context.Context, previous bool) (array []byte, err error) {
+// AppendJSON computes the figures of the period, or of the one before where there is one, and appends an array of objects to the text: period (a date, or the UTC
+// time at which an hour begins; null without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
+func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_ []byte, err error) {
 	defer func() { err = f.explain(err) }()
 	period, group := "period::VARCHAR", "'{}'::JSON"
 	if f.analysis.Interval == "hour" {
@@ -192,27 +193,36 @@ func (f *Figures) JSON(ctx context.Context, previous bool) (array []byte, err er
 	if previous {
 		statement = f.statements[1]
 	}
-	rows, err := f.Conn.QueryContext(ctx, statements.Fill("analytics/rows", "period", period, "group", group, "figures", statement,
-		"keys", strings.Join(f.analysis.keys(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MostFigures+1)))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
+	statement = statements.Fill("analytics/rows", "period", period, "group", group, "figures", statement,
+		"keys", strings.Join(f.analysis.keys(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MostFigures+1))
+	text = append(text, '[')
 	n := 0
-	for array = []byte{'['}; rows.Next(); n++ {
-		var object sql.RawBytes
-		if err := rows.Scan(&object); err != nil {
-			return nil, err
+	err = f.Conn.Raw(func(driverConn any) error {
+		objects, err := ResultsOf(ctx, driverConn.(driver.Conn), statement)
+		if err != nil {
+			return err
 		}
-		if n > 0 {
-			array = append(array, ',')
+		defer objects.Close()
+		for {
+			batch, err := objects.Next()
+			if batch == nil {
+				return err
+			}
+			column := batch.Column(0).(*array.String)
+			text = slices.Grow(text, len(column.ValueBytes())+column.Len())
+			for i := range column.Len() {
+				if n++; n > 1 {
+					text = append(text, ',')
+				}
+				text = append(text, column.Value(i)...)
+			}
+			batch.Release()
 		}
-		array = append(array, object...)
+	})
+	if err == nil && n > MostFigures {
+		err = errTooManyFigures
 	}
-	if n > MostFigures {
-		return nil, errTooManyFigures
-	}
-	return append(array, ']'), rows.Err()
+	return append(text, ']'), err
 }
 
 // by is the column of a group, which must not have the name of one that figures are made of.

@@ -26,7 +26,7 @@ func TestMostFigures(t *testing.T) {
 	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none", GroupBy: []string{"customer"}}
 	found, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)
-	if _, err := found.JSON(t.Context(), false); !errors.Is(err, warehouse.ErrInvalid) {
+	if _, err := found.AppendJSON(t.Context(), nil, false); !errors.Is(err, warehouse.ErrInvalid) {
 		t.Errorf("one row too many: %v", err)
 	}
 	if _, err := found.Table(t.Context()); !errors.Is(err, warehouse.ErrInvalid) {
@@ -37,7 +37,7 @@ func TestMostFigures(t *testing.T) {
 	found, err = w.Analyze(gone, tenantA, analysis)
 	noError(t, err)
 	cancel()
-	if _, err := found.JSON(gone, false); !errors.Is(err, context.Canceled) {
+	if _, err := found.AppendJSON(gone, nil, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits any more: %v", err)
 	}
 	noError(t, found.Close())

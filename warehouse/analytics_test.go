@@ -36,7 +36,7 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 		Terms: warehouse.MostTerms, MaxShare: 1})
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
-	array, err := found.JSON(t.Context(), false)
+	array, err := found.AppendJSON(t.Context(), nil, false)
 	noError(t, err)
 	var objects []json.RawMessage
 	noError(t, json.Unmarshal(array, &objects))

@@ -175,7 +175,7 @@ func TestTermsOfTranscripts(t *testing.T) {
 	found, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
-	got, err := found.JSON(t.Context(), false)
+	got, err := found.AppendJSON(t.Context(), nil, false)
 	noError(t, err)
 	var want []string
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
