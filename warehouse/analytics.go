@@ -205,8 +205,11 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 		defer objects.Close()
 		for {
 			batch, err := objects.Next()
+			if err != nil {
+				return errors.Join(ctx.Err(), err)
+			}
 			if batch == nil {
-				return err
+				return nil
 			}
 			column := batch.Column(0).(*array.String)
 			text = slices.Grow(text, len(column.ValueBytes())+column.Len())
