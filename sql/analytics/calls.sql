@@ -2,7 +2,7 @@
 --   answered, completed     of status completed or in-progress; of status completed
 --   missed                  of status no-answer, busy or failed. What has another status is not over, or not known, and in no rate
 --   answer_rate, completion_rate    answered, completed of those answered or missed; NULL where there are none
---   seconds, seconds_mean, seconds_p50 …    lengths of the calls whose length is known
+--   seconds, seconds_mean, seconds_p50 …    lengths of the calls whose length is known; the percentiles are of one aggregate that is computed once
 --   busiest_hours           the three hours of the day with most calls, most first, the earlier first of two alike
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (answered) AS answered, count(*) FILTER (status = 'completed') AS completed, count(*) FILTER (missed) AS missed,
