@@ -203,7 +203,7 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 			return err
 		}
 		defer objects.Close()
-		for {
+		for ctx.Err() == nil { // a statement that is done before it hears of the end does not tell of it
 			batch, err := objects.Next()
 			if err != nil {
 				return errors.Join(ctx.Err(), err)
@@ -221,6 +221,7 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 			}
 			batch.Release()
 		}
+		return ctx.Err()
 	})
 	if err == nil && n > MostFigures {
 		err = errTooManyFigures
