@@ -119,8 +119,7 @@ func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
 			if err != nil && !errors.Is(err, ErrSQL) && !errors.Is(err, ErrMemory) && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrCrashed) {
 				t.Errorf("%s: %.200s: %v", a.note, sql, err)
 			}
-			t.Logf("%s: %v", a.note, err)
-			return
+			t.Logf("%s as %s: %v", a.note, format, err)
 		default:
 			t.Errorf("%s: what is %s?", a.note, a.want)
 		}

@@ -50,11 +50,13 @@ func (e *engine) run(script string) error {
 	return nil
 }
 
-// statement is the one statement of a user, prepared.
+// statement is the one statement of a user, prepared, alone or within one of ours.
 type statement struct {
 	engine   *engine
 	prepared duckdb.PreparedStatement
-	text     string
+	text     string // the user's
+	before   int    // bytes of ours before it
+	ordered  bool   // it may ask for an order, or may not stand within another
 }
 
 // prepare parses a text, and refuses it unless DuckDB's parser finds one statement in it, and one that only reads.
@@ -68,22 +70,23 @@ func (e *engine) prepare(text string) (*statement, error) {
 	switch {
 	case count == 0:
 		if message := duckdb.ExtractStatementsError(found); message != "" {
-			return nil, explain(text, message)
+			return nil, explain(text, 0, message)
 		}
 		return nil, &Failure{Kind: ErrSQL, Message: "There is no statement"}
 	case count > 1:
 		return nil, &Failure{Kind: ErrSQL, Message: "There is more than one statement (a PIVOT needs its values named: ON column IN (…))"}
 	}
-	s := &statement{engine: e, text: text}
+	s := &statement{engine: e, text: text, ordered: true}
 	if duckdb.PrepareExtractedStatement(e.conn, found, 0, &s.prepared) == duckdb.StateError {
 		defer s.close()
-		return nil, explain(text, duckdb.PrepareError(s.prepared))
+		return nil, s.explain(duckdb.PrepareError(s.prepared))
 	}
 	switch duckdb.PreparedStatementType(s.prepared) {
 	case duckdb.StatementTypeExplain:
 		return s, nil
 	case duckdb.StatementTypeSelect:
-		if selects, err := e.selects(text); err != nil || selects {
+		selects, ordered, err := e.selects(text)
+		if s.ordered = ordered; err != nil || selects {
 			return s, err
 		}
 	}
@@ -93,26 +96,34 @@ func (e *engine) prepare(text string) (*statement, error) {
 
 func (s *statement) close() { duckdb.DestroyPrepare(&s.prepared) }
 
-// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them.
-func (e *engine) selects(text string) (bool, error) {
+// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them. Ordered tells whether
+// anything in it is put in an order.
+func (e *engine) selects(text string) (selects, ordered bool, err error) {
 	var prepared duckdb.PreparedStatement
 	defer duckdb.DestroyPrepare(&prepared)
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
-	const asks = "SELECT json_extract_string(json_serialize_sql($1::VARCHAR), '$.error_type') IS DISTINCT FROM 'not implemented'"
+	const asks = `SELECT json_extract_string(tree, '$.error_type') IS DISTINCT FROM 'not implemented', contains(tree::VARCHAR, '"ORDER_MODIFIER","orders":[{')
+		FROM (SELECT json_serialize_sql($1::VARCHAR) AS tree)`
 	if duckdb.Prepare(e.conn, asks, &prepared) == duckdb.StateError || duckdb.BindVarchar(prepared, 1, text) == duckdb.StateError {
-		return false, explain("", duckdb.PrepareError(prepared))
+		return false, false, explain("", 0, duckdb.PrepareError(prepared))
 	}
 	if duckdb.ExecutePrepared(prepared, &result) == duckdb.StateError {
-		return false, explain("", duckdb.ResultError(&result))
+		return false, false, explain("", 0, duckdb.ResultError(&result))
 	}
 	chunk := duckdb.FetchChunk(result)
 	defer duckdb.DestroyDataChunk(&chunk)
-	return *(*bool)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0))), nil
+	told := func(column duckdb.IdxT) bool {
+		return *(*bool)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, column)))
+	}
+	return told(0), told(1), nil
 }
 
-// explain puts DuckDB's words about a text into a failure.
-func explain(text, message string) *Failure {
+// explain puts DuckDB's words about the statement into a failure.
+func (s *statement) explain(message string) *Failure { return explain(s.text, s.before, message) }
+
+// explain puts DuckDB's words about a text, before which it had so many bytes of ours, into a failure.
+func explain(text string, before int, message string) *Failure {
 	prefix, document := "", message
 	if i := strings.Index(message, ": {"); i >= 0 && !strings.HasPrefix(message, "{") { // the parser's: Parser Error: {…}
 		document = message[i+2:]
@@ -126,10 +137,10 @@ func explain(text, message string) *Failure {
 	if json.Unmarshal([]byte(document), &detail) == nil && detail.Type != "" {
 		prefix = detail.Type
 		f.Message = detail.Type + " Error: " + detail.Message
-		if position, err := strconv.Atoi(detail.Position); err == nil && position <= len(text) {
-			before := text[:position]
-			line := before[strings.LastIndexByte(before, '\n')+1:]
-			f.Line, f.Column = 1+strings.Count(before, "\n"), 1+utf8.RuneCountInString(line)
+		if position, err := strconv.Atoi(detail.Position); err == nil && position >= before && position-before <= len(text) {
+			passed := text[:position-before]
+			line := passed[strings.LastIndexByte(passed, '\n')+1:]
+			f.Line, f.Column = 1+strings.Count(passed, "\n"), 1+utf8.RuneCountInString(line)
 		}
 	} else {
 		prefix, _, _ = strings.Cut(message, " Error:")
@@ -144,13 +155,13 @@ func explain(text, message string) *Failure {
 	return f
 }
 
-// rows is a result as it is being made: DuckDB works ahead of them, as far as madeAhead.
+// rows are those of a statement that is about to run.
 type rows struct {
-	text    string
-	result  duckdb.Result
-	options duckdb.ArrowOptions
-	schema  *arrow.Schema
-	columns []column
+	statement *statement
+	options   duckdb.ArrowOptions
+	schema    *arrow.Schema
+	columns   []column
+	each      func(take func(arrow.RecordBatch) error) error // hands all rows over, to the end or to an error; a batch is lent
 }
 
 // column is a column of a result, and its type as DuckDB names it.
@@ -159,72 +170,31 @@ type column struct {
 	Type string `json:"type"`
 }
 
-// query begins to run the statement, whose parameters are bound.
-func (s *statement) query() (*rows, error) {
-	var pending duckdb.PendingResult
-	defer duckdb.DestroyPending(&pending)
-	if duckdb.PendingPreparedStreaming(s.prepared, &pending) == duckdb.StateError {
-		return nil, explain(s.text, duckdb.PendingError(pending))
-	}
-	r := &rows{text: s.text}
-	if duckdb.ExecutePending(pending, &r.result) == duckdb.StateError {
-		return nil, explain(s.text, duckdb.ResultError(&r.result))
-	}
-	r.options = duckdb.ResultGetArrowOptions(&r.result)
-	count := duckdb.ColumnCount(&r.result)
-	names, types := make([]string, count), make([]duckdb.LogicalType, count)
-	for i := range count {
-		names[i], types[i] = duckdb.ColumnName(&r.result, i), duckdb.ColumnLogicalType(&r.result, i)
-		name, err := typeName(types[i])
+// rows are those of the statement, with such columns.
+func (s *statement) rows(options duckdb.ArrowOptions, names []string, types []duckdb.LogicalType) (*rows, error) {
+	r := &rows{statement: s, options: options}
+	for i, t := range types {
+		name, err := typeName(t)
 		if err != nil {
 			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", names[i], name)}
 		}
 		r.columns = append(r.columns, column{names[i], name})
 	}
-	schema, fault := duckdb.NewArrowSchema(r.options, types, names)
-	for i := range types {
-		duckdb.DestroyLogicalType(&types[i])
-	}
+	schema, fault := duckdb.NewArrowSchema(options, types, names)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
-		return nil, explain(s.text, duckdb.ErrorDataMessage(fault))
+		return nil, s.explain(duckdb.ErrorDataMessage(fault))
 	}
 	r.schema = schema
 	return r, nil
 }
 
-// fetched are the rows as DuckDB makes them, in chunks of at most 2,048, to the end or to an error. Whoever takes one converts it, since
-// what fetches is one of the threads that run the statement.
-func (r *rows) fetched() <-chan fetched {
-	all := make(chan fetched, 1)
-	go func() {
-		defer close(all)
-		for {
-			chunk := duckdb.FetchChunk(r.result)
-			if chunk.Ptr == nil {
-				if message := duckdb.ResultError(&r.result); message != "" {
-					all <- fetched{err: explain(r.text, message)}
-				}
-				return
-			}
-			all <- fetched{chunk: chunk}
-		}
-	}()
-	return all
-}
-
-type fetched struct {
-	chunk duckdb.DataChunk // to be converted
-	err   error
-}
-
-// converted is the chunk as Arrow, to be released.
+// converted is a chunk of the rows as Arrow, to be released.
 func (r *rows) converted(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
-	defer duckdb.DestroyDataChunk(&chunk)
 	batch, fault := duckdb.DataChunkToArrowArray(r.options, r.schema, chunk)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
-		return nil, explain(r.text, duckdb.ErrorDataMessage(fault))
+		return nil, r.statement.explain(duckdb.ErrorDataMessage(fault))
 	}
 	return batch, nil
 }

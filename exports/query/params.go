@@ -48,7 +48,7 @@ func (s *statement) bind(params json.RawMessage) error {
 		bound := paramValue(value)
 		defer duckdb.DestroyValue(&bound)
 		if duckdb.BindValue(s.prepared, duckdb.IdxT(i+1), bound) == duckdb.StateError {
-			return explain(s.text, duckdb.PrepareError(s.prepared))
+			return s.explain(duckdb.PrepareError(s.prepared))
 		}
 	}
 	return nil

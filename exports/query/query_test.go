@@ -336,6 +336,71 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// numbers are the first column of an Arrow stream, BIGINTs.
+func numbers(t testing.TB, text string) (all []int64) {
+	t.Helper()
+	reader, err := ipc.NewReader(strings.NewReader(text))
+	noError(t, err)
+	defer reader.Release()
+	for reader.Next() {
+		all = append(all, reader.RecordBatch().Column(0).(*array.Int64).Int64Values()...)
+	}
+	noError(t, reader.Err())
+	return all
+}
+
+// Rows that the threads which make them hand over are all there, once, within the bounds and to the first fault.
+func TestPushedRows(t *testing.T) {
+	r := newRunner(t, lake(t))
+	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, range(5000)", 1_000_000
+	for _, limit := range []int64{0, 123_456} {
+		text, outcome, err := ask(t.Context(), r, Request{SQL: all, Format: Arrow, Limit: limit})
+		noError(t, err)
+		want, truncated := int64(many), ""
+		if limit > 0 {
+			want, truncated = limit, "rows"
+		}
+		seen := map[int64]bool{}
+		for _, n := range numbers(t, text) {
+			if n < 0 || n >= many || seen[n] {
+				t.Fatalf("%d, which is none, or twice there", n)
+			}
+			seen[n] = true
+		}
+		if int64(len(seen)) != want || outcome != (Outcome{Rows: want, Truncated: truncated}) {
+			t.Errorf("%d rows, and %+v", len(seen), outcome)
+		}
+	}
+	ordered, _, err := ask(t.Context(), r, Request{SQL: all + " ORDER BY n DESC", Format: Arrow})
+	noError(t, err)
+	for i, n := range numbers(t, ordered) {
+		if n != int64(many-1-i) {
+			t.Fatalf("row %d is %d", i, n)
+		}
+	}
+	_, _, err = ask(t.Context(), r, Request{SQL: "SELECT CASE WHEN n = 999999 THEN error('too late') ELSE n END FROM (" + all + ")", Format: Arrow})
+	if !errors.Is(err, ErrSQL) {
+		t.Errorf("a fault near the end: %v", err)
+	}
+}
+
+func TestWhatIsPushed(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true, "FROM range(3)": true, "VALUES (1), (2)": true,
+		"WITH x AS (SELECT 1) FROM x": true, `SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true, "SELECT sum(range) OVER (ORDER BY range) FROM range(3)": true,
+		"FROM range(3) ORDER BY 1": false, "SELECT 1 UNION SELECT 2 ORDER BY ALL": false, "FROM (FROM range(3) ORDER BY 1 LIMIT 2)": false,
+		"SELECT $1": false, "SELECT 1 WHERE ?": false, "EXPLAIN SELECT 1": false,
+	} {
+		e, err := openEngine(nil)
+		noError(t, err)
+		s, err := e.prepare(sql)
+		noError(t, err)
+		if rows, err := s.push(); err != nil || (rows != nil) != want {
+			t.Errorf("%s: %v %v", sql, rows != nil, err)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	r := newRunner(t, lake(t), func(o *Options) { o.MaxBytes = 100_000 })
 	for _, c := range []struct {
@@ -347,6 +412,8 @@ func TestBounds(t *testing.T) {
 		{"FROM range(10)", JSON, 9, "{9 rows}"},
 		{"FROM range(5000)", JSON, 2048, "{2048 rows}"},
 		{"FROM range(5000)", CSV, 0, "{5000 }"},
+		{"FROM range(1000000000000)", CSV, 5000, "{5000 rows}"},
+		{"FROM range(1000000000000)", Arrow, 5000, "{5000 rows}"},
 		{"FROM range(50000)", JSON, 0, "{10000 rows}"},
 		{"SELECT repeat('x', 1000) FROM range(5000)", JSON, 0, "{100 bytes}"},
 		{"SELECT repeat('x', 1000) FROM range(5000)", NDJSON, 0, "{98 bytes}"},
@@ -390,15 +457,18 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"SELECT\n  'é', nope\nFROM calls", 2, 8, `Binder Error: Referenced column "nope" not found`},
 		{"SELECT * FROM nothing", 1, 15, "Catalog Error: Table with name nothing does not exist!"},
 		{"SELECT 'x'::INTEGER", 1, 11, "Conversion Error: Could not convert string 'x' to INT32"},
+		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM calls", 2, 26, "Conversion Error: Could not convert string 'inboundx' to INT32"},
 		{"SELECT error('mine')", 0, 0, "Invalid Input Error: mine"},
 		{"", 0, 0, "There is no statement"},
 		{"SELECT 1; SELECT 2", 0, 0, "There is more than one statement"},
 		{"PRAGMA database_list", 0, 0, "Only statements that read are run"},
 	} {
-		_, _, err := ask(t.Context(), r, Request{SQL: c.sql})
-		failure := (*Failure)(nil)
-		if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
-			t.Errorf("%s: %+v", c.sql, failure)
+		for _, format := range []string{JSON, Arrow} {
+			_, _, err := ask(t.Context(), r, Request{SQL: c.sql, Format: format})
+			failure := (*Failure)(nil)
+			if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
+				t.Errorf("%s as %s: %+v", c.sql, format, failure)
+			}
 		}
 	}
 }

@@ -98,9 +98,9 @@ func readyEngine(s settings) (*engine, error) {
 		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + madeAhead + "';")
 }
 
-// unordered is for the formats that large results are taken in: rows leave as they are made, in no order but what the statement asks for. To
-// keep them in that of the files, batch by batch, takes a tenth of the time.
-const unordered = "SET preserve_insertion_order = false;"
+// unordered tells whether the format is one that large results are taken in: rows leave as they are made, in no order but what the statement
+// asks for. To keep them in that of the files, batch by batch, takes a tenth of the time.
+func (t *task) unordered() bool { return t.Format == Arrow || t.Format == Parquet }
 
 // bindTo opens the files of the task, has the relations read them, and locks everything in.
 func (e *engine) bindTo(t *task) error {
@@ -112,8 +112,8 @@ func (e *engine) bindTo(t *task) error {
 		return err
 	}
 	script := warehouse.FillRelations(names)
-	if t.Format == Arrow || t.Format == Parquet {
-		script += unordered
+	if t.unordered() {
+		script += "SET preserve_insertion_order = false;"
 	}
 	if err := e.run(script); err != nil {
 		return err
@@ -179,7 +179,7 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	if err := statement.bind(t.Params); err != nil {
 		return outcome, err
 	}
-	rows, err := statement.query()
+	rows, err := statement.query(t)
 	if err != nil {
 		return outcome, err
 	}
@@ -188,22 +188,8 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
-	for fetched := range rows.fetched() {
-		if fetched.err != nil {
-			return outcome, fetched.err
-		}
-		batch, err := rows.converted(fetched.chunk)
-		if err != nil {
-			return outcome, err
-		}
-		err = outcome.take(batch, t, encoder)
-		batch.Release()
-		if err != nil {
-			return outcome, err
-		}
-		if outcome.Truncated != "" {
-			break
-		}
+	if err := rows.each(func(batch arrow.RecordBatch) error { return outcome.take(batch, t, encoder) }); err != nil && !errors.Is(err, errEnough) {
+		return outcome, err
 	}
 	if err := encoder.end(outcome); err != nil {
 		return outcome, err
@@ -211,26 +197,44 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	return outcome, sink.Flush()
 }
 
-// take writes rows as far as the task's bounds allow.
+// query makes the statement's rows ready: pushed where that may be, which is the quicker way.
+func (s *statement) query(t *task) (*rows, error) {
+	if t.unordered() {
+		if r, err := s.push(); err != nil || r != nil {
+			return r, err
+		}
+	}
+	return s.pull()
+}
+
+// errEnough says that no more rows are wanted.
+var errEnough = errors.New("no more rows are wanted")
+
+// take writes rows as far as the task's bounds allow, beyond which it is errEnough.
 func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error {
 	if encoder.size() >= t.MaxBytes {
 		o.Truncated = "bytes"
-		return nil
+		return errEnough
 	}
 	most := batch.NumRows()
 	if left := t.Limit - o.Rows; most > left {
 		o.Truncated, most = "rows", left
 	}
-	if most == 0 {
-		return nil
+	if most > 0 {
+		part := batch.NewSlice(0, most)
+		defer part.Release()
+		written, err := encoder.write(part)
+		if o.Rows += written; err != nil {
+			return err
+		}
+		if written < most {
+			o.Truncated = "bytes"
+		}
 	}
-	part := batch.NewSlice(0, most)
-	defer part.Release()
-	written, err := encoder.write(part)
-	if o.Rows += written; written < most {
-		o.Truncated = "bytes"
+	if o.Truncated != "" {
+		return errEnough
 	}
-	return err
+	return nil
 }
 
 // sink counts what is written.

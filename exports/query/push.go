@@ -1,0 +1,125 @@
+package query
+
+/*
+void voicoryTakeRows(void *info, void *rows, void *taken);
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/cgo"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+)
+
+// push makes the statement ready to hand its rows over itself, in no order: the threads that make them call a function of ours with each chunk,
+// so that none is copied for whoever fetches it, nor a thread left waiting until it is fetched. Nil: that the statement may not be run so, since it
+// asks for an order, cannot stand within another, or has parameters, on whose values the types of its columns may depend.
+//
+// The function is there only after the user's text was prepared without it, which so cannot mean it.
+func (s *statement) push() (*rows, error) {
+	if s.ordered || duckdb.NParams(s.prepared) > 0 {
+		return nil, nil
+	}
+	var names, numbered []string
+	var types []duckdb.LogicalType
+	for i := range duckdb.PreparedStatementColumnCount(s.prepared) {
+		names, types = append(names, duckdb.PreparedStatementColumnName(s.prepared, i)), append(types, duckdb.PreparedStatementColumnLogicalType(s.prepared, i))
+		numbered = append(numbered, fmt.Sprintf("c%d", i)) // names can be there twice
+	}
+	var options duckdb.ArrowOptions
+	duckdb.ConnectionGetArrowOptions(s.engine.conn, &options)
+	r, err := s.rows(options, names, types)
+	if err != nil {
+		return nil, err
+	}
+	p := &pushed{rows: r}
+	if err := p.register(types); err != nil {
+		return nil, err
+	}
+	const before = "FROM ("
+	all := strings.Join(numbered, ", ")
+	within := &statement{engine: s.engine, text: s.text, before: len(before)}
+	// An aggregate over the function, since a filter may be moved into what it filters.
+	if duckdb.Prepare(s.engine.conn, before+strings.TrimRight(s.text, "; \t\r\n")+"\n) AS made("+all+") SELECT max("+takeRows+"("+all+"))", &within.prepared) == duckdb.StateError {
+		return nil, nil
+	}
+	r.each = func(take func(arrow.RecordBatch) error) error {
+		p.take = take
+		var result duckdb.Result
+		defer duckdb.DestroyResult(&result)
+		if duckdb.ExecutePrepared(within.prepared, &result) == duckdb.StateError && p.err == nil {
+			return within.explain(duckdb.ResultError(&result))
+		}
+		return p.err
+	}
+	return r, nil
+}
+
+// takeRows is the name of the function that takes rows.
+const takeRows = "voicory_take_rows"
+
+// pushed are rows that are handed over by the threads that make them.
+type pushed struct {
+	rows *rows
+	take func(arrow.RecordBatch) error
+	mu   sync.Mutex // held while rows are taken
+	err  error      // why no more are
+	pin  runtime.Pinner
+}
+
+// register makes the function that takes rows with columns of these types.
+func (p *pushed) register(types []duckdb.LogicalType) error {
+	function := duckdb.CreateScalarFunction()
+	defer duckdb.DestroyScalarFunction(&function)
+	duckdb.ScalarFunctionSetName(function, takeRows)
+	duckdb.ScalarFunctionSetVolatile(function)        // it is called for every row,
+	duckdb.ScalarFunctionSetSpecialHandling(function) // also where one is NULL
+	for _, t := range types {
+		duckdb.ScalarFunctionAddParameter(function, t)
+	}
+	taken := duckdb.CreateLogicalType(duckdb.TypeBoolean)
+	defer duckdb.DestroyLogicalType(&taken)
+	duckdb.ScalarFunctionSetReturnType(function, taken)
+	handle := cgo.NewHandle(p)
+	p.pin.Pin(&handle) // as long as the process lives
+	duckdb.ScalarFunctionSetExtraInfo(function, unsafe.Pointer(&handle), nil)
+	duckdb.ScalarFunctionSetFunction(function, C.voicoryTakeRows)
+	if duckdb.RegisterScalarFunction(p.rows.statement.engine.conn, function) == duckdb.StateError {
+		return errors.New("register the function that takes rows")
+	}
+	return nil
+}
+
+//export voicoryTakeRows
+func voicoryTakeRows(info, rows, taken unsafe.Pointer) {
+	function, chunk := duckdb.FunctionInfo{Ptr: info}, duckdb.DataChunk{Ptr: rows}
+	clear(unsafe.Slice((*bool)(duckdb.VectorGetData(duckdb.Vector{Ptr: taken})), duckdb.DataChunkGetSize(chunk)))
+	p := (*cgo.Handle)(duckdb.ScalarFunctionGetExtraInfo(function)).Value().(*pushed)
+	if err := p.hand(chunk); err != nil {
+		duckdb.ScalarFunctionSetError(function, "no more rows are taken") // by which DuckDB ends the statement
+	}
+}
+
+// hand hands a chunk over, unless no more are taken.
+func (p *pushed) hand(chunk duckdb.DataChunk) error {
+	batch, err := p.rows.converted(chunk)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		defer batch.Release()
+	}
+	if p.err == nil && err == nil {
+		err = p.take(batch)
+	}
+	if p.err == nil {
+		p.err = err
+	}
+	return p.err
+}
