@@ -3,9 +3,11 @@
 package query
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -116,7 +118,11 @@ func TestNoSandboxNoSQL(t *testing.T) {
 	if _, _, err := ask(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
-	open := newRunner(t, w, cannot, func(o *Options) { o.Unsandbox = true })
+	var said bytes.Buffer
+	open := newRunner(t, w, cannot, func(o *Options) { o.Unsandbox, o.Log = true, slog.New(slog.NewTextHandler(&said, nil)) })
+	if !strings.Contains(said.String(), "does not lock in") {
+		t.Errorf("it is not said: %s", &said)
+	}
 	if got := mustAsk(t, open, "SELECT count(*) FROM calls").text(); got != "200" {
 		t.Error(got)
 	}

@@ -76,7 +76,11 @@ func New(options Options) (*Runner, error) {
 		}
 		options.Command = []string{program, WorkerArgument}
 	}
-	r := &Runner{Options: options, sandboxed: options.LocksIn() == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
+	unable := options.LocksIn()
+	r := &Runner{Options: options, sandboxed: unable == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
+	if unable != nil && r.Unsandbox {
+		r.Log.Warn("SQL runs all the same, in processes that the kernel does not lock in", "error", unable)
+	}
 	r.keepSpares()
 	return r, nil
 }
