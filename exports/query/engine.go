@@ -56,7 +56,7 @@ type statement struct {
 	prepared duckdb.PreparedStatement
 	text     string // the user's
 	before   int    // bytes of ours before it
-	ordered  bool   // it may ask for an order, or may not stand within another
+	alone    bool   // it may not stand within another
 }
 
 // prepare parses a text, and refuses it unless DuckDB's parser finds one statement in it, and one that only reads.
@@ -76,7 +76,7 @@ func (e *engine) prepare(text string) (*statement, error) {
 	case count > 1:
 		return nil, &Failure{Kind: ErrSQL, Message: "There is more than one statement (a PIVOT needs its values named: ON column IN (…))"}
 	}
-	s := &statement{engine: e, text: text, ordered: true}
+	s := &statement{engine: e, text: text, alone: true}
 	if duckdb.PrepareExtractedStatement(e.conn, found, 0, &s.prepared) == duckdb.StateError {
 		defer s.close()
 		return nil, s.explain(duckdb.PrepareError(s.prepared))
@@ -85,8 +85,8 @@ func (e *engine) prepare(text string) (*statement, error) {
 	case duckdb.StatementTypeExplain:
 		return s, nil
 	case duckdb.StatementTypeSelect:
-		selects, ordered, err := e.selects(text)
-		if s.ordered = ordered; err != nil || selects {
+		selects, alone, err := e.selects(text)
+		if s.alone = alone; err != nil || selects {
 			return s, err
 		}
 	}
@@ -96,14 +96,15 @@ func (e *engine) prepare(text string) (*statement, error) {
 
 func (s *statement) close() { duckdb.DestroyPrepare(&s.prepared) }
 
-// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them. Ordered tells whether
-// anything in it is put in an order.
-func (e *engine) selects(text string) (selects, ordered bool, err error) {
+// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them. Alone tells whether it may not
+// stand within another, since something in it asks for an order, as SHOW and DESCRIBE do, runs a text of its own, which may, or shows what stands around it.
+func (e *engine) selects(text string) (selects, alone bool, err error) {
 	var prepared duckdb.PreparedStatement
 	defer duckdb.DestroyPrepare(&prepared)
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
-	const asks = `SELECT json_extract_string(tree, '$.error_type') IS DISTINCT FROM 'not implemented', contains(tree::VARCHAR, '"ORDER_MODIFIER","orders":[{')
+	const asks = `SELECT tree->>'error_type' IS DISTINCT FROM 'not implemented', tree->>'error' IS DISTINCT FROM 'false' OR regexp_matches(tree::VARCHAR,
+		'"ORDER_MODIFIER","orders":\[\{|"SHOW_REF"|"function_name":"(query|query_table|json_execute_serialized_sql|current_query|duckdb_functions)"')
 		FROM (SELECT json_serialize_sql($1::VARCHAR) AS tree)`
 	if duckdb.Prepare(e.conn, asks, &prepared) == duckdb.StateError || duckdb.BindVarchar(prepared, 1, text) == duckdb.StateError {
 		return false, false, explain("", 0, duckdb.PrepareError(prepared))

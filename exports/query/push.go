@@ -6,6 +6,7 @@ void voicoryTakeRows(void *info, void *rows, void *taken);
 import "C"
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -20,11 +21,12 @@ import (
 
 // push makes the statement ready to hand its rows over itself, in no order: the threads that make them call a function of ours with each chunk,
 // so that none is copied for whoever fetches it, nor a thread left waiting until it is fetched. Nil: that the statement may not be run so, since it
-// asks for an order, cannot stand within another, or has parameters, on whose values the types of its columns may depend.
+// cannot stand within another, or has parameters, on whose values the types of its columns may depend.
 //
-// The function is there only after the user's text was prepared without it, which so cannot mean it.
+// The user's text cannot mean the function, which nobody knows by name and which is there only after the text was prepared without it; called all the same
+// before the statement runs, it fails.
 func (s *statement) push() (*rows, error) {
-	if s.ordered || duckdb.NParams(s.prepared) > 0 {
+	if s.alone || duckdb.NParams(s.prepared) > 0 {
 		return nil, nil
 	}
 	var names, numbered []string
@@ -39,46 +41,46 @@ func (s *statement) push() (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pushed{rows: r}
-	if err := p.register(types); err != nil {
-		return nil, err
+	p := &pushed{rows: r, name: "take_rows_" + rand.Text(), err: errors.New("the statement does not run yet")}
+	if !p.register(types) {
+		return nil, nil
 	}
 	const before = "FROM ("
 	all := strings.Join(numbered, ", ")
 	within := &statement{engine: s.engine, text: s.text, before: len(before)}
 	// An aggregate over the function, since a filter may be moved into what it filters.
-	if duckdb.Prepare(s.engine.conn, before+strings.TrimRight(s.text, "; \t\r\n")+"\n) AS made("+all+") SELECT max("+takeRows+"("+all+"))", &within.prepared) == duckdb.StateError {
+	if duckdb.Prepare(s.engine.conn, before+strings.TrimRight(s.text, "; \t\r\n")+"\n) AS made("+all+") SELECT max("+p.name+"("+all+"))", &within.prepared) == duckdb.StateError {
 		return nil, nil
 	}
 	r.each = func(take func(arrow.RecordBatch) error) error {
-		p.take = take
+		p.run(take)
 		var result duckdb.Result
 		defer duckdb.DestroyResult(&result)
-		if duckdb.ExecutePrepared(within.prepared, &result) == duckdb.StateError && p.err == nil {
-			return within.explain(duckdb.ResultError(&result))
+		failed := duckdb.ExecutePrepared(within.prepared, &result) == duckdb.StateError
+		if err := p.ended(); err != nil || !failed {
+			return err
 		}
-		return p.err
+		return within.explain(duckdb.ResultError(&result))
 	}
 	return r, nil
 }
 
-// takeRows is the name of the function that takes rows.
-const takeRows = "voicory_take_rows"
-
 // pushed are rows that are handed over by the threads that make them.
 type pushed struct {
 	rows *rows
-	take func(arrow.RecordBatch) error
-	mu   sync.Mutex // held while rows are taken
-	err  error      // why no more are
+	name string // of the function that takes them
 	pin  runtime.Pinner
+
+	mu   sync.Mutex // held while rows are taken
+	take func(arrow.RecordBatch) error
+	err  error // why none are
 }
 
-// register makes the function that takes rows with columns of these types.
-func (p *pushed) register(types []duckdb.LogicalType) error {
+// register makes the function that takes rows with columns of these types, and tells whether DuckDB would have it.
+func (p *pushed) register(types []duckdb.LogicalType) bool {
 	function := duckdb.CreateScalarFunction()
 	defer duckdb.DestroyScalarFunction(&function)
-	duckdb.ScalarFunctionSetName(function, takeRows)
+	duckdb.ScalarFunctionSetName(function, p.name)
 	duckdb.ScalarFunctionSetVolatile(function)        // it is called for every row,
 	duckdb.ScalarFunctionSetSpecialHandling(function) // also where one is NULL
 	for _, t := range types {
@@ -91,10 +93,7 @@ func (p *pushed) register(types []duckdb.LogicalType) error {
 	p.pin.Pin(&handle) // as long as the process lives
 	duckdb.ScalarFunctionSetExtraInfo(function, unsafe.Pointer(&handle), nil)
 	duckdb.ScalarFunctionSetFunction(function, C.voicoryTakeRows)
-	if duckdb.RegisterScalarFunction(p.rows.statement.engine.conn, function) == duckdb.StateError {
-		return errors.New("register the function that takes rows")
-	}
-	return nil
+	return duckdb.RegisterScalarFunction(p.rows.statement.engine.conn, function) != duckdb.StateError
 }
 
 //export voicoryTakeRows
@@ -107,16 +106,33 @@ func voicoryTakeRows(info, rows, taken unsafe.Pointer) {
 	}
 }
 
-// hand hands a chunk over, unless no more are taken.
+// run has rows taken from now on.
+func (p *pushed) run(take func(arrow.RecordBatch) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.take, p.err = take, nil
+}
+
+// ended is why no rows are taken; nil: they are.
+func (p *pushed) ended() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// hand hands a chunk over, unless none are taken.
 func (p *pushed) hand(chunk duckdb.DataChunk) error {
+	if err := p.ended(); err != nil {
+		return err
+	}
 	batch, err := p.rows.converted(chunk)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
 		defer batch.Release()
-	}
-	if p.err == nil && err == nil {
-		err = p.take(batch)
+		if p.err == nil {
+			err = p.take(batch)
+		}
 	}
 	if p.err == nil {
 		p.err = err

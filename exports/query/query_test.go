@@ -389,7 +389,8 @@ func TestWhatIsPushed(t *testing.T) {
 		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true, "FROM range(3)": true, "VALUES (1), (2)": true,
 		"WITH x AS (SELECT 1) FROM x": true, `SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true, "SELECT sum(range) OVER (ORDER BY range) FROM range(3)": true,
 		"FROM range(3) ORDER BY 1": false, "SELECT 1 UNION SELECT 2 ORDER BY ALL": false, "FROM (FROM range(3) ORDER BY 1 LIMIT 2)": false,
-		"SELECT $1": false, "SELECT 1 WHERE ?": false, "EXPLAIN SELECT 1": false,
+		"FROM query('FROM range(3) ORDER BY 1')": false, "SELECT * FROM QUERY('FROM range(3)')": false, "SHOW TABLES": false, "FROM (DESCRIBE SELECT 1)": false, "SELECT current_query()": false,
+		"FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))": false, "SELECT $1": false, "SELECT 1 WHERE ?": false, "EXPLAIN SELECT 1": false,
 	} {
 		e, err := openEngine(nil)
 		noError(t, err)
@@ -398,6 +399,42 @@ func TestWhatIsPushed(t *testing.T) {
 		if rows, err := s.push(); err != nil || (rows != nil) != want {
 			t.Errorf("%s: %v %v", sql, rows != nil, err)
 		}
+	}
+}
+
+// The function that takes rows does so only of the statement that runs, whoever may come to know its name.
+func TestRowsAreTakenWhenTheStatementRuns(t *testing.T) {
+	e, err := openEngine(nil)
+	noError(t, err)
+	first := func(sql string) (text string, err error) {
+		s, err := e.prepare(sql)
+		noError(t, err)
+		rows, err := s.pull()
+		if err != nil {
+			return "", err
+		}
+		return text, rows.each(func(batch arrow.RecordBatch) error {
+			text = strings.Clone(batch.Column(0).ValueStr(0))
+			return nil
+		})
+	}
+	s, err := e.prepare("SELECT 5")
+	noError(t, err)
+	pushed, err := s.push()
+	noError(t, err)
+	name, err := first("SELECT function_name FROM duckdb_functions() WHERE function_name ILIKE 'take_rows_%'")
+	noError(t, err)
+	calls := "SELECT " + name + "(7)"
+	if text, err := first(calls); err == nil {
+		t.Errorf("%s before: %s", calls, text)
+	}
+	sum := int64(0)
+	noError(t, pushed.each(func(batch arrow.RecordBatch) error {
+		sum += int64(batch.Column(0).(*array.Int32).Value(0))
+		return nil
+	}))
+	if sum != 5 {
+		t.Errorf("%d", sum)
 	}
 }
 
