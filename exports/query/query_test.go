@@ -494,7 +494,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"SELECT\n  'é', nope\nFROM calls", 2, 8, `Binder Error: Referenced column "nope" not found`},
 		{"SELECT * FROM nothing", 1, 15, "Catalog Error: Table with name nothing does not exist!"},
 		{"SELECT 'x'::INTEGER", 1, 11, "Conversion Error: Could not convert string 'x' to INT32"},
-		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM calls", 2, 26, "Conversion Error: Could not convert string 'inboundx' to INT32"},
+		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM (FROM calls LIMIT 1)", 2, 26, "Conversion Error: Could not convert string 'inboundx' to INT32"},
 		{"SELECT error('mine')", 0, 0, "Invalid Input Error: mine"},
 		{"", 0, 0, "There is no statement"},
 		{"SELECT 1; SELECT 2", 0, 0, "There is more than one statement"},
