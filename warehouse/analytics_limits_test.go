@@ -47,4 +47,26 @@ func TestMostFigures(t *testing.T) {
 		t.Errorf("nobody waits any more: %v", err)
 	}
 	noError(t, made.Close())
+	// A statement may be done before it hears of that.
+	for looks := range 4 {
+		made, err = w.Analyze(t.Context(), tenantA, analysis)
+		noError(t, err)
+		if _, err := made.AppendJSON(&unheard{t.Context(), looks}, nil, false); !errors.Is(err, context.Canceled) {
+			t.Errorf("nobody waits any more, and the statement did not hear of it: %v", err)
+		}
+		noError(t, made.Close())
+	}
+}
+
+// unheard ends when it was looked at so often, without telling anybody who waits for that.
+type unheard struct {
+	context.Context
+	looks int
+}
+
+func (u *unheard) Err() error {
+	if u.looks--; u.looks < 0 {
+		return context.Canceled
+	}
+	return nil
 }

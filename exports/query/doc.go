@@ -7,6 +7,9 @@
 // a filter of system calls leaves no way to other programs. Only then is anything of the statement looked at. What the worker says
 // leaves by two pipes: the result by one, in the format that was asked for; by the other whether it begins, is complete, or has failed.
 //
+// Rows come out of DuckDB in one of two ways, which what writes them does not see: fetched in their order (pull.go), or, where no order was asked
+// for and the format promises none, handed over by the threads that make them (push.go).
+//
 // It never runs a statement of a user in the server's process, never looks into the text of one, which DuckDB's own parser judges, and
 // never trusts DuckDB's settings alone. It knows nothing of HTTP and keys.
 package query
