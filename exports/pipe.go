@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/voicory/warehouse/exports/internal/pipe"
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // chunk is what is passed on at a time.
@@ -22,7 +22,7 @@ func copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out 
 		return 0, fmt.Errorf("pipe: %w", err)
 	}
 	defer from.Close()
-	pipe.Widen(from)
+	sandbox.WidenPipe(from)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	written := make(chan error, 1)

@@ -2,10 +2,9 @@
 //
 // It owns the processes in which statements run: one for each statement, which is this program itself, started by a [Runner] and
 // ended by it when its time is up, when nobody waits for the answer any more, or when it is cancelled. Such a worker ([Work]) opens the
-// files of one snapshot, makes the relations over them in an in-memory DuckDB, and is then locked in: DuckDB's settings are locked,
-// memory, processor time and files are bounded by the kernel, Landlock leaves those files alone to be read and closes the network, and
-// a filter of system calls leaves no way to other programs. Only then is anything of the statement looked at. What the worker says
-// leaves by two pipes: the result by one, in the format that was asked for; by the other whether it begins, is complete, or has failed.
+// files of one snapshot, makes the relations over them in an in-memory DuckDB, locks DuckDB's settings, and confines itself with package
+// sandbox. Only then is anything of the statement looked at. The result leaves by a pipe of its own, in the requested format. A second
+// pipe reports whether the result begins, is complete, or has failed.
 //
 // Rows come out of DuckDB in one of two ways, which what writes them does not see: fetched in their order (pull.go), or, where no order was asked
 // for and the format promises none, handed over by the threads that make them (push.go).

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // probes run in a worker when it is locked in, in place of an attacker who is past DuckDB. Each says what it could do.
@@ -49,26 +51,11 @@ var probes = map[string]probe{
 		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM) // one that is not there: if it could, nothing is stopped
 		_, err = unix.MemfdCreate("x", 0)
 		attempt("make a file of memory", err, syscall.EPERM)
-		if urgency, err := unix.Getpriority(unix.PRIO_PGRP, 0); err != nil || urgency != 20-niceness { // of the most urgent thread, as the kernel gives it
+		if urgency, err := unix.Getpriority(unix.PRIO_PGRP, 0); err != nil || urgency != 20-sandbox.Niceness { // of the most urgent thread, as the kernel gives it
 			could = append(could, fmt.Sprintf("be as urgent as the server: %d %v", urgency, err))
 		}
 		if len(could) > 0 {
 			return &Failure{Kind: ErrSQL, Message: "it could " + strings.Join(could, "; ")}
-		}
-		return nil
-	}},
-	// Where files cannot be kept away, other processes and the network are.
-	"unsandboxed": {open: func() error { return nil }, locked: func() error {
-		if _, err := os.ReadFile("/etc/passwd"); err != nil {
-			return &Failure{Kind: ErrSQL, Message: "files are kept away, so that this shows nothing: " + err.Error()}
-		}
-		_, connected := (&net.Dialer{}).DialContext(context.Background(), "tcp", "127.0.0.1:1")
-		ran := exec.CommandContext(context.Background(), "/proc/self/exe").Run()
-		_, _, forked := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
-		for what, err := range map[string]error{"connect": connected, "run a program": ran, "make a process": forked, "signal its parent": unix.Kill(os.Getppid(), 0)} {
-			if !errors.Is(err, syscall.EPERM) {
-				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("it could %s: %v", what, err)}
-			}
 		}
 		return nil
 	}},
@@ -94,17 +81,12 @@ var unlocked *engine
 
 // With DuckDB out of the way, the kernel alone holds.
 func TestWorkersAreLockedIn(t *testing.T) {
-	if err := KernelLocksIn(); err != nil {
+	if err := sandbox.Supported(); err != nil {
 		t.Skip(err)
 	}
 	w := lake(t)
 	for name := range probes {
-		r := newRunner(t, w, func(o *Options) {
-			o.Command = append(o.Command, name)
-			if name == "unsandboxed" {
-				o.Unsandbox, o.LocksIn = true, func() error { return ErrUnavailable }
-			}
-		})
+		r := newRunner(t, w, func(o *Options) { o.Command = append(o.Command, name) })
 		if got := mustAsk(t, r, "SELECT count(*) FROM calls").text(); got != "200" {
 			t.Errorf("%s: %s", name, got)
 		}

@@ -7,130 +7,69 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
-	"runtime"
-	"sync"
 	"syscall"
 
-	"github.com/voicory/warehouse/exports/internal/pipe"
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // worker is the process of a query.
 type worker struct {
+	*sandbox.Process
 	ctx    context.Context // of its query
 	log    *slog.Logger
-	pid    int
-	task   *os.File
-	stdout *os.File
 	events *json.Decoder
-	outs   []*os.File
-	stderr *tail
-	ended  chan struct{} // closed when the process has
-	state  *os.ProcessState
-	stop   func() bool // ends waiting for the context
+	stop   func() bool // stops watching the context
 }
 
-// allocation is the environment of a worker: the C library keeps what one batch of a result has freed for the next, instead of giving it
-// back to the system, which clears it each time; with an arena for each thread it would keep several times as much.
+// allocation is the environment of a worker. It keeps the C library from returning freed memory to the kernel after each batch, which
+// would clear it again, and from creating an arena per thread, which would hold several times as much.
 var allocation = []string{"MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=67108864"}
 
-// startWorker starts a process without an environment or anything open but its pipes, and has it make itself ready.
-func (r *Runner) startWorker() (_ *worker, err error) {
-	var pipes [6]*os.File // the worker's end and ours: task, result, events
-	for i := 0; i < len(pipes); i += 2 {
-		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil {
-			closeAll(pipes[:]...)
-			return nil, fmt.Errorf("start a worker: %w", err)
-		}
-	}
-	stdin, task, stdout, result, events, outcome := pipes[0], pipes[1], pipes[3], pipes[2], pipes[4], pipes[5]
-	pipe.Widen(result)
-	w := &worker{log: r.Log, task: task, stdout: result, events: json.NewDecoder(events), outs: []*os.File{result, events}, stderr: &tail{}, ended: make(chan struct{}), stop: func() bool { return true }}
-	process := exec.Command(r.Command[0], r.Command[1:]...) //nolint:noctx // it is ended with its whole group
-	process.Env, process.Dir = allocation, "/"
-	process.Stdin, process.Stdout, process.Stderr, process.ExtraFiles = stdin, stdout, w.stderr, []*os.File{outcome}
-	process.SysProcAttr = processAttributes()
-	startErr := make(chan error)
-	go func() {
-		// The kernel ends the worker when the thread that started it ends, so that one must stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := process.Start()
-		startErr <- err
-		if err != nil {
-			return
-		}
-		_ = process.Wait() // its state says all
-		w.state = process.ProcessState
-		close(w.ended)
-	}()
-	err = <-startErr
-	closeAll(stdin, stdout, outcome)
+// Outputs of a worker: events say what becomes of the task, and the answer is the query's result.
+const (
+	eventsOutput = iota
+	answerOutput
+	outputs
+)
+
+// startWorker starts a process and sends it its settings. The process gets ready by itself.
+func (r *Runner) startWorker() (*worker, error) {
+	process, err := sandbox.Start(sandbox.Command{Args: r.Command, Env: allocation, Outputs: outputs})
 	if err != nil {
-		closeAll(task, result, events)
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	w.pid = process.Process.Pid
-	if err := w.tell(settings{Memory: r.Memory, Threads: workerThreads}); err != nil {
+	w := &worker{Process: process, log: r.Log, events: json.NewDecoder(process.Outputs[eventsOutput]), stop: func() bool { return true }}
+	sandbox.WidenPipe(w.answer())
+	if err := w.send(settings{Memory: r.Memory, Threads: workerThreads}); err != nil {
 		w.end()
 		return nil, err
 	}
 	return w, nil
 }
 
-// tell writes to the worker. One that does not read all says why.
-func (w *worker) tell(what any) error {
-	if err := json.NewEncoder(w.task).Encode(what); err != nil && !errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("tell the worker: %w", err)
+// answer returns the pipe that the result is read from.
+func (w *worker) answer() *os.File { return w.Outputs[answerOutput] }
+
+// send writes a message to the worker. A worker that ends before it has read the message gives the reason in its events.
+func (w *worker) send(message any) error {
+	if err := json.NewEncoder(w.Input).Encode(message); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("send to the worker: %w", err)
 	}
 	return nil
 }
 
-// give gives the worker its task, which ends with the context.
+// give sends the worker its task. The worker is killed when the context ends.
 func (w *worker) give(ctx context.Context, t task) error {
 	w.ctx = ctx
-	w.stop = context.AfterFunc(ctx, func() { killGroup(w.pid, w.ended) })
-	defer closeAll(w.task)
-	return w.tell(t)
+	w.stop = context.AfterFunc(ctx, w.Kill)
+	defer w.Input.Close()
+	return w.send(t)
 }
 
-// over tells whether the process has ended.
-func (w *worker) over() bool {
-	select {
-	case <-w.ended:
-		return true
-	default:
-		return false
-	}
-}
-
-func (w *worker) kill() {
-	w.stop()
-	killGroup(w.pid, w.ended)
-}
-
-func closeAll(files ...*os.File) {
-	for _, file := range files {
-		if file != nil {
-			file.Close()
-		}
-	}
-}
-
-// killGroup ends a worker and what it may have started.
-func killGroup(pid int, ended <-chan struct{}) {
-	select {
-	case <-ended: // the number may be another process's
-	default:
-		_ = syscall.Kill(-pid, syscall.SIGKILL) // it may end just now
-	}
-}
-
-// end ends the process and waits for it.
+// end kills the process, waits for it and closes its pipes.
 func (w *worker) end() {
-	w.kill()
-	<-w.ended
-	closeAll(append(w.outs, w.task)...)
+	w.stop()
+	w.Close()
 }
 
 // event waits for the worker's next word.
@@ -144,8 +83,8 @@ func (w *worker) event() (event, error) {
 	}
 	failure := e.Failure.failure()
 	if errors.Is(failure, ErrCrashed) || errors.Is(failure, ErrUnavailable) {
-		<-w.ended // it says more by itself
-		w.log.Error("a query failed", "error", failure, "stderr", w.stderr.String())
+		w.Wait() // for all of its standard error
+		w.log.Error("a query failed", "error", failure, "stderr", w.Stderr())
 	}
 	return e, failure
 }
@@ -155,37 +94,15 @@ func (w *worker) fault(err error) error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
-	w.kill()
-	<-w.ended
+	w.stop()
+	w.Kill()
+	state := w.Wait()
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
-	w.log.Error("a query broke its worker", "error", err, "state", w.state.String(), "stderr", w.stderr.String())
-	if status, ok := w.state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGXCPU {
+	w.log.Error("a query broke its worker", "error", err, "state", state.String(), "stderr", w.Stderr())
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGXCPU {
 		return &Failure{Kind: ErrTimeout, Message: "The query took more processor time than it may"}
 	}
 	return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
-}
-
-// tail keeps the last words of a process, and so many.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-const maxTail = 8 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := maxTail - len(t.text); room > 0 { // a Go process that breaks says why first
-		t.text = append(t.text, p[:min(room, len(p))]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // Files tells which files a tenant has published, in one snapshot, and in which folders they are.
@@ -27,7 +28,7 @@ type Files interface {
 type Options struct {
 	Files     Files
 	Command   []string      // how a worker is started; default: this program, with WorkerArgument
-	LocksIn   func() error  // tells whether a worker can be locked in; default: KernelLocksIn
+	LocksIn   func() error  // reports whether the kernel can confine a worker; default: sandbox.Supported
 	Unsandbox bool          // run workers that cannot be locked in all the same
 	Memory    int64         // bytes that DuckDB may take in a worker; default 512 MiB
 	MaxBytes  int64         // of a result; default 2 GiB
@@ -67,7 +68,7 @@ func New(options Options) (*Runner, error) {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	if options.LocksIn == nil {
-		options.LocksIn = KernelLocksIn
+		options.LocksIn = sandbox.Supported
 	}
 	if options.Command == nil {
 		program, err := os.Executable()
@@ -90,7 +91,7 @@ func (r *Runner) Available() error {
 	if r.sandboxed || r.Unsandbox {
 		return nil
 	}
-	return r.LocksIn()
+	return fmt.Errorf("%w: %w", ErrUnavailable, r.LocksIn())
 }
 
 // Cancel ends a tenant's query, and tells whether there was one.
@@ -214,7 +215,7 @@ func (r *Result) begin() error {
 		return r.worker.fault(errors.New("the worker did not begin"))
 	}
 	var head bytes.Buffer
-	if _, err := io.CopyN(&head, r.worker.stdout, maxShort+1); err == nil {
+	if _, err := io.CopyN(&head, r.worker.answer(), maxShort+1); err == nil {
 		r.Short = head.Bytes() // its beginning
 		return nil
 	}
@@ -242,7 +243,7 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 		return written, err
 	}
 	// In large pieces: what a writer reads by itself, it reads in small ones.
-	more, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r.worker.stdout}, make([]byte, maxShort))
+	more, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r.worker.answer()}, make([]byte, maxShort))
 	if written += more; err != nil {
 		return written, err
 	}

@@ -96,7 +96,7 @@ func (s *spares) take() *worker {
 func (s *spares) drop() {
 	var left []*worker
 	for _, w := range s.waiting {
-		if w.over() {
+		if w.Ended() {
 			w.end()
 			continue
 		}

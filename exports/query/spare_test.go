@@ -33,28 +33,28 @@ func TestSpareWorker(t *testing.T) {
 	seen := map[int]bool{}
 	for _, asker := range []struct{ tenant, rows string }{{"mine", "200"}, {"theirs", "1"}, {"mine", "200"}} {
 		spare := waiting(t, r)
-		if seen[spare.pid] || spare.over() {
-			t.Errorf("process %d waits again, or has ended", spare.pid)
+		if seen[spare.PID()] || spare.Ended() {
+			t.Errorf("process %d waits again, or has ended", spare.PID())
 		}
-		seen[spare.pid] = true
+		seen[spare.PID()] = true
 		count(asker.tenant, asker.rows)
-		if !spare.over() {
-			t.Errorf("process %d goes on after a query, or did not serve it", spare.pid)
+		if !spare.Ended() {
+			t.Errorf("process %d goes on after a query, or did not serve it", spare.PID())
 		}
 	}
 	killed := waiting(t, r)
-	if err := syscall.Kill(killed.pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(killed.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-killed.ended
+	killed.Wait()
 	count("mine", "200")
 	last := waiting(t, r)
-	if last == killed || last.over() {
+	if last == killed || last.Ended() {
 		t.Error("the one that was killed was not replaced")
 	}
 	r.Close()
-	if !last.over() {
-		t.Errorf("process %d waits for nobody", last.pid)
+	if !last.Ended() {
+		t.Errorf("process %d waits for nobody", last.PID())
 	}
 	count("mine", "200")
 	r.spares.goes.Wait()
@@ -78,7 +78,7 @@ func TestSpareWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.spares.goes.Wait()
-	if n := len(r.spares.waiting); n != 2 || r.spares.waiting[0] != second || !first.over() || second.over() {
+	if n := len(r.spares.waiting); n != 2 || r.spares.waiting[0] != second || !first.Ended() || second.Ended() {
 		t.Errorf("%d workers wait, or another one than the first has served", n)
 	}
 }

@@ -14,16 +14,15 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // WorkerArgument is the only argument of a program that is to be a worker.
 const WorkerArgument = "query-worker"
 
-// outcomeFD is where a worker writes its events.
-const outcomeFD = 3
-
-// Work is a worker's whole life: it makes itself ready as the settings on its standard input say, waits there for its one task, writes
-// the result to the standard output and says on descriptor 3 what came of it. It returns the exit status.
+// Work runs a worker. It reads its settings and then its one task from the standard input, writes the result to answerOutput and what
+// became of the task to eventsOutput, and returns the exit status. Nothing else in the process can write to the result: the standard
+// output, which DuckDB can be made to write to, is a bounded log.
 func Work() int {
 	nothing := func() error { return nil }
 	return work(probe{nothing, nothing})
@@ -33,7 +32,7 @@ func Work() int {
 type probe struct{ open, locked func() error }
 
 func work(p probe) int {
-	events := json.NewEncoder(os.NewFile(outcomeFD, "outcome"))
+	events := json.NewEncoder(os.NewFile(sandbox.FirstOutput+eventsOutput, "events"))
 	fail := func(err error) int {
 		failure := (*Failure)(nil)
 		if !errors.As(err, &failure) {
@@ -46,6 +45,7 @@ func work(p probe) int {
 		_ = events.Encode(event{Failure: &failed{failure.Kind.Error(), failure.Message, failure.Line, failure.Column}}) // else the server sees that it is missing
 		return 1
 	}
+	answer := os.NewFile(sandbox.FirstOutput+answerOutput, "answer")
 	told := json.NewDecoder(os.Stdin)
 	var ready settings
 	if err := told.Decode(&ready); err != nil {
@@ -70,11 +70,11 @@ func work(p probe) int {
 	if err := p.locked(); err != nil {
 		return fail(err)
 	}
-	outcome, err := run(engine, &t, &beginning{out: os.Stdout, tell: func() error { return events.Encode(event{Begins: true}) }})
+	outcome, err := run(engine, &t, &beginning{out: answer, tell: func() error { return events.Encode(event{Begins: true}) }})
 	if err != nil {
 		return fail(err)
 	}
-	if os.Stdout.Close() != nil || events.Encode(event{Done: &outcome}) != nil { // nobody waits for the process to end
+	if answer.Close() != nil || events.Encode(event{Done: &outcome}) != nil { // nobody waits for the process to end
 		return 1
 	}
 	return 0
@@ -86,7 +86,7 @@ const madeAhead = "64KB"
 
 // readyEngine bounds what the process may take, opens DuckDB and makes the relations, which are still of nobody and hold no rows.
 func readyEngine(s settings) (*engine, error) {
-	if err := bound(s.Memory); err != nil {
+	if err := sandbox.LimitMemory(s.Memory); err != nil {
 		return nil, err
 	}
 	engine, err := openEngine(map[string]string{"memory_limit": strconv.FormatInt(s.Memory, 10) + "B", "threads": "1", "temp_directory": ""})
@@ -108,7 +108,7 @@ func (e *engine) bindTo(t *task) error {
 	if err != nil {
 		return err
 	}
-	if err := boundTime(t.CPU); err != nil {
+	if err := sandbox.LimitCPU(t.CPU); err != nil {
 		return err
 	}
 	script := warehouse.FillRelations(names)
@@ -118,7 +118,7 @@ func (e *engine) bindTo(t *task) error {
 	if err := e.run(script); err != nil {
 		return err
 	}
-	if err := lockIn(files, t.Unsandbox); err != nil {
+	if _, err := sandbox.Confine(sandbox.Policy{ReadFiles: files, AllowUnsupported: t.Unsandbox}); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return e.run(warehouse.LockRelations(names))

@@ -1,5 +1,5 @@
 //go:build !race
 
-package query
+package sandbox
 
 const raceDetector = false

@@ -1,4 +1,4 @@
-package query
+package sandbox
 
 import "golang.org/x/sys/unix"
 
