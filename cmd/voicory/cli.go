@@ -50,6 +50,7 @@ type flags struct {
 	Tenants    tenantsCommand    `cmd:"" help:"Tenants."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
 	Demo       demoCommand       `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
+	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
 }
 
 // Run does what the arguments say and returns the exit status.

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// versionCommand prints the versions of the program and of its engine.
+type versionCommand struct{}
+
+// versions are the versions that a bug report needs.
+type versions struct {
+	Version  string `json:"version"`  // of the module: a tag, or (devel)
+	Commit   string `json:"commit"`   // empty if the build was not from a Git checkout
+	Modified bool   `json:"modified"` // true if the checkout had uncommitted changes
+	DuckDB   string `json:"duckdb"`
+	Arrow    string `json:"arrow"` // arrow-go
+	Go       string `json:"go"`
+	Platform string `json:"platform"` // operating system and architecture
+}
+
+func (c *versionCommand) Run(m *Main, f *flags) error {
+	v := programVersions()
+	return m.print(f, v, func(out io.Writer) {
+		commit := v.Commit
+		if v.Modified {
+			commit += " with uncommitted changes"
+		}
+		fmt.Fprintf(out, "voicory %s\ncommit   %s\nDuckDB   %s\nArrow    %s\nGo       %s\nplatform %s\n",
+			v.Version, commit, v.DuckDB, v.Arrow, v.Go, v.Platform)
+	})
+}
+
+// programVersions returns the versions as the linker recorded them, and DuckDB's as the library reports it.
+func programVersions() versions {
+	v := versions{DuckDB: warehouse.EngineVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version = info.Main.Version
+	for _, module := range info.Deps {
+		if module.Path == "github.com/apache/arrow-go/v18" {
+			v.Arrow = module.Version
+		}
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			v.Commit = setting.Value
+		case "vcs.modified":
+			v.Modified = setting.Value == "true"
+		}
+	}
+	return v
+}
