@@ -110,7 +110,7 @@ func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "SET TimeZone = 'UTC';"+warehouse.Relations()+warehouse.FillRelations(files)); err != nil {
+	if _, err := db.ExecContext(ctx, "SET TimeZone = 'UTC';"+warehouse.CreateQueryViews()+warehouse.BindQueryViews(files)); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up DuckDB: %w", err), db.Close())
 	}
 	return db, nil

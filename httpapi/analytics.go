@@ -78,7 +78,7 @@ func (a *api) analyze(report warehouse.Report) keyed {
 func figuresProblem(err error) error {
 	if errors.Is(err, warehouse.ErrInvalid) {
 		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MostFigures)}
+			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MaxFigures)}
 	}
 	return streamProblem(err)
 }
@@ -154,7 +154,7 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 		}
 	}
 	if report.Name == "transcripts/terms" {
-		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, warehouse.MostTerms))
+		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, warehouse.MaxTerms))
 		analysis.MaxShare = defaultMaxShare
 		if share := values.Get("max_share"); share != "" {
 			if analysis.MaxShare, err = strconv.ParseFloat(share, 64); err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {

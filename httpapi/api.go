@@ -34,9 +34,9 @@ type Store interface {
 	// Get reads one row of a tenant; ErrNotFound where the tenant has none of that id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
 	// Pushed reads the note of a tenant's push under an idempotency key; ErrNotFound where there is none of the last day.
-	Pushed(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)
+	FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)
 	// NotePush remembers a push.
-	NotePush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
+	RecordPush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
 	// KeyByID finds a key by its id, with the errors of Authenticate.
 	KeyByID(id uuid.UUID) (_ warehouse.Key, valid context.Context, err error)
 	// PublishedFiles lists the files that are published of a tenant, by export and month.
@@ -44,12 +44,12 @@ type Store interface {
 	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
 	// OpenDatabase opens the file of all exports, of the newest state or with the sum. admit is asked before one is written.
-	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (warehouse.KeptDatabase, *os.File, error)
+	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (warehouse.CachedDatabase, *os.File, error)
 	// Source gives what streams are read from.
 	exports.Source
 	// Analyze reads the figures of a report; ErrInvalid where there would be too many.
 	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (*warehouse.Figures, error)
-	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.Found, error)
+	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.SearchResult, error)
 	// LogRequest keeps a request for the operator; it does not wait.
 	LogRequest(warehouse.Request)
 }

@@ -105,7 +105,7 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 	defer done()
 	fmt.Fprintf(body.digest, "%s\n%s\n", dataset.Name, format)
 	if name != "" {
-		before, err := a.Store.Pushed(ctx, key.Tenant, name, time.Now())
+		before, err := a.Store.FindPush(ctx, key.Tenant, name, time.Now())
 		if err == nil {
 			answer, err := replay(ctx, body, before)
 			return answer, true, err
@@ -118,7 +118,7 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 	if err == nil && name != "" {
 		// After the rows: a crash in between has them merged again, which changes nothing. Only what went well is noted, so that
 		// what did not can be sent again under the same key.
-		err = a.Store.NotePush(ctx, key.Tenant, warehouse.Push{Key: name, Digest: body.digest.Sum(nil), Outcome: answer, At: time.Now()})
+		err = a.Store.RecordPush(ctx, key.Tenant, warehouse.Push{Key: name, Digest: body.digest.Sum(nil), Outcome: answer, At: time.Now()})
 	}
 	return answer, false, err
 }

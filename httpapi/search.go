@@ -62,7 +62,7 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		return err
 	}
 	search := warehouse.Search{Filter: filter}
-	if search.Phrases, err = warehouse.ParsePhrases(values.Get("q")); err != nil {
+	if search.Query, err = warehouse.ParseSearchQuery(values.Get("q")); err != nil {
 		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	}
 	meta := foundMeta{Page: parseCount(values.Get("page"), 1, maxPage), Limit: parseCount(values.Get("limit"), defaultLimit, maxLimit), Sort: "matches", Timezone: zone.String()}
@@ -125,7 +125,7 @@ func (a *api) foundTable(ctx context.Context, tenant uuid.UUID, calls []byte, as
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	about := warehouse.Export{Name: "search", Description: "Turns with what was searched for, and their calls.", Source: warehouse.Calls}
 	var body bytes.Buffer
-	_, err = exports.Write(ctx, snapshot.Conn, exports.Result{About: about, AsOf: asOf, Statement: warehouse.FoundTable(calls)}, format, options, &body)
+	_, err = exports.Write(ctx, snapshot.Conn, exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}, format, options, &body)
 	return body.Bytes(), err
 }
 

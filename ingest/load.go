@@ -141,7 +141,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		body = &countedReader{unpacked, in.Bounds.Bytes}
 	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, InTurn: in.InTurn})
+		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
 	}
 	switch in.Format {
 	case NDJSON:

@@ -22,11 +22,11 @@ func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source 
 		return summary, err
 	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, Absent: portion.Absent, Pulled: true})
+		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, MissingFields: portion.Absent, NoLineNumbers: true})
 	}
 	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), "line", stage, func(staged *warehouse.Staged, last bool) error {
 		if last && !noted {
-			staged.Note(warehouse.State{Source: source, Value: portion.State})
+			staged.SetState(warehouse.State{Source: source, Value: portion.State})
 			noted = true
 		}
 		return summary.merge(ctx, staged)

@@ -18,11 +18,11 @@ import (
 
 // Report is a set of figures over a dataset; sql/analytics has its statement, and says what each figure is.
 type Report struct {
-	Name   string  // the path under /api/v1/analytics
-	Source Dataset // whose rows it is of, and whose filters it has
-	groups []group
-	order  string // of the rows of one period and group; empty: there is one
-	said   bool   // it reads what was said, for which the published files are quicker than the tables, where it is JSON
+	Name             string  // the path under /api/v1/analytics
+	Source           Dataset // whose rows it is of, and whose filters it has
+	groups           []group
+	order            string // of the rows of one period and group; empty: there is one
+	readsTranscripts bool   // it reads what was said, for which the published files are quicker than the tables, where it is JSON
 }
 
 // group is something that figures can be grouped by: its name and its expression over a row, in which local is the row's time
@@ -30,18 +30,18 @@ type Report struct {
 type group struct{ name, expression string }
 
 var (
-	times = []group{{"hour_of_day", "hour(local)"}, {"day_of_week", "isodow(local)"}} // 0 to 23; 1 (Monday) to 7
-	sides = []group{{"assistant", "assistant_id::VARCHAR"}, {"direction", "direction"}, {"status", "replace(status, '_', '-')"}, {"customer", "customer_number"}}
+	timeGroups   = []group{{"hour_of_day", "hour(local)"}, {"day_of_week", "isodow(local)"}} // 0 to 23; 1 (Monday) to 7
+	commonGroups = []group{{"assistant", "assistant_id::VARCHAR"}, {"direction", "direction"}, {"status", "replace(status, '_', '-')"}, {"customer", "customer_number"}}
 
-	ofCalls = slices.Concat(sides, times, []group{{"provider", "provider"}})
+	callGroups = slices.Concat(commonGroups, timeGroups, []group{{"provider", "provider"}})
 
 	// Reports are all that there are.
 	Reports = []Report{
-		{Name: "costs", Source: Calls, groups: ofCalls},
-		{Name: "calls", Source: Calls, groups: ofCalls},
-		{Name: "transcripts", Source: Calls, groups: ofCalls, said: true},
-		{Name: "transcripts/terms", Source: Calls, groups: ofCalls, order: ", calls DESC, term", said: true},
-		{Name: "messages", Source: Messages, groups: slices.Concat(sides, times, []group{{"type", "message_type"}})},
+		{Name: "costs", Source: Calls, groups: callGroups},
+		{Name: "calls", Source: Calls, groups: callGroups},
+		{Name: "transcripts", Source: Calls, groups: callGroups, readsTranscripts: true},
+		{Name: "transcripts/terms", Source: Calls, groups: callGroups, order: ", calls DESC, term", readsTranscripts: true},
+		{Name: "messages", Source: Messages, groups: slices.Concat(commonGroups, timeGroups, []group{{"type", "message_type"}})},
 	}
 )
 
@@ -71,8 +71,8 @@ type Analysis struct {
 
 // MostFigures is how many rows figures can have, of the period and of the one before each; MostTerms how many terms there can be of a group.
 const (
-	MostFigures = 10_000
-	MostTerms   = 1000
+	MaxFigures = 10_000
+	MaxTerms   = 1000
 )
 
 // Figures are the answer to an analysis, of one state of the rows. Close them: as long as they are open, one reader less has its turn.
@@ -92,16 +92,16 @@ func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Anal
 		return nil, err
 	}
 	if figures.Snapshot, err = w.Snapshot(ctx, tenant); err == nil {
-		err = figures.fill(ctx)
+		err = figures.prepare(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(figures.explain(err), figures.Close())
+		return nil, errors.Join(figures.wrapError(err), figures.Close())
 	}
 	return figures, nil
 }
 
 // explain says what an error is of, and gives it its kind.
-func (f *Figures) explain(err error) error {
+func (f *Figures) wrapError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -126,7 +126,7 @@ func (f *Figures) Close() error {
 }
 
 // fill fills the report's statement for each period.
-func (f *Figures) fill(ctx context.Context) error {
+func (f *Figures) prepare(ctx context.Context) error {
 	a := f.analysis
 	filters := []Filter{a.Filter}
 	if a.Previous != nil {
@@ -134,13 +134,13 @@ func (f *Figures) fill(ctx context.Context) error {
 	}
 	for _, filter := range filters {
 		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.literal(a.Report.Source)
-		if a.Report.said {
+		if a.Report.readsTranscripts {
 			var err error
-			if rows, err = f.Select(ctx, exportOf(a.Report.Source.Name), filter); err != nil {
+			if rows, err = f.Select(ctx, mustExport(a.Report.Source.Name), filter); err != nil {
 				return err
 			}
 		}
-		statement, err := a.statement(rows)
+		statement, err := a.reportStatement(rows)
 		if err != nil {
 			return err
 		}
@@ -153,10 +153,10 @@ func (f *Figures) fill(ctx context.Context) error {
 // period, unless there is no interval (a date, or the time at which an hour begins), what they are grouped by, and the figures. In their
 // order. It is called once.
 func (f *Figures) Table(ctx context.Context) (statement string, err error) {
-	defer func() { err = f.explain(err) }()
+	defer func() { err = f.wrapError(err) }()
 	var parts []string
 	for i, statement := range f.statements {
-		parts = append(parts, fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, statement, MostFigures+1))
+		parts = append(parts, fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, statement, MaxFigures+1))
 	}
 	// The table is the transaction's own, and goes with it: too many rows are an error before any is read.
 	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
@@ -166,25 +166,25 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
 		return "", err
 	}
-	if most > MostFigures {
+	if most > MaxFigures {
 		return "", errTooManyFigures
 	}
-	return f.analysis.table(), nil
+	return f.analysis.tableStatement(), nil
 }
 
-var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MostFigures)
+var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MaxFigures)
 
 // AppendJSON computes the figures of the period, or of the one before where there is one, and appends an array of objects to the text: period (a date, or the UTC
 // time at which an hour begins; null without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
 func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_ []byte, err error) {
-	defer func() { err = f.explain(err) }()
+	defer func() { err = f.wrapError(err) }()
 	period, group := "period::VARCHAR", "'{}'::JSON"
 	if f.analysis.Interval == "hour" {
 		period = "iso(period)"
 	}
 	var members []string
 	for _, name := range f.analysis.GroupBy {
-		members = append(members, statements.Text(name)+": "+by(name))
+		members = append(members, statements.Text(name)+": "+groupColumn(name))
 	}
 	if len(members) > 0 {
 		group = "{" + strings.Join(members, ", ") + "}"
@@ -194,7 +194,7 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 		statement = f.statements[1]
 	}
 	statement = statements.Fill("analytics/rows", "period", period, "group", group, "figures", statement,
-		"keys", strings.Join(f.analysis.keys(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MostFigures+1))
+		"keys", strings.Join(f.analysis.keyColumns(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MaxFigures+1))
 	text = append(text, '[')
 	n := 0
 	err = f.Conn.Raw(func(driverConn any) error {
@@ -223,26 +223,26 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 		}
 		return ctx.Err()
 	})
-	if err == nil && n > MostFigures {
+	if err == nil && n > MaxFigures {
 		err = errTooManyFigures
 	}
 	return append(text, ']'), err
 }
 
 // by is the column of a group, which must not have the name of one that figures are made of.
-func by(group string) string { return "by_" + group }
+func groupColumn(group string) string { return "by_" + group }
 
 // keys are the columns that tell rows of a period apart.
-func (a Analysis) keys() []string {
+func (a Analysis) keyColumns() []string {
 	keys := []string{"period"}
 	for _, name := range a.GroupBy {
-		keys = append(keys, by(name))
+		keys = append(keys, groupColumn(name))
 	}
 	return keys
 }
 
 // table is a statement for the figures in columns.
-func (a Analysis) table() string {
+func (a Analysis) tableStatement() string {
 	columns, order := "", "previous"
 	if a.Previous != nil {
 		columns = "previous, "
@@ -251,16 +251,16 @@ func (a Analysis) table() string {
 		columns += "period, "
 	}
 	for _, name := range a.GroupBy {
-		columns += by(name) + " AS " + statements.Ident(name) + ", "
+		columns += groupColumn(name) + " AS " + statements.Ident(name) + ", "
 	}
-	for _, key := range a.keys() {
+	for _, key := range a.keyColumns() {
 		order += ", " + key + " NULLS LAST"
 	}
-	return "SELECT " + columns + "* EXCLUDE (previous, " + strings.Join(a.keys(), ", ") + ") FROM figures ORDER BY " + order + a.Report.order
+	return "SELECT " + columns + "* EXCLUDE (previous, " + strings.Join(a.keyColumns(), ", ") + ") FROM figures ORDER BY " + order + a.Report.order
 }
 
 // statement fills the report's slots: rows with a statement for them, the others with nothing but what is in closed lists and the quoted name of the zone.
-func (a Analysis) statement(rows string) (string, error) {
+func (a Analysis) reportStatement(rows string) (string, error) {
 	period := "NULL::VARCHAR"
 	switch a.Interval {
 	case "none":
@@ -278,7 +278,7 @@ func (a Analysis) statement(rows string) (string, error) {
 		if at < 0 || slices.Contains(a.GroupBy[:i], name) {
 			return "", fmt.Errorf("%w: no group %q, or twice", ErrInvalid, name)
 		}
-		columns += a.Report.groups[at].expression + " AS " + by(name) + ", "
+		columns += a.Report.groups[at].expression + " AS " + groupColumn(name) + ", "
 	}
 	if a.Interval != "none" || len(a.GroupBy) > 0 {
 		grouping = "GROUP BY ALL"
@@ -289,5 +289,5 @@ func (a Analysis) statement(rows string) (string, error) {
 	}
 	return statements.Fill("analytics/"+a.Report.Name, "columns", columns, "local", local, "grouping", grouping,
 		"seconds", statements.Get("analytics/seconds"),
-		"rows", rows, "keys", strings.Join(a.keys(), ", "), "terms", strconv.Itoa(a.Terms), "share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
+		"rows", rows, "keys", strings.Join(a.keyColumns(), ", "), "terms", strconv.Itoa(a.Terms), "share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
 }

@@ -15,12 +15,12 @@ func TestMostFigures(t *testing.T) {
 	w := openNew(t)
 	numbered := func(n int) row { return call(tenantA, n, row{"phone_number": fmt.Sprintf("+1555%07d", n)}) }
 	var rows []any
-	for n := range warehouse.MostFigures {
+	for n := range warehouse.MaxFigures {
 		rows = append(rows, numbered(n))
 	}
 	merge(t, w, warehouse.Calls, rows...)
 	found := analyze(t, w, "calls", "UTC", "none", warehouse.Filter{}, "customer")
-	if len(found) != warehouse.MostFigures {
+	if len(found) != warehouse.MaxFigures {
 		t.Errorf("%d rows", len(found))
 	}
 	for n, figures := range found {
@@ -28,7 +28,7 @@ func TestMostFigures(t *testing.T) {
 			t.Fatalf("row %d is of %v, not %s", n, figures.Group["customer"], want)
 		}
 	}
-	merge(t, w, warehouse.Calls, numbered(warehouse.MostFigures))
+	merge(t, w, warehouse.Calls, numbered(warehouse.MaxFigures))
 	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none", GroupBy: []string{"customer"}}
 	made, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)

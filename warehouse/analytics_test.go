@@ -33,7 +33,7 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 	location, err := time.LoadLocation(zone)
 	noError(t, err)
 	found, err := w.Analyze(t.Context(), tenantA, warehouse.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval, GroupBy: groupBy,
-		Terms: warehouse.MostTerms, MaxShare: 1})
+		Terms: warehouse.MaxTerms, MaxShare: 1})
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
 	array, err := found.AppendJSON(t.Context(), nil, false)

@@ -93,7 +93,7 @@ func addCSVField(ctx context.Context, db *sql.DB) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return conn.Raw(func(driverConn any) error {
-		own, release, err := interruptible(ctx, driverConn)
+		own, release, err := rawConnection(ctx, driverConn)
 		if err != nil {
 			return err
 		}

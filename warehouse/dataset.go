@@ -17,7 +17,7 @@ type Dataset struct {
 	// fields are the names that a row may arrive with, and what they become.
 	fields []field
 	// passed are names that a row may arrive with, and that are not looked at.
-	passed []string
+	ignoredFields []string
 	// customerNumber is the expression for the digits of the customer's number; NULL where rows name customers otherwise.
 	customerNumber string
 }
@@ -34,10 +34,10 @@ var (
 			phone_number VARCHAR, duration JSON, duration_seconds INTEGER, cost DECIMAL(10,4), summary VARCHAR, transcript JSON,
 			recording_url VARCHAR, provider VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			assistant_id UUID, metadata JSON, stt_minutes DOUBLE, tts_characters BIGINT`)}
-	Customers = Dataset{Name: "customers", passed: []string{"recent_calls", "recent_messages"}, customerNumber: "digits(phone_number)",
+	Customers = Dataset{Name: "customers", ignoredFields: []string{"recent_calls", "recent_messages"}, customerNumber: "digits(phone_number)",
 		fields: fields(`user_id UUID, id UUID, name VARCHAR, email VARCHAR, phone_number VARCHAR, source VARCHAR, interaction_count BIGINT,
 			last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ`)}
-	Messages = Dataset{Name: "messages", Monthly: true, passed: []string{"config_id"}, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
+	Messages = Dataset{Name: "messages", Monthly: true, ignoredFields: []string{"config_id"}, customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
 		fields: fields(`user_id UUID, id UUID, direction VARCHAR, content JSON, message_type VARCHAR, from_number VARCHAR, to_number VARCHAR,
 			status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ, created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ,
 			customer_id UUID, assistant_id UUID, wa_message_id VARCHAR`)}
@@ -65,8 +65,8 @@ func DatasetNamed(name string) (Dataset, error) {
 }
 
 // known are the names that a row may arrive with.
-func (d Dataset) known() []string {
-	names := slices.Clone(d.passed)
+func (d Dataset) acceptedFields() []string {
+	names := slices.Clone(d.ignoredFields)
 	for _, f := range d.fields {
 		names = append(names, f.name)
 	}
@@ -94,7 +94,7 @@ func (f field) kind() string {
 }
 
 // fault is the condition under which the loose text did not become a value that its column may hold.
-func (f field) fault(loose, value string) string {
+func (f field) faultCondition(loose, value string) string {
 	good := value + " IS NOT NULL"
 	switch f.typ {
 	case "JSON":
@@ -113,7 +113,7 @@ func (d Dataset) stores(f field) bool {
 }
 
 // updated assigns to every column what a row of fresh has, but for those that the rows are found by.
-func (d Dataset) updated() string {
+func (d Dataset) updateList() string {
 	columns := []string{"customer_number", "_source_at", "_hash"}
 	for _, f := range d.fields {
 		if d.stores(f) && f.name != "id" && f.name != "created_at" {
@@ -156,8 +156,8 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 			cast := func(loose string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", loose, f.typ) }
 			loose, suspect := "loose."+column, "suspect[1]."+column
 			typed = append(typed, cast(loose)+" AS "+column)
-			faults = append(faults, f.fault(loose, column))
-			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END", f.fault(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))
+			faults = append(faults, f.faultCondition(loose, column))
+			whys = append(whys, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END", f.faultCondition(suspect, cast(suspect)), statements.Text(f.name+" is no "+f.kind()+": "), suspect))
 		} else {
 			typed = append(typed, "loose."+column)
 		}

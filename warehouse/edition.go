@@ -91,7 +91,7 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, e edit
 		return errors.Join(mkdirDurable(filepath.Dir(path)), removeDurable(path))
 	}
 	file.MinCreatedAt, file.MaxCreatedAt = source.MinCreatedAt, source.MaxCreatedAt
-	relation := "read_parquet(" + statements.Text(e.path(w, store.id, exportOf(source.Export))) + ", hive_partitioning = false)"
+	relation := "read_parquet(" + statements.Text(e.path(w, store.id, mustExport(source.Export))) + ", hive_partitioning = false)"
 	return w.writeFile(ctx, store, path, export.selectFrom(relation), file, rowGroup)
 }
 
@@ -108,7 +108,7 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		}
 		defer func() { _ = conn.Close() }() // it only goes back
 		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
-			query, statements.Text(temp), rowGroup, statements.Struct(exportOf(file.Export).Metadata(file.AsOf)))); err != nil {
+			query, statements.Text(temp), rowGroup, statements.Struct(mustExport(file.Export).Metadata(file.AsOf)))); err != nil {
 			return err
 		}
 		if file.Rows == 0 {

@@ -15,7 +15,7 @@ import (
 
 // interruptible is DuckDB's own connection, which the driver keeps to itself, for what it does not offer. When the context ends, what runs on
 // it is interrupted. Release it, before anything else is done with the driver's connection.
-func interruptible(ctx context.Context, driverConn any) (conn bindings.Connection, release func(), err error) {
+func rawConnection(ctx context.Context, driverConn any) (conn bindings.Connection, release func(), err error) {
 	own, is := driverConn.(*duckdb.Conn)
 	if !is {
 		return conn, nil, errUnknownDriver
@@ -40,7 +40,7 @@ func interruptible(ctx context.Context, driverConn any) (conn bindings.Connectio
 var errUnknownDriver = errors.New("the driver has changed: its connections are not known")
 
 // pause is how long is waited before it is looked again for something to do.
-const pause = 100 * time.Microsecond
+const pollInterval = 100 * time.Microsecond
 
 // execute runs one statement as ExecContext does, and returns how many rows it has changed or written. It is for those that read or write
 // many rows: while other threads do all that is left to do, ExecContext looks for more without a pause, and takes a core from them.
@@ -58,7 +58,7 @@ func execute(ctx context.Context, conn *sql.Conn, statement string) (rows int64,
 }
 
 func executePending(ctx context.Context, driverConn any, statement string) (rows int64, err error) {
-	conn, release, err := interruptible(ctx, driverConn)
+	conn, release, err := rawConnection(ctx, driverConn)
 	if err != nil {
 		return 0, err
 	}
@@ -66,26 +66,26 @@ func executePending(ctx context.Context, driverConn any, statement string) (rows
 	var prepared bindings.PreparedStatement
 	defer bindings.DestroyPrepare(&prepared)
 	if bindings.Prepare(conn, statement, &prepared) == bindings.StateError {
-		return 0, failure(bindings.PrepareError(prepared))
+		return 0, newError(bindings.PrepareError(prepared))
 	}
 	var pending bindings.PendingResult
 	defer bindings.DestroyPending(&pending)
 	if bindings.PendingPrepared(prepared, &pending) == bindings.StateError {
-		return 0, failure(bindings.PendingError(pending))
+		return 0, newError(bindings.PendingError(pending))
 	}
 	for {
 		switch bindings.PendingExecuteTask(pending) {
 		case bindings.PendingStateError:
-			return 0, failure(bindings.PendingError(pending))
+			return 0, newError(bindings.PendingError(pending))
 		case bindings.PendingStateResultReady:
 			var result bindings.Result
 			defer bindings.DestroyResult(&result)
 			if bindings.ExecutePending(pending, &result) == bindings.StateError {
-				return 0, failure(bindings.ResultError(&result))
+				return 0, newError(bindings.ResultError(&result))
 			}
 			return int64(bindings.RowsChanged(&result)), nil
 		case bindings.PendingStateNoTasksAvailable:
-			time.Sleep(pause)
+			time.Sleep(pollInterval)
 		}
 		if ctx.Err() != nil {
 			bindings.Interrupt(conn) // again: what came before the statement had begun did nothing
@@ -94,7 +94,7 @@ func executePending(ctx context.Context, driverConn any, statement string) (rows
 }
 
 // failure is an error as the driver has them, as far as they are told apart: DuckDB begins them with their kind.
-func failure(message string) error {
+func newError(message string) error {
 	kind, _, _ := strings.Cut(message, " Error: ")
 	kinds := map[string]duckdb.ErrorType{"Out of Memory": duckdb.ErrorTypeOutOfMemory, "IO": duckdb.ErrorTypeIO, "FATAL": duckdb.ErrorTypeFatal, "TransactionContext": duckdb.ErrorTypeTransaction,
 		"Invalid Input": duckdb.ErrorTypeInvalidInput, "Conversion": duckdb.ErrorTypeConversion, "Binder": duckdb.ErrorTypeBinder,

@@ -227,9 +227,9 @@ func removeOldest(dir string, most int64) error {
 
 // removeReplaced removes the replaced files whose time is up, and the databases that nobody uses, of all tenants.
 func (w *Warehouse) removeReplaced() error {
-	w.databases.mu.Lock()
-	unused := w.databases.removeUnused(time.Now())
-	w.databases.mu.Unlock()
+	w.exportCache.mu.Lock()
+	unused := w.exportCache.removeUnused(time.Now())
+	w.exportCache.mu.Unlock()
 	if unused != nil {
 		return unused
 	}

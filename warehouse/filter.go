@@ -113,17 +113,17 @@ func StartOfDay(day time.Time, zone *time.Location) time.Time {
 
 // The widest bounds that a created_at can have (see the staging of rows).
 var (
-	firstMoment = time.Unix(0, 0).UTC()
-	lastMoment  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	minCreatedAt = time.Unix(0, 0).UTC()
+	maxCreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
 // bounded fills in open bounds, so that a filter always has both.
 func (f Filter) bounded() Filter {
 	if f.From.IsZero() {
-		f.From = firstMoment
+		f.From = minCreatedAt
 	}
 	if f.Before.IsZero() {
-		f.Before = lastMoment
+		f.Before = maxCreatedAt
 	}
 	return f
 }

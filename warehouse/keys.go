@@ -396,7 +396,7 @@ func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key,
 }
 
 // saveUses writes down when keys were last used, as far as that has changed.
-func (w *Warehouse) saveUses(ctx context.Context) error {
+func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	type use struct {
 		ID   uuid.UUID `json:"id"`
 		At   time.Time `json:"used_at"`

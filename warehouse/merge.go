@@ -20,14 +20,14 @@ import (
 
 // Batch is a bounded portion of rows of one dataset on their way in.
 type Batch struct {
-	Dataset Dataset
-	Tenant  uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
-	Origin  string    // where the rows come from (a file's name), for the quarantine
-	Rows    Rows
-	Absent  []string // fields that none of these rows can have: what is kept of them stays
-	Pulled  bool     // the rows come from a source that gives them again and again: lines have no meaning to anybody
-	Late    bool     // the rows waited in the quarantine: one that names no time of its own is older than what is kept
-	InTurn  bool     // staged only while few others of this kind are; its rows must be at hand, so that nobody waits for their source
+	Dataset        Dataset
+	Tenant         uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
+	Origin         string    // where the rows come from (a file's name), for the quarantine
+	Rows           Rows
+	MissingFields  []string // fields that none of these rows can have: what is kept of them stays
+	NoLineNumbers  bool     // the rows come from a source that gives them again and again: lines have no meaning to anybody
+	FromQuarantine bool     // the rows waited in the quarantine: one that names no time of its own is older than what is kept
+	Throttled      bool     // staged only while few others of this kind are; its rows must be at hand, so that nobody waits for their source
 }
 
 // Counts says what became of rows. Read is the sum of the others but Dropped.
@@ -65,14 +65,14 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, 
 
 // Staged is a batch whose rows are typed and not merged yet. It ends with Merge or with Close.
 type Staged struct {
-	w       *Warehouse
-	conn    *sql.Conn // stands in the schema
-	schema  string    // in memory, of this batch alone; its table staged holds the rows
-	batch   Batch
-	tenants []stagedTenant
-	unknown []UnknownField
-	state   *State // nil: none
-	leave   func() // ends its turn
+	w           *Warehouse
+	conn        *sql.Conn // stands in the schema
+	schema      string    // in memory, of this batch alone; its table staged holds the rows
+	batch       Batch
+	tenants     []stagedTenant
+	unknown     []UnknownField
+	state       *State // nil: none
+	releaseSlot func() // ends its turn
 }
 
 // Unknown lists fields of the rows that the dataset has not, some of them where they are many: their values are not kept.
@@ -96,15 +96,15 @@ func (s *Staged) rows() (rows int64) {
 
 // numbers is how many a commit of theirs takes: one, and one more for every 2,048 rows. DuckDB reads as many at once, so that a page of the
 // feed, which has rows of few numbers, is read from one place of the table.
-func (s *Staged) numbers() int64 { return 1 + s.rows()/2048 }
+func (s *Staged) seqCount() int64 { return 1 + s.rows()/2048 }
 
 // Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
-func (s *Staged) Note(state State) { s.state = &state }
+func (s *Staged) SetState(state State) { s.state = &state }
 
 // Stage types each row of a batch, and finds those to refuse. Nothing is kept of it yet, and it keeps no other batch from
 // being merged meanwhile.
 func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
-	leave, err := w.turn(ctx, batch)
+	leave, err := w.acquireSlot(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
@@ -113,8 +113,8 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 		leave()
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	s := &Staged{w: w, conn: conn, schema: statements.Ident("batch " + uuid.NewString()), batch: batch, leave: leave}
-	if err = s.open(ctx); err == nil {
+	s := &Staged{w: w, conn: conn, schema: statements.Ident("batch " + uuid.NewString()), batch: batch, releaseSlot: leave}
+	if err = s.createSchema(ctx); err == nil {
 		s.tenants, err = batch.stage(ctx, conn)
 	}
 	if err != nil {
@@ -132,8 +132,8 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 const maxStaged = 2
 
 // turn waits for the batch's turn, where it takes one; leave ends it. A file may take all the memory there is.
-func (w *Warehouse) turn(ctx context.Context, batch Batch) (leave func(), err error) {
-	if !batch.InTurn {
+func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (leave func(), err error) {
+	if !batch.Throttled {
 		return func() {}, nil
 	}
 	places := int64(maxStaged)
@@ -147,24 +147,24 @@ func (w *Warehouse) turn(ctx context.Context, batch Batch) (leave func(), err er
 }
 
 // open makes the schema. Its table is no temporary one, which only one connection would see.
-func (s *Staged) open(ctx context.Context) error {
+func (s *Staged) createSchema(ctx context.Context) error {
 	registering.Lock()
 	defer registering.Unlock()
 	if _, err := s.conn.ExecContext(ctx, "CREATE SCHEMA memory."+s.schema); err != nil {
 		return err
 	}
-	_, err := s.conn.ExecContext(ctx, standIn("memory."+s.schema, "memory.main"))
+	_, err := s.conn.ExecContext(ctx, setSearchPath("memory."+s.schema, "memory.main"))
 	return err
 }
 
 // standIn is the statement that has a connection look names up in these schemas.
-func standIn(schemas ...string) string {
+func setSearchPath(schemas ...string) string {
 	return "SET search_path = " + statements.Text(strings.Join(schemas, ","))
 }
 
 // Close lets the rows go, and the connection, with its transaction where that was left open.
 func (s *Staged) Close() error {
-	defer s.leave()
+	defer s.releaseSlot()
 	err := discard(s.conn)
 	if errors.Is(err, sql.ErrConnDone) {
 		return nil // closed before
@@ -188,14 +188,14 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 	}
 	merged, err := s.mergeTenants(ctx)
 	counts.Add(merged)
-	if err == nil && s.state != nil && !s.noted() {
+	if err == nil && s.state != nil && !s.stateSaved() {
 		err = s.w.SaveState(ctx, s.batch.Tenant, *s.state)
 	}
 	return counts, refusals, err
 }
 
 // noted tells whether the merge of the batch's one tenant has noted the state with its rows.
-func (s *Staged) noted() bool {
+func (s *Staged) stateSaved() bool {
 	return s.batch.Tenant != uuid.Nil && slices.ContainsFunc(s.tenants, stagedTenant.hasRows)
 }
 
@@ -211,7 +211,7 @@ func discard(conn *sql.Conn) error {
 type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
-	twice         bool     // an id may be among them more than once
+	hasDuplicates bool     // an id may be among them more than once
 	unknown       []string // fields that the dataset has not
 
 	// Of those that are not refused:
@@ -251,7 +251,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	for rows.Next() {
 		var t stagedTenant
 		var unknown, months sql.NullString
-		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.twice, &unknown, &t.deletions, &months, &t.first, &t.last); err != nil {
+		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last); err != nil {
 			return nil, err
 		}
 		t.months = months.String

@@ -48,15 +48,15 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 	}()
 	// Where the counts are known, or those of a wider filter, no transaction is needed, unless a commit falls between.
 	version := store.version.Load()
-	if counts, ok := store.counts.kept(version, dataset, listing.Filter); ok {
-		if counts, err = counts.within(ctx, store.db, dataset, listing.Filter); err != nil {
+	if counts, ok := store.pageIndexes.get(version, dataset, listing.Filter); ok {
+		if counts, err = counts.cut(ctx, store.db, dataset, listing.Filter); err != nil {
 			return page, err
 		}
 		if page, err = listing.read(ctx, store.db, dataset, counts); err != nil {
 			return page, err
 		}
 		if store.unchanged(version) {
-			store.counts.keep(version, dataset, counts)
+			store.pageIndexes.put(version, dataset, counts)
 			return page, nil
 		}
 	}
@@ -66,12 +66,12 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 	}
 	defer tx.Rollback() // it only reads
 	version = store.version.Load()
-	counts, err := countHours(ctx, tx, dataset, listing.Filter)
+	counts, err := buildPageIndex(ctx, tx, dataset, listing.Filter)
 	if err != nil {
 		return page, err
 	}
 	if store.unchanged(version) {
-		store.counts.keep(version, dataset, counts)
+		store.pageIndexes.put(version, dataset, counts)
 	}
 	return listing.read(ctx, tx, dataset, counts)
 }
@@ -83,7 +83,7 @@ type querier interface {
 }
 
 // read reads the page. It asks for one row more than it shows, to know whether there is one.
-func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts hourCounts) (page Page, err error) {
+func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts pageIndex) (page Page, err error) {
 	page.Total = counts.total
 	if l.After == nil && l.Offset >= counts.total {
 		return page, nil

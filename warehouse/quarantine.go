@@ -58,7 +58,7 @@ func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch,
 	if batch.Tenant != uuid.Nil {
 		tenant = statements.Text(batch.Tenant.String())
 	}
-	if batch.Pulled {
+	if batch.NoLineNumbers {
 		line = "0" // it would make other rows of what was refused before
 	}
 	query := statements.Fill("quarantine/refused", "origin", statements.Text(batch.Origin), "dataset", statements.Text(batch.Dataset.Name), "tenant", tenant, "line", line,

@@ -27,7 +27,7 @@ func (w *Warehouse) Quarantine(ctx context.Context, limit int64) ([]Refusal, err
 	for i, info := range infos {
 		names[i] = info.Name()
 	}
-	query, err := w.refusedRows(names...)
+	query, err := w.refusedRowsQuery(names...)
 	if err != nil {
 		return nil, fmt.Errorf("read the quarantine: %w", err)
 	}
@@ -47,11 +47,11 @@ func (w *Warehouse) Quarantine(ctx context.Context, limit int64) ([]Refusal, err
 }
 
 // leastObject is what DuckDB may hold of a line of the quarantine, where all are shorter.
-const leastObject = 1 << 20
+const minObjectSize = 1 << 20
 
 // refusedRows is the query of what files of the quarantine hold.
-func (w *Warehouse) refusedRows(names ...string) (string, error) {
-	paths, longest := make([]string, len(names)), int64(leastObject)
+func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
+	paths, longest := make([]string, len(names)), int64(minObjectSize)
 	for i, name := range names {
 		path := filepath.Join(w.dir, quarantineDir, name)
 		_, line, err := measureLines(path)
@@ -119,7 +119,7 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 	}
 	for _, group := range groups {
 		group.name = aside
-		counts, refused, err := w.Merge(ctx, Batch{Dataset: group.dataset, Tenant: group.tenant, Origin: group.origin, Rows: group, Late: true, Pulled: group.unnumbered})
+		counts, refused, err := w.Merge(ctx, Batch{Dataset: group.dataset, Tenant: group.tenant, Origin: group.origin, Rows: group, FromQuarantine: true, NoLineNumbers: group.unnumbered})
 		total.Add(counts)
 		refusals = append(refusals, refused...)
 		if err != nil {
@@ -140,7 +140,7 @@ type refusedGroup struct {
 }
 
 func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []refusedGroup, err error) {
-	query, err := w.refusedRows(name)
+	query, err := w.refusedRowsQuery(name)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (str
 	if g.tenant != uuid.Nil {
 		tenant = g.tenant.String()
 	}
-	query, err := g.w.refusedRows(g.name)
+	query, err := g.w.refusedRowsQuery(g.name)
 	if err != nil {
 		return "", nil, err
 	}

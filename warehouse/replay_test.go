@@ -43,7 +43,7 @@ func TestReplay(t *testing.T) {
 	anonymous := call(tenantA, 2, row{"cost": "cheap", "summary": "\"née\" \\ 🎈"})
 	delete(anonymous, "user_id") // the batch says the tenant; so does the quarantine
 	merge(warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "it's a.ndjson", Rows: lines(t, call(tenantA, 1, nil), anonymous, "{}")})
-	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", Pulled: true, Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
+	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", NoLineNumbers: true, Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
 	noError(t, w.RefuseFile(warehouse.Refusal{File: "gone.csv", Dataset: "calls", Reason: "cannot be read"}))
 
 	listed, err := w.Quarantine(t.Context(), 10)

@@ -26,7 +26,7 @@ type Results struct {
 // ResultsOf begins to run a statement. When the context ends, DuckDB is interrupted. Close the results, before anything else is done with
 // the connection.
 func ResultsOf(ctx context.Context, from driver.Conn, statement string) (*Results, error) {
-	conn, release, err := interruptible(ctx, from)
+	conn, release, err := rawConnection(ctx, from)
 	if err != nil {
 		return nil, err
 	}

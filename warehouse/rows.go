@@ -80,7 +80,7 @@ func (d Dataset) looseLines(relation string) string {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.looseType())
 		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
 	}
-	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.known()...), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
+	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.acceptedFields()...), "fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
@@ -160,7 +160,7 @@ func (d Dataset) looseTable(columns []column, relation string) string {
 	for i, f := range d.fields {
 		expressions[i] = f.named(f.looseFrom(columns))
 	}
-	known, unknown := d.known(), []string{}
+	known, unknown := d.acceptedFields(), []string{}
 	for _, c := range columns {
 		if !slices.Contains(known, c.name) && len(unknown) < maxUnknown {
 			unknown = append(unknown, c.name)

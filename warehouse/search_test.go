@@ -94,7 +94,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 		}},
 		{"nothing", has("nothing")},
 	} {
-		phrases, err := warehouse.ParsePhrases(test.q)
+		phrases, err := warehouse.ParseSearchQuery(test.q)
 		noError(t, err)
 		matches, turns := map[uuid.UUID]int64{}, int64(0)
 		var want []call
@@ -117,7 +117,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 				}
 				return cmp.Or(byMatches, b.at.Compare(a.at), strings.Compare(a.id.String(), b.id.String()))
 			})
-			found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Phrases: phrases, Newest: newest, Limit: 7, Offset: 3})
+			found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
 			noError(t, err)
 			if found.Total != int64(len(want)) || found.Turns != turns {
 				t.Errorf("%s: %d calls, %d turns instead of %d, %d", test.q, found.Total, found.Turns, len(want), turns)
@@ -140,9 +140,9 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 			}
 		}
 	}
-	phrases, err := warehouse.ParsePhrases("refund")
+	phrases, err := warehouse.ParseSearchQuery("refund")
 	noError(t, err)
-	found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Phrases: phrases, Limit: 100, Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
+	found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Query: phrases, Limit: 100, Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
 	noError(t, err)
 	for _, c := range found.Calls {
 		if c.CreatedAt.Before(time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)) {
@@ -152,7 +152,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	if len(found.Calls) == 0 {
 		t.Error("nothing is found within a filter")
 	}
-	if found, err := w.SearchTranscripts(t.Context(), tenantB, warehouse.Search{Phrases: phrases, Limit: 100}); len(found.Calls) > 0 {
+	if found, err := w.SearchTranscripts(t.Context(), tenantB, warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
 		t.Error(found, err)
 	}
 }
@@ -174,7 +174,7 @@ func TestFoundCallsAsTable(t *testing.T) {
 	} {
 		var have string
 		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at), coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
-			matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start, places) || '|', ''), '') FROM (`+warehouse.FoundTable([]byte(found))+`)`).Scan(&have))
+			matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start, places) || '|', ''), '') FROM (`+warehouse.SearchTable([]byte(found))+`)`).Scan(&have))
 		if have != want {
 			t.Errorf("%q\nis not %q", have, want)
 		}
@@ -199,7 +199,7 @@ func TestPlacesOfWords(t *testing.T) {
 		{"istanbul", "İSTANBUL", "[[0 8]]"},
 		{"x OR y", "z", "[]"},
 	} {
-		phrases, err := warehouse.ParsePhrases(test.q)
+		phrases, err := warehouse.ParseSearchQuery(test.q)
 		noError(t, err)
 		if got := fmt.Sprint(phrases.Find(test.text)); got != test.want {
 			t.Errorf("%s in %q: %s", test.q, test.text, got)
@@ -210,7 +210,7 @@ func TestPlacesOfWords(t *testing.T) {
 func TestPhrasesThatCannotBeRead(t *testing.T) {
 	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!", "*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
 		strings.Repeat("a ", 40), strings.Repeat("a", 501)} {
-		if _, err := warehouse.ParsePhrases(text); !errors.Is(err, warehouse.ErrInvalid) {
+		if _, err := warehouse.ParseSearchQuery(text); !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -221,7 +221,7 @@ func FuzzPhrases(f *testing.F) {
 		f.Add(seed, "some text with x y")
 	}
 	f.Fuzz(func(t *testing.T, q, text string) {
-		phrases, err := warehouse.ParsePhrases(q)
+		phrases, err := warehouse.ParseSearchQuery(q)
 		if err != nil {
 			return
 		}

@@ -22,10 +22,10 @@ type Snapshot struct {
 	// AsOf is a time before which every commit is in it; UTC.
 	AsOf time.Time
 
-	tx      *sql.Tx
-	release func()
-	dirs    []string   // where published files lie
-	held    []*os.File // what is read of them
+	tx        *sql.Tx
+	release   func()
+	dirs      []string   // where published files lie
+	openFiles []*os.File // what is read of them
 }
 
 // Snapshot begins to read a tenant's rows at length. Unlike pages, which take turns, whoever does so is not waited for: the caller bounds
@@ -61,7 +61,7 @@ func (s *Snapshot) Close() error {
 	if s.Conn != nil {
 		errs = append(errs, s.Conn.Close())
 	}
-	for _, file := range s.held {
+	for _, file := range s.openFiles {
 		errs = append(errs, file.Close())
 	}
 	s.release()
@@ -89,10 +89,10 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	source := export // whose files are read, and of these the columns that are asked for, or all where there is a filter
 	switch {
 	case filter == Filter{}:
-	case export.has(filter):
-		source = exportOf(export.Name)
+	case export.hasColumnsOf(filter):
+		source = mustExport(export.Name)
 	default:
-		source = exportOf(export.Source.Name)
+		source = mustExport(export.Source.Name)
 	}
 	var paths []string
 	for _, f := range files {
@@ -100,7 +100,7 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 		if f.Export != source.Name || outside || slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month }) {
 			continue
 		}
-		content, err := openEither(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
+		content, err := openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
 		if errors.Is(err, os.ErrNotExist) { // replaced, and gone since
 			changed = append(changed, edition{dataset: export.Source, month: f.Month})
 			continue
@@ -108,23 +108,23 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 		if err != nil {
 			return "", err
 		}
-		s.held = append(s.held, content)
+		s.openFiles = append(s.openFiles, content)
 		// The path leads to what is open, although the file may have no name any more.
 		paths = append(paths, fmt.Sprintf("/dev/fd/%d", content.Fd()))
 	}
 	if len(paths) == 0 && len(changed) == 0 {
-		return export.of("false"), nil
+		return export.selectWhere("false"), nil
 	}
 	var parts []string
 	if len(paths) > 0 {
-		parts = append(parts, export.ofFiles(source, paths, filter))
+		parts = append(parts, export.selectFromFiles(source, paths, filter))
 	}
 	if len(changed) > 0 {
-		condition, err := filter.of(changed)
+		condition, err := filter.partitionCondition(changed)
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, export.of(condition))
+		parts = append(parts, export.selectWhere(condition))
 	}
 	if len(parts) == 1 {
 		return parts[0], nil
@@ -133,7 +133,7 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 }
 
 // openEither opens the first of the paths that is there.
-func openEither(paths ...string) (content *os.File, err error) {
+func openFirst(paths ...string) (content *os.File, err error) {
 	for _, path := range paths {
 		if content, err = os.Open(path); !errors.Is(err, os.ErrNotExist) {
 			return content, err
@@ -143,7 +143,7 @@ func openEither(paths ...string) (content *os.File, err error) {
 }
 
 // of is the condition of a table's rows that are within the filter, and of one of the editions.
-func (f Filter) of(editions []edition) (string, error) {
+func (f Filter) partitionCondition(editions []edition) (string, error) {
 	months := make([]string, len(editions))
 	for i, e := range editions {
 		month, err := e.filter()

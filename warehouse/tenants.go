@@ -81,9 +81,9 @@ type tenantPool struct {
 	w       *Warehouse
 	mu      sync.Mutex
 	open    map[uuid.UUID]*tenantStore
-	unsaved atomic.Int64 // the sum of the stores'
+	walRows atomic.Int64 // the sum of the stores'
 
-	made map[uuid.UUID]*known // of tenants whose files this process has made, attached or not; guarded by mu
+	made map[uuid.UUID]*storeFacts // of tenants whose files this process has made, attached or not; guarded by mu
 
 	making sync.Mutex
 	empty  map[int][]byte // the files of a tenant without rows, by the size of their blocks, as far as they were made; guarded by making
@@ -91,14 +91,14 @@ type tenantPool struct {
 
 // tenantStore is one tenant's attached file.
 type tenantStore struct {
-	id         uuid.UUID
-	db         *sql.DB    // its connections stand in this tenant's database
-	writing    sync.Mutex // one merge, or one note of an edition, at a time
-	known      *known     // guarded by writing
-	unsaved    int64      // rows that are written to its log and, otherwise, are in memory only; guarded by writing
-	publishing sync.Mutex // one publisher at a time
-	counts     countCache
-	version    atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
+	id          uuid.UUID
+	db          *sql.DB     // its connections stand in this tenant's database
+	writing     sync.Mutex  // one merge, or one note of an edition, at a time
+	facts       *storeFacts // guarded by writing
+	walRows     int64       // rows that are written to its log and, otherwise, are in memory only; guarded by writing
+	publishing  sync.Mutex  // one publisher at a time
+	pageIndexes pageIndexCache
+	version     atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
 
 	attaching sync.Once
 	failure   error // of attaching
@@ -120,7 +120,7 @@ func (s *tenantStore) unchanged(version int64) bool {
 }
 
 func (p *tenantPool) init(w *Warehouse) {
-	p.w, p.open, p.made, p.empty = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*known{}, map[int][]byte{}
+	p.w, p.open, p.made, p.empty = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*storeFacts{}, map[int][]byte{}
 }
 
 // tenant attaches the tenant's file, making it if it is missing; release lets it go again. Other tenants' are attached meanwhile.
@@ -177,22 +177,22 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	path := w.tenantPath(store.id)
 	_, missing := os.Stat(path)
 	if store.db, err = w.attach(ctx, store.id.String(), path, block); err == nil {
-		store.known = w.tenants.knownOf(store.id, errors.Is(missing, os.ErrNotExist))
+		store.facts = w.tenants.factsOf(store.id, errors.Is(missing, os.ErrNotExist))
 	}
 	return err
 }
 
 // knownOf is what is known of a tenant: of one whose file this process has made, all.
-func (p *tenantPool) knownOf(id uuid.UUID, made bool) *known {
+func (p *tenantPool) factsOf(id uuid.UUID, made bool) *storeFacts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if made {
-		p.made[id] = &known{read: true, datasets: map[string]holding{}} // nothing, so far
+		p.made[id] = &storeFacts{loaded: true, tables: map[string]tableFacts{}} // nothing, so far
 	}
 	if p.made[id] != nil {
 		return p.made[id]
 	}
-	return &known{}
+	return &storeFacts{}
 }
 
 // reader is tenant for those who read; they take turns.
@@ -241,7 +241,7 @@ func (p *tenantPool) makeRoom(ctx context.Context) error {
 		return nil // all in use: better too many than none
 	}
 	delete(p.open, oldest.id)
-	p.unsaved.Add(-oldest.unsaved)
+	p.walRows.Add(-oldest.walRows)
 	return p.w.detach(ctx, oldest.id.String(), oldest.db)
 }
 

@@ -34,13 +34,13 @@ type Warehouse struct {
 	loader   *sql.DB           // connections for staging; they move from tenant to tenant
 	control  *sql.DB
 
-	signing   []byte // the secret that signs what clients bring back
-	keys      keyring
-	requests  requestLog
-	tenants   tenantPool
-	refused   quarantine
-	databases databases
-	unknown   unknownFields
+	signing     []byte // the secret that signs what clients bring back
+	keys        keyring
+	requests    requestLog
+	tenants     tenantPool
+	refused     quarantine
+	exportCache duckdbExportCache
+	unknown     unknownFields
 
 	reading    *semaphore.Weighted // a place for each reader
 	staging    *semaphore.Weighted // a place for each staged batch of those that take turns
@@ -67,8 +67,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
 	}
 	w := &Warehouse{dir: dir, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}, reading: semaphore.NewWeighted(int64(maxReaders)),
-		databases: databases{kept: map[uuid.UUID][]*KeptDatabase{}, building: map[uuid.UUID]*building{}},
-		staging:   semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
+		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
+		staging:     semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())

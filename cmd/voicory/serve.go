@@ -201,7 +201,7 @@ func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duratio
 			log.Error("request log", "error", err)
 		}
 	}
-	tell(w.ForgetRequests(ctx, time.Now().Add(-kept), maxRequests))
+	tell(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
 	for {
 		select {
 		case <-ctx.Done():
@@ -209,7 +209,7 @@ func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duratio
 		case <-save.C:
 			tell(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
 		case <-forget.C:
-			tell(w.ForgetRequests(ctx, time.Now().Add(-kept), maxRequests))
+			tell(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
 		}
 	}
 }

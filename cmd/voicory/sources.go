@@ -59,11 +59,11 @@ func (s sourceSpec) open(w *warehouse.Warehouse, log *slog.Logger, progress func
 func (s sourceSpec) openPostgres(w *warehouse.Warehouse, log *slog.Logger, progress func(done, total int64)) (source *postgres.Source, err error) {
 	source, err = postgres.New(postgres.Options{DSN: s.DSN, Window: s.Window, Progress: progress, Log: log,
 		Keys: func(ctx context.Context, keys []postgres.Key) error {
-			taken := make([]warehouse.TakenKey, len(keys))
+			taken := make([]warehouse.ImportedKey, len(keys))
 			for i, key := range keys {
-				taken[i] = warehouse.TakenKey(key)
+				taken[i] = warehouse.ImportedKey(key)
 			}
-			return w.TakeKeys(ctx, source.Name(), taken)
+			return w.ImportKeys(ctx, source.Name(), taken)
 		},
 		Known: func(ctx context.Context, after postgres.Customer, limit int) ([]postgres.Customer, error) {
 			known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)

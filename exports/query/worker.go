@@ -94,7 +94,7 @@ func readyEngine(s settings) (*engine, error) {
 		return nil, err
 	}
 	// The many small statements that make the relations have nothing for an optimizer or a second thread to do, and take half as long without.
-	return engine, engine.run("PRAGMA disable_optimizer;" + warehouse.Relations() + "PRAGMA enable_optimizer;" +
+	return engine, engine.run("PRAGMA disable_optimizer;" + warehouse.CreateQueryViews() + "PRAGMA enable_optimizer;" +
 		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + madeAhead + "';")
 }
 
@@ -111,7 +111,7 @@ func (e *engine) bindTo(t *task) error {
 	if err := sandbox.LimitCPU(t.CPU); err != nil {
 		return err
 	}
-	script := warehouse.FillRelations(names)
+	script := warehouse.BindQueryViews(names)
 	if t.unordered() {
 		script += "SET preserve_insertion_order = false;"
 	}
@@ -121,7 +121,7 @@ func (e *engine) bindTo(t *task) error {
 	if _, err := sandbox.Confine(sandbox.Policy{ReadFiles: files, AllowUnsupported: t.Unsandbox}); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return e.run(warehouse.LockRelations(names))
+	return e.run(warehouse.LockQueryViews(names))
 }
 
 // openFiles opens the files of the task, for as long as the process lives, and names each by its descriptor. What is published or removed

@@ -11,33 +11,33 @@ import (
 
 // hourCounts says how many rows of a filter each hour has, newest first. Its sum is the total; and the hours that a page
 // lies in bound the rows that have to be sorted for it, so that page 40,000 costs no more than the first.
-type hourCounts struct {
+type pageIndex struct {
 	filter  Filter
 	counted bool // from rows; else hours are some of those of a wider filter, of which the bounds may part the first and the last
 	hours   []hourCount
 	// Rows of the filter in the first and the last of hours, which may be the same one.
-	first, last int64
-	total       int64
+	firstRows, lastRows int64
+	total               int64
 }
 
 type hourCount struct{ hour, rows int64 } // hour: since 1970-01-01T00:00Z
 
-func startOf(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
+func hourStart(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
 // rows is how many rows of the filter the hour at i has.
-func (c hourCounts) rows(i int) int64 {
+func (c pageIndex) rows(i int) int64 {
 	switch i {
 	case 0:
-		return c.first
+		return c.firstRows
 	case len(c.hours) - 1:
-		return c.last
+		return c.lastRows
 	}
 	return c.hours[i].rows
 }
 
 // narrow returns the filter with tighter bounds of created_at, which hold the page and the row after it, and how many
 // rows within them come before the page.
-func (c hourCounts) narrow(l Listing) (filter Filter, rest int64) {
+func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	filter = l.Filter.bounded()
 	first := 0
 	if l.After == nil {
@@ -45,8 +45,8 @@ func (c hourCounts) narrow(l Listing) (filter Filter, rest int64) {
 			rest -= c.rows(first)
 		}
 	} else {
-		filter = filter.between(firstMoment, l.After.CreatedAt.Add(time.Microsecond))
-		for first < len(c.hours) && !startOf(c.hours[first].hour).Before(filter.Before) {
+		filter = filter.between(minCreatedAt, l.After.CreatedAt.Add(time.Microsecond))
+		for first < len(c.hours) && !hourStart(c.hours[first].hour).Before(filter.Before) {
 			first++
 		}
 	}
@@ -61,41 +61,41 @@ func (c hourCounts) narrow(l Listing) (filter Filter, rest int64) {
 	for ; last < len(c.hours)-1 && seen < needed; seen += c.rows(last) {
 		last++
 	}
-	return filter.between(startOf(c.hours[last].hour), startOf(c.hours[first].hour+1)), rest
+	return filter.between(hourStart(c.hours[last].hour), hourStart(c.hours[first].hour+1)), rest
 }
 
 // covers tells whether the filter, which differs by its bounds at most, has none that are wider.
-func (c hourCounts) covers(filter Filter) bool {
+func (c pageIndex) covers(filter Filter) bool {
 	own, bounds := c.filter.bounded(), filter.bounded()
 	return bounds == bounds.between(own.From, own.Before)
 }
 
 // within returns the counts of a filter that c covers. An hour within its bounds has as many rows as it had, so that only those that a
 // bound parts are counted.
-func (c hourCounts) within(ctx context.Context, db querier, dataset Dataset, filter Filter) (part hourCounts, err error) {
+func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter Filter) (part pageIndex, err error) {
 	if filter == c.filter {
 		return c, nil
 	}
 	old, bounds := c.filter.bounded(), filter.bounded()
-	begin := sort.Search(len(c.hours), func(i int) bool { return startOf(c.hours[i].hour).Before(bounds.Before) })
-	end := sort.Search(len(c.hours), func(i int) bool { return !startOf(c.hours[i].hour + 1).After(bounds.From) })
+	begin := sort.Search(len(c.hours), func(i int) bool { return hourStart(c.hours[i].hour).Before(bounds.Before) })
+	end := sort.Search(len(c.hours), func(i int) bool { return !hourStart(c.hours[i].hour + 1).After(bounds.From) })
 	part.filter = filter
 	if begin >= end {
 		return part, nil
 	}
 	part.hours = c.hours[begin:end]
 	count := func(i int) (int64, error) {
-		start, end := startOf(c.hours[i].hour), startOf(c.hours[i].hour+1)
+		start, end := hourStart(c.hours[i].hour), hourStart(c.hours[i].hour+1)
 		if bounds.between(start, end) == old.between(start, end) {
 			return c.rows(i), nil
 		}
 		return countRows(ctx, db, dataset, bounds.between(start, end))
 	}
-	if part.first, err = count(begin); err != nil {
+	if part.firstRows, err = count(begin); err != nil {
 		return part, err
 	}
-	if part.last = part.first; len(part.hours) > 1 {
-		part.last, err = count(end - 1)
+	if part.lastRows = part.firstRows; len(part.hours) > 1 {
+		part.lastRows, err = count(end - 1)
 	}
 	for i := range part.hours {
 		part.total += part.rows(i)
@@ -110,7 +110,7 @@ func countRows(ctx context.Context, db querier, dataset Dataset, filter Filter) 
 }
 
 // countHours counts them by the hour.
-func countHours(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts hourCounts, err error) {
+func buildPageIndex(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts pageIndex, err error) {
 	counts.filter, counts.counted = filter, true
 	rows, err := db.QueryContext(ctx, statements.Page("hours", dataset.Name), filter.args(dataset)...)
 	if err != nil {
@@ -126,61 +126,61 @@ func countHours(ctx context.Context, db querier, dataset Dataset, filter Filter)
 		counts.total += h.rows
 	}
 	if n := len(counts.hours); n > 0 {
-		counts.first, counts.last = counts.hours[0].rows, counts.hours[n-1].rows
+		counts.firstRows, counts.lastRows = counts.hours[0].rows, counts.hours[n-1].rows
 	}
 	return counts, rows.Err()
 }
 
 // countCache keeps the counts of the filters asked for last, for as long as the tenant's rows do not change.
-type countCache struct {
+type pageIndexCache struct {
 	mu      sync.Mutex
 	version int64 // of the rows that the counts are of: see tenantStore
 	size    int   // of all of counts, in hours
-	counts  map[countKey]hourCounts
-	widest  map[countKey]hourCounts // by the filter without its bounds: those that were counted last
+	indexes map[pageIndexKey]pageIndex
+	widest  map[pageIndexKey]pageIndex // by the filter without its bounds: those that were counted last
 }
 
-type countKey struct {
+type pageIndexKey struct {
 	dataset string
 	filter  Filter
 }
 
 const (
 	// maxKeptHours bounds the cache, to some 800 KB.
-	maxKeptHours = 50_000
+	maxCachedHours = 50_000
 	// entryHours is what counts take beside their hours, or without any of their own.
-	entryHours = 32
+	entryOverhead = 32
 )
 
 // kept returns counts that cover the filter: its own, where they are known.
-func (c *countCache) kept(version int64, dataset Dataset, filter Filter) (counts hourCounts, ok bool) {
+func (c *pageIndexCache) get(version int64, dataset Dataset, filter Filter) (counts pageIndex, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.version != version {
 		return counts, false
 	}
-	if counts, ok = c.counts[countKey{dataset.Name, filter}]; !ok {
-		counts, ok = c.widest[countKey{dataset.Name, filter.unbounded()}]
+	if counts, ok = c.indexes[pageIndexKey{dataset.Name, filter}]; !ok {
+		counts, ok = c.widest[pageIndexKey{dataset.Name, filter.unbounded()}]
 	}
 	return counts, ok && counts.covers(filter)
 }
 
-func (c *countCache) keep(version int64, dataset Dataset, counts hourCounts) {
+func (c *pageIndexCache) put(version int64, dataset Dataset, counts pageIndex) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key, size := countKey{dataset.Name, counts.filter}, entryHours
+	key, size := pageIndexKey{dataset.Name, counts.filter}, entryOverhead
 	if counts.counted {
 		size += len(counts.hours)
 	}
-	if c.counts == nil || version != c.version || c.size+size > maxKeptHours {
-		c.version, c.size, c.counts, c.widest = version, 0, map[countKey]hourCounts{}, map[countKey]hourCounts{}
+	if c.indexes == nil || version != c.version || c.size+size > maxCachedHours {
+		c.version, c.size, c.indexes, c.widest = version, 0, map[pageIndexKey]pageIndex{}, map[pageIndexKey]pageIndex{}
 	}
-	if _, known := c.counts[key]; known {
+	if _, known := c.indexes[key]; known {
 		return
 	}
-	c.counts[key] = counts
+	c.indexes[key] = counts
 	c.size += size
 	if counts.counted {
-		c.widest[countKey{dataset.Name, counts.filter.unbounded()}] = counts
+		c.widest[pageIndexKey{dataset.Name, counts.filter.unbounded()}] = counts
 	}
 }

@@ -17,41 +17,41 @@ import (
 // Phrases is what texts are searched for: words, "phrases", prefix*, AND (which may be left out), OR, NOT and parentheses. A word is found
 // as a whole, in any case; accents and vowel signs count, ß is ss, and i is ı and İ too. What stands between the words of a phrase does not
 // count.
-type Phrases struct {
+type SearchQuery struct {
 	condition string // of a column named text
-	wanted    []*regexp.Regexp
+	patterns  []*regexp.Regexp
 }
 
 // Bounds of what is searched for.
 const (
-	maxSearch = 500 // code points
-	maxTerms  = 32
-	maxNested = 20
+	maxQueryLength = 500 // code points
+	maxQueryTerms  = 32
+	maxQueryDepth  = 20
 )
 
 // ParsePhrases reads what is searched for; what cannot be read is ErrInvalid, with the place.
-func ParsePhrases(text string) (p Phrases, err error) {
-	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || utf8.RuneCountInString(text) > maxSearch {
-		return p, fmt.Errorf("%w: it must be of 1 to %d characters", ErrInvalid, maxSearch)
+func ParseSearchQuery(text string) (p SearchQuery, err error) {
+	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || utf8.RuneCountInString(text) > maxQueryLength {
+		return p, fmt.Errorf("%w: it must be of 1 to %d characters", ErrInvalid, maxQueryLength)
 	}
-	r := &phrasesReader{rest: []rune(text)}
-	p.condition, err = r.any(0)
+	r := &searchParser{rest: []rune(text)}
+	p.condition, err = r.parseOr(0)
 	switch {
 	case err != nil:
 		return p, err
 	case len(r.rest) > 0:
-		return p, r.wrong("this ) closes nothing")
-	case len(r.wanted) == 0:
-		return p, r.wrong("a word is needed that is not after NOT")
+		return p, r.syntaxError("this ) closes nothing")
+	case len(r.patterns) == 0:
+		return p, r.syntaxError("a word is needed that is not after NOT")
 	}
-	p.wanted = r.wanted
+	p.patterns = r.patterns
 	return p, nil
 }
 
 // Find is where the text has what is searched for: the first and the next after the last code point of each place, in their order.
-func (p Phrases) Find(text string) [][2]int {
+func (p SearchQuery) Find(text string) [][2]int {
 	places := [][2]int{}
-	for _, wanted := range p.wanted {
+	for _, wanted := range p.patterns {
 		for from := 0; ; {
 			found := wanted.FindStringSubmatchIndex(text[from:])
 			if found == nil {
@@ -67,30 +67,30 @@ func (p Phrases) Find(text string) [][2]int {
 }
 
 // phrasesReader reads from left to right.
-type phrasesReader struct {
-	rest   []rune
-	at     int // code points that are read
-	terms  int
-	wanted []*regexp.Regexp
-	not    bool // what is read is after an odd number of NOTs
+type searchParser struct {
+	rest     []rune
+	at       int // code points that are read
+	terms    int
+	patterns []*regexp.Regexp
+	negated  bool // what is read is after an odd number of NOTs
 }
 
-func (r *phrasesReader) wrong(what string) error {
+func (r *searchParser) syntaxError(what string) error {
 	return fmt.Errorf("%w: %s (at character %d)", ErrInvalid, what, r.at+1)
 }
 
-func (r *phrasesReader) skip(n int) { r.rest, r.at = r.rest[n:], r.at+n }
+func (r *searchParser) skip(n int) { r.rest, r.at = r.rest[n:], r.at+n }
 
 // any reads what is between ORs.
-func (r *phrasesReader) any(depth int) (string, error) {
+func (r *searchParser) parseOr(depth int) (string, error) {
 	var either []string
 	for {
-		condition, err := r.all(depth)
+		condition, err := r.parseAnd(depth)
 		if err != nil {
 			return "", err
 		}
 		either = append(either, condition)
-		if r.word() != "OR" {
+		if r.peekWord() != "OR" {
 			return "(" + strings.Join(either, " OR ") + ")", nil
 		}
 		r.skip(len("OR"))
@@ -98,15 +98,15 @@ func (r *phrasesReader) any(depth int) (string, error) {
 }
 
 // all reads what is between ANDs, or just stands together.
-func (r *phrasesReader) all(depth int) (string, error) {
+func (r *searchParser) parseAnd(depth int) (string, error) {
 	var each []string
 	for {
-		condition, err := r.one(depth)
+		condition, err := r.parseUnary(depth)
 		if err != nil {
 			return "", err
 		}
 		each = append(each, condition)
-		switch next := r.word(); {
+		switch next := r.peekWord(); {
 		case next == "AND":
 			r.skip(len("AND"))
 		case next == "" && (len(r.rest) == 0 || r.rest[0] == ')'), next == "OR":
@@ -116,32 +116,32 @@ func (r *phrasesReader) all(depth int) (string, error) {
 }
 
 // one reads a word, a phrase, or what is in parentheses, each perhaps after NOT.
-func (r *phrasesReader) one(depth int) (string, error) {
-	if depth > maxNested {
-		return "", r.wrong("NOT and parentheses are nested too deeply")
+func (r *searchParser) parseUnary(depth int) (string, error) {
+	if depth > maxQueryDepth {
+		return "", r.syntaxError("NOT and parentheses are nested too deeply")
 	}
-	switch word := r.word(); {
+	switch word := r.peekWord(); {
 	case word == "NOT":
 		r.skip(len("NOT"))
-		r.not = !r.not
-		condition, err := r.one(depth + 1)
-		r.not = !r.not
+		r.negated = !r.negated
+		condition, err := r.parseUnary(depth + 1)
+		r.negated = !r.negated
 		return "NOT " + condition, err
 	case word == "AND", word == "OR":
-		return "", r.wrong("a word is needed before " + word)
+		return "", r.syntaxError("a word is needed before " + word)
 	case word != "":
-		condition, err := r.term(strings.TrimSuffix(word, "*"), strings.HasSuffix(word, "*"))
+		condition, err := r.parseTerm(strings.TrimSuffix(word, "*"), strings.HasSuffix(word, "*"))
 		r.skip(utf8.RuneCountInString(word))
 		return condition, err
 	case len(r.rest) == 0:
-		return "", r.wrong("a word is needed here")
+		return "", r.syntaxError("a word is needed here")
 	case r.rest[0] == ')':
-		return "", r.wrong("a word is needed before )")
+		return "", r.syntaxError("a word is needed before )")
 	case r.rest[0] == '(':
 		r.skip(1)
-		condition, err := r.any(depth + 1)
+		condition, err := r.parseOr(depth + 1)
 		if err == nil && (len(r.rest) == 0 || r.rest[0] != ')') {
-			err = r.wrong("a ) is missing")
+			err = r.syntaxError("a ) is missing")
 		}
 		if err != nil {
 			return "", err
@@ -151,15 +151,15 @@ func (r *phrasesReader) one(depth int) (string, error) {
 	}
 	phrase, _, closed := strings.Cut(string(r.rest[1:]), `"`)
 	if !closed {
-		return "", r.wrong(`the " that ends this phrase is missing`)
+		return "", r.syntaxError(`the " that ends this phrase is missing`)
 	}
-	condition, err := r.term(phrase, false)
+	condition, err := r.parseTerm(phrase, false)
 	r.skip(utf8.RuneCountInString(phrase) + 2)
 	return condition, err
 }
 
 // word is the word that comes next, after blanks, which it skips; none where a phrase, a parenthesis or the end is next.
-func (r *phrasesReader) word() string {
+func (r *searchParser) peekWord() string {
 	blanks := 0
 	for blanks < len(r.rest) && unicode.IsSpace(r.rest[blanks]) {
 		blanks++
@@ -174,36 +174,36 @@ func (r *phrasesReader) word() string {
 
 // What words are made of: letters of all scripts with their marks, and the joiners that some of them have.
 const (
-	inWord  = `[\pL\pM\pN_\x{200c}\x{200d}]`
-	outside = `[^\pL\pM\pN_\x{200c}\x{200d}]`
+	wordRune    = `[\pL\pM\pN_\x{200c}\x{200d}]`
+	nonWordRune = `[^\pL\pM\pN_\x{200c}\x{200d}]`
 )
 
-func isOutside(c rune) bool {
+func isNonWordRune(c rune) bool {
 	return !unicode.In(c, unicode.L, unicode.M, unicode.N) && c != '_' && c != '\u200c' && c != '\u200d'
 }
 
 // term is the condition that the text has these words, one after the other.
-func (r *phrasesReader) term(text string, prefix bool) (string, error) {
-	if r.terms++; r.terms > maxTerms {
-		return "", r.wrong(fmt.Sprintf("there are more than %d words and phrases", maxTerms))
+func (r *searchParser) parseTerm(text string, prefix bool) (string, error) {
+	if r.terms++; r.terms > maxQueryTerms {
+		return "", r.syntaxError(fmt.Sprintf("there are more than %d words and phrases", maxQueryTerms))
 	}
-	if len(strings.FieldsFunc(text, isOutside)) == 0 {
-		return "", r.wrong("there is no letter or digit in this")
+	if len(strings.FieldsFunc(text, isNonWordRune)) == 0 {
+		return "", r.syntaxError("there is no letter or digit in this")
 	}
 	pattern := wordsPattern(norm.NFC.String(text))
 	if decomposed := wordsPattern(norm.NFD.String(text)); decomposed != pattern {
 		pattern = pattern + "|" + decomposed
 	}
-	whole := "(?i)(?:^|" + outside + ")(" + pattern + ")(?:$|" + outside + ")"
+	whole := "(?i)(?:^|" + nonWordRune + ")(" + pattern + ")(?:$|" + nonWordRune + ")"
 	if prefix {
-		whole = "(?i)(?:^|" + outside + ")((?:" + pattern + ")" + inWord + "*)"
+		whole = "(?i)(?:^|" + nonWordRune + ")((?:" + pattern + ")" + wordRune + "*)"
 	}
-	if !r.not {
+	if !r.negated {
 		expression, err := regexp.Compile(whole)
 		if err != nil {
-			return "", r.wrong("this cannot be searched for")
+			return "", r.syntaxError("this cannot be searched for")
 		}
-		r.wanted = append(r.wanted, expression)
+		r.patterns = append(r.patterns, expression)
 	}
 	// Each is several times as quick as the one after it, and true for few.
 	condition := fmt.Sprintf("regexp_matches(text, %s) AND regexp_matches(text, %s)", statements.Text("(?i)"+pattern), statements.Text(whole))
@@ -227,7 +227,7 @@ func rareLetter(words string) string {
 
 // wordsPattern is a pattern for words in DuckDB's and Go's regular expressions, which are the same.
 func wordsPattern(text string) string {
-	words := strings.FieldsFunc(text, isOutside)
+	words := strings.FieldsFunc(text, isNonWordRune)
 	for i, word := range words {
 		var b strings.Builder
 		for at := 0; at < len(word); {
@@ -247,5 +247,5 @@ func wordsPattern(text string) string {
 		}
 		words[i] = b.String()
 	}
-	return strings.Join(words, outside+"+")
+	return strings.Join(words, nonWordRune+"+")
 }

@@ -74,7 +74,7 @@ func ExportNamed(name string) (Export, error) {
 }
 
 // exportOf finds an export that exists.
-func exportOf(name string) Export {
+func mustExport(name string) Export {
 	export, err := ExportNamed(name)
 	if err != nil {
 		panic(err)
@@ -86,11 +86,11 @@ func exportOf(name string) Export {
 // that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
 // dataset are sorted by created_at and id, turns in the order of their calls and then as spoken, costs by all their columns from day on.
 func (e Export) Select(filter Filter) string {
-	return e.of(filter.literal(e.Source) + " ORDER BY created_at, id")
+	return e.selectWhere(filter.literal(e.Source) + " ORDER BY created_at, id")
 }
 
 // of is the statement for what is made of the source's rows that the condition, or what follows it, lets through.
-func (e Export) of(condition string) string {
+func (e Export) selectWhere(condition string) string {
 	source := statements.Fill("lake/"+e.Source.Name, "rows", "(FROM "+statements.Ident(e.Source.Name)+" WHERE "+condition+")")
 	if e.derived() {
 		return e.selectFrom("(" + source + ")")
@@ -99,7 +99,7 @@ func (e Export) of(condition string) string {
 }
 
 // ofFiles is the statement for what is made of the rows within the filter that files of the source hold, which may be the export itself.
-func (e Export) ofFiles(source Export, paths []string, filter Filter) string {
+func (e Export) selectFromFiles(source Export, paths []string, filter Filter) string {
 	names := make([]string, len(source.Columns))
 	for i, c := range source.Columns {
 		names[i] = statements.Ident(c.Name)
@@ -131,7 +131,7 @@ func (e Export) Metadata(asOf time.Time) map[string]string {
 }
 
 // has tells whether the export itself has the columns that the filter is about. What it is made of has them all.
-func (e Export) has(filter Filter) bool {
+func (e Export) hasColumnsOf(filter Filter) bool {
 	return !e.derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
 }
 

@@ -1,14 +1,11 @@
 package warehouse
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +14,7 @@ import (
 )
 
 // TakenKey is a key that another system made, without its text.
-type TakenKey struct {
+type ImportedKey struct {
 	ID, Tenant    uuid.UUID
 	Type          KeyType
 	Label, Prefix string
@@ -28,7 +25,7 @@ type TakenKey struct {
 
 // TakeKeys takes over all keys of a source: those that are new are good here, too, and those that are revoked there, or not
 // there any more, are revoked here. A key that is revoked stays so.
-func (w *Warehouse) TakeKeys(ctx context.Context, source string, taken []TakenKey) error {
+func (w *Warehouse) ImportKeys(ctx context.Context, source string, taken []ImportedKey) error {
 	for _, key := range taken {
 		if err := w.registerTenant(ctx, key.Tenant); err != nil {
 			return err
@@ -40,7 +37,7 @@ func (w *Warehouse) TakeKeys(ctx context.Context, source string, taken []TakenKe
 	if err != nil {
 		return fmt.Errorf("take keys of %s: %w", source, err)
 	}
-	done, err := w.keys.take(ctx, tx, source, taken)
+	done, err := w.keys.planImport(ctx, tx, source, taken)
 	if err != nil {
 		return errors.Join(fmt.Errorf("take keys of %s: %w", source, w.diagnose(err)), tx.Rollback())
 	}
@@ -52,8 +49,8 @@ func (w *Warehouse) TakeKeys(ctx context.Context, source string, taken []TakenKe
 }
 
 // take writes what is to change; done changes the keyring accordingly.
-func (r *keyring) take(ctx context.Context, tx *sql.Tx, source string, taken []TakenKey) (done func(), err error) {
-	there := map[[sha256.Size]byte]TakenKey{}
+func (r *keyring) planImport(ctx context.Context, tx *sql.Tx, source string, taken []ImportedKey) (done func(), err error) {
+	there := map[[sha256.Size]byte]ImportedKey{}
 	for _, key := range taken {
 		there[key.Digest] = key
 	}
@@ -103,60 +100,4 @@ func (r *keyring) take(ctx context.Context, tx *sql.Tx, source string, taken []T
 			r.replace(key)
 		}
 	}, nil
-}
-
-// Customer says whose customer is meant, and which.
-type Customer struct{ Tenant, ID uuid.UUID }
-
-// CustomersAfter lists customers of all tenants by tenant, then id, both by their bytes: up to limit that come after one.
-func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit int) ([]Customer, error) {
-	tenants, err := w.Tenants(ctx)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(tenants, func(a, b Tenant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	var found []Customer
-	for _, tenant := range tenants {
-		switch bytes.Compare(tenant.ID[:], after.Tenant[:]) {
-		case -1:
-			continue
-		case 1:
-			after = Customer{Tenant: tenant.ID}
-		}
-		ids, err := w.customerIDs(ctx, after, limit-len(found))
-		if err != nil {
-			return nil, fmt.Errorf("customers of tenant %s: %w", tenant.ID, err)
-		}
-		for _, id := range ids {
-			found = append(found, Customer{tenant.ID, id})
-		}
-		if len(found) == limit {
-			break
-		}
-	}
-	return found, nil
-}
-
-func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
-	if _, err := os.Stat(w.tenantPath(after.Tenant)); errors.Is(err, os.ErrNotExist) {
-		return nil, nil // it has a key, and no rows: the first of these are to make its file
-	}
-	store, release, err := w.tenant(ctx, after.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	rows, err := store.db.QueryContext(ctx, statements.Get("pages/customer_ids"), sql.Named("id", after.ID.String()), sql.Named("limit", limit))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
 }

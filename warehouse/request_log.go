@@ -40,14 +40,14 @@ type requestLog struct {
 }
 
 // maxPending bounds what is held between two writes: some MB at the most.
-const maxPending = 10_000
+const maxPendingRequests = 10_000
 
 // LogRequest keeps a request for the next SaveRequests. It never waits: where too many are held, the request is dropped
 // and counted.
 func (w *Warehouse) LogRequest(request Request) {
 	w.requests.mu.Lock()
 	defer w.requests.mu.Unlock()
-	if len(w.requests.pending) >= maxPending {
+	if len(w.requests.pending) >= maxPendingRequests {
 		w.requests.dropped++
 		return
 	}
@@ -70,16 +70,16 @@ func (w *Warehouse) SaveRequests(ctx context.Context) error {
 	batch := w.requests.pending
 	w.requests.pending = nil
 	w.requests.mu.Unlock()
-	err := w.addRequests(ctx, batch)
+	err := w.insertRequests(ctx, batch)
 	if err != nil {
 		w.requests.mu.Lock()
 		w.requests.dropped += int64(len(batch))
 		w.requests.mu.Unlock()
 	}
-	return errors.Join(err, w.saveUses(ctx))
+	return errors.Join(err, w.saveKeyUses(ctx))
 }
 
-func (w *Warehouse) addRequests(ctx context.Context, batch []Request) error {
+func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -115,7 +115,7 @@ func (w *Warehouse) Requests(ctx context.Context, since time.Time, tenant uuid.N
 }
 
 // ForgetRequests removes what the log has from before a time, and all but the newest most.
-func (w *Warehouse) ForgetRequests(ctx context.Context, before time.Time, most int64) error {
+func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most int64) error {
 	if _, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"), sql.Named("before", before), sql.Named("most", most)); err != nil {
 		return fmt.Errorf("forget old requests: %w", w.diagnose(err))
 	}

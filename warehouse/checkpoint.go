@@ -14,19 +14,19 @@ import (
 // size, or to the detaching, the rows of many tenants would fill the memory, and DuckDB would write them to its temporary folder
 // and read them back again and again.
 const (
-	maxUnsaved  = 16_384         // rows of all tenants, from which on
-	minSaved    = 2_048          // a tenant of so many is checkpointed at once,
-	mostUnsaved = 2 * maxUnsaved // and from which on any is: of tenants with few rows each, there may be any number
+	maxWALRows        = 16_384         // rows of all tenants, from which on
+	minCheckpointRows = 2_048          // a tenant of so many is checkpointed at once,
+	hardMaxWALRows    = 2 * maxWALRows // and from which on any is: of tenants with few rows each, there may be any number
 )
 
 // save counts rows that were merged into the store, and has them written down where there are too many of them. The caller holds
 // the store's writing.
-func (p *tenantPool) save(ctx context.Context, conn *sql.Conn, store *tenantStore, rows int64) error {
+func (p *tenantPool) maybeCheckpoint(ctx context.Context, conn *sql.Conn, store *tenantStore, rows int64) error {
 	if rows >= RowGroup {
 		return nil // they were packed on their way in
 	}
-	store.unsaved += rows
-	if total := p.unsaved.Add(rows); total < maxUnsaved || store.unsaved < minSaved && total < mostUnsaved {
+	store.walRows += rows
+	if total := p.walRows.Add(rows); total < maxWALRows || store.walRows < minCheckpointRows && total < hardMaxWALRows {
 		return nil
 	}
 	_, err := conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT "+statements.Ident(store.id.String()))
@@ -36,7 +36,7 @@ func (p *tenantPool) save(ctx context.Context, conn *sql.Conn, store *tenantStor
 	if err != nil {
 		return err
 	}
-	p.unsaved.Add(-store.unsaved)
-	store.unsaved = 0
+	p.walRows.Add(-store.walRows)
+	store.walRows = 0
 	return nil
 }

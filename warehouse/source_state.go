@@ -25,7 +25,7 @@ func (s State) slots() []string {
 
 // SourceState returns what the source noted last: with rows of the tenant, or, where that is zero, with rows of many. nil: nothing.
 func (w *Warehouse) SourceState(ctx context.Context, tenant uuid.UUID, source string) (state json.RawMessage, err error) {
-	err = w.withStates(ctx, tenant, func(db *sql.DB) error {
+	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		var text string
 		err := db.QueryRowContext(ctx, statements.Get("merge/state"), sql.Named("source", source)).Scan(&text)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -39,7 +39,7 @@ func (w *Warehouse) SourceState(ctx context.Context, tenant uuid.UUID, source st
 
 // SaveState keeps a state for which no row was merged, or rows of many tenants were; tenant is zero then.
 func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State) error {
-	return w.withStates(ctx, tenant, func(db *sql.DB) error {
+	return w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		tx, err := begin(ctx, db)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 }
 
 // withStates does something with the database that holds the states.
-func (w *Warehouse) withStates(ctx context.Context, tenant uuid.UUID, do func(*sql.DB) error) error {
+func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*sql.DB) error) error {
 	db := w.control
 	if tenant != uuid.Nil {
 		store, release, err := w.tenant(ctx, tenant)

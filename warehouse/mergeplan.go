@@ -14,47 +14,47 @@ import (
 )
 
 // findings are what the staged rows of a tenant mean to its table and its tombstones.
-type findings struct {
-	store    *tenantStore
-	seq      int64            // number of the commit
-	slots    []string         // pairs that the statements are filled with
-	compared bool             // the rows must be compared with what is kept
-	twice    bool             // an id may be among them more than once
-	insert   string           // the statement that inserts
-	rows     map[string]int64 // by outcome, see merge/classify.sql
-	retimed  int64
-	months   map[string]bool // that are touched: YYYY-MM, or "" for a dataset of one file
+type mergePlan struct {
+	store           *tenantStore
+	seq             int64            // number of the commit
+	slots           []string         // pairs that the statements are filled with
+	compared        bool             // the rows must be compared with what is kept
+	hasDuplicates   bool             // an id may be among them more than once
+	insertStatement string           // the statement that inserts
+	rows            map[string]int64 // by outcome, see merge/classify.sql
+	timeUpdates     int64
+	months          map[string]bool // that are touched: YYYY-MM, or "" for a dataset of one file
 
 	inserted    int64     // rows
 	first, last time.Time // of their created_at
 }
 
 // known is what need not be looked up in a tenant's file again, as long as nobody but this process writes to it.
-type known struct {
-	read     bool // false: look it up
-	seq      int64
-	datasets map[string]holding
+type storeFacts struct {
+	loaded bool // false: look it up
+	seq    int64
+	tables map[string]tableFacts
 }
 
 // holding says what a tenant may have of a dataset: false only where there is none.
-type holding struct{ rows, tombstones bool }
+type tableFacts struct{ rows, tombstones bool }
 
 // prepare finds out how far the staged rows of the tenant must be compared with what is kept. The caller holds the store's writing.
-func (s *tenantStore) prepare(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (*findings, error) {
-	if err := s.look(ctx); err != nil {
+func (s *tenantStore) planMerge(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (*mergePlan, error) {
+	if err := s.loadFacts(ctx); err != nil {
 		return nil, err
 	}
 	dataset := staged.batch.Dataset
-	here := s.known.datasets[dataset.Name]
-	f := &findings{store: s, seq: s.known.seq + staged.numbers(), twice: t.twice, rows: map[string]int64{}, months: map[string]bool{}}
-	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name), "columns", dataset.updated(),
+	here := s.facts.tables[dataset.Name]
+	f := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates, rows: map[string]int64{}, months: map[string]bool{}}
+	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name), "columns", dataset.updateList(),
 		"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "seq", strconv.FormatInt(f.seq, 10)}
-	if here == (holding{}) && !t.twice && t.deletions == 0 && !sorted(t.rows-t.refused, t.first.Time, t.last.Time) {
-		f.allNew(dataset, t)
+	if here == (tableFacts{}) && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
+		f.planInsertAll(dataset, t)
 		return f, nil
 	}
 	f.compared = true
-	if fill, ok := dataset.fillAbsent(staged.batch.Absent, f.slots); ok {
+	if fill, ok := dataset.fillAbsent(staged.batch.MissingFields, f.slots); ok {
 		if _, err := conn.ExecContext(ctx, fill); err != nil {
 			return nil, err
 		}
@@ -63,8 +63,8 @@ func (s *tenantStore) prepare(ctx context.Context, conn *sql.Conn, staged *Stage
 }
 
 // allNew is what rows of different ids mean to a table without rows and without tombstones: nothing need be compared.
-func (f *findings) allNew(dataset Dataset, t stagedTenant) {
-	f.insert = "merge/insert_all"
+func (f *mergePlan) planInsertAll(dataset Dataset, t stagedTenant) {
+	f.insertStatement = "merge/insert_all"
 	f.rows["new"] = t.rows - t.refused
 	for month := range strings.SplitSeq(t.months, ",") {
 		f.months[monthOf(dataset, month)] = true
@@ -72,21 +72,21 @@ func (f *findings) allNew(dataset Dataset, t stagedTenant) {
 }
 
 // classify compares staged rows of some tenants with their tables, and with tombstones of those who have any for the dataset.
-func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings) error {
+func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePlan) error {
 	versions := "merge/versions"
 	var tenants, kept []string
-	found := map[string]*findings{}
+	found := map[string]*mergePlan{}
 	for _, f := range group {
 		if !f.compared {
 			continue
 		}
 		id := f.store.id.String()
 		found[id], tenants = f, append(tenants, statements.Text(id))
-		if f.twice {
+		if f.hasDuplicates {
 			versions = "merge/versions_ranked"
 		}
 		rows := "merge/kept"
-		if f.store.known.datasets[s.batch.Dataset.Name].tombstones {
+		if f.store.facts.tables[s.batch.Dataset.Name].tombstones {
 			rows = "merge/kept_with_tombstones"
 		}
 		kept = append(kept, statements.Fill(rows, f.slots...))
@@ -95,14 +95,14 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings
 		return nil
 	}
 	classify := statements.Fill("merge/classify", "versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
-		"kept", "("+strings.Join(kept, "UNION ALL ")+")", "late", strconv.FormatBool(s.batch.Late))
+		"kept", "("+strings.Join(kept, "UNION ALL ")+")", "late", strconv.FormatBool(s.batch.FromQuarantine))
 	if _, err := execute(ctx, conn, classify); err != nil {
 		return err
 	}
 	if err := s.readOutcomes(ctx, conn, found); err != nil {
 		return err
 	}
-	if changed := func(f *findings) bool { return f.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
+	if changed := func(f *mergePlan) bool { return f.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
 		return nil
 	}
 	_, err := execute(ctx, conn, statements.Get("merge/fresh"))
@@ -110,24 +110,24 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*findings
 }
 
 // look reads what is known of the file, unless it is. Merges into datasets without tombstones never look for one; any may have rows.
-func (s *tenantStore) look(ctx context.Context) error {
-	if s.known.read {
+func (s *tenantStore) loadFacts(ctx context.Context) error {
+	if s.facts.loaded {
 		return nil
 	}
 	var tombstoned string
-	if err := s.db.QueryRowContext(ctx, statements.Get("merge/known")).Scan(&s.known.seq, &tombstoned); err != nil {
+	if err := s.db.QueryRowContext(ctx, statements.Get("merge/known")).Scan(&s.facts.seq, &tombstoned); err != nil {
 		return err
 	}
-	s.known.datasets = map[string]holding{}
+	s.facts.tables = map[string]tableFacts{}
 	for _, dataset := range Datasets {
-		s.known.datasets[dataset.Name] = holding{rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name)}
+		s.facts.tables[dataset.Name] = tableFacts{rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name)}
 	}
-	s.known.read = true
+	s.facts.loaded = true
 	return nil
 }
 
 // readOutcomes sums up what merge/classify found, for each tenant.
-func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, found map[string]*findings) error {
+func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, found map[string]*mergePlan) error {
 	rows, err := conn.QueryContext(ctx, statements.Get("merge/outcomes"))
 	if err != nil {
 		return err
@@ -153,10 +153,10 @@ type outcome struct {
 	first, last sql.NullTime // of created_at
 }
 
-func (f *findings) add(dataset Dataset, o outcome) {
+func (f *mergePlan) add(dataset Dataset, o outcome) {
 	f.rows[o.name] += o.rows
 	if o.retimed {
-		f.retimed += o.rows
+		f.timeUpdates += o.rows
 	}
 	for _, month := range o.months {
 		if month.Valid {
@@ -173,9 +173,9 @@ func (f *findings) add(dataset Dataset, o outcome) {
 		}
 		f.inserted += o.rows
 	}
-	f.insert = "merge/insert"
-	if sorted(f.inserted, f.first, f.last) {
-		f.insert = "merge/insert_scattered"
+	f.insertStatement = "merge/insert"
+	if shouldSort(f.inserted, f.first, f.last) {
+		f.insertStatement = "merge/insert_scattered"
 	}
 }
 
@@ -187,7 +187,7 @@ func monthOf(dataset Dataset, month string) string {
 	return ""
 }
 
-func (f findings) counts() Counts {
+func (f mergePlan) counts() Counts {
 	return Counts{
 		New:        f.rows["new"] + f.rows["revived"],
 		Changed:    f.rows["changed"] + f.rows["moved"],
@@ -198,10 +198,10 @@ func (f findings) counts() Counts {
 }
 
 // written is the number of rows that the merge writes.
-func (f findings) written() int64 { return f.counts().New + f.counts().Changed }
+func (f mergePlan) rowsWritten() int64 { return f.counts().New + f.counts().Changed }
 
 // touched is a JSON object of the editions that the merge makes out of date, each with the number of its commit.
-func (f findings) touched(dataset Dataset) (string, error) {
+func (f mergePlan) stalePartitions(dataset Dataset) (string, error) {
 	editions := map[string]int64{}
 	for month := range f.months {
 		editions[edition{dataset: dataset, month: month}.name()] = f.seq
@@ -211,36 +211,38 @@ func (f findings) touched(dataset Dataset) (string, error) {
 }
 
 // numbered is how many rows and tombstones take the number of the commit; without any, it takes none.
-func (f findings) numbered() int64 { return f.counts().New + f.counts().Changed + f.counts().Deleted }
+func (f mergePlan) rowsWithSeq() int64 {
+	return f.counts().New + f.counts().Changed + f.counts().Deleted
+}
 
 // learn takes over what a commit has made true.
-func (k *known) learn(dataset string, f *findings) {
-	if f.numbered() > 0 {
+func (k *storeFacts) applyCommit(dataset string, f *mergePlan) {
+	if f.rowsWithSeq() > 0 {
 		k.seq = f.seq
 	}
-	k.datasets[dataset] = holding{rows: true, tombstones: k.datasets[dataset].tombstones || f.counts().Deleted > 0}
-	k.read = true
+	k.tables[dataset] = tableFacts{rows: true, tombstones: k.tables[dataset].tombstones || f.counts().Deleted > 0}
+	k.loaded = true
 }
 
 // sorted tells whether rows to insert lie so far apart that they are sorted, which few rows never are: DuckDB reads 2,048 of them at once in any order.
-func sorted(rows int64, first, last time.Time) bool {
+func shouldSort(rows int64, first, last time.Time) bool {
 	const scattered, few = 90 * 24 * time.Hour, 4 * 2048
 	return rows > few && last.Sub(first) > scattered
 }
 
 // steps are the statements that bring table and tombstones up to date, none where they are.
-func (f findings) steps() (names []string) {
+func (f mergePlan) statementNames() (names []string) {
 	add := func(name string, rows int64) {
 		if rows > 0 {
 			names = append(names, name)
 		}
 	}
 	counts := f.counts()
-	add("merge/tick", f.numbered())
+	add("merge/tick", f.rowsWithSeq())
 	add("merge/update", f.rows["changed"])
 	add("merge/remove", f.rows["moved"]+f.rows["deleted"])
-	add(f.insert, counts.New+f.rows["moved"])
-	add("merge/retime", f.retimed)
+	add(f.insertStatement, counts.New+f.rows["moved"])
+	add("merge/retime", f.timeUpdates)
 	add("merge/unbury", f.rows["revived"])
 	add("merge/bury", counts.Deleted)
 	add("merge/rebury", f.rows["redeleted"])
@@ -248,7 +250,7 @@ func (f findings) steps() (names []string) {
 }
 
 // run runs statements. Their slots are filled with literals: a parameter would have a statement planned twice.
-func (f findings) run(ctx context.Context, conn *sql.Conn, names ...string) error {
+func (f mergePlan) run(ctx context.Context, conn *sql.Conn, names ...string) error {
 	for _, name := range names {
 		if _, err := execute(ctx, conn, statements.Fill(name, f.slots...)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

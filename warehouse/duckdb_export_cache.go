@@ -17,53 +17,53 @@ import (
 )
 
 // KeptDatabase is a file of [Warehouse.WriteDatabase] that is kept for whoever asks next. Its sum stands for its content.
-type KeptDatabase struct {
+type CachedDatabase struct {
 	Database
 	SHA256 string // 64 hexadecimal digits
 	Bytes  int64
 
-	path string
-	used time.Time // last
+	path     string
+	lastUsed time.Time // last
 }
 
 // databases are the files that are kept: of each tenant the newest and the one before, until they were not used for keptReplaced. They
 // lie in the folder for what only this process needs.
-type databases struct {
-	mu       sync.Mutex
-	kept     map[uuid.UUID][]*KeptDatabase // newest last
-	building map[uuid.UUID]*building
+type duckdbExportCache struct {
+	mu     sync.Mutex
+	files  map[uuid.UUID][]*CachedDatabase // newest last
+	builds map[uuid.UUID]*exportBuild
 }
 
 // building is a file that is being written for some who wait.
-type building struct {
+type exportBuild struct {
 	waiting int           // guarded by databases.mu
 	done    chan struct{} // closed when file and err are set
 	cancel  func()
-	file    *KeptDatabase
+	file    *CachedDatabase
 	err     error
 }
 
-const keptDatabases = 2
+const maxCachedDatabases = 2
 
 // OpenDatabase opens the file of a tenant's exports, of the newest state, or the one with the sum where that is kept. It is written only
 // where the newest state has none, and once for all who ask meanwhile; it is given up when all of these have left. admit is asked before
 // that, and what it returns is called after. The caller closes content, which stays whole whatever is removed.
-func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (file KeptDatabase, content *os.File, err error) {
-	seq, err := w.commitOf(ctx, tenant)
+func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (file CachedDatabase, content *os.File, err error) {
+	seq, err := w.lastSeq(ctx, tenant)
 	if err != nil {
 		return file, nil, err
 	}
-	d := &w.databases
+	d := &w.exportCache
 	for {
 		d.mu.Lock()
 		if kept := d.find(tenant, seq, sum); kept != nil {
-			kept.used = time.Now()
+			kept.lastUsed = time.Now()
 			file = *kept
 			content, err = os.Open(kept.path)
 			d.mu.Unlock()
 			return file, content, err
 		}
-		b, err := w.join(ctx, tenant, admit)
+		b, err := w.joinBuild(ctx, tenant, admit)
 		d.mu.Unlock()
 		if err != nil {
 			return file, nil, err
@@ -76,7 +76,7 @@ func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum stri
 }
 
 // commitOf is the number of the tenant's last commit.
-func (w *Warehouse) commitOf(ctx context.Context, tenant uuid.UUID) (seq int64, err error) {
+func (w *Warehouse) lastSeq(ctx context.Context, tenant uuid.UUID) (seq int64, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return 0, err
@@ -86,9 +86,9 @@ func (w *Warehouse) commitOf(ctx context.Context, tenant uuid.UUID) (seq int64, 
 }
 
 // find is the kept file with the sum, else one that has the commit.
-func (d *databases) find(tenant uuid.UUID, seq int64, sum string) *KeptDatabase {
-	files := d.kept[tenant]
-	if i := slices.IndexFunc(files, func(f *KeptDatabase) bool { return f.SHA256 == sum }); i >= 0 {
+func (d *duckdbExportCache) find(tenant uuid.UUID, seq int64, sum string) *CachedDatabase {
+	files := d.files[tenant]
+	if i := slices.IndexFunc(files, func(f *CachedDatabase) bool { return f.SHA256 == sum }); i >= 0 {
 		return files[i]
 	}
 	if len(files) > 0 && files[len(files)-1].Seq >= seq {
@@ -98,9 +98,9 @@ func (d *databases) find(tenant uuid.UUID, seq int64, sum string) *KeptDatabase 
 }
 
 // join waits for the file that is being written, or has it begun. The caller holds mu.
-func (w *Warehouse) join(ctx context.Context, tenant uuid.UUID, admit func() (leave func(), err error)) (*building, error) {
-	d := &w.databases
-	if b := d.building[tenant]; b != nil {
+func (w *Warehouse) joinBuild(ctx context.Context, tenant uuid.UUID, admit func() (leave func(), err error)) (*exportBuild, error) {
+	d := &w.exportCache
+	if b := d.builds[tenant]; b != nil {
 		b.waiting++
 		return b, nil
 	}
@@ -109,20 +109,20 @@ func (w *Warehouse) join(ctx context.Context, tenant uuid.UUID, admit func() (le
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // whoever began it may leave before the others
-	b := &building{waiting: 1, done: make(chan struct{}), cancel: cancel}
-	d.building[tenant] = b
+	b := &exportBuild{waiting: 1, done: make(chan struct{}), cancel: cancel}
+	d.builds[tenant] = b
 	go func() {
 		defer close(b.done)
 		defer cancel()
 		defer leave()
-		b.file, b.err = w.keepable(ctx, tenant)
+		b.file, b.err = w.buildExport(ctx, tenant)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.building[tenant] == b {
-			delete(d.building, tenant)
+		if d.builds[tenant] == b {
+			delete(d.builds, tenant)
 		}
 		if b.err == nil {
-			d.kept[tenant] = append(d.kept[tenant], b.file)
+			d.files[tenant] = append(d.files[tenant], b.file)
 			b.err = d.removeUnused(time.Now())
 		}
 	}()
@@ -130,7 +130,7 @@ func (w *Warehouse) join(ctx context.Context, tenant uuid.UUID, admit func() (le
 }
 
 // wait waits until the file is there. The last who leaves has it given up, and waits for the end of that.
-func (d *databases) wait(ctx context.Context, tenant uuid.UUID, b *building) error {
+func (d *duckdbExportCache) wait(ctx context.Context, tenant uuid.UUID, b *exportBuild) error {
 	select {
 	case <-b.done:
 		return b.err
@@ -139,8 +139,8 @@ func (d *databases) wait(ctx context.Context, tenant uuid.UUID, b *building) err
 	d.mu.Lock()
 	b.waiting--
 	last := b.waiting == 0
-	if last && d.building[tenant] == b {
-		delete(d.building, tenant) // nobody is to join it any more
+	if last && d.builds[tenant] == b {
+		delete(d.builds, tenant) // nobody is to join it any more
 	}
 	d.mu.Unlock()
 	if last {
@@ -151,8 +151,8 @@ func (d *databases) wait(ctx context.Context, tenant uuid.UUID, b *building) err
 }
 
 // keepable writes a file, under a name of its own, and sums it up.
-func (w *Warehouse) keepable(ctx context.Context, tenant uuid.UUID) (_ *KeptDatabase, err error) {
-	file := &KeptDatabase{path: filepath.Join(w.TempDir(), uuid.NewString()+".duckdb"), used: time.Now()}
+func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *CachedDatabase, err error) {
+	file := &CachedDatabase{path: filepath.Join(w.TempDir(), uuid.NewString()+".duckdb"), lastUsed: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, removeIfThere(file.path))
@@ -175,19 +175,19 @@ func (w *Warehouse) keepable(ctx context.Context, tenant uuid.UUID) (_ *KeptData
 }
 
 // removeUnused removes files that nobody has used for long, and those that are too many. The caller holds mu.
-func (d *databases) removeUnused(now time.Time) error {
+func (d *duckdbExportCache) removeUnused(now time.Time) error {
 	var errs []error
-	for tenant, files := range d.kept {
-		var kept []*KeptDatabase
+	for tenant, files := range d.files {
+		var kept []*CachedDatabase
 		for i, f := range files {
-			if len(files)-i <= keptDatabases && now.Sub(f.used) < keptReplaced {
+			if len(files)-i <= maxCachedDatabases && now.Sub(f.lastUsed) < keptReplaced {
 				kept = append(kept, f)
 			} else {
 				errs = append(errs, removeIfThere(f.path))
 			}
 		}
-		if d.kept[tenant] = kept; len(kept) == 0 {
-			delete(d.kept, tenant)
+		if d.files[tenant] = kept; len(kept) == 0 {
+			delete(d.files, tenant)
 		}
 	}
 	return errors.Join(errs...)

@@ -44,7 +44,7 @@ func TestRequestLog(t *testing.T) {
 	if got := read(3*time.Hour, uuid.NullUUID{}, 10); len(got) != 3 {
 		t.Errorf("after a restart: %+v", got)
 	}
-	noError(t, w.ForgetRequests(t.Context(), at.Add(-time.Hour), 100))
+	noError(t, w.PruneRequests(t.Context(), at.Add(-time.Hour), 100))
 	if got := read(3*time.Hour, uuid.NullUUID{}, 10); len(got) != 2 {
 		t.Errorf("not forgotten: %+v", got)
 	}
@@ -62,7 +62,7 @@ func TestRequestLogIsBounded(t *testing.T) {
 	if len(requests) != 10_000 || w.DroppedRequests() != 3 {
 		t.Errorf("%d kept, %d dropped", len(requests), w.DroppedRequests())
 	}
-	noError(t, w.ForgetRequests(t.Context(), time.Time{}, 100))
+	noError(t, w.PruneRequests(t.Context(), time.Time{}, 100))
 	left, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 20_000)
 	noError(t, err)
 	if len(left) < 100 || len(left) > 200 || left[len(left)-1] != requests[len(requests)-1] { // some have the same time

@@ -23,7 +23,7 @@ func TestDatabaseIsWrittenForWhoStays(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
 	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
-	ask := func(ctx context.Context) (warehouse.KeptDatabase, error) {
+	ask := func(ctx context.Context) (warehouse.CachedDatabase, error) {
 		file, content, err := w.OpenDatabase(ctx, tenantA, "", func() (func(), error) {
 			close(admitted)
 			<-begin
@@ -54,7 +54,7 @@ func TestDatabaseIsWrittenForWhoStays(t *testing.T) {
 	}
 	admitted, begin = make(chan struct{}), make(chan struct{})
 	close(begin)
-	files := make([]warehouse.KeptDatabase, 5)
+	files := make([]warehouse.CachedDatabase, 5)
 	for i := range files {
 		asking.Go(func() {
 			var err error

@@ -17,19 +17,19 @@ import (
 // A group of tenants has so many, and no more rows: what these mean is found out by one statement, which takes no longer for some
 // tenants than for one, but all of the group's files are kept from other writers until its last tenant is merged.
 const (
-	maxGroup     = 16
-	maxGroupRows = 2048
+	maxGroupTenants = 16
+	maxGroupRows    = 2048
 )
 
 // groups are those of the tenants that have rows to merge, in their order; a tenant of many rows is one for itself.
-func groups(tenants []stagedTenant) (groups [][]stagedTenant) {
+func groupTenants(tenants []stagedTenant) (groups [][]stagedTenant) {
 	rows := int64(0)
 	for _, t := range tenants {
 		if !t.hasRows() {
 			continue
 		}
 		rows += t.rows
-		if last := len(groups) - 1; last >= 0 && len(groups[last]) < maxGroup && rows <= maxGroupRows {
+		if last := len(groups) - 1; last >= 0 && len(groups[last]) < maxGroupTenants && rows <= maxGroupRows {
 			groups[last] = append(groups[last], t)
 		} else {
 			groups, rows = append(groups, []stagedTenant{t}), t.rows
@@ -41,7 +41,7 @@ func groups(tenants []stagedTenant) (groups [][]stagedTenant) {
 // mergeTenants merges every tenant's rows, of twice as many groups at a time as there are cores: one tenant's rows keep only one busy, and
 // not while it waits for the disk or for a thread of DuckDB's.
 func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
-	groups := groups(s.tenants)
+	groups := groupTenants(s.tenants)
 	merged, next := make([]Counts, len(groups)), atomic.Int64{}
 	workers, ctx := errgroup.WithContext(ctx)
 	for range min(len(groups), 2*runtime.GOMAXPROCS(0)) {
@@ -50,7 +50,7 @@ func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 			if err != nil {
 				return err
 			}
-			_, err = conn.ExecContext(ctx, standIn("memory."+s.schema))
+			_, err = conn.ExecContext(ctx, setSearchPath("memory."+s.schema))
 			for i := next.Add(1) - 1; i < int64(len(groups)) && err == nil; i = next.Add(1) - 1 {
 				merged[i], err = s.mergeGroup(ctx, conn, groups[i])
 			}
@@ -67,17 +67,17 @@ func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 // mergeGroup merges the staged rows of some tenants. Nobody else writes to their files meanwhile; two batches take them in one order,
 // that of the tenants' ids, and so never wait for each other.
 func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedTenant) (counts Counts, err error) {
-	found := make([]*findings, len(group))
+	found := make([]*mergePlan, len(group))
 	for i, t := range group {
-		store, release, err := s.w.registered(ctx, t)
+		store, release, err := s.w.openOrCreateTenant(ctx, t)
 		if err != nil {
-			return counts, s.failed(t, err)
+			return counts, s.mergeError(t, err)
 		}
 		defer release()
 		store.writing.Lock()
 		defer store.writing.Unlock()
-		if found[i], err = store.prepare(ctx, conn, s, t); err != nil {
-			return counts, s.failed(t, err)
+		if found[i], err = store.planMerge(ctx, conn, s, t); err != nil {
+			return counts, s.mergeError(t, err)
 		}
 	}
 	if err := s.classify(ctx, conn, found); err != nil {
@@ -88,7 +88,7 @@ func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedT
 	}
 	for i, f := range found {
 		if err := s.mergeTenant(ctx, conn, f); err != nil {
-			return counts, s.failed(group[i], err)
+			return counts, s.mergeError(group[i], err)
 		}
 		counts.Add(f.counts())
 	}
@@ -96,12 +96,12 @@ func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedT
 }
 
 // failed says of which tenant an error of its merge is.
-func (s *Staged) failed(t stagedTenant, err error) error {
+func (s *Staged) mergeError(t stagedTenant, err error) error {
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 }
 
 // registered is tenant for one that may be new, with its first rows.
-func (w *Warehouse) registered(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
+func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
 	id, block := t.id.UUID, largeBlock
 	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
@@ -115,10 +115,10 @@ func (w *Warehouse) registered(ctx context.Context, t stagedTenant) (*tenantStor
 }
 
 // mergeTenant writes what the staged rows of one tenant mean. Readers see all of it or nothing. The caller holds the store's writing.
-func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) error {
+func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *mergePlan) error {
 	w, store, name := s.w, f.store, s.batch.Dataset.Name
-	steps := f.steps()
-	touched, err := f.touched(s.batch.Dataset)
+	steps := f.statementNames()
+	touched, err := f.stalePartitions(s.batch.Dataset)
 	if err != nil {
 		return err
 	}
@@ -130,12 +130,12 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *findings) e
 	if len(steps) == 0 {
 		return nil
 	}
-	store.known.read = false // until it has become true: the outcome of a commit that fails is unknown
+	store.facts.loaded = false // until it has become true: the outcome of a commit that fails is unknown
 	if err := store.inTransaction(ctx, conn, func() error { return f.run(ctx, conn, steps...) }); err != nil {
 		return err
 	}
-	store.known.learn(name, f)
-	return w.tenants.save(ctx, conn, store, f.written())
+	store.facts.applyCommit(name, f)
+	return w.tenants.maybeCheckpoint(ctx, conn, store, f.rowsWritten())
 }
 
 // inTransaction commits what do has done on the connection, or nothing of it.
@@ -152,10 +152,10 @@ func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func
 
 // markUnpublished leaves notes, outside the tenants' files, that these may hold what the lake does not show. They are there
 // before the commits and go after the publishing, so that no crash between the two is overlooked.
-func (w *Warehouse) markUnpublished(found []*findings) error {
+func (w *Warehouse) markUnpublished(found []*mergePlan) error {
 	writes := false
 	for _, f := range found {
-		if len(f.steps()) == 0 {
+		if len(f.statementNames()) == 0 {
 			continue
 		}
 		note, err := os.OpenFile(w.unpublishedPath(f.store.id), os.O_CREATE|os.O_WRONLY, 0o644)

@@ -46,7 +46,7 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 		return made, err
 	}
 	for _, export := range Exports { // a dataset comes before what is made of it
-		if made.Rows[export.Name], err = snapshot.fill(ctx, catalog, export); err != nil {
+		if made.Rows[export.Name], err = snapshot.fillTable(ctx, catalog, export); err != nil {
 			return made, fmt.Errorf("%s: %w", export.Name, err)
 		}
 	}
@@ -62,7 +62,7 @@ func (s *Snapshot) commit() error {
 
 // fill makes the export's table, with what is said of it and of its columns, and puts its rows in, month by month: sorting takes no more
 // memory than one needs.
-func (s *Snapshot) fill(ctx context.Context, catalog string, export Export) (rows int64, err error) {
+func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export) (rows int64, err error) {
 	table := catalog + ".main." + statements.Ident(export.Name)
 	columns := make([]string, len(export.Columns))
 	comments := []string{fmt.Sprintf("COMMENT ON TABLE %s IS %s", table, statements.Text(export.Description+" As of "+s.AsOf.Format(time.RFC3339)+"."))}
@@ -87,7 +87,7 @@ func (s *Snapshot) fill(ctx context.Context, catalog string, export Export) (row
 		}
 		query := export.Select(filter)
 		if export.derived() { // of the rows that are written already, whose transcripts are read
-			query = export.selectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)", catalog, statements.Ident(export.Source.Name), filter.months()))
+			query = export.selectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)", catalog, statements.Ident(export.Source.Name), filter.timeCondition()))
 		}
 		result, err := s.Conn.ExecContext(ctx, "INSERT INTO "+table+" "+query)
 		if err != nil {
@@ -103,7 +103,7 @@ func (s *Snapshot) fill(ctx context.Context, catalog string, export Export) (row
 }
 
 // months is the condition of a filter that has no more than bounds.
-func (f Filter) months() string {
+func (f Filter) timeCondition() string {
 	const layout = "2006-01-02 15:04:05+00"
 	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'", f.From.UTC().Format(layout), f.Before.UTC().Format(layout))
 }

@@ -25,7 +25,7 @@ func TestSourceState(t *testing.T) {
 		t.Helper()
 		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: source, Rows: lines(t, rows...)})
 		noError(t, err)
-		staged.Note(warehouse.State{Source: source, Value: json.RawMessage(value)})
+		staged.SetState(warehouse.State{Source: source, Value: json.RawMessage(value)})
 		counts, _, err := staged.Merge(t.Context())
 		noError(t, err)
 		return counts
@@ -57,7 +57,7 @@ func TestAbsentFieldsStay(t *testing.T) {
 	merge(t, w, warehouse.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))
 	give := func(wanted warehouse.Counts, rows ...any) {
 		t.Helper()
-		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list", Rows: lines(t, rows...), Absent: []string{"stt_minutes", "tts_characters", "updated_at"}})
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list", Rows: lines(t, rows...), MissingFields: []string{"stt_minutes", "tts_characters", "updated_at"}})
 		noError(t, err)
 		wantCounts(t, counts, wanted)
 	}

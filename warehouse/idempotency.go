@@ -22,20 +22,20 @@ type Push struct {
 
 const (
 	// pushesKept is how long a push is remembered.
-	pushesKept = 24 * time.Hour
+	pushRetention = 24 * time.Hour
 	// maxPushes bounds the pushes that are remembered of a tenant: more than one key makes in a day at the usual limit.
 	maxPushes = 100_000
 )
 
 // Pushed returns the note of a tenant's push; ErrNotFound where there is none of that key since now less a day.
-func (w *Warehouse) Pushed(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (push Push, err error) {
+func (w *Warehouse) FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (push Push, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return push, err
 	}
 	defer release()
 	push.Key = key
-	err = store.db.QueryRowContext(ctx, statements.Get("push/noted"), sql.Named("key", key), sql.Named("since", now.Add(-pushesKept))).
+	err = store.db.QueryRowContext(ctx, statements.Get("push/noted"), sql.Named("key", key), sql.Named("since", now.Add(-pushRetention))).
 		Scan(&push.Digest, &push.Outcome, &push.At)
 	if errors.Is(err, sql.ErrNoRows) {
 		return push, fmt.Errorf("push %s: %w", key, ErrNotFound)
@@ -47,7 +47,7 @@ func (w *Warehouse) Pushed(ctx context.Context, tenant uuid.UUID, key string, no
 }
 
 // NotePush remembers a push whose rows are merged, and forgets old ones.
-func (w *Warehouse) NotePush(ctx context.Context, tenant uuid.UUID, push Push) error {
+func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push) error {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (w *Warehouse) NotePush(ctx context.Context, tenant uuid.UUID, push Push) e
 	_, err = tx.ExecContext(ctx, statements.Get("push/note"), sql.Named("key", push.Key), sql.Named("digest", push.Digest),
 		sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
 	if err == nil {
-		_, err = tx.ExecContext(ctx, statements.Get("push/forget"), sql.Named("since", push.At.Add(-pushesKept)), sql.Named("most", maxPushes))
+		_, err = tx.ExecContext(ctx, statements.Get("push/forget"), sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("note push: %w", w.diagnose(err)), tx.Rollback())

@@ -1,0 +1,71 @@
+package warehouse
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Customer says whose customer is meant, and which.
+type Customer struct{ Tenant, ID uuid.UUID }
+
+// CustomersAfter lists customers of all tenants by tenant, then id, both by their bytes: up to limit that come after one.
+func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit int) ([]Customer, error) {
+	tenants, err := w.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(tenants, func(a, b Tenant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	var found []Customer
+	for _, tenant := range tenants {
+		switch bytes.Compare(tenant.ID[:], after.Tenant[:]) {
+		case -1:
+			continue
+		case 1:
+			after = Customer{Tenant: tenant.ID}
+		}
+		ids, err := w.customerIDs(ctx, after, limit-len(found))
+		if err != nil {
+			return nil, fmt.Errorf("customers of tenant %s: %w", tenant.ID, err)
+		}
+		for _, id := range ids {
+			found = append(found, Customer{tenant.ID, id})
+		}
+		if len(found) == limit {
+			break
+		}
+	}
+	return found, nil
+}
+
+func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
+	if _, err := os.Stat(w.tenantPath(after.Tenant)); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // it has a key, and no rows: the first of these are to make its file
+	}
+	store, release, err := w.tenant(ctx, after.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	rows, err := store.db.QueryContext(ctx, statements.Get("pages/customer_ids"), sql.Named("id", after.ID.String()), sql.Named("limit", limit))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}

@@ -1,0 +1,38 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Customers are listed in the order of bytes, over all tenants, page by page.
+func TestCustomersAfter(t *testing.T) {
+	w := openNew(t)
+	var want []warehouse.Customer
+	high := uuid.MustParse("ffffffff-0000-4000-8000-000000000000")
+	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+		for _, text := range []string{"00000000-0000-4000-8000-000000000001", "7fffffff-0000-4000-8000-000000000000", "80000000-0000-4000-8000-000000000000", high.String()} {
+			want = append(want, warehouse.Customer{Tenant: tenant, ID: uuid.MustParse(text)})
+			merge(t, w, warehouse.Customers, row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
+		}
+	}
+	for limit := 1; limit < 10; limit++ {
+		var got []warehouse.Customer
+		var after warehouse.Customer
+		for {
+			page, err := w.CustomersAfter(t.Context(), after, limit)
+			noError(t, err)
+			if len(page) == 0 {
+				break
+			}
+			got, after = append(got, page...), page[len(page)-1]
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("by %d: %v", limit, got)
+		}
+	}
+}

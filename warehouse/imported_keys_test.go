@@ -1,0 +1,61 @@
+package warehouse_test
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Keys of another system work here, until they are revoked or gone there; keys made here are none of its business.
+func TestTakeKeys(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	const first, second, revoked = "sk_1111111111", "pk_2222222222", "sk_3333333333"
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	key := func(text string, typ warehouse.KeyType, revokedAt *time.Time) warehouse.ImportedKey {
+		return warehouse.ImportedKey{ID: uuid.New(), Tenant: tenantA, Type: typ, Label: text[:2], Prefix: text[:8], Digest: sha256.Sum256([]byte(text)), CreatedAt: at, RevokedAt: revokedAt}
+	}
+	keys := []warehouse.ImportedKey{key(first, warehouse.Secret, nil), key(second, warehouse.Public, nil), key(revoked, warehouse.Secret, &at), key(first, warehouse.Secret, nil)}
+	_, own, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, warehouse.KeySettings{})
+	noError(t, err)
+	check := func(wanted map[string]error) {
+		t.Helper()
+		for text, want := range wanted {
+			found, _, err := w.Authenticate(text)
+			if want == nil {
+				noError(t, err)
+			} else {
+				wantKind(t, err, want)
+			}
+			if err == nil && text != own && (found.Tenant != tenantA || found.Source != "db") {
+				t.Errorf("%+v", found)
+			}
+		}
+	}
+	for range 2 {
+		noError(t, w.ImportKeys(t.Context(), "db", keys))
+		check(map[string]error{first: nil, second: nil, revoked: warehouse.ErrRevokedKey, own: nil})
+	}
+	if n := len(w.Keys()); n != 4 {
+		t.Errorf("%d keys", n)
+	}
+	noError(t, w.ImportKeys(t.Context(), "another", nil))
+	check(map[string]error{first: nil})
+	_, valid, err := w.Authenticate(first)
+	noError(t, err)
+	keys[0].RevokedAt = &at
+	noError(t, w.ImportKeys(t.Context(), "db", keys[:1]))
+	for range 2 {
+		check(map[string]error{first: warehouse.ErrRevokedKey, second: warehouse.ErrRevokedKey, own: nil})
+		noError(t, w.Close())
+		w = open(t, dir)
+	}
+	noError(t, w.Close())
+	if valid.Err() == nil {
+		t.Error("what began with a key goes on after it was revoked")
+	}
+}
