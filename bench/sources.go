@@ -30,7 +30,7 @@ const (
 	changedEach    = 5 // rows of each tenant and table in an increment
 	reachCopy      = 0.3
 	reachIncrement = 5.0 // seconds
-	reachPull      = 0.7
+	reachPull      = 0.6
 	reachPeer      = 10.0
 )
 

@@ -44,8 +44,6 @@ type client struct {
 	limiter *limiter
 	log     *slog.Logger
 	proven  bool // the base URL has answered as the API does
-	ahead   *ahead
-	misses  int // of requests ahead that nobody wanted
 }
 
 // get asks until it has an answer that read accepts, or it is clear that there will be none: ErrInvalid is for whoever set up the
@@ -54,7 +52,7 @@ func get[T any](ctx context.Context, c *client, path string, read func(answer) (
 	tries, began := 0, time.Now()
 	value, err = backoff.Retry(ctx, func() (value T, err error) {
 		tries++
-		a, err := c.answer(ctx, path)
+		a, err := c.attempt(ctx, path)
 		if err == nil {
 			value, err = read(a)
 			a.free()

@@ -39,6 +39,5 @@
 // sent a whole window after the answer to the tenth, or sixtieth, before it cannot be one too many, however the network
 // jitters; that costs one round trip a minute and next to nothing else. A token bucket would let a burst through that a sliding
 // window refuses. The state says when the last requests were made, so that a process that follows another within a minute keeps
-// its distance; of requests by others the headers tell. Where answers name no limits there are none, and the next page is asked
-// for while the rows of the last are looked at.
+// its distance; of requests by others the headers tell. Where answers name no limits there are none.
 package voicory

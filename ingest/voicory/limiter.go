@@ -189,13 +189,6 @@ func until(moment string, now time.Time) time.Duration {
 	return 0
 }
 
-// unlimited says that the upstream names no limits.
-func (l *limiter) unlimited() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.off
-}
-
 // duration is how long that many more requests will take.
 func (l *limiter) duration(requests int64) time.Duration {
 	l.mu.Lock()

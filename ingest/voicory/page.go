@@ -93,11 +93,6 @@ func listAddress(dataset string, from, to time.Time, number, limit int) string {
 // list reads such a page.
 func (c *client) list(ctx context.Context, dataset string, from, to time.Time, number, limit int) (page, error) {
 	p, err := get(ctx, c, listAddress(dataset, from, to, number, limit), func(a answer) (page, error) {
-		if number == 1 && c.limiter.unlimited() && c.misses < 3 {
-			if at, ok := oldestOn(a.text.Bytes()); ok {
-				c.askAhead(ctx, listAddress(dataset, from, at.Add(tick), 1, limit))
-			}
-		}
 		body, err := a.json()
 		if err != nil {
 			return page{}, err

@@ -102,7 +102,6 @@ func (s *Source) Pull(ctx context.Context, known json.RawMessage, take func(cont
 	failed := make(chan error, 1)
 	go func() {
 		err := p.run(pulling)
-		s.client.forget()
 		p.queue.close()
 		failed <- err
 	}()
