@@ -13,11 +13,11 @@ import (
 	"github.com/voicory/warehouse/ingest"
 )
 
-// BenchmarkPull reads pages from an API without limits on this machine: as a source, and as a bare client that asks for one page after
-// the other and throws them away.
+// BenchmarkPull reads pages from a local API without limits, once by a Source and once by a bare client that requests
+// one page after the other and discards them.
 func BenchmarkPull(b *testing.B) {
 	const pages = 300
-	u := newUpstream()
+	u := newFakeAPI()
 	u.rules = nil
 	at := time.Now()
 	for i := range pages * pageRows {
@@ -31,7 +31,7 @@ func BenchmarkPull(b *testing.B) {
 	}
 }
 
-func benchmarkPull(b *testing.B, u *upstream, pages int) {
+func benchmarkPull(b *testing.B, u *fakeAPI, pages int) {
 	server := httptest.NewServer(u)
 	defer server.Close()
 	rate := func(b *testing.B) {
@@ -40,7 +40,8 @@ func benchmarkPull(b *testing.B, u *upstream, pages int) {
 	b.Run("bare", func(b *testing.B) {
 		for b.Loop() {
 			for page := range pages {
-				request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, fmt.Sprintf("%s/api/v1/calls?limit=100&page=%d", server.URL, page+1), nil)
+				address := fmt.Sprintf("%s/api/v1/calls?limit=100&page=%d", server.URL, page+1)
+				request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, address, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -23,73 +23,77 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// ErrUpstream is the kind of errors that are the upstream's or the network's: the same pull may well succeed later.
-var ErrUpstream = errors.New("the Voicory API cannot be used now")
+// ErrUpstream is the kind of error that the API or the network causes. The same pull may succeed later.
+var ErrUpstream = errors.New("the Voicory API is not available")
 
-// errGone is that a row is not there (any more).
-var errGone = errors.New("no such row")
+// errNotFound is returned if a row does not exist, for example because it was deleted.
+var errNotFound = errors.New("no such row")
 
 const (
-	attemptTimeout = time.Minute      // one request, its answer read
-	patience       = 5 * time.Minute  // one request, with all its attempts
-	longestSilence = 15 * time.Minute // that is waited for when an answer asks for it
-	maxBody        = 256 << 20        // bytes of an answer
+	attemptTimeout = time.Minute      // time limit of one attempt, including reading the response
+	retryBudget    = 5 * time.Minute  // time limit of one request with all its attempts
+	maxRetryAfter  = 15 * time.Minute // longest Retry-After that is respected; a longer one ends the pull
+	maxBody        = 256 << 20        // maximum size of a response in bytes
 )
 
-// client is asked for one thing at a time.
+// A client makes requests to the API. It must not be used by several goroutines at the same time.
 type client struct {
-	base    string // without a slash at its end
-	key     string
-	http    *http.Client
-	limiter *limiter
-	log     *slog.Logger
-	proven  bool // the base URL has answered as the API does
+	base     string // base URL without a trailing slash
+	key      string
+	http     *http.Client
+	limiter  *limiter
+	log      *slog.Logger
+	verified bool // a response from the base URL was valid
 }
 
-// get asks until it has an answer that read accepts, or it is clear that there will be none: ErrInvalid is for whoever set up the
-// source, ErrUpstream for later, errGone the API's word that there is no such row. What read refuses is asked for again.
-func get[T any](ctx context.Context, c *client, path string, read func(answer) (T, error)) (value T, err error) {
+// get makes a request and returns the value that read parses from the response. It retries after faults of the API and
+// the network, and if read returns an error, for at most retryBudget; then it returns ErrUpstream. It returns
+// ErrInvalid if the configuration is wrong and errNotFound if the row does not exist, both without retrying.
+func get[T any](ctx context.Context, c *client, path string, read func(apiResponse) (T, error)) (value T, err error) {
 	tries, began := 0, time.Now()
 	value, err = backoff.Retry(ctx, func() (value T, err error) {
 		tries++
 		a, err := c.attempt(ctx, path)
 		if err == nil {
 			value, err = read(a)
-			a.free()
+			a.release()
 		}
-		if errors.Is(err, errWebPage) && !c.proven && tries == 3 {
+		if errors.Is(err, errWebPage) && !c.verified && tries == 3 {
 			err = backoff.Permanent(c.wrongBase("a web page"))
 		}
 		return value, err
-	}, backoff.WithMaxElapsedTime(patience), backoff.WithNotify(func(err error, wait time.Duration) {
-		c.log.LogAttrs(ctx, slog.LevelWarn, "ask the Voicory API again", slog.String("request", path), slog.Any("after", err), slog.Duration("wait", wait))
+	}, backoff.WithMaxElapsedTime(retryBudget), backoff.WithNotify(func(err error, wait time.Duration) {
+		c.log.LogAttrs(ctx, slog.LevelWarn, "retry a request to the Voicory API", slog.String("request", path),
+			slog.Any("error", err), slog.Duration("wait", wait))
 	}))
 	switch {
 	case err == nil:
-		c.proven = true
+		c.verified = true
 		return value, nil
 	case ctx.Err() != nil:
 		return value, ctx.Err()
-	case errors.Is(err, warehouse.ErrInvalid), errors.Is(err, errGone):
+	case errors.Is(err, warehouse.ErrInvalid), errors.Is(err, errNotFound):
 		return value, err
 	}
-	return value, fmt.Errorf("%w: GET %s: %w, after %d tries in %s; what was read is kept, and the same command goes on from there",
+	return value, fmt.Errorf(
+		"%w: GET %s: %w (%d attempts in %s); rows read so far are stored, and the same command resumes",
 		ErrUpstream, c.base+path, err, tries, time.Since(began).Round(time.Second))
 }
 
-// attempt makes one request within the limits.
-func (c *client) attempt(ctx context.Context, path string) (a answer, err error) {
-	if err := c.limiter.take(ctx); err != nil {
+// attempt waits for the rate limits and makes one request. It returns the response if the status is 200. The caller
+// must release it. Errors that must not be retried are marked as permanent.
+func (c *client) attempt(ctx context.Context, path string) (a apiResponse, err error) {
+	if err := c.limiter.wait(ctx); err != nil {
 		return a, err
 	}
 	within, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	sent := 0
 	within = httptrace.WithClientTrace(within, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
-		// When a kept connection breaks, the transport sends again by itself: that counts, too.
+		// If an idle connection turns out to be broken, the transport sends the request again. That counts as well.
 		if sent++; sent > 1 {
 			c.limiter.arrived()
-			_ = c.limiter.take(within) // the request ends with its context
+			_ = c.limiter.wait(within) // an error means that the request's context has ended
 		}
 	}})
 	request, err := http.NewRequestWithContext(within, http.MethodGet, c.base+path, nil)
@@ -102,57 +106,59 @@ func (c *client) attempt(ctx context.Context, path string) (a answer, err error)
 	response, err := c.http.Do(request)
 	c.limiter.arrived()
 	if err != nil {
-		return a, c.broken(err)
+		return a, c.transportError(err)
 	}
 	defer response.Body.Close()
-	a.now, err = http.ParseTime(response.Header.Get("Date"))
+	a.date, err = http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
-		a.now = time.Now().UTC()
+		a.date = time.Now().UTC()
 	}
-	c.limiter.observe(response.Header, response.StatusCode, a.now)
-	a.text = buffers.Get().(*bytes.Buffer)
-	a.text.Reset()
-	_, err = a.text.ReadFrom(io.LimitReader(response.Body, maxBody+1))
+	c.limiter.observe(response.Header, response.StatusCode, a.date)
+	a.body = buffers.Get().(*bytes.Buffer)
+	a.body.Reset()
+	_, err = a.body.ReadFrom(io.LimitReader(response.Body, maxBody+1))
 	switch {
 	case response.StatusCode != http.StatusOK:
-		err = c.refused(response, a)
+		err = c.statusError(response, a)
 	case err != nil:
-		err = fmt.Errorf("the answer broke off: %w", c.broken(err))
-	case a.text.Len() > maxBody:
-		err = fmt.Errorf("the answer is longer than %d MiB", maxBody>>20)
+		err = fmt.Errorf("the response is incomplete: %w", c.transportError(err))
+	case a.body.Len() > maxBody:
+		err = fmt.Errorf("the response is longer than %d MiB", maxBody>>20)
 	default:
 		return a, nil
 	}
-	a.free()
+	a.release()
 	return a, err
 }
 
-// answer is what came with status 200.
-type answer struct {
-	text *bytes.Buffer
-	now  time.Time // by the upstream's clock, to the second, or ours if it tells none
+// An apiResponse is a response that has been read completely.
+type apiResponse struct {
+	body *bytes.Buffer
+	date time.Time // Date header, resolution 1 s; the local time if the header is missing
 }
 
-// buffers are what answers are read into.
+// buffers holds unused buffers for the bodies of responses.
 var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
-func (a answer) free() { buffers.Put(a.text) }
+// release returns the buffer of the body. Neither the body nor parts of it may be used afterwards.
+func (a apiResponse) release() { buffers.Put(a.body) }
 
-var errWebPage = errors.New("the answer is a web page")
+var errWebPage = errors.New("the response is a web page")
 
-// json is the text, if it is JSON to its end.
-func (a answer) json() (gjson.Result, error) {
-	text := a.text.Bytes()
+// json returns the body as JSON on one line. It returns an error if the body is not valid JSON.
+func (a apiResponse) json() (gjson.Result, error) {
+	text := a.body.Bytes()
 	if !gjson.ValidBytes(text) {
 		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) {
 			return gjson.Result{}, errWebPage
 		}
-		return gjson.Result{}, errors.New("the answer is not whole JSON")
+		return gjson.Result{}, errors.New("the response is not valid JSON")
 	}
 	return gjson.ParseBytes(onOneLine(text)), nil
 }
 
-// onOneLine makes the ends of lines in valid JSON spaces: texts have them escaped.
+// onOneLine replaces line breaks in valid JSON by spaces, in place. Strings are not affected, because JSON escapes line
+// breaks in them.
 func onOneLine(body []byte) []byte {
 	for _, end := range []byte("\n\r") {
 		for rest := body; ; {
@@ -167,61 +173,67 @@ func onOneLine(body []byte) []byte {
 	return body
 }
 
-// broken says what became of a request that got no answer. A certificate does not get better by asking again.
-func (c *client) broken(err error) error {
+// transportError returns the error of a request that got no complete response. An invalid certificate is a permanent
+// ErrInvalid.
+func (c *client) transportError(err error) error {
 	if failure := (*url.Error)(nil); errors.As(err, &failure) {
-		err = failure.Err // the address is told elsewhere
+		err = failure.Err // get adds the URL
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %s", attemptTimeout)
+		return fmt.Errorf("no response within %s", attemptTimeout)
 	}
 	if failure := (*tls.CertificateVerificationError)(nil); errors.As(err, &failure) {
-		return backoff.Permanent(fmt.Errorf("%w: %s cannot be trusted: %w", warehouse.ErrInvalid, c.base, err))
+		return backoff.Permanent(fmt.Errorf("%w: verify the certificate of %s: %w", warehouse.ErrInvalid, c.base, err))
 	}
 	return err
 }
 
-// refused turns an answer other than 200 into an error: final where asking again is no use.
-func (c *client) refused(response *http.Response, a answer) error {
-	body, _ := a.json() // or nothing
-	told := body.Get("error")
-	code, said := told.Get("code").String(), response.Status
+// statusError returns the error for a response with a status other than 200. The error is permanent unless a retry may
+// help. If the response has a Retry-After, statusError pauses the limiter for that time.
+func (c *client) statusError(response *http.Response, a apiResponse) error {
+	body, _ := a.json() // empty if the body is not JSON
+	upstreamError := body.Get("error")
+	code, reason := upstreamError.Get("code").String(), response.Status
 	if code != "" {
-		said = c.plain(fmt.Sprintf("%d %s: %s", response.StatusCode, code, told.Get("message").String()))
+		reason = c.sanitize(fmt.Sprintf("%d %s: %s", response.StatusCode, code, upstreamError.Get("message").String()))
 	}
 	status := response.StatusCode
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return backoff.Permanent(fmt.Errorf("%w: %s refuses the API key (%s); give one that is good with --api-key", warehouse.ErrInvalid, c.base, said))
+		return backoff.Permanent(fmt.Errorf("%w: %s refuses the API key (%s); set a valid one with --api-key",
+			warehouse.ErrInvalid, c.base, reason))
 	case status == http.StatusNotFound && code == "NOT_FOUND":
-		return backoff.Permanent(errGone)
+		return backoff.Permanent(errNotFound)
 	case status == http.StatusNotFound, status >= 300 && status < 400:
-		return backoff.Permanent(c.wrongBase(said))
-	case status == http.StatusTooManyRequests, status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		wait := until(response.Header.Get("Retry-After"), a.now)
+		return backoff.Permanent(c.wrongBase(reason))
+	case status == http.StatusTooManyRequests, status >= 500,
+		status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		wait := timeUntil(response.Header.Get("Retry-After"), a.date)
 		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
 			wait = time.Duration(seconds) * time.Second
 		}
 		if status == http.StatusTooManyRequests {
-			wait = max(wait, time.Duration(told.Get("retry_after").Float()*float64(time.Second)))
+			wait = max(wait, time.Duration(upstreamError.Get("retry_after").Float()*float64(time.Second)))
 		}
-		if wait > longestSilence {
-			return backoff.Permanent(fmt.Errorf("%s, and asks to wait for %s", said, wait))
+		if wait > maxRetryAfter {
+			return backoff.Permanent(fmt.Errorf("%s, with a Retry-After of %s", reason, wait))
 		}
-		if wait > 0 { // whole seconds, perhaps rounded down
-			c.limiter.silence(wait + time.Second/4 + rand.N(time.Second))
+		if wait > 0 { // in whole seconds, which may be rounded down
+			c.limiter.pauseFor(wait + time.Second/4 + rand.N(time.Second))
 		}
-		return errors.New(said)
+		return errors.New(reason)
 	}
-	return backoff.Permanent(fmt.Errorf("%w: %s does not take the request (%s)", warehouse.ErrInvalid, c.base, said))
+	return backoff.Permanent(fmt.Errorf("%w: %s refuses the request (%s)", warehouse.ErrInvalid, c.base, reason))
 }
 
-func (c *client) wrongBase(said string) error {
-	return fmt.Errorf("%w: there is no Voicory API at %s (it answers %s); --base-url is the documented one, ending in /api/v1", warehouse.ErrInvalid, c.base, said)
+// wrongBase returns the error for a base URL that does not respond like the API.
+func (c *client) wrongBase(reason string) error {
+	return fmt.Errorf("%w: no Voicory API at %s (it returned %s); set --base-url to the documented URL, ending in /api/v1",
+		warehouse.ErrInvalid, c.base, reason)
 }
 
-// plain makes a text of the upstream fit for one line, and takes the key out, should it be repeated there.
-func (c *client) plain(text string) string {
+// sanitize returns a text of the API on one line, shortened to about 200 bytes and without the key.
+func (c *client) sanitize(text string) string {
 	text = strings.Join(strings.Fields(strings.ReplaceAll(text, c.key, "…")), " ")
 	if len(text) > 200 {
 		text = strings.ToValidUTF8(text[:200], "") + "…"

@@ -9,14 +9,15 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 )
 
-// Whatever an upstream compresses its pages with, their rows are taken as they are.
-func TestCompressedPages(t *testing.T) {
+// Compressed responses give the same rows as plain ones.
+func TestPull_CompressedPages(t *testing.T) {
 	for _, coding := range []string{"zstd", "gzip"} {
 		t.Run(coding, func(t *testing.T) {
-			u := newUpstream()
+			u := newFakeAPI()
 			u.rules = nil
 			u.fill(250)
-			compress, err := gzhttp.NewWrapper(gzhttp.EnableZstd(coding == "zstd"), gzhttp.EnableGzip(coding == "gzip"), gzhttp.PreferZstd(true))
+			compress, err := gzhttp.NewWrapper(gzhttp.EnableZstd(coding == "zstd"), gzhttp.EnableGzip(coding == "gzip"),
+				gzhttp.PreferZstd(true))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -28,7 +29,7 @@ func TestCompressedPages(t *testing.T) {
 				}
 			}))
 			defer server.Close()
-			k := newKeeper(t)
+			k := newFakeWarehouse(t)
 			s, err := New(Options{BaseURL: server.URL + "/api/v1", APIKey: testKey, Tenant: tenant, Window: DefaultWindow})
 			if err != nil {
 				t.Fatal(err)
@@ -36,9 +37,9 @@ func TestCompressedPages(t *testing.T) {
 			if err := s.Pull(t.Context(), nil, k.take); err != nil {
 				t.Fatal(err)
 			}
-			k.holdsAll(u)
+			k.checkAllRows(u)
 			if sent.Load() < 9 {
-				t.Errorf("%d answers were in %s", sent.Load(), coding)
+				t.Errorf("got %d responses in %s, want at least 9", sent.Load(), coding)
 			}
 		})
 	}

@@ -13,102 +13,107 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// history is how far the details of the calls before the window are known.
-type history struct {
-	Through time.Time `json:"through,omitzero"` // those of all calls created until then
-	Walk    *walk     `json:"walk,omitempty"`   // on its way, of those created since
+// A detailHistory is the progress of reading the details of calls older than the window. It is part of the stored
+// state.
+type detailHistory struct {
+	Through time.Time `json:"through,omitzero"` // details of all calls created up to this time have been read
+	Scan    *scan     `json:"walk,omitempty"`   // unfinished scan of the calls created later
 }
 
-// print tells a listed call from what it was when its details were read.
-type print struct {
+// A fingerprint identifies the content of a listed call at the time its details were read.
+type fingerprint struct {
 	hash    uint64
 	created time.Time
 }
 
 var seed = maphash.MakeSeed()
 
-// Details are handed over after that many, or after that long: an interruption repeats no more.
+// Details are queued in batches of at most this size and age. An interruption loses at most one batch.
 const (
-	handfulRows = 50
-	handfulTime = 10 * time.Second
+	detailBatchRows = 50
+	detailBatchTime = 10 * time.Second
 )
 
-// note remembers which of the listed calls are to be asked for: of those created since, the new and the changed.
-func (p *pull) note(rows []row, since time.Time) {
+// noteCalls adds the rows created at or after since that are new or changed to the calls whose details are to be
+// fetched.
+func (p *pull) noteCalls(rows []row, since time.Time) {
 	for _, r := range rows {
 		hash := maphash.String(seed, r.raw)
-		if r.created.Before(since) || p.prints[r.id].hash == hash || p.noted[r.id].hash == hash {
+		if r.createdAt.Before(since) ||
+			p.fingerprints[r.id].hash == hash || p.pendingFingerprints[r.id].hash == hash {
 			continue
 		}
-		id := strings.Clone(r.id) // the page is not to be kept
-		p.noted[id] = print{hash, r.created}
-		p.todo = append(p.todo, row{id: id, created: r.created})
+		id := strings.Clone(r.id) // do not keep the page in memory
+		p.pendingFingerprints[id] = fingerprint{hash, r.createdAt}
+		p.pendingDetails = append(p.pendingDetails, row{id: id, createdAt: r.createdAt})
 	}
-	p.recent = int64(len(p.todo))
+	p.recentDetails = int64(len(p.pendingDetails))
 }
 
-// recentDetails asks for those of the window.
-func (p *pull) recentDetails(ctx context.Context, deadline time.Time) error {
+// fetchRecentDetails fetches the details of calls in the window, newest first. It returns errPassDue at the deadline.
+func (p *pull) fetchRecentDetails(ctx context.Context, deadline time.Time) error {
 	window := p.state.Lists[warehouse.Calls.Name].Through.Add(-p.Window)
-	for id, print := range p.prints {
-		if print.created.Before(window) {
-			delete(p.prints, id)
+	for id, known := range p.fingerprints {
+		if known.created.Before(window) {
+			delete(p.fingerprints, id)
 		}
 	}
-	slices.SortStableFunc(p.todo, func(a, b row) int { return b.created.Compare(a.created) })
-	for len(p.todo) > 0 {
+	slices.SortStableFunc(p.pendingDetails, func(a, b row) int { return b.createdAt.Compare(a.createdAt) })
+	for len(p.pendingDetails) > 0 {
 		if time.Now().After(deadline) {
-			return errSliceOver
+			return errPassDue
 		}
-		n := min(len(p.todo), handfulRows)
-		err := p.fetch(ctx, p.todo[:n], &p.recent, func(row) bool { return false }, func(int) json.RawMessage { return p.encode() })
+		n := min(len(p.pendingDetails), detailBatchRows)
+		err := p.fetchDetails(ctx, p.pendingDetails[:n], &p.recentDetails,
+			func(row) bool { return false }, func(int) json.RawMessage { return p.encode() })
 		if err != nil {
 			return err
 		}
-		for _, row := range p.todo[:n] {
-			p.prints[row.id] = p.noted[row.id]
+		for _, row := range p.pendingDetails[:n] {
+			p.fingerprints[row.id] = p.pendingFingerprints[row.id]
 		}
-		p.todo = p.todo[n:]
+		p.pendingDetails = p.pendingDetails[n:]
 	}
 	return nil
 }
 
-// olderDetails asks for those of the calls that have left the window since it was last done.
-func (p *pull) olderDetails(ctx context.Context, deadline time.Time) error {
+// fetchOlderDetails fetches the details of the calls that left the window since the last time. It returns errPassDue at
+// the deadline.
+func (p *pull) fetchOlderDetails(ctx context.Context, deadline time.Time) error {
 	if p.state.Details == nil {
-		p.state.Details = &history{}
+		p.state.Details = &detailHistory{}
 	}
-	h := p.state.Details
-	last := map[string]bool{} // asked for in the last step: the next begins with some of them
+	history := p.state.Details
+	previous := map[string]bool{} // ids of the last page; the next page begins with some of them
 	for {
-		if h.Walk == nil {
+		if history.Scan == nil {
 			newest := p.state.Lists[warehouse.Calls.Name].Through
 			window := newest.Add(-p.Window)
-			if newest.IsZero() || !window.After(h.Through) {
-				p.older = 0
+			if newest.IsZero() || !window.After(history.Through) {
+				p.olderDetails = 0
 				return nil
 			}
-			h.Walk = &walk{From: h.Through, To: window, Top: window, Began: time.Now().UTC()}
+			history.Scan = &scan{From: history.Through, To: window, Top: window, Began: time.Now().UTC()}
 		}
 		if time.Now().After(deadline) {
-			return errSliceOver
+			return errPassDue
 		}
-		w, above := h.Walk, h.Walk.To
-		err := w.step(ctx, p.client, warehouse.Calls.Name, func(leg leg) error {
-			if leg.left >= 0 {
-				p.older = leg.left + int64(len(leg.rows))
+		current, before := history.Scan, history.Scan.To
+		err := current.nextPage(ctx, p.client, warehouse.Calls.Name, func(read scanPage) error {
+			if read.remaining >= 0 {
+				p.olderDetails = read.remaining + int64(len(read.rows))
 			}
-			err := p.fetch(ctx, leg.rows, &p.older, func(row row) bool { return last[row.id] }, func(n int) json.RawMessage {
-				return h.behind(p, leg, n, above)
-			})
-			if leg.moved {
-				clear(last)
+			stateAfter := func(n int) json.RawMessage { return history.stateAfter(p, read, n, before) }
+			err := p.fetchDetails(ctx, read.rows, &p.olderDetails,
+				func(row row) bool { return previous[row.id] }, stateAfter)
+			if read.resumable {
+				clear(previous)
 			}
-			for _, row := range leg.rows {
-				last[row.id] = true
+			for _, row := range read.rows {
+				previous[row.id] = true
 			}
-			if len(leg.rows) == 0 && leg.ended {
-				return p.hand(ctx, warehouse.Calls, true, nil, h.behind(p, leg, 0, above))
+			if len(read.rows) == 0 && read.last {
+				return p.addRows(ctx, warehouse.Calls, true, nil, stateAfter(0))
 			}
 			return err
 		})
@@ -118,49 +123,53 @@ func (p *pull) olderDetails(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-// behind is the state behind the first n rows of a leg, of which all are created no later than above; nil where none may begin.
-func (h *history) behind(p *pull, leg leg, n int, above time.Time) json.RawMessage {
-	w := h.Walk
+// stateAfter returns the state to resume from after the first n rows of a page, or nil if a pull cannot resume there.
+// before is the upper bound of the scan before it read the page.
+func (h *detailHistory) stateAfter(p *pull, read scanPage, n int, before time.Time) json.RawMessage {
+	current := h.Scan
 	switch {
-	case !leg.moved:
+	case !read.resumable:
 		return nil
-	case n == len(leg.rows) && leg.ended:
-		h.Through, h.Walk = w.Top, nil
-	case n < len(leg.rows):
-		part := *w
-		if part.To = leg.rows[n-1].created.Add(tick); !part.To.Before(above) {
+	case n == len(read.rows) && read.last:
+		h.Through, h.Scan = current.Top, nil
+	case n < len(read.rows):
+		partial := *current
+		if partial.To = read.rows[n-1].createdAt.Add(timeResolution); !partial.To.Before(before) {
 			return nil
 		}
-		h.Walk = &part
-		defer func() { h.Walk = w }()
+		h.Scan = &partial
+		defer func() { h.Scan = current }()
 	}
 	return p.encode()
 }
 
-// fetch asks for the details of rows, but for those that are known, and hands them over with the state behind them.
-func (p *pull) fetch(ctx context.Context, rows []row, left *int64, known func(row) bool, behind func(n int) json.RawMessage) error {
-	var handful []row
+// fetchDetails fetches the details of rows, except those for which known returns true. It queues them in batches, each
+// with the state that stateAfter returns for the rows up to there. It decrements remaining for each row. If a request
+// fails, it queues the details fetched so far and returns the error.
+func (p *pull) fetchDetails(ctx context.Context, rows []row, remaining *int64, known func(row) bool,
+	stateAfter func(n int) json.RawMessage) error {
+	var batch []row
 	began := time.Now()
 	for i, row := range rows {
-		*left = max(0, *left-1)
+		*remaining = max(0, *remaining-1)
 		if row.id != "" && !known(row) {
 			detail, err := p.client.detail(ctx, row.id)
 			switch {
-			case errors.Is(err, errGone): // deleted since it was listed
+			case errors.Is(err, errNotFound): // the call was deleted after it was listed
 			case err != nil:
-				if len(handful) > 0 && ctx.Err() == nil {
-					return cmp.Or(p.hand(ctx, warehouse.Calls, true, handful, behind(i)), err)
+				if len(batch) > 0 && ctx.Err() == nil {
+					return cmp.Or(p.addRows(ctx, warehouse.Calls, true, batch, stateAfter(i)), err)
 				}
 				return err
 			default:
-				handful = append(handful, detail)
+				batch = append(batch, detail)
 			}
 		}
-		if i == len(rows)-1 || len(handful) == handfulRows || time.Since(began) >= handfulTime {
-			if err := p.hand(ctx, warehouse.Calls, true, handful, behind(i+1)); err != nil {
+		if i == len(rows)-1 || len(batch) == detailBatchRows || time.Since(began) >= detailBatchTime {
+			if err := p.addRows(ctx, warehouse.Calls, true, batch, stateAfter(i+1)); err != nil {
 				return err
 			}
-			handful, began = nil, time.Now()
+			batch, began = nil, time.Now()
 		}
 	}
 	return nil

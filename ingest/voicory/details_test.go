@@ -11,9 +11,9 @@ import (
 
 func withDetails(o *Options) { o.Details = true }
 
-// detailsAsked counts requests.
-func detailsAsked(u *upstream) (n int) {
-	for _, uri := range u.asked {
+// countDetailRequests returns the number of requests for details that the API has received.
+func countDetailRequests(u *fakeAPI) (n int) {
+	for _, uri := range u.requests {
 		if strings.Contains(uri, "/calls/") {
 			n++
 		}
@@ -21,153 +21,155 @@ func detailsAsked(u *upstream) (n int) {
 	return n
 }
 
-func TestDetailsNewestFirst(t *testing.T) {
+func TestDetails_NewestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		for i := range 250 { // half of them are older than the window
 			u.add("calls", time.Now().Add(-time.Duration(i)*DefaultWindow/125))
 		}
 		u.fill(1)
-		s := k.source(u, withDetails)
+		s := k.newSource(u, withDetails)
 		k.pull(s)
-		k.holdsAll(u)
-		k.holdsDetails(u)
-		if !slices.IsSortedFunc(k.order, func(a, b string) int { return strings.Compare(created(u, b), created(u, a)) }) {
-			t.Error("not the newest first")
+		k.checkAllRows(u)
+		k.checkDetails(u)
+		newestFirst := func(a, b string) int { return strings.Compare(createdAtOf(u, b), createdAtOf(u, a)) }
+		if !slices.IsSortedFunc(k.detailOrder, newestFirst) {
+			t.Error("details were not fetched newest first")
 		}
-		if n := detailsAsked(u); n > 252 {
-			t.Errorf("%d requests for details of 251 calls", n)
+		if n := countDetailRequests(u); n > 252 {
+			t.Errorf("got %d requests for details of 251 calls, want at most 252", n)
 		}
 
-		// Nothing new, then a new call and a change: only those are asked for, and the one call that has left the window.
-		before := detailsAsked(u)
+		// Then fetch only the details of a new call, of a changed call, and of the call that left the window.
+		before := countDetailRequests(u)
 		k.pull(s)
-		if n := detailsAsked(u) - before; n > 0 {
-			t.Errorf("nothing new, and %d requests", n)
+		if n := countDetailRequests(u) - before; n > 0 {
+			t.Errorf("got %d requests without new calls, want 0", n)
 		}
 		time.Sleep(40 * time.Minute)
 		u.rows["calls"][20].version++
 		u.add("calls", time.Now())
 		k.pull(s)
-		k.holdsDetails(u)
-		if n := detailsAsked(u) - before; n < 2 || n > 4 {
-			t.Errorf("one new, one changed, and %d requests", n)
+		k.checkDetails(u)
+		if n := countDetailRequests(u) - before; n < 2 || n > 4 {
+			t.Errorf("got %d requests for one new and one changed call, want 2 to 4", n)
 		}
 
-		// What changed unseen is read once more when it leaves the window.
-		before = detailsAsked(u)
+		// Details are read once more when a call leaves the window, because they may have changed since.
+		before = countDetailRequests(u)
 		for range 5 {
 			time.Sleep(24 * time.Hour)
 			u.add("calls", time.Now())
 			k.pull(s)
 		}
-		k.holdsDetails(u)
-		if n := detailsAsked(u) - before; n < 125 || n > 145 {
-			t.Errorf("%d requests for 125 calls that left the window", n)
+		k.checkDetails(u)
+		if n := countDetailRequests(u) - before; n < 125 || n > 145 {
+			t.Errorf("got %d requests for 125 calls that left the window, want 125 to 145", n)
 		}
 	})
 }
 
-// Calls that are deleted between being listed and asked for are passed over.
-func TestDetailsOfDeletedCalls(t *testing.T) {
+// Calls that are deleted after they were listed are skipped.
+func TestDetails_SkipDeletedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(50)
-		u.before = func(n int, _ *http.Request) http.HandlerFunc {
+		u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 			if rows := u.rows["calls"]; n > 3 && n%5 == 0 {
 				u.rows["calls"] = rows[:len(rows)-1]
 			}
 			return nil
 		}
-		k.pull(k.source(u, withDetails))
-		k.holdsDetails(u)
+		k.pull(k.newSource(u, withDetails))
+		k.checkDetails(u)
 	})
 }
 
-// Details of a long history take hours: passes go on meanwhile, and an interruption repeats little.
-func TestDetailsOfALongHistory(t *testing.T) {
+// Details of many calls take hours. Passes continue in between, and few requests are repeated after an interruption.
+func TestDetails_PassesContinueDuringLongHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		for i := range 1000 {
 			u.add("calls", time.Now().Add(-DefaultWindow-time.Duration(i)*time.Minute))
 		}
 		u.add("calls", time.Now())
-		var came *record
-		u.before = func(n int, _ *http.Request) http.HandlerFunc {
+		var added *storedRow
+		u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 			if n == 100 {
-				came = u.add("messages", time.Now())
+				added = u.add("messages", time.Now())
 			}
 			if n == 700 {
-				if k.lists["messages"][came.id] == "" {
-					t.Error("a message that came at the beginning is not there ten minutes later")
+				if k.lists["messages"][added.id] == "" {
+					t.Error("a message added at the beginning is missing ten minutes later")
 				}
 				return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
 			}
 			return nil
 		}
-		if err := k.source(u, withDetails).Pull(t.Context(), nil, k.take); err == nil {
-			t.Fatal("not interrupted")
+		if err := k.newSource(u, withDetails).Pull(t.Context(), nil, k.take); err == nil {
+			t.Fatal("got no error, want the one of the forbidden request")
 		}
-		k.pull(k.source(u, withDetails))
-		k.holdsAll(u)
-		k.holdsDetails(u)
-		if n := detailsAsked(u); n > 1060 {
-			t.Errorf("%d requests for details of 1001 calls", n)
+		k.pull(k.newSource(u, withDetails))
+		k.checkAllRows(u)
+		k.checkDetails(u)
+		if n := countDetailRequests(u); n > 1060 {
+			t.Errorf("got %d requests for details of 1001 calls, want at most 1060", n)
 		}
 		for _, state := range k.states {
 			if len(state) > 1000 {
-				t.Fatalf("state is %s", state)
+				t.Fatalf("got a state of %d bytes, want at most 1000: %s", len(state), state)
 			}
 		}
 	})
 }
 
-// A knot of calls older than the window.
-func TestDetailsOfAKnot(t *testing.T) {
+// Details of calls that share one millisecond and are older than the window.
+func TestDetails_TimestampTie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.rules = nil
 		for range 350 {
 			u.add("calls", time.Now().Add(-DefaultWindow-time.Hour))
 		}
 		u.fill(120)
-		k.pull(k.source(u, withDetails))
-		k.holdsAll(u)
-		k.holdsDetails(u)
-		if n := detailsAsked(u); n > 500 {
-			t.Errorf("%d requests for details of 470 calls", n)
+		k.pull(k.newSource(u, withDetails))
+		k.checkAllRows(u)
+		k.checkDetails(u)
+		if n := countDetailRequests(u); n > 500 {
+			t.Errorf("got %d requests for details of 470 calls, want at most 500", n)
 		}
 	})
 }
 
-// Customers are edited at any age: within hours all are read again.
-func TestCustomersAreReadAgain(t *testing.T) {
+// All customers are read again within hours, because old ones may be edited.
+func TestPull_RescansCustomers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		for i := range 500 {
 			u.add("customers", time.Now().Add(-time.Duration(i)*24*time.Hour))
 		}
-		s := k.source(u, nil)
+		s := k.newSource(u, nil)
 		k.pull(s)
 		u.rows["customers"][400].version++
-		requests := len(u.asked)
+		requests := len(u.requests)
 		for range 119 {
 			time.Sleep(30 * time.Second)
 			k.pull(s)
 		}
-		if n := len(u.asked) - requests; n > 119*3 {
-			t.Errorf("%d requests of %d pulls within the hour", n, 119)
+		if n := len(u.requests) - requests; n > 119*3 {
+			t.Errorf("got %d requests by 119 pulls within the hour, want at most 3 each", n)
 		}
 		time.Sleep(10 * time.Minute)
 		k.pull(s)
-		k.holdsAll(u)
+		k.checkAllRows(u)
 	})
 }
 
-func created(u *upstream, id string) string {
+// createdAtOf returns the created_at of a call, or "" if the call does not exist.
+func createdAtOf(u *fakeAPI, id string) string {
 	for _, r := range u.rows["calls"] {
 		if r.id == id {
-			return r.created.Format(boundForm)
+			return r.createdAt.Format(boundLayout)
 		}
 	}
 	return ""

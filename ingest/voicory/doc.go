@@ -1,43 +1,54 @@
-// Package voicory owns what is peculiar about pulling the rows of one tenant from the Voicory API: its pages, its limits and
-// its faults.
+// Package voicory pulls the rows of one tenant from the Voicory API. It handles the API's pages, rate limits and
+// faults.
+//
+// It never writes to the warehouse and never deletes a row. The caller of Source.Pull stores each portion together with
+// its state. Pull reads the API in one goroutine of its own and hands the portions over in the caller's goroutine; it
+// returns only after the former has ended. The mutexes of limiter and batchQueue are never held together.
 //
 // # How a listing is read
 //
-// The API sorts a listing by created_at, newest first, bounds it by from and to, both inclusive, and numbers its pages. Pages
-// by number slip: a row that is inserted or deleted above moves all others. So each request asks for page 1 of the rows created
-// no later than the oldest one read so far; whatever happens above that bound cannot move what is below. Times are shown in
-// milliseconds and may be kept finer, therefore the bound is one millisecond later than the oldest row, and the rows of that
-// time are read twice: about one in a hundred. The first request has no upper bound, so that no clock can hide the newest rows.
+// The API sorts a listing by created_at, newest first, bounds it by from and to, both inclusive, and numbers its pages.
+// Page numbers shift when a row is inserted or deleted above the page. Each request therefore asks for page 1 of the
+// rows created no later than the oldest row read so far. Insertions and deletions above that bound cannot move the rows
+// below it.
 //
-// More rows in one millisecond than fit on a page (an import in one transaction) are a knot, which has to be read by page numbers.
-// Where the API sorts rows of one time by id, each page is chosen to begin with a row that has been read: what follows it there
-// cannot have a gap before it. Where it keeps them in no order, the rows of that millisecond alone are read, and again until as
-// many are known as the API counts, before and after; that is one step, which an interruption begins anew, and the one place
-// where a row could hide: if another is deleted from that millisecond and yet another added to it between the same two requests.
+// The API shows times in milliseconds but may store them with a higher resolution. The bound is therefore one
+// millisecond later than the oldest row, and the rows of that millisecond are read twice, about one row in a hundred.
+// The first request has no upper bound, so that a wrong clock cannot hide the newest rows.
 //
-// # What a pass finds, and what it cannot
+// Rows that share one millisecond and do not fit on a page form a tie, for example after an import in one transaction.
+// A tie has to be read by page number. If the API sorts the rows of a tie by id, each page begins with a row that was
+// already read. No row can then be missing between two pages. If the API does not sort them, the rows of that
+// millisecond are read repeatedly, until as many ids are known as the API counts, before and after. That is one step:
+// after an interruption it starts again. Only here can a row be missed: if, between the same two requests, another row
+// of that millisecond is deleted and a third one inserted.
 //
-// A pass reads everything created since the one before and, again, the window before that: costs, transcripts and statuses
-// are written late and show in no filter. Time is told by the rows: a pass has come as far as the newest created_at it saw, or
-// the API's own Date if that is earlier, so that neither a clock that differs nor a row from the future opens a gap. Rows that
-// appear later than the window with an older created_at, and changes to calls and messages older than it, are not seen.
+// # Passes
 //
-// Customers are edited at any age, and updated_at is no filter, so that all customers are read again from time to time: at
-// most once an hour, and for no more than a tenth of the time. An edit of an old customer shows up that late.
+// A pass reads all rows created since the last pass. It also reads the window before that again, because costs,
+// transcripts and statuses are written late and no filter finds such changes. Progress is measured by the rows: a pass
+// is complete up to the newest created_at that it saw, or up to the API's Date header if that is earlier. Neither a
+// wrong clock nor a row with a future time can therefore cause a gap. A pass does not find rows that appear later than
+// the window with an older created_at, nor changes to calls and messages older than the window.
 //
-// Rows that are deleted upstream stay: the API does not tell, and a source does not know which rows there are.
+// Customers may be edited at any age, and the API has no filter for updated_at. All customers are therefore read again
+// from time to time, at most once an hour and for at most a tenth of the time. An edit of an old customer arrives with
+// that delay.
+//
+// Rows deleted upstream stay in the warehouse, because the API does not report deletions.
 //
 // # Details
 //
-// stt_minutes and tts_characters are only in the details of a call, at one request each. Those of the window are asked for
-// first, newest first, and again when the listed row has changed or the process is a new one; then, with a cursor of their own,
-// those of older calls: every call once more when it has left the window. Wherever they take long, passes go on in between.
+// stt_minutes and tts_characters are only in the details of a call, which cost one request per call. Calls of the
+// window are fetched first, newest first, and again if the listed row changed or the process restarted. Then, with a
+// cursor of its own, each older call is fetched once more after it left the window. Passes continue in between.
 //
 // # Pace
 //
-// A request counts at the moment it arrives, which lies between sending it and the first byte of its answer. A request that is
-// sent a whole window after the answer to the tenth, or sixtieth, before it cannot be one too many, however the network
-// jitters; that costs one round trip a minute and next to nothing else. A token bucket would let a burst through that a sliding
-// window refuses. The state says when the last requests were made, so that a process that follows another within a minute keeps
-// its distance; of requests by others the headers tell. Where answers name no limits there are none.
+// The API counts a request when it arrives, which is between sending it and receiving the first byte of the response. A
+// request is sent a whole window after the response to the 10th (or 60th) request before it. It can therefore never
+// exceed the limit, whatever the network delay, at a cost of about one round trip a minute. A token bucket would allow
+// bursts that a sliding window refuses. The state holds the time of the last requests, so that a process that starts
+// within a minute of another one keeps within the limits. Response headers report the requests of other clients. If
+// responses have no rate limit headers, requests are not delayed.
 package voicory

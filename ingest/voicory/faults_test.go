@@ -18,26 +18,27 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// faults are what an upstream does wrong for a while.
+// faults are faulty responses of the API.
 var faults = map[string]http.HandlerFunc{
-	"500": func(w http.ResponseWriter, _ *http.Request) { fail(w, 500, "INTERNAL_ERROR", "Server error") },
+	"500": func(w http.ResponseWriter, _ *http.Request) { writeError(w, 500, "INTERNAL_ERROR", "Server error") },
 	"503": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	},
-	"html":                     webPage(502),
-	"html as if all were well": webPage(200),
+	"html":                     respondWebPage(502),
+	"html as if all were well": respondWebPage(200),
 	"429": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "31")
-		fail(w, 429, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded")
+		writeError(w, 429, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded")
 	},
-	"reset":      func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-	"slow":       func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-	"no JSON":    text(`{"data":[{"id":"`),
-	"no page":    text(`{"status":"ok"}`),
-	"no rows":    text(`{"data":[],"meta":{"total":5,"has_more":false}}`),
-	"odd rows":   text(`{"data":[null],"meta":{"total":5}}`),
-	"not sorted": text(`{"data":[{"created_at":"1999-01-01T00:00:00Z"},{"created_at":"1999-02-01T00:00:00Z"}],"meta":{"total":5}}`),
+	"reset":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	"slow":     func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	"no JSON":  respondWith(`{"data":[{"id":"`),
+	"no page":  respondWith(`{"status":"ok"}`),
+	"no rows":  respondWith(`{"data":[],"meta":{"total":5,"has_more":false}}`),
+	"odd rows": respondWith(`{"data":[null],"meta":{"total":5}}`),
+	"not sorted": respondWith(`{"data":[{"created_at":"1999-01-01T00:00:00Z"},` +
+		`{"created_at":"1999-02-01T00:00:00Z"}],"meta":{"total":5}}`),
 	"breaks off": func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"data":[`)
 		_ = http.NewResponseController(w).Flush()
@@ -49,11 +50,11 @@ var faults = map[string]http.HandlerFunc{
 	},
 }
 
-func text(body string) http.HandlerFunc {
+func respondWith(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }
 }
 
-func webPage(status int) http.HandlerFunc {
+func respondWebPage(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(status)
@@ -61,119 +62,134 @@ func webPage(status int) http.HandlerFunc {
 	}
 }
 
-// A fault that passes leaves no trace in the rows.
-func TestFaultsPass(t *testing.T) {
+// A temporary fault does not affect the rows.
+func TestPull_TemporaryFault(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u, k := newUpstream(), newKeeper(t)
+				u, k := newFakeAPI(), newFakeWarehouse(t)
 				u.fill(750)
-				u.before = func(n int, _ *http.Request) http.HandlerFunc {
+				u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 					if n%3 == 2 || n == 1 {
 						return fault
 					}
 					return nil
 				}
-				k.pull(k.source(u, nil))
-				k.holdsAll(u)
+				k.pull(k.newSource(u, nil))
+				k.checkAllRows(u)
 			})
 		})
 	}
 }
 
-// A fault that stays ends the pull with one line, some minutes later; what was read before is kept.
-func TestFaultsStay(t *testing.T) {
+// A permanent fault ends the pull after some minutes with an error of one line. Rows read before are stored.
+func TestPull_PermanentFault(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u, k := newUpstream(), newKeeper(t)
+				u, k := newFakeAPI(), newFakeWarehouse(t)
 				u.fill(750)
-				u.before = func(n int, _ *http.Request) http.HandlerFunc {
+				u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 					if n > 5 {
 						return fault
 					}
 					return nil
 				}
-				s := k.source(u, nil)
+				s := k.newSource(u, nil)
 				began := time.Now()
 				err := s.Pull(t.Context(), nil, k.take)
 				if took := time.Since(began); took < 3*time.Minute || took > 7*time.Minute {
-					t.Errorf("patience was %s", took)
+					t.Errorf("got an error after %s, want 3 to 7 minutes", took)
 				}
-				if !errors.Is(err, ErrUpstream) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), testKey) {
-					t.Errorf("error is %v", err)
+				if !errors.Is(err, ErrUpstream) || strings.Contains(err.Error(), "\n") ||
+					strings.Contains(err.Error(), testKey) {
+					t.Errorf("got %v, want ErrUpstream on one line without the key", err)
 				}
 				if k.rows != 500 {
-					t.Errorf("%d rows were kept", k.rows)
+					t.Errorf("got %d rows, want 500", k.rows)
 				}
-				synctest.Wait() // for the upstream to leave off, too
-				u.before = nil
+				synctest.Wait() // until the API's goroutines are idle
+				u.intercept = nil
 				k.pull(s)
-				k.holdsAll(u)
+				k.checkAllRows(u)
 			})
 		})
 	}
 }
 
-// What does not get better ends the pull at the first answer.
-func TestRefusals(t *testing.T) {
+// A response that a retry cannot change ends the pull with ErrInvalid.
+func TestPull_NotRetried(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		says   string
 		asked  int
 	}{
-		"key unknown": {says: "INVALID_API_KEY: Invalid API key", answer: func(w http.ResponseWriter, _ *http.Request) { fail(w, 401, "INVALID_API_KEY", "Invalid API key") }},
-		"key repeated": {says: "INVALID_API_KEY: no … here", answer: func(w http.ResponseWriter, r *http.Request) {
-			fail(w, 401, "INVALID_API_KEY", "no "+r.Header.Get("x-api-key")+"\nhere")
+		"key unknown": {says: "INVALID_API_KEY: Invalid API key", answer: func(w http.ResponseWriter, _ *http.Request) {
+			writeError(w, 401, "INVALID_API_KEY", "Invalid API key")
 		}},
-		"forbidden":   {says: "403 Forbidden", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }},
-		"bad request": {says: "INVALID_FILTER", answer: func(w http.ResponseWriter, _ *http.Request) { fail(w, 400, "INVALID_FILTER", "from") }},
-		"nowhere":     {says: "--base-url", answer: http.NotFound},
-		"not listed":  {says: "--base-url", answer: func(w http.ResponseWriter, _ *http.Request) { fail(w, 404, "NOT_FOUND", "Resource not found") }},
+		"key repeated": {says: "INVALID_API_KEY: no … here", answer: func(w http.ResponseWriter, r *http.Request) {
+			writeError(w, 401, "INVALID_API_KEY", "no "+r.Header.Get("x-api-key")+"\nhere")
+		}},
+		"forbidden": {says: "403 Forbidden", answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+		}},
+		"bad request": {says: "INVALID_FILTER", answer: func(w http.ResponseWriter, _ *http.Request) {
+			writeError(w, 400, "INVALID_FILTER", "from")
+		}},
+		"nowhere": {says: "--base-url", answer: http.NotFound},
+		"not listed": {says: "--base-url", answer: func(w http.ResponseWriter, _ *http.Request) {
+			writeError(w, 404, "NOT_FOUND", "Resource not found")
+		}},
 		"elsewhere": {says: "--base-url", answer: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.example.com/api/v1/calls", http.StatusMovedPermanently)
 		}},
-		"a web page": {says: "--base-url", answer: webPage(200), asked: 3},
+		"a web page": {says: "--base-url", answer: respondWebPage(200), asked: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u, k := newUpstream(), newKeeper(t)
-				u.before = func(int, *http.Request) http.HandlerFunc { return test.answer }
-				err := k.source(u, nil).Pull(t.Context(), nil, k.take)
-				if !errors.Is(err, warehouse.ErrInvalid) || !strings.Contains(err.Error(), test.says) || strings.ContainsAny(err.Error(), "\n") {
-					t.Errorf("error is %v", err)
+				u, k := newFakeAPI(), newFakeWarehouse(t)
+				u.intercept = func(int, *http.Request) http.HandlerFunc { return test.answer }
+				err := k.newSource(u, nil).Pull(t.Context(), nil, k.take)
+				if !errors.Is(err, warehouse.ErrInvalid) || !strings.Contains(err.Error(), test.says) ||
+					strings.ContainsAny(err.Error(), "\n") {
+					t.Errorf("got %v, want ErrInvalid with %q on one line", err, test.says)
 				}
 				if err != nil && strings.Contains(err.Error(), testKey) || strings.Contains(k.log.String(), testKey) {
-					t.Error("the key is told")
+					t.Error("got the API key in the error or the log")
 				}
-				if len(u.asked) != max(1, test.asked) {
-					t.Errorf("asked %d times", len(u.asked))
+				if got, want := len(u.requests), max(1, test.asked); got != want {
+					t.Errorf("got %d requests, want %d", got, want)
 				}
 			})
 		})
 	}
 }
 
-// An answer that asks for a long silence is believed.
-func TestLongSilenceEndsThePull(t *testing.T) {
+// A Retry-After that exceeds the maximum ends the pull without a retry.
+func TestPull_LongRetryAfterEndsPull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
-		u.before = func(int, *http.Request) http.HandlerFunc {
+		u, k := newFakeAPI(), newFakeWarehouse(t)
+		u.intercept = func(int, *http.Request) http.HandlerFunc {
 			return func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Retry-After", "86400")
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
 		}
-		if err := k.source(u, nil).Pull(t.Context(), nil, k.take); !errors.Is(err, ErrUpstream) || len(u.asked) != 1 {
-			t.Errorf("asked %d times: %v", len(u.asked), err)
+		err := k.newSource(u, nil).Pull(t.Context(), nil, k.take)
+		if !errors.Is(err, ErrUpstream) || len(u.requests) != 1 {
+			t.Errorf("got %v after %d requests, want ErrUpstream after 1", err, len(u.requests))
 		}
 	})
 }
 
-func TestOptions(t *testing.T) {
+func TestNew_InvalidOptions(t *testing.T) {
 	good := Options{BaseURL: "https://voicory.example.com/api/v1", APIKey: testKey, Tenant: tenant}
-	if s, err := New(good); err != nil || strings.Contains(s.Name(), testKey) || !strings.Contains(s.Name(), tenant.String()) {
+	s, err := New(good)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if name := s.Name(); strings.Contains(name, testKey) || !strings.Contains(name, tenant.String()) {
+		t.Fatalf("got name %q, want one with the tenant and without the key", name)
 	}
 	for name, spoil := range map[string]func(*Options){
 		"no URL":       func(o *Options) { o.BaseURL = "" },
@@ -189,19 +205,22 @@ func TestOptions(t *testing.T) {
 		"no tenant":    func(o *Options) { o.Tenant = uuid.Nil },
 		"window":       func(o *Options) { o.Window = -1 },
 	} {
-		bad := good
-		spoil(&bad)
-		if _, err := New(bad); !errors.Is(err, warehouse.ErrInvalid) || strings.Contains(err.Error(), testKey) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			bad := good
+			spoil(&bad)
+			if _, err := New(bad); !errors.Is(err, warehouse.ErrInvalid) || strings.Contains(err.Error(), testKey) {
+				t.Errorf("got %v, want ErrInvalid without the key", err)
+			}
+		})
 	}
 }
 
-// Whatever an upstream answers, it becomes whole lines or an error.
+// FuzzPage checks that each JSON document is either refused or becomes complete lines of JSON.
 func FuzzPage(f *testing.F) {
-	u := newUpstream()
-	f.Add(`{"data":[` + u.add("calls", time.Unix(1e9, 0)).text(false) + `],"meta":{"total":1,"has_more":false}}`)
-	f.Add(`{"data":[{"id":7,"created_at":null},{},{"created_at":"9999-12-31T23:59:59.999999999Z"}],"meta":{"total":1e300}}`)
+	u := newFakeAPI()
+	f.Add(`{"data":[` + u.add("calls", time.Unix(1e9, 0)).json(false) + `],"meta":{"total":1,"has_more":false}}`)
+	f.Add(`{"data":[{"id":7,"created_at":null},{},{"created_at":"9999-12-31T23:59:59.999999999Z"}],` +
+		`"meta":{"total":1e300}}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		if !gjson.Valid(body) {
 			return
@@ -210,16 +229,16 @@ func FuzzPage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := io.ReadAll(iotest.OneByteReader(&lines{rows: p.rows}))
+		out, err := io.ReadAll(iotest.OneByteReader(&rowReader{rows: p.rows}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(string(out), "\n"); n != len(p.rows) {
-			t.Fatalf("%d lines of %d rows", n, len(p.rows))
+			t.Fatalf("got %d lines, want %d", n, len(p.rows))
 		}
 		for line := range strings.Lines(string(out)) {
 			if !json.Valid([]byte(line)) {
-				t.Fatalf("line %q", line)
+				t.Fatalf("got a line that is not JSON: %q", line)
 			}
 		}
 	})

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// rule allows max requests in any window.
+// A rule allows max requests in any period of the given length.
 type rule struct {
 	max    int
 	window time.Duration
 }
 
-// documented are the limits of a key; answers say how many requests a minute it really has.
+// documented holds the documented limits of a key. Response headers may state another number of requests per minute.
 var documented = [...]rule{minute: {60, time.Minute}, burst: {10, 5 * time.Second}}
 
 const (
@@ -22,26 +22,27 @@ const (
 	burst
 )
 
-// limiter says when the next request may be sent. It serves requests that are made one after the other; others may ask about it.
+// A limiter delays requests to keep within the limits of the key. Requests must be made one after the other; other
+// goroutines may call duration and snapshot. All fields are guarded by mu.
 type limiter struct {
-	mu    sync.Mutex
-	rules [len(documented)]rule
-	off   bool          // the upstream names no limits
-	met   bool          // the upstream has told how many requests are left
-	past  []time.Time   // when the last requests had surely arrived, oldest first
-	ready time.Time     // when the last one could have been sent, but for the limits
-	sent  time.Time     // when it was sent, at the earliest
-	hold  time.Time     // the upstream asked for silence until then
-	work  time.Duration // from one request to the next, of late, without the waiting here
+	mu          sync.Mutex
+	rules       [len(documented)]rule
+	unlimited   bool          // responses have no rate limit headers
+	observed    bool          // a response has stated how many requests are left
+	arrivals    []time.Time   // latest arrival times of the last requests, oldest first
+	readyAt     time.Time     // time at which the last request was ready, before the delay
+	sentAt      time.Time     // earliest time at which the last request was sent
+	pausedUntil time.Time     // no request may be sent before
+	interval    time.Duration // moving average of the time between two requests, without the delay
 }
 
 func newLimiter() *limiter { return &limiter{rules: documented} }
 
-// take waits until a request may be sent.
-func (l *limiter) take(ctx context.Context) error {
+// wait blocks until a request may be sent, and records it as sent. It returns the error of ctx if that ends first.
+func (l *limiter) wait(ctx context.Context) error {
 	began := time.Now()
 	for {
-		wait := l.pass(began)
+		wait := l.trySend(began)
 		if wait <= 0 || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -52,24 +53,25 @@ func (l *limiter) take(ctx context.Context) error {
 	}
 }
 
-// pass is how long a request that has waited since began still has to; if it has not, it is sent now.
-func (l *limiter) pass(began time.Time) time.Duration {
+// trySend returns the remaining delay of a request that has waited since began. If it is 0 or less, the request is
+// recorded as sent now.
+func (l *limiter) trySend(began time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait := time.Until(l.next())
+	wait := time.Until(l.earliest())
 	if wait <= 0 {
-		l.ready, l.sent = began, time.Now()
+		l.readyAt, l.sentAt = began, time.Now()
 	}
 	return wait
 }
 
-// next is the moment from which a request may be sent.
-func (l *limiter) next() time.Time {
-	at := l.hold
+// earliest returns the earliest time at which the next request may be sent. The caller must hold mu.
+func (l *limiter) earliest() time.Time {
+	at := l.pausedUntil
 	for _, rule := range l.rules {
-		if i := len(l.past) - rule.max; i >= 0 && !l.off {
-			// Two clocks never run alike: a thousandth more than the window.
-			if free := l.past[i].Add(rule.window + rule.window/1000); free.After(at) {
+		if i := len(l.arrivals) - rule.max; i >= 0 && !l.unlimited {
+			// Clocks run at slightly different speeds, so wait 0.1 % longer than the window.
+			if free := l.arrivals[i].Add(rule.window + rule.window/1000); free.After(at) {
 				at = free
 			}
 		}
@@ -77,72 +79,74 @@ func (l *limiter) next() time.Time {
 	return at
 }
 
-// arrived notes that the request sent last has come in by now.
+// arrived records that the request sent last has arrived at the API by now.
 func (l *limiter) arrived() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if n := len(l.past); n > 0 {
-		work := now.Sub(l.sent) + l.ready.Sub(l.past[n-1])
-		l.work += (min(work, time.Minute) - l.work) / 16
+	if n := len(l.arrivals); n > 0 {
+		work := now.Sub(l.sentAt) + l.readyAt.Sub(l.arrivals[n-1])
+		l.interval += (min(work, time.Minute) - l.interval) / 16
 	}
-	l.past = append(l.past, now)
-	l.past = l.past[max(0, len(l.past)-max(l.rules[minute].max, l.rules[burst].max)):]
+	l.arrivals = append(l.arrivals, now)
+	l.arrivals = l.arrivals[max(0, len(l.arrivals)-max(l.rules[minute].max, l.rules[burst].max)):]
 }
 
-// observe takes the limits from an answer: whether there are any, how many requests a minute, and whether somebody else has used
-// up the key's. now is the upstream's clock.
+// observe updates the limits from the headers of a response: whether there are limits, the number of requests per
+// minute, and whether other clients have used up the limit of the key. now is the time by the API's clock.
 func (l *limiter) observe(h http.Header, status int, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limit, err := strconv.Atoi(h.Get("X-RateLimit-Limit"))
 	if err != nil || limit < 1 {
-		l.off = l.off || status == http.StatusOK
+		l.unlimited = l.unlimited || status == http.StatusOK
 		return
 	}
-	l.off = false
-	if limit != l.rules[burst].max { // which would be the other limit's
+	l.unlimited = false
+	if limit != l.rules[burst].max { // otherwise the header is about the burst limit
 		l.rules[minute].max = limit
 	}
 	remaining, err := strconv.Atoi(h.Get("X-RateLimit-Remaining"))
 	if err != nil {
 		return
 	}
-	if !l.met {
-		// Requests of an earlier process, or of others: they may all have come just now.
-		l.met = true
-		for range l.rules[minute].max - remaining - len(l.past) {
-			l.past = append(l.past, l.past[len(l.past)-1])
+	if !l.observed {
+		// Requests of an earlier process or of other clients. All of them may have arrived just now.
+		l.observed = true
+		for range l.rules[minute].max - remaining - len(l.arrivals) {
+			l.arrivals = append(l.arrivals, l.arrivals[len(l.arrivals)-1])
 		}
 	}
 	if remaining > 0 {
 		return
 	}
-	// With requests of our own alone there can be 0 left only where our own count says so; that count knows better than Reset,
-	// which may be the moment when all are free again, when the next one is.
+	// If this client's own requests use up a limit, its own count is more exact than X-RateLimit-Reset. That header may
+	// hold the time at which all requests are available again, instead of the next one. Otherwise other clients used the
+	// key.
 	for _, rule := range l.rules {
-		if len(l.past) >= rule.max && l.sent.Sub(l.past[len(l.past)-rule.max]) <= rule.window {
+		if len(l.arrivals) >= rule.max && l.sentAt.Sub(l.arrivals[len(l.arrivals)-rule.max]) <= rule.window {
 			return
 		}
 	}
-	l.hush(min(until(h.Get("X-RateLimit-Reset"), now), time.Minute))
+	l.extendPause(min(timeUntil(h.Get("X-RateLimit-Reset"), now), time.Minute))
 }
 
-// pace is what a later process has to know of the requests that were made shortly before it began.
-type pace struct {
-	At    time.Time `json:"at"`    // of the last one
-	Count int       `json:"count"` // in the minute up to it
+// A paceState describes recent requests to a process that starts shortly after them.
+type paceState struct {
+	At    time.Time `json:"at"`    // time of the last request
+	Count int       `json:"count"` // number of requests in the minute before At
 }
 
-func (l *limiter) pace() *pace {
+// snapshot returns the current pace, or nil if the API has no limits or no request was made.
+func (l *limiter) snapshot() *paceState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.off || len(l.past) == 0 {
+	if l.unlimited || len(l.arrivals) == 0 {
 		return nil
 	}
-	last := l.past[len(l.past)-1]
-	p := &pace{At: last.UTC()}
-	for _, at := range l.past {
+	last := l.arrivals[len(l.arrivals)-1]
+	p := &paceState{At: last.UTC()}
+	for _, at := range l.arrivals {
 		if last.Sub(at) < l.rules[minute].window {
 			p.Count++
 		}
@@ -150,62 +154,65 @@ func (l *limiter) pace() *pace {
 	return p
 }
 
-// follow keeps the distance to an earlier process: it may have made some requests more than it could tell of, and all of them just
-// now. What the key has left beyond that, the first answer says. It returns how long that takes.
-func (l *limiter) follow(p pace) time.Duration {
+// resume pauses requests after those of an earlier process, and returns the remaining pause. It assumes that the
+// earlier process has just used its whole burst and, if p counts more than half of the requests per minute, all of
+// them. The first response reports how many requests are left after that.
+func (l *limiter) resume(p paceState) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.past) > 0 || time.Since(p.At).Abs() > l.rules[minute].window {
+	if len(l.arrivals) > 0 || time.Since(p.At).Abs() > l.rules[minute].window {
 		return 0
 	}
-	l.hush(l.rules[burst].window + tick)
+	l.extendPause(l.rules[burst].window + timeResolution)
 	if p.Count > l.rules[minute].max/2 {
-		l.hush(time.Until(p.At.Add(l.rules[minute].window + tick)))
+		l.extendPause(time.Until(p.At.Add(l.rules[minute].window + timeResolution)))
 	}
-	return time.Until(l.hold)
+	return time.Until(l.pausedUntil)
 }
 
-// silence allows no request before wait is over.
-func (l *limiter) silence(wait time.Duration) {
+// pauseFor delays all requests until wait has passed.
+func (l *limiter) pauseFor(wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.hush(wait)
+	l.extendPause(wait)
 }
 
-func (l *limiter) hush(wait time.Duration) {
-	if at := time.Now().Add(wait); at.After(l.hold) {
-		l.hold = at
+// extendPause is pauseFor for callers that hold mu.
+func (l *limiter) extendPause(wait time.Duration) {
+	if at := time.Now().Add(wait); at.After(l.pausedUntil) {
+		l.pausedUntil = at
 	}
 }
 
-// until is how long it is from now to a moment in Unix seconds or as an HTTP date; 0 for what is neither.
-func until(moment string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(moment, 10, 64); err == nil {
+// timeUntil returns the time from now to a time in Unix seconds or as an HTTP date. It returns 0 if text is neither or
+// is in the past.
+func timeUntil(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return max(0, time.Unix(seconds, 0).Sub(now))
 	}
-	if at, err := http.ParseTime(moment); err == nil {
+	if at, err := http.ParseTime(text); err == nil {
 		return max(0, at.Sub(now))
 	}
 	return 0
 }
 
-// duration is how long that many more requests will take.
+// duration returns an estimate of the time that the given number of further requests takes.
 func (l *limiter) duration(requests int64) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if requests == 0 {
 		return 0
 	}
-	longest := time.Duration(requests) * l.work
+	longest := time.Duration(requests) * l.interval
 	for _, rule := range l.rules {
-		if l.off {
+		if l.unlimited {
 			break
 		}
-		// The last of them waits for the one a window before it, and so on down to one that has been made.
+		// The last request waits for the request a window before it, and so on, down to a request that has been made.
 		rounds, before := (requests-1)/int64(rule.max), (requests-1)%int64(rule.max)
 		wait := time.Duration(rounds) * rule.window
-		if i := len(l.past) - rule.max + int(before); i >= 0 {
-			wait += max(0, time.Until(l.past[i].Add(rule.window)))
+		if i := len(l.arrivals) - rule.max + int(before); i >= 0 {
+			wait += max(0, time.Until(l.arrivals[i].Add(rule.window)))
 		}
 		longest = max(longest, wait)
 	}

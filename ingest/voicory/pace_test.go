@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// However the network jitters, no request is one too many; and next to none is too few.
-func TestPace(t *testing.T) {
+// The pull never exceeds a limit, whatever the network delay, and uses nearly all of the allowed requests.
+func TestLimiter_NeverExceedsLimit(t *testing.T) {
 	for name, test := range map[string]struct {
 		there, back time.Duration // at most
-		share       float64       // of what is allowed
+		share       float64       // minimum share of the allowed rows
 	}{
 		"no distance": {0, 0, 0.985},
 		"near":        {20 * time.Millisecond, 20 * time.Millisecond, 0.985},
@@ -23,7 +23,7 @@ func TestPace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(1, 2))
-				u, k := newUpstream(), newKeeper(t)
+				u, k := newFakeAPI(), newFakeWarehouse(t)
 				u.latency = func() (time.Duration, time.Duration) {
 					return time.Duration(random.Int64N(int64(test.there + 1))), time.Duration(random.Int64N(int64(test.back + 1)))
 				}
@@ -31,52 +31,54 @@ func TestPace(t *testing.T) {
 					u.add("calls", time.Now().Add(-time.Duration(i)*time.Second))
 				}
 				began := time.Now()
-				k.pull(k.source(u, nil))
-				k.holdsAll(u)
+				k.pull(k.newSource(u, nil))
+				k.checkAllRows(u)
 				minutes := time.Since(began).Minutes()
 				if share := float64(k.rows) / minutes / 6000; share < test.share || len(k.lists["calls"]) < 60_000 {
-					t.Errorf("%.4f of the allowed rows, %.1f minutes", share, minutes)
+					t.Errorf("got %.4f of the allowed rows in %.1f minutes, want %.4f", share, minutes, test.share)
 				}
 				if rate := 60_000 / minutes / 6000; rate < test.share-0.01 {
-					t.Errorf("%.4f of the allowed rows, each counted once", rate)
+					t.Errorf("got %.4f of the allowed rows, each counted once, want %.4f", rate, test.share-0.01)
 				}
 			})
 		})
 	}
 }
 
-// A key may have other limits than the documented ones, and answers say so.
-func TestPaceOfOtherLimits(t *testing.T) {
+// The limiter adopts the limits that response headers state.
+func TestLimiter_LimitsFromHeaders(t *testing.T) {
 	for name, test := range map[string]struct {
 		rules []rule
 		names int
 		most  time.Duration // for 300 requests
 	}{
-		"fewer":             {rules: []rule{{30, time.Minute}, {10, 5 * time.Second}}, most: 10*time.Minute + 10*time.Second},
-		"more":              {rules: []rule{{100, time.Minute}, {10, 5 * time.Second}}, most: 3*time.Minute + 10*time.Second},
-		"the burst is told": {rules: []rule{{60, time.Minute}, {10, 5 * time.Second}}, names: 10, most: 5*time.Minute + 10*time.Second},
-		"none":              {most: time.Second},
+		"fewer": {rules: []rule{{30, time.Minute}, {10, 5 * time.Second}}, most: 10*time.Minute + 10*time.Second},
+		"more":  {rules: []rule{{100, time.Minute}, {10, 5 * time.Second}}, most: 3*time.Minute + 10*time.Second},
+		"the header states the burst limit": {
+			rules: []rule{{60, time.Minute}, {10, 5 * time.Second}}, names: 10, most: 5*time.Minute + 10*time.Second,
+		},
+		"none": {most: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u, k := newUpstream(), newKeeper(t)
-				u.rules, u.names = test.rules, test.names
+				u, k := newFakeAPI(), newFakeWarehouse(t)
+				u.rules, u.limitHeader = test.rules, test.names
 				u.fill(9900)
 				began := time.Now()
-				k.pull(k.source(u, nil))
-				k.holdsAll(u)
+				k.pull(k.newSource(u, nil))
+				k.checkAllRows(u)
 				if took := time.Since(began); took > test.most {
-					t.Errorf("took %s", took)
+					t.Errorf("got a pull of %s, want at most %s", took, test.most)
 				}
 			})
 		})
 	}
 }
 
-// Another client of the same key: what is left is what it leaves.
-func TestSharedKey(t *testing.T) {
+// Another client with the same key leaves fewer requests.
+func TestLimiter_SharedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(6000)
 		client := serve(t, u)
 		done := make(chan struct{})
@@ -103,78 +105,78 @@ func TestSharedKey(t *testing.T) {
 			}
 		}()
 		began := time.Now()
-		k.pull(k.source(u, nil))
+		k.pull(k.newSource(u, nil))
 		if took := time.Since(began); took > 20*time.Minute {
-			t.Errorf("took %s", took)
+			t.Errorf("got a pull of %s, want at most 20 minutes", took)
 		}
 		if ours := strings.Count(k.log.String(), "RATE_LIMIT_EXCEEDED"); ours > 6 {
-			t.Errorf("%d of our requests were refused", ours)
+			t.Errorf("got %d refused requests, want at most 6", ours)
 		}
-		u.earned = 0 // that the two of them came between each other
-		k.holdsAll(u)
+		u.refused = 0 // some refusals are unavoidable with two clients
+		k.checkAllRows(u)
 	})
 }
 
-// Whoever asks for silence is left alone for that long.
-func TestRetryAfter(t *testing.T) {
+// No request is sent before the time in Retry-After has passed.
+func TestLimiter_RetryAfter(t *testing.T) {
 	for _, name := range []string{"429", "503"} {
 		synctest.Test(t, func(t *testing.T) {
-			u, k := newUpstream(), newKeeper(t)
+			u, k := newFakeAPI(), newFakeWarehouse(t)
 			u.fill(250)
-			silence := map[string]time.Duration{"429": 31 * time.Second, "503": 7 * time.Second}[name]
-			var told time.Time
-			u.before = func(n int, _ *http.Request) http.HandlerFunc {
-				if early := silence - time.Since(told); early > 0 {
-					t.Errorf("asked %s early after a %s", early, name)
+			pause := map[string]time.Duration{"429": 31 * time.Second, "503": 7 * time.Second}[name]
+			var sentAt time.Time
+			u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
+				if early := pause - time.Since(sentAt); early > 0 {
+					t.Errorf("got a request %s too early after status %s", early, name)
 				}
 				if n%4 == 2 {
-					told = time.Now()
+					sentAt = time.Now()
 					return faults[name]
 				}
 				return nil
 			}
-			k.pull(k.source(u, nil))
-			k.holdsAll(u)
+			k.pull(k.newSource(u, nil))
+			k.checkAllRows(u)
 		})
 	}
 }
 
-// The transport sends again by itself when a kept connection breaks; limits hold all the same.
-func TestSilentResends(t *testing.T) {
+// Requests that the transport sends again on its own also count towards the limits.
+func TestLimiter_CountsTransportRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(2000)
-		u.before = func(n int, _ *http.Request) http.HandlerFunc {
+		u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 			if n%2 == 0 {
 				return faults["reset"]
 			}
 			return nil
 		}
-		k.pull(k.source(u, nil))
-		k.holdsAll(u)
+		k.pull(k.newSource(u, nil))
+		k.checkAllRows(u)
 	})
 }
 
-func TestProgress(t *testing.T) {
+func TestPull_Progress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(8000)
-		var told []Progress
+		var reports []Progress
 		var at []time.Time
-		s := k.source(u, func(o *Options) {
-			o.Progress = func(p Progress) { told, at = append(told, p), append(at, time.Now()) }
+		s := k.newSource(u, func(o *Options) {
+			o.Progress = func(p Progress) { reports, at = append(reports, p), append(at, time.Now()) }
 		})
 		k.pull(s)
-		first, last := told[0], told[len(told)-1]
+		first, last := reports[0], reports[len(reports)-1]
 		if last.Rows != last.Total || last.Rows != int64(k.rows) || last.Left != 0 {
-			t.Errorf("ended with %+v of %d", last, k.rows)
+			t.Errorf("got %+v at the end, want %d rows and no time left", last, k.rows)
 		}
 		if first.Total < 24_000 || first.Total > 24_000*102/100 {
-			t.Errorf("began with %+v", first)
+			t.Errorf("got %+v at the beginning, want a total of 24,000 to 24,480", first)
 		}
-		for i, p := range told {
+		for i, p := range reports {
 			if wrong := p.Left - at[len(at)-1].Sub(at[i]); wrong.Abs() > 30*time.Second {
-				t.Errorf("%s left were told, %s too many", p.Left, wrong)
+				t.Errorf("got %s left, which is wrong by %s, want at most 30s", p.Left, wrong)
 			}
 		}
 	})

@@ -12,134 +12,139 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// kept is the state as others keep it: JSON of some hundred bytes that does not grow.
-type kept struct {
-	Read json.RawMessage `json:"read"` // state
-	Pace *pace           `json:"pace,omitempty"`
+// A sourceState is the state that the warehouse stores for the source: JSON of some hundred bytes that does not grow.
+// The names in JSON of this and the following types must not change.
+type sourceState struct {
+	Read json.RawMessage `json:"read"` // a readState
+	Pace *paceState      `json:"pace,omitempty"`
 }
 
-// state is what has been read.
-type state struct {
-	Lists   map[string]*list `json:"lists"`
-	Details *history         `json:"details,omitempty"`
+// A readState records which rows have been read.
+type readState struct {
+	Lists   map[string]*listState `json:"lists"`
+	Details *detailHistory        `json:"details,omitempty"`
 }
 
-// list is how far one dataset is known.
-type list struct {
-	Through time.Time `json:"through,omitzero"` // all rows created until then have been read
-	Reread  time.Time `json:"reread,omitzero"`  // the same, by passes that read the window again, too
-	Walk    *walk     `json:"walk,omitempty"`   // a pass on its way
-	Again   *walk     `json:"again,omitempty"`  // all rows once more, on its way
-	// When all rows were read last, and how long that took.
-	Complete time.Time     `json:"complete,omitzero"`
-	Took     time.Duration `json:"took,omitempty"`
+// A listState is the progress of reading one dataset.
+type listState struct {
+	Through time.Time `json:"through,omitzero"` // all rows created up to this time have been read
+	Reread  time.Time `json:"reread,omitzero"`  // Through of the last pass that covered the window
+	Scan    *scan     `json:"walk,omitempty"`   // unfinished scan of a pass
+	Rescan  *scan     `json:"again,omitempty"`  // unfinished scan of all rows
+
+	CompleteAt   time.Time     `json:"complete,omitzero"` // time at which the last scan of all rows ended
+	CompleteTook time.Duration `json:"took,omitempty"`    // duration of that scan
 }
 
 const (
-	// Reading all customers again is due after an hour, or what it took times nine if that is more, but never more than a day.
-	leastRest, mostRest = time.Hour, 24 * time.Hour
-	// What takes long gives way to a pass after that long, or four times what a pass takes if that is more.
-	slice = 5 * time.Minute
+	// All customers are read again after nine times the duration of the last such scan, within these bounds.
+	minRescanInterval, maxRescanInterval = time.Hour, 24 * time.Hour
+	// Background work is interrupted by a pass after this time, or after four times the duration of a pass if that is
+	// more.
+	minBackgroundTime = 5 * time.Minute
 )
 
-// pull is one Pull on its way.
+// A pull is the state of one call of Source.Pull. It belongs to the goroutine that calls run.
 type pull struct {
 	*Source
-	state state
-	queue *queue
-	// What was handed over: the state, and how many rows.
-	handed json.RawMessage
-	rows   int64
-	left   map[string]int64 // that each listing still has
-	begun  bool             // all that is left is known
-	todo   []row            // calls of the window whose details are to be asked for: their ids and times
-	noted  map[string]print // what they looked like
-	// How many details are still to be asked for: in the window, and before it.
-	recent, older int64
+	state readState
+	queue *batchQueue
+
+	lastState           json.RawMessage        // encoded state that was queued last
+	rows                int64                  // number of rows queued
+	remaining           map[string]int64       // number of rows that follow, by listing
+	counted             bool                   // remaining has an entry for each dataset
+	pendingDetails      []row                  // calls of the window whose details are to be fetched; ids and times only
+	pendingFingerprints map[string]fingerprint // fingerprints of pendingDetails, by id
+	recentDetails       int64                  // number of details to be fetched of calls in the window
+	olderDetails        int64                  // number of details to be fetched of older calls
 }
 
+// restore loads the stored state. It returns ErrInvalid if the state cannot be parsed.
 func (p *pull) restore(known json.RawMessage) error {
 	if len(known) == 0 {
-		known = encode(kept{Read: p.encode()})
+		known = encode(sourceState{Read: p.encode()})
 	}
-	var k kept
-	err := json.Unmarshal(known, &k)
+	var stored sourceState
+	err := json.Unmarshal(known, &stored)
 	if err == nil {
-		err = json.Unmarshal(k.Read, &p.state) // without Read it is none
+		err = json.Unmarshal(stored.Read, &p.state) // fails if Read is missing
 	}
 	if err != nil {
-		return fmt.Errorf("%w: the state of %s is not one: %w", warehouse.ErrInvalid, p.Name(), err)
+		return fmt.Errorf("%w: parse the state of %s: %w", warehouse.ErrInvalid, p.Name(), err)
 	}
 	if p.state.Lists == nil {
-		p.state.Lists = map[string]*list{}
+		p.state.Lists = map[string]*listState{}
 	}
 	for _, dataset := range warehouse.Datasets {
 		if p.state.Lists[dataset.Name] == nil {
-			p.state.Lists[dataset.Name] = &list{}
+			p.state.Lists[dataset.Name] = &listState{}
 		}
 	}
-	if k.Pace != nil {
-		if wait := p.client.limiter.follow(*k.Pace); wait > 0 {
-			p.Log.Info("the last pull has just made requests with this key", slog.Duration("wait", wait.Round(time.Second)))
+	if stored.Pace != nil {
+		if wait := p.client.limiter.resume(*stored.Pace); wait > 0 {
+			p.Log.Info("wait, because the last pull made requests with this key just before",
+				slog.Duration("wait", wait.Round(time.Second)))
 		}
 	}
-	p.handed = p.encode()
+	p.lastState = p.encode()
 	return nil
 }
 
-// run makes passes until nothing is left to do.
+// run makes passes and does background work until everything has been read.
 func (p *pull) run(ctx context.Context) error {
 	window := true
 	for {
 		began := time.Now()
-		resumed, filled, err := p.pass(ctx, window)
+		resumed, filled, err := p.runPass(ctx, window)
 		if err != nil {
 			return err
 		}
-		// More has come since, perhaps long since. The window can wait for the next pull, but for the calls of it whose details
-		// are to be asked for and were listed before this one.
+		// A resumed or long pass may have missed rows created since it began, so another pass follows. It leaves out the
+		// window, unless it has to list calls again because the earlier pull listed them and did not fetch their details.
 		if resumed || filled && time.Since(began) > time.Minute {
 			window = resumed && p.Details
 			continue
 		}
 		window = true
-		deadline := time.Now().Add(max(slice, 4*time.Since(began)))
-		if err := p.linger(ctx, deadline); !errors.Is(err, errSliceOver) {
+		deadline := time.Now().Add(max(minBackgroundTime, 4*time.Since(began)))
+		if err := p.runBackground(ctx, deadline); !errors.Is(err, errPassDue) {
 			return err
 		}
-		p.todo, p.noted = nil, map[string]print{} // the next pass finds them again
+		p.pendingDetails, p.pendingFingerprints = nil, map[string]fingerprint{} // the next pass finds them again
 	}
 }
 
-// pass reads the new rows of each dataset and, if asked for, the window. If an earlier pull left walks unfinished, it is resumed and
-// reads those alone, and datasets of which nothing has been read. It is filled if a dataset was empty here before.
-func (p *pull) pass(ctx context.Context, window bool) (resumed, filled bool, err error) {
-	var fresh []*list
+// runPass reads the new rows of each dataset and, if window is set, the rows of the window again. If an earlier pull
+// left unfinished scans, it finishes those, reads datasets that were never read, and returns resumed = true. It returns
+// filled = true if it read the first rows of a dataset.
+func (p *pull) runPass(ctx context.Context, window bool) (resumed, filled bool, err error) {
+	var fresh []*listState
 	for _, l := range p.state.Lists {
-		resumed = resumed || l.Walk != nil
+		resumed = resumed || l.Scan != nil
 	}
 	for _, l := range p.state.Lists {
 		if l.Through.IsZero() {
 			fresh = append(fresh, l)
 		}
-		if l.Walk != nil || resumed && !l.Through.IsZero() {
+		if l.Scan != nil || resumed && !l.Through.IsZero() {
 			continue
 		}
-		l.Walk = &walk{Began: time.Now().UTC(), From: l.Through, New: !window}
+		l.Scan = &scan{Began: time.Now().UTC(), From: l.Through, New: !window}
 		if window && !l.Reread.IsZero() {
-			l.Walk.From = l.Reread.Add(-p.Window)
+			l.Scan.From = l.Reread.Add(-p.Window)
 		}
 	}
-	// The newest rows of each first, which also tells how many there are of all.
+	// The first page of each dataset comes first, because it also contains the number of rows.
 	for _, newest := range []bool{true, false} {
 		for _, dataset := range warehouse.Datasets {
-			for more := true; more && p.state.Lists[dataset.Name].Walk != nil; more = !newest {
-				if err := p.advance(ctx, dataset); err != nil {
+			for more := true; more && p.state.Lists[dataset.Name].Scan != nil; more = !newest {
+				if err := p.readPage(ctx, dataset); err != nil {
 					return resumed, false, err
 				}
 			}
 		}
-		p.begun = true
+		p.counted = true
 	}
 	for _, l := range fresh {
 		filled = filled || !l.Through.IsZero()
@@ -147,128 +152,135 @@ func (p *pull) pass(ctx context.Context, window bool) (resumed, filled bool, err
 	return resumed, filled, nil
 }
 
-// advance makes one step of the walk of a pass.
-func (p *pull) advance(ctx context.Context, dataset warehouse.Dataset) error {
+// readPage reads the next page of a dataset's scan and queues it.
+func (p *pull) readPage(ctx context.Context, dataset warehouse.Dataset) error {
 	l := p.state.Lists[dataset.Name]
-	w := l.Walk
-	return w.step(ctx, p.client, dataset.Name, func(leg leg) error {
+	current := l.Scan
+	return current.nextPage(ctx, p.client, dataset.Name, func(read scanPage) error {
 		if dataset.Name == warehouse.Calls.Name && p.Details {
-			p.note(leg.rows, w.Top.Add(-p.Window))
-			if p.state.Details == nil && leg.moved {
-				p.older = max(p.older, leg.left+int64(len(leg.rows))-p.recent) // all that there are, as long as nothing better is known
+			p.noteCalls(read.rows, current.Top.Add(-p.Window))
+			if p.state.Details == nil && read.resumable {
+				// All calls, until the first scan of older details provides a better estimate.
+				p.olderDetails = max(p.olderDetails, read.remaining+int64(len(read.rows))-p.recentDetails)
 			}
 		}
-		if leg.ended {
-			l.Walk = nil
-			if !w.Top.IsZero() {
-				l.Through = w.Top
+		if read.last {
+			l.Scan = nil
+			if !current.Top.IsZero() {
+				l.Through = current.Top
 			}
-			if !w.New || w.From.IsZero() {
+			if !current.New || current.From.IsZero() {
 				l.Reread = l.Through
 			}
-			if w.From.IsZero() && !w.Top.IsZero() {
-				l.completed(w)
+			if current.From.IsZero() && !current.Top.IsZero() {
+				l.setComplete(current)
 			}
 		}
-		return p.give(ctx, dataset, dataset.Name, leg)
+		return p.addPage(ctx, dataset, dataset.Name, read)
 	})
 }
 
-// completed notes that all rows have been read.
-func (l *list) completed(w *walk) {
-	l.Complete = time.Now().UTC()
-	l.Took = max(0, l.Complete.Sub(w.Began))
+// setComplete records that the scan has read all rows.
+func (l *listState) setComplete(done *scan) {
+	l.CompleteAt = time.Now().UTC()
+	l.CompleteTook = max(0, l.CompleteAt.Sub(done.Began))
 }
 
-// due says whether all rows are to be read again.
-func (l *list) due() bool {
+// rescanDue reports whether all rows are to be read again.
+func (l *listState) rescanDue() bool {
 	if l.Through.IsZero() {
-		return false // there are none
+		return false // the dataset has no rows
 	}
-	rested := time.Since(l.Complete)
-	return l.Again != nil || rested < 0 || rested >= min(max(leastRest, 9*l.Took), mostRest)
+	rested := time.Since(l.CompleteAt)
+	return l.Rescan != nil || rested < 0 || rested >= min(max(minRescanInterval, 9*l.CompleteTook), maxRescanInterval)
 }
 
-// give hands the rows of a listing over, with the state behind them if a later pull may begin there.
-func (p *pull) give(ctx context.Context, dataset warehouse.Dataset, listing string, leg leg) error {
-	if leg.left >= 0 {
-		p.left[listing] = leg.left
+// addPage queues the rows of a page, with the state if a later pull can resume after them.
+func (p *pull) addPage(ctx context.Context, dataset warehouse.Dataset, listing string, read scanPage) error {
+	if read.remaining >= 0 {
+		p.remaining[listing] = read.remaining
 	}
 	var state json.RawMessage
-	if leg.moved {
+	if read.resumable {
 		state = p.encode()
 	}
-	return p.hand(ctx, dataset, false, leg.rows, state)
+	return p.addRows(ctx, dataset, false, read.rows, state)
 }
 
-func (p *pull) hand(ctx context.Context, dataset warehouse.Dataset, details bool, rows []row, read json.RawMessage) error {
-	if len(rows) == 0 && (read == nil || bytes.Equal(read, p.handed)) {
+// addRows queues rows and the state to store with them; a nil state leaves the stored state unchanged. It does nothing
+// if there are no rows and the state has not changed.
+func (p *pull) addRows(
+	ctx context.Context, dataset warehouse.Dataset, details bool, rows []row, state json.RawMessage,
+) error {
+	if len(rows) == 0 && (state == nil || bytes.Equal(state, p.lastState)) {
 		return nil
 	}
 	p.rows += int64(len(rows))
-	var state json.RawMessage
-	if read != nil {
-		p.handed = read
-		state = encode(kept{Read: read, Pace: p.client.limiter.pace()})
+	var record json.RawMessage
+	if state != nil {
+		p.lastState = state
+		record = encode(sourceState{Read: state, Pace: p.client.limiter.snapshot()})
 	}
-	return p.queue.add(ctx, dataset, details, rows, state, p.progress())
+	return p.queue.add(ctx, dataset, details, rows, record, p.progress())
 }
 
 func (p *pull) encode() json.RawMessage { return encode(p.state) }
 
+// encode returns v as JSON. It panics if v cannot be encoded.
 func encode(v any) json.RawMessage {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // only a time of a year without four digits could do that, and newRow lets none in
+		panic(err) // only a year without four digits could cause that, and parseTime rejects such times
 	}
 	return text
 }
 
-// progress is nil until all is known.
+// progress returns the progress of the pull, or nil until the number of rows of each dataset is known.
 func (p *pull) progress() *Progress {
-	if !p.begun {
+	if !p.counted {
 		return nil
 	}
-	requests := p.recent + p.older
+	requests := p.recentDetails + p.olderDetails
 	total := p.rows + requests
-	for _, left := range p.left {
+	for _, left := range p.remaining {
 		total += left
-		requests += (left + pageRows - 2) / (pageRows - 1) // a row of each page is read twice
+		requests += (left + pageRows - 2) / (pageRows - 1) // one row of each page is read twice
 	}
 	return &Progress{Rows: p.rows, Total: total, Left: p.client.limiter.duration(requests)}
 }
 
-var errSliceOver = errors.New("it is time for a pass")
+// errPassDue is returned by background work at its deadline. It is not shown to users.
+var errPassDue = errors.New("pass due")
 
-// linger does what takes long, and gives up with errSliceOver at the deadline.
-func (p *pull) linger(ctx context.Context, deadline time.Time) error {
+// runBackground fetches details and reads all customers again if that is due. It returns errPassDue at the deadline.
+func (p *pull) runBackground(ctx context.Context, deadline time.Time) error {
 	if p.Details {
-		if err := p.recentDetails(ctx, deadline); err != nil {
+		if err := p.fetchRecentDetails(ctx, deadline); err != nil {
 			return err
 		}
 	}
 	l := p.state.Lists[warehouse.Customers.Name]
-	for l.due() {
+	for l.rescanDue() {
 		if time.Now().After(deadline) {
-			return errSliceOver
+			return errPassDue
 		}
-		if l.Again == nil {
-			l.Again = &walk{Began: time.Now().UTC()}
+		if l.Rescan == nil {
+			l.Rescan = &scan{Began: time.Now().UTC()}
 		}
-		w := l.Again
-		err := w.step(ctx, p.client, warehouse.Customers.Name, func(leg leg) error {
-			if leg.ended {
-				l.Again = nil
-				l.completed(w)
+		current := l.Rescan
+		err := current.nextPage(ctx, p.client, warehouse.Customers.Name, func(read scanPage) error {
+			if read.last {
+				l.Rescan = nil
+				l.setComplete(current)
 			}
-			return p.give(ctx, warehouse.Customers, "customers again", leg)
+			return p.addPage(ctx, warehouse.Customers, "customers again", read)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	if p.Details {
-		return p.olderDetails(ctx, deadline)
+		return p.fetchOlderDetails(ctx, deadline)
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// mixed has a bit of everything: pages, a knot, and calls before the window.
-func mixed(n int) *upstream {
-	u := newUpstream()
+// newMixedAPI returns an API with n rows per dataset, a tie of 450 customers, and 20 calls older than the window.
+func newMixedAPI(n int) *fakeAPI {
+	u := newFakeAPI()
 	u.fill(n)
 	at := time.Now().Add(-time.Hour)
 	for range 450 {
@@ -30,88 +30,88 @@ func mixed(n int) *upstream {
 	return u
 }
 
-// Whatever request it is that ends a pull, the next goes on from there.
-func TestResumeAtEveryPage(t *testing.T) {
+// A pull resumes after the last successful request, whichever request failed.
+func TestPull_ResumesAfterEveryRequest(t *testing.T) {
 	whole := 0
 	synctest.Test(t, func(t *testing.T) {
-		u, k := mixed(330), newKeeper(t)
-		k.pull(k.source(u, nil))
-		k.holdsAll(u)
-		whole = len(u.asked)
+		u, k := newMixedAPI(330), newFakeWarehouse(t)
+		k.pull(k.newSource(u, nil))
+		k.checkAllRows(u)
+		whole = len(u.requests)
 	})
 	if whole < 15 {
-		t.Fatalf("only %d requests", whole)
+		t.Fatalf("got %d requests, want at least 15", whole)
 	}
 	for broken := 1; broken <= whole; broken++ {
 		synctest.Test(t, func(t *testing.T) {
-			u, k := mixed(330), newKeeper(t)
-			u.before = func(n int, _ *http.Request) http.HandlerFunc {
+			u, k := newMixedAPI(330), newFakeWarehouse(t)
+			u.intercept = func(n int, _ *http.Request) http.HandlerFunc {
 				if n == broken {
-					return func(w http.ResponseWriter, _ *http.Request) { fail(w, 403, "FORBIDDEN", "Not now") }
+					return func(w http.ResponseWriter, _ *http.Request) { writeError(w, 403, "FORBIDDEN", "Not now") }
 				}
 				return nil
 			}
-			if err := k.source(u, nil).Pull(t.Context(), nil, k.take); !errors.Is(err, warehouse.ErrInvalid) {
-				t.Fatalf("request %d failed, and the pull with %v", broken, err)
+			if err := k.newSource(u, nil).Pull(t.Context(), nil, k.take); !errors.Is(err, warehouse.ErrInvalid) {
+				t.Fatalf("request %d failed: got %v, want ErrInvalid", broken, err)
 			}
-			if len(u.asked) != broken {
-				t.Errorf("%d requests after the one that failed", len(u.asked)-broken)
+			if len(u.requests) != broken {
+				t.Errorf("got %d requests after the one that failed, want 0", len(u.requests)-broken)
 			}
 			rows := k.rows
-			k.pull(k.source(u, nil))
-			k.holdsAll(u)
-			// The failed request once more, and a look for what came meanwhile.
-			if again := len(u.asked) - whole; again > 4 {
-				t.Errorf("after request %d (%d rows) %d requests were repeated", broken, rows, again)
+			k.pull(k.newSource(u, nil))
+			k.checkAllRows(u)
+			// The failed request is repeated, and a short pass looks for new rows.
+			if again := len(u.requests) - whole; again > 4 {
+				t.Errorf("request %d failed (%d rows): got %d more requests, want at most 4", broken, rows, again)
 			}
 		})
 	}
 }
 
-// Whatever portion cannot be taken, it is given again.
-func TestResumeAtEveryPortion(t *testing.T) {
+// A portion that could not be stored is delivered again.
+func TestPull_ResumesAfterEveryPortion(t *testing.T) {
 	full := errors.New("disk is full")
 	for refused := 1; ; refused++ {
 		done := false
 		synctest.Test(t, func(t *testing.T) {
-			u, k := mixed(120), newKeeper(t)
-			k.fail = func(portion int) error {
+			u, k := newMixedAPI(120), newFakeWarehouse(t)
+			k.failPortion = func(portion int) error {
 				if portion == refused {
 					return full
 				}
 				return nil
 			}
 			details := func(o *Options) { o.Details = true }
-			s := k.source(u, details)
+			s := k.newSource(u, details)
 			if err := s.Pull(t.Context(), nil, k.take); err == nil {
 				done = true
 				return
 			} else if !errors.Is(err, full) {
 				t.Fatal(err)
 			}
-			if refused%2 == 0 { // the same process goes on, or another one
-				s = k.source(u, details)
+			if refused%2 == 0 { // otherwise the same process continues
+				s = k.newSource(u, details)
 			}
 			interrupted := string(k.state)
 			k.pull(s)
-			k.holdsAll(u)
-			k.holdsDetails(u)
+			k.checkAllRows(u)
+			k.checkDetails(u)
 			if t.Failed() {
-				t.Logf("after portion %d, with state %s", refused, interrupted)
+				t.Logf("portion %d failed, with state %s", refused, interrupted)
 			}
 		})
 		if done && refused > 15 {
 			return
 		}
 		if done || t.Failed() {
-			t.Fatalf("only %d portions", refused)
+			t.Fatalf("got %d portions, want more than 15", refused)
 		}
 	}
 }
 
-// Pages that wait grow to one portion, with the last state that any of them has.
-func TestPortionsGrow(t *testing.T) {
-	q := newQueue()
+// Waiting pages of one dataset become one portion with the last state.
+func TestBatchQueue_MergesPages(t *testing.T) {
+	q := newBatchQueue()
 	for i, state := range []json.RawMessage{json.RawMessage("1"), json.RawMessage("2"), nil} {
 		if err := q.add(t.Context(), warehouse.Calls, false, []row{{raw: strconv.Itoa(i)}}, state, nil); err != nil {
 			t.Fatal(err)
@@ -122,45 +122,45 @@ func TestPortionsGrow(t *testing.T) {
 	}
 	q.close()
 	var got []string
-	err := q.drain(t.Context(), func(b *batch) error {
+	err := q.forEach(t.Context(), func(b *batch) error {
 		p := b.portion(tenant)
 		rows, err := io.ReadAll(p.Rows)
 		got = append(got, p.Dataset.Name+" "+strings.ReplaceAll(string(rows), "\n", " ")+string(p.State))
 		return err
 	})
 	if want := []string{"calls 0 1 2 2", "messages 3 "}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("portions are %q, %v", got, err)
+		t.Errorf("got portions %q and error %v, want %q", got, err, want)
 	}
 }
 
-func TestForeignStateIsRefused(t *testing.T) {
+func TestPull_InvalidState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeper(t)
-		err := k.source(newUpstream(), nil).Pull(t.Context(), json.RawMessage(`{"lists":7}`), k.take)
+		k := newFakeWarehouse(t)
+		err := k.newSource(newFakeAPI(), nil).Pull(t.Context(), json.RawMessage(`{"lists":7}`), k.take)
 		if !errors.Is(err, warehouse.ErrInvalid) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want ErrInvalid", err)
 		}
 	})
 }
 
-func TestCancelReturnsAtOnce(t *testing.T) {
+func TestPull_Cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(5000)
-		s := k.source(u, nil)
+		s := k.newSource(u, nil)
 		for _, after := range []time.Duration{0, time.Second, 20 * time.Second} {
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			began := time.Now()
 			err := s.Pull(ctx, k.state, k.take)
 			if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != after {
-				t.Errorf("cancelled after %s, ended after %s: %v", after, time.Since(began), err)
+				t.Errorf("cancelled after %s: got %v after %s", after, err, time.Since(began))
 			}
 			cancel()
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		k.fail = func(int) error { cancel(); return ctx.Err() }
+		k.failPortion = func(int) error { cancel(); return ctx.Err() }
 		if err := s.Pull(ctx, k.state, k.take); !errors.Is(err, context.Canceled) {
-			t.Error(err)
+			t.Errorf("got %v, want context.Canceled", err)
 		}
 	})
 }

@@ -18,51 +18,54 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// DefaultWindow is for how long costs, transcripts and statuses are expected to be written after a row was created.
+// DefaultWindow is the time after the creation of a row during which costs, transcripts and statuses may still be
+// written.
 const DefaultWindow = 72 * time.Hour
 
-// Options say what is pulled, and from where.
+// Options configure a Source.
 type Options struct {
-	BaseURL  string         // of the API, ending in /api/v1
-	APIKey   string         // of the tenant's account; kept out of errors, logs and states
-	Tenant   uuid.UUID      // whose rows these are here
-	Window   time.Duration  // before the newest row of the last pass that each pass reads again; 0: nothing is
-	Details  bool           // ask for stt_minutes and tts_characters, one request a call
-	Client   *http.Client   // nil: one that is closed after each pull
-	Progress func(Progress) // told after each portion that was taken; may be nil
-	Log      *slog.Logger   // nil: slog's default
+	BaseURL  string         // URL of the API, ending in /api/v1
+	APIKey   string         // key of the tenant's account; never part of errors, logs or states
+	Tenant   uuid.UUID      // tenant that owns the rows in the warehouse
+	Window   time.Duration  // time before the end of the last pass that each pass reads again; 0: none
+	Details  bool           // fetch stt_minutes and tts_characters, one request per call
+	Client   *http.Client   // nil: a client whose connections are closed after each pull
+	Progress func(Progress) // called after each stored portion; may be nil
+	Log      *slog.Logger   // nil: slog.Default
 }
 
-// Progress says how far a pull is.
+// Progress is the progress of a pull.
 type Progress struct {
-	Rows  int64         // taken by this pull; a row that was read twice counts twice
-	Total int64         // with those that are still to be read, as the API counts now
-	Left  time.Duration // that the rest will take, at the pace that the limits allow, or that the API had of late if it is slower
+	Rows  int64         // rows stored by this pull; a row that was read twice counts twice
+	Total int64         // Rows plus the rows still to be read, as the API counts them now
+	Left  time.Duration // estimated time for the rest, by the rate limits or the recent speed of the API, if that is lower
 }
 
-// Source pulls the rows of one tenant from the Voicory API. It serves one Pull at a time.
+// A Source pulls the rows of one tenant from the Voicory API. It must not run two pulls at the same time.
 type Source struct {
 	Options
-	client    *client
-	closeIdle func()           // closes the connections that are not given
-	prints    map[string]print // calls of the window whose details are known
+	client       *client
+	closeIdle    func()                 // closes idle connections of the default client
+	fingerprints map[string]fingerprint // calls of the window whose details have been read, by id
 }
 
 var _ ingest.Source = (*Source)(nil)
 
-// New checks the options; what cannot be is ErrInvalid.
+// New returns a Source. It returns ErrInvalid if an option is missing or invalid.
 func New(o Options) (*Source, error) {
 	base, err := url.Parse(strings.TrimRight(o.BaseURL, "/"))
 	switch {
-	case err != nil, base.Scheme != "https" && base.Scheme != "http", base.Host == "", base.User != nil, base.RawQuery != "", base.Fragment != "",
-		!strings.HasSuffix(base.Path, "/api/v1"):
-		return nil, fmt.Errorf("%w: the base URL is not one like https://host/api/v1", warehouse.ErrInvalid)
-	case len(o.APIKey) < 10, len(o.APIKey) > 128, strings.ContainsFunc(o.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return nil, fmt.Errorf("%w: the API key is not one: they have 10 to 128 characters, after pk_ or sk_", warehouse.ErrInvalid)
+	case err != nil, base.Scheme != "https" && base.Scheme != "http", base.Host == "", base.User != nil,
+		base.RawQuery != "", base.Fragment != "", !strings.HasSuffix(base.Path, "/api/v1"):
+		return nil, fmt.Errorf("%w: invalid base URL (example: https://host/api/v1)", warehouse.ErrInvalid)
+	case len(o.APIKey) < 10, len(o.APIKey) > 128,
+		strings.ContainsFunc(o.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return nil, fmt.Errorf("%w: invalid API key: want 10 to 128 ASCII characters without spaces",
+			warehouse.ErrInvalid)
 	case o.Tenant == uuid.Nil:
-		return nil, fmt.Errorf("%w: the tenant whose rows are pulled is not given", warehouse.ErrInvalid)
+		return nil, fmt.Errorf("%w: no tenant given", warehouse.ErrInvalid)
 	case o.Window < 0:
-		return nil, fmt.Errorf("%w: the window %s is less than nothing", warehouse.ErrInvalid, o.Window)
+		return nil, fmt.Errorf("%w: the window %s is negative", warehouse.ErrInvalid, o.Window)
 	}
 	o.Log = cmp.Or(o.Log, slog.Default())
 	own, closeIdle := http.Client{}, func() {}
@@ -71,27 +74,33 @@ func New(o Options) (*Source, error) {
 	} else {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.ResponseHeaderTimeout = attemptTimeout / 2
-		own.Transport = gzhttp.Transport(transport) // it takes zstd where there is any, and unpacks gzip in half the time
+		own.Transport = gzhttp.Transport(transport) // accepts zstd, and decodes gzip in half the time
 		closeIdle = transport.CloseIdleConnections
 	}
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the key is for no other host
+	// Redirects are not followed, because the key must not be sent to another host.
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Source{
-		Options:   o,
-		client:    &client{base: base.String(), key: o.APIKey, http: &own, limiter: newLimiter(), log: o.Log},
-		closeIdle: closeIdle,
-		prints:    map[string]print{},
+		Options:      o,
+		client:       &client{base: base.String(), key: o.APIKey, http: &own, limiter: newLimiter(), log: o.Log},
+		closeIdle:    closeIdle,
+		fingerprints: map[string]fingerprint{},
 	}, nil
 }
 
-// Name is the same for the same account of the same API, whatever its key.
+// Name returns the name under which the state is stored. It depends on the base URL and the tenant, not on the key.
 func (s *Source) Name() string {
 	return "voicory " + s.client.base + " " + s.Tenant.String()
 }
 
-// Pull reads until a pass found everything, and everything that takes long (details, customers anew) is done. Beyond the kinds of
-// take, its errors are ErrInvalid, for whoever set the source up, and ErrUpstream.
-func (s *Source) Pull(ctx context.Context, known json.RawMessage, take func(context.Context, ingest.Portion) error) error {
-	p := &pull{Source: s, queue: newQueue(), left: map[string]int64{}, noted: map[string]print{}}
+// Pull reads all new rows and completes the background work: details, and customers that are due to be read again. It
+// calls take with each portion, in order, and returns its error. It returns ErrInvalid if the configuration or the
+// stored state is wrong, and ErrUpstream if the API or the network fails for longer than a request is retried.
+func (s *Source) Pull(
+	ctx context.Context, known json.RawMessage, take func(context.Context, ingest.Portion) error,
+) error {
+	p := &pull{
+		Source: s, queue: newBatchQueue(), remaining: map[string]int64{}, pendingFingerprints: map[string]fingerprint{},
+	}
 	if err := p.restore(known); err != nil {
 		return err
 	}
@@ -105,7 +114,7 @@ func (s *Source) Pull(ctx context.Context, known json.RawMessage, take func(cont
 		p.queue.close()
 		failed <- err
 	}()
-	takeErr := p.queue.drain(pulling, func(b *batch) error {
+	takeErr := p.queue.forEach(pulling, func(b *batch) error {
 		if err := take(ctx, b.portion(s.Tenant)); err != nil {
 			return err
 		}
@@ -117,7 +126,7 @@ func (s *Source) Pull(ctx context.Context, known json.RawMessage, take func(cont
 	stop()
 	err := <-failed
 	if takeErr != nil || err != nil {
-		clear(s.prints) // some may be of details that were not taken
+		clear(s.fingerprints) // details of some of these calls may not have been stored
 	}
 	switch {
 	case takeErr != nil:

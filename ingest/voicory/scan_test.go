@@ -10,56 +10,56 @@ import (
 	"time"
 )
 
-func TestBackfillThenIncrements(t *testing.T) {
+func TestPull_BackfillThenIncrements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(1234)
-		s := k.source(u, nil)
+		s := k.newSource(u, nil)
 		k.pull(s)
-		k.holdsAll(u)
-		if n := len(u.asked); n > 3*13 {
-			t.Errorf("backfill took %d requests", n)
+		k.checkAllRows(u)
+		if n := len(u.requests); n > 3*13 {
+			t.Errorf("got %d requests by the backfill, want at most 39", n)
 		}
 		time.Sleep(time.Minute)
 		changed := u.rows["calls"][1000]
-		changed.version++                                        // a cost, hours later
-		late := u.add("messages", time.Now().Add(-50*time.Hour)) // older than all
+		changed.version++                                        // for example a cost that is written hours later
+		late := u.add("messages", time.Now().Add(-50*time.Hour)) // older than all other rows
 		u.fill(3)
 		k.pull(s)
-		k.holdsAll(u)
+		k.checkAllRows(u)
 		if k.lists["messages"][late.id] == "" || k.state == nil {
 			t.Error("a late row is missing")
 		}
 		if strings.Contains(string(k.state), "walk") {
-			t.Errorf("state after a whole pass is %s", k.state)
+			t.Errorf("got a state with an unfinished scan after a complete pass: %s", k.state)
 		}
 	})
 }
 
-// Beyond the window nothing is read again.
-func TestIncrementReadsTheWindow(t *testing.T) {
+// Rows older than the window are not read again.
+func TestPull_IncrementReadsOnlyTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u, k := newUpstream(), newKeeper(t)
+		u, k := newFakeAPI(), newFakeWarehouse(t)
 		u.fill(2000)
-		s := k.source(u, func(o *Options) { o.Window = 5 * time.Hour })
+		s := k.newSource(u, func(o *Options) { o.Window = 5 * time.Hour })
 		k.pull(s)
 		before := k.rows
 		time.Sleep(time.Second)
 		k.pull(s)
 		if again := k.rows - before; again < 3*300 || again > 3*310 {
-			t.Errorf("%d rows were read again", again)
+			t.Errorf("got %d rows again, want 900 to 930", again)
 		}
 	})
 }
 
-// Whatever is inserted, deleted and changed between two requests: no row that was there all the time is missed, and what is new is
-// found by the next pull.
-func TestNoGapWhileRowsComeAndGo(t *testing.T) {
+// While rows are inserted, deleted and changed between any two requests, a pull misses no row that existed all the
+// time. The next pull finds the new rows.
+func TestPull_NoGapDuringConcurrentChanges(t *testing.T) {
 	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			u, k := newUpstream(), newKeeper(t)
-			u.micros = seed%2 == 0
+			u, k := newFakeAPI(), newFakeWarehouse(t)
+			u.microseconds = seed%2 == 0
 			if seed%3 == 0 {
 				u.shuffle = random
 			}
@@ -71,29 +71,29 @@ func TestNoGapWhileRowsComeAndGo(t *testing.T) {
 				if random.IntN(4) > 0 { // else the next one has the same time
 					at = at.Add(time.Duration(random.IntN(3000)) * time.Microsecond)
 				}
-				if random.IntN(1500) == 0 && !u.micros && u.shuffle == nil { // a knot
+				if random.IntN(1500) == 0 && !u.microseconds && u.shuffle == nil { // a tie
 					for range 100 + random.IntN(250) {
 						u.add("customers", at)
 					}
 				}
 			}
-			there := map[string][]*record{}
+			initial := map[string][]*storedRow{}
 			for dataset, rows := range u.rows {
-				there[dataset] = slices.Clone(rows)
+				initial[dataset] = slices.Clone(rows)
 			}
-			u.before = func(int, *http.Request) http.HandlerFunc {
+			u.intercept = func(int, *http.Request) http.HandlerFunc {
 				for dataset, rows := range u.rows {
-					gone := random.IntN(len(rows))
-					u.rows[dataset] = slices.Delete(rows, gone, gone+1)
+					deleted := random.IntN(len(rows))
+					u.rows[dataset] = slices.Delete(rows, deleted, deleted+1)
 					u.add(dataset, time.Now())
-					u.add(dataset, rows[random.IntN(len(rows)-1)].created) // late
+					u.add(dataset, rows[random.IntN(len(rows)-1)].createdAt) // late
 					u.rows[dataset][random.IntN(len(rows)-1)].version++
 				}
 				return nil
 			}
-			s := k.source(u, nil)
+			s := k.newSource(u, nil)
 			k.pull(s)
-			for dataset, rows := range there {
+			for dataset, rows := range initial {
 				missing := 0
 				for _, r := range rows {
 					if slices.Contains(u.rows[dataset], r) && k.lists[dataset][r.id] == "" {
@@ -104,16 +104,16 @@ func TestNoGapWhileRowsComeAndGo(t *testing.T) {
 					t.Errorf("seed %d: %d of %d %s are missing", seed, missing, len(rows), dataset)
 				}
 			}
-			u.before = nil
+			u.intercept = nil
 			time.Sleep(time.Minute)
 			k.pull(s)
-			k.holdsAll(u)
+			k.checkAllRows(u)
 		})
 	}
 }
 
-// A page cannot hold the rows of one millisecond.
-func TestKnots(t *testing.T) {
+// All rows of a millisecond are read if they do not fit on a page.
+func TestScan_TimestampTies(t *testing.T) {
 	for name, test := range map[string]struct {
 		sizes   []int // of milliseconds, the newest first, one after the other
 		micros  bool
@@ -138,8 +138,8 @@ func TestKnots(t *testing.T) {
 			for seed := range uint64(5 + test.deletes) {
 				synctest.Test(t, func(t *testing.T) {
 					random := rand.New(rand.NewPCG(seed, 1))
-					u, k := newUpstream(), newKeeper(t)
-					u.rules, u.micros, u.deep = nil, test.micros, test.deep
+					u, k := newFakeAPI(), newFakeWarehouse(t)
+					u.rules, u.microseconds, u.sortFirstPage = nil, test.micros, test.deep
 					if test.shuffle {
 						u.shuffle = random
 					}
@@ -149,7 +149,7 @@ func TestKnots(t *testing.T) {
 							u.add("customers", at.Add(-time.Duration(i)*time.Millisecond+time.Duration(random.IntN(1000))*time.Microsecond))
 						}
 					}
-					u.before = func(n int, r *http.Request) http.HandlerFunc {
+					u.intercept = func(n int, r *http.Request) http.HandlerFunc {
 						if n%5 == int(seed%5) && n > int(seed) && n < 40 && strings.Contains(r.URL.Path, "customers") {
 							if rows := u.rows["customers"]; len(rows) > 20+test.deletes {
 								u.rows["customers"] = slices.Delete(rows, 20, 20+test.deletes)
@@ -157,26 +157,26 @@ func TestKnots(t *testing.T) {
 						}
 						return nil
 					}
-					k.pull(k.source(u, nil))
-					k.holdsAll(u)
+					k.pull(k.newSource(u, nil))
+					k.checkAllRows(u)
 				})
 			}
 		})
 	}
 }
 
-// Rows that are deleted after one reading of a knot without order and before the next do not count for others.
-func TestKnotShrinksBetweenReadings(t *testing.T) {
+// Rows that are deleted between two readings of an unordered tie do not hide that others are missing.
+func TestScan_UnorderedTieShrinksBetweenReadings(t *testing.T) {
 	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
-			u, k := newUpstream(), newKeeper(t)
+			u, k := newFakeAPI(), newFakeWarehouse(t)
 			u.rules, u.shuffle = nil, rand.New(rand.NewPCG(seed, 1))
 			at := time.Now().Add(-24 * time.Hour)
 			for range 330 {
 				u.add("customers", at)
 			}
 			readings := 0
-			u.before = func(_ int, r *http.Request) http.HandlerFunc {
+			u.intercept = func(_ int, r *http.Request) http.HandlerFunc {
 				if q := r.URL.Query(); strings.Contains(r.URL.Path, "customers") && q.Has("from") && q.Get("page") == "1" {
 					if readings++; readings == 2 {
 						u.rows["customers"] = slices.Delete(u.rows["customers"], 100, 120)
@@ -184,17 +184,17 @@ func TestKnotShrinksBetweenReadings(t *testing.T) {
 				}
 				return nil
 			}
-			k.pull(k.source(u, nil))
-			k.holdsAll(u)
+			k.pull(k.newSource(u, nil))
+			k.checkAllRows(u)
 			if readings < 2 {
-				t.Errorf("the knot was read %d times", readings)
+				t.Errorf("got %d readings of the tie, want at least 2", readings)
 			}
 		})
 	}
 }
 
-// Clocks that differ hide nothing: neither ours, nor the API's, nor those that rows were created by.
-func TestClocks(t *testing.T) {
+// A wrong clock hides no rows, whether it is the local clock, the API's clock or the clock that created_at comes from.
+func TestPull_WrongClocks(t *testing.T) {
 	for name, test := range map[string]struct{ date, rows time.Duration }{
 		"the API is behind":       {date: -50 * time.Hour},
 		"the API is ahead":        {date: 1000 * time.Hour},
@@ -205,8 +205,8 @@ func TestClocks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u, k := newUpstream(), newKeeper(t)
-				u.skew = test.date
+				u, k := newFakeAPI(), newFakeWarehouse(t)
+				u.clockSkew = test.date
 				for range 200 {
 					u.add("calls", time.Now().Add(test.rows))
 					time.Sleep(time.Minute)
@@ -214,15 +214,15 @@ func TestClocks(t *testing.T) {
 				if name == "one row from the future" {
 					u.add("calls", time.Now().AddDate(99, 0, 0))
 				}
-				s := k.source(u, nil)
+				s := k.newSource(u, nil)
 				for range 3 {
 					k.pull(s)
-					k.holdsAll(u)
+					k.checkAllRows(u)
 					time.Sleep(100 * time.Hour)
 					u.add("calls", time.Now().Add(test.rows))
 				}
 				k.pull(s)
-				k.holdsAll(u)
+				k.checkAllRows(u)
 			})
 		})
 	}
