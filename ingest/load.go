@@ -3,10 +3,12 @@ package ingest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -31,6 +34,7 @@ type Input struct {
 	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
 	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
 	Bounds   Bounds        // of what may come from anyone
+	Log      *slog.Logger  // for file readers that die; default: slog.Default
 	InTurn   bool          // many of this kind may be loaded at a time: they take turns, and none has others wait for its Body
 }
 
@@ -136,10 +140,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		return &unreadableError{err}
 	}
 	defer unpacked.Close()
-	body := io.Reader(unpacked)
-	if in.Bounds.Bytes > 0 {
-		body = &countedReader{unpacked, in.Bounds.Bytes}
-	}
+	body := in.bounded(unpacked)
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
 	}
@@ -148,28 +149,22 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		return in.loadRows(ctx, newLineReader(body), "line", stage, merge)
 	case JSON:
 		return in.loadRows(ctx, newArrayReader(body), "row", stage, merge)
-	case Arrow:
-		rows := newArrowReader(body, dataset, in.Bounds.Bytes)
-		defer rows.close()
-		return in.loadRows(ctx, rows, "row", stage, merge)
+	case Parquet, Arrow:
+		return in.loadTable(ctx, w, body, packed, dataset, stage, merge)
 	}
 	return in.loadFile(ctx, w, body, packed, stage, merge)
 }
 
-// loadFile merges what DuckDB reads itself. CSV is one batch however long it is.
+// loadFile merges a CSV file, which DuckDB reads itself, as one batch.
 func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, stage stageFunc, merge mergeFunc) error {
 	path, remove, err := in.place(body, packed, w.TempDir(), in.Format)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	var staged *warehouse.Staged
-	if in.Format == CSV {
-		if staged, err = stage(ctx, warehouse.CSVFile(path)); err == nil {
-			err = merge(staged, true)
-		}
-	} else {
-		err = in.loadParquet(ctx, w, path, stage, merge)
+	staged, err := stage(ctx, warehouse.CSVFile(path))
+	if err == nil {
+		err = merge(staged, true)
 	}
 	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
@@ -177,48 +172,48 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 	return err
 }
 
-// minRow is fewer bytes than a row takes: a file that has more rows than its bytes allow has rows of nothing. maxRows is more than any file has.
-const (
-	minRow  = 16
-	maxRows = 1 << 36
-)
-
-// loadParquet merges a Parquet file, which may hold what it says it does.
-func (in Input) loadParquet(ctx context.Context, w *warehouse.Warehouse, path string, stage stageFunc, merge mergeFunc) (err error) {
-	most := int64(maxRows)
-	if in.Bounds.Bytes > 0 {
-		most = in.Bounds.Bytes / minRow
-	}
-	file, err := w.OpenParquet(ctx, path, most)
-	if errors.Is(err, warehouse.ErrTooLarge) {
-		if in.Bounds.Bytes > 0 {
-			return errUnpacked
-		}
-		return &unreadableError{err}
-	}
+// loadTable merges a Parquet or Arrow file. A child process reads it, and its rows are then read like NDJSON.
+func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, dataset warehouse.Dataset, stage stageFunc, merge mergeFunc) error {
+	file, err := in.spool(body, packed, w.TempDir())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if in.Bounds.Bytes > 0 && file.Bytes > in.Bounds.Bytes {
-		return errUnpacked
+	defer file.Close()
+	command, err := filereader.Command()
+	if err != nil {
+		return err
 	}
-	return loadBatches(ctx, parquetBatches{file, in.InTurn}, stage, merge)
+	rows, err := filereader.Open(ctx, file, filereader.Options{Command: command, Format: string(in.Format), Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())})
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	return in.loadRows(ctx, newLineReader(in.bounded(rows)), "row", stage, merge)
 }
 
-type parquetBatches struct {
-	*warehouse.ParquetFile
-	inTurn bool
-}
-
-func (p parquetBatches) more() bool     { return p.More() }
-func (p parquetBatches) failure() error { return nil }
-func (p parquetBatches) rows() (warehouse.Rows, func()) {
-	return p.Next(), func() {
-		if p.inTurn {
-			p.Pause()
+// spool returns the file of the input, opened for reading only: the one at Path, or a copy that has no name and ends with this process.
+func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, error) {
+	if in.Path != "" && !packed {
+		file, err := os.Open(in.Path)
+		if err != nil {
+			return nil, &unreadableError{err}
 		}
+		return file, nil
 	}
+	path, remove, err := in.place(body, true, tempDir, in.Format)
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	return os.Open(path)
+}
+
+// bounded returns a reader of rows, or of their file, that fails with ErrTooLarge beyond the input's bound.
+func (in Input) bounded(rows io.Reader) io.Reader {
+	if in.Bounds.Bytes == 0 {
+		return rows
+	}
+	return &countedReader{rows, in.Bounds.Bytes}
 }
 
 // countedReader gives so many bytes and no more.

@@ -25,16 +25,20 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == filereader.Argument {
+		os.Exit(filereader.Run())
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/klauspost/compress/zstd.(*blockDec).startDecoder"))
 }
 
 var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 300, Customers: 40, Messages: 500}
 
-func noError(t *testing.T, err error) {
+func noError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -244,9 +248,9 @@ func TestBadInput(t *testing.T) {
 		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "no JSON array"},
 		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "no JSON array"},
 		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "no JSON object"},
-		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "no Arrow IPC stream"},
-		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "no Arrow IPC stream"},
-		"Arrow that lies":  {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{}, "256 MiB"},
+		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
+		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
+		"Arrow that lies":  {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{}, "more than 512 MiB of memory"},
 		"empty array":      {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff [ ] ")}, 0, warehouse.Counts{}, ""},
 		"bytes unpacked":   {ingest.Input{Name: "calls.ndjson.gz", Bounds: ingest.Bounds{Refused: 1}, Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, warehouse.Counts{}, "more than 1 rows were refused"},
 		"empty":            {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},

@@ -73,8 +73,16 @@ func (d Dataset) acceptedFields() []string {
 	return names
 }
 
-// HoldsJSON tells whether the dataset has a field of the name that may hold any JSON value.
-func (d Dataset) HoldsJSON(name string) bool { return slices.Contains(d.fields, field{name, "JSON"}) }
+// FieldType returns the type of the column that a field of incoming rows becomes, empty for a field that is accepted and not kept, and
+// whether rows may have a field of this name. A field of the type JSON may hold any JSON value.
+func (d Dataset) FieldType(name string) (typ string, known bool) {
+	for _, f := range d.fields {
+		if f.name == name {
+			return f.typ, true
+		}
+	}
+	return "", slices.Contains(d.passed, name)
+}
 
 // looseType is what a field is before it is typed.
 func (f field) looseType() string {

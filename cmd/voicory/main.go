@@ -8,11 +8,17 @@ import (
 	"syscall"
 
 	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/ingest/filereader"
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == query.WorkerArgument { // the server starts itself so for each query
-		os.Exit(query.Work())
+	if len(os.Args) == 2 { // the server starts itself as one of these
+		switch os.Args[1] {
+		case query.WorkerArgument:
+			os.Exit(query.Work())
+		case filereader.Argument:
+			os.Exit(filereader.Run())
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once

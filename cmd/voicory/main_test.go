@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -29,7 +31,7 @@ import (
 const asProgram = "VOICORY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" || len(os.Args) == 2 && os.Args[1] == query.WorkerArgument {
+	if os.Getenv(asProgram) != "" || len(os.Args) == 2 && slices.Contains([]string{query.WorkerArgument, filereader.Argument}, os.Args[1]) {
 		main()
 	}
 	goleak.VerifyTestMain(m)

@@ -1,0 +1,194 @@
+package filereader
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/parquet-go/parquet-go/format"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// engine is a DuckDB in memory with one connection.
+type engine struct{ conn driver.Conn }
+
+// openEngine opens a DuckDB that reads a file in its order, with one thread, and writes nothing.
+func openEngine() (*engine, error) {
+	connector, err := duckdb.NewConnector("?threads=1&memory_limit="+strconv.Itoa(Memory)+"B", nil)
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	conn, err := connector.Connect(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	e := &engine{conn}
+	return e, e.run(statements.Get("filereader/settings") + statements.Get("stage/macros"))
+}
+
+func (e *engine) run(script string) error {
+	_, err := e.conn.(driver.ExecerContext).ExecContext(context.Background(), script, nil)
+	return err
+}
+
+// each calls do with each batch of a statement's result.
+func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error {
+	results, err := warehouse.ResultsOf(context.Background(), e.conn, statement)
+	if err != nil {
+		return err
+	}
+	defer results.Close()
+	for {
+		batch, err := results.Next()
+		if err != nil || batch == nil {
+			return err
+		}
+		err = do(batch)
+		batch.Release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readParquet writes the rows of a Parquet file.
+func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWriter) error {
+	if err := checkFooter(file); err != nil {
+		return err
+	}
+	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
+	var fields []string
+	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
+		names, types := batch.Column(0).(*array.String), batch.Column(1).(*array.String)
+		for i := range int(batch.NumRows()) {
+			if typ, kept := w.addColumn(dataset, names.Value(i)); kept {
+				fields = append(fields, statements.Text(lower(names.Value(i)))+": "+jsonValue(statements.Ident(names.Value(i)), types.Value(i), typ))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return explain(err)
+	}
+	row := "'{}'"
+	if len(fields) > 0 {
+		row = "to_json({" + strings.Join(fields, ", ") + "})::VARCHAR"
+	}
+	return explain(e.each("SELECT "+row+" FROM "+relation, func(batch arrow.RecordBatch) error {
+		texts := batch.Column(0).(*array.String)
+		for i := range texts.Len() {
+			if err := w.write([]byte(texts.Value(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// jsonValue returns the expression of a column's value in the JSON of its row. A field that holds JSON gets the value as JSON. Any other
+// gets it as text, because JSON's numbers would lose digits of a decimal and make 0.10000000149 of the FLOAT 0.1.
+func jsonValue(column, columnType, fieldType string) string {
+	switch {
+	case fieldType == "JSON" && columnType == "VARCHAR":
+		return "loose_json(" + column + ")"
+	case fieldType == "JSON" && strings.Contains(columnType, "VARIANT"):
+		return column + "::JSON"
+	case fieldType == "JSON" || columnType == "VARCHAR":
+		return column
+	}
+	return column + "::VARCHAR"
+}
+
+// explain returns the reason for which DuckDB could not read the file, without its advice on settings.
+func explain(err error) error {
+	failure := (*duckdb.Error)(nil)
+	if !errors.As(err, &failure) {
+		return err
+	}
+	if failure.Type == duckdb.ErrorTypeOutOfMemory {
+		return errors.New(tooMuchMemory)
+	}
+	reason, _, _ := strings.Cut(failure.Msg, "\n")
+	return errors.New(strings.ReplaceAll(reason, "/dev/fd/"+strconv.Itoa(fileDescriptor), "file"))
+}
+
+const (
+	parquetMark = "PAR1"
+	parquetTail = 4 + len(parquetMark) // the footer's length and the mark
+)
+
+// checkFooter checks the schema of a Parquet file. DuckDB takes time exponential in the depth of one.
+func checkFooter(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read the file's size: %w", err)
+	}
+	tail := make([]byte, parquetTail)
+	if _, err := file.ReadAt(tail, info.Size()-int64(parquetTail)); err != nil || string(tail[4:]) != parquetMark {
+		return errors.New("it is not a Parquet file: it does not end with PAR1")
+	}
+	length := int64(binary.LittleEndian.Uint32(tail))
+	if length > info.Size()-int64(parquetTail) {
+		return errors.New("it is not a Parquet file: its footer is longer than the file")
+	}
+	footer := make([]byte, length)
+	if _, err := file.ReadAt(footer, info.Size()-int64(parquetTail)-length); err != nil {
+		return fmt.Errorf("read the footer: %w", err)
+	}
+	metadata, _, err := new(format.FooterDecoder).Decode(footer)
+	if err != nil {
+		return fmt.Errorf("its footer cannot be read: %w", err)
+	}
+	return checkSchema(metadata.Schema)
+}
+
+// checkSchema checks the nodes of a schema, which are listed depth first. A list is a group with a repeated node in it, so groups and
+// repeated nodes are counted apart.
+func checkSchema(nodes []format.SchemaElement) error {
+	type level struct {
+		left           int32 // children that follow
+		groups, repeat int
+	}
+	if len(nodes) == 0 {
+		return errors.New("its footer has no schema")
+	}
+	checker := schemaChecker{names: map[string]bool{}}
+	open := []level{{left: max(0, nodes[0].NumChildren.V)}}
+	for _, node := range nodes[1:] {
+		for len(open) > 0 && open[len(open)-1].left == 0 {
+			open = open[:len(open)-1]
+		}
+		if len(open) == 0 {
+			return errors.New("its schema contradicts itself")
+		}
+		parent := &open[len(open)-1]
+		parent.left--
+		if len(open) == 1 {
+			if err := checker.root(node.Name); err != nil {
+				return err
+			}
+		}
+		below := level{max(0, node.NumChildren.V), parent.groups, parent.repeat}
+		switch {
+		case node.RepetitionType.Valid && node.RepetitionType.V == format.Repeated:
+			below.repeat++
+		case below.left > 0:
+			below.groups++
+		}
+		if err := checker.column(max(below.groups, below.repeat)); err != nil {
+			return err
+		}
+		open = append(open, below)
+	}
+	return nil
+}

@@ -1,0 +1,269 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/google/uuid"
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/voicory/warehouse/ingest"
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// parquetOf returns a Parquet file of a query's rows.
+func parquetOf(t testing.TB, query, options string) []byte {
+	t.Helper()
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	path := filepath.Join(t.TempDir(), "out.parquet")
+	for _, statement := range []string{"SET TimeZone = 'UTC'", "COPY (" + query + ") TO " + statements.Text(path) + " (FORMAT parquet" + options + ")"} {
+		_, err = db.ExecContext(context.Background(), statement)
+		noError(t, err)
+	}
+	content, err := os.ReadFile(path)
+	noError(t, err)
+	return content
+}
+
+// keptCalls closes a warehouse and returns a query's texts of the calls that it has kept.
+func keptCalls(t *testing.T, w *warehouse.Warehouse, expression string) (texts []string) {
+	t.Helper()
+	noError(t, w.Close())
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	path := filepath.Join(w.Dir(), "warehouse", tenant.ID.String()+".duckdb")
+	for _, statement := range []string{"SET TimeZone = 'UTC'", "ATTACH " + statements.Text(path) + " AS kept (READ_ONLY)"} {
+		_, err = db.ExecContext(t.Context(), statement)
+		noError(t, err)
+	}
+	rows, err := db.QueryContext(t.Context(), "SELECT "+expression+" FROM kept.calls ORDER BY id")
+	noError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		noError(t, rows.Scan(&text))
+		texts = append(texts, text)
+	}
+	noError(t, rows.Err())
+	return texts
+}
+
+// A Parquet column of any type, and of any case, becomes what its field holds.
+func TestParquet_EveryType(t *testing.T) {
+	cases := []struct{ column, want string }{
+		{"'x' AS summary", `"summary":"x"`},
+		{"'' AS summary", `"summary":""`},
+		{"E'a\\nb\\t\"₹' AS summary", `"summary":"a\nb\t\"₹"`},
+		{"'x'::BLOB AS summary", `"summary":"x"`},
+		{"'\\xAA\\x00'::BLOB AS summary", `"summary":"\\xAA\\x00"`},
+		{"1.5::DECIMAL(38, 3) AS summary", `"summary":"1.500"`},
+		{"12345678901234567890123456.0123456789::DECIMAL(38,10) AS summary", `"summary":"12345678901234567890123456.0123456789"`},
+		{"18446744073709551615::UBIGINT AS summary", `"summary":"18446744073709551615"`},
+		{"DATE '2026-02-03' AS summary", `"summary":"2026-02-03"`},
+		{"TIME '11:00:00' AS summary", `"summary":"11:00:00"`},
+		{"INTERVAL 3 DAY AS summary", `"summary":"3 days"`},
+		{"[1, NULL] AS summary", `"summary":"[1, NULL]"`},
+		{"'x'::ENUM('x', 'y') AS summary", `"summary":"x"`},
+		{"true AS summary", `"summary":"true"`},
+		{"'text'::VARIANT AS summary", `"summary":"text"`},
+		{"TIMESTAMPTZ '2026-01-01 02:00:00+02' AS ended_at", `"ended_at":"2026-01-01 00:00:00+00"`},
+		{"TIMESTAMP_NS '2026-01-01 00:00:00.123456789' AS ended_at", `"ended_at":"2026-01-01 00:00:00.123456+00"`},
+		{"TIMESTAMP_S '2026-01-01 00:00:00' AS ended_at", `"ended_at":"2026-01-01 00:00:00+00"`},
+		{"DATE '2026-02-03' AS ended_at", `"ended_at":"2026-02-03 00:00:00+00"`},
+		{"'2026-02-03T04:05:06Z' AS ended_at", `"ended_at":"2026-02-03 04:05:06+00"`},
+		{"' ' AS ended_at", `"ended_at":null`},
+		{"0.1::FLOAT AS cost", `"cost":0.1,`},
+		{"0.25::DOUBLE AS cost", `"cost":0.25,`},
+		{"12345.6789::DECIMAL(38, 10) AS cost", `"cost":12345.6789`},
+		{"1::HUGEINT AS cost", `"cost":1.0,`},
+		{"7::UTINYINT AS duration_seconds", `"duration_seconds":7`},
+		{"UUID '00000000-0000-4000-8000-00000000000a' AS assistant_id", `"assistant_id":"00000000-0000-4000-8000-00000000000a"`},
+		{"0.1::FLOAT AS stt_minutes", `"stt_minutes":0.1`},
+		{"1e300 AS stt_minutes", `"stt_minutes":1e300`},
+		{"{'deep': {'list': [{'i': 1}, NULL]}, 'n': NULL} AS metadata", `"metadata":{"deep":{"list":[{"i":1},null]},"n":null}`},
+		{"'{\"a\": [1]}'::JSON AS metadata", `"metadata":{"a":[1]}`},
+		{"'{\"a\": [1]}' AS metadata", `"metadata":{"a":[1]}`},
+		{"'not JSON' AS metadata", `"metadata":"not JSON"`},
+		{"' ' AS metadata", `"metadata":null`},
+		{"MAP {'k': 1} AS metadata", `"metadata":{"k":1}`},
+		{"{'i': 1}::VARIANT AS metadata", `"metadata":{"i":1}`},
+		{"'2m 18s' AS duration", `"duration":"2m 18s"`},
+		{"138 AS duration", `"duration":138`},
+		{"[{'speaker': 'AI', 'text': 'hi'}] AS transcript", `"transcript":[{"speaker":"AI","text":"hi"}]`},
+		{"NULL::INTEGER AS metadata", `"metadata":null`},
+		// Refused values.
+		{"'x'::BLOB AS ended_at", `ended_at is no time: x`},
+		{"TIMESTAMP 'infinity' AS ended_at", `ended_at is no time: infinity`},
+		{"'NaN'::DOUBLE AS stt_minutes", `stt_minutes is no number: nan`},
+		{"'-Infinity'::FLOAT AS stt_minutes", `stt_minutes is no number: -inf`},
+		{"{'x': 'NaN'::DOUBLE} AS metadata", `metadata is no JSON`},
+		{"1e20 AS tts_characters", `tts_characters is no whole number: 1e+20`},
+		{"[true] AS assistant_id", `assistant_id is no UUID: [true]`},
+		{"99999999.0::DECIMAL(20,1) AS cost", `cost is no decimal(10,4): 99999999.0`},
+		{"1 AS \"FILE_ROW_NUMBER\", 'x' AS summary", `"summary":"x"`},
+	}
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
+	noError(t, err)
+	got := make([]string, len(cases)) // reasons of refused rows, then values
+	for i, c := range cases {
+		content := parquetOf(t, fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
+		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
+		if len(summary.Refusals) > 0 {
+			got[i] = summary.Refusals[0].Reason
+		}
+	}
+	for _, text := range keptCalls(t, w, "to_json(calls)::VARCHAR") {
+		var call struct{ ID uuid.UUID }
+		noError(t, json.Unmarshal([]byte(text), &call))
+		i, err := strconv.Atoi(call.ID.String()[24:])
+		noError(t, err)
+		if got[i] = text; !strings.Contains(text, `"created_at":"2026-01-01 00:00:00.123456+00"`) {
+			t.Errorf("%s: got %s, want its created_at", cases[i].column, text)
+		}
+	}
+	for i, c := range cases {
+		if !strings.Contains(got[i], c.want) {
+			t.Errorf("%s: got %s, want %s", c.column, got[i], c.want)
+		}
+	}
+}
+
+// Columns that the dataset does not have are named, however many there are, and refused rows keep their number and their known fields.
+func TestParquet_UnknownColumns(t *testing.T) {
+	var columns strings.Builder
+	for i := range 1900 {
+		fmt.Fprintf(&columns, `, %d AS "Field %d"`, i, i)
+	}
+	content := parquetOf(t, "SELECT CASE WHEN i = 5000 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, DATE '2026-01-01' AS created_at, 'x' AS config_id"+
+		columns.String()+" FROM range(5001) AS r(i) ORDER BY i", "")
+	w := openNew(t)
+	summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
+	refused, err := w.Quarantine(t.Context(), 10)
+	noError(t, err)
+	if len(summary.Unknown) != 50 || summary.Unknown[1] != "calls.Field 1" || summary.New != 5000 || len(refused) != 1 || refused[0].Line != 5001 ||
+		refused[0].Row != `{"id":"none","created_at":"2026-01-01"}` {
+		t.Errorf("got %+v %+v", summary, refused)
+	}
+}
+
+// The rows of a file come in its order, whatever its row groups are.
+func TestParquet_RowGroups(t *testing.T) {
+	for _, size := range []int{2048, 65_000, 200_000} {
+		content := parquetOf(t, "SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
+			fmt.Sprintf(", ROW_GROUP_SIZE %d", size))
+		for _, inTurn := range []bool{false, true} {
+			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content), InTurn: inTurn})
+			if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 || summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
+				t.Errorf("row groups of %d: got %+v", size, summary)
+			}
+		}
+	}
+}
+
+// forged returns a Parquet file with another footer.
+func forged(t testing.TB, whole []byte, change func(*format.FileMetaData)) []byte {
+	t.Helper()
+	file, err := parquet.OpenFile(bytes.NewReader(whole), int64(len(whole)))
+	noError(t, err)
+	metadata := *file.Metadata()
+	change(&metadata)
+	footer, err := thrift.Marshal(new(thrift.CompactProtocol), &metadata)
+	noError(t, err)
+	body := whole[:len(whole)-8-int(binary.LittleEndian.Uint32(whole[len(whole)-8:]))]
+	content := append(bytes.Clone(body), footer...)
+	return append(binary.LittleEndian.AppendUint32(content, uint32(len(footer))), "PAR1"...)
+}
+
+// nestedParquet returns a file whose one column is a list of lists, and so on, of the given depth.
+func nestedParquet(t testing.TB, depth int) []byte {
+	t.Helper()
+	return parquetOf(t, "SELECT "+strings.Repeat("[", depth)+"1"+strings.Repeat("]", depth)+" AS metadata", "")
+}
+
+// nestedArrow returns a stream whose one column is nested to the given depth.
+func nestedArrow(t testing.TB, depth int) []byte {
+	t.Helper()
+	typ := arrow.DataType(arrow.PrimitiveTypes.Int64)
+	for range depth {
+		typ = arrow.ListOf(typ)
+	}
+	schema := arrow.NewSchema([]arrow.Field{{Name: "metadata", Type: typ, Nullable: true}}, nil)
+	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	builder.Field(0).AppendNull()
+	var out bytes.Buffer
+	writer := ipc.NewWriter(&out, ipc.WithSchema(schema))
+	noError(t, writer.Write(builder.NewRecordBatch()))
+	noError(t, writer.Close())
+	return out.Bytes()
+}
+
+// arrowColumnsOf returns a stream of no rows with columns of these names.
+func arrowColumnsOf(t testing.TB, names ...string) []byte {
+	t.Helper()
+	fields := make([]arrow.Field, len(names))
+	for i, name := range names {
+		fields[i] = arrow.Field{Name: name, Type: arrow.PrimitiveTypes.Int64}
+	}
+	var out bytes.Buffer
+	noError(t, ipc.NewWriter(&out, ipc.WithSchema(arrow.NewSchema(fields, nil))).Close())
+	return out.Bytes()
+}
+
+// A file that exceeds a limit is refused, and the reason names the limit.
+func TestTables_Limits(t *testing.T) {
+	plain := parquetOf(t, "SELECT uuid() AS id, DATE '2026-01-01' AS created_at FROM range(10)", "")
+	many := make([]string, 2001)
+	for i := range many {
+		many[i] = fmt.Sprint("column ", i)
+	}
+	manyInParquet := "SELECT 1 AS \"" + strings.Join(many, "\", 1 AS \"") + "\""
+	for name, test := range map[string]struct {
+		format  ingest.Format
+		content []byte
+		reason  string // empty: not refused
+	}{
+		"Parquet of 16 lists":    {ingest.Parquet, nestedParquet(t, 16), ""},
+		"Parquet of 17 lists":    {ingest.Parquet, nestedParquet(t, 17), "a column is nested more than 16 deep"},
+		"Parquet of 40 lists":    {ingest.Parquet, nestedParquet(t, 40), "a column is nested more than 16 deep"},
+		"Parquet columns":        {ingest.Parquet, parquetOf(t, manyInParquet, ""), "it has more than 2000 columns"},
+		"Parquet column twice":   {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `there are two columns "id"`},
+		"Parquet without schema": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema = nil }), "schema"},
+		"Parquet schema":         {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[0].NumChildren.V = 1 }), "its schema contradicts itself"},
+		"Parquet fewer rows":     {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.NumRows, m.RowGroups[0].NumRows = 1<<40, 1<<40 }), "cannot be read after row"},
+		"Parquet negative rows":  {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.NumRows, m.RowGroups[0].NumRows = -1, -1 }), "cannot be read after row 0"},
+		"Arrow of 16 lists":      {ingest.Arrow, nestedArrow(t, 16), ""},
+		"Arrow of 17 lists":      {ingest.Arrow, nestedArrow(t, 17), "a column is nested more than 16 deep"},
+		"Arrow of 60 lists":      {ingest.Arrow, nestedArrow(t, 60), "a column is nested more than 16 deep"},
+		"Arrow columns":          {ingest.Arrow, arrowColumnsOf(t, many...), "it has more than 2000 columns"},
+		"Arrow column twice":     {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `there are two columns "id"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := openNew(t)
+			summary := load(t, w, ingest.Input{Name: "push", Format: test.format, Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(test.content)})
+			if got := fmt.Sprint(summary.Refusals); (test.reason != "") != (summary.FilesRefused == 1) || !strings.Contains(got, test.reason) {
+				t.Errorf("got %+v, want %q", summary, test.reason)
+			}
+		})
+	}
+}
