@@ -81,7 +81,7 @@ func (d Dataset) FieldType(name string) (typ string, known bool) {
 			return f.typ, true
 		}
 	}
-	return "", slices.Contains(d.passed, name)
+	return "", slices.Contains(d.ignoredFields, name)
 }
 
 // looseType is what a field is before it is typed.
