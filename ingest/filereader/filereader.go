@@ -35,8 +35,8 @@ const (
 	waitFactor = 2
 	// maxChildren is the number of files that are read at the same time. Further ones wait.
 	maxChildren = 4
-	maxMessage = 500  // bytes of a child's reason that are kept
-	maxLogged  = 1000 // bytes of a child's standard error that are logged
+	maxMessage  = 500  // bytes of a child's reason that are kept
+	maxLogged   = 1000 // bytes of a child's standard error that are logged
 )
 
 // TimeFor returns the processor time that reading a file of the given bytes may take.
