@@ -2,106 +2,204 @@ package warehouse
 
 import (
 	"errors"
-	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"time"
 )
 
-// tempMark is in the name of every file that is not finished yet. Such names begin with a dot, so that
-// no glob for data files matches them, and start-up removes what a crash has left.
+// tempMark is in the name of every unfinished file. Such names begin with a dot, so that no glob for data files matches them.
+// Start-up removes the unfinished files that a crash has left.
 const tempMark = ".unfinished"
 
-// writeAtomic has write make a file under a temporary name beside path, then makes it durable and gives it its
-// name in one step: whoever looks sees the whole old file or the whole new one. Missing folders are made.
-func writeAtomic(path string, write func(temp string) error) (err error) {
+// isUnfinished reports whether the name is that of an unfinished file.
+func isUnfinished(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
+}
+
+// writeAtomic has write create a file under a temporary name beside path, then makes the file durable and renames it to path. A
+// reader of path sees the whole old file or the whole new one. Missing folders are created.
+func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
 	dir := filepath.Dir(path)
-	if err := mkdirDurable(dir); err != nil {
+	if err := f.mkdir(dir); err != nil {
 		return err
 	}
 	temp := filepath.Join(dir, "."+filepath.Base(path)+tempMark)
+	if err := f.removeIfThere(temp); err != nil { // DuckDB would write through a symbolic link
+		return err
+	}
 	defer func() {
 		if err != nil {
-			os.Remove(temp) // also swept at the next start
+			_ = f.remove(temp) // start-up removes it, too
 		}
 	}()
 	if err := write(temp); err != nil {
 		return err
 	}
-	if err := syncPath(temp); err != nil {
+	changed := 0
+	if err := errors.Join(f.setMode(temp, false, &changed), f.sync(temp)); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := f.rename(temp, path); err != nil {
 		return err
 	}
-	return syncPath(dir)
+	return f.sync(dir)
 }
 
-// linkAtomic gives a file one more name, in place of what has it.
-func linkAtomic(path, name string) error {
-	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark)
-	if err := os.Remove(temp); err != nil && !os.IsNotExist(err) {
+// linkAtomic adds the name to a file, in place of the file that has the name. The file gets its final mode before.
+func (f *dataFolder) linkAtomic(path, name string) error {
+	temp, changed := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark), 0
+	if err := errors.Join(f.setMode(path, false, &changed), f.removeIfThere(temp)); err != nil {
 		return err
 	}
-	if err := os.Link(path, temp); err != nil {
-		return err
-	}
-	return os.Rename(temp, name)
-}
-
-// removeDurable removes a file. One that is not there may have been removed by a process that then crashed: its folder,
-// which must exist, is synced all the same.
-func removeDurable(path string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return syncPath(filepath.Dir(path))
-}
-
-// mkdirDurable makes dir and the folders above it, each entry synced before it is relied upon.
-func mkdirDurable(dir string) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s: %w", dir, syscall.ENOTDIR)
-		}
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if err := mkdirDurable(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
-		return err
-	}
-	return syncPath(parent)
-}
-
-// syncPath fsyncs a file or a folder.
-func syncPath(path string) error {
-	f, err := os.Open(path)
+	from, err := f.resolve(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return f.Sync()
-}
-
-// sweep removes the unfinished files below dir that a crash has left.
-func sweep(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasPrefix(entry.Name(), ".") || !strings.Contains(entry.Name(), tempMark) {
-			return err
-		}
-		return os.Remove(path)
-	})
-}
-
-// emptyDir removes all that is in dir.
-func emptyDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+	to, err := f.resolve(temp)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := f.root.Link(from, to); err != nil {
+		return err
+	}
+	return f.rename(temp, name)
+}
+
+// removeDurable removes a file and syncs its folder. A missing file may have been removed by a process that crashed before the
+// sync, so the folder, which must exist, is synced all the same.
+func (f *dataFolder) removeDurable(path string) error {
+	if err := f.removeIfThere(path); err != nil {
+		return err
+	}
+	return f.sync(filepath.Dir(path))
+}
+
+// removeIfThere removes a file, if it exists.
+func (f *dataFolder) removeIfThere(path string) error {
+	if err := f.remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// mkdir creates a folder and those above it, with their modes. Each entry is synced before it is relied upon.
+func (f *dataFolder) mkdir(path string) error {
+	name, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	if info, err := f.root.Lstat(name); err == nil {
+		if !info.IsDir() {
+			return wrongType(path, info.Mode(), "folder")
+		}
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if err := f.mkdir(parent); err != nil {
+		return err
+	}
+	if err := f.root.Mkdir(name, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	changed := 0
+	return errors.Join(f.setMode(path, true, &changed), f.sync(parent))
+}
+
+// open opens a file to read it.
+func (f *dataFolder) open(path string) (*os.File, error) {
+	name, err := f.resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.root.Open(name)
+}
+
+// readFile reads a whole file.
+func (f *dataFolder) readFile(path string) ([]byte, error) {
+	file, err := f.open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(file)
+}
+
+// readDir lists a folder, in no order.
+func (f *dataFolder) readDir(path string) ([]fs.DirEntry, error) {
+	dir, err := f.open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.ReadDir(-1)
+}
+
+// writeFile creates a file with the text. It must not exist.
+func (f *dataFolder) writeFile(path string, text []byte) error {
+	name, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	file, err := f.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, privateFile)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Close())
+}
+
+// exists reports whether there is a file, which is not a symbolic link.
+func (f *dataFolder) exists(path string) (bool, error) {
+	name, err := f.resolve(path)
+	if err != nil {
+		return false, err
+	}
+	_, err = f.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// remove removes a file or an empty folder. A symbolic link is removed itself.
+func (f *dataFolder) remove(path string) error {
+	dir, err := f.resolve(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return f.root.Remove(filepath.Join(dir, filepath.Base(path)))
+}
+
+// rename renames a file, in place of the file that has the new name.
+func (f *dataFolder) rename(from, to string) error {
+	old, err := f.resolve(from)
+	if err != nil {
+		return err
+	}
+	dir, err := f.resolve(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	return f.root.Rename(old, filepath.Join(dir, filepath.Base(to)))
+}
+
+// touch sets the modification time of a file.
+func (f *dataFolder) touch(path string, at time.Time) error {
+	name, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	return f.root.Chtimes(name, at, at)
+}
+
+// sync makes a file or a folder durable.
+func (f *dataFolder) sync(path string) error {
+	file, err := f.open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }

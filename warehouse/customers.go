@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/google/uuid"
@@ -47,8 +45,9 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 }
 
 func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
-	if _, err := os.Stat(w.tenantPath(after.Tenant)); errors.Is(err, os.ErrNotExist) {
-		return nil, nil // it has a key, and no rows: the first of these are to make its file
+	exists, err := w.folder.exists(w.tenantPath(after.Tenant))
+	if err != nil || !exists {
+		return nil, err // a tenant with a key and without rows: its first rows create the file
 	}
 	store, release, err := w.tenant(ctx, after.Tenant)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 		if err = errors.Join(err, detached); err == nil {
 			return
 		}
-		err = errors.Join(fmt.Errorf("write the exports of tenant %s: %w", tenant, w.diagnose(err)), context.Cause(ctx), removeIfThere(path), removeIfThere(path+".wal"))
+		err = errors.Join(fmt.Errorf("write the exports of tenant %s: %w", tenant, w.diagnose(err)), context.Cause(ctx), discardDatabase(path))
 	}()
 	snapshot, err := w.Snapshot(ctx, tenant)
 	if err != nil {
@@ -51,6 +53,17 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 		}
 	}
 	return made, snapshot.commit()
+}
+
+// discardDatabase removes a database file, which may be outside of the data folder, and its log.
+func discardDatabase(path string) error {
+	var errs []error
+	for _, file := range []string{path, path + ".wal"} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // commit ends a transaction that has written to another file.

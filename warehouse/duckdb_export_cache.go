@@ -59,7 +59,7 @@ func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum stri
 		if kept := d.find(tenant, seq, sum); kept != nil {
 			kept.lastUsed = time.Now()
 			file = *kept
-			content, err = os.Open(kept.path)
+			content, err = w.folder.open(kept.path)
 			d.mu.Unlock()
 			return file, content, err
 		}
@@ -123,7 +123,7 @@ func (w *Warehouse) joinBuild(ctx context.Context, tenant uuid.UUID, admit func(
 		}
 		if b.err == nil {
 			d.files[tenant] = append(d.files[tenant], b.file)
-			b.err = d.removeUnused(time.Now())
+			b.err = d.removeUnused(w.folder, time.Now())
 		}
 	}()
 	return b, nil
@@ -155,13 +155,16 @@ func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *Cache
 	file := &CachedDatabase{path: filepath.Join(w.TempDir(), uuid.NewString()+".duckdb"), lastUsed: time.Now()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeIfThere(file.path))
+			err = errors.Join(err, w.folder.removeIfThere(file.path))
 		}
 	}()
+	if err := w.folder.forDuckDB(file.path); err != nil {
+		return nil, err
+	}
 	if file.Database, err = w.WriteDatabase(ctx, tenant, file.path); err != nil {
 		return nil, err
 	}
-	in, err := os.Open(file.path)
+	in, err := w.folder.open(file.path)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +178,7 @@ func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *Cache
 }
 
 // removeUnused removes files that nobody has used for long, and those that are too many. The caller holds mu.
-func (d *duckdbExportCache) removeUnused(now time.Time) error {
+func (d *duckdbExportCache) removeUnused(folder *dataFolder, now time.Time) error {
 	var errs []error
 	for tenant, files := range d.files {
 		var kept []*CachedDatabase
@@ -183,7 +186,7 @@ func (d *duckdbExportCache) removeUnused(now time.Time) error {
 			if len(files)-i <= maxCachedDatabases && now.Sub(f.lastUsed) < keptReplaced {
 				kept = append(kept, f)
 			} else {
-				errs = append(errs, removeIfThere(f.path))
+				errs = append(errs, folder.removeIfThere(f.path))
 			}
 		}
 		if d.files[tenant] = kept; len(kept) == 0 {

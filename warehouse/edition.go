@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -88,7 +87,7 @@ var errNoRows = errors.New("no rows")
 func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, e edition, export Export, file *PublishedFile, source PublishedFile, rowGroup int) error {
 	path := e.path(w, store.id, export)
 	if source.Rows == 0 {
-		return errors.Join(mkdirDurable(filepath.Dir(path)), removeDurable(path))
+		return errors.Join(w.folder.mkdir(filepath.Dir(path)), w.folder.removeDurable(path))
 	}
 	file.MinCreatedAt, file.MaxCreatedAt = source.MinCreatedAt, source.MaxCreatedAt
 	relation := "read_parquet(" + statements.Text(e.path(w, store.id, mustExport(source.Export))) + ", hive_partitioning = false)"
@@ -101,7 +100,7 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 	if file.Export == Calls.Name {
 		rowGroup = min(rowGroup, parquetCallsRowGroup)
 	}
-	err := writeAtomic(path, func(temp string) error {
+	err := w.folder.writeAtomic(path, func(temp string) error {
 		conn, err := store.db.Conn(ctx)
 		if err != nil {
 			return err
@@ -114,20 +113,20 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		if file.Rows == 0 {
 			return errNoRows
 		}
-		if err := file.inspect(temp); err != nil {
+		if err := file.inspect(w.folder, temp); err != nil {
 			return err
 		}
-		return linkAtomic(temp, filepath.Join(w.filesPath(store.id), file.Name))
+		return w.folder.linkAtomic(temp, filepath.Join(w.filesPath(store.id), file.Name))
 	})
 	if errors.Is(err, errNoRows) {
-		return removeDurable(path)
+		return w.folder.removeDurable(path)
 	}
 	return err
 }
 
 // inspect reads a written file back: its sum, and its footer. One that does not hold the rows it should is not published.
-func (f *PublishedFile) inspect(path string) error {
-	in, err := os.Open(path)
+func (f *PublishedFile) inspect(folder *dataFolder, path string) error {
+	in, err := folder.open(path)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,6 @@ type PublishedFile struct {
 // published/<tenant>, outside of the lake, so that whoever reads all files of the lake sees no row twice; when the lake shows the file no
 // more, it moves to published/replaced/<tenant>, and from there it is removed when its time is up.
 const (
-	filesDir    = "published"
 	replacedDir = "replaced"
 	// keptReplaced is how long a replaced file can be read by its name.
 	keptReplaced = time.Hour
@@ -102,7 +101,7 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 		return file, nil, fmt.Errorf("published file: %w", err)
 	}
 	for _, dir := range []string{w.filesPath(tenant), w.replacedPath(tenant)} { // a file goes from the first to the second
-		if content, err = os.Open(filepath.Join(dir, file.Name)); !errors.Is(err, os.ErrNotExist) {
+		if content, err = w.folder.open(filepath.Join(dir, file.Name)); !errors.Is(err, os.ErrNotExist) {
 			return file, content, err
 		}
 	}
@@ -163,7 +162,7 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 		shown[f.Name] = true
 		bytes += f.Bytes
 	}
-	entries, err := os.ReadDir(w.filesPath(store.id))
+	entries, err := w.folder.readDir(w.filesPath(store.id))
 	if err != nil {
 		return err
 	}
@@ -173,19 +172,19 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 			continue
 		}
 		path := filepath.Join(w.filesPath(store.id), entry.Name())
-		if err := mkdirDurable(w.replacedPath(store.id)); err != nil {
+		if err := w.folder.mkdir(w.replacedPath(store.id)); err != nil {
 			return err
 		}
-		if err := os.Chtimes(path, now, now); err != nil { // its time begins
+		if err := w.folder.touch(path, now); err != nil { // its time begins
 			return err
 		}
-		if err := os.Rename(path, filepath.Join(w.replacedPath(store.id), entry.Name())); err != nil {
+		if err := w.folder.rename(path, filepath.Join(w.replacedPath(store.id), entry.Name())); err != nil {
 			return err
 		}
 		moved = true
 	}
 	if moved {
-		err = errors.Join(syncPath(w.replacedPath(store.id)), syncPath(w.filesPath(store.id)), removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
+		err = errors.Join(w.folder.sync(w.replacedPath(store.id)), w.folder.sync(w.filesPath(store.id)), w.folder.removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
 	}
 	if err != nil {
 		return err
@@ -195,8 +194,8 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 }
 
 // removeOldest removes files of a folder, those first that were replaced first, until the others take no more than most bytes.
-func removeOldest(dir string, most int64) error {
-	entries, err := os.ReadDir(dir)
+func (f *dataFolder) removeOldest(dir string, most int64) error {
+	entries, err := f.readDir(dir)
 	if err != nil {
 		return err
 	}
@@ -217,7 +216,7 @@ func removeOldest(dir string, most int64) error {
 		if most >= 0 {
 			break
 		}
-		if err := removeIfThere(filepath.Join(dir, info.Name())); err != nil {
+		if err := f.removeIfThere(filepath.Join(dir, info.Name())); err != nil {
 			return err
 		}
 		most += info.Size()
@@ -228,7 +227,7 @@ func removeOldest(dir string, most int64) error {
 // removeReplaced removes the replaced files whose time is up, and the databases that nobody uses, of all tenants.
 func (w *Warehouse) removeReplaced() error {
 	w.exportCache.mu.Lock()
-	unused := w.exportCache.removeUnused(time.Now())
+	unused := w.exportCache.removeUnused(w.folder, time.Now())
 	w.exportCache.mu.Unlock()
 	if unused != nil {
 		return unused
@@ -240,17 +239,10 @@ func (w *Warehouse) removeReplaced() error {
 		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < keptReplaced {
 			return err
 		}
-		return removeIfThere(path)
+		return w.folder.removeIfThere(path)
 	})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // gone already, or nothing was replaced yet
 	}
 	return err
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -103,7 +103,11 @@ func (s *Staged) mergeError(t stagedTenant, err error) error {
 // registered is tenant for one that may be new, with its first rows.
 func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
 	id, block := t.id.UUID, largeBlock
-	if _, err := os.Stat(w.tenantPath(id)); errors.Is(err, os.ErrNotExist) {
+	exists, err := w.folder.exists(w.tenantPath(id))
+	if err != nil {
+		return nil, nil, err
+	}
+	if !exists {
 		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
 			return nil, nil, err
 		}
@@ -158,20 +162,16 @@ func (w *Warehouse) markUnpublished(found []*mergePlan) error {
 		if len(f.statementNames()) == 0 {
 			continue
 		}
-		note, err := os.OpenFile(w.unpublishedPath(f.store.id), os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			return fmt.Errorf("note what is not published: %w", err)
-		}
 		writes = true
-		if err := note.Close(); err != nil {
-			return fmt.Errorf("note what is not published: %w", err)
+		if err := w.folder.writeFile(w.unpublishedPath(f.store.id), nil); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("note unpublished rows: %w", err)
 		}
 	}
 	if !writes {
 		return nil
 	}
 	// All that there is of a note is its name. One that was there may be of a merge that failed before it came to this.
-	return syncPath(filepath.Join(w.dir, warehouseDir))
+	return w.folder.sync(w.folder.join(warehouseDir))
 }
 
 const unpublishedSuffix = ".unpublished"

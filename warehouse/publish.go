@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -72,7 +70,7 @@ func (p *Published) count(files []PublishedFile) {
 // unpublished names the tenants that a note says to be looked at, and those that have no folder for their published files yet:
 // they are of a version that made none.
 func (w *Warehouse) unpublished() (names []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(w.dir, warehouseDir))
+	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +80,11 @@ func (w *Warehouse) unpublished() (names []string, err error) {
 		}
 		name, file := strings.CutSuffix(entry.Name(), ".duckdb")
 		if id, err := uuid.Parse(name); file && err == nil && !slices.Contains(names, name) {
-			if _, err := os.Stat(w.filesPath(id)); errors.Is(err, os.ErrNotExist) {
+			published, err := w.folder.exists(w.filesPath(id))
+			if err != nil {
+				return nil, err
+			}
+			if !published {
 				names = append(names, name)
 			}
 		}
@@ -110,7 +112,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	defer release()
 	store.publishing.Lock()
 	defer store.publishing.Unlock()
-	if err := mkdirDurable(w.filesPath(id)); err != nil {
+	if err := w.folder.mkdir(w.filesPath(id)); err != nil {
 		return total, err
 	}
 	editions, err := pendingEditions(ctx, store.db)
@@ -127,7 +129,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		})
 	}
 	_ = group.Wait() // each has its error in failed
-	err = syncPath(w.filesPath(id))
+	err = w.folder.sync(w.filesPath(id))
 	if err == nil {
 		err = store.note(ctx, editions, files)
 	}
@@ -147,7 +149,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err != nil || len(editions) > 0 {
 		return total, err
 	}
-	return total, removeDurable(w.unpublishedPath(id))
+	return total, w.folder.removeDurable(w.unpublishedPath(id))
 }
 
 // publishInTurn publishes an edition while no more than there are cores are; one for which memory does not suffice, alone and with

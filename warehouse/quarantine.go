@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,7 +63,10 @@ func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch,
 	query := statements.Fill("quarantine/refused", "origin", statements.Text(batch.Origin), "dataset", statements.Text(batch.Dataset.Name), "tenant", tenant, "line", line,
 		"room", fmt.Sprint(w.refused.room))
 	temp := w.quarantineTemp()
-	defer os.Remove(temp)
+	defer func() { _ = w.folder.removeIfThere(temp) }() // start-up removes it, too
+	if err := w.folder.forDuckDB(temp); err != nil {
+		return nil, 0, err
+	}
 	result, err := conn.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" (FORMAT json)")
 	if err != nil {
 		return nil, 0, fmt.Errorf("write quarantine: %w", err)
@@ -98,8 +100,8 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 		return err
 	}
 	temp := w.quarantineTemp()
-	defer os.Remove(temp)
-	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
+	defer func() { _ = w.folder.removeIfThere(temp) }() // start-up removes it, too
+	if err := w.folder.writeFile(temp, append(text, '\n')); err != nil {
 		return w.diagnose(fmt.Errorf("write quarantine: %w", err))
 	}
 	_, err = w.keepRefused(temp, refusal.File, 0)
@@ -109,7 +111,7 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 // keepRefused gives a written quarantine file its name: the origin's and a digest of what it holds, so that the same
 // refused rows, met again, are the same file. It returns how many rows were dropped to make room for it, and lost before.
 func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64, err error) {
-	written, err := os.Open(temp)
+	written, err := w.folder.open(temp)
 	if err != nil {
 		return 0, fmt.Errorf("write quarantine: %w", err)
 	}
@@ -122,11 +124,11 @@ func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64,
 	path := filepath.Join(w.dir, quarantineDir, name)
 	w.refused.mu.Lock()
 	defer w.refused.mu.Unlock()
-	err = errors.Join(syncPath(temp), os.Rename(temp, path))
+	err = errors.Join(w.folder.sync(temp), w.folder.rename(temp, path))
 	if err == nil {
 		dropped, err = w.makeRoom(name)
 	}
-	if err = errors.Join(err, syncPath(filepath.Dir(path))); err != nil {
+	if err = errors.Join(err, w.folder.sync(filepath.Dir(path))); err != nil {
 		return 0, fmt.Errorf("write quarantine: %w", err)
 	}
 	w.refused.dropped += lost + dropped
@@ -151,9 +153,9 @@ func (w *Warehouse) makeRoom(newest string) (dropped int64, err error) {
 			continue
 		}
 		path := filepath.Join(w.dir, quarantineDir, info.Name())
-		rows, _, err := measureLines(path)
+		rows, _, err := w.measureLines(path)
 		if err == nil {
-			err = os.Remove(path)
+			err = w.folder.remove(path)
 		}
 		if err != nil {
 			return dropped, err
@@ -165,8 +167,8 @@ func (w *Warehouse) makeRoom(newest string) (dropped int64, err error) {
 }
 
 // measureLines counts the lines of a file, and the bytes of the longest.
-func measureLines(path string) (lines, longest int64, err error) {
-	file, err := os.Open(path)
+func (w *Warehouse) measureLines(path string) (lines, longest int64, err error) {
+	file, err := w.folder.open(path)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -190,7 +192,7 @@ func measureLines(path string) (lines, longest int64, err error) {
 
 // quarantined lists the files of the quarantine, oldest first.
 func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
-	entries, err := os.ReadDir(filepath.Join(w.dir, quarantineDir))
+	entries, err := w.folder.readDir(w.folder.join(quarantineDir))
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -54,7 +53,7 @@ func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
 	paths, longest := make([]string, len(names)), int64(minObjectSize)
 	for i, name := range names {
 		path := filepath.Join(w.dir, quarantineDir, name)
-		_, line, err := measureLines(path)
+		_, line, err := w.measureLines(path)
 		if err != nil {
 			return "", err
 		}
@@ -108,12 +107,16 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 	aside := strings.TrimSuffix(name, replayingSuffix) + replayingSuffix
 	path := filepath.Join(w.dir, quarantineDir, aside)
 	if aside != name {
-		if _, err := os.Stat(path); err == nil { // left by a crash: it is taken in first
+		left, err := w.folder.exists(path)
+		if err != nil {
+			return total, refusals, err
+		}
+		if left { // by a crash: it is taken in first
 			if total, refusals, err = w.replayFile(ctx, aside); err != nil {
 				return total, refusals, err
 			}
 		}
-		if err := errors.Join(os.Rename(filepath.Join(w.dir, quarantineDir, name), path), syncPath(filepath.Dir(path))); err != nil {
+		if err := errors.Join(w.folder.rename(w.folder.join(filepath.Join(quarantineDir, name)), path), w.folder.sync(filepath.Dir(path))); err != nil {
 			return total, refusals, err
 		}
 	}
@@ -126,7 +129,7 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 			return total, refusals, err
 		}
 	}
-	return total, refusals, removeDurable(path)
+	return total, refusals, w.folder.removeDurable(path)
 }
 
 // refusedGroup are rows of one file of the quarantine that can be taken in at once.

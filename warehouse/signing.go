@@ -21,13 +21,14 @@ func (w *Warehouse) SigningKey(purpose string) []byte {
 	return key
 }
 
-// loadSigningSecret reads the secret, which is made when it is missing.
-func loadSigningSecret(path string) ([]byte, error) {
-	secret, err := os.ReadFile(path)
+// loadSigningSecret reads the secret, and creates it if it is missing.
+func (f *dataFolder) loadSigningSecret() ([]byte, error) {
+	path := f.join(signingFile)
+	secret, err := f.readFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		secret = make([]byte, signingBytes)
 		rand.Read(secret) // never fails
-		return secret, writeAtomic(path, func(temp string) error { return os.WriteFile(temp, secret, 0o600) })
+		return secret, f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, secret) })
 	}
 	if err == nil && len(secret) != signingBytes {
 		err = fmt.Errorf("%w: %s does not hold %d bytes; put the right file back, or remove it: then cursors and signed URLs given out before end", ErrInvalid, path, signingBytes)

@@ -22,6 +22,7 @@ type Snapshot struct {
 	// AsOf is a time before which every commit is in it; UTC.
 	AsOf time.Time
 
+	folder    *dataFolder
 	tx        *sql.Tx
 	release   func()
 	dirs      []string   // where published files lie
@@ -35,7 +36,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{release: release, dirs: w.PublishedDirs(tenant)}
+	s := &Snapshot{folder: w.folder, release: release, dirs: w.PublishedDirs(tenant)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("snapshot of tenant %s: %w", tenant, err), s.Close())
@@ -100,7 +101,7 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 		if f.Export != source.Name || outside || slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month }) {
 			continue
 		}
-		content, err := openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
+		content, err := s.openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
 		if errors.Is(err, os.ErrNotExist) { // replaced, and gone since
 			changed = append(changed, edition{dataset: export.Source, month: f.Month})
 			continue
@@ -132,10 +133,10 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	return "(" + strings.Join(parts, ") UNION ALL (") + ")", nil
 }
 
-// openEither opens the first of the paths that is there.
-func openFirst(paths ...string) (content *os.File, err error) {
+// openFirst opens the first of the paths that exists.
+func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
 	for _, path := range paths {
-		if content, err = os.Open(path); !errors.Is(err, os.ErrNotExist) {
+		if content, err = s.folder.open(path); !errors.Is(err, os.ErrNotExist) {
 			return content, err
 		}
 	}

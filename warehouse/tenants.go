@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -175,9 +174,12 @@ func (p *tenantPool) forget(store *tenantStore) {
 
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	path := w.tenantPath(store.id)
-	_, missing := os.Stat(path)
+	exists, err := w.folder.exists(path)
+	if err != nil {
+		return err
+	}
 	if store.db, err = w.attach(ctx, store.id.String(), path, block); err == nil {
-		store.facts = w.tenants.factsOf(store.id, errors.Is(missing, os.ErrNotExist))
+		store.facts = w.tenants.factsOf(store.id, !exists)
 	}
 	return err
 }
@@ -259,8 +261,12 @@ func (p *tenantPool) close() error {
 // attach attaches the database file at path under the name catalog, made, of blocks of so many bytes, and migrated if need be, and returns
 // connections that stand in it. A new file gets its name only when it is whole.
 func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) }); err != nil {
+	exists, err := w.folder.exists(path)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		if err := w.folder.writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) }); err != nil {
 			return nil, err
 		}
 	}
@@ -276,16 +282,16 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block in
 	defer w.tenants.making.Unlock()
 	if w.tenants.empty[block] == nil {
 		empty := filepath.Join(w.TempDir(), "empty.duckdb")
-		defer os.Remove(empty)
+		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is emptied at the next start, too
 		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
 			return err
 		}
 		var err error
-		if w.tenants.empty[block], err = os.ReadFile(empty); err != nil {
+		if w.tenants.empty[block], err = w.folder.readFile(empty); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(path, w.tenants.empty[block], 0o644)
+	return w.folder.writeFile(path, w.tenants.empty[block])
 }
 
 func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
@@ -297,6 +303,9 @@ func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block i
 }
 
 func (w *Warehouse) attachFile(ctx context.Context, catalog, path, option string) (*sql.DB, error) {
+	if err := w.folder.forDuckDB(path); err != nil {
+		return nil, err
+	}
 	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)", statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
@@ -315,6 +324,27 @@ func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) erro
 		_, err := w.loader.ExecContext(ctx, "DETACH "+statements.Ident(catalog))
 		return w.diagnose(err)
 	}())
+}
+
+// checkAdopted refuses to adopt a data folder if its control database, which is opened to read only, has no schema of this program.
+func (w *Warehouse) checkAdopted(ctx context.Context) error {
+	if !w.folder.adopted {
+		return nil
+	}
+	path := w.folder.join(controlFile)
+	if err := w.folder.forDuckDB(path); err != nil {
+		return err
+	}
+	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)"); err != nil {
+		return fmt.Errorf("open control database: %w", w.diagnose(err))
+	}
+	var version int
+	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
+	if err != nil {
+		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data", ErrInvalid, w.dir, controlFile, err)
+	}
+	_, detached := w.loader.ExecContext(ctx, "DETACH adopted")
+	return errors.Join(err, detached)
 }
 
 func storeKind(catalog string) string {

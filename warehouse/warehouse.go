@@ -6,10 +6,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -21,15 +20,18 @@ import (
 
 // Options of a warehouse; the zero value of each but Dir is a sensible default.
 type Options struct {
-	Dir         string // the data folder, made when it is missing
-	MemoryLimit string // DuckDB's, for all tenants together; default 600MB
-	Quarantine  int64  // bytes that the refused rows may take; default 1 GiB
+	Dir         string       // the data folder, created if it is missing or empty
+	MustExist   bool         // return ErrNotFound if the data folder is missing or empty
+	LakeMode    LakeMode     // users that may read the lake; default: as stored with the folder, private for a new one
+	MemoryLimit string       // DuckDB's, for all tenants together; default 600MB
+	Quarantine  int64        // bytes that the refused rows may take; default 1 GiB
+	Log         *slog.Logger // changes of the folder made by Open; nil for none
 }
 
 // Warehouse is an open data folder. It is safe for concurrent use; Close it.
 type Warehouse struct {
-	dir      string
-	lock     *os.File
+	dir      string // absolute, without symbolic links
+	folder   *dataFolder
 	instance *duckdb.Connector // the one DuckDB of this process, in memory itself
 	loader   *sql.DB           // connections for staging; they move from tenant to tenant
 	control  *sql.DB
@@ -48,25 +50,21 @@ type Warehouse struct {
 }
 
 const (
-	warehouseDir  = "warehouse"
-	lakeDir       = "lake"
-	quarantineDir = "quarantine"
-	tempDir       = "tmp"
 	defaultMemory = "600MB"
 	defaultRoom   = 1 << 30
 )
 
-// Open opens the data folder, making it if need be, and takes it for this process alone: a folder in use is ErrInUse,
-// one that cannot be written ErrNotWritable. What a crash left unfinished is cleared away.
+// Open opens the data folder for this process alone. It creates a folder that is missing or empty, unless opts.MustExist is set,
+// and removes the files that a crash has left unfinished. It returns ErrInvalid for a folder with foreign content or symbolic links,
+// ErrInUse for a folder that another process has open, and ErrNotWritable if the folder belongs to another user. It sets the umask
+// of the process to 0077.
 func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
-	dir, err := filepath.Abs(opts.Dir)
+	syscall.Umask(privateUmask)
+	folder, err := openFolder(opts)
 	if err != nil {
-		return nil, fmt.Errorf("data folder %s: %w", opts.Dir, err)
+		return nil, err
 	}
-	if strings.Contains(dir, "?") {
-		return nil, fmt.Errorf("%w: data folder %s: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid, dir)
-	}
-	w := &Warehouse{dir: dir, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}, reading: semaphore.NewWeighted(int64(maxReaders)),
+	w := &Warehouse{dir: folder.path, folder: folder, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}, reading: semaphore.NewWeighted(int64(maxReaders)),
 		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
 		staging:     semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	defer func() {
@@ -74,21 +72,27 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
-	if err := w.takeFolder(); err != nil {
+	if err := folder.take(); err != nil {
 		return nil, err
 	}
 	if err := w.openInstance(ctx, opts); err != nil {
 		return nil, fmt.Errorf("start DuckDB: %w", w.diagnose(err))
 	}
-	if w.control, err = w.attach(ctx, "control", filepath.Join(dir, "control.duckdb"), largeBlock); err != nil {
+	if err := w.checkAdopted(ctx); err != nil {
+		return nil, err
+	}
+	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
 		return nil, fmt.Errorf("open control database: %w", w.diagnose(err))
 	}
 	w.control.SetMaxOpenConns(1) // so that its small writes come one after the other instead of into conflict
 	if err := w.keys.load(ctx, w.control); err != nil {
 		return nil, err
 	}
-	if w.signing, err = loadSigningSecret(filepath.Join(dir, "signing.key")); err != nil {
+	if w.signing, err = folder.loadSigningSecret(); err != nil {
 		return nil, fmt.Errorf("signing secret: %w", w.diagnose(err))
+	}
+	if err := folder.adopt(); err != nil {
+		return nil, fmt.Errorf("mark the data folder: %w", w.diagnose(err))
 	}
 	w.tenants.init(w)
 	return w, nil
@@ -110,10 +114,7 @@ func (w *Warehouse) Close() error {
 	if w.instance != nil {
 		errs = append(errs, w.instance.Close()) // checkpoints what is attached
 	}
-	if w.lock != nil {
-		errs = append(errs, w.lock.Close()) // releases it
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.folder.close())...)
 }
 
 // Ping tells whether the warehouse answers.
@@ -129,46 +130,7 @@ func (w *Warehouse) Dir() string { return w.dir }
 func (w *Warehouse) TempDir() string { return filepath.Join(w.dir, tempDir) }
 
 // SocketPath is where a server that has dir open listens for the operator.
-func SocketPath(dir string) string { return filepath.Join(dir, "voicory.sock") }
-
-// takeFolder makes the folder's parts, takes its lock and clears what a crash has left.
-func (w *Warehouse) takeFolder() error {
-	refuse := func(err error) error {
-		switch {
-		case errors.Is(err, syscall.ENOSPC):
-			return fmt.Errorf("%w: %s", ErrNoSpace, w.dir)
-		case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
-			return fmt.Errorf("%w: %w; choose another with --data", ErrNotWritable, err)
-		}
-		return fmt.Errorf("data folder %s: %w", w.dir, err)
-	}
-	for _, part := range []string{warehouseDir, lakeDir, quarantineDir, tempDir} {
-		if err := mkdirDurable(filepath.Join(w.dir, part)); err != nil {
-			return refuse(err)
-		}
-	}
-	lock, err := os.OpenFile(filepath.Join(w.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return refuse(err)
-	}
-	w.lock = lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		owner := make([]byte, 32)
-		n, _ := lock.ReadAt(owner, 0) // the process id is a help, not a need
-		return fmt.Errorf("%w: %s belongs to process %s; wait for it, or share the folder by running `voicory serve`",
-			ErrInUse, w.dir, strings.TrimSpace(string(owner[:n])))
-	}
-	if err := lock.Truncate(0); err != nil {
-		return refuse(err)
-	}
-	if _, err := fmt.Fprintln(lock, os.Getpid()); err != nil {
-		return refuse(err)
-	}
-	if err := errors.Join(sweep(w.dir), emptyDir(w.TempDir())); err != nil {
-		return refuse(err)
-	}
-	return nil
-}
+func SocketPath(dir string) string { return filepath.Join(dir, socketFile) }
 
 // openInstance starts DuckDB with settings that hold for every connection. Nothing may be loaded from a network.
 func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) {
