@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -22,6 +24,8 @@ type Main struct {
 	Args           []string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Umask is that of the user, for the files that a command writes outside of the data folder. The process has a stricter one.
+	Umask fs.FileMode
 	// Listening, when set, is told the address of a server that has begun to listen.
 	Listening func(address string)
 }
@@ -38,6 +42,9 @@ type flags struct {
 	Data        string `help:"Data folder." default:"data" type:"path"`
 	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"600MB" placeholder:"SIZE"`
 	JSON        bool   `help:"Machine-readable output." name:"json"`
+	LakeMode    string `help:"Users of the machine that may read the published files in lake/: private, group or world. Stored with the data folder; private for a new one." placeholder:"MODE"`
+
+	Log *slog.Logger `kong:"-"`
 
 	Serve      serveCommand      `cmd:"" help:"Serve the REST API."`
 	Ingest     ingestCommand     `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
@@ -55,7 +62,7 @@ type flags struct {
 
 // Run does what the arguments say and returns the exit status.
 func (m *Main) Run(ctx context.Context) (status int) {
-	var f flags
+	f := flags{Log: slog.New(slog.NewTextHandler(m.Stderr, nil))}
 	exited := -1
 	parser, err := kong.New(&f,
 		kong.Name("voicory"),

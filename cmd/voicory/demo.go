@@ -33,7 +33,7 @@ type tryOut struct {
 // Run takes the invented rows in, if they are not there yet, and makes two keys. Keys are shown once only, so those of
 // an earlier demo are revoked and replaced.
 func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withCreated(ctx, func(o operator) error {
 		for _, part := range []struct {
 			dataset warehouse.Dataset
 			write   func(io.Writer) error

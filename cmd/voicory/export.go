@@ -70,7 +70,7 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		if c.Output == "" {
 			return write(m.Stdout)
 		}
-		if err := writeWhole(c.Output, write); err != nil {
+		if err := m.writeWhole(c.Output, write); err != nil {
 			return err
 		}
 		bar.finish()
@@ -151,9 +151,9 @@ func (l local) wantTenant(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-// writeWhole has write make a file under a temporary name beside it, then makes it durable and gives it its name: there is never a part
-// of it under that.
-func writeWhole(path string, write func(io.Writer) error) (err error) {
+// writeWhole has write fill a file under a temporary name beside path, then makes it durable and renames it to path, so that path
+// never names a part of it. Its mode follows the user's umask.
+func (m *Main) writeWhole(path string, write func(io.Writer) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func writeWhole(path string, write func(io.Writer) error) (err error) {
 	}()
 	err = write(file)
 	if err == nil {
-		err = file.Sync()
+		err = errors.Join(file.Chmod(0o666&^m.Umask), file.Sync())
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		return err

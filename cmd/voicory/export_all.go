@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -33,7 +34,7 @@ func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
 	defer bar.finish()
 	var folder exports.Folder
 	err = f.withOperator(ctx, func(o operator) error {
-		return writeFolder(c.Output, func(dir string) error {
+		return m.writeFolder(c.Output, func(dir string) error {
 			total, err := fetchDatabase(ctx, o, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
 			if err != nil {
 				return err
@@ -62,9 +63,9 @@ func fetchDatabase(ctx context.Context, o operator, tenant uuid.UUID, path strin
 	return total, errors.Join(err, file.Close())
 }
 
-// writeFolder has write fill a folder beside path, then gives it its name: there is never a part of it under that. A folder that is there
-// must be empty.
-func writeFolder(path string, write func(dir string) error) (err error) {
+// writeFolder has write fill a folder beside path, then renames it to path, so that path never names a part of it. A folder that
+// exists must be empty. The modes follow the user's umask.
+func (m *Main) writeFolder(path string, write func(dir string) error) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return err
@@ -85,13 +86,31 @@ func writeFolder(path string, write func(dir string) error) (err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := errors.Join(os.Chmod(dir, 0o755), write(dir)); err != nil {
+	if err := write(dir); err != nil {
+		return err
+	}
+	if err := m.setModes(dir); err != nil {
 		return err
 	}
 	if err := os.Rename(dir, path); err != nil { // an empty folder it replaces; one that was filled meanwhile, it does not
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// setModes gives a folder, and all in it, the modes that the user's umask leaves.
+func (m *Main) setModes(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.Chmod(path, 0o777&^m.Umask)
+		case entry.Type().IsRegular():
+			return os.Chmod(path, 0o666&^m.Umask)
+		}
+		return nil
+	})
 }
 
 func syncFolder(path string) error {

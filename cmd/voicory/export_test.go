@@ -70,7 +70,7 @@ func TestExport(t *testing.T) {
 func TestUnfinishedFileIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("before"), 0o600))
-	err := writeWhole(path, func(out io.Writer) error {
+	err := (&Main{}).writeWhole(path, func(out io.Writer) error {
 		_, err := io.WriteString(out, "half")
 		return errors.Join(err, context.Canceled)
 	})
@@ -158,7 +158,7 @@ func TestExportAll(t *testing.T) {
 func TestUnfinishedFolderIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "folder")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := writeFolder(path, func(dir string) error {
+	err := (&Main{}).writeFolder(path, func(dir string) error {
 		noError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 		cancel()
 		return ctx.Err()

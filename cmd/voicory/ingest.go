@@ -46,7 +46,7 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	if err != nil {
 		return err
 	}
-	o, err := f.operate(ctx)
+	o, err := f.operate(ctx, true)
 	if err != nil {
 		return err
 	}

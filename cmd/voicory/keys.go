@@ -95,7 +95,7 @@ func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err erro
 	}
 	var settings warehouse.KeySettings
 	c.change(&settings)
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withCreated(ctx, func(o operator) error {
 		key, err := o.CreateKey(ctx, tenant, warehouse.KeyType(c.Type), settings)
 		if err != nil {
 			return err

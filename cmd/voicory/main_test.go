@@ -233,7 +233,7 @@ func TestDemoTwiceIsTheSame(t *testing.T) {
 // A server publishes what was merged and never published, as when the command that merged it was killed.
 func TestServerPublishesWhatWasLeft(t *testing.T) {
 	data := t.TempDir()
-	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
+	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
 	_, err = local{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
 	noError(t, errors.Join(err, w.Close()))

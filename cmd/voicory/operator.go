@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -53,17 +55,24 @@ type createdKey struct {
 	Text string `json:"key"`
 }
 
-// operate returns the operator of the data folder: the server that has it open, if there is one, else the folder.
-func (f *flags) operate(ctx context.Context) (operator, error) {
+// operate returns the operator of the data folder: the server that has it open, if there is one, else the folder itself. A folder
+// that is missing or empty is created if create is set, and is ErrNotFound otherwise.
+func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
 	socket := warehouse.SocketPath(f.Data)
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	if err == nil {
-		return dialOperator(socket), conn.Close()
+	// A symbolic link is not followed here either; opening the folder refuses it.
+	if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() && os.Geteuid() != 0 {
+			return nil, fmt.Errorf("%w: %s belongs to user %d; run voicory as that user", warehouse.ErrNotWritable, socket, owner)
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err == nil {
+			return dialOperator(socket), conn.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EINVAL) {
+			return nil, fmt.Errorf("ask the server at %s: %w", socket, err)
+		}
 	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EINVAL) {
-		return nil, fmt.Errorf("ask the server at %s: %w", socket, err)
-	}
-	w, err := f.open(ctx)
+	w, err := f.open(ctx, create, f.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,17 +83,27 @@ func (f *flags) operate(ctx context.Context) (operator, error) {
 	return local{w, newSources(w), queries}, nil
 }
 
-// withOperator runs do with the operator of the data folder.
+// withOperator runs do with the operator of the data folder, which must exist.
 func (f *flags) withOperator(ctx context.Context, do func(operator) error) error {
-	o, err := f.operate(ctx)
+	return f.with(ctx, false, do)
+}
+
+// withCreated runs do with the operator of the data folder, which is created if it is missing or empty.
+func (f *flags) withCreated(ctx context.Context, do func(operator) error) error {
+	return f.with(ctx, true, do)
+}
+
+func (f *flags) with(ctx context.Context, create bool, do func(operator) error) error {
+	o, err := f.operate(ctx, create)
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(o), o.Close())
 }
 
-func (f *flags) open(ctx context.Context) (*warehouse.Warehouse, error) {
-	return warehouse.Open(ctx, warehouse.Options{Dir: f.Data, MemoryLimit: f.MemoryLimit})
+func (f *flags) open(ctx context.Context, create bool, log *slog.Logger) (*warehouse.Warehouse, error) {
+	return warehouse.Open(ctx, warehouse.Options{Dir: f.Data, MustExist: !create, LakeMode: warehouse.LakeMode(f.LakeMode),
+		MemoryLimit: f.MemoryLimit, Log: log})
 }
 
 // local operates on an open warehouse.

@@ -44,7 +44,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 			return err
 		}
 	}
-	w, err := f.open(ctx)
+	w, err := f.open(ctx, true, log)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,12 +28,14 @@ import (
 // The operator API is HTTP over a Unix socket that only the server's user may open (mode 0600). Both ends are this
 // program, so each route carries the operator's own types as JSON; a file travels as the body.
 
-// listenOperator takes the socket's place. The caller holds the data folder, so a socket that is there is a leftover.
+// listenOperator listens on the operator's socket. The caller has the data folder locked, so a socket that exists is a leftover.
+// The socket has its final mode when it appears: Linux creates it with the mode of its descriptor, and elsewhere the umask of the
+// process leaves access to the owner only.
 func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("operator socket: %w", err)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	listener, err := (&net.ListenConfig{Control: privateSocket}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("operator socket: %w; a path of over 100 characters is too long for one, choose a shorter --data", err)
 	}
@@ -40,6 +43,11 @@ func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("operator socket: %w", err), listener.Close())
 	}
 	return listener, nil
+}
+
+// privateSocket sets the mode of a socket before it is bound. An error is no harm: the caller sets the mode again.
+func privateSocket(_, _ string, socket syscall.RawConn) error {
+	return socket.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
 }
 
 // operatorHandler answers the operator's requests.

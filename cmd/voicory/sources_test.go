@@ -140,7 +140,7 @@ func TestOneRunPerSource(t *testing.T) {
 // What a run that did not end by itself is called.
 func TestStatesOfSources(t *testing.T) {
 	data := t.TempDir()
-	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context())
+	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
 	ended := time.Now().UTC()
 	for _, run := range []warehouse.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},

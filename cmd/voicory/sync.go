@@ -59,7 +59,7 @@ type synced struct {
 // run pulls once, or again and again; then an error of the source is told, and the next run goes on where this one was.
 func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec) error {
 	for {
-		err := f.withOperator(ctx, func(o operator) error {
+		err := f.withCreated(ctx, func(o operator) error {
 			bar := newSyncProgress(m)
 			total, err := o.Sync(ctx, spec, bar.set)
 			bar.finish()

@@ -1,0 +1,411 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// messyCalls are rows that load, one that is refused, and months that are published as several files.
+func messyCalls(from, n int) string {
+	var text strings.Builder
+	for i := from; i < from+n; i++ {
+		fmt.Fprintf(&text, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-%02d-01T10:00:00Z"}`+"\n", someTenant, i, 1+i%3)
+	}
+	return text.String() + `{"user_id":"` + someTenant + `","id":"refused ` + strconv.Itoa(from) + `","created_at":"2026-03-01T10:00:00Z"}` + "\n"
+}
+
+// underUmask runs the program as a process with the umask.
+func underUmask(t *testing.T, umask, stdin string, args ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`, os.Args[0], umask}, args...)...)
+	command.Env = append(os.Environ(), asProgram+"=yes")
+	command.Stdin = strings.NewReader(stdin)
+	return command
+}
+
+func wantUnderUmask(t *testing.T, umask, stdin string, args ...string) string {
+	t.Helper()
+	out, err := underUmask(t, umask, stdin, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// wantModes walks a data folder and compares every mode with the layout.
+func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (visited []string) {
+	t.Helper()
+	noError(t, filepath.WalkDir(data, func(path string, entry fs.DirEntry, err error) error {
+		if os.IsNotExist(err) {
+			return nil // a temporary file of the running server
+		}
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(data, path)
+		want := fs.FileMode(0o600)
+		switch part, _, _ := strings.Cut(name, "/"); {
+		case name == ".":
+			want = root
+		case part == "lake" && entry.IsDir():
+			want = lakeDir
+		case part == "lake", part == "published" && !entry.IsDir():
+			want = lakeFile
+		case entry.IsDir():
+			want = 0o700
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("mode of %s: got %o, want %o", name, got, want)
+		}
+		visited = append(visited, name)
+		return nil
+	}))
+	return visited
+}
+
+// Every file of a data folder has the mode of the layout, whatever the umask: of a folder in use, of one that a killed server
+// left with its logs, and of one with replaced files.
+func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
+	for _, umask := range []string{"000", "022", "077"} {
+		for mode, want := range map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}} {
+			t.Run(umask+mode, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				data := filepath.Join(dir, "data")
+				var flags []string
+				if mode != "" {
+					flags = []string{"--lake-mode", mode}
+				}
+				check := func(names ...string) {
+					t.Helper()
+					visited := strings.Join(wantModes(t, data, want[0], want[1], want[2]), "\n") + "\n"
+					for _, name := range names {
+						if !strings.Contains(visited, name+"\n") {
+							t.Errorf("no %s in\n%s", name, visited)
+						}
+					}
+				}
+				wantUnderUmask(t, umask, messyCalls(0, 9), append(flags, "ingest", "--data", data, "--dataset", "calls", "-")...)
+				check("voicory.json", "signing.key", "control.duckdb", "warehouse/"+someTenant+".duckdb")
+
+				server := underUmask(t, umask, "", "serve", "--data", data, "--listen", "127.0.0.1:0")
+				var log bytes.Buffer
+				server.Stdout, server.Stderr = &log, &log
+				noError(t, server.Start())
+				stopped := false
+				defer func() {
+					if !stopped {
+						_ = server.Process.Kill()
+						_ = server.Wait()
+					}
+				}()
+				socket := filepath.Join(data, "voicory.sock")
+				waitFor(t, func() bool { _, err := os.Stat(socket); return err == nil })
+				wantUnderUmask(t, umask, messyCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
+				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql", "SELECT count(*) FROM calls")
+				check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
+				noError(t, server.Process.Kill())
+				_ = server.Wait() // killed
+				stopped = true
+				check("warehouse/" + someTenant + ".duckdb.wal")
+
+				wantUnderUmask(t, umask, "", "quarantine", "replay", "--data", data)
+				check()
+				// What a command writes outside of the data folder follows the umask.
+				file, folder := filepath.Join(dir, "calls.csv"), filepath.Join(dir, "all")
+				wantUnderUmask(t, umask, "", "export", "calls", "--data", data, "--tenant", someTenant, "-o", file)
+				wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
+				bits, err := strconv.ParseUint(umask, 8, 32)
+				noError(t, err)
+				for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777, filepath.Join(folder, "warehouse.duckdb"): 0o666,
+					filepath.Join(folder, "README.md"): 0o666, filepath.Join(folder, "calls"): 0o777, filepath.Join(folder, "calls/month=2026-01/calls.parquet"): 0o666} {
+					info, err := os.Stat(path)
+					noError(t, err)
+					if got, want := info.Mode().Perm(), full&^fs.FileMode(bits); got != want {
+						t.Errorf("mode of %s: got %o, want %o", path, got, want)
+					}
+				}
+				check()
+			})
+		}
+	}
+}
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited for a minute")
+		}
+	}
+}
+
+// Modes that are too wide are set at the next start, with a line that says so; the lake mode stays as the folder has it.
+func TestDataFolder_WideModesAreTightened(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	for _, name := range []string{"control.duckdb", "warehouse/" + someTenant + ".duckdb", "signing.key", "quarantine"} {
+		noError(t, os.Chmod(filepath.Join(data, name), 0o777))
+	}
+	got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone)
+	wantModes(t, data, 0o711, 0o755, 0o644)
+	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "changed=4") {
+		t.Errorf("got %q, want one line about 4 changed modes", got.stderr)
+	}
+	if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone); got.stderr != "" {
+		t.Errorf("got %q, want nothing", got.stderr)
+	}
+	wantStatus(t, run(t, "", "tenants", "list", "--lake-mode", "private", "--data", data), exitDone)
+	wantModes(t, data, 0o700, 0o700, 0o600)
+	wantStatus(t, run(t, "", "tenants", "list", "--lake-mode", "all", "--data", data), exitUsage)
+}
+
+// fingerprint describes everything below a path: names, modes, times, contents and the targets of links.
+func fingerprint(t *testing.T, root string) string {
+	t.Helper()
+	var text strings.Builder
+	noError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		content := []byte{}
+		if info.Mode().IsRegular() {
+			if content, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(&text, "%s %s %s %x\n", path, info.Mode(), info.ModTime(), content)
+		return nil
+	}))
+	return text.String()
+}
+
+// folderCommands are commands that open a data folder.
+var folderCommands = [][]string{
+	{"tenants", "list"}, {"keys", "create", "--tenant", someTenant, "--type", "public"}, {"quarantine", "list"}, {"quarantine", "replay"},
+	{"ingest", "--dataset", "calls", "-"}, {"export", "calls", "--tenant", someTenant}, {"requests"}, {"serve", "--listen", "127.0.0.1:0"},
+}
+
+// runFolderCommand runs a command on a data folder; a server is stopped when it listens.
+func runFolderCommand(t *testing.T, data string, args []string) result {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(messyCalls(100, 5)), Stdout: &stdout, Stderr: &stderr,
+		Listening: func(string) { cancel() }}
+	return result{program.Run(ctx), stdout.String(), stderr.String()}
+}
+
+// A folder that voicory did not create is refused by every command, and nothing in it is created, changed or removed.
+func TestDataFolder_ForeignFolderIsLeftAlone(t *testing.T) {
+	for name, content := range map[string][]string{
+		"tmp":         {"tmp/precious.txt"},
+		"lock":        {"lock"},
+		"home":        {".bashrc", "Documents/letter.txt", "lock", "tmp/x", "lake/photo.jpg"},
+		"control":     {"control.duckdb"},
+		"database":    {"control.duckdb", "warehouse/stock.duckdb", "lake/boats.parquet"},
+		"all names":   {"control.duckdb", "lock", "warehouse/x", "lake/x", "quarantine/x.ndjson", "tmp/x", "published/x", "signing.key"},
+		"unfinished":  {"readme.txt", ".calls.parquet.unfinished", "lake/.calls.parquet.unfinished"},
+		"sub-folders": {"warehouse/x", "tmp/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := t.TempDir()
+			for _, file := range content {
+				noError(t, os.MkdirAll(filepath.Dir(filepath.Join(data, file)), 0o755))
+				noError(t, os.WriteFile(filepath.Join(data, file), []byte("a stranger's"), 0o644))
+			}
+			before := fingerprint(t, data)
+			for _, args := range folderCommands {
+				got := wantStatus(t, runFolderCommand(t, data, args), exitUsage)
+				if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "not a data folder of voicory") || !strings.Contains(got.stderr, "--data") {
+					t.Errorf("%v: got %q, want one line that names --data", args, got.stderr)
+				}
+				if after := fingerprint(t, data); after != before {
+					t.Fatalf("%v changed the folder:\n%s\nwas\n%s", args, after, before)
+				}
+			}
+		})
+	}
+}
+
+// Commands that only read do not create a data folder.
+func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
+	empty, missing := t.TempDir(), filepath.Join(t.TempDir(), "deep", "data")
+	for _, args := range [][]string{{"tenants", "list"}, {"keys", "list"}, {"quarantine", "list"}, {"quarantine", "replay"}, {"requests"}, {"sources"},
+		{"export", "calls", "--tenant", someTenant}, {"query", "--tenant", someTenant, "SELECT 1"}, {"keys", "revoke", someTenant}} {
+		for _, data := range []string{empty, missing} {
+			got := wantStatus(t, runFolderCommand(t, data, args), exitFailed)
+			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "voicory ingest") {
+				t.Errorf("%v: got %q, want one line that says the way out", args, got.stderr)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(missing)); !os.IsNotExist(err) {
+		t.Errorf("%s was created", filepath.Dir(missing))
+	}
+	if entries, err := os.ReadDir(empty); err != nil || len(entries) > 0 {
+		t.Errorf("%v was created, %v", entries, err)
+	}
+	noError(t, os.Mkdir(filepath.Join(empty, "lost+found"), 0o700)) // a new file system
+	wantStatus(t, run(t, callLine(1), "ingest", "--data", empty, "--dataset", "calls", "-"), exitDone)
+}
+
+// The folder of a version that wrote no mark is adopted: it gets the mark, private modes and keeps its lake readable. Its first
+// start removes nothing.
+func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
+	kept := filepath.Join(data, "tmp", "kept")
+	noError(t, os.WriteFile(kept, nil, 0o644))
+	noError(t, os.Chmod(filepath.Join(data, "warehouse", someTenant+".duckdb"), 0o644))
+	got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone)
+	if !strings.HasPrefix(got.stdout, someTenant) || !strings.Contains(got.stderr, "adopted") {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	noError(t, os.Remove(kept))
+	wantModes(t, data, 0o711, 0o755, 0o644)
+	// A database of someone else among the same names is not adopted, nor written to.
+	control := filepath.Join(data, "control.duckdb")
+	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
+	noError(t, os.Remove(control))
+	queryDuckDB(t, fmt.Sprintf("ATTACH '%s' AS other; CREATE TABLE other.boats (name VARCHAR); DETACH other; SELECT 1", control))
+	before := fingerprint(t, control)
+	if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr, "not written by voicory") {
+		t.Error(got.stderr)
+	}
+	if after := fingerprint(t, control); strings.Fields(after)[len(strings.Fields(after))-1] != strings.Fields(before)[len(strings.Fields(before))-1] {
+		t.Error("the database was written to")
+	}
+}
+
+// A folder of a newer version, and one with a damaged mark, are refused.
+func TestDataFolder_MarkIsChecked(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	for text, want := range map[string]string{`{"format":2,"lake_mode":"private"}`: "upgrade", `{`: "damaged", `{"format":1,"lake_mode":"x"}`: "damaged", ``: "damaged"} {
+		noError(t, os.WriteFile(filepath.Join(data, "voicory.json"), []byte(text), 0o600))
+		if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: got %q, want %s", text, got.stderr, want)
+		}
+	}
+}
+
+// A data folder of another user is refused: files of root in it would lock its owner out.
+func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	data := t.TempDir()
+	noError(t, os.Chown(data, 12345, 12345))
+	if got := wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitFailed); !strings.Contains(got.stderr, "belongs to user 12345") {
+		t.Error(got.stderr)
+	}
+}
+
+// A symbolic link in any place of a data folder, to a file or folder outside or to another place inside, is followed by no command.
+func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
+	template := filepath.Join(t.TempDir(), "data")
+	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", template, "--dataset", "customers", "-"), exitDone)
+	var names []string
+	noError(t, filepath.WalkDir(template, func(path string, _ fs.DirEntry, err error) error {
+		if name, _ := filepath.Rel(template, path); name != "." {
+			names = append(names, name)
+		}
+		return err
+	}))
+	names = append(names, "voicory.sock", "control.duckdb.wal", "warehouse/"+someTenant+".duckdb.wal", "warehouse/"+someTenant+".unpublished",
+		"lake/tenant_id="+someTenant+"/messages", "published/replaced", "quarantine/.x.unfinished", "tmp/x")
+	for _, name := range names {
+		for _, inside := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s inside=%t", strings.ReplaceAll(name, "/", " "), inside), func(t *testing.T) {
+				dir := t.TempDir()
+				data, canary := filepath.Join(dir, "data"), filepath.Join(dir, "canary")
+				noError(t, os.CopyFS(data, os.DirFS(template)))
+				path := filepath.Join(data, name)
+				isDir := false
+				if info, err := os.Stat(path); err == nil {
+					isDir = info.IsDir()
+				} else {
+					isDir = strings.HasSuffix(name, "messages") || strings.HasSuffix(name, "replaced")
+				}
+				if inside { // the same content, elsewhere in the folder, where no command looks
+					canary = filepath.Join(data, "canary")
+				}
+				if _, err := os.Lstat(path); err == nil {
+					noError(t, os.Rename(path, canary))
+				} else if isDir {
+					noError(t, os.Mkdir(canary, 0o755))
+				} else {
+					noError(t, os.WriteFile(canary, []byte("canary"), 0o644))
+				}
+				if isDir {
+					noError(t, os.WriteFile(filepath.Join(canary, ".canary.unfinished"), []byte("canary"), 0o644))
+					noError(t, os.WriteFile(filepath.Join(canary, "canary"), []byte("canary"), 0o644))
+				}
+				noError(t, os.Symlink(canary, path))
+				before := fingerprint(t, canary)
+				for _, args := range folderCommands {
+					got := runFolderCommand(t, data, args)
+					if got.status != exitDone && (strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "symbolic link")) {
+						t.Errorf("%v: got %q, want one line about a symbolic link", args, got.stderr)
+					}
+					if after := fingerprint(t, canary); after != before {
+						t.Fatalf("%v changed what the link leads to:\n%s\nwas\n%s", args, after, before)
+					}
+				}
+			})
+		}
+	}
+}
+
+// The operator may put the data folder itself elsewhere.
+func TestDataFolder_MayBeASymlink(t *testing.T) {
+	dir := t.TempDir()
+	noError(t, os.Mkdir(filepath.Join(dir, "there"), 0o755))
+	noError(t, os.Symlink("there", filepath.Join(dir, "data")))
+	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-"), exitDone)
+	wantModes(t, filepath.Join(dir, "there"), 0o700, 0o700, 0o600)
+}
+
+// The operator's socket has its final mode when bind creates it, before anything can connect to it.
+func TestOperatorSocket_IsCreatedPrivate(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := (&net.ListenConfig{Control: privateSocket}).Listen(t.Context(), "unix", path)
+	noError(t, err)
+	defer listener.Close()
+	info, err := os.Stat(path)
+	noError(t, err)
+	if got := info.Mode().Perm(); got != 0o600 {
+		t.Errorf("mode: got %o, want 600", got)
+	}
+}
