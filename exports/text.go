@@ -60,6 +60,16 @@ func asObjects(columns []typedColumn, statement string) string {
 	return "SELECT to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR AS line FROM (" + statement + ")"
 }
 
+// formula matches a text that a spreadsheet may take for a formula. Such a text begins with one of = + - @, with a character whose
+// compatibility form (NFKC) is one of them, or with the minus sign. Blanks, control characters and invisible characters before it do
+// not count, because spreadsheets drop some of them. A text that begins with a tab, a carriage return or a line feed matches,
+// whatever follows: pasted into cells, the rest stands alone.
+const formula = `^(?:[\t\r\n]|[\s\p{Z}\p{Cc}\p{Cf}]*[=+\-@` +
+	`\x{FF1D}\x{FE66}\x{207C}\x{208C}` + // =
+	`\x{FF0B}\x{FE62}\x{207A}\x{208A}\x{FB29}` + // +
+	`\x{FF0D}\x{FE63}\x{207B}\x{208B}\x{2212}` + // -
+	`\x{FF20}\x{FE6B}])` // @
+
 // asFields makes each row a line of CSV, the column line. Nested values are JSON, and formulas escaped where that is asked for.
 func asFields(columns []typedColumn, statement string, options CSVOptions) string {
 	fields := make([]string, len(columns))
@@ -68,8 +78,8 @@ func asFields(columns []typedColumn, statement string, options CSVOptions) strin
 		switch {
 		case c.isNested():
 			text = "csv_field(to_json(" + text + ")::VARCHAR)"
-		case options.EscapeFormulas && (c.kind == "VARCHAR" || c.kind == "JSON"):
-			text = fmt.Sprintf("csv_field(CASE WHEN left(%s, 1) IN ('=', '+', '-', '@', chr(9), chr(13)) THEN '''' || %[1]s ELSE %[1]s END)", text)
+		case options.EscapeFormulas && !c.isPlain():
+			text = fmt.Sprintf("csv_field(CASE WHEN regexp_matches(%s, %s) THEN '''' || %[1]s ELSE %[1]s END)", text+"::VARCHAR", statements.Text(formula))
 		case !c.isPlain():
 			text = "csv_field(" + text + "::VARCHAR)"
 		}

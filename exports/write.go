@@ -25,7 +25,7 @@ type Result struct {
 // CSVOptions are for spreadsheets.
 type CSVOptions struct {
 	BOM            bool // a byte order mark, without which Excel takes UTF-8 for another encoding
-	EscapeFormulas bool // an apostrophe before texts that a spreadsheet would take for a formula: from = + - @ tab or CR on
+	EscapeFormulas bool // write an apostrophe before a text that a spreadsheet may take for a formula
 }
 
 // Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a
