@@ -1,0 +1,119 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// Files that DuckDB creates by itself, such as those that it spills, are private whatever the umask of the process was.
+func TestOpen_SpillFilesArePrivate(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "50MB"})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	snapshot, err := w.Snapshot(t.Context(), tenantA)
+	noError(t, err)
+	defer func() { noError(t, snapshot.Close()) }()
+	_, err = snapshot.Conn.ExecContext(t.Context(), "CREATE TEMP TABLE spilled AS SELECT i, md5(i::VARCHAR) AS text FROM range(4_000_000) AS r(i)")
+	noError(t, err)
+	spilled := 0
+	noError(t, filepath.WalkDir(w.TempDir(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		noError(t, err)
+		if got := info.Mode().Perm(); got != 0o600 {
+			t.Errorf("mode of %s: got %o, want 600", path, got)
+		}
+		spilled++
+		return nil
+	}))
+	if spilled == 0 {
+		t.Error("nothing was spilled")
+	}
+}
+
+// contents describes a folder: names, modes and contents of the files in it.
+func contents(t *testing.T, dir string) (text string) {
+	t.Helper()
+	noError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		noError(t, err)
+		info, err := entry.Info()
+		noError(t, err)
+		text += fmt.Sprintln(path, info.Mode(), info.Size())
+		if info.Mode().IsRegular() {
+			text += readFile(t, path)
+		}
+		return nil
+	}))
+	return text
+}
+
+// A symbolic link that appears in an open data folder is not followed to write or to delete either.
+func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	defer func() { _ = w.Close() }() // what was replaced may be missing
+	month := func(n int) row { return row{"created_at": fmt.Sprintf("2026-%02d-01T00:00:00Z", n)} }
+	merge(t, w, warehouse.Calls, call(tenantA, 1, month(1)))
+	merge(t, w, warehouse.Calls, call(tenantB, 1, month(1)))
+	publish(t, w)
+	work := func(n int) {
+		refused := call(tenantA, n, row{"created_at": "never"})
+		refused["id"] = fmt.Sprint("none ", n)
+		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, call(tenantA, n, month(1)), call(tenantA, 100+n, month(2)), refused)})
+		_, _ = w.Publish(t.Context())
+		_, _, _ = w.Replay(t.Context())
+		if file, content, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return func() {}, nil }); err == nil {
+			_ = file
+			noError(t, content.Close())
+		}
+		_ = w.RefuseFile(warehouse.Refusal{File: "x", Reason: fmt.Sprint(n)})
+	}
+	lake := "lake/tenant_id=" + tenantA.String()
+	n := 1
+	for _, name := range []string{"tmp", "quarantine", "lake", lake, lake + "/calls", lake + "/calls/month=2026-01", lake + "/calls/month=2026-02",
+		lake + "/calls/month=2026-01/calls.parquet", lake + "/calls/month=2026-01/.calls.parquet.unfinished", "published", "published/" + tenantA.String(),
+		"published/replaced", "published/replaced/" + tenantA.String(), "warehouse", "warehouse/" + tenantA.String() + ".unpublished"} {
+		for _, target := range []string{t.TempDir(), filepath.Join(dir, "lake/tenant_id="+tenantB.String(), "calls")} {
+			path := filepath.Join(dir, name)
+			aside := filepath.Join(t.TempDir(), "aside")
+			moved := os.Rename(path, aside) == nil
+			if strings.HasPrefix(target, path+"/") {
+				target = filepath.Join(aside, strings.TrimPrefix(target, path+"/")) // it went with it
+			}
+			if strings.Contains(filepath.Base(name), ".") {
+				target = filepath.Join(target, "file")
+				_ = os.WriteFile(target, []byte("canary"), 0o600)
+			} else {
+				_ = os.WriteFile(filepath.Join(target, "canary"), []byte("canary"), 0o600)
+			}
+			noError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			noError(t, os.Symlink(target, path))
+			before := contents(t, target)
+			n++
+			work(n)
+			if after := contents(t, target); after != before {
+				t.Errorf("%s was followed to\n%s\nwhich was\n%s", name, after, before)
+			}
+			_ = os.RemoveAll(path) // the link, or the file that took its place
+			if moved {
+				noError(t, os.Rename(aside, path))
+			}
+		}
+	}
+	work(n + 1)
+	if refusals, err := w.Quarantine(t.Context(), 1); err != nil || len(refusals) == 0 {
+		t.Errorf("got %v %v, want refused rows", refusals, err)
+	}
+}
