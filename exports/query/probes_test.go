@@ -33,27 +33,24 @@ var probes = map[string]probe{
 			could = append(could, fmt.Sprintf("%s: %v", what, err))
 		}
 		_, err := os.ReadFile("/etc/passwd")
-		attempt("read a file", err, syscall.EACCES)
+		attempt("read a file", err, syscall.EPERM)
 		_, err = os.ReadDir("/")
-		attempt("read a folder", err, syscall.EACCES)
+		attempt("read a folder", err, syscall.EPERM)
 		_, err = os.ReadFile("/proc/self/environ")
-		attempt("read its environment", err, syscall.EACCES)
-		attempt("write a file", os.WriteFile("/tmp/voicory-probe", nil, 0o600), syscall.EACCES)
-		attempt("make a folder", os.Mkdir("/tmp/voicory-probe", 0o700), syscall.EPERM, syscall.EACCES)
+		attempt("read its environment", err, syscall.EPERM)
+		attempt("write a file", os.WriteFile("/tmp/voicory-probe", nil, 0o600), syscall.EPERM)
+		attempt("make a folder", os.Mkdir("/tmp/voicory-probe", 0o700), syscall.EPERM)
 		_, err = (&net.Dialer{}).DialContext(context.Background(), "tcp", "127.0.0.1:1")
 		attempt("connect", err, syscall.EPERM)
 		_, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 		attempt("make a socket", err, syscall.EPERM)
-		attempt("run a program", exec.CommandContext(context.Background(), "/proc/self/exe").Run(), syscall.EPERM, syscall.EACCES)
+		attempt("run a program", exec.CommandContext(context.Background(), "/proc/self/exe").Run(), syscall.EPERM)
 		_, _, errno := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 		attempt("make a process", errno, syscall.EPERM)
 		attempt("signal its parent", unix.Kill(os.Getppid(), 0), syscall.EPERM)
 		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM) // one that is not there: if it could, nothing is stopped
 		_, err = unix.MemfdCreate("x", 0)
 		attempt("make a file of memory", err, syscall.EPERM)
-		if urgency, err := unix.Getpriority(unix.PRIO_PGRP, 0); err != nil || urgency != 20-sandbox.Niceness { // of the most urgent thread, as the kernel gives it
-			could = append(could, fmt.Sprintf("be as urgent as the server: %d %v", urgency, err))
-		}
 		if len(could) > 0 {
 			return &Failure{Kind: ErrSQL, Message: "it could " + strings.Join(could, "; ")}
 		}
@@ -65,7 +62,7 @@ var probes = map[string]probe{
 		return err
 	}, locked: func() error {
 		for _, read := range []string{"read_text('/etc/passwd')", "read_csv('/etc/passwd')", "read_blob(['/etc/passwd', '/etc/hostname', '/etc/group', '/proc/1/environ'])"} {
-			if err := unlocked.run("FROM " + read); err == nil || !strings.Contains(err.Error(), "Permission denied") {
+			if err := unlocked.run("SELECT error('a row is read') FROM " + read); err != nil && !strings.Contains(err.Error(), "No files found") {
 				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("%s: %v", read, err)}
 			}
 		}

@@ -22,17 +22,29 @@ func Supported() error {
 	if landlockVersion() < 1 {
 		return fmt.Errorf("%w: no Landlock (needs Linux 5.13 or later, with landlock in its lsm= list)", ErrUnsupported)
 	}
+	if !hasSeccomp() {
+		return fmt.Errorf("%w: no seccomp filters (needs Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER)", ErrUnsupported)
+	}
 	return nil
 }
 
-// landlockVersion returns the version of the kernel's Landlock ABI, 0 if it has none. Tests replace it.
-var landlockVersion = func() int {
-	version, err := landlockcalls.LandlockGetABIVersion()
-	if err != nil {
-		return 0
+// Tests replace landlockVersion and hasSeccomp.
+var (
+	// landlockVersion returns the version of the kernel's Landlock ABI, 0 if it has none.
+	landlockVersion = func() int {
+		version, err := landlockcalls.LandlockGetABIVersion()
+		if err != nil {
+			return 0
+		}
+		return version
 	}
-	return version
-}
+	// hasSeccomp reports whether the kernel has filters of system calls that can kill a process.
+	hasSeccomp = func() bool {
+		action := uint32(unix.SECCOMP_RET_KILL_PROCESS)
+		_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
+		return errno == 0
+	}
+)
 
 const (
 	// runtimeMemory is the memory of a child beyond its own limit, in bytes: the Go runtime, stacks, and what DuckDB does not count.
@@ -67,7 +79,7 @@ func LimitMemory(bytes int64) error {
 			return err
 		}
 	}
-	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	return nil
 }
 
 // LimitCPU limits the processor time that this process uses from now on. Time used before does not count: a child may have waited for
@@ -94,49 +106,33 @@ func setLimit(resource int, limit uint64) error {
 	return nil
 }
 
-// Confine restricts every thread of this process, including those that are started later, to what the policy allows, and returns the
-// protections that are active. It fails with [ErrUnsupported] if the kernel lacks one, unless the policy allows that.
+// Confine restricts every thread of this process, including those that are started later, and returns the protections that are active.
+// It fails with [ErrUnsupported] if the kernel lacks one, unless the policy allows that: then it applies all others. It cannot be undone.
+//
+// From then on the process can compute, start threads, and read and write the descriptors that it has. It cannot open a file, except
+// that DuckDB can read those of the policy, and it cannot reach the network or another process. See rules for the system calls.
 func Confine(policy Policy) (Protections, error) {
-	var active Protections
 	if err := Supported(); err != nil && !policy.AllowUnsupported {
-		return active, err
-	} else if err == nil {
-		if err := restrictFiles(policy.ReadFiles); err != nil {
+		return Protections{}, err
+	}
+	if err := dropPrivileges(); err != nil {
+		return Protections{}, err
+	}
+	active := hardening()
+	active.Privileges = true
+	if version := landlockVersion(); version > 0 {
+		// No rule, so no access: to files, and as far as the kernel's version goes to the network, abstract sockets and other processes.
+		if err := landlock.V10.BestEffort().Restrict(); err != nil {
+			return active, fmt.Errorf("landlock: %w", err)
+		}
+		active.Landlock = version
+	}
+	emulateFiles(policy.ReadFiles)
+	if hasSeccomp() {
+		if err := filterCalls(); err != nil {
 			return active, err
 		}
-		active.Landlock = landlockVersion()
+		active.Seccomp = true
 	}
-	if err := filterCalls(); err != nil {
-		return active, err
-	}
-	active.Seccomp = true
 	return active, nil
-}
-
-// restrictFiles makes Landlock refuse every file but the given descriptors' files, which can be opened for reading.
-func restrictFiles(files []int) error {
-	paths := make([]string, len(files))
-	for i, fd := range files {
-		paths[i] = fmt.Sprintf("/proc/self/fd/%d", fd)
-	}
-	// As much as the kernel supports: TCP from version 4 on, signals and abstract sockets from version 6 on.
-	if err := landlock.V8.BestEffort().Restrict(landlock.PathAccess(landlockcalls.AccessFSReadFile, paths...)); err != nil {
-		return fmt.Errorf("landlock: %w", err)
-	}
-	return nil
-}
-
-// filterCalls makes the kernel refuse deniedCalls to every thread.
-func filterCalls() error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	filter := callFilter()
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
-		uintptr(unsafe.Pointer(&program)))
-	if errno != 0 || thread != 0 {
-		return fmt.Errorf("install the seccomp filter: %w (thread %d)", errno, thread)
-	}
-	return nil
 }

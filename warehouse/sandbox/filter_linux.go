@@ -1,55 +1,190 @@
 package sandbox
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+	"os"
+	"unsafe"
 
-// deniedCalls are those that a query has no use for and an attacker might: programs, other processes, sockets, names in file systems,
-// and the parts of the kernel that were broken out of most. Landlock does not know of all of them.
-var deniedCalls = append([]uint32{
-	unix.SYS_EXECVE, unix.SYS_EXECVEAT,
-	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD, unix.SYS_PIDFD_SEND_SIGNAL,
-	unix.SYS_KILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_SETPGID, unix.SYS_SETSID,
-	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4, unix.SYS_SENDTO, unix.SYS_SENDMSG,
-	unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_TRUNCATE,
-	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT, unix.SYS_SETXATTR, unix.SYS_FSETXATTR,
-	// Without this one DuckDB cannot find out what path a descriptor stands for, and so cannot show it.
-	unix.SYS_READLINKAT,
-	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_FSMOUNT, unix.SYS_MOUNT_SETATTR,
-	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_NAME_TO_HANDLE_AT,
-	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
-	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_REBOOT,
-	unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETREUID, unix.SYS_SETRESUID, unix.SYS_PERSONALITY, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET,
-}, olderCalls...)
-
-// Where the number of a call, the architecture and the first argument stand in what a filter sees.
-const (
-	atCall, atArchitecture, atFirstArgument = 0, 4, 16
-	load, jumpEqual, jumpAtLeast, jumpSet   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
-	// otherTable is where on x86-64 the numbers of a second table of calls begin.
-	otherTable = 0x4000_0000
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
-// callFilter is a program that the kernel runs for each system call. New threads are let through, new processes are not; clone3, whose
-// arguments a filter cannot see, is said not to be there, so that the C library falls back to clone.
-func callFilter() []unix.SockFilter {
-	answer := func(value uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: value} }
-	deny := answer(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
-	program := []unix.SockFilter{
-		{Code: load, K: atArchitecture},
-		{Code: jumpEqual, K: architecture, Jt: 1},
-		answer(unix.SECCOMP_RET_KILL_PROCESS),
-		{Code: load, K: atCall},
-		{Code: jumpAtLeast, K: otherTable, Jf: 1},
-		deny,
-		{Code: jumpEqual, K: unix.SYS_CLONE3, Jf: 1},
-		answer(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)),
+// rule allows a system call. Every call without a rule fails with EPERM.
+type rule struct {
+	call uint32
+	when []arguments // alternatives, of which the arguments must satisfy one; empty: any arguments
+}
+
+// arguments are conditions on the arguments of a call, all of which must hold.
+type arguments []condition
+
+// condition holds if the argument and the mask, combined bit by bit, are the value. The kernel passes 64 bits of each argument and uses
+// only the lower 32 of those that are an int, so that a condition on an int must ignore the others: they may hold anything.
+type condition struct {
+	argument    uint32 // from 0 on
+	mask, value uint64
+}
+
+const lower = 1<<32 - 1
+
+// is holds if an argument has the value in all of its 64 bits.
+func is(argument uint32, value uint64) condition { return condition{argument, ^uint64(0), value} }
+
+// isInt holds if an argument of the C type int or unsigned int has the value.
+func isInt(argument uint32, value uint32) condition {
+	return condition{argument, lower, uint64(value)}
+}
+
+// only holds if an argument has no bits but the given ones.
+func only(argument uint32, bits uint64) condition { return condition{argument, ^bits, 0} }
+
+// anyInt has an alternative for each of the values.
+func anyInt(argument uint32, values ...uint32) (all []arguments) {
+	for _, value := range values {
+		all = append(all, arguments{isInt(argument, value)})
 	}
-	for _, call := range deniedCalls {
-		program = append(program, unix.SockFilter{Code: jumpEqual, K: call, Jf: 1}, deny)
+	return all
+}
+
+// Flags of clone(2): a thread of this process must have the first, may have the second, and has no others.
+const (
+	threadFlags         = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD
+	optionalThreadFlags = unix.CLONE_SYSVSEM | unix.CLONE_SETTLS | unix.CLONE_PARENT_SETTID | unix.CLONE_CHILD_SETTID |
+		unix.CLONE_CHILD_CLEARTID | unix.CLONE_DETACHED
+)
+
+// Values that golang.org/x/sys/unix does not name.
+const (
+	futexWait, futexWake, futexWaitBitset, futexWakeBitset = 0, 1, 9, 10
+	futexFlags                                             = 128 | 256 // private, realtime
+	guardInstall, guardRemove                              = 102, 103
+)
+
+// rules returns the system calls that a confined process needs: to compute with several threads, to read and write the descriptors that
+// it has, and to end. None takes a path, so that no file can be opened or looked at, and none creates or reaches another process.
+// The process id is that of this process.
+func rules(process uint32) []rule {
+	call := func(number int, alternatives ...arguments) rule { return rule{uint32(number), alternatives} }
+	all := []rule{
+		// Descriptors.
+		call(unix.SYS_READ), call(unix.SYS_PREAD64), call(unix.SYS_WRITE), call(unix.SYS_WRITEV), call(unix.SYS_LSEEK),
+		call(unix.SYS_FSTAT), call(unix.SYS_CLOSE),
+		call(unix.SYS_FCNTL, anyInt(1, unix.F_GETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC)...),
+		call(unix.SYS_EPOLL_CREATE1), call(unix.SYS_EPOLL_CTL), call(unix.SYS_EPOLL_PWAIT), call(unix.SYS_EVENTFD2),
+		// Memory, none of which can be executed.
+		call(unix.SYS_MUNMAP), call(unix.SYS_MREMAP), call(unix.SYS_BRK),
+		call(unix.SYS_MMAP, arguments{only(2, unix.PROT_READ|unix.PROT_WRITE)}),
+		call(unix.SYS_MPROTECT, arguments{only(2, unix.PROT_READ|unix.PROT_WRITE)}),
+		call(unix.SYS_MADVISE, anyInt(2, unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE,
+			unix.MADV_COLLAPSE, guardInstall, guardRemove)...),
+		// Threads of this process.
+		call(unix.SYS_FUTEX, futexOperations()...),
+		call(unix.SYS_CLONE, arguments{{0, ^uint64(optionalThreadFlags), threadFlags}}),
+		call(unix.SYS_SET_ROBUST_LIST), call(unix.SYS_RSEQ), call(unix.SYS_SCHED_YIELD),
+		call(unix.SYS_SCHED_GETAFFINITY, arguments{isInt(0, 0)}),
+		call(unix.SYS_GETPID), call(unix.SYS_GETTID), call(unix.SYS_EXIT), call(unix.SYS_EXIT_GROUP),
+		// Signals, to threads of this process alone.
+		call(unix.SYS_TGKILL, arguments{isInt(0, process)}),
+		call(unix.SYS_RT_SIGACTION), call(unix.SYS_RT_SIGPROCMASK), call(unix.SYS_RT_SIGRETURN), call(unix.SYS_SIGALTSTACK),
+		call(unix.SYS_RESTART_SYSCALL),
+		// Time, chance and limits.
+		call(unix.SYS_NANOSLEEP), call(unix.SYS_CLOCK_NANOSLEEP), call(unix.SYS_CLOCK_GETTIME), call(unix.SYS_GETTIMEOFDAY),
+		call(unix.SYS_GETRANDOM),
+		call(unix.SYS_PRLIMIT64, arguments{isInt(0, 0), is(2, 0)}), // reads a limit of this process
 	}
-	return append(program,
-		unix.SockFilter{Code: jumpEqual, K: unix.SYS_CLONE, Jf: 3},
-		unix.SockFilter{Code: load, K: atFirstArgument},
-		unix.SockFilter{Code: jumpSet, K: unix.CLONE_THREAD, Jt: 1},
-		deny,
-		answer(unix.SECCOMP_RET_ALLOW))
+	for _, number := range olderCalls {
+		all = append(all, call(number))
+	}
+	return all
+}
+
+// futexOperations returns the operations that mutexes, condition variables and the Go runtime use. Requeueing and priority inheritance,
+// where the kernel has had the most defects, are not among them.
+func futexOperations() (all []arguments) {
+	for _, operation := range []uint64{futexWait, futexWake, futexWaitBitset, futexWakeBitset} {
+		all = append(all, arguments{{1, lower &^ futexFlags, operation}})
+	}
+	return all
+}
+
+// Offsets in what the kernel passes to a filter, struct seccomp_data: the number of the call, the architecture, the first argument.
+const (
+	callOffset, architectureOffset, argumentsOffset = 0, 4, 16
+	// x32 is the lowest number of a call in the second table that x86-64 has.
+	x32 = 0x4000_0000
+)
+
+// filter returns a program that the kernel runs for each system call. Each rule ends with a verdict, so that no argument of a call is ever
+// compared with the number of another: a program that goes on to the next rule when a condition fails has to load the number again.
+func filter(rules []rule) []bpf.Instruction {
+	load := func(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
+	allow := bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
+	deny := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
+	kill := bpf.RetConstant{Val: unix.SECCOMP_RET_KILL_PROCESS}
+	program := []bpf.Instruction{
+		load(architectureOffset),
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: architecture, SkipTrue: 1}, kill,
+		load(callOffset),
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32, SkipTrue: 1}, kill,
+		// A filter cannot see the flags of clone3. The C library uses clone if the kernel does not have it.
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE3, SkipTrue: 1}, bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+	}
+	for _, r := range rules {
+		var verdict []bpf.Instruction
+		for _, alternative := range r.when {
+			verdict = append(verdict, alternative.check(load, allow)...)
+		}
+		if len(r.when) == 0 {
+			verdict = []bpf.Instruction{allow}
+		} else {
+			verdict = append(verdict, deny)
+		}
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: r.call, SkipTrue: uint8(len(verdict))})
+		program = append(program, verdict...)
+	}
+	return append(program, deny)
+}
+
+// check returns instructions that return the verdict if all conditions hold, and else continue after themselves.
+func (a arguments) check(load func(uint32) bpf.Instruction, verdict bpf.Instruction) []bpf.Instruction {
+	var compare [][]bpf.Instruction // for each half of each argument: load, mask
+	var values []uint32             // what the result must be
+	for _, c := range a {
+		for half := range uint32(2) { // lower, upper: both architectures are little endian
+			mask, value := uint32(c.mask>>(32*half)), uint32(c.value>>(32*half))
+			if mask == 0 {
+				continue
+			}
+			compare = append(compare, []bpf.Instruction{load(argumentsOffset + 8*c.argument + 4*half), bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask}})
+			values = append(values, value)
+		}
+	}
+	program := []bpf.Instruction{verdict}
+	for i := len(compare) - 1; i >= 0; i-- {
+		leave := bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: values[i], SkipTrue: uint8(len(program))}
+		program = append(append(compare[i], leave), program...)
+	}
+	return program
+}
+
+// filterCalls makes the kernel apply the filter to every thread of this process.
+func filterCalls() error {
+	raw, err := bpf.Assemble(filter(rules(uint32(os.Getpid()))))
+	if err != nil {
+		return fmt.Errorf("assemble the seccomp filter: %w", err)
+	}
+	instructions := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		instructions[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	program := unix.SockFprog{Len: uint16(len(instructions)), Filter: &instructions[0]}
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return fmt.Errorf("install the seccomp filter: %w", errno)
+	}
+	if thread != 0 {
+		return fmt.Errorf("install the seccomp filter: thread %d has another one", thread)
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -43,10 +44,9 @@ func Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	child := exec.Command(c.Args[0], c.Args[1:]...) //nolint:noctx // Kill ends the whole process group
-	child.Env, child.Dir = c.Env, "/"
-	if child.Env == nil {
-		child.Env = []string{} // nil means this process's environment
-	}
+	// The child closes all descriptors from this one on before it does anything else: see close_inherited.
+	child.Env = append(slices.Clip(c.Env), fmt.Sprintf("VOICORY_CHILD_DESCRIPTORS=%d", FirstOutput+c.Outputs+len(c.Files)))
+	child.Dir = "/"
 	child.Stdin, child.Stdout, child.Stderr = theirs[0], &p.stderr, &p.stderr
 	child.ExtraFiles = append(theirs[1:len(theirs):len(theirs)], c.Files...)
 	child.SysProcAttr = processAttributes()

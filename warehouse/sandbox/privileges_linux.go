@@ -1,0 +1,47 @@
+package sandbox
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+)
+
+// dropPrivileges removes the supplementary groups and all capabilities from every thread of this process. It sets no_new_privs, so that
+// no program could return them, and clears the dumpable flag, so that no process of the same user can trace this one.
+func dropPrivileges() error {
+	if errno := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); errno != 0 {
+		return fmt.Errorf("set no_new_privs: %w", errno)
+	}
+	// Only a privileged process may drop its groups and its bounding set. Another one needs no bounding set, since it gains nothing.
+	if errno := allThreads(unix.SYS_SETGROUPS, 0, 0); errno != 0 && errno != unix.EPERM {
+		return fmt.Errorf("drop the supplementary groups: %w", errno)
+	}
+	for capability := uintptr(0); ; capability++ {
+		errno := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability)
+		if errno == unix.EINVAL || errno == unix.EPERM { // after the last capability that the kernel knows; not permitted
+			break
+		}
+		if errno != 0 {
+			return fmt.Errorf("drop capability %d from the bounding set: %w", capability, errno)
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData // the kernel drops ambient capabilities with the permitted ones
+	if errno := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0]))); errno != 0 {
+		return fmt.Errorf("drop all capabilities: %w", errno)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("clear the dumpable flag: %w", err)
+	}
+	return nil
+}
+
+// allThreads makes a system call on every thread. It ends the process if the results differ.
+//
+//go:uintptrescapes
+func allThreads(call, first, second uintptr) unix.Errno {
+	_, _, errno := psx.Syscall6(call, first, second, 0, 0, 0, 0)
+	return errno
+}
