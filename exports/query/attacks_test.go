@@ -17,17 +17,12 @@ type attack struct{ want, note, sql string }
 // attacks are those of testdata/attacks.txt, and some that are too long to be written down.
 func attacks(t *testing.T) (all []attack) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/attacks.txt")
-	noError(t, err)
-	for line := range strings.SplitSeq(strings.ReplaceAll(string(text), "\\\n", "\x01"), "\n") {
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
+	for _, line := range linesOf(t, "testdata/attacks.txt") {
 		parts := strings.SplitN(line, " | ", 3)
 		if len(parts) != 3 {
 			t.Fatalf("no attack: %s", line)
 		}
-		all = append(all, attack{parts[0], parts[1], strings.ReplaceAll(parts[2], "\x01", "\n")})
+		all = append(all, attack{parts[0], parts[1], parts[2]})
 	}
 	return append(all,
 		attack{"bounded", "brackets nested deeply", "SELECT " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000)},

@@ -16,6 +16,8 @@ import (
 type engine struct {
 	db   duckdb.Database
 	conn duckdb.Connection
+	// serialize writes the parse tree of a text. It is prepared before a task is known, since that takes most of its time.
+	serialize duckdb.PreparedStatement
 }
 
 func openEngine(settings map[string]string) (*engine, error) {
@@ -24,6 +26,9 @@ func openEngine(settings map[string]string) (*engine, error) {
 		return nil, fmt.Errorf("configure DuckDB")
 	}
 	defer duckdb.DestroyConfig(&config)
+	if duckdb.SetConfig(config, "storage_compatibility_version", "latest") == duckdb.StateError { // of parse trees: they lack nothing
+		return nil, fmt.Errorf("configure DuckDB: storage_compatibility_version")
+	}
 	for name, value := range settings {
 		if duckdb.SetConfig(config, name, value) == duckdb.StateError {
 			return nil, fmt.Errorf("configure DuckDB: %s", name)
@@ -37,6 +42,11 @@ func openEngine(settings map[string]string) (*engine, error) {
 	if duckdb.Connect(e.db, &e.conn) == duckdb.StateError {
 		return nil, fmt.Errorf("connect to DuckDB")
 	}
+	const serialize = "SELECT json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)"
+	if duckdb.Prepare(e.conn, serialize, &e.serialize) == duckdb.StateError {
+		return nil, fmt.Errorf("prepare the check of statements: %s", duckdb.PrepareError(e.serialize))
+	}
+	allowList() // reads it
 	return &e, nil
 }
 
@@ -50,74 +60,58 @@ func (e *engine) run(script string) error {
 	return nil
 }
 
-// statement is the one statement of a user, prepared, alone or within one of ours.
+// statement is one statement of a user, checked and prepared, alone or within one of the program.
 type statement struct {
 	engine   *engine
 	prepared duckdb.PreparedStatement
-	text     string // the user's
-	before   int    // bytes of ours before it
-	alone    bool   // it may not stand within another
+	text     string // of the user
+	before   int    // bytes by which positions in the text that DuckDB has prepared are greater than in text
+	alone    bool   // it must not be put within another statement
 }
 
-// prepare parses a text, and refuses it unless DuckDB's parser finds one statement in it, and one that only reads.
+// prepare parses a text, refuses it unless it is one statement made of what queries may use, and prepares it. DuckDB binds no part of
+// a statement that is refused.
 func (e *engine) prepare(text string) (*statement, error) {
 	if strings.ContainsRune(text, 0) {
 		return nil, &Failure{Kind: ErrSQL, Message: "The statement holds a zero byte"}
 	}
-	var found duckdb.ExtractedStatements
-	count := duckdb.ExtractStatements(e.conn, text, &found)
-	defer duckdb.DestroyExtracted(&found)
-	switch {
-	case count == 0:
-		if message := duckdb.ExtractStatementsError(found); message != "" {
-			return nil, explain(text, 0, message)
-		}
-		return nil, &Failure{Kind: ErrSQL, Message: "There is no statement"}
-	case count > 1:
-		return nil, &Failure{Kind: ErrSQL, Message: "There is more than one statement (a PIVOT needs its values named: ON column IN (…))"}
+	prefix, begin := cutExplain(text)
+	tree, err := e.tree(text[begin:])
+	if err != nil {
+		return nil, err
 	}
-	s := &statement{engine: e, text: text, alone: true}
-	if duckdb.PrepareExtractedStatement(e.conn, found, 0, &s.prepared) == duckdb.StateError {
+	c := checker{text: text, offset: begin, location: -1}
+	if err := c.statement(tree); err != nil {
+		return nil, err
+	}
+	// SHOW and DESCRIBE sort their results themselves.
+	s := &statement{engine: e, text: text, before: len(prefix) - begin, alone: prefix != "" || c.ordered || c.shows}
+	if duckdb.Prepare(e.conn, prefix+text[begin:], &s.prepared) == duckdb.StateError {
 		defer s.close()
 		return nil, s.explain(duckdb.PrepareError(s.prepared))
 	}
-	switch duckdb.PreparedStatementType(s.prepared) {
-	case duckdb.StatementTypeExplain:
-		return s, nil
-	case duckdb.StatementTypeSelect:
-		selects, alone, err := e.selects(text)
-		if s.alone = alone; err != nil || selects {
-			return s, err
-		}
-	}
-	s.close()
-	return nil, &Failure{Kind: ErrSQL, Message: "Only statements that read are run: SELECT, WITH, FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN"}
+	return s, nil
 }
 
 func (s *statement) close() { duckdb.DestroyPrepare(&s.prepared) }
 
-// selects tells whether a text is one as it stands: DuckDB turns some PRAGMAs into SELECTs before it prepares them. Alone tells whether it may not
-// stand within another, since something in it asks for an order, as SHOW and DESCRIBE do, runs a text of its own, which may, or shows what stands around it.
-func (e *engine) selects(text string) (selects, alone bool, err error) {
-	var prepared duckdb.PreparedStatement
-	defer duckdb.DestroyPrepare(&prepared)
+// tree returns the parse trees of the statements in a text as JSON, or why there are none. Defaults are left out.
+func (e *engine) tree(text string) (string, error) {
+	if duckdb.BindVarchar(e.serialize, 1, text) == duckdb.StateError {
+		return "", explain(text, 0, duckdb.PrepareError(e.serialize))
+	}
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
-	const asks = `SELECT tree->>'error_type' IS DISTINCT FROM 'not implemented', tree->>'error' IS DISTINCT FROM 'false' OR regexp_matches(tree::VARCHAR,
-		'"ORDER_MODIFIER","orders":\[\{|"SHOW_REF"|"function_name":"(query|query_table|json_execute_serialized_sql|current_query|duckdb_functions)"')
-		FROM (SELECT json_serialize_sql($1::VARCHAR) AS tree)`
-	if duckdb.Prepare(e.conn, asks, &prepared) == duckdb.StateError || duckdb.BindVarchar(prepared, 1, text) == duckdb.StateError {
-		return false, false, explain("", 0, duckdb.PrepareError(prepared))
-	}
-	if duckdb.ExecutePrepared(prepared, &result) == duckdb.StateError {
-		return false, false, explain("", 0, duckdb.ResultError(&result))
+	if duckdb.ExecutePrepared(e.serialize, &result) == duckdb.StateError {
+		return "", explain(text, 0, duckdb.ResultError(&result))
 	}
 	chunk := duckdb.FetchChunk(result)
 	defer duckdb.DestroyDataChunk(&chunk)
-	told := func(column duckdb.IdxT) bool {
-		return *(*bool)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, column)))
+	tree := (*duckdb.StringT)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0)))
+	if duckdb.StringTLength(*tree) > maxTree {
+		return "", &Failure{Kind: ErrSQL, Message: "The statement is too long: pass lists of values as parameters"}
 	}
-	return told(0), told(1), nil
+	return duckdb.StringTData(tree), nil
 }
 
 // explain puts DuckDB's words about the statement into a failure.
@@ -138,10 +132,8 @@ func explain(text string, before int, message string) *Failure {
 	if json.Unmarshal([]byte(document), &detail) == nil && detail.Type != "" {
 		prefix = detail.Type
 		f.Message = detail.Type + " Error: " + detail.Message
-		if position, err := strconv.Atoi(detail.Position); err == nil && position >= before && position-before <= len(text) {
-			passed := text[:position-before]
-			line := passed[strings.LastIndexByte(passed, '\n')+1:]
-			f.Line, f.Column = 1+strings.Count(passed, "\n"), 1+utf8.RuneCountInString(line)
+		if position, err := strconv.Atoi(detail.Position); err == nil {
+			f.locate(text, position-before)
 		}
 	} else {
 		prefix, _, _ = strings.Cut(message, " Error:")
@@ -154,6 +146,16 @@ func explain(text string, before int, message string) *Failure {
 		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
 	}
 	return f
+}
+
+// locate sets the line and the column of a byte of the statement's text. A byte that is not in the text sets nothing.
+func (f *Failure) locate(text string, at int) {
+	if at < 0 || at > len(text) {
+		return
+	}
+	passed := text[:at]
+	line := passed[strings.LastIndexByte(passed, '\n')+1:]
+	f.Line, f.Column = 1+strings.Count(passed, "\n"), 1+utf8.RuneCountInString(line)
 }
 
 // rows are those of a statement that is about to run.

@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/cgo"
@@ -19,12 +18,11 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// push makes the statement ready to hand its rows over itself, in no order: the threads that make them call a function of ours with each chunk,
-// so that none is copied for whoever fetches it, nor a thread left waiting until it is fetched. Nil: that the statement may not be run so, since it
-// cannot stand within another, or has parameters, on whose values the types of its columns may depend.
+// push prepares the statement to deliver its rows by a callback, in no order: the threads that make rows call a function of the program
+// with each chunk. So no chunk is copied, and no thread waits until its chunk is fetched. push returns nil if the statement cannot run
+// so: it must not stand within another statement, or it has parameters, on whose values the types of its columns may depend.
 //
-// The user's text cannot mean the function, which nobody knows by name and which is there only after the text was prepared without it; called all the same
-// before the statement runs, it fails.
+// The user's statement cannot call the function, whose name is not on the allow list.
 func (s *statement) push() (*rows, error) {
 	if s.alone || duckdb.NParams(s.prepared) > 0 {
 		return nil, nil
@@ -41,7 +39,7 @@ func (s *statement) push() (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pushed{rows: r, name: "take_rows_" + rand.Text(), err: errors.New("the statement does not run yet")}
+	p := &pushed{rows: r, name: "take_rows_" + rand.Text()} // no two of them may have the same name
 	if !p.register(types) {
 		return nil, nil
 	}
@@ -53,7 +51,7 @@ func (s *statement) push() (*rows, error) {
 		return nil, nil
 	}
 	r.each = func(take func(arrow.RecordBatch) error) error {
-		p.run(take)
+		p.take = take
 		var result duckdb.Result
 		defer duckdb.DestroyResult(&result)
 		failed := duckdb.ExecutePrepared(within.prepared, &result) == duckdb.StateError
@@ -71,9 +69,9 @@ type pushed struct {
 	name string // of the function that takes them
 	pin  runtime.Pinner
 
-	mu   sync.Mutex // held while rows are taken
-	take func(arrow.RecordBatch) error
-	err  error // why none are
+	take func(arrow.RecordBatch) error // set before the statement runs; guarded by mu from then on
+	mu   sync.Mutex
+	err  error // of take or of a conversion; the first one ends the statement
 }
 
 // register makes the function that takes rows with columns of these types, and tells whether DuckDB would have it.
@@ -106,14 +104,7 @@ func voicoryTakeRows(info, rows, taken unsafe.Pointer) {
 	}
 }
 
-// run has rows taken from now on.
-func (p *pushed) run(take func(arrow.RecordBatch) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.take, p.err = take, nil
-}
-
-// ended is why no rows are taken; nil: they are.
+// ended returns the error that has ended the rows, or nil.
 func (p *pushed) ended() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

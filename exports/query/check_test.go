@@ -1,0 +1,515 @@
+package query
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// checkedEngine returns an engine with the relations of a worker, which hold no rows.
+func checkedEngine(t testing.TB) *engine {
+	t.Helper()
+	e, err := openEngine(map[string]string{"threads": "1"})
+	noError(t, err)
+	noError(t, e.run(warehouse.CreateQueryViews()+"SET errors_as_json = true;"))
+	return e
+}
+
+// texts returns the first column of a statement of the test, which is not checked.
+func (e *engine) texts(t testing.TB, sql string) (all []string) {
+	t.Helper()
+	var result duckdb.Result
+	defer duckdb.DestroyResult(&result)
+	if duckdb.Query(e.conn, sql, &result) == duckdb.StateError {
+		t.Fatal(duckdb.ResultError(&result))
+	}
+	for {
+		chunk := duckdb.FetchChunk(result)
+		if chunk.Ptr == nil {
+			return all
+		}
+		values := (*duckdb.StringT)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0)))
+		for _, value := range unsafe.Slice(values, duckdb.DataChunkGetSize(chunk)) {
+			all = append(all, duckdb.StringTData(&value))
+		}
+		duckdb.DestroyDataChunk(&chunk)
+	}
+}
+
+// linesOf returns the lines of a file of statements without comments. A backslash at the end of a line continues it.
+func linesOf(t testing.TB, name string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	noError(t, err)
+	for line := range strings.SplitSeq(strings.ReplaceAll(string(text), "\\\n", "\x01"), "\n") {
+		if line != "" && !strings.HasPrefix(line, "#") {
+			all = append(all, strings.ReplaceAll(line, "\x01", "\n"))
+		}
+	}
+	return all
+}
+
+func TestCheck_AcceptsAnalyticStatements(t *testing.T) {
+	e := checkedEngine(t)
+	all := linesOf(t, "testdata/statements.txt")
+	if len(all) < 150 {
+		t.Errorf("got %d statements, want 150 or more", len(all))
+	}
+	for _, sql := range all {
+		s, err := e.prepare(sql)
+		if err != nil {
+			t.Errorf("%s: %v", sql, err)
+			continue
+		}
+		if duckdb.NParams(s.prepared) == 0 {
+			if err := s.run(); err != nil {
+				t.Errorf("run %s: %v", sql, err)
+			}
+		}
+		s.close()
+	}
+}
+
+func TestCheck_AcceptsStatementsOfTheDocumentation(t *testing.T) {
+	e := checkedEngine(t)
+	for _, name := range []string{"../../docs/sql.md", "../../docs/data-scientists.md"} {
+		text, err := os.ReadFile(name)
+		noError(t, err)
+		found := regexp.MustCompile("(?s)```sql\n(.*?)```|SQL = \"\"\"(.*?)\"\"\"|query\\(\"(.*?)\"\\)").FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no statement", name)
+		}
+		for _, groups := range found {
+			sql := groups[1] + groups[2] + groups[3]
+			if s, err := e.prepare(sql); err != nil {
+				t.Errorf("%s: %s: %v", name, sql, err)
+			} else {
+				s.close()
+			}
+		}
+	}
+}
+
+// run runs a statement and drops its rows.
+func (s *statement) run() error {
+	var result duckdb.Result
+	defer duckdb.DestroyResult(&result)
+	if duckdb.ExecutePrepared(s.prepared, &result) == duckdb.StateError {
+		return s.explain(duckdb.ResultError(&result))
+	}
+	return nil
+}
+
+// refused reports whether a statement is refused by the check, not by DuckDB.
+func refused(e *engine, sql string) bool {
+	_, err := e.prepare(sql)
+	return errors.Is(err, ErrSQL) && strings.Contains(err.Error(), "is not available in queries")
+}
+
+// expressionPlaces are statements with a place for an expression.
+var expressionPlaces = []string{
+	"SELECT %s",
+	"SELECT 1 + %s",
+	"SELECT (SELECT %s)",
+	"SELECT * FROM (SELECT 1 AS a, %s)",
+	"WITH x AS (SELECT %s) FROM x",
+	"WITH x AS (SELECT 1) SELECT %s FROM x",
+	"WITH x AS MATERIALIZED (WITH y AS (SELECT %s) FROM y) FROM x",
+	"WITH unused AS (SELECT %s) SELECT 1",
+	"WITH RECURSIVE r(n) AS (SELECT %s UNION ALL SELECT n FROM r) FROM r",
+	"WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT %s FROM r) FROM r",
+	"WITH RECURSIVE r(a, b) USING KEY (a) AS (SELECT 1, 2 UNION SELECT a, %s FROM recurring.r) FROM r",
+	"SELECT 1 UNION SELECT %s",
+	"SELECT 1 EXCEPT SELECT 2 INTERSECT SELECT %s",
+	"(SELECT 1) UNION ALL BY NAME (SELECT %s LIMIT 1)",
+	"VALUES (1), (%s)",
+	"SELECT * FROM (VALUES (%s)) v(x)",
+	"SELECT * FROM calls c, LATERAL (SELECT %s, c.id)",
+	"SELECT * FROM calls a JOIN calls b ON a.id = b.id AND (%s) IS NULL",
+	"SELECT * FROM calls ASOF JOIN messages ON calls.created_at >= messages.created_at AND (%s) IS NULL",
+	"SELECT * FROM calls WHERE (%s) IS NOT NULL",
+	"SELECT * FROM calls WHERE id IN (SELECT %s)",
+	"SELECT * FROM calls WHERE id IN (NULL, %s)",
+	"SELECT * FROM calls WHERE EXISTS (SELECT 1 WHERE (%s) IS NULL)",
+	"SELECT * FROM calls WHERE id = ANY (SELECT %s)",
+	"SELECT * FROM calls WHERE 1 BETWEEN 0 AND (%s)",
+	"SELECT * FROM calls WHERE NOT (true AND (%s) IS DISTINCT FROM 1)",
+	"SELECT count(*) FROM calls GROUP BY %s",
+	"SELECT count(*) FROM calls GROUP BY GROUPING SETS ((id), (%s))",
+	"SELECT count(*) FROM calls GROUP BY CUBE (id, (%s))",
+	"SELECT count(*) FROM calls GROUP BY id HAVING (%s) IS NULL",
+	"SELECT id FROM calls QUALIFY row_number() OVER (ORDER BY %s) = 1",
+	"SELECT id FROM calls ORDER BY %s",
+	"SELECT id FROM calls ORDER BY (%s) COLLATE nocase DESC",
+	"SELECT id FROM calls LIMIT (%s)",
+	"SELECT id FROM calls LIMIT 1 OFFSET (%s)",
+	"SELECT id FROM calls LIMIT (%s) %%",
+	"SELECT DISTINCT ON (%s) id FROM calls",
+	"SELECT CASE WHEN (%s) IS NULL THEN 1 END",
+	"SELECT CASE 1 WHEN 1 THEN %s ELSE 2 END",
+	"SELECT CASE WHEN true THEN 1 ELSE %s END",
+	"SELECT IF(true, 1, %s)",
+	"SELECT coalesce(NULL, %s)",
+	"SELECT nullif(1, %s)",
+	"SELECT TRY(%s)",
+	"SELECT CAST(%s AS VARCHAR)",
+	"SELECT TRY_CAST((%s)::VARCHAR AS INTEGER)",
+	"SELECT (%s) AT TIME ZONE 'UTC'",
+	"SELECT (%s) COLLATE de",
+	"SELECT (%s)[1]",
+	"SELECT [1, 2][1:(%s)]",
+	"SELECT (%s).a",
+	"SELECT [%s]",
+	"SELECT {'a': {'b': %s}}",
+	"SELECT MAP {'a': %s}",
+	"SELECT MAP {%s: 1}",
+	"SELECT ARRAY[%s]",
+	"SELECT row(%s)",
+	"SELECT (1, %s)",
+	"SELECT struct_pack(a := %s)",
+	"SELECT upper(lower(%s))",
+	"SELECT list_transform([1], lambda x: %s)",
+	"SELECT list_transform([1], x -> %s)",
+	"SELECT list_reduce([1, 2], lambda a, b: a + b, %s)",
+	"SELECT list_filter([1], lambda x: list_transform([2], lambda y: %s) IS NULL)",
+	"SELECT [%s FOR x IN [1]]",
+	"SELECT [x FOR x IN [1] IF (%s) IS NULL]",
+	"SELECT [x FOR x IN [%s]]",
+	"SELECT INTERVAL (%s) DAY",
+	"SELECT extract(year FROM %s)",
+	"SELECT position('a' IN %s)",
+	"SELECT 'a' LIKE 'b' ESCAPE (%s)",
+	"SELECT 'a' SIMILAR TO (%s)",
+	"SELECT count(*) FILTER (WHERE (%s) IS NULL) FROM calls",
+	"SELECT string_agg(status, ',' ORDER BY %s) FROM calls",
+	"SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY %s) FROM calls",
+	"SELECT count(DISTINCT %s) FROM calls",
+	"SELECT sum(1) OVER (PARTITION BY %s) FROM calls",
+	"SELECT sum(1) OVER (ORDER BY %s) FROM calls",
+	"SELECT sum(1) OVER w FROM calls WINDOW w AS (PARTITION BY %s)",
+	"SELECT sum(1) OVER (ORDER BY 1 ROWS (%s) PRECEDING) FROM calls",
+	"SELECT sum(1) OVER (ORDER BY 1 ROWS BETWEEN 1 PRECEDING AND (%s) FOLLOWING) FROM calls",
+	"SELECT sum(1) FILTER (WHERE (%s) IS NULL) OVER () FROM calls",
+	"SELECT lag(id, (%s)) OVER (ORDER BY id) FROM calls",
+	"SELECT lag(id, 1, %s) OVER (ORDER BY id) FROM calls",
+	"SELECT first(id ORDER BY %s) OVER () FROM calls",
+	"SELECT * REPLACE (%s AS id) FROM calls",
+	"SELECT COLUMNS(lambda c: (%s) IS NULL) FROM calls",
+	"SELECT COLUMNS([%s]) FROM calls",
+	"SELECT unnest([%s])",
+	"FROM range((%s))",
+	"FROM unnest([%s])",
+	"FROM json_each(%s)",
+	"FROM summary((SELECT %s))",
+	"PIVOT (SELECT %s AS a) ON a IN (1) USING count(*)",
+	"PIVOT calls ON status IN ('x') USING max(%s)",
+	"PIVOT calls ON (id IS NULL AND (%s) IS NULL) IN (true) USING count(*)",
+	"PIVOT calls ON status IN ((%s)) USING count(*)",
+	"FROM calls PIVOT (max(%s) FOR status IN ('x'))",
+	"UNPIVOT (SELECT %s AS a) ON a",
+	"FROM calls SELECT %s",
+	"DESCRIBE SELECT %s",
+	"SUMMARIZE SELECT %s",
+	"FROM (DESCRIBE SELECT %s)",
+	"FROM (SUMMARIZE (SELECT %s))",
+	"EXPLAIN SELECT %s",
+	"EXPLAIN ANALYZE SELECT %s",
+	"EXPLAIN (FORMAT json) SELECT %s",
+	"EXPLAIN (ANALYZE, FORMAT json) WITH x AS (SELECT %s) FROM x",
+	"EXPLAIN ANALYZE DESCRIBE SELECT %s",
+	"/* a */ eXpLaIn -- b\n /* c */ AnAlYzE SELECT %s",
+	"SELECT $1, %s",
+	"SELECT %s -- a comment",
+	"SELECT %s ; ;",
+}
+
+// tablePlaces are statements with a place for a table.
+var tablePlaces = []string{
+	"FROM %s",
+	"SELECT * FROM %s AS t(a)",
+	"SELECT (SELECT 1 FROM %s)",
+	"SELECT * FROM (FROM %s)",
+	"WITH x AS (FROM %s) FROM x",
+	"WITH unused AS MATERIALIZED (FROM %s) SELECT 1",
+	"WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r, %s) FROM r",
+	"SELECT 1 UNION ALL SELECT 1 FROM %s",
+	"SELECT * FROM calls, %s",
+	"SELECT * FROM calls JOIN %s ON true",
+	"SELECT * FROM %s LEFT JOIN calls ON true",
+	"SELECT * FROM calls POSITIONAL JOIN %s",
+	"SELECT * FROM calls c, LATERAL (SELECT c.id FROM %s)",
+	"SELECT * FROM calls WHERE EXISTS (FROM %s)",
+	"SELECT * FROM calls WHERE id IN (SELECT 1 FROM %s)",
+	"SELECT id FROM calls LIMIT (SELECT 1 FROM %s)",
+	"SELECT ARRAY(SELECT 1 FROM %s)",
+	"SELECT list_transform([1], lambda x: (SELECT 1 FROM %s))",
+	"SELECT * FROM %s TABLESAMPLE 10%%",
+	"PIVOT %s ON a IN (1) USING count(*)",
+	"FROM %s PIVOT (count(*) FOR a IN (1))",
+	"UNPIVOT %s ON a",
+	"FROM summary((FROM %s))",
+	"DESCRIBE FROM %s",
+	"SUMMARIZE FROM %s",
+	"FROM (DESCRIBE FROM %s)",
+	"EXPLAIN FROM %s",
+	"EXPLAIN ANALYZE FROM %s",
+	"EXPLAIN (ANALYZE, FORMAT json) FROM %s",
+}
+
+// spellings are the ways to write a call of a function.
+func spellings(name string) []string {
+	quoted := `"` + name + `"`
+	return []string{quoted + "()", strings.ToUpper(quoted) + "(1)", "main." + quoted + "('x', 1)", "system.main." + quoted + "(a := 1)", "pg_catalog." + quoted + "()"}
+}
+
+// Each denied function is refused in each place, before DuckDB binds it: no call has the arguments that the function requires, of which
+// the binder would complain first.
+func TestCheck_RefusesDeniedFunctionsEverywhere(t *testing.T) {
+	e := checkedEngine(t)
+	n := 0
+	expect := func(sql string) {
+		if n++; !refused(e, sql) {
+			_, err := e.prepare(sql)
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	for _, place := range expressionPlaces {
+		if accepted := strings.ReplaceAll(fmt.Sprintf(place, "upper('1')"), "$1, ", ""); refused(e, accepted) {
+			t.Errorf("%s is refused without a denied function", accepted)
+		}
+	}
+	for _, place := range tablePlaces {
+		if accepted := fmt.Sprintf(place, "range(1)"); refused(e, accepted) {
+			t.Errorf("%s is refused without a denied function", accepted)
+		}
+	}
+	for i, entry := range append(parseAllowList(allowListText), entry{kind: "scalar", name: "nobody_reviewed"}, entry{kind: "table", name: "nobody_reviewed"}) {
+		if entry.allow {
+			continue
+		}
+		switch positionOf[entry.kind] {
+		case inExpression:
+			if entry.kind == "pragma" {
+				continue
+			}
+			calls := append(spellings(entry.name), fmt.Sprintf("id.%q()", entry.name), fmt.Sprintf("calls.id.%q(1)", entry.name))
+			for j, place := range expressionPlaces {
+				expect(fmt.Sprintf(place, calls[(i+j)%len(calls)]))
+			}
+			for _, call := range calls {
+				expect("SELECT " + call + " FROM calls")
+			}
+			expect(fmt.Sprintf("SELECT %q(1) OVER () FROM calls", entry.name))
+			expect(fmt.Sprintf("SELECT %q(DISTINCT 1 ORDER BY 2) FILTER (WHERE true) FROM calls", entry.name))
+		case inFrom:
+			calls := spellings(entry.name)
+			for j, place := range tablePlaces {
+				expect(fmt.Sprintf(place, calls[(i+j)%len(calls)]))
+			}
+			for _, call := range calls {
+				expect("FROM " + call)
+			}
+			expect(fmt.Sprintf("SELECT * FROM calls, LATERAL %q(calls.id)", entry.name))
+			expect(fmt.Sprintf("FROM %q((SELECT 1)) WITH ORDINALITY", entry.name))
+		case asType:
+			expect(fmt.Sprintf("SELECT NULL::%q", entry.name))
+			expect(fmt.Sprintf("SELECT CAST(NULL AS main.%q)", strings.ToUpper(entry.name)))
+			expect(fmt.Sprintf("SELECT TRY_CAST(NULL AS STRUCT(a MAP(VARCHAR, UNION(b %q[3][]))))", entry.name))
+		case asView:
+			schema, name, _ := strings.Cut(entry.name, ".")
+			for _, place := range tablePlaces {
+				expect(fmt.Sprintf(place, entry.name))
+			}
+			expect(fmt.Sprintf("FROM system.%q.%q", strings.ToUpper(schema), strings.ToUpper(name)))
+			if schema != "information_schema" {
+				expect("FROM " + name)
+				expect("SUMMARIZE " + name)
+			}
+		}
+	}
+	t.Logf("%d statements", n)
+}
+
+func TestCheck_RefusesOtherRelations(t *testing.T) {
+	e := checkedEngine(t)
+	for _, name := range []string{
+		`nothing`, `'/etc/passwd'`, `'x.csv'`, `"x.parquet"`, `main."x.json"`, `memory.main."x.csv"`, `temp.calls`, `temp.main.calls`, `system.calls`,
+		`system.main.calls`, `information_schema.calls`, `pg_catalog.calls`, `nothing.calls`, `x.y.calls`, `recurring.calls`, `tables`, `temp.information_schema.tables`,
+		`"cäll"`, `"calls "`, `"\u212Aalls"`, `calls AT (VERSION => 1)`, `calls AT (TIMESTAMP => now())`,
+	} {
+		for _, place := range tablePlaces {
+			if sql := fmt.Sprintf(place, name); !refused(e, sql) {
+				_, err := e.prepare(sql)
+				if strings.Contains(name, " AT ") && strings.Contains(err.Error(), "syntax error") { // not in front of an alias
+					continue
+				}
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+	}
+	// The name of a common table expression is visible where DuckDB sees it, and nowhere else: elsewhere it would be that of a file.
+	for _, sql := range []string{
+		`SELECT * FROM (WITH "x.csv" AS (SELECT 1) FROM "x.csv"), "x.csv"`,
+		`SELECT (WITH "x.csv" AS (SELECT 1) FROM "x.csv"), (FROM "x.csv")`,
+		`(WITH "x.csv" AS (SELECT 1) FROM "x.csv") UNION ALL FROM "x.csv"`,
+		`WITH a AS (FROM "x.csv"), "x.csv" AS (SELECT 1) FROM a`,
+		`WITH "x.csv" AS (FROM "x.csv") FROM "x.csv"`,
+		`WITH RECURSIVE "x.csv" AS (FROM "x.csv") FROM "x.csv"`,
+		`WITH RECURSIVE "x.csv" AS (FROM "x.csv" UNION ALL SELECT 1) FROM "x.csv"`,
+		`WITH a AS (WITH "x.csv" AS (SELECT 1) FROM "x.csv") FROM a, "x.csv"`,
+		`WITH "x.csv" AS (SELECT 1) FROM main."x.csv"`,
+		`WITH "x.csv" AS (SELECT 1) FROM memory.main."x.csv"`,
+	} {
+		if !refused(e, sql) {
+			_, err := e.prepare(sql)
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
+func TestCheck_RefusesOtherStatementsAndClauses(t *testing.T) {
+	e := checkedEngine(t)
+	for _, sql := range []string{
+		"SHOW DATABASES", "SHOW SCHEMAS", "SHOW VARIABLES", "SHOW TABLES FROM main", "FROM (SHOW VARIABLES)", "SHOW memory_limit", "EXPLAIN SHOW VARIABLES",
+		"SELECT sum(1) EXPORT_STATE", "SELECT list(sum(1) EXPORT_STATE)", "SELECT DEFAULT", "FROM calls PIVOT (count(*) FOR status IN statuses)",
+		"SELECT NULL::pointer", "SELECT NULL::aggregate_state", `SELECT NULL::"lambda"`, `SELECT NULL::"unknown"`, "SELECT NULL::nothing", "SELECT NULL::a.b.c",
+	} {
+		if !refused(e, sql) {
+			_, err := e.prepare(sql)
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	for _, sql := range []string{
+		"PRAGMA version", "CALL pragma_version()", "SET threads = 1", "RESET threads", "SET VARIABLE x = 1", "CREATE TABLE x AS SELECT 1", "CREATE MACRO f(x) AS x",
+		"INSERT INTO calls SELECT 1", "UPDATE calls SET cost = 1", "DELETE FROM calls", "COPY calls TO 'x'", "ATTACH 'x'", "USE memory", "LOAD json", "BEGIN",
+		"CHECKPOINT", "VACUUM", "PREPARE x AS SELECT 1", "EXECUTE x", "DEALLOCATE x", "EXPORT DATABASE 'x'", "PIVOT calls ON status USING count(*)",
+		"EXPLAIN PRAGMA version", "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1", "EXPLAIN EXPLAIN SELECT 1", "EXPLAIN ANALYZE EXPLAIN ANALYZE SELECT 1",
+		"EXPLAIN (FORMAT json) COPY calls TO 'x'", "EXPLAIN (NOTHING) SELECT 1", "EXPLAIN VERBOSE SELECT 1", "EXPLAIN", "EXPLAIN ANALYZE", "EXPLAINSELECT 1",
+		"EXPLAIN SELECT 1; SELECT 2", "SELECT 1; SELECT 2", "SELECT 1; PRAGMA version", "", ";", "-- nothing", "/* EXPLAIN", "EXPLAIN /* /* */ PRAGMA version */ SELECT 1",
+		"WITH x AS (INSERT INTO calls VALUES (1) RETURNING *) FROM x", "SELECT 1 INTO x", "SELECT 1 FROM calls FOR UPDATE; ",
+	} {
+		if s, err := e.prepare(sql); !errors.Is(err, ErrSQL) {
+			t.Errorf("%s: %v %v", sql, s, err)
+		}
+	}
+}
+
+func TestCheck_SaysWhere(t *testing.T) {
+	e := checkedEngine(t)
+	for _, c := range []struct {
+		sql          string
+		line, column int
+		says         string
+	}{
+		{"SELECT 1,\n  'é', getenv('x')", 2, 8, `function "getenv" is not available in queries`},
+		{"SELECT\n * FROM READ_CSV('x')", 2, 9, `table function "read_csv" is not available in queries`},
+		{"FROM main.\"x.csv\"", 1, 6, `table "main.x.csv" is not available in queries: the tables are calls, `},
+		{"SELECT 1::geometry", 1, 11, `type "GEOMETRY" is not available in queries`},
+		{"EXPLAIN\n ANALYZE\n SELECT pg_sleep(1)", 3, 9, `function "pg_sleep" is not available in queries`},
+		{"EXPLAIN (FORMAT  json)\n SELEC 1", 2, 2, `Parser Error: syntax error at or near "SELEC"`},
+		{"EXPLAIN (FORMAT  json)\n SELECT nope FROM calls", 2, 9, `Binder Error: Referenced column "nope" not found`},
+		{"EXPLAIN (FORMAT nothing)\n SELECT 1", 1, 10, "Parser Error: syntax error"},
+		{"SHOW VARIABLES", 0, 0, `SHOW of "variables" is not available in queries`},
+		{"CALL f()", 0, 0, "Only statements that read are run"},
+	} {
+		_, err := e.prepare(c.sql)
+		failure := (*Failure)(nil)
+		if !errors.As(err, &failure) || failure.Kind != ErrSQL || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
+			t.Errorf("%s: %+v", c.sql, failure)
+		}
+	}
+}
+
+// Every node of every accepted tree is looked at: with a property that the grammar does not name, or of a kind or a form that it does
+// not name, the tree is refused.
+func TestCheck_RefusesUnknownNodes(t *testing.T) {
+	e := checkedEngine(t)
+	accepts := func(tree any) bool {
+		c := checker{location: -1}
+		return c.node("statement", tree) == nil
+	}
+	changed := 0
+	for _, sql := range linesOf(t, "testdata/statements.txt") {
+		if prefix, _ := cutExplain(sql); prefix != "" {
+			continue
+		}
+		text, err := e.tree(sql)
+		noError(t, err)
+		var answer struct{ Statements []any }
+		noError(t, json.Unmarshal([]byte(text), &answer))
+		tree := answer.Statements[0]
+		if !accepts(tree) {
+			t.Errorf("%s is refused", sql)
+		}
+		// expect changes something, looks whether the tree is refused, and changes it back.
+		expect := func(what string, change, undo func()) {
+			change()
+			if changed++; accepts(tree) {
+				t.Errorf("%s: accepted with %s", sql, what)
+			}
+			undo()
+		}
+		var walk func(node any, path string)
+		walk = func(node any, path string) {
+			switch node := node.(type) {
+			case []any:
+				for _, element := range node {
+					walk(element, path)
+				}
+			case map[string]any:
+				expect("another property at "+path, func() { node["new"] = 1 }, func() { delete(node, "new") })
+				for _, property := range slices.Sorted(maps.Keys(node)) {
+					old := node[property]
+					_, isText := old.(string)
+					if isText && (property == "class" || property == "id" || property == "function_name" ||
+						property == "table_name" && node["type"] == "BASE_TABLE" || property == "type_name" ||
+						property == "type" && !strings.HasSuffix(path, ".orders")) && !singleType[node["class"]] {
+						expect("another "+property+" at "+path, func() { node[property] = "NEW" }, func() { node[property] = old })
+					}
+					expect("an object as "+property+" at "+path, func() { node[property] = map[string]any{"new": 1} }, func() { node[property] = old })
+					if _, isList := old.([]any); !isList {
+						expect("another form of "+property+" at "+path, func() { node[property] = []any{map[string]any{"new": old}} }, func() { node[property] = old })
+					}
+					walk(old, path+"."+property)
+				}
+			}
+		}
+		walk(tree, "")
+	}
+	t.Logf("%d changed trees", changed)
+}
+
+// singleType are the classes of expressions for which the check reads the class alone.
+var singleType = map[any]bool{
+	"BETWEEN": true, "CASE": true, "CAST": true, "COLLATE": true, "COLUMN_REF": true, "CONSTANT": true, "FUNCTION": true, "LAMBDA": true, "PARAMETER": true,
+	"POSITIONAL_REFERENCE": true, "STAR": true, "SUBQUERY": true, "TYPE": true,
+}
+
+func BenchmarkCheck(b *testing.B) {
+	e := checkedEngine(b)
+	for name, sql := range map[string]string{
+		"count":  "SELECT count(*) FROM calls",
+		"window": "WITH x AS (SELECT *, row_number() OVER (PARTITION BY assistant_id ORDER BY cost DESC NULLS LAST, id) AS n FROM calls WHERE status IN ('completed', 'failed')) SELECT provider, quantile_cont(cost, [0.5, 0.9]), list_transform(list(cost), lambda c: c * 2) FROM x JOIN transcript_turns t ON t.call_id = x.id WHERE n <= 3 GROUP BY ALL ORDER BY ALL LIMIT 10",
+		"values": "SELECT count(*) FROM calls WHERE duration IN (" + strings.Repeat("1234,", 1000) + "1)",
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				tree, err := e.tree(sql)
+				noError(b, err)
+				c := checker{text: sql, location: -1}
+				noError(b, c.statement(tree))
+			}
+		})
+	}
+}
