@@ -26,6 +26,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,6 +110,11 @@ func written(t *testing.T, w *warehouse.Warehouse, request exports.Request, rows
 	noError(t, errors.Join(err, s.Close()))
 	if rows >= 0 && n != rows {
 		t.Errorf("%s as %s has %d rows, not %d", request.Export.Name, request.Format, n, rows)
+	}
+	if request.Format == exports.Arrow {
+		if checked, err := arrowtest.CheckStream(bytes.NewReader(out.Bytes())); err != nil || checked != n {
+			t.Errorf("%s: got %d rows of %d in canonical form: %v", request.Export.Name, checked, n, err)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "export"+request.Format.Extension())
 	noError(t, os.WriteFile(path, out.Bytes(), 0o600))

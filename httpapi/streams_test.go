@@ -16,13 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
 )
 
 // stream reads an export as one answer and holds it to the document.
@@ -116,16 +116,9 @@ var counts = map[string]func(body string) (int, error){
 		}
 		return int(file.NumRows()), nil
 	},
-	"application/vnd.apache.arrow.stream": func(body string) (rows int, err error) {
-		reader, err := ipc.NewReader(strings.NewReader(body))
-		if err != nil {
-			return 0, err
-		}
-		defer reader.Release()
-		for reader.Next() {
-			rows += int(reader.RecordBatch().NumRows())
-		}
-		return rows, reader.Err()
+	"application/vnd.apache.arrow.stream": func(body string) (int, error) {
+		rows, err := arrowtest.CheckStream(strings.NewReader(body))
+		return int(rows), err
 	},
 	"text/csv": func(body string) (int, error) {
 		rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()

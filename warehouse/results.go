@@ -8,6 +8,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	bindings "github.com/duckdb/duckdb-go-bindings"
 	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
 // Results are the rows of a statement, as batches that DuckDB makes while they are read: the driver's own Arrow reader would first have
@@ -60,7 +62,8 @@ func (r *Results) run(conn bindings.Connection, statement string) error {
 	return failureOf(wrong)
 }
 
-// Next is the next batch, which the caller releases; nil: there are no more.
+// Next returns the next batch, which the caller releases, or nil after the last one. Each byte of a batch is determined
+// by its rows, see [arrowbatch].
 func (r *Results) Next() (arrow.RecordBatch, error) {
 	var chunk bindings.DataChunk
 	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError { //nolint:staticcheck // as above
@@ -73,7 +76,7 @@ func (r *Results) Next() (arrow.RecordBatch, error) {
 	if bindings.DataChunkGetSize(chunk) == 0 {
 		return nil, nil
 	}
-	batch, wrong := bindings.DataChunkToArrowArray(r.options, r.Schema, chunk)
+	batch, wrong := arrowbatch.FromChunk(r.options, r.Schema, chunk)
 	if err := failureOf(wrong); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	duckdb "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
 // engine is an in-memory DuckDB with one connection. It is used through its C interface, since the driver for database/sql reads a
@@ -192,9 +194,9 @@ func (s *statement) rows(options duckdb.ArrowOptions, names []string, types []du
 	return r, nil
 }
 
-// converted is a chunk of the rows as Arrow, to be released.
+// converted returns a chunk of the rows as Arrow, to be released. Each byte of it is determined by the rows.
 func (r *rows) converted(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
-	batch, fault := duckdb.DataChunkToArrowArray(r.options, r.schema, chunk)
+	batch, fault := arrowbatch.FromChunk(r.options, r.schema, chunk)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, r.statement.explain(duckdb.ErrorDataMessage(fault))
