@@ -10,20 +10,24 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// What is in a tenant's log is in DuckDB's memory too, as it came, until a checkpoint packs it into the file. Left to the log's
-// size, or to the detaching, the rows of many tenants would fill the memory, and DuckDB would write them to its temporary folder
-// and read them back again and again.
+// Bounds of the rows in the WALs of all tenants. DuckDB also keeps these rows in memory, uncompressed, until a
+// checkpoint writes them to the tenant's file. DuckDB itself checkpoints by the size of one WAL, or when a file is
+// detached. With many tenants the rows would fill the memory before that, and DuckDB would spill them to its
+// temporary folder repeatedly.
 const (
-	maxWALRows        = 16_384         // rows of all tenants, from which on
-	minCheckpointRows = 2_048          // a tenant of so many is checkpointed at once,
-	hardMaxWALRows    = 2 * maxWALRows // and from which on any is: of tenants with few rows each, there may be any number
+	// maxWALRows is the number of rows of all tenants from which a tenant with minCheckpointRows is checkpointed.
+	maxWALRows        = 16_384
+	minCheckpointRows = 2_048
+	// hardMaxWALRows is the number of rows of all tenants from which a tenant with any number of rows is checkpointed. It
+	// bounds the rows of many tenants with fewer than minCheckpointRows each.
+	hardMaxWALRows = 2 * maxWALRows
 )
 
-// save counts rows that were merged into the store, and has them written down where there are too many of them. The caller holds
-// the store's writing.
+// maybeCheckpoint counts rows that were merged into the store, and checkpoints the store if the WALs hold too many
+// rows. The caller holds the writing lock of the store.
 func (p *tenantPool) maybeCheckpoint(ctx context.Context, conn *sql.Conn, store *tenantStore, rows int64) error {
 	if rows >= RowGroup {
-		return nil // they were packed on their way in
+		return nil // DuckDB wrote a full row group to the file directly, not to the WAL
 	}
 	store.walRows += rows
 	if total := p.walRows.Add(rows); total < maxWALRows || store.walRows < minCheckpointRows && total < hardMaxWALRows {
@@ -31,7 +35,7 @@ func (p *tenantPool) maybeCheckpoint(ctx context.Context, conn *sql.Conn, store 
 	}
 	_, err := conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT "+statements.Ident(store.id.String()))
 	if failure := (*duckdb.Error)(nil); errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeTransaction {
-		return nil // somebody else is writing: the rows are in the log, and it is tried again with the next
+		return nil // another transaction is writing; the rows are durable in the WAL, and the next merge tries again
 	}
 	if err != nil {
 		return err

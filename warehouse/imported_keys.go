@@ -13,91 +13,92 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// TakenKey is a key that another system made, without its text.
+// An ImportedKey is a key that another system created. Only its digest is known here.
 type ImportedKey struct {
 	ID, Tenant    uuid.UUID
 	Type          KeyType
 	Label, Prefix string
 	Digest        [sha256.Size]byte // SHA-256 of the key
 	CreatedAt     time.Time
-	RevokedAt     *time.Time // nil: it is good
+	RevokedAt     *time.Time // nil: not revoked
 }
 
-// TakeKeys takes over all keys of a source: those that are new are good here, too, and those that are revoked there, or not
-// there any more, are revoked here. A key that is revoked stays so.
-func (w *Warehouse) ImportKeys(ctx context.Context, source string, taken []ImportedKey) error {
-	for _, key := range taken {
+// ImportKeys makes the keys of a source match the list. It adds keys that are new, and revokes keys that are revoked at
+// the source or are not in the list. A revoked key stays revoked.
+func (w *Warehouse) ImportKeys(ctx context.Context, source string, imported []ImportedKey) error {
+	for _, key := range imported {
 		if err := w.registerTenant(ctx, key.Tenant); err != nil {
 			return err
 		}
 	}
-	w.keys.mu.Lock()
-	defer w.keys.mu.Unlock()
+	w.keys.changing.Lock()
+	defer w.keys.changing.Unlock()
 	tx, err := begin(ctx, w.control)
 	if err != nil {
-		return fmt.Errorf("take keys of %s: %w", source, err)
+		return fmt.Errorf("import keys of %s: %w", source, err)
 	}
-	done, err := w.keys.planImport(ctx, tx, source, taken)
+	changed, err := w.keys.writeImport(ctx, tx, source, imported)
 	if err != nil {
-		return errors.Join(fmt.Errorf("take keys of %s: %w", source, w.diagnose(err)), tx.Rollback())
+		return errors.Join(fmt.Errorf("import keys of %s: %w", source, w.diagnose(err)), tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("take keys of %s: %w", source, w.diagnose(err))
+		return fmt.Errorf("import keys of %s: %w", source, w.diagnose(err))
 	}
-	done()
+	for _, key := range changed {
+		key.activate()
+	}
+	w.keys.put(changed...)
 	return nil
 }
 
-// take writes what is to change; done changes the keyring accordingly.
-func (r *keyring) planImport(ctx context.Context, tx *sql.Tx, source string, taken []ImportedKey) (done func(), err error) {
-	there := map[[sha256.Size]byte]ImportedKey{}
-	for _, key := range taken {
-		there[key.Digest] = key
+// writeImport writes the changes of an import to the control database. It returns the new and revoked keys, which the
+// caller puts into the keyring after the commit. The caller holds changing.
+func (r *keyring) writeImport(
+	ctx context.Context, tx *sql.Tx, source string, imported []ImportedKey,
+) (changed []*storedKey, err error) {
+	revoke := func(key *storedKey) error {
+		_, err := tx.ExecContext(ctx, statements.Get("control/revoke_key"),
+			sql.Named("id", key.ID.String()), sql.Named("at", *key.RevokedAt))
+		return err
 	}
-	var add, revoke []*storedKey
+	upstream := map[keyDigest]ImportedKey{}
+	for _, key := range imported {
+		upstream[key.Digest] = key
+	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	for _, bucket := range r.buckets {
-		for _, key := range bucket {
-			upstream, listed := there[key.digest]
-			delete(there, key.digest) // it is here already
-			if key.Source != source || key.RevokedAt != nil || listed && upstream.RevokedAt == nil {
-				continue
-			}
-			at := now
-			if listed {
-				at = *upstream.RevokedAt
-			}
-			if _, err := tx.ExecContext(ctx, statements.Get("control/revoke_key"), sql.Named("id", key.ID.String()), sql.Named("at", at)); err != nil {
-				return nil, err
-			}
-			changed := *key
-			changed.RevokedAt = &at
-			revoke = append(revoke, &changed)
-		}
-	}
-	for _, upstream := range taken {
-		if _, missing := there[upstream.Digest]; !missing {
+	for _, stored := range r.keys {
+		key, listed := upstream[stored.digest]
+		if stored.Source != source || stored.RevokedAt != nil || listed && key.RevokedAt == nil {
 			continue
 		}
-		delete(there, upstream.Digest)
-		key := &storedKey{digest: upstream.Digest, Key: Key{ID: upstream.ID, Tenant: upstream.Tenant, Type: upstream.Type, Prefix: upstream.Prefix, Source: source,
-			KeySettings: KeySettings{Label: upstream.Label, Origins: []string{}}, CreatedAt: upstream.CreatedAt.UTC(), RevokedAt: upstream.RevokedAt}}
-		if err := key.insert(ctx, tx); err != nil {
+		revoked := *stored
+		revoked.RevokedAt = &now
+		if listed {
+			revoked.RevokedAt = key.RevokedAt
+		}
+		if err := revoke(&revoked); err != nil {
 			return nil, err
 		}
-		if key.RevokedAt != nil {
-			if _, err := tx.ExecContext(ctx, statements.Get("control/revoke_key"), sql.Named("id", key.ID.String()), sql.Named("at", *key.RevokedAt)); err != nil {
+		changed = append(changed, &revoked)
+	}
+	for digest, key := range upstream {
+		if r.keys[digest] != nil {
+			continue
+		}
+		added := &storedKey{digest: digest, Key: Key{
+			ID: key.ID, Tenant: key.Tenant, Type: key.Type, Prefix: key.Prefix, Source: source,
+			KeySettings: KeySettings{Label: key.Label, Origins: []string{}},
+			CreatedAt:   key.CreatedAt.UTC(), RevokedAt: key.RevokedAt,
+		}}
+		if err := added.insert(ctx, tx); err != nil {
+			return nil, err
+		}
+		if added.RevokedAt != nil {
+			if err := revoke(added); err != nil {
 				return nil, err
 			}
 		}
-		add = append(add, key)
+		changed = append(changed, added)
 	}
-	return func() {
-		for _, key := range add {
-			r.add(key)
-		}
-		for _, key := range revoke {
-			r.replace(key)
-		}
-	}, nil
+	return changed, nil
 }

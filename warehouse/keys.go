@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -22,7 +20,7 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// KeyType says what a key may do. A public key reads the six endpoints of the documented API and nothing else.
+// KeyType determines what a key may do. A public key reads the six endpoints of the documented API and nothing else.
 type KeyType string
 
 // The types of key, as the platform names them.
@@ -31,66 +29,75 @@ const (
 	Secret KeyType = "secret"
 )
 
-// Key is what is known of an API key. The key itself is shown once, by CreateKey, and never kept.
+// A Key is the record of an API key. CreateKey returns the text of the key once; only its digest is stored.
 type Key struct {
 	ID     uuid.UUID `json:"id"`
 	Tenant uuid.UUID `json:"tenant_id"`
 	Type   KeyType   `json:"type"`
-	Prefix string    `json:"prefix"` // its first characters, to recognise it by
-	Source string    `json:"source"` // that it was taken over from; "": it was made here
+	Prefix string    `json:"prefix"` // first characters of the key, for display
+	Source string    `json:"source"` // source that the key was imported from; "" if created here
 	KeySettings
 	CreatedAt  time.Time  `json:"created_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
 	RevokedAt  *time.Time `json:"revoked_at"`
 }
 
-// KeySettings are what a key may be given, when it is made and later.
+// KeySettings are the properties of a key that can be set when it is created, and changed later.
 type KeySettings struct {
 	Label     string     `json:"label"`
 	ExpiresAt *time.Time `json:"expires_at"` // nil: never
-	RateLimit string     `json:"rate_limit"` // rules of its own, as 600/1m,50/5s or none; "": the server's
-	Origins   []string   `json:"origins"`    // web origins whose pages may use a public key; "*" is any
-	// The most that SQL of a secret key may take, each 0: as much as the server allows.
-	QueryRows  int64        `json:"query_rows"`    // of a result
-	QueryBytes int64        `json:"query_bytes"`   // of a result, in its format
-	QueryTime  Milliseconds `json:"query_time_ms"` // of a query, the reading of its result too
+	RateLimit string     `json:"rate_limit"` // for example 600/1m,50/5s or none; "": the server's limit
+	Origins   []string   `json:"origins"`    // web origins whose pages may use a public key; "*" allows any
+	// Limits for SQL run with a secret key. 0 means the server's limit.
+	QueryRows  int64        `json:"query_rows"`    // rows of a result
+	QueryBytes int64        `json:"query_bytes"`   // bytes of a result, in its output format
+	QueryTime  Milliseconds `json:"query_time_ms"` // duration of a query, including reading its result
 }
 
-// Milliseconds are a length of time, in JSON their number.
+// Milliseconds is a duration that JSON represents as a number of milliseconds.
 type Milliseconds int64
 
-// Duration is the same length.
+// Duration returns m as a time.Duration.
 func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
 
-// AllowsOrigin tells whether web pages of an origin may use the key.
+// AllowsOrigin reports whether web pages of the origin may use the key.
 func (s KeySettings) AllowsOrigin(origin string) bool {
 	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, "*")
 }
 
-// keyring holds every key in memory, so that a request costs no query.
+// A keyring holds every key in memory, so that authentication needs no query.
+//
+// Authentication takes mu on every request, so mu is never held while the control database is written. A change of keys
+// holds changing from start to end: it reads the keyring, writes the control database, and then takes mu to swap in the
+// new keys. Lock order: changing, then mu.
 type keyring struct {
-	mu      sync.RWMutex
-	buckets map[uint64][]*storedKey // by the first bytes of the digest
+	changing sync.Mutex   // serializes changes of keys; held while the control database is written
+	mu       sync.RWMutex // guards keys; the holder of changing may read keys without it
+	keys     map[keyDigest]*storedKey
 }
 
-// storedKey is a key as it is looked up. It is replaced, not changed, when its settings are.
+// A keyDigest is the SHA-256 of a key.
+type keyDigest [sha256.Size]byte
+
+// A storedKey is a key of the keyring. It is immutable except for used; a change of its settings replaces it.
 type storedKey struct {
 	Key
-	digest [sha256.Size]byte
+	digest keyDigest
 	used   *keyUse
-	// valid ends when the key is revoked or expires; its cause says which. revoke ends it also for those who hold the
-	// valid of earlier settings.
-	valid     context.Context
-	stopClock context.CancelFunc // of valid, where the key expires
-	alive     context.Context
-	revoke    context.CancelCauseFunc
+	// valid is done when the key is revoked or expires; its cause is ErrRevokedKey or ErrExpiredKey. It is derived from
+	// alive, which revoke ends, so that a revocation also ends the valid contexts of earlier settings of the key.
+	valid      context.Context
+	stopExpiry context.CancelFunc // releases the timer of valid if the key expires
+	alive      context.Context
+	revoke     context.CancelCauseFunc
 }
 
-// keyUse is when a key was last used, and what of that is written down: Unix milliseconds, 0 for never.
+// keyUse records the last use of a key and the part of it that is in the control database. Both are Unix
+// milliseconds; 0 means never.
 type keyUse struct{ at, saved atomic.Int64 }
 
-// hold starts a key's validity.
-func (k *storedKey) hold() {
+// activate sets up the contexts of the key. It must be called before the key is put into the keyring.
+func (k *storedKey) activate() {
 	if k.alive == nil {
 		k.used = new(keyUse)
 		if k.LastUsedAt != nil {
@@ -99,16 +106,16 @@ func (k *storedKey) hold() {
 		}
 		k.alive, k.revoke = context.WithCancelCause(context.Background())
 	}
-	k.valid, k.stopClock = k.alive, func() {}
+	k.valid, k.stopExpiry = k.alive, func() {}
 	if k.ExpiresAt != nil {
-		k.valid, k.stopClock = context.WithDeadlineCause(k.alive, *k.ExpiresAt, ErrExpiredKey)
+		k.valid, k.stopExpiry = context.WithDeadlineCause(k.alive, *k.ExpiresAt, ErrExpiredKey)
 	}
 	if k.RevokedAt != nil {
 		k.revoke(ErrRevokedKey)
 	}
 }
 
-// public is the key as callers see it.
+// public returns the key as callers see it, with the time of its last use.
 func (k *storedKey) public() Key {
 	key := k.Key
 	if used := k.used.at.Load(); used != 0 {
@@ -118,103 +125,103 @@ func (k *storedKey) public() Key {
 	return key
 }
 
-func bucket(digest [sha256.Size]byte) uint64 { return binary.LittleEndian.Uint64(digest[:8]) }
-
-func (r *keyring) add(key *storedKey) {
-	key.hold()
-	r.buckets[bucket(key.digest)] = append(r.buckets[bucket(key.digest)], key)
+// authenticate records a use of the key and returns it, or returns it with ErrRevokedKey or ErrExpiredKey.
+func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
+	if err := context.Cause(k.valid); err != nil {
+		return k.public(), nil, err
+	}
+	k.used.at.Store(time.Now().UnixMilli())
+	return k.public(), k.valid, nil
 }
 
+// load reads all keys from the control database. It is called once, before the keyring is shared.
 func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 	rows, err := control.QueryContext(ctx, statements.Get("control/keys"))
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
 	}
 	defer rows.Close()
-	r.buckets = map[uint64][]*storedKey{}
+	r.keys = map[keyDigest]*storedKey{}
 	for rows.Next() {
 		var key storedKey
 		var digest []byte
 		var origins string
-		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt, &key.RevokedAt,
-			&key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source, &key.QueryRows, &key.QueryBytes, &key.QueryTime); err != nil {
+		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt,
+			&key.RevokedAt, &key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source,
+			&key.QueryRows, &key.QueryBytes, &key.QueryTime); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
-			return fmt.Errorf("load keys: origins of %s: %w", key.ID, err)
+			return fmt.Errorf("load keys: origins of key %s: %w", key.ID, err)
 		}
-		key.digest = [sha256.Size]byte(digest)
-		r.add(&key)
+		key.digest = keyDigest(digest)
+		key.activate()
+		r.keys[key.digest] = &key
 	}
 	return rows.Err()
 }
 
-// replace puts a changed key in its place.
-func (r *keyring) replace(changed *storedKey) {
-	changed.hold()
-	bucket := r.buckets[bucket(changed.digest)]
-	for i, key := range bucket {
-		if key.digest == changed.digest {
-			bucket[i] = changed
-		}
-	}
-}
-
-// end ends every key's validity, and with it whatever waits for it.
-func (r *keyring) end() {
+// put adds keys, or replaces those with the same digest. The caller holds changing and has activated the keys.
+func (r *keyring) put(keys ...*storedKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, keys := range r.buckets {
-		for _, key := range keys {
-			key.revoke(context.Canceled)
-			key.stopClock()
-		}
+	for _, key := range keys {
+		r.keys[key.digest] = key
 	}
 }
 
-// Authenticate finds the key that a request came with. A malformed or unknown one is ErrInvalidKey, a revoked one
-// ErrRevokedKey from the moment RevokeKey returned, one past its time ErrExpiredKey: these two are returned with the key.
-// valid ends when the key does.
+// find returns the key with the id, or nil. The caller holds mu or changing.
+func (r *keyring) find(id uuid.UUID) *storedKey {
+	for _, key := range r.keys {
+		if key.ID == id {
+			return key
+		}
+	}
+	return nil
+}
+
+// end invalidates every key, which cancels the contexts that Authenticate returned.
+func (r *keyring) end() {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	for _, key := range r.keys {
+		key.revoke(context.Canceled)
+		key.stopExpiry()
+	}
+}
+
+// Authenticate returns the key whose text is presented, and a context that ends with the validity of the key. It
+// returns ErrInvalidKey if the text is malformed or unknown. It returns the key with ErrRevokedKey once RevokeKey has
+// returned, and with ErrExpiredKey once the key has expired.
 func (w *Warehouse) Authenticate(presented string) (key Key, valid context.Context, err error) {
 	if !wellFormed(presented) {
 		return Key{}, nil, ErrInvalidKey
 	}
-	digest := sha256.Sum256([]byte(presented))
+	// The map is indexed by digest, so the time of a lookup depends on the digest and reveals nothing about stored keys.
+	digest := keyDigest(sha256.Sum256([]byte(presented)))
 	w.keys.mu.RLock()
-	defer w.keys.mu.RUnlock()
-	for _, stored := range w.keys.buckets[bucket(digest)] {
-		if subtle.ConstantTimeCompare(stored.digest[:], digest[:]) != 1 {
-			continue
-		}
-		if err := context.Cause(stored.valid); err != nil {
-			return stored.public(), nil, err
-		}
-		stored.used.at.Store(time.Now().UnixMilli())
-		return stored.public(), stored.valid, nil
+	stored := w.keys.keys[digest]
+	w.keys.mu.RUnlock()
+	if stored == nil {
+		return Key{}, nil, ErrInvalidKey
 	}
-	return Key{}, nil, ErrInvalidKey
+	return stored.authenticate()
 }
 
-// KeyByID finds a key that somebody vouched for by its id, with the errors of Authenticate.
+// KeyByID returns the key with the id, with the same errors as Authenticate. The caller has verified that the client
+// may use this key, for example by a signature.
 func (w *Warehouse) KeyByID(id uuid.UUID) (key Key, valid context.Context, err error) {
 	w.keys.mu.RLock()
-	defer w.keys.mu.RUnlock()
-	for _, bucket := range w.keys.buckets {
-		for _, stored := range bucket {
-			if stored.ID != id {
-				continue
-			}
-			if err := context.Cause(stored.valid); err != nil {
-				return stored.public(), nil, err
-			}
-			stored.used.at.Store(time.Now().UnixMilli())
-			return stored.public(), stored.valid, nil
-		}
+	stored := w.keys.find(id)
+	w.keys.mu.RUnlock()
+	if stored == nil {
+		return Key{}, nil, ErrInvalidKey
 	}
-	return Key{}, nil, ErrInvalidKey
+	return stored.authenticate()
 }
 
-// wellFormed: pk_ or sk_ and then letters and digits, 10 to 128 characters in all (the contract's bounds).
+// wellFormed reports whether the key is pk_ or sk_ followed by letters and digits, 10 to 128 characters in total. These
+// are the bounds of the documented API.
 func wellFormed(key string) bool {
 	if len(key) < 10 || len(key) > 128 || !strings.HasPrefix(key, "pk_") && !strings.HasPrefix(key, "sk_") {
 		return false
@@ -224,10 +231,11 @@ func wellFormed(key string) bool {
 
 const (
 	keyAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	keyLength   = 32 // characters after the prefix: 190 bits
+	keyLength   = 32 // characters after the prefix, 190 bits of entropy
 )
 
-// newSecret draws keyLength characters, each equally likely: bytes past the last whole multiple of the alphabet are drawn again.
+// newSecret returns keyLength random characters, each equally likely. It discards bytes above the largest multiple of
+// the alphabet's length, which would favour the first characters of the alphabet.
 func newSecret() string {
 	secret := make([]byte, 0, keyLength)
 	for buf := make([]byte, 64); len(secret) < keyLength; {
@@ -241,63 +249,76 @@ func newSecret() string {
 	return string(secret)
 }
 
-// CreateKey makes a key for the tenant, which it registers if it is new. The returned text is the key, for once.
-func (w *Warehouse) CreateKey(ctx context.Context, tenant uuid.UUID, typ KeyType, settings KeySettings) (Key, string, error) {
+// CreateKey creates a key for the tenant and registers the tenant if it is new. It returns the text of the key, which
+// cannot be retrieved later. Settings that do not fit the type of key are ErrInvalid.
+func (w *Warehouse) CreateKey(
+	ctx context.Context, tenant uuid.UUID, typ KeyType, settings KeySettings,
+) (Key, string, error) {
 	prefix, ok := map[KeyType]string{Public: "pk_", Secret: "sk_"}[typ]
 	if !ok {
-		return Key{}, "", fmt.Errorf("%w: key type %q; there are public and secret", ErrInvalid, typ)
+		return Key{}, "", fmt.Errorf("%w: key type %q (want public or secret)", ErrInvalid, typ)
 	}
 	if tenant == uuid.Nil {
-		return Key{}, "", fmt.Errorf("%w: a key needs a tenant", ErrInvalid)
+		return Key{}, "", fmt.Errorf("%w: a key requires a tenant", ErrInvalid)
 	}
-	if err := settings.check(typ); err != nil {
+	if err := settings.normalize(typ); err != nil {
 		return Key{}, "", err
 	}
 	if err := w.registerTenant(ctx, tenant); err != nil {
 		return Key{}, "", err
 	}
 	text := prefix + newSecret()
-	key := &storedKey{digest: sha256.Sum256([]byte(text)), Key: Key{ID: uuid.New(), Tenant: tenant, Type: typ, Prefix: text[:8], KeySettings: settings,
-		CreatedAt: time.Now().UTC().Truncate(time.Millisecond)}}
+	key := &storedKey{digest: sha256.Sum256([]byte(text)), Key: Key{
+		ID: uuid.New(), Tenant: tenant, Type: typ, Prefix: text[:8], KeySettings: settings,
+		CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+	}}
 
-	w.keys.mu.Lock()
-	defer w.keys.mu.Unlock()
+	w.keys.changing.Lock()
+	defer w.keys.changing.Unlock()
 	if err := key.insert(ctx, w.control); err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", w.diagnose(err))
 	}
-	w.keys.add(key)
+	key.activate()
+	w.keys.put(key)
 	return key.public(), text, nil
 }
 
-// execer is a database or a transaction in it.
+// An execer is a database, or a transaction of one.
 type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
+// insert inserts the key into the control database.
 func (k *storedKey) insert(ctx context.Context, control execer) error {
 	_, err := control.ExecContext(ctx, statements.Get("control/add_key"), append(k.args(),
-		sql.Named("id", k.ID.String()), sql.Named("tenant", k.Tenant.String()), sql.Named("type", string(k.Type)), sql.Named("source", k.Source),
-		sql.Named("prefix", k.Prefix), sql.Named("sha256", slices.Clone(k.digest[:])), sql.Named("created_at", k.CreatedAt))...)
+		sql.Named("id", k.ID.String()),
+		sql.Named("tenant", k.Tenant.String()),
+		sql.Named("type", string(k.Type)),
+		sql.Named("source", k.Source),
+		sql.Named("prefix", k.Prefix),
+		sql.Named("sha256", slices.Clone(k.digest[:])),
+		sql.Named("created_at", k.CreatedAt))...)
 	return err
 }
 
-// check refuses settings that would do nothing or anything.
-func (s *KeySettings) check(typ KeyType) error {
+// normalize brings the settings into the form in which they are stored. It returns ErrInvalid for settings that have no
+// effect on a key of the type, or that are malformed.
+func (s *KeySettings) normalize(typ KeyType) error {
 	if s.Origins == nil {
-		s.Origins = []string{} // a list in JSON, too
+		s.Origins = []string{} // encoded in JSON as [], not null
 	}
 	if typ != Public && len(s.Origins) > 0 {
-		return fmt.Errorf("%w: only a public key has origins; a secret key never belongs in a web page", ErrInvalid)
+		return fmt.Errorf("%w: only a public key has origins; a secret key must not be used in a web page", ErrInvalid)
 	}
 	if s.QueryRows < 0 || s.QueryBytes < 0 || s.QueryTime < 0 {
-		return fmt.Errorf("%w: a limit of queries is below 0", ErrInvalid)
+		return fmt.Errorf("%w: query limits must not be negative", ErrInvalid)
 	}
 	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
-		return fmt.Errorf("%w: only a secret key runs queries, and has limits of them", ErrInvalid)
+		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", ErrInvalid)
 	}
 	for _, origin := range s.Origins {
-		if at, err := url.Parse(origin); origin != "*" && (err != nil || at.Scheme == "" || at.Host == "" || at.Scheme+"://"+at.Host != origin) {
-			return fmt.Errorf("%w: %q is no web origin; https://app.example.com is one", ErrInvalid, origin)
+		if !validOrigin(origin) {
+			return fmt.Errorf("%w: web origin %q (example: https://app.example.com)", ErrInvalid, origin)
 		}
 	}
 	if s.ExpiresAt != nil {
@@ -307,42 +328,55 @@ func (s *KeySettings) check(typ KeyType) error {
 	return nil
 }
 
+// validOrigin reports whether the origin is "*", or a scheme and a host with nothing after them.
+func validOrigin(origin string) bool {
+	if origin == "*" {
+		return true
+	}
+	at, err := url.Parse(origin)
+	return err == nil && at.Scheme != "" && at.Host != "" && at.Scheme+"://"+at.Host == origin
+}
+
+// args returns the settings as parameters of control/add_key and control/update_key.
 func (s *KeySettings) args() []any {
 	origins, err := json.Marshal(s.Origins)
 	if err != nil {
-		panic(err) // texts are always JSON
+		panic(err) // marshalling strings cannot fail
 	}
-	var expires any // the driver takes no nil pointer
+	var expires any // the driver rejects a nil pointer
 	if s.ExpiresAt != nil {
 		expires = *s.ExpiresAt
 	}
-	return []any{sql.Named("label", s.Label), sql.Named("expires_at", expires), sql.Named("rate_limit", s.RateLimit), sql.Named("origins", string(origins)),
-		sql.Named("query_rows", s.QueryRows), sql.Named("query_bytes", s.QueryBytes), sql.Named("query_time_ms", int64(s.QueryTime))}
+	return []any{
+		sql.Named("label", s.Label),
+		sql.Named("expires_at", expires),
+		sql.Named("rate_limit", s.RateLimit),
+		sql.Named("origins", string(origins)),
+		sql.Named("query_rows", s.QueryRows),
+		sql.Named("query_bytes", s.QueryBytes),
+		sql.Named("query_time_ms", int64(s.QueryTime)),
+	}
 }
 
-// OriginKnown tells whether any key that is good allows web pages of the origin.
+// OriginKnown reports whether at least one valid key allows web pages of the origin.
 func (w *Warehouse) OriginKnown(origin string) bool {
 	w.keys.mu.RLock()
 	defer w.keys.mu.RUnlock()
-	for _, bucket := range w.keys.buckets {
-		for _, key := range bucket {
-			if key.AllowsOrigin(origin) && key.valid.Err() == nil {
-				return true
-			}
+	for _, key := range w.keys.keys {
+		if key.AllowsOrigin(origin) && key.valid.Err() == nil {
+			return true
 		}
 	}
 	return false
 }
 
-// Keys lists the keys of all tenants, revoked ones too, oldest first.
+// Keys returns the keys of all tenants, oldest first, including revoked and expired ones.
 func (w *Warehouse) Keys() []Key {
 	w.keys.mu.RLock()
 	defer w.keys.mu.RUnlock()
 	keys := []Key{}
-	for _, bucket := range w.keys.buckets {
-		for _, key := range bucket {
-			keys = append(keys, key.public())
-		}
+	for _, key := range w.keys.keys {
+		keys = append(keys, key.public())
 	}
 	slices.SortFunc(keys, func(a, b Key) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID.String(), b.ID.String()))
@@ -350,19 +384,21 @@ func (w *Warehouse) Keys() []Key {
 	return keys
 }
 
-// UpdateKey gives a key other settings, from the next request on.
+// UpdateKey replaces the settings of a key. Requests authenticated after it returns use the new settings.
 func (w *Warehouse) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) (Key, error) {
 	return w.changeKey(id, func(key *storedKey) error {
-		if err := settings.check(key.Type); err != nil {
+		if err := settings.normalize(key.Type); err != nil {
 			return err
 		}
 		key.KeySettings = settings
-		_, err := w.control.ExecContext(ctx, statements.Get("control/update_key"), append(settings.args(), sql.Named("id", id.String()))...)
+		_, err := w.control.ExecContext(ctx, statements.Get("control/update_key"),
+			append(settings.args(), sql.Named("id", id.String()))...)
 		return err
 	})
 }
 
-// RevokeKey ends a key for good; the very next Authenticate refuses it. Revoking twice is no error.
+// RevokeKey revokes a key permanently. Once it returns, Authenticate refuses the key, and the contexts that
+// Authenticate returned for it are done. Revoking a revoked key has no effect.
 func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 	return w.changeKey(id, func(key *storedKey) error {
 		if key.RevokedAt != nil {
@@ -370,32 +406,31 @@ func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 		}
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		key.RevokedAt = &at
-		_, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"), sql.Named("id", id.String()), sql.Named("at", at))
+		_, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"),
+			sql.Named("id", id.String()), sql.Named("at", at))
 		return err
 	})
 }
 
-// changeKey has change make a copy of the key what it is to be, in the control database too; then the copy takes its place.
+// changeKey calls change with a copy of the key. If change has modified the copy and written it to the control
+// database, the copy replaces the key in the keyring.
 func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error) {
-	w.keys.mu.Lock()
-	defer w.keys.mu.Unlock()
-	for _, bucket := range w.keys.buckets {
-		for _, stored := range bucket {
-			if stored.ID != id {
-				continue
-			}
-			changed := *stored
-			if err := change(&changed); err != nil {
-				return Key{}, fmt.Errorf("change key %s: %w", id, w.diagnose(err))
-			}
-			w.keys.replace(&changed)
-			return changed.public(), nil
-		}
+	w.keys.changing.Lock()
+	defer w.keys.changing.Unlock()
+	stored := w.keys.find(id)
+	if stored == nil {
+		return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", ErrNotFound, id)
 	}
-	return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", ErrNotFound, id)
+	changed := *stored
+	if err := change(&changed); err != nil {
+		return Key{}, fmt.Errorf("change key %s: %w", id, w.diagnose(err))
+	}
+	changed.activate()
+	w.keys.put(&changed)
+	return changed.public(), nil
 }
 
-// saveUses writes down when keys were last used, as far as that has changed.
+// saveKeyUses writes the times of last use that have changed to the control database.
 func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	type use struct {
 		ID   uuid.UUID `json:"id"`
@@ -404,11 +439,9 @@ func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	}
 	var uses []use
 	w.keys.mu.RLock()
-	for _, bucket := range w.keys.buckets {
-		for _, key := range bucket {
-			if at := key.used.at.Load(); at != key.used.saved.Load() {
-				uses = append(uses, use{key.ID, time.UnixMilli(at).UTC(), key.used})
-			}
+	for _, key := range w.keys.keys {
+		if at := key.used.at.Load(); at != key.used.saved.Load() {
+			uses = append(uses, use{key.ID, time.UnixMilli(at).UTC(), key.used})
 		}
 	}
 	w.keys.mu.RUnlock()
@@ -419,8 +452,9 @@ func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/used_keys"), sql.Named("used", string(text))); err != nil {
-		return fmt.Errorf("save uses of keys: %w", w.diagnose(err))
+	_, err = w.control.ExecContext(ctx, statements.Get("control/used_keys"), sql.Named("used", string(text)))
+	if err != nil {
+		return fmt.Errorf("save the last uses of keys: %w", w.diagnose(err))
 	}
 	for _, use := range uses {
 		use.used.saved.Store(use.At.UnixMilli())

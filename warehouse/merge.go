@@ -18,31 +18,37 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Batch is a bounded portion of rows of one dataset on their way in.
+// A Batch is a bounded number of rows of one dataset to be merged.
 type Batch struct {
-	Dataset        Dataset
-	Tenant         uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
-	Origin         string    // where the rows come from (a file's name), for the quarantine
-	Rows           Rows
-	MissingFields  []string // fields that none of these rows can have: what is kept of them stays
-	NoLineNumbers  bool     // the rows come from a source that gives them again and again: lines have no meaning to anybody
-	FromQuarantine bool     // the rows waited in the quarantine: one that names no time of its own is older than what is kept
-	Throttled      bool     // staged only while few others of this kind are; its rows must be at hand, so that nobody waits for their source
+	Dataset Dataset
+	Tenant  uuid.UUID // tenant of all rows; zero: each row names its tenant in user_id
+	Origin  string    // name of the file or source of the rows, recorded in the quarantine
+	Rows    Rows
+	// MissingFields are fields that the source of these rows never provides. Merging keeps their existing values.
+	MissingFields []string
+	// NoLineNumbers means that line numbers do not identify the rows, because the source generates them.
+	NoLineNumbers bool
+	// FromQuarantine means that the rows were refused earlier. A row without a time of its own then counts as older than
+	// every existing version of it.
+	FromQuarantine bool
+	// Throttled limits how many such batches are staged at the same time. The rows must already be buffered, so that a
+	// slow client cannot hold a slot.
+	Throttled bool
 }
 
-// Counts says what became of rows. Read is the sum of the others but Dropped.
+// Counts holds the numbers of rows of a merge by outcome. Read is the sum of the others except Dropped.
 type Counts struct {
 	Read       int64 `json:"read"`
 	New        int64 `json:"new"`
 	Changed    int64 `json:"changed"`
 	Unchanged  int64 `json:"unchanged"`
-	Deleted    int64 `json:"deleted"`    // by their source, whether or not they were here
-	Superseded int64 `json:"superseded"` // older than the version that is kept
-	Refused    int64 `json:"refused"`    // put into quarantine
-	Dropped    int64 `json:"dropped"`    // from the quarantine, which was full: refused rows that nobody can look at any more
+	Deleted    int64 `json:"deleted"`    // deleted by their source, including rows that did not exist here
+	Superseded int64 `json:"superseded"` // older than the existing version of the row
+	Refused    int64 `json:"refused"`    // invalid, stored in the quarantine
+	Dropped    int64 `json:"dropped"`    // refused rows lost because the quarantine was full
 }
 
-// Add sums.
+// Add adds other to c.
 func (c *Counts) Add(other Counts) {
 	c.Read += other.Read
 	c.New += other.New
@@ -54,7 +60,7 @@ func (c *Counts) Add(other Counts) {
 	c.Dropped += other.Dropped
 }
 
-// Merge takes a batch in: Stage, then Staged.Merge.
+// Merge stages a batch and merges it. See [Warehouse.Stage] and [Staged.Merge].
 func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, error) {
 	staged, err := w.Stage(ctx, batch)
 	if err != nil {
@@ -63,22 +69,22 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, 
 	return staged.Merge(ctx)
 }
 
-// Staged is a batch whose rows are typed and not merged yet. It ends with Merge or with Close.
+// A Staged batch has typed rows that are not merged yet. Merge and Close release its resources.
 type Staged struct {
 	w           *Warehouse
-	conn        *sql.Conn // stands in the schema
-	schema      string    // in memory, of this batch alone; its table staged holds the rows
+	conn        *sql.Conn // looks names up in the schema
+	schema      string    // in-memory schema of this batch; its table staged holds the typed rows
 	batch       Batch
 	tenants     []stagedTenant
 	unknown     []UnknownField
-	state       *State // nil: none
-	releaseSlot func() // ends its turn
+	state       *State // to store with the rows; nil: none
+	releaseSlot func()
 }
 
-// Unknown lists fields of the rows that the dataset has not, some of them where they are many: their values are not kept.
+// Unknown returns fields of the rows that the dataset does not have, at most maxUnknown. Their values are not stored.
 func (s *Staged) Unknown() []UnknownField { return s.unknown }
 
-// Refused is how many of the rows will not be taken in.
+// Refused returns the number of rows that were refused.
 func (s *Staged) Refused() (refused int64) {
 	for _, t := range s.tenants {
 		refused += t.refused
@@ -86,7 +92,7 @@ func (s *Staged) Refused() (refused int64) {
 	return refused
 }
 
-// rows is how many there are, of all tenants.
+// rows returns the number of rows of all tenants.
 func (s *Staged) rows() (rows int64) {
 	for _, t := range s.tenants {
 		rows += t.rows
@@ -94,26 +100,29 @@ func (s *Staged) rows() (rows int64) {
 	return rows
 }
 
-// numbers is how many a commit of theirs takes: one, and one more for every 2,048 rows. DuckDB reads as many at once, so that a page of the
-// feed, which has rows of few numbers, is read from one place of the table.
+// seqCount returns how many sequence numbers a commit of the batch uses: one per 2,048 rows, the size of a DuckDB
+// vector. A page of the change feed covers few sequence numbers, so its rows lie close together in the table.
 func (s *Staged) seqCount() int64 { return 1 + s.rows()/2048 }
 
-// Note has Merge keep how far a source is once these rows are merged: where they are one tenant's, in one transaction with them.
+// SetState makes Merge store the state of the source after the rows are merged. If the batch has one tenant, Merge
+// stores it in the same transaction.
 func (s *Staged) SetState(state State) { s.state = &state }
 
-// Stage types each row of a batch, and finds those to refuse. Nothing is kept of it yet, and it keeps no other batch from
-// being merged meanwhile.
+// Stage types each row of a batch and finds the rows to refuse. It writes nothing to disk and holds no lock of a
+// tenant, so other batches are merged at the same time. If the input is malformed as a whole, it returns
+// ErrUnreadable.
 func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
-	leave, err := w.acquireSlot(ctx, batch)
+	release, err := w.acquireSlot(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
 	conn, err := w.loader.Conn(ctx)
 	if err != nil {
-		leave()
+		release()
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	s := &Staged{w: w, conn: conn, schema: statements.Ident("batch " + uuid.NewString()), batch: batch, releaseSlot: leave}
+	schema := statements.Ident("batch " + uuid.NewString())
+	s := &Staged{w: w, conn: conn, schema: schema, batch: batch, releaseSlot: release}
 	if err = s.createSchema(ctx); err == nil {
 		s.tenants, err = batch.stage(ctx, conn)
 	}
@@ -127,26 +136,27 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	return s, nil
 }
 
-// maxStaged is how many batches of those that take turns are in DuckDB's memory at a time: of one load, one is merged while
-// the next is staged.
+// maxStaged is the number of slots for throttled batches. A load uses two: it merges one batch while it stages the
+// next.
 const maxStaged = 2
 
-// turn waits for the batch's turn, where it takes one; leave ends it. A file may take all the memory there is.
-func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (leave func(), err error) {
+// acquireSlot waits for a slot if the batch is throttled. Files take every slot, because one file may use all memory.
+func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (release func(), err error) {
 	if !batch.Throttled {
 		return func() {}, nil
 	}
-	places := int64(maxStaged)
+	slots := int64(maxStaged)
 	if _, bounded := batch.Rows.(Lines); bounded {
-		places = 1
+		slots = 1
 	}
-	if err := w.staging.Acquire(ctx, places); err != nil {
+	if err := w.staging.Acquire(ctx, slots); err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(func() { w.staging.Release(places) }), nil
+	return sync.OnceFunc(func() { w.staging.Release(slots) }), nil
 }
 
-// open makes the schema. Its table is no temporary one, which only one connection would see.
+// createSchema creates the schema of the batch in memory. A temporary table would be visible to one connection only,
+// and tenants are merged on several.
 func (s *Staged) createSchema(ctx context.Context) error {
 	registering.Lock()
 	defer registering.Unlock()
@@ -157,12 +167,12 @@ func (s *Staged) createSchema(ctx context.Context) error {
 	return err
 }
 
-// standIn is the statement that has a connection look names up in these schemas.
+// setSearchPath returns the statement that makes a connection look names up in the schemas.
 func setSearchPath(schemas ...string) string {
 	return "SET search_path = " + statements.Text(strings.Join(schemas, ","))
 }
 
-// Close lets the rows go, and the connection, with its transaction where that was left open.
+// Close drops the staged rows, closes the connection and releases the slot. Calling it again has no effect.
 func (s *Staged) Close() error {
 	defer s.releaseSlot()
 	err := discard(s.conn)
@@ -175,9 +185,10 @@ func (s *Staged) Close() error {
 	return errors.Join(err, dropped)
 }
 
-// Merge puts refused rows into the quarantine, and merges every tenant's rows into its file in one transaction, which also
-// marks what the lake must be told of. When it returns, what it counts is durable. Merging the same batch again changes
-// nothing, so after an error or a crash the batch is simply given again.
+// Merge stores refused rows in the quarantine and merges the other rows into the files of their tenants, one
+// transaction per tenant, which also marks the published partitions that became stale. When it returns, all counted
+// rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an error or a
+// crash.
 func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
@@ -194,12 +205,13 @@ func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, 
 	return counts, refusals, err
 }
 
-// noted tells whether the merge of the batch's one tenant has noted the state with its rows.
+// stateSaved reports whether the state was stored in the transaction that merged the rows of the batch's one tenant.
 func (s *Staged) stateSaved() bool {
 	return s.batch.Tenant != uuid.Nil && slices.ContainsFunc(s.tenants, stagedTenant.hasRows)
 }
 
-// discard closes a connection for good: with its temporary tables, and with its transaction where that was left open.
+// discard closes a connection instead of returning it to the pool. This drops its temporary tables and rolls back an
+// open transaction.
 func discard(conn *sql.Conn) error {
 	if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
 		return err
@@ -207,23 +219,24 @@ func discard(conn *sql.Conn) error {
 	return nil
 }
 
-// stagedTenant says how many of the staged rows are a tenant's; without an id they are nobody's, and refused.
+// A stagedTenant summarizes the staged rows of one tenant. Rows without a tenant are refused; they have an invalid id.
 type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
-	hasDuplicates bool     // an id may be among them more than once
-	unknown       []string // fields that the dataset has not
+	hasDuplicates bool     // an id may occur more than once
+	unknown       []string // fields that the dataset does not have
 
-	// Of those that are not refused:
-	deletions   int64
-	months      string // YYYY-MM, with commas between them
-	first, last sql.NullTime
+	// Only rows that are not refused count for the following fields.
+	deletions   int64        // rows that are deletions
+	months      string       // months of created_at as YYYY-MM, separated by commas
+	first, last sql.NullTime // lowest and highest created_at
 }
 
-// hasRows tells whether not all of its rows are refused.
+// hasRows reports whether at least one row is not refused.
 func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 
-// stage types the batch's rows into the table staged, and writes to the refused ones why.
+// stage writes the typed rows of the batch to the table staged, with the reason for each refused row. It returns a
+// summary for each tenant.
 func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
 	loose, release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
@@ -232,7 +245,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	defer release()
 	tenant := "NULL::UUID"
 	if b.Tenant != uuid.Nil {
-		tenant = statements.Text(b.Tenant.String()) + "::UUID" // a parameter would have the statement planned twice
+		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
 	}
 	typing, reasons := b.Dataset.staging(loose, tenant)
 	if _, err := execute(ctx, conn, typing); err != nil {
@@ -251,7 +264,8 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	for rows.Next() {
 		var t stagedTenant
 		var unknown, months sql.NullString
-		if err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last); err != nil {
+		err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last)
+		if err != nil {
 			return nil, err
 		}
 		t.months = months.String
@@ -270,12 +284,17 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	return tenants, err
 }
 
-// unreadable marks what DuckDB says of a file that is not what it should be.
+// unreadable wraps an error of DuckDB in ErrUnreadable if its type shows that the input is malformed. It returns other
+// errors unchanged.
 func unreadable(err error) error {
 	var failure *duckdb.Error
-	if errors.As(err, &failure) && (failure.Type == duckdb.ErrorTypeInvalidInput || failure.Type == duckdb.ErrorTypeConversion ||
-		failure.Type == duckdb.ErrorTypeIO || failure.Type == duckdb.ErrorTypeInvalid || failure.Type == duckdb.ErrorTypeBinder) {
-		first, _, _ := strings.Cut(failure.Msg, "\n") // the rest is advice on DuckDB's options
+	if !errors.As(err, &failure) {
+		return err
+	}
+	switch failure.Type {
+	case duckdb.ErrorTypeInvalidInput, duckdb.ErrorTypeConversion, duckdb.ErrorTypeIO, duckdb.ErrorTypeInvalid,
+		duckdb.ErrorTypeBinder:
+		first, _, _ := strings.Cut(failure.Msg, "\n") // the other lines are hints about DuckDB's options
 		return fmt.Errorf("%w: %s", ErrUnreadable, first)
 	}
 	return err

@@ -14,14 +14,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A group of tenants has so many, and no more rows: what these mean is found out by one statement, which takes no longer for some
-// tenants than for one, but all of the group's files are kept from other writers until its last tenant is merged.
+// Bounds of a group of tenants. One statement classifies the staged rows of the whole group and takes no longer than
+// for one tenant. But the files of all tenants of the group stay locked until the last of them is merged.
 const (
 	maxGroupTenants = 16
 	maxGroupRows    = 2048
 )
 
-// groups are those of the tenants that have rows to merge, in their order; a tenant of many rows is one for itself.
+// groupTenants returns the tenants that have rows to merge, in order, in groups of at most maxGroupTenants tenants and
+// maxGroupRows rows. A tenant with more rows is a group of its own.
 func groupTenants(tenants []stagedTenant) (groups [][]stagedTenant) {
 	rows := int64(0)
 	for _, t := range tenants {
@@ -38,8 +39,8 @@ func groupTenants(tenants []stagedTenant) (groups [][]stagedTenant) {
 	return groups
 }
 
-// mergeTenants merges every tenant's rows, of twice as many groups at a time as there are cores: one tenant's rows keep only one busy, and
-// not while it waits for the disk or for a thread of DuckDB's.
+// mergeTenants merges the staged rows of every tenant. It merges twice as many groups at a time as there are cores: one
+// group keeps at most one core busy, and none while it waits for the disk or for a thread of DuckDB.
 func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 	groups := groupTenants(s.tenants)
 	merged, next := make([]Counts, len(groups)), atomic.Int64{}
@@ -64,10 +65,10 @@ func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 	return total, err
 }
 
-// mergeGroup merges the staged rows of some tenants. Nobody else writes to their files meanwhile; two batches take them in one order,
-// that of the tenants' ids, and so never wait for each other.
+// mergeGroup merges the staged rows of a group of tenants. It holds the writing locks of all of them. Every batch takes
+// the locks in the order of tenant ids, so two batches cannot deadlock.
 func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedTenant) (counts Counts, err error) {
-	found := make([]*mergePlan, len(group))
+	plans := make([]*mergePlan, len(group))
 	for i, t := range group {
 		store, release, err := s.w.openOrCreateTenant(ctx, t)
 		if err != nil {
@@ -76,31 +77,32 @@ func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedT
 		defer release()
 		store.writing.Lock()
 		defer store.writing.Unlock()
-		if found[i], err = store.planMerge(ctx, conn, s, t); err != nil {
+		if plans[i], err = store.planMerge(ctx, conn, s, t); err != nil {
 			return counts, s.mergeError(t, err)
 		}
 	}
-	if err := s.classify(ctx, conn, found); err != nil {
-		return counts, fmt.Errorf("compare %s with what is kept: %w", s.batch.Dataset.Name, err)
+	if err := s.classify(ctx, conn, plans); err != nil {
+		return counts, fmt.Errorf("compare staged %s with existing rows: %w", s.batch.Dataset.Name, err)
 	}
-	if err := s.w.markUnpublished(found); err != nil {
+	if err := s.w.markUnpublished(plans); err != nil {
 		return counts, err
 	}
-	for i, f := range found {
-		if err := s.mergeTenant(ctx, conn, f); err != nil {
+	for i, plan := range plans {
+		if err := s.mergeTenant(ctx, conn, plan); err != nil {
 			return counts, s.mergeError(group[i], err)
 		}
-		counts.Add(f.counts())
+		counts.Add(plan.counts())
 	}
 	return counts, nil
 }
 
-// failed says of which tenant an error of its merge is.
+// mergeError wraps err with the dataset and the tenant.
 func (s *Staged) mergeError(t stagedTenant, err error) error {
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 }
 
-// registered is tenant for one that may be new, with its first rows.
+// openOrCreateTenant opens the tenant of staged rows. If the tenant is new, it registers the tenant and creates the
+// file, with small blocks if the batch has few rows of it.
 func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
 	id, block := t.id.UUID, largeBlock
 	exists, err := w.folder.exists(w.tenantPath(id))
@@ -108,7 +110,8 @@ func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*te
 		return nil, nil, err
 	}
 	if !exists {
-		if err := w.registerTenant(ctx, id); err != nil { // before there is a file, so that no file is unknown
+		// This comes before the file is created, so that every file belongs to a registered tenant.
+		if err := w.registerTenant(ctx, id); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -118,31 +121,31 @@ func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*te
 	return w.tenantFor(ctx, id, block)
 }
 
-// mergeTenant writes what the staged rows of one tenant mean. Readers see all of it or nothing. The caller holds the store's writing.
-func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, f *mergePlan) error {
-	w, store, name := s.w, f.store, s.batch.Dataset.Name
-	steps := f.statementNames()
-	touched, err := f.stalePartitions(s.batch.Dataset)
+// mergeTenant executes the plan of one tenant in one transaction. The caller holds the writing lock of the store.
+func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePlan) error {
+	w, store, name := s.w, plan.store, s.batch.Dataset.Name
+	names := plan.statementNames()
+	stale, err := plan.stalePartitions(s.batch.Dataset)
 	if err != nil {
 		return err
 	}
-	f.slots = append(f.slots, "touched", touched)
+	plan.slots = append(plan.slots, "touched", stale)
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
-		f.slots = append(f.slots, s.state.slots()...)
-		steps = append(steps, "merge/save_state")
+		plan.slots = append(plan.slots, s.state.slots()...)
+		names = append(names, "merge/save_state")
 	}
-	if len(steps) == 0 {
+	if len(names) == 0 {
 		return nil
 	}
-	store.facts.loaded = false // until it has become true: the outcome of a commit that fails is unknown
-	if err := store.inTransaction(ctx, conn, func() error { return f.run(ctx, conn, steps...) }); err != nil {
+	store.facts.loaded = false // until the commit succeeds: if it fails, its outcome is unknown
+	if err := store.inTransaction(ctx, conn, func() error { return plan.run(ctx, conn, names...) }); err != nil {
 		return err
 	}
-	store.facts.applyCommit(name, f)
-	return w.tenants.maybeCheckpoint(ctx, conn, store, f.rowsWritten())
+	store.facts.applyCommit(name, plan)
+	return w.tenants.maybeCheckpoint(ctx, conn, store, plan.rowsWritten())
 }
 
-// inTransaction commits what do has done on the connection, or nothing of it.
+// inTransaction calls do within a transaction on the connection. It commits if do succeeds, and rolls back otherwise.
 func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
 	tx, err := begin(ctx, conn)
 	if err != nil {
@@ -154,23 +157,26 @@ func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func
 	return s.committing(tx.Commit)
 }
 
-// markUnpublished leaves notes, outside the tenants' files, that these may hold what the lake does not show. They are there
-// before the commits and go after the publishing, so that no crash between the two is overlooked.
-func (w *Warehouse) markUnpublished(found []*mergePlan) error {
-	writes := false
-	for _, f := range found {
-		if len(f.statementNames()) == 0 {
+// markUnpublished creates a marker file beside the file of each tenant whose plan changes rows: the file may hold
+// rows that the lake does not. The markers are durable before the commits and are removed after publishing, so the
+// next start finds every tenant whose publishing was interrupted by a crash.
+func (w *Warehouse) markUnpublished(plans []*mergePlan) error {
+	created := false
+	for _, plan := range plans {
+		if len(plan.statementNames()) == 0 {
 			continue
 		}
-		writes = true
-		if err := w.folder.writeFile(w.unpublishedPath(f.store.id), nil); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("note unpublished rows: %w", err)
+		created = true
+		err := w.folder.writeFile(w.unpublishedPath(plan.store.id), nil)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("mark tenant %s as unpublished: %w", plan.store.id, err)
 		}
 	}
-	if !writes {
+	if !created {
 		return nil
 	}
-	// All that there is of a note is its name. One that was there may be of a merge that failed before it came to this.
+	// Markers are empty, so only their folder is synced. It is synced even if all markers existed: the merge that created
+	// them may have failed before its sync.
 	return w.folder.sync(w.folder.join(warehouseDir))
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// What one batch says of the same ids of many tenants is compared for some of these at once, and means to each tenant what its own rows say.
+// What one batch says of the same ids of many tenants is compared for some of these at once, and means to each tenant
+// what its own rows say.
 func TestTenantsOfABatchKeepApart(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 5))
 	w := openNew(t)

@@ -13,103 +13,119 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// findings are what the staged rows of a tenant mean to its table and its tombstones.
+// A mergePlan lists the changes that the staged rows of one tenant make to its table and its tombstones, and so the
+// statements of the merge.
 type mergePlan struct {
 	store           *tenantStore
-	seq             int64            // number of the commit
-	slots           []string         // pairs that the statements are filled with
-	compared        bool             // the rows must be compared with what is kept
-	hasDuplicates   bool             // an id may be among them more than once
-	insertStatement string           // the statement that inserts
-	rows            map[string]int64 // by outcome, see merge/classify.sql
-	timeUpdates     int64
-	months          map[string]bool // that are touched: YYYY-MM, or "" for a dataset of one file
+	seq             int64            // commit sequence number of the merge
+	slots           []string         // names and values of the slots of the statements, in pairs
+	compared        bool             // the rows must be compared with existing rows and tombstones
+	hasDuplicates   bool             // the staged rows may contain an id more than once
+	insertStatement string           // name of the statement that inserts new rows
+	rows            map[string]int64 // number of rows by outcome, see merge/classify.sql
+	timeUpdates     int64            // rows whose source time alone changes
+	months          map[string]bool  // stale months as YYYY-MM, or "" for a dataset of one file
 
-	inserted    int64     // rows
-	first, last time.Time // of their created_at
+	inserted    int64     // rows to insert
+	first, last time.Time // lowest and highest created_at of the rows to insert
 }
 
-// known is what need not be looked up in a tenant's file again, as long as nobody but this process writes to it.
+// storeFacts caches facts about a tenant's file, which stay true because only this process writes to the file. The zero
+// value means that they have to be read from the file.
 type storeFacts struct {
-	loaded bool // false: look it up
+	loaded bool
 	seq    int64
-	tables map[string]tableFacts
+	tables map[string]tableFacts // by dataset
 }
 
-// holding says what a tenant may have of a dataset: false only where there is none.
+// tableFacts records whether a dataset may have rows and tombstones. False is certain, true is not.
 type tableFacts struct{ rows, tombstones bool }
 
-// prepare finds out how far the staged rows of the tenant must be compared with what is kept. The caller holds the store's writing.
-func (s *tenantStore) planMerge(ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant) (*mergePlan, error) {
+// planMerge returns the plan for the staged rows of a tenant. If they must be compared with existing rows, the plan is
+// completed by classify. The caller holds s.writing.
+func (s *tenantStore) planMerge(
+	ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant,
+) (*mergePlan, error) {
 	if err := s.loadFacts(ctx); err != nil {
 		return nil, err
 	}
 	dataset := staged.batch.Dataset
-	here := s.facts.tables[dataset.Name]
-	f := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates, rows: map[string]int64{}, months: map[string]bool{}}
-	f.slots = []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name), "columns", dataset.updateList(),
-		"store", statements.Ident(s.id.String()) + ".main", "tenant", statements.Text(s.id.String()), "seq", strconv.FormatInt(f.seq, 10)}
-	if here == (tableFacts{}) && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
-		f.planInsertAll(dataset, t)
-		return f, nil
+	p := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates,
+		rows: map[string]int64{}, months: map[string]bool{}}
+	p.slots = []string{
+		"dataset", statements.Ident(dataset.Name),
+		"dataset_name", statements.Text(dataset.Name),
+		"columns", dataset.updateList(),
+		"store", statements.Ident(s.id.String()) + ".main",
+		"tenant", statements.Text(s.id.String()),
+		"seq", strconv.FormatInt(p.seq, 10),
 	}
-	f.compared = true
-	if fill, ok := dataset.fillAbsent(staged.batch.MissingFields, f.slots); ok {
+	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
+	if isEmpty && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
+		p.planInsertAll(dataset, t)
+		return p, nil
+	}
+	p.compared = true
+	if fill, ok := dataset.fillAbsent(staged.batch.MissingFields, p.slots); ok {
 		if _, err := conn.ExecContext(ctx, fill); err != nil {
 			return nil, err
 		}
 	}
-	return f, nil
+	return p, nil
 }
 
-// allNew is what rows of different ids mean to a table without rows and without tombstones: nothing need be compared.
-func (f *mergePlan) planInsertAll(dataset Dataset, t stagedTenant) {
-	f.insertStatement = "merge/insert_all"
-	f.rows["new"] = t.rows - t.refused
+// planInsertAll plans the insertion of rows with distinct ids into a table that has no rows and no tombstones.
+func (p *mergePlan) planInsertAll(dataset Dataset, t stagedTenant) {
+	p.insertStatement = "merge/insert_all"
+	p.rows["new"] = t.rows - t.refused
 	for month := range strings.SplitSeq(t.months, ",") {
-		f.months[monthOf(dataset, month)] = true
+		p.months[monthOf(dataset, month)] = true
 	}
 }
 
-// classify compares staged rows of some tenants with their tables, and with tombstones of those who have any for the dataset.
+// classify completes the plans of a group of tenants. It compares their staged rows with their tables in one statement,
+// and with tombstones only for tenants that may have some.
 func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePlan) error {
 	versions := "merge/versions"
 	var tenants, kept []string
-	found := map[string]*mergePlan{}
-	for _, f := range group {
-		if !f.compared {
+	plans := map[string]*mergePlan{} // by tenant
+	for _, p := range group {
+		if !p.compared {
 			continue
 		}
-		id := f.store.id.String()
-		found[id], tenants = f, append(tenants, statements.Text(id))
-		if f.hasDuplicates {
+		id := p.store.id.String()
+		plans[id], tenants = p, append(tenants, statements.Text(id))
+		if p.hasDuplicates {
 			versions = "merge/versions_ranked"
 		}
 		rows := "merge/kept"
-		if f.store.facts.tables[s.batch.Dataset.Name].tombstones {
+		if p.store.facts.tables[s.batch.Dataset.Name].tombstones {
 			rows = "merge/kept_with_tombstones"
 		}
-		kept = append(kept, statements.Fill(rows, f.slots...))
+		kept = append(kept, statements.Fill(rows, p.slots...))
 	}
-	if len(found) == 0 {
+	if len(plans) == 0 {
 		return nil
 	}
-	classify := statements.Fill("merge/classify", "versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
-		"kept", "("+strings.Join(kept, "UNION ALL ")+")", "late", strconv.FormatBool(s.batch.FromQuarantine))
+	classify := statements.Fill("merge/classify",
+		"versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
+		"kept", "("+strings.Join(kept, "UNION ALL ")+")",
+		"late", strconv.FormatBool(s.batch.FromQuarantine))
 	if _, err := execute(ctx, conn, classify); err != nil {
 		return err
 	}
-	if err := s.readOutcomes(ctx, conn, found); err != nil {
+	if err := s.readOutcomes(ctx, conn, plans); err != nil {
 		return err
 	}
-	if changed := func(f *mergePlan) bool { return f.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
+	if changed := func(p *mergePlan) bool { return p.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
 		return nil
 	}
 	_, err := execute(ctx, conn, statements.Get("merge/fresh"))
 	return err
 }
 
-// look reads what is known of the file, unless it is. Merges into datasets without tombstones never look for one; any may have rows.
+// loadFacts reads the facts of the file unless they are cached. It reads whether there are tombstones, and assumes that
+// every dataset may have rows. The caller holds s.writing.
 func (s *tenantStore) loadFacts(ctx context.Context) error {
 	if s.facts.loaded {
 		return nil
@@ -120,14 +136,16 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 	}
 	s.facts.tables = map[string]tableFacts{}
 	for _, dataset := range Datasets {
-		s.facts.tables[dataset.Name] = tableFacts{rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name)}
+		s.facts.tables[dataset.Name] = tableFacts{
+			rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name),
+		}
 	}
 	s.facts.loaded = true
 	return nil
 }
 
-// readOutcomes sums up what merge/classify found, for each tenant.
-func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, found map[string]*mergePlan) error {
+// readOutcomes adds the results of merge/classify to the plans of their tenants.
+func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, plans map[string]*mergePlan) error {
 	rows, err := conn.QueryContext(ctx, statements.Get("merge/outcomes"))
 	if err != nil {
 		return err
@@ -136,50 +154,52 @@ func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, found map[str
 	for rows.Next() {
 		var tenant string
 		var o outcome
-		if err := rows.Scan(&tenant, &o.name, &o.retimed, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last); err != nil {
+		err := rows.Scan(&tenant, &o.name, &o.timeUpdate, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last)
+		if err != nil {
 			return err
 		}
-		found[tenant].add(s.batch.Dataset, o)
+		plans[tenant].add(s.batch.Dataset, o)
 	}
 	return rows.Err()
 }
 
-// outcome is a row of merge/outcomes.
+// An outcome is a row of merge/outcomes: the staged rows of a tenant that have the same effect.
 type outcome struct {
 	name        string
-	retimed     bool
+	timeUpdate  bool // the source time alone changes
 	months      [2]sql.NullString
 	rows        int64
-	first, last sql.NullTime // of created_at
+	first, last sql.NullTime // lowest and highest created_at
 }
 
-func (f *mergePlan) add(dataset Dataset, o outcome) {
-	f.rows[o.name] += o.rows
-	if o.retimed {
-		f.timeUpdates += o.rows
+// add adds an outcome to the plan.
+func (p *mergePlan) add(dataset Dataset, o outcome) {
+	p.rows[o.name] += o.rows
+	if o.timeUpdate {
+		p.timeUpdates += o.rows
 	}
 	for _, month := range o.months {
 		if month.Valid {
-			f.months[monthOf(dataset, month.String)] = true
+			p.months[monthOf(dataset, month.String)] = true
 		}
 	}
 	switch o.name {
 	case "new", "revived", "moved":
-		if f.inserted == 0 || o.first.Time.Before(f.first) {
-			f.first = o.first.Time
+		if p.inserted == 0 || o.first.Time.Before(p.first) {
+			p.first = o.first.Time
 		}
-		if o.last.Time.After(f.last) {
-			f.last = o.last.Time
+		if o.last.Time.After(p.last) {
+			p.last = o.last.Time
 		}
-		f.inserted += o.rows
+		p.inserted += o.rows
 	}
-	f.insertStatement = "merge/insert"
-	if shouldSort(f.inserted, f.first, f.last) {
-		f.insertStatement = "merge/insert_scattered"
+	p.insertStatement = "merge/insert"
+	if shouldSort(p.inserted, p.first, p.last) {
+		p.insertStatement = "merge/insert_scattered"
 	}
 }
 
-// monthOf is the month of a file of the lake: a dataset of one file has one, "".
+// monthOf returns the month of the published file that holds rows of the month: "" for a dataset of one file.
 func monthOf(dataset Dataset, month string) string {
 	if dataset.Monthly {
 		return month
@@ -187,72 +207,79 @@ func monthOf(dataset Dataset, month string) string {
 	return ""
 }
 
-func (f mergePlan) counts() Counts {
+// counts returns the numbers of rows that the merge reports.
+func (p *mergePlan) counts() Counts {
 	return Counts{
-		New:        f.rows["new"] + f.rows["revived"],
-		Changed:    f.rows["changed"] + f.rows["moved"],
-		Unchanged:  f.rows["unchanged"] + f.rows["confirmed"] + f.rows["redeleted"],
-		Deleted:    f.rows["deleted"] + f.rows["foretold"],
-		Superseded: f.rows["superseded"],
+		New:        p.rows["new"] + p.rows["revived"],
+		Changed:    p.rows["changed"] + p.rows["moved"],
+		Unchanged:  p.rows["unchanged"] + p.rows["confirmed"] + p.rows["redeleted"],
+		Deleted:    p.rows["deleted"] + p.rows["foretold"],
+		Superseded: p.rows["superseded"],
 	}
 }
 
-// written is the number of rows that the merge writes.
-func (f mergePlan) rowsWritten() int64 { return f.counts().New + f.counts().Changed }
+// rowsWritten returns the number of rows that the merge inserts or updates.
+func (p *mergePlan) rowsWritten() int64 { return p.counts().New + p.counts().Changed }
 
-// touched is a JSON object of the editions that the merge makes out of date, each with the number of its commit.
-func (f mergePlan) stalePartitions(dataset Dataset) (string, error) {
-	editions := map[string]int64{}
-	for month := range f.months {
-		editions[edition{dataset: dataset, month: month}.name()] = f.seq
+// rowsWithSeq returns the number of rows and tombstones that get the merge's sequence number. If it is 0, the merge
+// does not advance the sequence.
+func (p *mergePlan) rowsWithSeq() int64 {
+	return p.counts().New + p.counts().Changed + p.counts().Deleted
+}
+
+// stalePartitions returns a literal of a JSON object that maps the name of each partition that the merge makes stale to
+// the merge's sequence number.
+func (p *mergePlan) stalePartitions(dataset Dataset) (string, error) {
+	partitions := map[string]int64{}
+	for month := range p.months {
+		partitions[edition{dataset: dataset, month: month}.name()] = p.seq
 	}
-	text, err := json.Marshal(editions)
+	text, err := json.Marshal(partitions)
 	return statements.Text(string(text)), err
 }
 
-// numbered is how many rows and tombstones take the number of the commit; without any, it takes none.
-func (f mergePlan) rowsWithSeq() int64 {
-	return f.counts().New + f.counts().Changed + f.counts().Deleted
-}
-
-// learn takes over what a commit has made true.
-func (k *storeFacts) applyCommit(dataset string, f *mergePlan) {
-	if f.rowsWithSeq() > 0 {
-		k.seq = f.seq
+// applyCommit updates the facts after the plan was committed.
+func (s *storeFacts) applyCommit(dataset string, p *mergePlan) {
+	if p.rowsWithSeq() > 0 {
+		s.seq = p.seq
 	}
-	k.tables[dataset] = tableFacts{rows: true, tombstones: k.tables[dataset].tombstones || f.counts().Deleted > 0}
-	k.loaded = true
+	tombstones := s.tables[dataset].tombstones || p.counts().Deleted > 0
+	s.tables[dataset] = tableFacts{rows: true, tombstones: tombstones}
+	s.loaded = true
 }
 
-// sorted tells whether rows to insert lie so far apart that they are sorted, which few rows never are: DuckDB reads 2,048 of them at once in any order.
+// shouldSort reports whether an insert should be ordered by created_at: if it has more than 8,192 rows that span more
+// than 90 days. DuckDB skips row vectors of 2,048 rows by their bounds, so sorting fewer rows gains nothing.
 func shouldSort(rows int64, first, last time.Time) bool {
 	const scattered, few = 90 * 24 * time.Hour, 4 * 2048
 	return rows > few && last.Sub(first) > scattered
 }
 
-// steps are the statements that bring table and tombstones up to date, none where they are.
-func (f mergePlan) statementNames() (names []string) {
+// statementNames returns the statements that update the table and the tombstones, in order. It returns none if nothing
+// changes.
+func (p *mergePlan) statementNames() (names []string) {
 	add := func(name string, rows int64) {
 		if rows > 0 {
 			names = append(names, name)
 		}
 	}
-	counts := f.counts()
-	add("merge/tick", f.rowsWithSeq())
-	add("merge/update", f.rows["changed"])
-	add("merge/remove", f.rows["moved"]+f.rows["deleted"])
-	add(f.insertStatement, counts.New+f.rows["moved"])
-	add("merge/retime", f.timeUpdates)
-	add("merge/unbury", f.rows["revived"])
+	counts := p.counts()
+	add("merge/tick", p.rowsWithSeq())
+	add("merge/update", p.rows["changed"])
+	add("merge/remove", p.rows["moved"]+p.rows["deleted"])
+	add(p.insertStatement, counts.New+p.rows["moved"])
+	add("merge/retime", p.timeUpdates)
+	add("merge/unbury", p.rows["revived"])
 	add("merge/bury", counts.Deleted)
-	add("merge/rebury", f.rows["redeleted"])
+	add("merge/rebury", p.rows["redeleted"])
 	return names
 }
 
-// run runs statements. Their slots are filled with literals: a parameter would have a statement planned twice.
-func (f mergePlan) run(ctx context.Context, conn *sql.Conn, names ...string) error {
+// run executes statements of the plan. Their slots are filled with literals, because DuckDB plans a statement with
+// parameters twice.
+func (p *mergePlan) run(ctx context.Context, conn *sql.Conn, names ...string) error {
 	for _, name := range names {
-		if _, err := execute(ctx, conn, statements.Fill(name, f.slots...)); err != nil {
+		if _, err := execute(ctx, conn, statements.Fill(name, p.slots...)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
