@@ -259,7 +259,7 @@ func TestBadInput(t *testing.T) {
 			warehouse.Counts{Read: 1, Refused: 1}, "created_at is missing"},
 		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv", Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
 			tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
-			warehouse.Counts{Read: 2, Refused: 2}, "interaction_count is no whole number: many"},
+			warehouse.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
 		"CSV of many lengths": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
 			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is no CSV"},
 		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t, []byte(`{"x":1}`), "parquet"))}, 0,

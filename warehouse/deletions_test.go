@@ -250,12 +250,12 @@ func TestRefusedDeletions(t *testing.T) {
 		line   any
 		reason string
 	}{
-		"no time":    {deletion(1, "yesterday"), "deleted_at is no time: yesterday"},
-		"true":       {deletion(1, true), "deleted_at is no time: true"},
-		"endless":    {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is no time: infinity"},
+		"no time":    {deletion(1, "yesterday"), "deleted_at is not a time: yesterday"},
+		"true":       {deletion(1, true), "deleted_at is not a time: true"},
+		"endless":    {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is not a time: infinity"},
 		"no id":      {row{"user_id": tenantA, "deleted_at": "2026-06-01"}, "id is missing"},
 		"no tenant":  {row{"id": id(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
-		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}), "created_at is no time: yesterday"},
+		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}), "created_at is not a time: yesterday"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)

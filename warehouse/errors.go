@@ -8,25 +8,26 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 )
 
-// Kinds of error. What is returned wraps one of these with what was being done; anything else is internal.
-// They are mapped to HTTP statuses in httpapi and to exit statuses in cmd/voicory, and nowhere else.
+// Kinds of errors. Errors of this package wrap one of them and describe the operation; all other errors are internal.
+// Package httpapi maps the kinds to HTTP statuses, and cmd/voicory maps them to exit statuses.
 var (
-	ErrInvalid     = errors.New("invalid")                  // the caller asked for what cannot be
-	ErrNotFound    = errors.New("not found")                // no such row, key or tenant
-	ErrInvalidKey  = errors.New("invalid API key")          // unknown or malformed
-	ErrRevokedKey  = errors.New("API key has been revoked") // known, and no longer good
-	ErrExpiredKey  = errors.New("API key has expired")      // known, and past its time
-	ErrUnreadable  = errors.New("cannot be read")           // a file of rows that is not what its name says
-	ErrTooLarge    = errors.New("too large")                // more than whoever gives it may give
-	ErrInUse       = errors.New("data folder is in use")    // by another process
-	ErrBusy        = errors.New("busy")                     // what is asked for is being done already
+	ErrInvalid     = errors.New("invalid")                  // invalid argument or request
+	ErrNotFound    = errors.New("not found")                // unknown row, key, tenant or file
+	ErrInvalidKey  = errors.New("invalid API key")          // unknown or malformed key
+	ErrRevokedKey  = errors.New("API key has been revoked") // known key that was revoked
+	ErrExpiredKey  = errors.New("API key has expired")      // known key past its expiry
+	ErrUnreadable  = errors.New("cannot be read")           // malformed input file
+	ErrTooLarge    = errors.New("too large")                // input beyond a limit of the caller
+	ErrInUse       = errors.New("data folder is in use")    // another process holds the data folder
+	ErrBusy        = errors.New("busy")                     // the same operation is already running
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = errors.New("disk is full")
-	ErrNoMemory    = errors.New("memory is full") // of what DuckDB may use, by what else goes on or by the work itself
+	ErrNoMemory    = errors.New("memory is full") // DuckDB's memory limit was reached
 )
 
-// diagnose gives errors of memory, and of the disk below the data folder, their kind. DuckDB reports a full disk as an I/O
-// error without its errno, so the disk itself is asked.
+// diagnose wraps err in ErrNoMemory or ErrNoSpace if it was caused by a lack of memory, or of space on the disk of
+// the data folder. DuckDB reports a full disk as an I/O error without an errno, so diagnose also measures the free
+// space.
 func (w *Warehouse) diagnose(err error) error {
 	if err == nil || errors.Is(err, ErrNoSpace) {
 		return err
@@ -35,22 +36,28 @@ func (w *Warehouse) diagnose(err error) error {
 		return fmt.Errorf("%w: %s (%w)", ErrNoSpace, w.dir, err)
 	}
 	var failure *duckdb.Error
-	if errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeOutOfMemory {
-		return fmt.Errorf("%w: %w", ErrNoMemory, err)
+	if !errors.As(err, &failure) {
+		return err
 	}
-	if errors.As(err, &failure) && (failure.Type == duckdb.ErrorTypeIO || failure.Type == duckdb.ErrorTypeFatal || failure.Type == duckdb.ErrorTypeTransaction) && freeBytes(w.dir) < minFree {
-		return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, w.dir, err)
+	switch failure.Type {
+	case duckdb.ErrorTypeOutOfMemory:
+		return fmt.Errorf("%w: %w", ErrNoMemory, err)
+	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
+		if freeBytes(w.dir) < minFree {
+			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, w.dir, err)
+		}
 	}
 	return err
 }
 
-// minFree is below what DuckDB needs to write its next blocks: a write that failed with less than this left failed for want of space.
+// minFree is the number of free bytes below which a failed write is attributed to a full disk. DuckDB needs more than
+// this to write its next blocks.
 const minFree = 4 << 20
 
 func freeBytes(dir string) uint64 {
 	var stat syscall.Statfs_t
 	if syscall.Statfs(dir, &stat) != nil {
-		return minFree // unknown: do not blame the disk
+		return minFree // unknown: do not report a full disk
 	}
 	return stat.Bavail * uint64(stat.Bsize)
 }

@@ -10,16 +10,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// Filter narrows a list. Values that are empty do not filter; a value a dataset has no column for is not used by it.
+// A Filter selects rows of a dataset. Empty values select all rows. A dataset ignores values for columns it does not
+// have.
 type Filter struct {
-	From, Before              time.Time // bounds of created_at: inclusive, exclusive; zero: none
+	From, Before              time.Time // bounds of created_at: inclusive, exclusive; zero: unbounded
 	Status, Direction, Source string
-	Search                    string // substring of name, email or phone number, in any case
-	PhoneNumber               string // compared by its digits
+	Search                    string // substring of name, email or phone number, case-insensitive
+	PhoneNumber               string // only its digits are compared
 	AssistantID, CustomerID   uuid.NullUUID
 }
 
-// Filters are the names of the filters that the dataset's list has, and so each export that is made of it.
+// Filters returns the names of the filters of the dataset. Exports derived from it have the same filters.
 func (d Dataset) Filters() []string {
 	names := []string{"from", "to"}
 	switch d.Name {
@@ -32,16 +33,22 @@ func (d Dataset) Filters() []string {
 	}
 }
 
-// FilterError says what is wrong with the value of a filter. It is ErrInvalid.
+// A FilterError describes an invalid value of a filter. It wraps ErrInvalid.
 type FilterError struct{ Name, Fault string }
 
+// Error returns the name of the filter and the fault of its value.
 func (e *FilterError) Error() string { return "the filter " + e.Name + " " + e.Fault }
+
+// Unwrap returns ErrInvalid.
 func (e *FilterError) Unwrap() error { return ErrInvalid }
 
-// ParseFilter reads the filters that the dataset has; value is the text of one by its name, empty where it is not given. Dates and times
-// that name no zone are in the one that is given. A text that cannot be understood is a [FilterError].
+// ParseFilter parses the filters of the dataset. value returns the text of a filter by name, or "" if it is not set.
+// Dates and times without a zone are in zone. ParseFilter returns a [FilterError] for an invalid text.
 func (d Dataset) ParseFilter(value func(name string) string, zone *time.Location) (f Filter, err error) {
-	texts := map[string]*string{"status": &f.Status, "direction": &f.Direction, "phone_number": &f.PhoneNumber, "search": &f.Search, "source": &f.Source}
+	texts := map[string]*string{
+		"status": &f.Status, "direction": &f.Direction, "phone_number": &f.PhoneNumber,
+		"search": &f.Search, "source": &f.Source,
+	}
 	ids := map[string]*uuid.NullUUID{"assistant_id": &f.AssistantID, "customer_id": &f.CustomerID}
 	for _, name := range d.Filters() {
 		text, fault := value(name), ""
@@ -57,7 +64,7 @@ func (d Dataset) ParseFilter(value func(name string) string, zone *time.Location
 			fault = "is not an ISO 8601 date or date-time"
 		case ids[name] != nil:
 			ids[name].Valid = true
-			if ids[name].UUID, err = uuid.Parse(text); len(text) != 36 { // the usual form and no other
+			if ids[name].UUID, err = uuid.Parse(text); len(text) != 36 { // uuid.Parse accepts other forms
 				err = ErrInvalid
 			}
 			fault = "is not a UUID"
@@ -74,11 +81,12 @@ func (d Dataset) ParseFilter(value func(name string) string, zone *time.Location
 	return f, nil
 }
 
-// parseTime reads an ISO 8601 date or date-time, in the zone where it names none. before is where an inclusive upper bound
-// ends: a date means its whole day, and a time its whole millisecond, which is all that answers show.
+// parseTime parses an ISO 8601 date or date-time; the zone applies if the text has none. at is the time as a lower
+// bound. before is the exclusive bound for an inclusive upper bound: it includes the whole day of a date, and the
+// whole millisecond of a time, because responses show times in milliseconds.
 func parseTime(text string, zone *time.Location) (at, before time.Time, err error) {
 	if strings.HasPrefix(text, "0000") {
-		return at, at, errors.New("there is no year 0")
+		return at, at, errors.New("year 0 does not exist")
 	}
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		return StartOfDay(day, zone), StartOfDay(day.AddDate(0, 0, 1), zone), nil
@@ -90,7 +98,7 @@ func parseTime(text string, zone *time.Location) (at, before time.Time, err erro
 	for _, layout := range []string{
 		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
 		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15:04:05Z0700",
-	} { // fractions of a second are taken by each
+	} { // each layout also accepts fractions of a second
 		if at, err = time.ParseInLocation(layout, text, zone); err == nil {
 			at = at.UTC()
 			if at.Nanosecond()%int(time.Millisecond) != 0 {
@@ -102,7 +110,8 @@ func parseTime(text string, zone *time.Location) (at, before time.Time, err erro
 	return time.Time{}, time.Time{}, err
 }
 
-// StartOfDay is when the day begins in the zone: at midnight, or, where clocks are set ahead then, at the first time after it. UTC.
+// StartOfDay returns the start of the day in the zone, as a UTC time. That is midnight, or the first existing time
+// after it if clocks are set forward at midnight.
 func StartOfDay(day time.Time, zone *time.Location) time.Time {
 	at := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
 	for at.Day() != day.Day() {
@@ -111,13 +120,13 @@ func StartOfDay(day time.Time, zone *time.Location) time.Time {
 	return at.UTC()
 }
 
-// The widest bounds that a created_at can have (see the staging of rows).
+// Bounds of every created_at. Staging refuses rows outside of them (see the macro plausible in sql/stage).
 var (
 	minCreatedAt = time.Unix(0, 0).UTC()
 	maxCreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// bounded fills in open bounds, so that a filter always has both.
+// bounded returns the filter with missing bounds filled in.
 func (f Filter) bounded() Filter {
 	if f.From.IsZero() {
 		f.From = minCreatedAt
@@ -128,13 +137,13 @@ func (f Filter) bounded() Filter {
 	return f
 }
 
-// unbounded is the filter without its bounds.
+// unbounded returns the filter without its bounds.
 func (f Filter) unbounded() Filter {
 	f.From, f.Before = time.Time{}, time.Time{}
 	return f
 }
 
-// between is the filter with these bounds, where they are tighter than its own; it has both.
+// between returns the intersection of the filter and the bounds. The filter must be bounded.
 func (f Filter) between(from, before time.Time) Filter {
 	if from.After(f.From) {
 		f.From = from
@@ -145,7 +154,7 @@ func (f Filter) between(from, before time.Time) Filter {
 	return f
 }
 
-// nullable is a parameter that may be null.
+// nullable returns a parameter that is NULL if the value is not valid.
 func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	if !value.Valid {
 		return sql.Named(name, nil)
@@ -153,7 +162,7 @@ func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	return sql.Named(name, value.UUID.String())
 }
 
-// args are the parameters of the dataset's WHERE clause.
+// args returns the parameters of the dataset's WHERE clause, sql/pages/*_where.sql.
 func (f Filter) args(dataset Dataset) []any {
 	text := func(name, value string) sql.NamedArg {
 		if value == "" {
@@ -165,10 +174,12 @@ func (f Filter) args(dataset Dataset) []any {
 	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
 	switch dataset.Name {
 	case Calls.Name:
-		return append(args, text("status", f.Status), text("direction", f.Direction), nullable("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
+		return append(args, text("status", f.Status), text("direction", f.Direction),
+			nullable("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
 	case Customers.Name:
 		return append(args, text("source", f.Source), text("search", f.Search))
 	default:
-		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID), text("phone_number", f.PhoneNumber))
+		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID),
+			text("phone_number", f.PhoneNumber))
 	}
 }

@@ -163,7 +163,7 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 		}
 		if tenant != "" {
 			if group.tenant, err = uuid.Parse(tenant); err != nil {
-				return nil, fmt.Errorf("%w: tenant_id %q is no UUID", ErrInvalid, tenant)
+				return nil, fmt.Errorf("%w: tenant_id %q is not a UUID", ErrInvalid, tenant)
 			}
 		}
 		groups = append(groups, group)

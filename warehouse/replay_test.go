@@ -49,7 +49,7 @@ func TestReplay(t *testing.T) {
 	listed, err := w.Quarantine(t.Context(), 10)
 	noError(t, err)
 	text := fmt.Sprintf("%+v", listed)
-	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() + " Reason:cost is no decimal(10,4): cheap", "File:source Line:0 Dataset:messages Tenant: Reason:created_at is no time: cheap",
+	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() + " Reason:cost is not a decimal(10,4): cheap", "File:source Line:0 Dataset:messages Tenant: Reason:created_at is not a time: cheap",
 		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row:}"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%s is not in %s", part, text)

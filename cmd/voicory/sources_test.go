@@ -224,7 +224,7 @@ func TestQuarantine(t *testing.T) {
 	var refusals []warehouse.Refusal
 	for range 2 { // asked of the server, then of the folder
 		got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data), exitDone)
-		if !strings.Contains(got.stdout, "cost is no decimal(10,4): cheap") || strings.Count(got.stdout, "\n") != 2 {
+		if !strings.Contains(got.stdout, "cost is not a decimal(10,4): cheap") || strings.Count(got.stdout, "\n") != 2 {
 			t.Error(got.stdout)
 		}
 		noError(t, json.Unmarshal([]byte(run(t, "", "quarantine", "list", "--data", data, "--json").stdout), &refusals))

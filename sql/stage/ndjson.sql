@@ -2,5 +2,5 @@
 -- first lines and in some of the others: a field that is new is in many.
 SELECT line, text AS raw, {{columns}},
        CASE WHEN line <= 2048 OR line % 16 = 0 THEN nullif(list_filter(TRY(json_keys(text)), lambda key: NOT list_contains({{known}}, key)), []) END AS unknown,
-       coalesce(defect, CASE WHEN source IS NULL OR NOT starts_with(text, '{') THEN 'line is no JSON object' END) AS defect
+       coalesce(defect, CASE WHEN source IS NULL OR NOT starts_with(text, '{') THEN 'line is not a JSON object' END) AS defect
 FROM (SELECT line, text, defect, TRY(json_transform(text, '{{fields}}')) AS source FROM {{lines}})
