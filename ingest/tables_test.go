@@ -113,14 +113,14 @@ func TestParquet_EveryType(t *testing.T) {
 		{"[{'speaker': 'AI', 'text': 'hi'}] AS transcript", `"transcript":[{"speaker":"AI","text":"hi"}]`},
 		{"NULL::INTEGER AS metadata", `"metadata":null`},
 		// Refused values.
-		{"'x'::BLOB AS ended_at", `ended_at is no time: x`},
-		{"TIMESTAMP 'infinity' AS ended_at", `ended_at is no time: infinity`},
-		{"'NaN'::DOUBLE AS stt_minutes", `stt_minutes is no number: nan`},
-		{"'-Infinity'::FLOAT AS stt_minutes", `stt_minutes is no number: -inf`},
-		{"{'x': 'NaN'::DOUBLE} AS metadata", `metadata is no JSON`},
-		{"1e20 AS tts_characters", `tts_characters is no whole number: 1e+20`},
-		{"[true] AS assistant_id", `assistant_id is no UUID: [true]`},
-		{"99999999.0::DECIMAL(20,1) AS cost", `cost is no decimal(10,4): 99999999.0`},
+		{"'x'::BLOB AS ended_at", `ended_at is not a time: x`},
+		{"TIMESTAMP 'infinity' AS ended_at", `ended_at is not a time: infinity`},
+		{"'NaN'::DOUBLE AS stt_minutes", `stt_minutes is not a number: nan`},
+		{"'-Infinity'::FLOAT AS stt_minutes", `stt_minutes is not a number: -inf`},
+		{"{'x': 'NaN'::DOUBLE} AS metadata", `metadata is not valid JSON`},
+		{"1e20 AS tts_characters", `tts_characters is not an integer: 1e+20`},
+		{"[true] AS assistant_id", `assistant_id is not a UUID: [true]`},
+		{"99999999.0::DECIMAL(20,1) AS cost", `cost is not a decimal(10,4): 99999999.0`},
 		{"1 AS \"FILE_ROW_NUMBER\", 'x' AS summary", `"summary":"x"`},
 	}
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})

@@ -10,29 +10,32 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// FeedPosition is a place in a tenant's change feed: after the row ID of the commit Seq; the zero one is its beginning. A
-// commit of many rows takes several numbers, of which [Feed].Seq is the last.
+// A FeedPosition is a place in the change feed of a tenant, after the row with ID and the sequence number Seq. The zero
+// value is the start of the feed.
 type FeedPosition struct {
 	Seq int64
 	ID  uuid.UUID
 }
 
-// AfterCommit is the place after all of a commit.
+// AfterCommit returns the position after all rows with the sequence number seq and lower ones.
 func AfterCommit(seq int64) FeedPosition { return FeedPosition{seq, uuid.Max} }
 
-// Feed is one page of a dataset's changes.
+// A Feed is a page of the changes of a dataset.
 type Feed struct {
-	Items []string     // JSON objects as the API shows them in lists; a deleted row is {"id":…,"deleted":true,"deleted_at":"2026-…Z"}
-	Next  FeedPosition // after the last of Items; where there are none, the position that was asked for
-	More  bool         // there are changes after Next
-	Seq   int64        // the newest commit in the snapshot that the page was read from
+	// Items are JSON objects in the format of lists. A deleted row is {"id":…,"deleted":true,"deleted_at":"2026-…Z"}.
+	Items []string
+	Next  FeedPosition // position after the last item; the requested position if there are no items
+	More  bool         // whether there are changes after Next
+	Seq   int64        // highest sequence number in the snapshot of the page; a large commit has several
 }
 
-// Changes reads up to limit changes after a position, in the order of commits, and of ids within each. Every row that a
-// filter holds for and that the source has not deleted comes once, at the place of the commit that last changed it and as it
-// is now; a deleted row comes whatever the filter is, since it has no values left to compare. Who follows Next until More is
-// false, and asks again later, has missed nothing: a row that changes meanwhile comes again, further on.
-func (w *Warehouse) Changes(ctx context.Context, tenant uuid.UUID, dataset Dataset, filter Filter, after FeedPosition, limit int64) (feed Feed, err error) {
+// Changes returns at most limit changes after a position, ordered by sequence number and id. Each row appears once,
+// with its current values, at the sequence number of the commit that last changed it. The filter does not apply to
+// deleted rows, because they have no values to compare. A client that follows Next until More is false, and continues
+// from there later, misses no change: a row that changes in the meantime appears again at a higher sequence number.
+func (w *Warehouse) Changes(
+	ctx context.Context, tenant uuid.UUID, dataset Dataset, filter Filter, after FeedPosition, limit int64,
+) (feed Feed, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return feed, err
@@ -47,13 +50,14 @@ func (w *Warehouse) Changes(ctx context.Context, tenant uuid.UUID, dataset Datas
 	if err != nil {
 		return feed, err
 	}
-	defer tx.Rollback() // it only reads
+	defer tx.Rollback() // the transaction only reads
 
 	feed.Next = after
 	if err := tx.QueryRowContext(ctx, statements.Get("pages/seq")).Scan(&feed.Seq); err != nil {
 		return feed, err
 	}
-	args := append(filter.args(dataset), sql.Named("seq", after.Seq), sql.Named("id", after.ID.String()), sql.Named("limit", limit+1))
+	args := append(filter.args(dataset),
+		sql.Named("seq", after.Seq), sql.Named("id", after.ID.String()), sql.Named("limit", limit+1))
 	rows, err := tx.QueryContext(ctx, statements.Page("changes", dataset.Name), args...)
 	if err != nil {
 		return feed, err

@@ -12,10 +12,11 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Customer says whose customer is meant, and which.
+// A Customer identifies a customer of a tenant.
 type Customer struct{ Tenant, ID uuid.UUID }
 
-// CustomersAfter lists customers of all tenants by tenant, then id, both by their bytes: up to limit that come after one.
+// CustomersAfter returns at most limit customers of all tenants that follow after, ordered by the bytes of the
+// tenant's id and then of the customer's id.
 func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit int) ([]Customer, error) {
 	tenants, err := w.Tenants(ctx)
 	if err != nil {
@@ -44,17 +45,19 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 	return found, nil
 }
 
+// customerIDs returns at most limit ids of customers of one tenant that follow after.
 func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
 	exists, err := w.folder.exists(w.tenantPath(after.Tenant))
 	if err != nil || !exists {
-		return nil, err // a tenant with a key and without rows: its first rows create the file
+		return nil, err // a tenant with a key has no file before its first batch of rows
 	}
 	store, release, err := w.tenant(ctx, after.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	rows, err := store.db.QueryContext(ctx, statements.Get("pages/customer_ids"), sql.Named("id", after.ID.String()), sql.Named("limit", limit))
+	rows, err := store.db.QueryContext(ctx, statements.Get("pages/customer_ids"),
+		sql.Named("id", after.ID.String()), sql.Named("limit", limit))
 	if err != nil {
 		return nil, err
 	}

@@ -12,41 +12,45 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Push is the note of rows that a client has pushed under a key of its own making.
+// A Push is the idempotency record of a push. The client chooses its key.
 type Push struct {
-	Key     string
-	Digest  []byte // of all that the client sent
-	Outcome string // what it was answered, as JSON
+	Key     string // idempotency key
+	Digest  []byte // digest of the request
+	Outcome string // response, as JSON
 	At      time.Time
 }
 
 const (
-	// pushesKept is how long a push is remembered.
+	// pushRetention is how long records are kept.
 	pushRetention = 24 * time.Hour
-	// maxPushes bounds the pushes that are remembered of a tenant: more than one key makes in a day at the usual limit.
+	// maxPushes bounds the records of a tenant. One key makes fewer pushes in a day at the default rate limit.
 	maxPushes = 100_000
 )
 
-// Pushed returns the note of a tenant's push; ErrNotFound where there is none of that key since now less a day.
-func (w *Warehouse) FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (push Push, err error) {
+// FindPush returns the record of a push of the tenant. It returns ErrNotFound if no record has the key, or if the
+// record is older than a day.
+func (w *Warehouse) FindPush(
+	ctx context.Context, tenant uuid.UUID, key string, now time.Time,
+) (push Push, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return push, err
 	}
 	defer release()
 	push.Key = key
-	err = store.db.QueryRowContext(ctx, statements.Get("push/noted"), sql.Named("key", key), sql.Named("since", now.Add(-pushRetention))).
-		Scan(&push.Digest, &push.Outcome, &push.At)
+	err = store.db.QueryRowContext(ctx, statements.Get("push/noted"),
+		sql.Named("key", key), sql.Named("since", now.Add(-pushRetention)),
+	).Scan(&push.Digest, &push.Outcome, &push.At)
 	if errors.Is(err, sql.ErrNoRows) {
 		return push, fmt.Errorf("push %s: %w", key, ErrNotFound)
 	}
 	if err != nil {
-		return push, fmt.Errorf("read notes of pushes: %w", w.diagnose(err))
+		return push, fmt.Errorf("find the record of push %s: %w", key, w.diagnose(err))
 	}
 	return push, nil
 }
 
-// NotePush remembers a push whose rows are merged, and forgets old ones.
+// RecordPush stores the record of a push whose rows were merged. It also removes records that are too old or too many.
 func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push) error {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
@@ -59,13 +63,14 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, statements.Get("push/note"), sql.Named("key", push.Key), sql.Named("digest", push.Digest),
-		sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
+	_, err = tx.ExecContext(ctx, statements.Get("push/note"), sql.Named("key", push.Key),
+		sql.Named("digest", push.Digest), sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
 	if err == nil {
-		_, err = tx.ExecContext(ctx, statements.Get("push/forget"), sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
+		_, err = tx.ExecContext(ctx, statements.Get("push/forget"),
+			sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("note push: %w", w.diagnose(err)), tx.Rollback())
+		return errors.Join(fmt.Errorf("record push %s: %w", push.Key, w.diagnose(err)), tx.Rollback())
 	}
 	return w.diagnose(tx.Commit())
 }

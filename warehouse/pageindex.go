@@ -9,22 +9,28 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// hourCounts says how many rows of a filter each hour has, newest first. Its sum is the total; and the hours that a page
-// lies in bound the rows that have to be sorted for it, so that page 40,000 costs no more than the first.
+// A pageIndex holds the number of rows of a filter per hour of created_at, newest hour first. Their sum is the total
+// of a list. The hours that contain a page bound the rows that have to be sorted for it, so every page costs the
+// same.
+//
+// An index is either built by a query, or cut from the index of a filter with wider bounds. A cut index shares the
+// hours of the wider one, so the bounds of its filter may exclude some rows of the first and the last hour.
 type pageIndex struct {
 	filter  Filter
-	counted bool // from rows; else hours are some of those of a wider filter, of which the bounds may part the first and the last
+	counted bool // true if built by a query, false if cut from another index
 	hours   []hourCount
-	// Rows of the filter in the first and the last of hours, which may be the same one.
+	// Rows of the filter in the first and in the last hour, which may be the same hour.
 	firstRows, lastRows int64
-	total               int64
+	total               int64 // rows of the filter
 }
 
-type hourCount struct{ hour, rows int64 } // hour: since 1970-01-01T00:00Z
+// An hourCount is the number of rows of an hour. Hours are counted from 1970-01-01T00:00Z.
+type hourCount struct{ hour, rows int64 }
 
+// hourStart returns the start of an hour.
 func hourStart(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
-// rows is how many rows of the filter the hour at i has.
+// rows returns the number of rows of the filter in the hour with index i.
 func (c pageIndex) rows(i int) int64 {
 	switch i {
 	case 0:
@@ -35,8 +41,8 @@ func (c pageIndex) rows(i int) int64 {
 	return c.hours[i].rows
 }
 
-// narrow returns the filter with tighter bounds of created_at, which hold the page and the row after it, and how many
-// rows within them come before the page.
+// narrow returns the filter with the bounds of the hours that contain the page and the row after it, and the number
+// of rows within these bounds that precede the page.
 func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	filter = l.Filter.bounded()
 	first := 0
@@ -55,7 +61,7 @@ func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	}
 	seen, needed := c.rows(first), rest+l.Limit+1
 	if l.After != nil {
-		needed += seen // all rows of that hour may come before the page
+		needed += seen // all rows of that hour may precede the page
 	}
 	last := first
 	for ; last < len(c.hours)-1 && seen < needed; seen += c.rows(last) {
@@ -64,14 +70,15 @@ func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	return filter.between(hourStart(c.hours[last].hour), hourStart(c.hours[first].hour+1)), rest
 }
 
-// covers tells whether the filter, which differs by its bounds at most, has none that are wider.
+// covers reports whether the bounds of the filter lie within those of the index. Apart from the bounds, the filters
+// are equal.
 func (c pageIndex) covers(filter Filter) bool {
 	own, bounds := c.filter.bounded(), filter.bounded()
 	return bounds == bounds.between(own.From, own.Before)
 }
 
-// within returns the counts of a filter that c covers. An hour within its bounds has as many rows as it had, so that only those that a
-// bound parts are counted.
+// cut returns the index of a filter that c covers. Hours fully inside the bounds of the filter are reused; only the
+// first and the last hour are counted again, if a bound lies within them.
 func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter Filter) (part pageIndex, err error) {
 	if filter == c.filter {
 		return c, nil
@@ -103,84 +110,88 @@ func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter 
 	return part, err
 }
 
-// countRows counts the rows of the filter.
+// countRows returns the number of rows of the filter.
 func countRows(ctx context.Context, db querier, dataset Dataset, filter Filter) (n int64, err error) {
 	err = db.QueryRowContext(ctx, statements.Page("count", dataset.Name), filter.args(dataset)...).Scan(&n)
 	return n, err
 }
 
-// countHours counts them by the hour.
-func buildPageIndex(ctx context.Context, db querier, dataset Dataset, filter Filter) (counts pageIndex, err error) {
-	counts.filter, counts.counted = filter, true
+// buildPageIndex returns an index of the filter, built by a query.
+func buildPageIndex(ctx context.Context, db querier, dataset Dataset, filter Filter) (index pageIndex, err error) {
+	index.filter, index.counted = filter, true
 	rows, err := db.QueryContext(ctx, statements.Page("hours", dataset.Name), filter.args(dataset)...)
 	if err != nil {
-		return counts, err
+		return index, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var h hourCount
 		if err := rows.Scan(&h.hour, &h.rows); err != nil {
-			return counts, err
+			return index, err
 		}
-		counts.hours = append(counts.hours, h)
-		counts.total += h.rows
+		index.hours = append(index.hours, h)
+		index.total += h.rows
 	}
-	if n := len(counts.hours); n > 0 {
-		counts.firstRows, counts.lastRows = counts.hours[0].rows, counts.hours[n-1].rows
+	if n := len(index.hours); n > 0 {
+		index.firstRows, index.lastRows = index.hours[0].rows, index.hours[n-1].rows
 	}
-	return counts, rows.Err()
+	return index, rows.Err()
 }
 
-// countCache keeps the counts of the filters asked for last, for as long as the tenant's rows do not change.
+// A pageIndexCache holds indexes of one version of a tenant's rows. It is emptied if the version changes or if it is
+// full.
 type pageIndexCache struct {
-	mu      sync.Mutex
-	version int64 // of the rows that the counts are of: see tenantStore
-	size    int   // of all of counts, in hours
+	mu      sync.Mutex // guards all fields
+	version int64      // value of tenantStore.version that the indexes belong to
+	size    int        // size of all indexes, in hours
 	indexes map[pageIndexKey]pageIndex
-	widest  map[pageIndexKey]pageIndex // by the filter without its bounds: those that were counted last
+	widest  map[pageIndexKey]pageIndex // last index built by a query, by the filter without its bounds
 }
 
+// A pageIndexKey identifies an index in the cache.
 type pageIndexKey struct {
 	dataset string
 	filter  Filter
 }
 
 const (
-	// maxKeptHours bounds the cache, to some 800 KB.
+	// maxCachedHours bounds the size of a cache to about 800 KB.
 	maxCachedHours = 50_000
-	// entryHours is what counts take beside their hours, or without any of their own.
+	// entryOverhead is the size of an index without its hours, expressed in hours.
 	entryOverhead = 32
 )
 
-// kept returns counts that cover the filter: its own, where they are known.
-func (c *pageIndexCache) get(version int64, dataset Dataset, filter Filter) (counts pageIndex, ok bool) {
+// get returns the index of the filter, or of a filter that covers it.
+func (c *pageIndexCache) get(version int64, dataset Dataset, filter Filter) (index pageIndex, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.version != version {
-		return counts, false
+		return index, false
 	}
-	if counts, ok = c.indexes[pageIndexKey{dataset.Name, filter}]; !ok {
-		counts, ok = c.widest[pageIndexKey{dataset.Name, filter.unbounded()}]
+	if index, ok = c.indexes[pageIndexKey{dataset.Name, filter}]; !ok {
+		index, ok = c.widest[pageIndexKey{dataset.Name, filter.unbounded()}]
 	}
-	return counts, ok && counts.covers(filter)
+	return index, ok && index.covers(filter)
 }
 
-func (c *pageIndexCache) put(version int64, dataset Dataset, counts pageIndex) {
+// put adds an index of the version. If the version differs or the cache is full, put empties the cache first.
+func (c *pageIndexCache) put(version int64, dataset Dataset, index pageIndex) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key, size := pageIndexKey{dataset.Name, counts.filter}, entryOverhead
-	if counts.counted {
-		size += len(counts.hours)
+	key, size := pageIndexKey{dataset.Name, index.filter}, entryOverhead
+	if index.counted {
+		size += len(index.hours)
 	}
 	if c.indexes == nil || version != c.version || c.size+size > maxCachedHours {
-		c.version, c.size, c.indexes, c.widest = version, 0, map[pageIndexKey]pageIndex{}, map[pageIndexKey]pageIndex{}
+		c.version, c.size = version, 0
+		c.indexes, c.widest = map[pageIndexKey]pageIndex{}, map[pageIndexKey]pageIndex{}
 	}
-	if _, known := c.indexes[key]; known {
+	if _, cached := c.indexes[key]; cached {
 		return
 	}
-	c.indexes[key] = counts
+	c.indexes[key] = index
 	c.size += size
-	if counts.counted {
-		c.widest[pageIndexKey{dataset.Name, counts.filter.unbounded()}] = counts
+	if index.counted {
+		c.widest[pageIndexKey{dataset.Name, index.filter.unbounded()}] = index
 	}
 }

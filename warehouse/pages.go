@@ -12,30 +12,33 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Listing says which rows of a list a page shows, newest created_at first, id breaking ties.
+// A Listing selects a page of a list. Lists are ordered by created_at descending, then by id ascending.
 type Listing struct {
 	Filter Filter
-	Limit  int64     // rows of a page
-	Offset int64     // rows before the page, where After is not given
-	After  *Position // the page begins after this place
+	Limit  int64     // maximum number of rows of the page
+	Offset int64     // number of rows before the page; ignored if After is set
+	After  *Position // position that the page starts after; nil: use Offset
 }
 
-// Position is a row's place in a list.
+// A Position identifies the place of a row in a list.
 type Position struct {
 	CreatedAt time.Time // to the microsecond
 	ID        uuid.UUID
 }
 
-// Page is one page of a list.
+// A Page is a page of a list.
 type Page struct {
-	Items []string // each a JSON object as the API shows it
-	Last  Position // of the last of Items
-	More  bool     // there are rows after it
-	Total int64    // rows of the filter on all pages
+	Items []string // JSON objects in the format of the API
+	Last  Position // position of the last item
+	More  bool     // whether there are rows after Last
+	Total int64    // number of rows on all pages
 }
 
-// List reads one page. Rows and total are of one snapshot, and a page costs about the same wherever it lies: see hourCounts.
-func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing) (page Page, err error) {
+// List returns a page. Its items and its total come from one snapshot. The cost of a page does not depend on its
+// position, see pageIndex.
+func (w *Warehouse) List(
+	ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing,
+) (page Page, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return page, err
@@ -46,17 +49,18 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 			err = fmt.Errorf("list %s: %w", dataset.Name, err)
 		}
 	}()
-	// Where the counts are known, or those of a wider filter, no transaction is needed, unless a commit falls between.
+	// With a cached index of this filter, or of a wider one, the page is read without a transaction. If a commit happened
+	// meanwhile, the page may mix two states, so it is discarded and read in a transaction.
 	version := store.version.Load()
-	if counts, ok := store.pageIndexes.get(version, dataset, listing.Filter); ok {
-		if counts, err = counts.cut(ctx, store.db, dataset, listing.Filter); err != nil {
+	if index, ok := store.pageIndexes.get(version, dataset, listing.Filter); ok {
+		if index, err = index.cut(ctx, store.db, dataset, listing.Filter); err != nil {
 			return page, err
 		}
-		if page, err = listing.read(ctx, store.db, dataset, counts); err != nil {
+		if page, err = listing.read(ctx, store.db, dataset, index); err != nil {
 			return page, err
 		}
 		if store.unchanged(version) {
-			store.pageIndexes.put(version, dataset, counts)
+			store.pageIndexes.put(version, dataset, index)
 			return page, nil
 		}
 	}
@@ -64,31 +68,31 @@ func (w *Warehouse) List(ctx context.Context, tenant uuid.UUID, dataset Dataset,
 	if err != nil {
 		return page, err
 	}
-	defer tx.Rollback() // it only reads
+	defer tx.Rollback() // the transaction only reads
 	version = store.version.Load()
-	counts, err := buildPageIndex(ctx, tx, dataset, listing.Filter)
+	index, err := buildPageIndex(ctx, tx, dataset, listing.Filter)
 	if err != nil {
 		return page, err
 	}
 	if store.unchanged(version) {
-		store.pageIndexes.put(version, dataset, counts)
+		store.pageIndexes.put(version, dataset, index)
 	}
-	return listing.read(ctx, tx, dataset, counts)
+	return listing.read(ctx, tx, dataset, index)
 }
 
-// querier is a database or a transaction in it.
+// A querier is a database, or a transaction or connection of one.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read reads the page. It asks for one row more than it shows, to know whether there is one.
-func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts pageIndex) (page Page, err error) {
-	page.Total = counts.total
-	if l.After == nil && l.Offset >= counts.total {
+// read reads the page. It selects one row beyond the limit to find out whether there are more.
+func (l Listing) read(ctx context.Context, db querier, dataset Dataset, index pageIndex) (page Page, err error) {
+	page.Total = index.total
+	if l.After == nil && l.Offset >= index.total {
 		return page, nil
 	}
-	filter, offset := counts.narrow(l)
+	filter, offset := index.narrow(l)
 	args := append(filter.args(dataset), sql.Named("limit", l.Limit+1), sql.Named("offset", offset))
 	if l.After == nil {
 		args = append(args, sql.Named("after", nil), sql.Named("after_id", nil))
@@ -114,14 +118,18 @@ func (l Listing) read(ctx context.Context, db querier, dataset Dataset, counts p
 	return page, rows.Err()
 }
 
-// Get reads one row with all its details, as a JSON object; a row that is not the tenant's does not exist: ErrNotFound.
-func (w *Warehouse) Get(ctx context.Context, tenant uuid.UUID, dataset Dataset, id uuid.UUID) (item string, err error) {
+// Get returns a row of the tenant with all its details, as a JSON object. It returns ErrNotFound if the tenant has no
+// such row.
+func (w *Warehouse) Get(
+	ctx context.Context, tenant uuid.UUID, dataset Dataset, id uuid.UUID,
+) (item string, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	err = store.db.QueryRowContext(ctx, statements.Page("detail", dataset.Name), sql.Named("id", id.String())).Scan(&item)
+	detail := statements.Page("detail", dataset.Name)
+	err = store.db.QueryRowContext(ctx, detail, sql.Named("id", id.String())).Scan(&item)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", ErrNotFound
 	}

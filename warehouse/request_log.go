@@ -14,36 +14,36 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Request is one request that was answered, as the operator may see it. Whoever makes one leaves secrets out.
+// A Request is an entry of the request log. The caller removes secrets before it creates one.
 type Request struct {
 	ID         string        `json:"request_id"`
 	At         time.Time     `json:"received_at"` // UTC
-	Key        uuid.NullUUID `json:"key_id"`      // null: it came without a good key
-	Tenant     uuid.NullUUID `json:"tenant_id"`   // null likewise
+	Key        uuid.NullUUID `json:"key_id"`      // null: the request had no valid key
+	Tenant     uuid.NullUUID `json:"tenant_id"`   // null: the request had no valid key
 	Method     string        `json:"method"`
 	Path       string        `json:"path"`
 	Query      string        `json:"query"`
 	Status     int           `json:"status"`
 	DurationMS float64       `json:"duration_ms"`
-	Bytes      int64         `json:"bytes"`   // of the answer's body, as sent
-	Address    string        `json:"address"` // of the client
+	Bytes      int64         `json:"bytes"`   // bytes of the response body as sent, after compression
+	Address    string        `json:"address"` // address of the client
 	UserAgent  string        `json:"user_agent"`
 }
 
-// requestLog holds requests until they are written down in a batch.
+// A requestLog buffers requests until they are written to the control database in a batch.
 type requestLog struct {
-	saving sync.Mutex // one writer at a time
+	saving sync.Mutex // held while a batch is written; taken before mu
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards pending and dropped
 	pending []Request
-	dropped int64
+	dropped int64 // requests that were not logged
 }
 
-// maxPending bounds what is held between two writes: some MB at the most.
+// maxPendingRequests bounds the buffer to a few megabytes.
 const maxPendingRequests = 10_000
 
-// LogRequest keeps a request for the next SaveRequests. It never waits: where too many are held, the request is dropped
-// and counted.
+// LogRequest adds a request to the buffer that SaveRequests writes. It never blocks: if the buffer is full, the
+// request is dropped and counted.
 func (w *Warehouse) LogRequest(request Request) {
 	w.requests.mu.Lock()
 	defer w.requests.mu.Unlock()
@@ -54,15 +54,15 @@ func (w *Warehouse) LogRequest(request Request) {
 	w.requests.pending = append(w.requests.pending, request)
 }
 
-// DroppedRequests counts the requests that the log had no room for since the start.
+// DroppedRequests returns the number of requests that were not logged since the start.
 func (w *Warehouse) DroppedRequests() int64 {
 	w.requests.mu.Lock()
 	defer w.requests.mu.Unlock()
 	return w.requests.dropped
 }
 
-// SaveRequests writes the requests held, and when keys were last used, into the control database. Requests that cannot be
-// written are dropped and counted.
+// SaveRequests writes the buffered requests and the last uses of keys to the control database. If the requests cannot
+// be written, they are dropped and counted.
 func (w *Warehouse) SaveRequests(ctx context.Context) error {
 	w.requests.saving.Lock()
 	defer w.requests.saving.Unlock()
@@ -79,6 +79,7 @@ func (w *Warehouse) SaveRequests(ctx context.Context) error {
 	return errors.Join(err, w.saveKeyUses(ctx))
 }
 
+// insertRequests inserts a batch of requests into the log.
 func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	if len(batch) == 0 {
 		return nil
@@ -87,18 +88,23 @@ func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	if err != nil {
 		return fmt.Errorf("save request log: %w", err)
 	}
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_requests"), sql.Named("requests", string(text))); err != nil {
+	_, err = w.control.ExecContext(ctx, statements.Get("control/add_requests"), sql.Named("requests", string(text)))
+	if err != nil {
 		return fmt.Errorf("save request log: %w", w.diagnose(err))
 	}
 	return nil
 }
 
-// Requests reads the log since a time, the newest limit of it, oldest first; of one tenant where that is valid.
-func (w *Warehouse) Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]Request, error) {
+// Requests returns the newest entries of the log since a time, at most limit, oldest first. If tenant is valid, it
+// returns entries of that tenant only.
+func (w *Warehouse) Requests(
+	ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64,
+) ([]Request, error) {
 	if err := w.SaveRequests(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/requests"), sql.Named("since", since), nullable("tenant", tenant), sql.Named("limit", limit))
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/requests"),
+		sql.Named("since", since), nullable("tenant", tenant), sql.Named("limit", limit))
 	if err != nil {
 		return nil, fmt.Errorf("read request log: %w", err)
 	}
@@ -106,7 +112,8 @@ func (w *Warehouse) Requests(ctx context.Context, since time.Time, tenant uuid.N
 	requests := []Request{}
 	for rows.Next() {
 		var r Request
-		if err := rows.Scan(&r.ID, &r.At, &r.Key, &r.Tenant, &r.Method, &r.Path, &r.Query, &r.Status, &r.DurationMS, &r.Bytes, &r.Address, &r.UserAgent); err != nil {
+		if err := rows.Scan(&r.ID, &r.At, &r.Key, &r.Tenant, &r.Method, &r.Path, &r.Query, &r.Status,
+			&r.DurationMS, &r.Bytes, &r.Address, &r.UserAgent); err != nil {
 			return nil, fmt.Errorf("read request log: %w", err)
 		}
 		requests = append(requests, r)
@@ -114,10 +121,12 @@ func (w *Warehouse) Requests(ctx context.Context, since time.Time, tenant uuid.N
 	return requests, rows.Err()
 }
 
-// ForgetRequests removes what the log has from before a time, and all but the newest most.
+// PruneRequests removes entries of the log that are older than before, and the oldest entries beyond the newest most.
 func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most int64) error {
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"), sql.Named("before", before), sql.Named("most", most)); err != nil {
-		return fmt.Errorf("forget old requests: %w", w.diagnose(err))
+	_, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"),
+		sql.Named("before", before), sql.Named("most", most))
+	if err != nil {
+		return fmt.Errorf("prune request log: %w", w.diagnose(err))
 	}
 	return nil
 }

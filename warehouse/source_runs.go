@@ -10,18 +10,20 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// SourceRun is the last run of a source. Times are UTC.
+// A SourceRun describes the last run of a source. Times are UTC.
 type SourceRun struct {
 	Source    string     `json:"source"`
 	StartedAt time.Time  `json:"started_at"`
-	EndedAt   *time.Time `json:"ended_at"` // nil: it is running, or was when the process died
-	AsOf      *time.Time `json:"as_of"`    // when the last run that succeeded began: what the source had then is here; nil: none has
-	Failures  int64      `json:"failures"` // runs that failed since
-	Error     string     `json:"error"`    // why it ended early; empty: it did not
-	Rows      Counts     `json:"rows"`
+	EndedAt   *time.Time `json:"ended_at"` // nil: the run is in progress, or the process died during it
+	// AsOf is the start of the last successful run; nil: no run succeeded yet. All rows that the source had then are
+	// stored.
+	AsOf     *time.Time `json:"as_of"`
+	Failures int64      `json:"failures"` // number of failed runs since AsOf
+	Error    string     `json:"error"`    // error that ended the run; "": none
+	Rows     Counts     `json:"rows"`
 }
 
-// SaveRun keeps the run in place of the source's run before.
+// SaveRun stores the run and replaces the previous run of its source.
 func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 	text, err := json.Marshal(run)
 	if err != nil {
@@ -29,19 +31,21 @@ func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 	}
 	tx, err := begin(ctx, w.control)
 	if err == nil {
-		if _, err = tx.ExecContext(ctx, statements.Fill("control/save_run", "source", statements.Text(run.Source), "run", statements.Text(string(text)))); err != nil {
+		_, err = tx.ExecContext(ctx, statements.Fill("control/save_run",
+			"source", statements.Text(run.Source), "run", statements.Text(string(text))))
+		if err != nil {
 			err = errors.Join(err, tx.Rollback())
 		} else {
 			err = tx.Commit()
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("note the run of %s: %w", run.Source, w.diagnose(err))
+		return fmt.Errorf("save the run of source %s: %w", run.Source, w.diagnose(err))
 	}
 	return nil
 }
 
-// Runs lists the last run of every source, by name.
+// Runs returns the last run of every source, ordered by the name of the source.
 func (w *Warehouse) Runs(ctx context.Context) ([]SourceRun, error) {
 	rows, err := w.control.QueryContext(ctx, statements.Get("control/runs"))
 	if err != nil {

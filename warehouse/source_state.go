@@ -12,19 +12,23 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// State is a source's own note of how far it is.
+// A State is the checkpoint of a source: the position from which its next run continues. Only the source interprets
+// Value.
 type State struct {
 	Source string
 	Value  json.RawMessage
 }
 
-// slots are those of the statement that keeps it.
+// slots returns the names and values of the slots of merge/save_state, in pairs.
 func (s State) slots() []string {
 	return []string{"source", statements.Text(s.Source), "state", statements.Text(string(s.Value))}
 }
 
-// SourceState returns what the source noted last: with rows of the tenant, or, where that is zero, with rows of many. nil: nothing.
-func (w *Warehouse) SourceState(ctx context.Context, tenant uuid.UUID, source string) (state json.RawMessage, err error) {
+// SourceState returns the last stored state of a source, or nil. tenant is the tenant whose rows the source provides,
+// or zero if the source provides rows of many tenants.
+func (w *Warehouse) SourceState(
+	ctx context.Context, tenant uuid.UUID, source string,
+) (state json.RawMessage, err error) {
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		var text string
 		err := db.QueryRowContext(ctx, statements.Get("merge/state"), sql.Named("source", source)).Scan(&text)
@@ -37,21 +41,24 @@ func (w *Warehouse) SourceState(ctx context.Context, tenant uuid.UUID, source st
 	return state, err
 }
 
-// SaveState keeps a state for which no row was merged, or rows of many tenants were; tenant is zero then.
+// SaveState stores a state outside of a merge: after a run without rows, or after rows of many tenants were merged.
+// tenant is zero for a source of many tenants.
 func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State) error {
 	return w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		tx, err := begin(ctx, db)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, statements.Fill("merge/save_state", append(state.slots(), "store", "main")...)); err != nil {
+		slots := append(state.slots(), "store", "main")
+		if _, err := tx.ExecContext(ctx, statements.Fill("merge/save_state", slots...)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		return tx.Commit()
 	})
 }
 
-// withStates does something with the database that holds the states.
+// withStateDB calls do with the database that holds the states: the tenant's, or the control database if tenant is
+// zero. It holds the writing lock of the tenant.
 func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*sql.DB) error) error {
 	db := w.control
 	if tenant != uuid.Nil {

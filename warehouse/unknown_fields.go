@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// UnknownField is a field that rows came with and their dataset has not. It is not kept.
+// An UnknownField is a field of incoming rows that their dataset does not have. Its values are not stored.
 type UnknownField struct{ Dataset, Name string }
 
-// String is dataset.field.
+// String returns dataset.field.
 func (f UnknownField) String() string { return f.Dataset + "." + f.Name }
 
-// Names come from outside: so many are remembered, and so much of each, in runes.
+// Bounds of the stored names of unknown fields. The names come from outside.
 const (
-	maxUnknown   = 50
-	maxFieldName = 64
+	maxUnknown   = 50 // number of fields
+	maxFieldName = 64 // runes of a name; the rest is cut off
 )
 
-// addUnknown adds names that are not among the fields yet.
+// addUnknown returns fields with the names added that it does not contain, up to maxUnknown fields.
 func addUnknown(fields []UnknownField, dataset Dataset, names []string) []UnknownField {
 	for _, name := range names {
 		if runes := []rune(name); len(runes) > maxFieldName {
@@ -30,9 +30,9 @@ func addUnknown(fields []UnknownField, dataset Dataset, names []string) []Unknow
 	return fields
 }
 
-// unknownFields are those that came since the start.
+// unknownFields collects the unknown fields of all rows since the start.
 type unknownFields struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards fields
 	fields []UnknownField
 }
 
@@ -44,7 +44,7 @@ func (u *unknownFields) add(fields []UnknownField) {
 	}
 }
 
-// UnknownFields lists the unknown fields that came since the start, the first 50 of them.
+// UnknownFields returns the unknown fields of rows since the start, at most the first 50.
 func (w *Warehouse) UnknownFields() []UnknownField {
 	w.unknown.mu.Lock()
 	defer w.unknown.mu.Unlock()

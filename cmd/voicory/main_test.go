@@ -124,7 +124,7 @@ func TestCommandsAskTheRunningServer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
 	got := wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
-	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is no JSON object") {
+	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is not a JSON object") {
 		t.Fatal(got.stdout)
 	}
 	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
