@@ -113,7 +113,7 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 		}
 	}
 	work(n + 1)
-	if refusals, err := w.Quarantine(t.Context(), 1); err != nil || len(refusals) == 0 {
+	if refusals, err := quarantined(t, w, 1); err != nil || len(refusals) == 0 {
 		t.Errorf("got %v %v, want refused rows", refusals, err)
 	}
 }

@@ -3,8 +3,12 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,37 +19,79 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Quarantine lists refused rows and files, the oldest files' first, up to limit.
-func (w *Warehouse) Quarantine(ctx context.Context, limit int64) ([]Refusal, error) {
-	refusals := []Refusal{}
-	infos, err := w.quarantined()
-	if err != nil || len(infos) == 0 {
-		return refusals, err
-	}
-	names := make([]string, len(infos))
-	for i, info := range infos {
-		names[i] = info.Name()
-	}
-	query, err := w.refusedRowsQuery(names...)
-	if err != nil {
-		return nil, fmt.Errorf("read the quarantine: %w", err)
-	}
-	rows, err := w.loader.QueryContext(ctx, statements.Fill("quarantine/list", "rows", query, "limit", strconv.FormatInt(limit, 10)))
-	if err != nil {
-		return nil, fmt.Errorf("read the quarantine: %w", unreadable(err))
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var r Refusal
-		if err := rows.Scan(&r.Name, &r.File, &r.Line, &r.Dataset, &r.Tenant, &r.Reason, &r.Row); err != nil {
-			return nil, fmt.Errorf("read the quarantine: %w", err)
+// Quarantine yields refused rows and files, those of the oldest file first, and ends after an error. It holds one row at a time.
+func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
+	return func(yield func(Refusal, error) bool) {
+		infos, err := w.quarantined()
+		if err != nil {
+			yield(Refusal{}, fmt.Errorf("read the quarantine: %w", err))
+			return
 		}
-		refusals = append(refusals, r)
+		for _, info := range infos {
+			for refusal, err := range w.refusalsOf(ctx, info.Name()) {
+				if err != nil {
+					yield(Refusal{}, fmt.Errorf("read the quarantine: %s: %w", info.Name(), err))
+					return
+				}
+				if !yield(refusal, nil) {
+					return
+				}
+			}
+		}
 	}
-	return refusals, rows.Err()
 }
 
-// leastObject is what DuckDB may hold of a line of the quarantine, where all are shorter.
+// refusalsOf yields the refusals in one file of the quarantine. A file that was taken in again meanwhile has none.
+func (w *Warehouse) refusalsOf(ctx context.Context, name string) iter.Seq2[Refusal, error] {
+	return func(yield func(Refusal, error) bool) {
+		file, err := w.folder.open(w.folder.join(filepath.Join(quarantineDir, name)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			yield(Refusal{}, err)
+			return
+		}
+		defer file.Close()
+		for lines := json.NewDecoder(file); ; {
+			var refusal storedRefusal
+			err := lines.Decode(&refusal)
+			refusal.Name = name
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+			} else if err = ctx.Err(); err == nil {
+				err = refusal.readRow()
+			}
+			if !yield(refusal.Refusal, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// storedRefusal is a line of a file of the quarantine. Its row is the text as it came; an operator who mends it may also write
+// the object itself.
+type storedRefusal struct {
+	Refusal
+	Row json.RawMessage `json:"row"`
+}
+
+// readRow sets the row of the refusal.
+func (s *storedRefusal) readRow() error {
+	s.Refusal.Row = string(s.Row)
+	switch {
+	case s.Refusal.Row == "null":
+		s.Refusal.Row = ""
+	case strings.HasPrefix(s.Refusal.Row, `"`):
+		return json.Unmarshal(s.Row, &s.Refusal.Row)
+	}
+	return nil
+}
+
+// minObjectSize is the least size in bytes that DuckDB accepts for a line of the quarantine.
 const minObjectSize = 1 << 20
 
 // refusedRows is the query of what files of the quarantine hold.

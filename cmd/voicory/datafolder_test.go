@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // messyCalls are rows that load, one that is refused, and months that are published as several files.
@@ -118,7 +117,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 					}
 				}()
 				socket := filepath.Join(data, "voicory.sock")
-				waitFor(t, func() bool { _, err := os.Stat(socket); return err == nil })
+				until(t, "a socket", func() bool { _, err := os.Stat(socket); return err == nil })
 				wantUnderUmask(t, umask, messyCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
 				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql", "SELECT count(*) FROM calls")
 				check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
@@ -145,15 +144,6 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 				}
 				check()
 			})
-		}
-	}
-}
-
-func waitFor(t *testing.T, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited for a minute")
 		}
 	}
 }

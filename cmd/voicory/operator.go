@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"net"
 	"os"
@@ -29,8 +30,8 @@ type operator interface {
 	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (synced, error)
 	// Sources lists what is pulled on a schedule, and what ever was pulled.
 	Sources(ctx context.Context) ([]sourceStatus, error)
-	// Quarantine lists refused rows, up to limit.
-	Quarantine(ctx context.Context, limit int64) ([]warehouse.Refusal, error)
+	// Quarantine yields refused rows, at most limit.
+	Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error]
 	// Replay takes refused rows in again: those of files of the quarantine, or all.
 	Replay(ctx context.Context, files []string) (replayed, error)
 	// Export writes rows in bulk.

@@ -3,8 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"text/tabwriter"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -16,30 +19,117 @@ type quarantineCommand struct {
 }
 
 type listQuarantineCommand struct {
-	Limit int64 `help:"At most so many (${default})." default:"100" placeholder:"N"`
+	Limit int64 `help:"Maximum refused rows to list (${default})." default:"100" placeholder:"N"`
 }
 
-// Run lists refused rows, those of the oldest files first.
+// Run lists refused rows, those of the oldest files first. Each is printed as it is read.
 func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	limit := min(max(c.Limit, 0), math.MaxInt64-1)
 	return f.withOperator(ctx, func(o operator) error {
-		refusals, err := o.Quarantine(ctx, c.Limit+1)
-		if err != nil {
+		list := refusalPrinter(&refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)})
+		if f.JSON {
+			list = &refusalArray{out: m.Stdout}
+		}
+		n, more := int64(0), false
+		for refusal, err := range o.Quarantine(ctx, limit+1) {
+			if err != nil {
+				return err
+			}
+			if n++; n > limit {
+				more = true
+				break
+			}
+			if err := list.print(refusal); err != nil {
+				return err
+			}
+		}
+		if err := list.end(); err != nil {
 			return err
 		}
-		more := int64(len(refusals)) > c.Limit
-		refusals = refusals[:min(int64(len(refusals)), max(c.Limit, 0))]
-		return m.print(f, refusals, func(w io.Writer) {
-			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "QUARANTINE FILE\tDATASET\tTENANT\tFROM\tLINE\tREASON")
-			for _, r := range refusals {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"), printable(r.File), r.Line, printable(r.Reason))
-			}
-			_ = table.Flush() // like any print: there is nobody left to tell
-			if more {
-				fmt.Fprintln(w, "… there are more; --limit shows them")
-			}
-		})
+		if more && !f.JSON {
+			fmt.Fprintln(m.Stdout, "… there are more; --limit shows them")
+		}
+		return nil
 	})
+}
+
+// refusalPrinter prints a list of refused rows, one at a time.
+type refusalPrinter interface {
+	print(warehouse.Refusal) error
+	end() error
+}
+
+// tableBlock is the number of rows whose columns are aligned together, which bounds what a table holds.
+const tableBlock = 100
+
+// refusalTable prints a table.
+type refusalTable struct {
+	out  *tabwriter.Writer
+	rows int
+}
+
+func (t *refusalTable) print(r warehouse.Refusal) error {
+	t.head()
+	t.rows++
+	if _, err := fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"), printable(r.File), r.Line, printable(r.Reason)); err != nil {
+		return err
+	}
+	if t.rows%tableBlock == 0 {
+		return t.out.Flush()
+	}
+	return nil
+}
+
+func (t *refusalTable) head() {
+	if t.rows == 0 {
+		fmt.Fprintln(t.out, "QUARANTINE FILE\tDATASET\tTENANT\tFROM\tLINE\tREASON")
+	}
+}
+
+func (t *refusalTable) end() error {
+	t.head()
+	return t.out.Flush()
+}
+
+// refusalArray prints an array of JSON objects.
+type refusalArray struct {
+	out  io.Writer
+	rows int
+}
+
+func (a *refusalArray) print(r warehouse.Refusal) error {
+	text, err := json.MarshalIndent(r, "  ", "  ")
+	if err != nil {
+		return err
+	}
+	separator := ",\n  "
+	if a.rows == 0 {
+		separator = "[\n  "
+	}
+	a.rows++
+	_, err = fmt.Fprintf(a.out, "%s%s", separator, text)
+	return err
+}
+
+func (a *refusalArray) end() error {
+	end := "\n]\n"
+	if a.rows == 0 {
+		end = "[]\n"
+	}
+	_, err := io.WriteString(a.out, end)
+	return err
+}
+
+// Quarantine yields the refused rows of the open folder.
+func (l local) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
+	return func(yield func(warehouse.Refusal, error) bool) {
+		n := int64(0)
+		for refusal, err := range l.Warehouse.Quarantine(ctx) {
+			if n++; n > limit || !yield(refusal, err) {
+				return
+			}
+		}
+	}
 }
 
 type replayQuarantineCommand struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -90,12 +91,8 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		}
 		return o.Sync(r.Context(), spec, func(int64, int64) {})
 	})
-	route("GET /quarantine", func(r *http.Request) (any, error) {
-		limit, err := strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
-		}
-		return o.Quarantine(r.Context(), limit)
+	routes.HandleFunc("GET /quarantine", func(w http.ResponseWriter, r *http.Request) {
+		stream(w, r, log, func(out io.Writer) error { return writeRefusals(r, o, out) })
 	})
 	route("POST /quarantine/replay", func(r *http.Request) (any, error) { return o.Replay(r.Context(), r.URL.Query()["file"]) })
 	routes.HandleFunc("POST /export", exportHandler(o, log))
@@ -128,7 +125,15 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		}
 		return o.Requests(r.Context(), asked.Since, asked.Tenant, asked.Limit)
 	})
-	routes.HandleFunc("POST /query", func(w http.ResponseWriter, r *http.Request) { streamQuery(w, r, o, log) })
+	routes.HandleFunc("POST /query", func(w http.ResponseWriter, r *http.Request) {
+		stream(w, r, log, func(out io.Writer) error {
+			var request query.Request
+			if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+				return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+			}
+			return o.Query(r.Context(), request, out)
+		})
+	})
 	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
 		id, err := uuid.Parse(r.PathValue("id"))
 		if err != nil {
@@ -139,15 +144,11 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 	return routes
 }
 
-// streamQuery answers with a result as it is. What fails before its first byte is told as elsewhere, with another status; else the
-// connection is cut.
-func streamQuery(w http.ResponseWriter, r *http.Request, o operator, log *slog.Logger) {
-	var request query.Request
+// stream answers with what write writes, as it is written. An error before the first byte is sent as an operatorReply with another
+// status. A later one cuts the connection.
+func stream(w http.ResponseWriter, r *http.Request, log *slog.Logger, write func(io.Writer) error) {
 	out := &firstByte{ResponseWriter: w}
-	err := json.NewDecoder(r.Body).Decode(&request)
-	if err == nil {
-		err = o.Query(r.Context(), request, out)
-	}
+	err := write(out)
 	if err == nil {
 		return
 	}
@@ -156,7 +157,25 @@ func streamQuery(w http.ResponseWriter, r *http.Request, o operator, log *slog.L
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(http.StatusUnprocessableEntity)
-	_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // a command that left is no error of ours
+	_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // the client may have left
+}
+
+// writeRefusals writes refused rows as lines of JSON.
+func writeRefusals(r *http.Request, o operator, out io.Writer) error {
+	limit, err := strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+	}
+	lines := json.NewEncoder(out)
+	for refusal, err := range o.Quarantine(r.Context(), limit) {
+		if err == nil {
+			err = lines.Encode(refusal)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // firstByte notes that something was written.
@@ -297,8 +316,33 @@ func (c remote) Sources(ctx context.Context) (sources []sourceStatus, err error)
 	return sources, c.call(ctx, http.MethodGet, "/sources", nil, &sources)
 }
 
-func (c remote) Quarantine(ctx context.Context, limit int64) (refusals []warehouse.Refusal, err error) {
-	return refusals, c.call(ctx, http.MethodGet, "/quarantine?limit="+strconv.FormatInt(limit, 10), nil, &refusals)
+// Quarantine yields what the server sends, as it comes.
+func (c remote) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
+	return func(yield func(warehouse.Refusal, error) bool) {
+		response, err := c.send(ctx, http.MethodGet, "/quarantine?limit="+strconv.FormatInt(limit, 10), nil)
+		if err != nil {
+			yield(warehouse.Refusal{}, err)
+			return
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			yield(warehouse.Refusal{}, replyTo(response.Body, nil))
+			return
+		}
+		for lines := json.NewDecoder(response.Body); ; {
+			var refusal warehouse.Refusal
+			err := lines.Decode(&refusal)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				err = fmt.Errorf("read the quarantine from the running server: %w", err)
+			}
+			if !yield(refusal, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 func (c remote) Replay(ctx context.Context, files []string) (total replayed, err error) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +13,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -253,5 +257,60 @@ func TestQuarantine(t *testing.T) {
 	}
 	if got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--json"), exitDone); strings.TrimSpace(got.stdout) != "[]" {
 		t.Error(got.stdout)
+	}
+}
+
+// countingOutput counts lines, and remembers the most memory that was in use while it was written to.
+type countingOutput struct {
+	lines int
+	peak  uint64 // bytes
+}
+
+func (c *countingOutput) Write(p []byte) (int, error) {
+	before := c.lines
+	if c.lines += bytes.Count(p, []byte("\n")); c.lines/10_000 > before/10_000 {
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		c.peak = max(c.peak, stats.HeapAlloc)
+	}
+	return len(p), nil
+}
+
+// A quarantine of any size is listed with bounded memory, by the server and without one.
+func TestQuarantine_ListIsStreamed(t *testing.T) {
+	const rows, rowBytes, maxHeap = 100_000, 1000, 64 << 20 // bytes; all rows take 100 MB in each form
+	data := t.TempDir()
+	_, stop := serve(t, data)
+	wantStatus(t, run(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	var text strings.Builder
+	for n := range rows {
+		fmt.Fprintf(&text, `{"file":"f","line":%d,"dataset":"calls","reason":"r%s","row":"%s"}`+"\n", n, strings.Repeat("x", rowBytes/2), strings.Repeat("y", rowBytes/2))
+	}
+	noError(t, os.WriteFile(filepath.Join(data, "quarantine", "many.ndjson"), []byte(text.String()), 0o600))
+	text.Reset()
+	for _, place := range []string{"server", "folder"} {
+		for _, form := range []string{"--json=true", "--json=false"} {
+			runtime.GC()
+			out := &countingOutput{}
+			var stderr bytes.Buffer
+			program := Main{Args: []string{"quarantine", "list", form, "--data", data, "--limit", strconv.Itoa(math.MaxInt64)}, Stdout: out, Stderr: &stderr}
+			if status := program.Run(t.Context()); status != exitDone || out.lines < rows+2 {
+				t.Errorf("%s %s: got status %d and %d lines, want more than %d: %s", place, form, status, out.lines, rows, stderr.String())
+			}
+			if out.peak == 0 || out.peak > maxHeap {
+				t.Errorf("%s %s: got %d bytes in use, want at most %d", place, form, out.peak, maxHeap)
+			}
+		}
+		stop()
+	}
+	// What cannot be read is said after what can.
+	noError(t, os.WriteFile(filepath.Join(data, "quarantine", "zz.ndjson"), []byte("{}\n{\"line\":\"x\"}\n"), 0o600))
+	for _, want := range []string{"zz.ndjson", "running server"} {
+		if got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--limit", strconv.Itoa(2*rows)), exitFailed); !strings.Contains(got.stderr, want) {
+			t.Errorf("got %q, want %q in it", got.stderr, want)
+		}
+		if want == "zz.ndjson" {
+			serve(t, data)
+		}
 	}
 }
