@@ -58,6 +58,7 @@ type flags struct {
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
 	Demo       demoCommand       `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
+	Licenses   licensesCommand   `cmd:"" help:"Print the licences of the software that the program is linked with."`
 }
 
 // Run does what the arguments say and returns the exit status.

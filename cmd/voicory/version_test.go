@@ -17,3 +17,12 @@ func TestVersion_NamesTheEngines(t *testing.T) {
 		t.Errorf("got %+v, %v", v, err)
 	}
 }
+
+func TestLicenses_ArePrinted(t *testing.T) {
+	got := wantStatus(t, run(t, "", "licenses"), exitDone)
+	for _, part := range []string{"github.com/apache/arrow-go/v18 v18", "DuckDB: icu", "Apache License"} {
+		if !strings.Contains(got.stdout, part) {
+			t.Errorf("no %q", part)
+		}
+	}
+}
