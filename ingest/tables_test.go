@@ -159,8 +159,11 @@ func TestParquet_UnknownColumns(t *testing.T) {
 		columns.String()+" FROM range(5001) AS r(i) ORDER BY i", "")
 	w := openNew(t)
 	summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
-	refused, err := w.Quarantine(t.Context(), 10)
-	noError(t, err)
+	var refused []warehouse.Refusal
+	for refusal, err := range w.Quarantine(t.Context()) {
+		noError(t, err)
+		refused = append(refused, refusal)
+	}
 	if len(summary.Unknown) != 50 || summary.Unknown[1] != "calls.Field 1" || summary.New != 5000 || len(refused) != 1 || refused[0].Line != 5001 ||
 		refused[0].Row != `{"id":"none","created_at":"2026-01-01"}` {
 		t.Errorf("got %+v %+v", summary, refused)
