@@ -11,63 +11,66 @@ import (
 	"github.com/google/uuid"
 )
 
-// Tenant is the size of an invented tenant. Its zero values are empty; the same sizes and ID give the same rows.
+// A Tenant is the id of a synthetic tenant and its numbers of rows. The same values give the same rows.
 type Tenant struct {
 	ID                         uuid.UUID
 	Calls, Customers, Messages int
 }
 
-// Start and End bound every created_at. The times are fixed, so that every run gives the same rows.
+// Start (inclusive) and End (exclusive) bound the created_at of calls and messages. They are fixed, so that every run
+// generates the same rows.
 var (
 	Start = time.Date(2025, 11, 1, 0, 0, 0, 0, time.UTC)
 	End   = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// space is what the ids of invented rows are derived in.
-var space = uuid.MustParse("5e3f6a0c-9d1b-5c2e-8a47-0f6b2d9c4e11")
+// idNamespace is the UUID namespace of all generated ids.
+var idNamespace = uuid.MustParse("5e3f6a0c-9d1b-5c2e-8a47-0f6b2d9c4e11")
 
 func (t Tenant) id(kind string, i int) uuid.UUID {
-	return uuid.NewSHA1(space, fmt.Appendf(nil, "%s/%s/%d", t.ID, kind, i))
+	return uuid.NewSHA1(idNamespace, fmt.Appendf(nil, "%s/%s/%d", t.ID, kind, i))
 }
 
-// CustomerID is the id of the tenant's customer i, counted from 0.
+// CustomerID returns the id of the tenant's customer i, counted from 0.
 func (t Tenant) CustomerID(i int) uuid.UUID { return t.id("customer", i) }
 
-// dice are the same for the same row, whatever was asked for before.
-func (t Tenant) dice(kind uint64, i int) *rand.Rand {
+// rand returns the random numbers of row i of a kind. They do not depend on other rows.
+func (t Tenant) rand(kind uint64, i int) *rand.Rand {
 	return rand.New(rand.NewPCG(uint64(t.ID.ID())<<8|kind, uint64(i)))
 }
 
+// Seeds of the random numbers, by kind of row.
 const (
-	forCustomer = iota + 1
-	forCall
-	forMessage
+	seedCustomer = iota + 1
+	seedCall
+	seedMessage
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
-// clock spreads rows evenly over the year, in order, each within its own slot.
-func clock(r *rand.Rand, i, n int) time.Time {
+// timeOf returns the time of row i of n. Rows are spread evenly over the year, in order, each at a random time in its
+// own slot.
+func timeOf(r *rand.Rand, i, n int) time.Time {
 	slot := End.Sub(Start) / time.Duration(max(n, 1))
 	return Start.Add(time.Duration(i)*slot + time.Duration(r.Int64N(int64(slot)))).Truncate(time.Millisecond)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// write has row i of n written as one line each, as row gives it.
-func write(w io.Writer, n int, row func(i int) any) error {
+// writeRows writes n rows as NDJSON. row returns row i.
+func writeRows(w io.Writer, n int, row func(i int) any) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	for i := range n {
 		if err := encoder.Encode(row(i)); err != nil {
-			return fmt.Errorf("write invented rows: %w", err)
+			return fmt.Errorf("write synthetic rows: %w", err)
 		}
 	}
 	return out.Flush()
 }
 
-type person struct {
+type customer struct {
 	id     uuid.UUID
 	name   string
 	email  any // null for some
@@ -75,9 +78,9 @@ type person struct {
 	since  time.Time
 }
 
-func (t Tenant) person(i int) person {
-	r := t.dice(forCustomer, i)
-	p := person{
+func (t Tenant) customer(i int) customer {
+	r := t.rand(seedCustomer, i)
+	p := customer{
 		id:     t.CustomerID(i),
 		name:   pick(r, givenNames) + " " + pick(r, familyNames),
 		number: fmt.Sprintf("+9198%08d", r.IntN(100_000_000)),
@@ -89,7 +92,7 @@ func (t Tenant) person(i int) person {
 	return p
 }
 
-func (t Tenant) someone(r *rand.Rand) person { return t.person(r.IntN(max(t.Customers, 1))) }
+func (t Tenant) randomCustomer(r *rand.Rand) customer { return t.customer(r.IntN(max(t.Customers, 1))) }
 
 type customerRow struct {
 	Tenant          uuid.UUID      `json:"user_id"`
@@ -105,23 +108,24 @@ type customerRow struct {
 	UpdatedAt       string         `json:"updated_at"`
 }
 
-// WriteCustomers writes the customers as NDJSON; their interactions are the calls that WriteCalls writes.
+// WriteCustomers writes the customers as NDJSON. Their interaction counts match the calls that WriteCalls writes.
 func (t Tenant) WriteCustomers(w io.Writer) error {
 	count, last := make([]int, t.Customers), make([]time.Time, t.Customers)
 	if t.Customers > 0 {
 		for i := range t.Calls {
-			r := t.dice(forCall, i)
-			at, who := clock(r, i, t.Calls), r.IntN(t.Customers)
-			count[who]++
-			last[who] = at
+			r := t.rand(seedCall, i)
+			at, index := timeOf(r, i, t.Calls), r.IntN(t.Customers)
+			count[index]++
+			last[index] = at
 		}
 	}
-	return write(w, t.Customers, func(i int) any {
-		p, r := t.person(i), t.dice(forCustomer, -i-1)
-		row := customerRow{Tenant: t.ID, ID: p.id, Name: p.name, Email: p.email, PhoneNumber: p.number, Interactions: count[i],
-			Variables: map[string]any{}, CreatedAt: stamp(p.since), UpdatedAt: stamp(p.since)}
+	return writeRows(w, t.Customers, func(i int) any {
+		c, r := t.customer(i), t.rand(seedCustomer, -i-1)
+		row := customerRow{Tenant: t.ID, ID: c.id, Name: c.name, Email: c.email, PhoneNumber: c.number,
+			Interactions: count[i],
+			Variables:    map[string]any{}, CreatedAt: formatTime(c.since), UpdatedAt: formatTime(c.since)}
 		if r.IntN(4) == 0 {
-			row.PhoneNumber = p.number[:3] + " " + p.number[3:8] + " " + p.number[8:]
+			row.PhoneNumber = c.number[:3] + " " + c.number[3:8] + " " + c.number[8:]
 		}
 		if r.IntN(8) > 0 {
 			row.Source = pick(r, []string{"website", "whatsapp", "phone", "manual"})
@@ -130,7 +134,7 @@ func (t Tenant) WriteCustomers(w io.Writer) error {
 			row.Variables["tags"] = []string{pick(r, []string{"premium", "new", "returning", "ß-Kunde"})}
 		}
 		if count[i] > 0 {
-			row.LastInteraction, row.UpdatedAt = stamp(last[i]), stamp(last[i])
+			row.LastInteraction, row.UpdatedAt = formatTime(last[i]), formatTime(last[i])
 		}
 		return row
 	})
@@ -163,50 +167,54 @@ type callRow struct {
 
 const businessNumber = "+918000000001"
 
-// WriteCalls writes the calls as NDJSON, oldest first. Transcripts and durations have every shape that the platform gives them.
+// WriteCalls writes the calls as NDJSON, oldest first. Transcripts and durations have all formats that the platform
+// uses.
 func (t Tenant) WriteCalls(w io.Writer) error {
-	return write(w, t.Calls, func(i int) any {
-		r := t.dice(forCall, i)
-		at := clock(r, i, t.Calls)
-		who := t.someone(r)
+	return writeRows(w, t.Calls, func(i int) any {
+		r := t.rand(seedCall, i)
+		at := timeOf(r, i, t.Calls)
+		caller := t.randomCustomer(r)
 		row := callRow{Tenant: t.ID, ID: t.id("call", i), CallSID: fmt.Sprintf("CA%016x%016x", r.Uint64(), r.Uint64()),
-			Direction: "inbound", Status: "completed", FromNumber: who.number, ToNumber: businessNumber, PhoneNumber: who.number,
+			Direction: "inbound", Status: "completed", FromNumber: caller.number, ToNumber: businessNumber,
+			PhoneNumber: caller.number,
 			Provider:    pick(r, []string{"twilio", "twilio", "exotel", "livekit"}),
-			AssistantID: t.id("assistant", r.IntN(4)), Metadata: map[string]any{}, StartedAt: stamp(at), CreatedAt: stamp(at)}
+			AssistantID: t.id("assistant", r.IntN(4)), Metadata: map[string]any{}, StartedAt: formatTime(at),
+			CreatedAt: formatTime(at)}
 		if r.IntN(5) < 2 {
-			row.Direction, row.FromNumber, row.ToNumber = "outbound", businessNumber, who.number
+			row.Direction, row.FromNumber, row.ToNumber = "outbound", businessNumber, caller.number
 		}
 		if r.IntN(6) == 0 {
 			row.PhoneNumber = nil
 		}
 		if missed := r.IntN(100); missed < 14 {
 			row.Status = []string{"no-answer", "busy", "failed"}[missed%3]
-			row.Duration, row.DurationSeconds, row.Cost, row.EndedAt = 0, 0, 0, stamp(at.Add(20*time.Second))
+			row.Duration, row.DurationSeconds, row.Cost, row.EndedAt = 0, 0, 0, formatTime(at.Add(20*time.Second))
 			return row
 		}
 		topic := pick(r, topics)
-		said := dialogue(r, topic)
+		dialogue := inventDialogue(r, topic)
 		seconds, spoken := 4, 0
-		for _, line := range said {
+		for _, line := range dialogue {
 			seconds += 2 + len(line.text)/14
 			if line.ai {
 				spoken += len([]rune(line.text))
 			}
 		}
-		row.EndedAt = stamp(at.Add(time.Duration(seconds) * time.Second))
-		row.Summary = topic.name + ": " + said[0].text
-		row.Transcript = shape(r, said)
+		row.EndedAt = formatTime(at.Add(time.Duration(seconds) * time.Second))
+		row.Summary = topic.name + ": " + dialogue[0].text
+		row.Transcript = transcript(r, dialogue)
 		row.RecordingURL = fmt.Sprintf("https://recordings.example.com/%s.mp3", row.CallSID)
 		row.Duration, row.DurationSeconds = seconds, seconds
 		if r.IntN(12) == 0 {
 			row.Duration, row.DurationSeconds = fmt.Sprintf("%dm %02ds", seconds/60, seconds%60), nil
 		}
-		stt, llm, tts := float64(seconds)*0.0001, float64(len(said))*0.0006, float64(spoken)*0.000015
+		stt, llm, tts := float64(seconds)*0.0001, float64(len(dialogue))*0.0006, float64(spoken)*0.000015
 		row.Cost = json.Number(fmt.Sprintf("%.4f", stt+llm+tts))
 		if r.IntN(40) == 0 {
 			row.Cost = nil // not billed yet
 		} else {
-			row.Metadata["cost_breakdown"] = map[string]any{"stt": json.Number(fmt.Sprintf("%.4f", stt)), "llm": json.Number(fmt.Sprintf("%.4f", llm)), "tts": json.Number(fmt.Sprintf("%.4f", tts))}
+			row.Metadata["cost_breakdown"] = map[string]any{"stt": json.Number(fmt.Sprintf("%.4f", stt)),
+				"llm": json.Number(fmt.Sprintf("%.4f", llm)), "tts": json.Number(fmt.Sprintf("%.4f", tts))}
 		}
 		row.Metadata["topic"] = topic.name
 		row.STTMinutes, row.TTSCharacters = json.Number(fmt.Sprintf("%.2f", float64(seconds)/60)), spoken
@@ -214,13 +222,13 @@ func (t Tenant) WriteCalls(w io.Writer) error {
 	})
 }
 
-// shape gives a dialogue one of the shapes that transcripts have.
-func shape(r *rand.Rand, said []line) any {
-	turns := make([]map[string]any, len(said))
+// transcript returns the dialogue in a random one of the formats of transcripts.
+func transcript(r *rand.Rand, dialogue []utterance) any {
+	turns := make([]map[string]any, len(dialogue))
 	at := 0
 	kind := r.IntN(10)
 	text := ""
-	for i, l := range said {
+	for i, l := range dialogue {
 		speaker, role := "Caller", "user"
 		if l.ai {
 			speaker, role = "AI", "assistant"
@@ -268,34 +276,35 @@ type messageRow struct {
 
 // WriteMessages writes the messages as NDJSON, oldest first.
 func (t Tenant) WriteMessages(w io.Writer) error {
-	return write(w, t.Messages, func(i int) any {
-		r := t.dice(forMessage, i)
-		at := clock(r, i, t.Messages)
-		who := t.someone(r)
-		said := pick(r, dialogue(r, pick(r, topics)))
-		row := messageRow{Tenant: t.ID, ID: t.id("message", i), Direction: "inbound", Type: "text", FromNumber: who.number, ToNumber: businessNumber,
-			Status: "received", Content: map[string]any{"text": map[string]any{"body": said.text}}, CreatedAt: stamp(at),
+	return writeRows(w, t.Messages, func(i int) any {
+		r := t.rand(seedMessage, i)
+		at := timeOf(r, i, t.Messages)
+		owner := t.randomCustomer(r)
+		spoken := pick(r, inventDialogue(r, pick(r, topics)))
+		row := messageRow{Tenant: t.ID, ID: t.id("message", i), Direction: "inbound", Type: "text",
+			FromNumber: owner.number, ToNumber: businessNumber,
+			Status: "received", Content: map[string]any{"text": map[string]any{"body": spoken.text}}, CreatedAt: formatTime(at),
 			WAMessageID: fmt.Sprintf("wamid.%016X%016X", r.Uint64(), r.Uint64())}
 		if t.Customers > 0 {
-			row.CustomerID = who.id
+			row.CustomerID = owner.id
 		}
 		switch r.IntN(20) {
 		case 0:
-			row.Type, row.Content = "image", map[string]any{"mediaId": fmt.Sprintf("media-%d", i), "caption": said.text}
+			row.Type, row.Content = "image", map[string]any{"mediaId": fmt.Sprintf("media-%d", i), "caption": spoken.text}
 		case 1:
 			row.Type, row.Content = "location", map[string]any{"latitude": 12.9, "longitude": 77.6}
 		case 2:
 			row.Type, row.Content = "sticker", map[string]any{}
 		}
-		if said.ai {
-			row.Direction, row.FromNumber, row.ToNumber = "outbound", businessNumber, who.number
+		if spoken.ai {
+			row.Direction, row.FromNumber, row.ToNumber = "outbound", businessNumber, owner.number
 			row.IsFromBot, row.AssistantID = r.IntN(10) > 0, t.id("assistant", r.IntN(4))
 			row.Status = pick(r, []string{"sent", "delivered", "read", "read", "read", "failed"})
 			if row.Status == "delivered" || row.Status == "read" && r.IntN(10) > 0 {
-				row.DeliveredAt = stamp(at.Add(2 * time.Second))
+				row.DeliveredAt = formatTime(at.Add(2 * time.Second))
 			}
 			if row.Status == "read" {
-				row.ReadAt = stamp(at.Add(90 * time.Second))
+				row.ReadAt = formatTime(at.Add(90 * time.Second))
 			}
 		}
 		return row

@@ -13,9 +13,10 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 400, Customers: 50, Messages: 600}
+var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 400, Customers: 50,
+	Messages: 600}
 
-func written(t *testing.T, write func(io.Writer) error) []byte {
+func output(t *testing.T, write func(io.Writer) error) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	if err := write(&buf); err != nil {
@@ -24,25 +25,25 @@ func written(t *testing.T, write func(io.Writer) error) []byte {
 	return buf.Bytes()
 }
 
-func TestTheSameOnEveryRun(t *testing.T) {
+func TestTenant_Deterministic(t *testing.T) {
 	for _, write := range []func(io.Writer) error{tenant.WriteCalls, tenant.WriteCustomers, tenant.WriteMessages} {
-		once, again := written(t, write), written(t, write)
+		once, again := output(t, write), output(t, write)
 		if !bytes.Equal(once, again) {
-			t.Error("two runs differ")
+			t.Error("got different rows in two runs, want equal ones")
 		}
 	}
 	other := tenant
 	other.ID[15]++
-	if bytes.Equal(written(t, tenant.WriteCalls), written(t, other.WriteCalls)) {
-		t.Error("two tenants have the same calls")
+	if bytes.Equal(output(t, tenant.WriteCalls), output(t, other.WriteCalls)) {
+		t.Error("got equal calls for two tenants, want different ones")
 	}
 }
 
-// Calls and messages are the customers', and what a customer counts is there.
-func TestRowsBelongTogether(t *testing.T) {
+// Calls and messages belong to existing customers, and the interaction counts match the calls.
+func TestTenant_RowsReferToEachOther(t *testing.T) {
 	interactions := 0
 	customers := map[string]bool{}
-	for line := range bytes.Lines(written(t, tenant.WriteCustomers)) {
+	for line := range bytes.Lines(output(t, tenant.WriteCustomers)) {
 		var row struct {
 			ID           string `json:"id"`
 			Interactions int    `json:"interaction_count"`
@@ -56,10 +57,10 @@ func TestRowsBelongTogether(t *testing.T) {
 		customers[strings.ReplaceAll(row.PhoneNumber, " ", "")] = true
 	}
 	if interactions != tenant.Calls {
-		t.Errorf("customers count %d interactions, there are %d calls", interactions, tenant.Calls)
+		t.Errorf("got %d interactions, want %d", interactions, tenant.Calls)
 	}
 	shapes := map[string]int{}
-	for line := range bytes.Lines(written(t, tenant.WriteCalls)) {
+	for line := range bytes.Lines(output(t, tenant.WriteCalls)) {
 		var row struct {
 			Direction  string `json:"direction"`
 			From       string `json:"from_number"`
@@ -76,16 +77,16 @@ func TestRowsBelongTogether(t *testing.T) {
 			number = row.To
 		}
 		if !customers[number] {
-			t.Fatalf("no customer has %s", number)
+			t.Fatalf("got a call with %s, want the number of a customer", number)
 		}
 		if row.CreatedAt < "2025-11-01" || row.CreatedAt >= "2026-11-01" {
-			t.Errorf("created at %s", row.CreatedAt)
+			t.Errorf("got created_at %s, want a time in the year", row.CreatedAt)
 		}
 	}
 	if len(shapes) != 3 {
-		t.Errorf("transcripts are %v", shapes)
+		t.Errorf("got transcripts of the types %v, want 3 types", shapes)
 	}
-	for line := range bytes.Lines(written(t, tenant.WriteMessages)) {
+	for line := range bytes.Lines(output(t, tenant.WriteMessages)) {
 		var row struct {
 			Customer string `json:"customer_id"`
 		}
@@ -93,7 +94,7 @@ func TestRowsBelongTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !customers[row.Customer] {
-			t.Fatalf("no customer is %s", row.Customer)
+			t.Fatalf("got customer_id %s, want the id of a customer", row.Customer)
 		}
 	}
 }

@@ -1,5 +1,7 @@
-// Package demo invents a tenant: customers, calls with dialogues, and messages over one year, in the shape in which the
-// platform's database holds them, always the same for the same numbers. It is for trying the warehouse and measuring it.
+// Package demo generates the rows of a synthetic tenant for demonstrations, tests and benchmarks: customers, calls with
+// dialogues, and messages over one year. Rows have the fields of the platform's database. The same sizes and tenant id
+// give the same rows.
 //
-// It writes NDJSON and knows nothing of the warehouse. No person, number or address in it is real.
+// It writes NDJSON and does not import the warehouse. It starts no goroutines. All persons, numbers and addresses are
+// fictitious.
 package demo

@@ -1,8 +1,11 @@
-// Package folder owns what is peculiar about a folder that others drop files into: which of them are new, and which are still
-// being written.
+// Package folder reads the files of a folder that other programs add files to. It finds the new and changed files and
+// leaves out those that are still being written.
 //
-// A file is known by the time of its last change as the file system keeps it (ctime), which no copying or renaming sets back.
-// Whoever writes a file slowly should write it under another name, beginning with a dot, and rename it.
+// It never moves, changes or deletes a file. It starts no goroutines and holds no locks.
+//
+// A file is new or changed if its ctime is later than that of the last file read. Copying and renaming a file set its
+// ctime to the current time. A program that writes a file slowly should write it under a name that begins with a dot
+// and rename it when it is complete.
 package folder
 
 import (
@@ -15,7 +18,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,22 +26,22 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Options say which folder, and what its files hold.
+// Options configure a Source.
 type Options struct {
-	Path    string
-	Tenant  uuid.UUID // whose rows these are; zero: each row says so
-	Dataset string    // empty: each file's name says so
+	Path    string    // folder
+	Tenant  uuid.UUID // tenant that owns all rows; zero: each row contains its tenant
+	Dataset string    // dataset of all files; empty: derived from each file's name
 }
 
-// Source is a folder, with those below it.
+// A Source reads the files of a folder and its subfolders.
 type Source struct{ Options }
 
 var _ ingest.Source = (*Source)(nil)
 
-// New checks the options; what cannot be is ErrInvalid.
+// New returns a Source. It returns ErrInvalid if an option is missing or invalid.
 func New(o Options) (*Source, error) {
 	if o.Path == "" {
-		return nil, fmt.Errorf("%w: the path of the folder is not given", warehouse.ErrInvalid)
+		return nil, fmt.Errorf("%w: no path of a folder given", warehouse.ErrInvalid)
 	}
 	if o.Dataset != "" {
 		if _, err := warehouse.DatasetNamed(o.Dataset); err != nil {
@@ -53,51 +55,54 @@ func New(o Options) (*Source, error) {
 	return &Source{o}, nil
 }
 
-// Name is the same for the same folder.
+// Name returns the name under which the state is stored. It depends on the absolute path only.
 func (s *Source) Name() string { return "files " + s.Path }
 
-// settled is how long a file must have been left alone: who is writing it has hopefully finished.
-const settled = 2 * time.Second
+// minAge is the minimum time since the last change of a file before it is read. Younger files may still be being
+// written.
+const minAge = 2 * time.Second
 
-// state is how far the folder is known: all files that had changed before Through, and of those of that very moment some.
-type state struct {
-	Through time.Time `json:"through"`
-	Files   []string  `json:"files"`
+// A folderState records the files that have been read: all files that changed before Through, and those in Files.
+type folderState struct {
+	Through time.Time `json:"through"` // ctime of the last file read
+	Files   []string  `json:"files"`   // paths of the files read whose ctime is Through
 }
 
-// file is one that is there.
-type file struct {
+// A changedFile is a file that is new or has changed.
+type changedFile struct {
 	path    string
-	changed time.Time
+	changed time.Time // ctime
 }
 
-// Pull gives every file that is new or has changed, in the order of their changes. A folder that is not there is ErrNotFound, a state that is
-// none ErrInvalid.
-func (s *Source) Pull(ctx context.Context, known json.RawMessage, take func(context.Context, ingest.Portion) error) error {
-	var past state
+// Pull calls take with each file that is new or has changed, in the order of ctime. It returns ErrNotFound if the
+// folder does not exist, ErrInvalid if the state cannot be parsed, and the error of take.
+func (s *Source) Pull(
+	ctx context.Context, known json.RawMessage, take func(context.Context, ingest.Portion) error,
+) error {
+	var reached folderState
 	if known != nil {
-		if err := json.Unmarshal(known, &past); err != nil {
-			return fmt.Errorf("%w: the state of %s is not one: %w", warehouse.ErrInvalid, s.Name(), err)
+		if err := json.Unmarshal(known, &reached); err != nil {
+			return fmt.Errorf("%w: parse the state of %s: %w", warehouse.ErrInvalid, s.Name(), err)
 		}
 	}
-	files, err := s.list(past, time.Now().Add(-settled))
+	files, err := s.changedFiles(reached, time.Now().Add(-minAge))
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if !f.changed.Equal(past.Through) {
-			past = state{Through: f.changed}
+		if !f.changed.Equal(reached.Through) {
+			reached = folderState{Through: f.changed}
 		}
-		past.Files = append(past.Files, f.path)
-		if err := s.give(ctx, f.path, past, take); err != nil {
+		reached.Files = append(reached.Files, f.path)
+		if err := s.takeFile(ctx, f.path, reached, take); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// list finds the files that have changed since, and not after a moment, in the order of their changes.
-func (s *Source) list(since state, until time.Time) (files []file, err error) {
+// changedFiles returns the files that are not in the state and changed no later than until, sorted by ctime and path.
+func (s *Source) changedFiles(since folderState, until time.Time) (files []changedFile, err error) {
 	paths, err := ingest.Find([]string{s.Path})
 	if err != nil {
 		return nil, err
@@ -105,22 +110,19 @@ func (s *Source) list(since state, until time.Time) (files []file, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // taken away meanwhile
+			continue // deleted since it was found
 		}
 		if err != nil {
 			return nil, err
 		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || !info.Mode().IsRegular() {
+		changed, ok := changeTime(info)
+		if !ok || !info.Mode().IsRegular() || changed.Before(since.Through) || changed.After(until) ||
+			changed.Equal(since.Through) && slices.Contains(since.Files, path) {
 			continue
 		}
-		changed := time.Unix(stat.Ctim.Unix()).UTC()
-		if changed.Before(since.Through) || changed.After(until) || changed.Equal(since.Through) && slices.Contains(since.Files, path) {
-			continue
-		}
-		files = append(files, file{path, changed})
+		files = append(files, changedFile{path, changed})
 	}
-	slices.SortFunc(files, func(a, b file) int {
+	slices.SortFunc(files, func(a, b changedFile) int {
 		if order := a.changed.Compare(b.changed); order != 0 {
 			return order
 		}
@@ -129,8 +131,11 @@ func (s *Source) list(since state, until time.Time) (files []file, err error) {
 	return files, nil
 }
 
-// give has one file taken.
-func (s *Source) give(ctx context.Context, path string, reached state, take func(context.Context, ingest.Portion) error) error {
+// takeFile calls take with one file and the state after it. A file that cannot be opened becomes a file whose reader
+// fails, so that it is refused by name and does not stop the pull.
+func (s *Source) takeFile(
+	ctx context.Context, path string, reached folderState, take func(context.Context, ingest.Portion) error,
+) error {
 	value, err := json.Marshal(reached)
 	if err != nil {
 		return err
@@ -139,9 +144,9 @@ func (s *Source) give(ctx context.Context, path string, reached state, take func
 	opened, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil // taken away meanwhile
+		return nil // deleted since it was found
 	case err != nil:
-		in.Path, in.Body = "", unreadable{err} // it is refused by name
+		in.Path, in.Body = "", errorReader{err}
 	default:
 		defer opened.Close()
 		in.Body = opened
@@ -149,7 +154,7 @@ func (s *Source) give(ctx context.Context, path string, reached state, take func
 	return take(ctx, ingest.Portion{File: &in, State: value})
 }
 
-// unreadable stands for a file that cannot be opened.
-type unreadable struct{ err error }
+// An errorReader fails with err.
+type errorReader struct{ err error }
 
-func (u unreadable) Read([]byte) (int, error) { return 0, u.err }
+func (u errorReader) Read([]byte) (int, error) { return 0, u.err }

@@ -26,50 +26,50 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// taker remembers what it took, and the state of that.
-type taker struct {
+// A receiver records the files that it received and the last state.
+type receiver struct {
 	taken []string
 	state json.RawMessage
-	fail  error
+	err   error
 }
 
-// pull has the source give until want was taken: fresh files are left alone for a while.
-func (k *taker) pull(t *testing.T, s *folder.Source, want ...string) {
+// pull repeats pulls until the wanted files have been received, because young files are left out at first.
+func (r *receiver) pull(t *testing.T, s *folder.Source, want ...string) {
 	t.Helper()
-	k.taken = nil
-	look := time.NewTicker(50 * time.Millisecond)
-	defer look.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-look.C {
-		err := s.Pull(t.Context(), k.state, func(_ context.Context, p ingest.Portion) error {
-			if k.fail != nil {
-				return k.fail
+	r.taken = nil
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-ticker.C {
+		err := s.Pull(t.Context(), r.state, func(_ context.Context, p ingest.Portion) error {
+			if r.err != nil {
+				return r.err
 			}
-			k.taken, k.state = append(k.taken, filepath.Base(p.File.Name)), p.State
+			r.taken, r.state = append(r.taken, filepath.Base(p.File.Name)), p.State
 			return nil
 		})
-		if err != nil && !errors.Is(err, k.fail) {
+		if err != nil && !errors.Is(err, r.err) {
 			t.Fatal(err)
 		}
-		if k.fail == nil && len(k.taken) >= len(want) || err != nil {
+		if r.err == nil && len(r.taken) >= len(want) || err != nil {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("took %v, not %v", k.taken, want)
+			t.Fatalf("got %v after a minute, want %v", r.taken, want)
 		}
 	}
-	if got := strings.Join(k.taken, " "); got != strings.Join(want, " ") {
-		t.Errorf("took %s, not %s", got, want)
+	if got := strings.Join(r.taken, " "); got != strings.Join(want, " ") {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-func TestNewAndChangedFilesInTheirOrder(t *testing.T) {
+func TestPull_NewAndChangedFilesInOrder(t *testing.T) {
 	dir := t.TempDir()
 	last := time.Time{}
 	write := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
 		noError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		for before := last; !last.After(before); { // the file system's clock ticks some hundred times a second only
+		for before := last; !last.After(before); { // the file system's clock has a resolution of some milliseconds
 			noError(t, os.WriteFile(path, []byte(text), 0o600))
 			info, err := os.Stat(path)
 			noError(t, err)
@@ -78,41 +78,47 @@ func TestNewAndChangedFilesInTheirOrder(t *testing.T) {
 	}
 	s, err := folder.New(folder.Options{Path: dir})
 	noError(t, err)
-	var k taker
-	k.pull(t, s)
+	var r receiver
+	r.pull(t, s)
 	write("calls-2.ndjson", "")
 	write("calls-1.ndjson", "")
-	write(".calls-3.ndjson", "") // still being written
+	write(".calls-3.ndjson", "") // hidden, as if it were still being written
 	write("below/calls-4.ndjson", "")
-	k.fail = errors.New("full")
-	k.pull(t, s)
-	k.fail = nil
-	k.pull(t, s, "calls-2.ndjson", "calls-1.ndjson", "calls-4.ndjson")
-	k.pull(t, s)
+	r.err = errors.New("full")
+	r.pull(t, s)
+	r.err = nil
+	r.pull(t, s, "calls-2.ndjson", "calls-1.ndjson", "calls-4.ndjson")
+	r.pull(t, s)
 	old := time.Now().Add(-time.Hour)
 	noError(t, os.Rename(filepath.Join(dir, ".calls-3.ndjson"), filepath.Join(dir, "calls-3.ndjson")))
-	noError(t, os.Chtimes(filepath.Join(dir, "calls-3.ndjson"), old, old)) // as a copy that keeps its times has it
-	k.pull(t, s, "calls-3.ndjson")
+	noError(t, os.Chtimes(filepath.Join(dir, "calls-3.ndjson"), old, old)) // like a copy that preserves times
+	r.pull(t, s, "calls-3.ndjson")
 	write("calls-1.ndjson", "{}\n")
-	k.pull(t, s, "calls-1.ndjson")
+	r.pull(t, s, "calls-1.ndjson")
 	noError(t, os.RemoveAll(filepath.Join(dir, "below")))
-	k.pull(t, s)
-	if len(k.state) > 500 {
-		t.Errorf("the state is %s", k.state)
+	r.pull(t, s)
+	if len(r.state) > 500 {
+		t.Errorf("got a state of %d bytes, want at most 500: %s", len(r.state), r.state)
 	}
 	if err := s.Pull(t.Context(), json.RawMessage("[]"), nil); !errors.Is(err, warehouse.ErrInvalid) {
-		t.Error(err)
+		t.Errorf("invalid state: got %v, want ErrInvalid", err)
 	}
 	noError(t, os.RemoveAll(dir))
-	if err := s.Pull(t.Context(), nil, nil); !errors.Is(err, warehouse.ErrNotFound) || !strings.Contains(err.Error(), dir) {
-		t.Error(err)
+	err = s.Pull(t.Context(), nil, nil)
+	if !errors.Is(err, warehouse.ErrNotFound) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("missing folder: got %v, want ErrNotFound with its path", err)
 	}
 }
 
-func TestWrongOptions(t *testing.T) {
-	for _, o := range []folder.Options{{}, {Path: "x", Dataset: "calsl"}} {
-		if _, err := folder.New(o); !errors.Is(err, warehouse.ErrInvalid) {
-			t.Errorf("%+v: %v", o, err)
-		}
+func TestNew_InvalidOptions(t *testing.T) {
+	for name, o := range map[string]folder.Options{
+		"no path":         {},
+		"unknown dataset": {Path: "x", Dataset: "calsl"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := folder.New(o); !errors.Is(err, warehouse.ErrInvalid) {
+				t.Errorf("got %v, want ErrInvalid", err)
+			}
+		})
 	}
 }
