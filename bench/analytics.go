@@ -51,7 +51,7 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 			func(_, added sample) bool { return added.median() <= reachCostsAdded }},
 	} {
 		bare := statements.Fill("analytics/costs", "columns", "date_trunc('day', local)::DATE AS period, assistant_id::VARCHAR AS by_assistant, ",
-			"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds", statements.Get("analytics/seconds"),
+			"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds", statements.Get("analytics/call_seconds"),
 			"rows", "SELECT * FROM calls WHERE created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < '2027-01-01 00:00:00+00'::TIMESTAMPTZ"+of.condition)
 		var ours, theirs sample
 		alone := func() error {

@@ -193,7 +193,7 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 	if previous {
 		statement = f.statements[1]
 	}
-	statement = statements.Fill("analytics/rows", "period", period, "group", group, "figures", statement,
+	statement = statements.Fill("analytics/json_rows", "period", period, "group", group, "figures", statement,
 		"keys", strings.Join(f.analysis.keyColumns(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MaxFigures+1))
 	text = append(text, '[')
 	n := 0
@@ -288,6 +288,6 @@ func (a Analysis) reportStatement(rows string) (string, error) {
 		local = "make_timestamp(epoch_us(created_at))" // the same, without a calendar
 	}
 	return statements.Fill("analytics/"+a.Report.Name, "columns", columns, "local", local, "grouping", grouping,
-		"seconds", statements.Get("analytics/seconds"),
+		"seconds", statements.Get("analytics/call_seconds"),
 		"rows", rows, "keys", strings.Join(a.keyColumns(), ", "), "terms", strconv.Itoa(a.Terms), "share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
 }

@@ -172,7 +172,7 @@ func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 		}
 	}
 	slots = append([]string{"absent", strings.Join(set, ", "), "values", strings.Join(values, ", ")}, slots...)
-	return statements.Fill("merge/fill_absent", slots...), len(set) > 0
+	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
 }
 
 // staging returns two statements: typing casts the rows of the query loose into the table staged, and reasons sets the
@@ -195,7 +195,7 @@ func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
 			stored = append(stored, column)
 		}
 	}
-	typing = statements.Fill("stage/type", "loose", loose, "tenant", tenant, "typed", strings.Join(typed, ", "),
+	typing = statements.Fill("stage/cast", "loose", loose, "tenant", tenant, "typed", strings.Join(typed, ", "),
 		"faults", strings.Join(faults, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber)
 	return typing, statements.Fill("stage/reasons", "reasons", strings.Join(causes, ",\n    "))
 }

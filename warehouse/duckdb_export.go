@@ -126,7 +126,7 @@ func (s *Snapshot) months(ctx context.Context, dataset Dataset) (months []string
 	if !dataset.Monthly {
 		return []string{""}, nil
 	}
-	rows, err := s.Conn.QueryContext(ctx, statements.For("lake/months", dataset.Name))
+	rows, err := s.Conn.QueryContext(ctx, statements.For("lake/select_months", dataset.Name))
 	if err != nil {
 		return nil, err
 	}

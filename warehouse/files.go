@@ -62,7 +62,7 @@ func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]Pub
 }
 
 func publishedFiles(ctx context.Context, db querier) (files []PublishedFile, err error) {
-	rows, err := db.QueryContext(ctx, statements.Get("lake/files"))
+	rows, err := db.QueryContext(ctx, statements.Get("lake/select_files"))
 	if err != nil {
 		return nil, fmt.Errorf("published files: %w", err)
 	}
@@ -93,7 +93,7 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 		return file, nil, err
 	}
 	defer release()
-	err = file.scan(store.db.QueryRowContext(ctx, statements.Get("lake/file"), sql.Named("export", export), sql.Named("name", name)).Scan)
+	err = file.scan(store.db.QueryRowContext(ctx, statements.Get("lake/select_file"), sql.Named("export", export), sql.Named("name", name)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return file, nil, fmt.Errorf("%w: no such file", ErrNotFound)
 	}
@@ -142,7 +142,7 @@ func (s *tenantStore) note(ctx context.Context, editions []edition, files [][]Pu
 	for _, step := range []struct {
 		name string
 		arg  sql.NamedArg
-	}{{"lake/replaced", sql.Named("files", texts[0])}, {"lake/note", sql.Named("files", texts[0])}, {"lake/published", sql.Named("published", texts[1])}} {
+	}{{"lake/mark_replaced", sql.Named("files", texts[0])}, {"lake/insert_files", sql.Named("files", texts[0])}, {"lake/clear_unpublished", sql.Named("published", texts[1])}} {
 		if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
 			return errors.Join(fmt.Errorf("note published files: %w", err), tx.Rollback())
 		}
@@ -189,7 +189,7 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 	if err != nil {
 		return err
 	}
-	_, err = store.db.ExecContext(ctx, statements.Get("lake/forget"), sql.Named("before", now.Add(-2*keptReplaced)))
+	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"), sql.Named("before", now.Add(-2*keptReplaced)))
 	return err
 }
 

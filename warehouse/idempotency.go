@@ -38,7 +38,7 @@ func (w *Warehouse) FindPush(
 	}
 	defer release()
 	push.Key = key
-	err = store.db.QueryRowContext(ctx, statements.Get("push/noted"),
+	err = store.db.QueryRowContext(ctx, statements.Get("push/select"),
 		sql.Named("key", key), sql.Named("since", now.Add(-pushRetention)),
 	).Scan(&push.Digest, &push.Outcome, &push.At)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -63,10 +63,10 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, statements.Get("push/note"), sql.Named("key", push.Key),
+	_, err = tx.ExecContext(ctx, statements.Get("push/insert"), sql.Named("key", push.Key),
 		sql.Named("digest", push.Digest), sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
 	if err == nil {
-		_, err = tx.ExecContext(ctx, statements.Get("push/forget"),
+		_, err = tx.ExecContext(ctx, statements.Get("push/prune"),
 			sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
 	}
 	if err != nil {

@@ -136,7 +136,7 @@ func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
 
 // load reads all keys from the control database. It is called once, before the keyring is shared.
 func (r *keyring) load(ctx context.Context, control *sql.DB) error {
-	rows, err := control.QueryContext(ctx, statements.Get("control/keys"))
+	rows, err := control.QueryContext(ctx, statements.Get("control/select_keys"))
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
 	}
@@ -290,7 +290,7 @@ type execer interface {
 
 // insert inserts the key into the control database.
 func (k *storedKey) insert(ctx context.Context, control execer) error {
-	_, err := control.ExecContext(ctx, statements.Get("control/add_key"), append(k.args(),
+	_, err := control.ExecContext(ctx, statements.Get("control/insert_key"), append(k.args(),
 		sql.Named("id", k.ID.String()),
 		sql.Named("tenant", k.Tenant.String()),
 		sql.Named("type", string(k.Type)),
@@ -452,7 +452,7 @@ func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.control.ExecContext(ctx, statements.Get("control/used_keys"), sql.Named("used", string(text)))
+	_, err = w.control.ExecContext(ctx, statements.Get("control/touch_keys"), sql.Named("used", string(text)))
 	if err != nil {
 		return fmt.Errorf("save the last uses of keys: %w", w.diagnose(err))
 	}

@@ -254,7 +254,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	if err := b.Rows.finish(ctx, conn); err != nil {
 		return nil, unreadable(err)
 	}
-	rows, err := conn.QueryContext(ctx, statements.Fill("merge/tenants", "most", strconv.Itoa(maxUnknown)))
+	rows, err := conn.QueryContext(ctx, statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown)))
 	if err != nil {
 		return nil, err
 	}

@@ -98,9 +98,9 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 		if p.hasDuplicates {
 			versions = "merge/versions_ranked"
 		}
-		rows := "merge/kept"
+		rows := "merge/existing_rows"
 		if p.store.facts.tables[s.batch.Dataset.Name].tombstones {
-			rows = "merge/kept_with_tombstones"
+			rows = "merge/existing_rows_with_tombstones"
 		}
 		kept = append(kept, statements.Fill(rows, p.slots...))
 	}
@@ -120,7 +120,7 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 	if changed := func(p *mergePlan) bool { return p.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
 		return nil
 	}
-	_, err := execute(ctx, conn, statements.Get("merge/fresh"))
+	_, err := execute(ctx, conn, statements.Get("merge/changed_rows"))
 	return err
 }
 
@@ -131,7 +131,7 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 		return nil
 	}
 	var tombstoned string
-	if err := s.db.QueryRowContext(ctx, statements.Get("merge/known")).Scan(&s.facts.seq, &tombstoned); err != nil {
+	if err := s.db.QueryRowContext(ctx, statements.Get("merge/table_facts")).Scan(&s.facts.seq, &tombstoned); err != nil {
 		return err
 	}
 	s.facts.tables = map[string]tableFacts{}
@@ -146,7 +146,7 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 
 // readOutcomes adds the results of merge/classify to the plans of their tenants.
 func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, plans map[string]*mergePlan) error {
-	rows, err := conn.QueryContext(ctx, statements.Get("merge/outcomes"))
+	rows, err := conn.QueryContext(ctx, statements.Get("merge/count_outcomes"))
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (p *mergePlan) add(dataset Dataset, o outcome) {
 	}
 	p.insertStatement = "merge/insert"
 	if shouldSort(p.inserted, p.first, p.last) {
-		p.insertStatement = "merge/insert_scattered"
+		p.insertStatement = "merge/insert_sorted"
 	}
 }
 
@@ -213,7 +213,7 @@ func (p *mergePlan) counts() Counts {
 		New:        p.rows["new"] + p.rows["revived"],
 		Changed:    p.rows["changed"] + p.rows["moved"],
 		Unchanged:  p.rows["unchanged"] + p.rows["confirmed"] + p.rows["redeleted"],
-		Deleted:    p.rows["deleted"] + p.rows["foretold"],
+		Deleted:    p.rows["deleted"] + p.rows["deleted_unknown"],
 		Superseded: p.rows["superseded"],
 	}
 }
@@ -264,14 +264,14 @@ func (p *mergePlan) statementNames() (names []string) {
 		}
 	}
 	counts := p.counts()
-	add("merge/tick", p.rowsWithSeq())
+	add("merge/advance_seq", p.rowsWithSeq())
 	add("merge/update", p.rows["changed"])
-	add("merge/remove", p.rows["moved"]+p.rows["deleted"])
+	add("merge/delete", p.rows["moved"]+p.rows["deleted"])
 	add(p.insertStatement, counts.New+p.rows["moved"])
-	add("merge/retime", p.timeUpdates)
-	add("merge/unbury", p.rows["revived"])
-	add("merge/bury", counts.Deleted)
-	add("merge/rebury", p.rows["redeleted"])
+	add("merge/update_source_time", p.timeUpdates)
+	add("merge/delete_tombstones", p.rows["revived"])
+	add("merge/insert_tombstones", counts.Deleted)
+	add("merge/update_tombstones", p.rows["redeleted"])
 	return names
 }
 

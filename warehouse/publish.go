@@ -173,7 +173,7 @@ func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edi
 }
 
 func pendingEditions(ctx context.Context, db querier) ([]edition, error) {
-	rows, err := db.QueryContext(ctx, statements.Get("lake/pending"))
+	rows, err := db.QueryContext(ctx, statements.Get("lake/select_unpublished"))
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	if err != nil {
 		return fmt.Errorf("save request log: %w", err)
 	}
-	_, err = w.control.ExecContext(ctx, statements.Get("control/add_requests"), sql.Named("requests", string(text)))
+	_, err = w.control.ExecContext(ctx, statements.Get("control/insert_requests"), sql.Named("requests", string(text)))
 	if err != nil {
 		return fmt.Errorf("save request log: %w", w.diagnose(err))
 	}
@@ -103,7 +103,7 @@ func (w *Warehouse) Requests(
 	if err := w.SaveRequests(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/requests"),
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_requests"),
 		sql.Named("since", since), nullable("tenant", tenant), sql.Named("limit", limit))
 	if err != nil {
 		return nil, fmt.Errorf("read request log: %w", err)
@@ -123,7 +123,7 @@ func (w *Warehouse) Requests(
 
 // PruneRequests removes entries of the log that are older than before, and the oldest entries beyond the newest most.
 func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most int64) error {
-	_, err := w.control.ExecContext(ctx, statements.Get("control/forget_requests"),
+	_, err := w.control.ExecContext(ctx, statements.Get("control/prune_requests"),
 		sql.Named("before", before), sql.Named("most", most))
 	if err != nil {
 		return fmt.Errorf("prune request log: %w", w.diagnose(err))

@@ -85,7 +85,7 @@ func (w *Warehouse) SearchTranscripts(ctx context.Context, tenant uuid.UUID, sea
 
 // FoundTable is a statement for found calls as a table, from the JSON that they are answered in.
 func SearchTable(calls []byte) string {
-	return statements.Fill("analytics/found", "calls", statements.Text(string(calls)))
+	return statements.Fill("analytics/search_rows", "calls", statements.Text(string(calls)))
 }
 
 func (s Search) readCalls(ctx context.Context, db querier, turns string, found *SearchResult) error {

@@ -31,7 +31,7 @@ func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 	}
 	tx, err := begin(ctx, w.control)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, statements.Fill("control/save_run",
+		_, err = tx.ExecContext(ctx, statements.Fill("control/upsert_run",
 			"source", statements.Text(run.Source), "run", statements.Text(string(text))))
 		if err != nil {
 			err = errors.Join(err, tx.Rollback())
@@ -47,7 +47,7 @@ func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 
 // Runs returns the last run of every source, ordered by the name of the source.
 func (w *Warehouse) Runs(ctx context.Context) ([]SourceRun, error) {
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/runs"))
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_runs"))
 	if err != nil {
 		return nil, fmt.Errorf("runs of sources: %w", err)
 	}

@@ -31,7 +31,7 @@ func (w *Warehouse) SourceState(
 ) (state json.RawMessage, err error) {
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		var text string
-		err := db.QueryRowContext(ctx, statements.Get("merge/state"), sql.Named("source", source)).Scan(&text)
+		err := db.QueryRowContext(ctx, statements.Get("merge/select_source_state"), sql.Named("source", source)).Scan(&text)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -50,7 +50,7 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 			return err
 		}
 		slots := append(state.slots(), "store", "main")
-		if _, err := tx.ExecContext(ctx, statements.Fill("merge/save_state", slots...)); err != nil {
+		if _, err := tx.ExecContext(ctx, statements.Fill("merge/upsert_source_state", slots...)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		return tx.Commit()

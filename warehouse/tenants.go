@@ -26,7 +26,7 @@ type Tenant struct {
 
 // Tenants lists the tenants, oldest first.
 func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/tenants"))
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_tenants"))
 	if err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
 	}
@@ -44,7 +44,7 @@ func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
 
 // registerTenant makes the tenant known to the control database.
 func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/add_tenant"), sql.Named("id", id.String())); err != nil {
+	if _, err := w.control.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String())); err != nil {
 		return fmt.Errorf("register tenant %s: %w", id, w.diagnose(err))
 	}
 	return nil

@@ -1,2 +1,0 @@
-INSERT INTO {{store}}.tombstones
-SELECT {{dataset_name}}, id, kept_at, {{seq}} FROM delta WHERE tenant_id = {{tenant}}::UUID AND outcome IN ('deleted', 'foretold');
