@@ -11,10 +11,10 @@ run: build ## make a demo tenant, print its keys and lines to try, serve on :808
 	@bin/voicory demo
 	@exec bin/voicory serve
 
-build: ## bin/voicory
+build: ## bin/voicory, a position-independent program
 	@go version >/dev/null 2>&1 || { echo "Go 1.26 or later is needed: https://go.dev/dl"; exit 1; }
 	@command -v $${CC:-cc} >/dev/null || { echo "a C compiler is needed (apt-get install gcc)"; exit 1; }
-	go build -o bin/voicory ./cmd/voicory
+	go build -buildmode=pie -o bin/voicory ./cmd/voicory
 
 test: services ## everything that CI runs, race detector on
 	go test -race -timeout 20m ./...

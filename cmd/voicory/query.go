@@ -25,7 +25,7 @@ type queryCommand struct {
 	Limit   int64         `help:"At most so many rows; default: 1000 of a table, else 10000000." placeholder:"N"`
 	Timeout time.Duration `help:"How long it may take (${default})." default:"30s" placeholder:"TIME"`
 
-	AllowUnsandboxedSQL bool `name:"allow-unsandboxed-sql" help:"Run it, where no server runs, also if the kernel has no Landlock to keep it from other files."`
+	AllowUnsandboxedSQL bool `name:"allow-unsandboxed-sql" help:"If no server runs: run SQL even if the kernel lacks a protection of the sandbox. The others stay active."`
 }
 
 const formatTable = "table"

@@ -83,6 +83,8 @@ func TestReadme(t *testing.T) {
 	// `make run`: what it is made of is run here, since the test has no business on port 8080.
 	if out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", root, "run", "test", "lint", "bench", "build").CombinedOutput(); err != nil {
 		t.Fatalf("make does not know a target of the README: %v %s", err, out)
+	} else if !strings.Contains(string(out), "go build -buildmode=pie") {
+		t.Errorf("make build: got %s, want a position-independent program", out)
 	}
 	if out, err := shell(t.Context(), "bin/voicory demo").CombinedOutput(); err != nil || !strings.Contains(string(out), "sk_") {
 		t.Fatalf("demo: %v %s", err, out)

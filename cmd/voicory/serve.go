@@ -28,7 +28,7 @@ type serveCommand struct {
 	LogFormat           string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests        time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
 	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked it may have eight times that." default:"1GB" placeholder:"SIZE"`
-	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users also where the kernel has no Landlock to keep it from other files."`
+	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The others stay active."`
 	limitFlags
 }
 

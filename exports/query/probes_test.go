@@ -56,6 +56,15 @@ var probes = map[string]probe{
 		}
 		return nil
 	}},
+	// What is written to the standard output and standard error is no part of a result.
+	"output": {open: func() error { return nil }, locked: func() error {
+		for _, file := range []*os.File{os.Stdout, os.Stderr} {
+			if _, err := file.Write(bytes.Repeat([]byte("not a result\n"), 100_000)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
 	// DuckDB's threads are held too, those that it started before the worker was locked in: nothing but the kernel refuses here.
 	"engine": {open: func() (err error) {
 		unlocked, err = openEngine(map[string]string{"threads": "4"})
@@ -99,7 +108,7 @@ func TestNoSandboxNoSQL(t *testing.T) {
 	}
 	var said bytes.Buffer
 	open := newRunner(t, w, cannot, func(o *Options) { o.Unsandbox, o.Log = true, slog.New(slog.NewTextHandler(&said, nil)) })
-	if !strings.Contains(said.String(), "does not lock in") {
+	if !strings.Contains(said.String(), "lacks a protection") {
 		t.Errorf("it is not said: %s", &said)
 	}
 	if got := mustAsk(t, open, "SELECT count(*) FROM calls").text(); got != "200" {
@@ -107,5 +116,47 @@ func TestNoSandboxNoSQL(t *testing.T) {
 	}
 	if _, _, err := ask(t.Context(), open, Request{SQL: "FROM read_text('/etc/passwd')"}); !errors.Is(err, ErrSQL) {
 		t.Error(err)
+	}
+}
+
+// The first worker's protections are logged, once.
+func TestRunner_LogsProtectionsOnce(t *testing.T) {
+	if err := sandbox.Supported(); err != nil {
+		t.Skip(err)
+	}
+	var log bytes.Buffer
+	r := newRunner(t, lake(t), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for range 2 {
+		mustAsk(t, r, "SELECT 1")
+	}
+	text := log.String()
+	if strings.Count(text, "the kernel confines SQL workers") != 1 || !strings.Contains(text, "protections.seccomp=true protections.privileges_dropped=true") ||
+		strings.Contains(text, "protections.landlock=0") {
+		t.Errorf("got %s", text)
+	}
+}
+
+// A worker that does not report every protection gets no statement's result through.
+func TestRunner_RefusesUnconfinedWorkers(t *testing.T) {
+	const begins = `{"begins":true}{"done":{"rows":0,"truncated":""}}`
+	for name, c := range map[string]struct {
+		events string
+		want   error
+	}{
+		"no report":           {begins, ErrCrashed},
+		"no Landlock":         {`{"confined":{"seccomp":true,"privileges":true}}` + begins, ErrUnavailable},
+		"no seccomp":          {`{"confined":{"landlock":7,"privileges":true}}` + begins, ErrUnavailable},
+		"privileges":          {`{"confined":{"landlock":7,"seccomp":true}}` + begins, ErrUnavailable},
+		"all, for comparison": {`{"confined":{"landlock":7,"seccomp":true,"privileges":true}}` + begins, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRunner(t, lake(t), func(o *Options) {
+				o.LocksIn = func() error { return nil }
+				o.Command = []string{"/bin/sh", "-c", `printf '%s' "$1" >&3`, "sh", c.events}
+			})
+			if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT 1"}); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // Formats of a result: JSON with a list for each row, or with a list for each column, an Arrow IPC stream, Parquet, CSV with a header
@@ -139,8 +141,11 @@ type task struct {
 	Unsandbox bool                `json:"unsandboxed"` // do without Landlock
 }
 
-// event is what the worker says beside the result: first that it begins, or why there is none; then that it is complete, or not.
+// event is a message of a worker. The first reports its protections, before it has looked at the statement. The second reports that the
+// result begins, the last that it is complete. A failure takes the place of any of them.
 type event struct {
+	Confined *sandbox.Protections `json:"confined,omitempty"`
+
 	Begins  bool     `json:"begins,omitempty"`
 	Done    *Outcome `json:"done,omitempty"`
 	Failure *failed  `json:"failure,omitempty"`

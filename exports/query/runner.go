@@ -45,6 +45,7 @@ type Runner struct {
 	sandboxed bool
 	gate      *gate
 	spares    spares
+	logged    sync.Once // of the protections
 
 	mu      sync.Mutex
 	running map[named]context.CancelCauseFunc
@@ -80,7 +81,7 @@ func New(options Options) (*Runner, error) {
 	unable := options.LocksIn()
 	r := &Runner{Options: options, sandboxed: unable == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
 	if unable != nil && r.Unsandbox {
-		r.Log.Warn("SQL runs all the same, in processes that the kernel does not lock in", "error", unable)
+		r.Log.Warn("the kernel lacks a protection of the SQL sandbox; SQL runs with the others", "error", unable)
 	}
 	r.keepSpares()
 	return r, nil
@@ -188,7 +189,10 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 	if err != nil {
 		return nil, err
 	}
-	if err := w.give(ctx, t); err != nil {
+	if err = w.give(ctx, t); err == nil {
+		err = r.requireConfined(w)
+	}
+	if err != nil {
 		w.end()
 		r.keepSpares()
 		return nil, err
@@ -200,6 +204,23 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 		return nil, err
 	}
 	return result, nil
+}
+
+// requireConfined waits for a worker's report of its protections, and returns an error if one is missing that the operator requires. The
+// first report is logged.
+func (r *Runner) requireConfined(w *worker) error {
+	report, err := w.event()
+	if err != nil {
+		return err
+	}
+	if report.Confined == nil {
+		return w.fault(errors.New("the worker did not report its protections"))
+	}
+	if !report.Confined.Complete() && r.sandboxed {
+		return fmt.Errorf("%w: the worker's protections are %+v", ErrUnavailable, *report.Confined)
+	}
+	r.logged.Do(func() { r.Log.Info("the kernel confines SQL workers", "protections", *report.Confined) })
+	return nil
 }
 
 // begin waits until the result begins, and for all of a short one.

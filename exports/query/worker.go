@@ -64,8 +64,12 @@ func work(p probe) int {
 	} else if err != nil {
 		return fail(fmt.Errorf("read the task: %w", err))
 	}
-	if err := engine.bindTo(&t); err != nil {
+	protections, err := engine.bindTo(&t)
+	if err != nil {
 		return fail(err)
+	}
+	if err := events.Encode(event{Confined: &protections}); err != nil {
+		return fail(fmt.Errorf("report the protections: %w", err))
 	}
 	if err := p.locked(); err != nil {
 		return fail(err)
@@ -102,26 +106,27 @@ func readyEngine(s settings) (*engine, error) {
 // asks for. To keep them in that of the files, batch by batch, takes a tenth of the time.
 func (t *task) unordered() bool { return t.Format == Arrow || t.Format == Parquet }
 
-// bindTo opens the files of the task, has the relations read them, and locks everything in.
-func (e *engine) bindTo(t *task) error {
+// bindTo opens the files of the task, makes the views read them, and confines the process. It returns the protections that are active.
+func (e *engine) bindTo(t *task) (sandbox.Protections, error) {
+	var active sandbox.Protections
 	files, names, err := openFiles(t)
 	if err != nil {
-		return err
+		return active, err
 	}
 	if err := sandbox.LimitCPU(t.CPU); err != nil {
-		return err
+		return active, err
 	}
 	script := warehouse.BindQueryViews(names)
 	if t.unordered() {
 		script += "SET preserve_insertion_order = false;"
 	}
 	if err := e.run(script); err != nil {
-		return err
+		return active, err
 	}
-	if _, err := sandbox.Confine(sandbox.Policy{ReadFiles: files, AllowUnsupported: t.Unsandbox}); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if active, err = sandbox.Confine(sandbox.Policy{ReadFiles: files, AllowUnsupported: t.Unsandbox}); err != nil {
+		return active, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return e.run(warehouse.LockQueryViews(names))
+	return active, e.run(warehouse.LockQueryViews(names))
 }
 
 // openFiles opens the files of the task, for as long as the process lives, and names each by its descriptor. What is published or removed

@@ -1,6 +1,9 @@
 package sandbox
 
-import "errors"
+import (
+	"errors"
+	"log/slog"
+)
 
 // ErrUnsupported means that the kernel lacks a protection.
 var ErrUnsupported = errors.New("the kernel cannot confine a process")
@@ -18,4 +21,13 @@ type Protections struct {
 	Privileges bool `json:"privileges"` // no capabilities, no way to get privileges, not dumpable
 	PIE        bool `json:"pie"`        // the program is loaded at a random address
 	RELRO      bool `json:"relro"`      // the tables of linked functions are read-only
+}
+
+// Complete reports whether every protection is active that [Confine] requires of the kernel.
+func (p Protections) Complete() bool { return p.Landlock > 0 && p.Seccomp && p.Privileges }
+
+// LogValue returns the protections as a group of attributes.
+func (p Protections) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("landlock", p.Landlock), slog.Bool("seccomp", p.Seccomp), slog.Bool("privileges_dropped", p.Privileges),
+		slog.Bool("pie", p.PIE), slog.Bool("relro", p.RELRO))
 }
