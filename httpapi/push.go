@@ -33,8 +33,8 @@ func (a *api) registerPush(router *mux.Router) {
 	a.post(router, "/api/v1/ingest/{dataset}", a.withKey(secret(a.push)))
 }
 
-// maxUnpacked is how many times the largest body a body may be once it is unpacked: small ones may shrink to any part of
-// themselves, as rows of JSON do, and none can fill a disk.
+// maxUnpacked is how many times --max-body a body may have once it is unpacked, so that none can fill the disk. What unpacks it also
+// bounds it by its own size.
 const maxUnpacked = 8
 
 // answerTimeout is how long a client may take to read the answer to its push, however long the push took.
@@ -153,8 +153,8 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 	}
 	if cause := body.why(ctx); cause != nil {
 		err = cause // the error is only what came of it
-	} else if errors.Is(err, warehouse.ErrTooLarge) {
-		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", push.MaxBytes)}
+	} else if tooLarge := (*warehouse.TooLargeError)(nil); errors.As(err, &tooLarge) {
+		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", tooLarge.Bytes)}
 	} else if errors.Is(err, warehouse.ErrNoMemory) {
 		err = &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5, message: "The server has too little memory left; if it stays so, send smaller parts"}
 	}

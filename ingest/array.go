@@ -26,6 +26,9 @@ func (r *arrayReader) more() bool {
 	return r.err == nil
 }
 
+// skip does nothing: an array has no blank elements.
+func (r *arrayReader) skip() int64 { return 0 }
+
 func (r *arrayReader) failure() error { return untilEnd(r.err) }
 
 // open reads as far as the first element; io.EOF where the array has none.

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -34,6 +35,8 @@ const (
 type rowReader interface {
 	// more says whether there may be a row left; before the end it may wait for the stream.
 	more() bool
+	// skip passes over blank rows and returns how many there were.
+	skip() int64
 	// read reads a row, valid until the next; of one that is too long at least its first KB. A row that breaks off where the
 	// stream breaks is none.
 	read() (text []byte, tooLong, ok bool)
@@ -72,6 +75,7 @@ func (c *cutter) rows() (_ warehouse.Rows, release func()) {
 // next appends the next row that is not blank to the builder and returns its length; false at the end.
 func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
 	for {
+		c.line += c.skip()
 		text, tooLong, ok := c.read()
 		if !ok {
 			return 0, false
@@ -123,6 +127,20 @@ func (r *lineReader) more() bool {
 	return r.err == nil
 }
 
+// skip also passes over the white space that begins the next line. It is fast, because a small input can unpack to gigabytes of blank lines.
+func (r *lineReader) skip() (lines int64) {
+	for r.more() {
+		buffered, _ := r.in.Peek(r.in.Buffered()) // what is buffered can be peeked at
+		blank := len(buffered) - len(bytes.TrimLeft(buffered, whiteSpace))
+		lines += int64(bytes.Count(buffered[:blank], []byte{'\n'}))
+		_, _ = r.in.Discard(blank)
+		if blank < len(buffered) {
+			break
+		}
+	}
+	return lines
+}
+
 func (r *lineReader) failure() error { return untilEnd(r.err) }
 
 // untilEnd is the error with which reading ended, unless that was the end of the stream.
@@ -155,17 +173,11 @@ func (r *lineReader) read() (text []byte, tooLong, ok bool) {
 	return text, tooLong, true
 }
 
-// trimLine takes the white space of JSON off both ends.
-func trimLine(text []byte) []byte {
-	blank := func(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
-	for len(text) > 0 && blank(text[len(text)-1]) {
-		text = text[:len(text)-1]
-	}
-	for len(text) > 0 && blank(text[0]) {
-		text = text[1:]
-	}
-	return text
-}
+// whiteSpace is the white space of JSON.
+const whiteSpace = " \t\r\n"
+
+// trimLine removes white space from both ends.
+func trimLine(text []byte) []byte { return bytes.Trim(text, whiteSpace) }
 
 // lineBatch reads one batch as Arrow records of warehouse.LinesSchema.
 type lineBatch struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -144,4 +145,13 @@ func FuzzArray(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Blank lines are counted, and passed over without a row of their own, however many there are.
+func TestBlankLines_AreCounted(t *testing.T) {
+	const blank = 10_000_000
+	lines, _, failure := cut(t, strings.NewReader("{1}\n"+strings.Repeat("\n", blank)+strings.Repeat(" \r\n", blank)+"\t{2}"))
+	if want := []cutLine{{1, "{1}", ""}, {2 + 2*blank, "{2}", ""}}; failure != nil || !slices.Equal(lines, want) {
+		t.Errorf("got %v %v, want %v", lines, failure, want)
+	}
 }

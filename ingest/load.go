@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
@@ -38,13 +39,18 @@ type Input struct {
 	InTurn   bool          // many of this kind may be loaded at a time: they take turns, and none has others wait for its Body
 }
 
-// Bounds are how much is taken of one input; zero: any amount. What was merged when one is reached stays.
+// Bounds limit the work on one input of unknown origin. Zero is unlimited. Rows that were merged before a bound was reached stay.
 type Bounds struct {
-	Bytes   int64 // unpacked; beyond, ErrTooLarge
-	Refused int64 // rows, which the quarantine keeps; beyond, the rest is not read
+	Bytes   int64 // unpacked, of the input and of the rows read from a table; above, and above MaxExpansion, a warehouse.TooLargeError
+	Refused int64 // rows, which the quarantine keeps; above, the rest is not read
 }
 
-var errUnpacked = fmt.Errorf("%w: the rows unpacked", warehouse.ErrTooLarge)
+// MaxExpansion bounds what a bounded input unpacks to: this many times its bytes, or minExpansion bytes if that is more. So a small input
+// cannot cause the work of a large one. Rows of JSON shrink to a tenth or a hundredth.
+const (
+	MaxExpansion = 200
+	minExpansion = 128 << 20
+)
 
 // Summary says what became of the rows of one or more files.
 type Summary struct {
@@ -135,12 +141,14 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	if err != nil {
 		return &unreadableError{err}
 	}
-	unpacked, packed, err := unpack(&progressReader{ctx, in.Body, in.Progress})
+	source := &progressReader{ctx: ctx, in: in.Body, progress: in.Progress}
+	unpacked, packed, err := in.unpack(source)
 	if err != nil {
 		return &unreadableError{err}
 	}
 	defer unpacked.Close()
-	body := in.bounded(unpacked)
+	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
+	body := bounded(unpacked)
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
 	}
@@ -150,7 +158,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	case JSON:
 		return in.loadRows(ctx, newArrayReader(body), "row", stage, merge)
 	case Parquet, Arrow:
-		return in.loadTable(ctx, w, body, packed, dataset, stage, merge)
+		return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
 	}
 	return in.loadFile(ctx, w, body, packed, stage, merge)
 }
@@ -173,7 +181,8 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 }
 
 // loadTable merges a Parquet or Arrow file. A child process reads it, and its rows are then read like NDJSON.
-func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, dataset warehouse.Dataset, stage stageFunc, merge mergeFunc) error {
+func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, bounded func(io.Reader) io.Reader, dataset warehouse.Dataset,
+	stage stageFunc, merge mergeFunc) error {
 	file, err := in.spool(body, packed, w.TempDir())
 	if err != nil {
 		return err
@@ -188,7 +197,7 @@ func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.R
 		return err
 	}
 	defer rows.Close()
-	return in.loadRows(ctx, newLineReader(in.bounded(rows)), "row", stage, merge)
+	return in.loadRows(ctx, newLineReader(bounded(rows)), "row", stage, merge)
 }
 
 // spool returns the file of the input, opened for reading only: the one at Path, or a copy that has no name and ends with this process.
@@ -208,24 +217,23 @@ func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, er
 	return os.Open(path)
 }
 
-// bounded returns a reader of rows, or of their file, that fails with ErrTooLarge beyond the input's bound.
-func (in Input) bounded(rows io.Reader) io.Reader {
-	if in.Bounds.Bytes == 0 {
-		return rows
+// boundedReader reads what an input unpacks to. Every byte counts, whatever becomes of it. It fails with a warehouse.TooLargeError above
+// the bounds, and when the context of the source ends: a small part of the source can unpack to gigabytes.
+type boundedReader struct {
+	in     io.Reader
+	source *progressReader
+	most   int64 // bytes; 0: any number
+	read   int64 // bytes
+}
+
+func (r *boundedReader) Read(p []byte) (int, error) {
+	if err := r.source.ctx.Err(); err != nil {
+		return 0, err
 	}
-	return &countedReader{rows, in.Bounds.Bytes}
-}
-
-// countedReader gives so many bytes and no more.
-type countedReader struct {
-	io.Reader
-	left int64
-}
-
-func (r *countedReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if r.left -= int64(n); r.left < 0 {
-		return 0, errUnpacked
+	n, err := r.in.Read(p)
+	r.read += int64(n)
+	if most := min(r.most, max(minExpansion, MaxExpansion*r.source.read.Load())); r.read > most && r.most > 0 {
+		return 0, &warehouse.TooLargeError{Bytes: most}
 	}
 	return n, err
 }
@@ -339,35 +347,47 @@ func (r *faultReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpack takes gzip or zstd off, told by the first bytes.
-func unpack(body io.Reader) (_ io.ReadCloser, packed bool, err error) {
-	in := bufio.NewReaderSize(body, 1<<20)
-	magic, err := in.Peek(4)
+// unpack returns a reader of the input without its compression, which its first bytes tell, and whether it has one.
+func (in Input) unpack(source io.Reader) (_ io.ReadCloser, packed bool, err error) {
+	buffered := bufio.NewReaderSize(source, 1<<20)
+	magic, err := buffered.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, fmt.Errorf("cannot be read: %w", err)
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		unpacked, err := gzip.NewReader(in)
+		unpacked, err := gzip.NewReader(buffered)
 		if err != nil {
 			return nil, false, fmt.Errorf("cannot be read as gzip: %w", err)
 		}
 		return unpacked, true, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		unpacked, err := zstd.NewReader(in, zstd.WithDecoderMaxMemory(256<<20))
+		window := uint64(maxWindow)
+		if in.Bounds.Bytes > 0 {
+			window = maxBoundedWindow
+		}
+		unpacked, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(window))
 		if err != nil {
 			return nil, false, fmt.Errorf("cannot be read as zstd: %w", err)
 		}
 		return unpacked.IOReadCloser(), true, nil
 	}
-	return io.NopCloser(in), false, nil
+	return io.NopCloser(buffered), false, nil
 }
 
-// progressReader tells what was read, and ends when the context does.
+// Largest windows of zstd, in bytes, each of which a frame of a few bytes makes the decoder allocate: that of the zstd command, and that
+// of its level 20 for a bounded input.
+const (
+	maxWindow        = 128 << 20
+	maxBoundedWindow = 32 << 20
+)
+
+// progressReader reads an input as it came, counts its bytes, and ends with the context.
 type progressReader struct {
-	ctx  context.Context
-	in   io.Reader
-	told func(int64)
+	ctx      context.Context
+	in       io.Reader
+	progress func(int64)  // may be nil
+	read     atomic.Int64 // bytes; a decompressor reads in a goroutine of its own
 }
 
 func (r *progressReader) Read(p []byte) (int, error) {
@@ -375,8 +395,9 @@ func (r *progressReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.in.Read(p)
-	if r.told != nil && n > 0 {
-		r.told(int64(n))
+	r.read.Add(int64(n))
+	if r.progress != nil && n > 0 {
+		r.progress(int64(n))
 	}
 	return n, err
 }

@@ -224,7 +224,9 @@ func TestParquetBroken(t *testing.T) {
 	noError(t, os.WriteFile(path, content, 0o600))
 	w := openNew(t)
 	summary := load(t, w, ingest.Input{Name: "calls.parquet", Path: path, Body: mustOpen(t, path), Tenant: tenant.ID})
-	wantCounts(t, summary, warehouse.Counts{Read: 61_440, New: 61_440})
+	if summary.New < 61_440 || summary.New > 65_536 || summary.New != summary.Read {
+		t.Errorf("got %+v, want the first row group, but for rows that DuckDB had not handed over yet", summary.Counts)
+	}
 	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") || strings.Contains(summary.Refusals[0].Reason, w.TempDir()) {
 		t.Errorf("%+v", summary)
 	}

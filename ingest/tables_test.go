@@ -23,7 +23,6 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/voicory/warehouse/ingest"
-	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -35,7 +34,7 @@ func parquetOf(t testing.TB, query, options string) []byte {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	path := filepath.Join(t.TempDir(), "out.parquet")
-	for _, statement := range []string{"SET TimeZone = 'UTC'", "COPY (" + query + ") TO " + statements.Text(path) + " (FORMAT parquet" + options + ")"} {
+	for _, statement := range []string{"SET TimeZone = 'UTC'", "COPY (" + query + ") TO " + "'" + path + "'" + " (FORMAT parquet" + options + ")"} {
 		_, err = db.ExecContext(context.Background(), statement)
 		noError(t, err)
 	}
@@ -53,7 +52,7 @@ func keptCalls(t *testing.T, w *warehouse.Warehouse, expression string) (texts [
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	path := filepath.Join(w.Dir(), "warehouse", tenant.ID.String()+".duckdb")
-	for _, statement := range []string{"SET TimeZone = 'UTC'", "ATTACH " + statements.Text(path) + " AS kept (READ_ONLY)"} {
+	for _, statement := range []string{"SET TimeZone = 'UTC'", "ATTACH " + "'" + path + "'" + " AS kept (READ_ONLY)"} {
 		_, err = db.ExecContext(t.Context(), statement)
 		noError(t, err)
 	}

@@ -25,6 +25,16 @@ var (
 	ErrNoMemory    = errors.New("memory is full") // DuckDB's memory limit was reached
 )
 
+// TooLargeError is an [ErrTooLarge] that names the bound: bytes of rows, unpacked.
+type TooLargeError struct{ Bytes int64 }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%s: it unpacks to more than %d bytes", ErrTooLarge, e.Bytes)
+}
+
+// Is reports whether the target is ErrTooLarge.
+func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
+
 // diagnose wraps err in ErrNoMemory or ErrNoSpace if it was caused by a lack of memory, or of space on the disk of
 // the data folder. DuckDB reports a full disk as an I/O error without an errno, so diagnose also measures the free
 // space.

@@ -27,7 +27,7 @@ type serveCommand struct {
 	StopTimeout         time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
 	LogFormat           string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests        time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
-	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked it may have eight times that." default:"1GB" placeholder:"SIZE"`
+	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked at most eight times that." default:"1GB" placeholder:"SIZE"`
 	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The others stay active."`
 	limitFlags
 }

@@ -67,27 +67,32 @@ func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWrit
 		return err
 	}
 	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
-	var fields []string
+	var columns []parquetColumn
+	values := "NULL" // so that a file without columns of the dataset has rows, too
 	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
 		names, types := batch.Column(0).(*array.String), batch.Column(1).(*array.String)
 		for i := range int(batch.NumRows()) {
-			if typ, kept := w.addColumn(dataset, names.Value(i)); kept {
-				fields = append(fields, statements.Text(lower(names.Value(i)))+": "+jsonValue(statements.Ident(names.Value(i)), types.Value(i), typ))
+			typ, kept := w.addColumn(dataset, names.Value(i))
+			if !kept {
+				continue
 			}
+			columns = append(columns, parquetColumn{`"` + lower(names.Value(i)) + `":`, typ == "JSON"}) // no known name needs an escape
+			values += ", " + value(statements.Ident(names.Value(i)), types.Value(i), typ)
 		}
 		return nil
 	})
 	if err != nil {
 		return explain(err)
 	}
-	row := "'{}'"
-	if len(fields) > 0 {
-		row = "to_json({" + strings.Join(fields, ", ") + "})::VARCHAR"
-	}
-	return explain(e.each("SELECT "+row+" FROM "+relation, func(batch arrow.RecordBatch) error {
-		texts := batch.Column(0).(*array.String)
-		for i := range texts.Len() {
-			if err := w.write([]byte(texts.Value(i))); err != nil {
+	var row []byte
+	return explain(e.each("SELECT "+values+" FROM "+relation, func(batch arrow.RecordBatch) error {
+		texts := make([]*array.String, len(columns))
+		for c := range columns {
+			texts[c] = batch.Column(1 + c).(*array.String)
+		}
+		for i := range int(batch.NumRows()) {
+			row = parquetRow(row[:0], columns, texts, i)
+			if err := w.write(row); err != nil {
 				return err
 			}
 		}
@@ -95,15 +100,66 @@ func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWrit
 	}))
 }
 
-// jsonValue returns the expression of a column's value in the JSON of its row. A field that holds JSON gets the value as JSON. Any other
-// gets it as text, because JSON's numbers would lose digits of a decimal and make 0.10000000149 of the FLOAT 0.1.
-func jsonValue(column, columnType, fieldType string) string {
+// parquetColumn is a column that the dataset keeps.
+type parquetColumn struct {
+	prefix string // its name as JSON, with a colon
+	json   bool   // its texts are JSON
+}
+
+// parquetRow appends the JSON object of a row. A null value is left out.
+func parquetRow(row []byte, columns []parquetColumn, texts []*array.String, i int) []byte {
+	row = append(row, '{')
+	for c, column := range columns {
+		if texts[c].IsNull(i) {
+			continue
+		}
+		if len(row) > 1 {
+			row = append(row, ',')
+		}
+		row = append(row, column.prefix...)
+		if column.json {
+			row = append(row, texts[c].Value(i)...)
+		} else {
+			row = appendText(row, texts[c].Value(i))
+		}
+	}
+	return append(row, '}')
+}
+
+// appendText appends a text as JSON.
+func appendText(row []byte, text string) []byte {
+	row = append(row, '"')
+	copied := 0
+	for i := range len(text) {
+		c := text[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		row = append(row, text[copied:i]...)
+		copied = i + 1
+		switch c {
+		case '"', '\\':
+			row = append(row, '\\', c)
+		default:
+			row = fmt.Appendf(row, `\u%04x`, c)
+		}
+	}
+	return append(append(row, text[copied:]...), '"')
+}
+
+// value returns the expression of a column's value as text: of JSON on one line for a field that holds JSON. Other fields do not get
+// JSON, whose numbers would lose digits of a decimal and make 0.10000000149 of the FLOAT 0.1.
+func value(column, columnType, fieldType string) string {
 	switch {
 	case fieldType == "JSON" && columnType == "VARCHAR":
-		return "loose_json(" + column + ")"
+		return "loose_json(" + column + ")::VARCHAR"
 	case fieldType == "JSON" && strings.Contains(columnType, "VARIANT"):
-		return column + "::JSON"
-	case fieldType == "JSON" || columnType == "VARCHAR":
+		return "json(" + column + "::JSON)::VARCHAR"
+	case fieldType == "JSON" && columnType == "JSON":
+		return "json(" + column + ")::VARCHAR"
+	case fieldType == "JSON":
+		return "to_json(" + column + ")::VARCHAR"
+	case columnType == "VARCHAR":
 		return column
 	}
 	return column + "::VARCHAR"
