@@ -249,7 +249,7 @@ func TestBadInput(t *testing.T) {
 		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "unexpected EOF"},
 		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "no JSON array"},
 		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "no JSON array"},
-		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "no JSON object"},
+		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
 		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
 		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
 		"Arrow that lies":  {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{}, "more than 512 MiB of memory"},
