@@ -16,36 +16,42 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Report is a set of figures over a dataset; sql/analytics has its statement, and says what each figure is.
+// A Report is a set of figures over a dataset. Its statement in sql/analytics defines each figure.
 type Report struct {
-	Name             string  // the path under /api/v1/analytics
-	Source           Dataset // whose rows it is of, and whose filters it has
-	groups           []group
-	order            string // of the rows of one period and group; empty: there is one
-	readsTranscripts bool   // it reads what was said, for which the published files are quicker than the tables, where it is JSON
+	Name   string  // path below /api/v1/analytics
+	Source Dataset // dataset whose rows and filters the report uses
+	groups []group
+	order  string // ORDER BY terms for rows with the same period and group; "": there is only one such row
+	// readsTranscripts means that the report reads transcripts. They are read from the published files, which is faster
+	// than parsing the JSON in the tables.
+	readsTranscripts bool
 }
 
-// group is something that figures can be grouped by: its name and its expression over a row, in which local is the row's time
-// on the clocks of the asked zone.
+// A group is a column that figures can be grouped by: its name, and a SQL expression over a row. In the expression,
+// local is the time of the row in the zone of the analysis.
 type group struct{ name, expression string }
 
 var (
-	timeGroups   = []group{{"hour_of_day", "hour(local)"}, {"day_of_week", "isodow(local)"}} // 0 to 23; 1 (Monday) to 7
-	commonGroups = []group{{"assistant", "assistant_id::VARCHAR"}, {"direction", "direction"}, {"status", "replace(status, '_', '-')"}, {"customer", "customer_number"}}
+	// timeGroups are the hour from 0 to 23, and the day of the week from 1 (Monday) to 7.
+	timeGroups   = []group{{"hour_of_day", "hour(local)"}, {"day_of_week", "isodow(local)"}}
+	commonGroups = []group{
+		{"assistant", "assistant_id::VARCHAR"}, {"direction", "direction"},
+		{"status", "replace(status, '_', '-')"}, {"customer", "customer_number"},
+	}
+	callGroups    = slices.Concat(commonGroups, timeGroups, []group{{"provider", "provider"}})
+	messageGroups = slices.Concat(commonGroups, timeGroups, []group{{"type", "message_type"}})
 
-	callGroups = slices.Concat(commonGroups, timeGroups, []group{{"provider", "provider"}})
-
-	// Reports are all that there are.
+	// Reports are all reports.
 	Reports = []Report{
 		{Name: "costs", Source: Calls, groups: callGroups},
 		{Name: "calls", Source: Calls, groups: callGroups},
 		{Name: "transcripts", Source: Calls, groups: callGroups, readsTranscripts: true},
 		{Name: "transcripts/terms", Source: Calls, groups: callGroups, order: ", calls DESC, term", readsTranscripts: true},
-		{Name: "messages", Source: Messages, groups: slices.Concat(commonGroups, timeGroups, []group{{"type", "message_type"}})},
+		{Name: "messages", Source: Messages, groups: messageGroups},
 	}
 )
 
-// Groups are the names of what the report can be grouped by.
+// Groups returns the names of the columns that the report can be grouped by.
 func (r Report) Groups() []string {
 	names := make([]string, len(r.groups))
 	for i, g := range r.groups {
@@ -54,38 +60,40 @@ func (r Report) Groups() []string {
 	return names
 }
 
-// Intervals are what figures can be given by: none, hours, days, weeks from Monday on, and months of the asked zone.
+// Intervals are the periods that figures can be computed for. Weeks start on Monday. All are in the zone of the
+// analysis.
 var Intervals = []string{"none", "hour", "day", "week", "month"}
 
-// Analysis is what a report is asked for.
+// An Analysis holds the parameters of a report.
 type Analysis struct {
 	Report   Report
 	Filter   Filter
-	Previous *Filter        // of the period that it is compared with; nil: none
-	Zone     *time.Location // whose days and hours are meant
+	Previous *Filter        // filter of a previous period to compare with; nil: none
+	Zone     *time.Location // zone of days and hours
 	Interval string         // one of Intervals
-	GroupBy  []string       // some of the report's Groups
-	Terms    int            // of transcripts/terms: the most frequent ones of each period and group; 1 to MostTerms
-	MaxShare float64        // of transcripts/terms: terms that more than this share of the transcripts have are left out; above 0, to 1
+	GroupBy  []string       // names of the report's Groups
+	Terms    int            // transcripts/terms: number of most frequent terms per period and group, from 1 to MaxTerms
+	MaxShare float64        // transcripts/terms: terms in more than this share of the transcripts are omitted; in (0, 1]
 }
 
-// MostFigures is how many rows figures can have, of the period and of the one before each; MostTerms how many terms there can be of a group.
+// Bounds of the figures.
 const (
-	MaxFigures = 10_000
-	MaxTerms   = 1000
+	MaxFigures = 10_000 // rows of a period
+	MaxTerms   = 1000   // terms of a group
 )
 
-// Figures are the answer to an analysis, of one state of the rows. Close them: as long as they are open, one reader less has its turn.
-// Of JSON and Table, more than MostFigures rows, and a zone that DuckDB does not know, are ErrInvalid.
+// Figures are the result of an analysis, computed from one snapshot by Table or AppendJSON. The caller must close
+// them: they hold a reader slot. Table and AppendJSON return ErrInvalid if there are more than MaxFigures rows in a
+// period, or if DuckDB does not know the time zone.
 type Figures struct {
 	*Snapshot
 	w          *Warehouse
 	analysis   Analysis
-	statements []string // of the figures of the period and, where there is one, of the period before
+	statements []string // statement for the figures of the period and, if requested, of the previous period
 	release    func()
 }
 
-// Analyze makes ready to compute the figures of a report.
+// Analyze prepares the figures of a report. It waits for a reader slot.
 func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Analysis) (_ *Figures, err error) {
 	figures := &Figures{w: w, analysis: analysis}
 	if _, figures.release, err = w.reader(ctx, tenant); err != nil {
@@ -100,23 +108,24 @@ func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Anal
 	return figures, nil
 }
 
-// explain says what an error is of, and gives it its kind.
+// wrapError wraps an error in its kind, with the name of the report.
 func (f *Figures) wrapError(err error) error {
 	if err == nil {
 		return nil
 	}
 	if strings.Contains(err.Error(), "Unknown TimeZone") {
-		err = fmt.Errorf("%w: time zone %q is not known", ErrInvalid, f.analysis.Zone)
+		err = fmt.Errorf("%w: unknown time zone %q", ErrInvalid, f.analysis.Zone)
 	}
 	return fmt.Errorf("analytics of %s: %w", f.analysis.Report.Name, f.w.diagnose(err))
 }
 
-// About names the figures.
+// About returns the description of the figures for the metadata of a table.
 func (f *Figures) About() Export {
-	return Export{Name: f.analysis.Report.Name, Description: "Figures by period and group.", Source: f.analysis.Report.Source}
+	report := f.analysis.Report
+	return Export{Name: report.Name, Description: "Figures by period and group.", Source: report.Source}
 }
 
-// Close lets the figures go.
+// Close closes the snapshot and releases the reader slot.
 func (f *Figures) Close() error {
 	defer f.release()
 	if f.Snapshot == nil {
@@ -125,7 +134,7 @@ func (f *Figures) Close() error {
 	return f.Snapshot.Close()
 }
 
-// fill fills the report's statement for each period.
+// prepare sets the statements of the periods.
 func (f *Figures) prepare(ctx context.Context) error {
 	a := f.analysis
 	filters := []Filter{a.Filter}
@@ -136,7 +145,8 @@ func (f *Figures) prepare(ctx context.Context) error {
 		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.literal(a.Report.Source)
 		if a.Report.readsTranscripts {
 			var err error
-			if rows, err = f.Select(ctx, mustExport(a.Report.Source.Name), filter); err != nil {
+			rows, err = f.Select(ctx, mustExport(a.Report.Source.Name), filter)
+			if err != nil {
 				return err
 			}
 		}
@@ -149,21 +159,28 @@ func (f *Figures) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Table computes the figures, and returns a statement that reads them from Conn: previous, where there is a period before, tells its rows; then
-// period, unless there is no interval (a date, or the time at which an hour begins), what they are grouped by, and the figures. In their
-// order. It is called once.
+// Table computes the figures and returns a statement that selects them, in order, from Conn. Its columns are:
+//
+//   - previous, true for rows of the previous period, if the analysis has one
+//   - period, a date or the start of an hour, if the analysis has an interval
+//   - the columns that the figures are grouped by
+//   - the figures
+//
+// Table must be called at most once.
 func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 	defer func() { err = f.wrapError(err) }()
 	var parts []string
 	for i, statement := range f.statements {
-		parts = append(parts, fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, statement, MaxFigures+1))
+		part := fmt.Sprintf("(SELECT %t AS previous, * FROM (%s) LIMIT %d)", i > 0, statement, MaxFigures+1)
+		parts = append(parts, part)
 	}
-	// The table is the transaction's own, and goes with it: too many rows are an error before any is read.
+	// The rows are counted before any is read. The temporary table is dropped when the transaction is rolled back.
 	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
 		return "", err
 	}
+	const count = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)"
 	var most int64
-	if err := f.Conn.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)").Scan(&most); err != nil {
+	if err := f.Conn.QueryRowContext(ctx, count).Scan(&most); err != nil {
 		return "", err
 	}
 	if most > MaxFigures {
@@ -174,8 +191,10 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 
 var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MaxFigures)
 
-// AppendJSON computes the figures of the period, or of the one before where there is one, and appends an array of objects to the text: period (a date, or the UTC
-// time at which an hour begins; null without an interval), group, and the figures. They come as DuckDB makes them: a table between would take as long as they do.
+// AppendJSON computes the figures of the period, or of the previous period, and appends them to text as a JSON array
+// of objects. Their members are period (a date, or the start of an hour as a UTC time; null without an interval),
+// group, and the figures. The rows are read directly from the statement, because an intermediate table would double
+// the time.
 func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_ []byte, err error) {
 	defer func() { err = f.wrapError(err) }()
 	period, group := "period::VARCHAR", "'{}'::JSON"
@@ -194,7 +213,8 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 		statement = f.statements[1]
 	}
 	statement = statements.Fill("analytics/json_rows", "period", period, "group", group, "figures", statement,
-		"keys", strings.Join(f.analysis.keyColumns(), ", "), "order", f.analysis.Report.order, "most", strconv.Itoa(MaxFigures+1))
+		"keys", strings.Join(f.analysis.keyColumns(), ", "), "order", f.analysis.Report.order,
+		"most", strconv.Itoa(MaxFigures+1))
 	text = append(text, '[')
 	n := 0
 	err = f.Conn.Raw(func(driverConn any) error {
@@ -203,7 +223,8 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 			return err
 		}
 		defer objects.Close()
-		for ctx.Err() == nil { // a statement that is done before it hears of the end does not tell of it
+		// A statement that finishes before it notices the cancellation returns no error, so ctx is checked here, too.
+		for ctx.Err() == nil {
 			batch, err := objects.Next()
 			if err != nil {
 				return errors.Join(ctx.Err(), err)
@@ -229,10 +250,10 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 	return append(text, ']'), err
 }
 
-// by is the column of a group, which must not have the name of one that figures are made of.
+// groupColumn returns the column of a group. Its prefix avoids a collision with columns that figures are computed from.
 func groupColumn(group string) string { return "by_" + group }
 
-// keys are the columns that tell rows of a period apart.
+// keyColumns returns the columns that identify a row of the figures within the current or the previous period.
 func (a Analysis) keyColumns() []string {
 	keys := []string{"period"}
 	for _, name := range a.GroupBy {
@@ -241,7 +262,7 @@ func (a Analysis) keyColumns() []string {
 	return keys
 }
 
-// table is a statement for the figures in columns.
+// tableStatement returns the statement that selects the columns of Table from the table figures.
 func (a Analysis) tableStatement() string {
 	columns, order := "", "previous"
 	if a.Previous != nil {
@@ -256,27 +277,29 @@ func (a Analysis) tableStatement() string {
 	for _, key := range a.keyColumns() {
 		order += ", " + key + " NULLS LAST"
 	}
-	return "SELECT " + columns + "* EXCLUDE (previous, " + strings.Join(a.keyColumns(), ", ") + ") FROM figures ORDER BY " + order + a.Report.order
+	keys := strings.Join(a.keyColumns(), ", ")
+	return "SELECT " + columns + "* EXCLUDE (previous, " + keys + ") FROM figures ORDER BY " + order + a.Report.order
 }
 
-// statement fills the report's slots: rows with a statement for them, the others with nothing but what is in closed lists and the quoted name of the zone.
+// reportStatement returns the statement of the report. rows is a statement that selects its rows. The other slots are
+// filled only with values of closed lists, numbers and the quoted name of the zone.
 func (a Analysis) reportStatement(rows string) (string, error) {
 	period := "NULL::VARCHAR"
 	switch a.Interval {
 	case "none":
 	case "hour":
-		// From the moment itself: where clocks are set back, two hours have one name.
+		// Computed from the UTC time: when clocks are set back, two hours have the same local time.
 		period = "make_timestamptz(epoch_us(created_at) - epoch_us(local) + epoch_us(date_trunc('hour', local)))"
 	case "day", "week", "month":
 		period = "date_trunc('" + a.Interval + "', local)::DATE"
 	default:
-		return "", fmt.Errorf("%w: no interval %q", ErrInvalid, a.Interval)
+		return "", fmt.Errorf("%w: unknown interval %q", ErrInvalid, a.Interval)
 	}
 	columns, grouping := period+" AS period, ", ""
 	for i, name := range a.GroupBy {
 		at := slices.IndexFunc(a.Report.groups, func(g group) bool { return g.name == name })
 		if at < 0 || slices.Contains(a.GroupBy[:i], name) {
-			return "", fmt.Errorf("%w: no group %q, or twice", ErrInvalid, name)
+			return "", fmt.Errorf("%w: unknown or repeated group %q", ErrInvalid, name)
 		}
 		columns += a.Report.groups[at].expression + " AS " + groupColumn(name) + ", "
 	}
@@ -285,9 +308,10 @@ func (a Analysis) reportStatement(rows string) (string, error) {
 	}
 	local := "created_at AT TIME ZONE " + statements.Text(a.Zone.String())
 	if a.Zone == time.UTC {
-		local = "make_timestamp(epoch_us(created_at))" // the same, without a calendar
+		local = "make_timestamp(epoch_us(created_at))" // the same time, without the cost of a time zone conversion
 	}
 	return statements.Fill("analytics/"+a.Report.Name, "columns", columns, "local", local, "grouping", grouping,
 		"seconds", statements.Get("analytics/call_seconds"),
-		"rows", rows, "keys", strings.Join(a.keyColumns(), ", "), "terms", strconv.Itoa(a.Terms), "share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
+		"rows", rows, "keys", strings.Join(a.keyColumns(), ", "), "terms", strconv.Itoa(a.Terms),
+		"share", strconv.FormatFloat(a.MaxShare, 'g', -1, 64)), nil
 }

@@ -5,7 +5,7 @@ package warehouse
 #include <stdint.h>
 #include <stdlib.h>
 
-// Of DuckDB's C interface, whose header is not where this package is built.
+// Declarations of DuckDB's C API. Its header is not available when this package is built.
 typedef union {
 	struct {
 		uint32_t length;
@@ -21,7 +21,8 @@ extern uint64_t duckdb_data_chunk_get_size(void *chunk);
 extern void *duckdb_data_chunk_get_vector(void *chunk, uint64_t column);
 extern void *duckdb_vector_get_data(void *vector);
 extern uint64_t *duckdb_vector_get_validity(void *vector);
-extern void duckdb_unsafe_vector_assign_string_element_len(void *vector, uint64_t row, const char *text, uint64_t length);
+extern void duckdb_unsafe_vector_assign_string_element_len(
+	void *vector, uint64_t row, const char *text, uint64_t length);
 extern void duckdb_scalar_function_set_error(void *info, const char *message);
 
 static bool needs_quotes(const char *text, uint32_t length) {
@@ -34,7 +35,7 @@ static bool needs_quotes(const char *text, uint32_t length) {
 	return length == 0;
 }
 
-// csv_field is called with up to 2,048 texts at a time, on DuckDB's threads.
+// csv_field is called on DuckDB's threads with at most 2,048 texts at a time.
 static void csv_field(void *info, void *chunk, void *fields) {
 	void *column = duckdb_data_chunk_get_vector(chunk, 0);
 	text_t *texts = duckdb_vector_get_data(column);
@@ -55,13 +56,13 @@ static void csv_field(void *info, void *chunk, void *fields) {
 			room = 2 * (uint64_t)length + 2;
 			free(buffer);
 			if ((buffer = malloc(room)) == NULL) {
-				duckdb_scalar_function_set_error(info, "csv_field: no memory for a text");
+				duckdb_scalar_function_set_error(info, "csv_field: out of memory");
 				return;
 			}
 		}
 		char *end = buffer;
 		*end++ = '"';
-		for (uint32_t i = 0; i < length; i++) { // a quote is written twice, without a branch
+		for (uint32_t i = 0; i < length; i++) { // doubles quotes without a branch
 			end[0] = end[1] = text[i];
 			end += 1 + (text[i] == '"');
 		}
@@ -83,9 +84,9 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 )
 
-// addCSVField gives DuckDB the function csv_field(VARCHAR): the text as a field of CSV (RFC 4180), in quotes where it needs them; an empty text
-// is "", and NULL nothing. DuckDB's own writer takes several times as long where a text is JSON, whose quotes are many, and its replace
-// longer still.
+// addCSVField adds the SQL function csv_field(VARCHAR), which returns the text as a field of CSV (RFC 4180), quoted
+// if necessary. It returns "" in quotes for an empty text, and an empty text for NULL. DuckDB's own CSV writer takes
+// several times as long for JSON, which has many quotes, and its function replace takes even longer.
 func addCSVField(ctx context.Context, db *sql.DB) (err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -105,7 +106,7 @@ func addCSVField(ctx context.Context, db *sql.DB) (err error) {
 		bindings.ScalarFunctionSetName(function, "csv_field")
 		bindings.ScalarFunctionAddParameter(function, text)
 		bindings.ScalarFunctionSetReturnType(function, text)
-		bindings.ScalarFunctionSetSpecialHandling(function) // of NULL
+		bindings.ScalarFunctionSetSpecialHandling(function) // the function handles NULL itself
 		bindings.ScalarFunctionSetFunction(function, C.csv_field_pointer())
 		if bindings.RegisterScalarFunction(own, function) == bindings.StateError {
 			return errors.New("add the function csv_field")

@@ -14,29 +14,32 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Database says what a DuckDB file of all exports holds.
+// A Database describes a DuckDB file with all exports.
 type Database struct {
-	AsOf time.Time        // every commit before is in it; UTC
-	Seq  int64            // the last commit that is in it
-	Rows map[string]int64 // of each export
+	AsOf time.Time        // UTC; the file contains every commit before
+	Seq  int64            // sequence number of the last commit in the file
+	Rows map[string]int64 // number of rows by export
 }
 
-// WriteDatabase writes the exports of one state of a tenant as tables of a new DuckDB file at path. It holds their rows, and so works
-// wherever it is put, and is of DuckDB's default storage version, which older versions read too. Rows are sorted as [Export.Select] says.
-// Where that fails, as when the context ends, there is no file.
+// WriteDatabase writes the exports of one snapshot of a tenant to a new DuckDB file at path, as tables with the order
+// of [Export.Select]. The file is self-contained and has DuckDB's default storage version, which older versions can
+// read. If WriteDatabase fails, it removes the file.
 func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path string) (made Database, err error) {
-	catalog := "export_" + strings.ReplaceAll(uuid.NewString(), "-", "") // others may be written at the same time
+	catalog := "export_" + strings.ReplaceAll(uuid.NewString(), "-", "") // unique, because exports may run concurrently
 	always := context.WithoutCancel(ctx)
-	// It is attached before the snapshot begins, which would not see it otherwise.
-	if _, err := w.loader.ExecContext(always, fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d)", statements.Text(path), catalog, RowGroup)); err != nil {
-		return made, fmt.Errorf("make %s: %w", path, w.diagnose(err))
+	// The file is attached before the snapshot begins, because a transaction does not see databases attached after its
+	// start.
+	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d)", statements.Text(path), catalog, RowGroup)
+	if _, err := w.loader.ExecContext(always, attach); err != nil {
+		return made, fmt.Errorf("create %s: %w", path, w.diagnose(err))
 	}
 	defer func() {
-		_, detached := w.loader.ExecContext(always, "DETACH "+catalog) // packs the log into the file
+		_, detached := w.loader.ExecContext(always, "DETACH "+catalog) // also checkpoints the file
 		if err = errors.Join(err, detached); err == nil {
 			return
 		}
-		err = errors.Join(fmt.Errorf("write the exports of tenant %s: %w", tenant, w.diagnose(err)), context.Cause(ctx), discardDatabase(path))
+		err = fmt.Errorf("write the exports of tenant %s: %w", tenant, w.diagnose(err))
+		err = errors.Join(err, context.Cause(ctx), discardDatabase(path))
 	}()
 	snapshot, err := w.Snapshot(ctx, tenant)
 	if err != nil {
@@ -47,7 +50,7 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 	if err := snapshot.Conn.QueryRowContext(ctx, "SELECT seq FROM clock").Scan(&made.Seq); err != nil {
 		return made, err
 	}
-	for _, export := range Exports { // a dataset comes before what is made of it
+	for _, export := range Exports { // datasets come before the exports derived from them
 		if made.Rows[export.Name], err = snapshot.fillTable(ctx, catalog, export); err != nil {
 			return made, fmt.Errorf("%s: %w", export.Name, err)
 		}
@@ -66,25 +69,29 @@ func discardDatabase(path string) error {
 	return errors.Join(errs...)
 }
 
-// commit ends a transaction that has written to another file.
+// commit commits the transaction. It is needed only if the transaction wrote to another file.
 func (s *Snapshot) commit() error {
 	tx := s.tx
 	s.tx = nil
 	return tx.Commit()
 }
 
-// fill makes the export's table, with what is said of it and of its columns, and puts its rows in, month by month: sorting takes no more
-// memory than one needs.
+// fillTable creates the table of an export with its comments and inserts the rows. It returns their number. It
+// inserts one month at a time, so that sorting needs the memory of one month only.
 func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export) (rows int64, err error) {
 	table := catalog + ".main." + statements.Ident(export.Name)
 	columns := make([]string, len(export.Columns))
-	comments := []string{fmt.Sprintf("COMMENT ON TABLE %s IS %s", table, statements.Text(export.Description+" As of "+s.AsOf.Format(time.RFC3339)+"."))}
+	description := export.Description + " As of " + s.AsOf.Format(time.RFC3339) + "."
+	comments := []string{fmt.Sprintf("COMMENT ON TABLE %s IS %s", table, statements.Text(description))}
 	for i, c := range export.Columns {
-		columns[i] = statements.Ident(c.Name) + " " + c.Type
-		comments = append(comments, fmt.Sprintf("COMMENT ON COLUMN %s.%s IS %s", table, statements.Ident(c.Name), statements.Text(c.Comment())))
+		column := statements.Ident(c.Name)
+		columns[i] = column + " " + c.Type
+		comments = append(comments,
+			fmt.Sprintf("COMMENT ON COLUMN %s.%s IS %s", table, column, statements.Text(c.Comment())))
 	}
-	// The comments come before the rows: a table with rows that are not committed would be written once more for them.
-	for _, statement := range append([]string{fmt.Sprintf("CREATE TABLE %s (%s)", table, strings.Join(columns, ", "))}, comments...) {
+	create := fmt.Sprintf("CREATE TABLE %s (%s)", table, strings.Join(columns, ", "))
+	// The comments come before the rows, because a comment on a table with uncommitted rows rewrites them.
+	for _, statement := range append([]string{create}, comments...) {
 		if _, err := s.Conn.ExecContext(ctx, statement); err != nil {
 			return 0, err
 		}
@@ -99,8 +106,9 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 			return rows, err
 		}
 		query := export.Select(filter)
-		if export.derived() { // of the rows that are written already, whose transcripts are read
-			query = export.selectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)", catalog, statements.Ident(export.Source.Name), filter.timeCondition()))
+		if export.derived() { // from the rows of its source that were written before
+			query = export.selectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)",
+				catalog, statements.Ident(export.Source.Name), filter.timeCondition()))
 		}
 		result, err := s.Conn.ExecContext(ctx, "INSERT INTO "+table+" "+query)
 		if err != nil {
@@ -115,13 +123,15 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 	return rows, nil
 }
 
-// months is the condition of a filter that has no more than bounds.
+// timeCondition returns the condition of a filter that has bounds only.
 func (f Filter) timeCondition() string {
 	const layout = "2006-01-02 15:04:05+00"
-	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'", f.From.UTC().Format(layout), f.Before.UTC().Format(layout))
+	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'",
+		f.From.UTC().Format(layout), f.Before.UTC().Format(layout))
 }
 
-// months are those, as YYYY-MM in UTC, that a dataset has rows of; of one that is not monthly "", which is all.
+// months returns the months, as YYYY-MM in UTC, in which a dataset has rows. For a dataset that is not monthly, it
+// returns one empty string.
 func (s *Snapshot) months(ctx context.Context, dataset Dataset) (months []string, err error) {
 	if !dataset.Monthly {
 		return []string{""}, nil

@@ -16,27 +16,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// KeptDatabase is a file of [Warehouse.WriteDatabase] that is kept for whoever asks next. Its sum stands for its content.
+// A CachedDatabase is a cached file of [Warehouse.WriteDatabase].
 type CachedDatabase struct {
 	Database
-	SHA256 string // 64 hexadecimal digits
-	Bytes  int64
+	SHA256 string // digest of the content, 64 hexadecimal digits
+	Bytes  int64  // size of the file
 
 	path     string
-	lastUsed time.Time // last
+	lastUsed time.Time
 }
 
-// databases are the files that are kept: of each tenant the newest and the one before, until they were not used for keptReplaced. They
-// lie in the folder for what only this process needs.
+// A duckdbExportCache holds the newest files of each tenant, at most maxCachedDatabases, until they have not been
+// used for keptReplaced. The files are in the temporary folder.
 type duckdbExportCache struct {
-	mu     sync.Mutex
-	files  map[uuid.UUID][]*CachedDatabase // newest last
-	builds map[uuid.UUID]*exportBuild
+	mu     sync.Mutex                      // guards files and builds; held while a build is admitted
+	files  map[uuid.UUID][]*CachedDatabase // by tenant, newest last
+	builds map[uuid.UUID]*exportBuild      // by tenant
 }
 
-// building is a file that is being written for some who wait.
+// An exportBuild is a file that is being written.
 type exportBuild struct {
-	waiting int           // guarded by databases.mu
+	waiting int           // number of callers that wait, guarded by duckdbExportCache.mu
 	done    chan struct{} // closed when file and err are set
 	cancel  func()
 	file    *CachedDatabase
@@ -45,10 +45,13 @@ type exportBuild struct {
 
 const maxCachedDatabases = 2
 
-// OpenDatabase opens the file of a tenant's exports, of the newest state, or the one with the sum where that is kept. It is written only
-// where the newest state has none, and once for all who ask meanwhile; it is given up when all of these have left. admit is asked before
-// that, and what it returns is called after. The caller closes content, which stays whole whatever is removed.
-func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (file CachedDatabase, content *os.File, err error) {
+// OpenDatabase returns the cached file with the SHA-256 sum, or else a file with the newest commit of the tenant. If
+// there is none, it builds one. Concurrent callers share a build, which is cancelled when the last of them gives up.
+// admit is called before a build starts, and the function that it returns after the build has ended. The caller
+// closes content. The content stays readable if the file is removed from the cache.
+func (w *Warehouse) OpenDatabase(
+	ctx context.Context, tenant uuid.UUID, sum string, admit func() (release func(), err error),
+) (file CachedDatabase, content *os.File, err error) {
 	seq, err := w.lastSeq(ctx, tenant)
 	if err != nil {
 		return file, nil, err
@@ -71,11 +74,11 @@ func (w *Warehouse) OpenDatabase(ctx context.Context, tenant uuid.UUID, sum stri
 		if err := d.wait(ctx, tenant, b); err != nil {
 			return file, nil, err
 		}
-		// What others have begun may be of a commit before seq: then once more.
+		// The build may have started before the commit seq. Then find does not return its file, and a new build starts.
 	}
 }
 
-// commitOf is the number of the tenant's last commit.
+// lastSeq returns the sequence number of the tenant's last commit.
 func (w *Warehouse) lastSeq(ctx context.Context, tenant uuid.UUID) (seq int64, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
@@ -85,7 +88,8 @@ func (w *Warehouse) lastSeq(ctx context.Context, tenant uuid.UUID) (seq int64, e
 	return seq, store.db.QueryRowContext(ctx, "SELECT seq FROM clock").Scan(&seq)
 }
 
-// find is the kept file with the sum, else one that has the commit.
+// find returns the cached file with the sum, or else the newest file if it contains the commit seq, or nil. The
+// caller holds mu.
 func (d *duckdbExportCache) find(tenant uuid.UUID, seq int64, sum string) *CachedDatabase {
 	files := d.files[tenant]
 	if i := slices.IndexFunc(files, func(f *CachedDatabase) bool { return f.SHA256 == sum }); i >= 0 {
@@ -97,24 +101,27 @@ func (d *duckdbExportCache) find(tenant uuid.UUID, seq int64, sum string) *Cache
 	return nil
 }
 
-// join waits for the file that is being written, or has it begun. The caller holds mu.
-func (w *Warehouse) joinBuild(ctx context.Context, tenant uuid.UUID, admit func() (leave func(), err error)) (*exportBuild, error) {
+// joinBuild joins the build of the tenant, or starts one. The caller holds mu.
+func (w *Warehouse) joinBuild(
+	ctx context.Context, tenant uuid.UUID, admit func() (release func(), err error),
+) (*exportBuild, error) {
 	d := &w.exportCache
 	if b := d.builds[tenant]; b != nil {
 		b.waiting++
 		return b, nil
 	}
-	leave, err := admit()
+	release, err := admit()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // whoever began it may leave before the others
+	// The build has a context of its own, because the caller that started it may give up before the others.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &exportBuild{waiting: 1, done: make(chan struct{}), cancel: cancel}
 	d.builds[tenant] = b
 	go func() {
 		defer close(b.done)
 		defer cancel()
-		defer leave()
+		defer release()
 		b.file, b.err = w.buildExport(ctx, tenant)
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -129,7 +136,8 @@ func (w *Warehouse) joinBuild(ctx context.Context, tenant uuid.UUID, admit func(
 	return b, nil
 }
 
-// wait waits until the file is there. The last who leaves has it given up, and waits for the end of that.
+// wait waits until the build is done. If ctx is done before that, wait returns its cause. The last caller to give up
+// cancels the build and waits until it has ended.
 func (d *duckdbExportCache) wait(ctx context.Context, tenant uuid.UUID, b *exportBuild) error {
 	select {
 	case <-b.done:
@@ -140,7 +148,7 @@ func (d *duckdbExportCache) wait(ctx context.Context, tenant uuid.UUID, b *expor
 	b.waiting--
 	last := b.waiting == 0
 	if last && d.builds[tenant] == b {
-		delete(d.builds, tenant) // nobody is to join it any more
+		delete(d.builds, tenant) // a cancelled build must not be joined
 	}
 	d.mu.Unlock()
 	if last {
@@ -150,7 +158,7 @@ func (d *duckdbExportCache) wait(ctx context.Context, tenant uuid.UUID, b *expor
 	return context.Cause(ctx)
 }
 
-// keepable writes a file, under a name of its own, and sums it up.
+// buildExport writes a file under a new name in the temporary folder, and computes its digest.
 func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *CachedDatabase, err error) {
 	file := &CachedDatabase{path: filepath.Join(w.TempDir(), uuid.NewString()+".duckdb"), lastUsed: time.Now()}
 	defer func() {
@@ -177,7 +185,8 @@ func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *Cache
 	return file, nil
 }
 
-// removeUnused removes files that nobody has used for long, and those that are too many. The caller holds mu.
+// removeUnused removes files that were not used for keptReplaced, and all but the newest maxCachedDatabases of each
+// tenant. The caller holds mu.
 func (d *duckdbExportCache) removeUnused(folder *dataFolder, now time.Time) error {
 	var errs []error
 	for tenant, files := range d.files {

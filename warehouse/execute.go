@@ -13,8 +13,9 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 )
 
-// interruptible is DuckDB's own connection, which the driver keeps to itself, for what it does not offer. When the context ends, what runs on
-// it is interrupted. Release it, before anything else is done with the driver's connection.
+// rawConnection returns the DuckDB connection of a driver connection, for calls that the driver does not offer. The
+// driver does not export it, so it is read by reflection. When ctx is done, the running statement is interrupted. The
+// caller must call release before it uses the driver connection again.
 func rawConnection(ctx context.Context, driverConn any) (conn bindings.Connection, release func(), err error) {
 	own, is := driverConn.(*duckdb.Conn)
 	if !is {
@@ -32,18 +33,19 @@ func rawConnection(ctx context.Context, driverConn any) (conn bindings.Connectio
 	})
 	return conn, func() {
 		if !stop() {
-			<-interrupted // and not whatever runs next
+			<-interrupted // otherwise the interrupt could hit the next statement
 		}
 	}, nil
 }
 
-var errUnknownDriver = errors.New("the driver has changed: its connections are not known")
+var errUnknownDriver = errors.New("access the DuckDB connection: this version of the driver is not supported")
 
-// pause is how long is waited before it is looked again for something to do.
+// pollInterval is the pause of execute when all remaining tasks run on other threads.
 const pollInterval = 100 * time.Microsecond
 
-// execute runs one statement as ExecContext does, and returns how many rows it has changed or written. It is for those that read or write
-// many rows: while other threads do all that is left to do, ExecContext looks for more without a pause, and takes a core from them.
+// execute executes one statement like ExecContext, and returns the number of rows that it changed or wrote. It is
+// meant for statements that process many rows: while other threads run the last tasks, ExecContext polls without a
+// pause and occupies a core.
 func execute(ctx context.Context, conn *sql.Conn, statement string) (rows int64, err error) {
 	err = conn.Raw(func(driverConn any) error {
 		if err := ctx.Err(); err != nil {
@@ -88,16 +90,26 @@ func executePending(ctx context.Context, driverConn any, statement string) (rows
 			time.Sleep(pollInterval)
 		}
 		if ctx.Err() != nil {
-			bindings.Interrupt(conn) // again: what came before the statement had begun did nothing
+			bindings.Interrupt(conn) // again, because an interrupt before the start of the statement has no effect
 		}
 	}
 }
 
-// failure is an error as the driver has them, as far as they are told apart: DuckDB begins them with their kind.
+// newError returns a *duckdb.Error like those of the driver. Its type is parsed from the prefix of the message, for
+// example "Out of Memory Error: ".
 func newError(message string) error {
 	kind, _, _ := strings.Cut(message, " Error: ")
-	kinds := map[string]duckdb.ErrorType{"Out of Memory": duckdb.ErrorTypeOutOfMemory, "IO": duckdb.ErrorTypeIO, "FATAL": duckdb.ErrorTypeFatal, "TransactionContext": duckdb.ErrorTypeTransaction,
-		"Invalid Input": duckdb.ErrorTypeInvalidInput, "Conversion": duckdb.ErrorTypeConversion, "Binder": duckdb.ErrorTypeBinder,
-		"Catalog": duckdb.ErrorTypeCatalog, "Parser": duckdb.ErrorTypeParser, "INTERRUPT": duckdb.ErrorTypeInterrupt}
+	kinds := map[string]duckdb.ErrorType{
+		"Out of Memory":      duckdb.ErrorTypeOutOfMemory,
+		"IO":                 duckdb.ErrorTypeIO,
+		"FATAL":              duckdb.ErrorTypeFatal,
+		"TransactionContext": duckdb.ErrorTypeTransaction,
+		"Invalid Input":      duckdb.ErrorTypeInvalidInput,
+		"Conversion":         duckdb.ErrorTypeConversion,
+		"Binder":             duckdb.ErrorTypeBinder,
+		"Catalog":            duckdb.ErrorTypeCatalog,
+		"Parser":             duckdb.ErrorTypeParser,
+		"INTERRUPT":          duckdb.ErrorTypeInterrupt,
+	}
 	return &duckdb.Error{Type: cmp.Or(kinds[kind], duckdb.ErrorTypeUnknownType), Msg: message}
 }

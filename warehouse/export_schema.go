@@ -10,29 +10,29 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Export is a relation that is published: one of the datasets, or one made from the calls.
+// An Export is a published relation: a dataset, or a relation derived from the calls.
 type Export struct {
-	Name        string   `json:"name"` // the folder in the lake and the path under /api/v1/exports
+	Name        string   `json:"name"` // name of the folder in the lake and of the path under /api/v1/exports
 	Description string   `json:"description"`
-	Columns     []Column `json:"columns"` // in their order
-	// Source is the dataset whose rows it is made of, and whose filters it has.
+	Columns     []Column `json:"columns"`
+	// Source is the dataset that the export is derived from. Its filters apply to the export.
 	Source Dataset `json:"-"`
 }
 
-// Column describes one column of an export.
+// A Column describes a column of an export.
 type Column struct {
 	Name        string `json:"name"`
-	Type        string `json:"type"` // as DuckDB's DESCRIBE writes it
+	Type        string `json:"type"` // type in the notation of DuckDB's DESCRIBE
 	Description string `json:"description"`
 	Unit        string `json:"unit,omitempty"`
 	TimeZone    string `json:"time_zone,omitempty"`
-	Null        string `json:"null,omitempty"` // what a NULL means; empty: there are none
+	Null        string `json:"null,omitempty"` // meaning of NULL; "": the column has no NULLs
 }
 
-// Nullable tells whether there may be NULLs.
+// Nullable reports whether the column may have NULLs.
 func (c Column) Nullable() bool { return c.Null != "" }
 
-// Comment is all that is said of the column, in one line: "What the call cost. In US dollars. NULL: pending."
+// Comment returns the description of the column with its unit, time zone and meaning of NULL, in one line.
 func (c Column) Comment() string {
 	text := c.Description
 	if c.Unit != "" {
@@ -47,12 +47,12 @@ func (c Column) Comment() string {
 	return text
 }
 
-// Exports are all that are published: the datasets, then what is made of them. sql/lake has their statements and descriptions.
+// Exports are all exports: the datasets, then the derived ones. Their statements and descriptions are in sql/lake.
 var Exports = loadExports()
 
 func loadExports() (exports []Export) {
 	if err := json.Unmarshal(statements.Exports(), &exports); err != nil {
-		panic(err) // it is embedded
+		panic(err) // the file is embedded
 	}
 	for i := range exports {
 		exports[i].Source = Calls
@@ -63,7 +63,7 @@ func loadExports() (exports []Export) {
 	return exports
 }
 
-// ExportNamed finds an export; an unknown name is ErrNotFound.
+// ExportNamed returns the export with the name, or ErrNotFound.
 func ExportNamed(name string) (Export, error) {
 	for _, e := range Exports {
 		if e.Name == name {
@@ -73,7 +73,7 @@ func ExportNamed(name string) (Export, error) {
 	return Export{}, fmt.Errorf("%w: no export %q", ErrNotFound, name)
 }
 
-// exportOf finds an export that exists.
+// mustExport returns the export with the name. It panics if the name is unknown.
 func mustExport(name string) Export {
 	export, err := ExportNamed(name)
 	if err != nil {
@@ -82,23 +82,27 @@ func mustExport(name string) Export {
 	return export
 }
 
-// Select is the statement for the rows of the export that are made of the source's rows within the filter. It needs a connection
-// that stands in a tenant's database and has UTC as its time zone, and takes no parameters, which COPY could not have. The rows of a
-// dataset are sorted by created_at and id, turns in the order of their calls and then as spoken, costs by all their columns from day on.
+// Select returns a statement that selects the rows of the export from the tables of a tenant, restricted to source
+// rows that match the filter. It must run on a connection whose default database is the tenant's and whose time zone
+// is UTC. It has no parameters, because COPY does not support them. The rows are ordered: datasets by created_at and
+// id, transcript_turns by call and turn, and cost_daily by all columns from day on.
 func (e Export) Select(filter Filter) string {
 	return e.selectWhere(filter.literal(e.Source) + " ORDER BY created_at, id")
 }
 
-// of is the statement for what is made of the source's rows that the condition, or what follows it, lets through.
+// selectWhere returns a statement that selects the rows of the export, restricted to source rows that match the
+// condition. ORDER BY may follow the condition.
 func (e Export) selectWhere(condition string) string {
-	source := statements.Fill("lake/"+e.Source.Name, "rows", "(FROM "+statements.Ident(e.Source.Name)+" WHERE "+condition+")")
+	rows := "(FROM " + statements.Ident(e.Source.Name) + " WHERE " + condition + ")"
+	source := statements.Fill("lake/"+e.Source.Name, "rows", rows)
 	if e.derived() {
 		return e.selectFrom("(" + source + ")")
 	}
 	return source
 }
 
-// ofFiles is the statement for what is made of the rows within the filter that files of the source hold, which may be the export itself.
+// selectFromFiles returns a statement that selects the rows of the export, restricted by the filter, from published
+// files of source, which is the export itself or its source dataset.
 func (e Export) selectFromFiles(source Export, paths []string, filter Filter) string {
 	names := make([]string, len(source.Columns))
 	for i, c := range source.Columns {
@@ -109,7 +113,7 @@ func (e Export) selectFromFiles(source Export, paths []string, filter Filter) st
 	if filter != (Filter{}) {
 		absent := ""
 		if source.derived() {
-			absent = ", NULL AS customer_number" // which such a filter is not about
+			absent = ", NULL AS customer_number" // the filter does not use this column, see hasColumnsOf
 		}
 		rows = "SELECT " + columns + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + filter.literal(e.Source)
 	}
@@ -119,31 +123,35 @@ func (e Export) selectFromFiles(source Export, paths []string, filter Filter) st
 	return e.selectFrom("(" + rows + ")")
 }
 
-// Metadata are the keys that a file or stream of the export has beside its rows: voicory.export, voicory.description, voicory.columns
-// (what is said of the columns, as JSON: see [Column]), and voicory.as_of.
+// Metadata returns the metadata of a file or stream of the export: voicory.export, voicory.description,
+// voicory.columns (a JSON list of [Column]) and voicory.as_of.
 func (e Export) Metadata(asOf time.Time) map[string]string {
 	columns, err := json.Marshal(e.Columns)
 	if err != nil {
-		panic(err) // texts are always JSON
+		panic(err) // marshalling strings cannot fail
 	}
-	return map[string]string{"voicory.export": e.Name, "voicory.description": e.Description, "voicory.columns": string(columns),
-		"voicory.as_of": asOf.UTC().Format(time.RFC3339Nano)}
+	return map[string]string{
+		"voicory.export":      e.Name,
+		"voicory.description": e.Description,
+		"voicory.columns":     string(columns),
+		"voicory.as_of":       asOf.UTC().Format(time.RFC3339Nano),
+	}
 }
 
-// has tells whether the export itself has the columns that the filter is about. What it is made of has them all.
+// hasColumnsOf reports whether the export has every column that the filter uses. Its source dataset always has them.
 func (e Export) hasColumnsOf(filter Filter) bool {
 	return !e.derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
 }
 
-// derived tells whether the export is made of another one.
+// derived reports whether the export is derived from another export.
 func (e Export) derived() bool { return e.Name != e.Source.Name }
 
-// selectFrom is the statement of a derived export over a relation that holds rows of the export it is made of.
+// selectFrom returns the statement of a derived export over a relation with rows of its source.
 func (e Export) selectFrom(relation string) string {
 	return statements.Fill("lake/"+e.Name, e.Source.Name, relation)
 }
 
-// literal is the dataset's WHERE clause with the filter's values in it.
+// literal returns the dataset's WHERE clause with the values of the filter as literals.
 func (f Filter) literal(dataset Dataset) string {
 	var slots []string
 	for _, arg := range f.args(dataset) {

@@ -9,14 +9,15 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// PublishedDirs are the folders in which a tenant's published files lie by their names; a file goes from the first to the second when
-// it is replaced.
+// PublishedDirs returns the two folders with a tenant's published files. A file moves from the first to the second
+// when it is replaced.
 func (w *Warehouse) PublishedDirs(tenant uuid.UUID) []string {
 	return []string{w.filesPath(tenant), w.replacedPath(tenant)}
 }
 
-// Relations is the script that makes, in an empty DuckDB, a view for each export, described as Exports describe it. What a view reads is
-// a text in a variable of the connection, and of no rows until FillRelations says more, so that all of it can be made before it is known of whom.
+// CreateQueryViews returns a script that creates a view with comments for each export in an empty DuckDB. Each view
+// runs a query that is stored in a variable of the connection. The query selects no rows until BindQueryViews changes
+// it, so a worker can create the views before it knows the tenant.
 func CreateQueryViews() string {
 	var script strings.Builder
 	for _, export := range Exports {
@@ -29,13 +30,15 @@ func CreateQueryViews() string {
 		script.WriteString(statements.Fill("query/view", "export", name, "source", statements.Text(sourceVariable(export))))
 		script.WriteString(statements.Fill("query/comment", "export", name, "text", statements.Text(export.Description)))
 		for _, c := range export.Columns {
-			script.WriteString(statements.Fill("query/comment_column", "export", name, "column", statements.Ident(c.Name), "text", statements.Text(c.Comment())))
+			script.WriteString(statements.Fill("query/comment_column", "export", name,
+				"column", statements.Ident(c.Name), "text", statements.Text(c.Comment())))
 		}
 	}
 	return script.String()
 }
 
-// FillRelations is the script that has the views read files, whose paths are given by the name of the export; one that has none stays empty.
+// BindQueryViews returns a script that makes the views select the rows of files. files holds their paths by the name
+// of the export. A view without files stays empty.
 func BindQueryViews(files map[string][]string) string {
 	var script strings.Builder
 	for _, export := range Exports {
@@ -47,19 +50,22 @@ func BindQueryViews(files map[string][]string) string {
 		for i, c := range export.Columns {
 			columns[i] = statements.Ident(c.Name)
 		}
-		script.WriteString(setSource(export, statements.Fill("query/rows", "columns", strings.Join(columns, ", "), "files", statements.Texts(paths...))))
+		script.WriteString(setSource(export, statements.Fill("query/rows",
+			"columns", strings.Join(columns, ", "), "files", statements.Texts(paths...))))
 	}
 	return script.String()
 }
 
-// source sets what the view of an export reads.
+// setSource returns a statement that stores the query of an export's view in its variable.
 func setSource(export Export, statement string) string {
-	return statements.Fill("query/source", "source", statements.Ident(sourceVariable(export)), "text", statements.Text(statement))
+	return statements.Fill("query/source",
+		"source", statements.Ident(sourceVariable(export)), "text", statements.Text(statement))
 }
 
+// sourceVariable returns the name of the variable that holds the query of an export's view.
 func sourceVariable(export Export) string { return "rows of " + export.Name }
 
-// LockRelations is the script that ends what may be set, and leaves the files alone to be read.
+// LockQueryViews returns a script that locks the configuration and restricts file access to the given files.
 func LockQueryViews(files map[string][]string) string {
 	var all []string
 	for _, paths := range files {

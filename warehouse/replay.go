@@ -94,7 +94,7 @@ func (s *storedRefusal) readRow() error {
 // minObjectSize is the least size in bytes that DuckDB accepts for a line of the quarantine.
 const minObjectSize = 1 << 20
 
-// refusedRows is the query of what files of the quarantine hold.
+// refusedRowsQuery returns a query that selects the refused rows of files of the quarantine.
 func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
 	paths, longest := make([]string, len(names)), int64(minObjectSize)
 	for i, name := range names {
@@ -105,12 +105,13 @@ func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
 		}
 		paths[i], longest = statements.Text(path), max(longest, line)
 	}
-	return statements.Fill("quarantine/rows", "files", "["+strings.Join(paths, ", ")+"]", "longest", strconv.FormatInt(longest, 10)), nil
+	return statements.Fill("quarantine/rows", "files", "["+strings.Join(paths, ", ")+"]",
+		"longest", strconv.FormatInt(longest, 10)), nil
 }
 
-// Replay takes refused rows in again: those of the named files of the quarantine, of all where none is named. What is taken in
-// now leaves the quarantine; what is refused again stays, for the reason it has now. Rows that are older than what has come since do not
-// replace it, those among them that name no time of their own.
+// Replay merges the refused rows of the named quarantine files, or of all files if there are no names. Rows that are
+// merged leave the quarantine; rows that are refused again stay, with the new reason. A row does not replace a newer
+// version. A row without a time of its own counts as older than every existing version.
 func (w *Warehouse) Replay(ctx context.Context, names ...string) (total Counts, refusals []Refusal, err error) {
 	w.refused.replaying.Lock()
 	defer w.refused.replaying.Unlock()
@@ -124,12 +125,14 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total Counts, 
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return total, nil, fmt.Errorf("%w: the quarantine has no file %q; `voicory quarantine list` shows them", ErrNotFound, name)
+			return total, nil, fmt.Errorf(
+				"%w: no quarantine file %q; `voicory quarantine list` shows them", ErrNotFound, name)
 		}
 	}
 	if len(names) == 0 {
 		names = known
-		slices.SortStableFunc(names, func(a, b string) int { // what a crash has left comes first, and is not met again
+		// Files that a crash left set aside come first, so that they are not replayed again with their original.
+		slices.SortStableFunc(names, func(a, b string) int {
 			return strings.Compare(filepath.Ext(b), filepath.Ext(a))
 		})
 	}
@@ -144,7 +147,8 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total Counts, 
 	return total, refusals, nil
 }
 
-// replayFile sets the file aside, so that what is refused again can have its name, and removes it once its rows are durable.
+// replayFile renames the file, so that rows that are refused again can be stored under its name, merges its rows, and
+// removes the file once they are durable.
 func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, refusals []Refusal, err error) {
 	groups, err := w.refusedGroups(ctx, name)
 	if err != nil || len(groups) == 0 {
@@ -157,18 +161,22 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 		if err != nil {
 			return total, refusals, err
 		}
-		if left { // by a crash: it is taken in first
+		if left { // by a crash: replay it first
 			if total, refusals, err = w.replayFile(ctx, aside); err != nil {
 				return total, refusals, err
 			}
 		}
-		if err := errors.Join(w.folder.rename(w.folder.join(filepath.Join(quarantineDir, name)), path), w.folder.sync(filepath.Dir(path))); err != nil {
+		renamed := w.folder.rename(w.folder.join(filepath.Join(quarantineDir, name)), path)
+		if err := errors.Join(renamed, w.folder.sync(filepath.Dir(path))); err != nil {
 			return total, refusals, err
 		}
 	}
 	for _, group := range groups {
 		group.name = aside
-		counts, refused, err := w.Merge(ctx, Batch{Dataset: group.dataset, Tenant: group.tenant, Origin: group.origin, Rows: group, FromQuarantine: true, NoLineNumbers: group.unnumbered})
+		counts, refused, err := w.Merge(ctx, Batch{
+			Dataset: group.dataset, Tenant: group.tenant, Origin: group.origin, Rows: group,
+			FromQuarantine: true, NoLineNumbers: group.unnumbered,
+		})
 		total.Add(counts)
 		refusals = append(refusals, refused...)
 		if err != nil {
@@ -178,16 +186,17 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 	return total, refusals, w.folder.removeDurable(path)
 }
 
-// refusedGroup are rows of one file of the quarantine that can be taken in at once.
+// A refusedGroup is a set of rows of a quarantine file that form one batch.
 type refusedGroup struct {
 	w          *Warehouse
-	name       string // of the file
+	name       string // name of the quarantine file
 	dataset    Dataset
-	tenant     uuid.UUID // zero: the rows say it
-	origin     string
-	unnumbered bool
+	tenant     uuid.UUID // zero: each row names its tenant
+	origin     string    // Batch.Origin of the original batch
+	unnumbered bool      // Batch.NoLineNumbers of the original batch
 }
 
+// refusedGroups returns the groups of the rows of a quarantine file.
 func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []refusedGroup, err error) {
 	query, err := w.refusedRowsQuery(name)
 	if err != nil {
@@ -226,7 +235,8 @@ func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (str
 	if err != nil {
 		return "", nil, err
 	}
-	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name), "tenant", statements.Text(tenant), "file", statements.Text(g.origin))
+	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name),
+		"tenant", statements.Text(tenant), "file", statements.Text(g.origin))
 	return dataset.looseLines(lines), func() {}, nil
 }
 

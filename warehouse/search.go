@@ -13,47 +13,50 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Search asks which calls have turns with something in them.
+// A Search selects calls by the text of their transcript turns.
 type Search struct {
 	Query  SearchQuery
-	Filter Filter // of the calls
-	Newest bool   // newest calls first; else those with most such turns, and of these the newest
-	Limit  int64  // calls
-	Offset int64
+	Filter Filter // filter of the calls
+	Newest bool   // order by created_at descending; false: by the number of matching turns, then created_at, descending
+	Limit  int64  // maximum number of calls
+	Offset int64  // number of calls to skip
 }
 
-// Found are calls with such turns, of one state of the rows.
+// A SearchResult holds the calls that match a search, all of one snapshot.
 type SearchResult struct {
 	Calls []MatchedCall
-	Total int64 // calls, without the limit
-	Turns int64 // turns of these
-	AsOf  time.Time
+	Total int64     // number of matching calls, without limit and offset
+	Turns int64     // number of matching turns of these calls
+	AsOf  time.Time // time of the snapshot; it includes every commit before
 }
 
-// FoundCall is one of them.
+// A MatchedCall is a call with at least one matching turn.
 type MatchedCall struct {
 	ID                uuid.UUID
 	CreatedAt         time.Time
 	AssistantID       uuid.NullUUID
 	Direction, Status sql.NullString
-	Matches           int64         // turns with what is searched for
-	Turns             []MatchedTurn // the first of these
+	Matches           int64         // number of matching turns
+	Turns             []MatchedTurn // the first matching turns, at most MaxMatchedTurns
 }
 
-// FoundTurn is a turn with what is searched for.
+// A MatchedTurn is a turn whose text matches a search.
 type MatchedTurn struct {
-	Turn    int64 // from 1 on, as in the export of turns
+	Turn    int64 // number of the turn in its call, from 1, as in the export transcript_turns
 	Speaker sql.NullString
 	Text    string
 	Offset  sql.NullInt64 // milliseconds from the start of the call
-	Places  [][2]int      // the first and the next after the last code point of each place
+	Places  [][2]int      // matches in Text as half-open ranges of code points
 }
 
-// MostFoundTurns is how many turns of a call are shown.
+// MaxMatchedTurns is the maximum number of turns returned per call.
 const MaxMatchedTurns = 10
 
-// SearchTranscripts reads the turns as they are published, and those of the months that have changed since from the tenant's tables.
-func (w *Warehouse) SearchTranscripts(ctx context.Context, tenant uuid.UUID, search Search) (found SearchResult, err error) {
+// SearchTranscripts returns the calls of the tenant that match the search. It reads turns from the published files, and
+// turns of months that changed after they were published from the tenant's tables.
+func (w *Warehouse) SearchTranscripts(
+	ctx context.Context, tenant uuid.UUID, search Search,
+) (found SearchResult, err error) {
 	_, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return found, err
@@ -69,7 +72,7 @@ func (w *Warehouse) SearchTranscripts(ctx context.Context, tenant uuid.UUID, sea
 	if err == nil {
 		err = search.readCalls(ctx, snapshot.Conn, turns, &found)
 	}
-	if err == nil && len(found.Calls) == 0 && search.Offset > 0 { // a page behind the last has totals all the same
+	if err == nil && len(found.Calls) == 0 && search.Offset > 0 { // a page after the last one also has totals
 		search.Limit, search.Offset = 1, 0
 		err = search.readCalls(ctx, snapshot.Conn, turns, &found)
 		found.Calls = nil
@@ -83,18 +86,19 @@ func (w *Warehouse) SearchTranscripts(ctx context.Context, tenant uuid.UUID, sea
 	return found, err
 }
 
-// FoundTable is a statement for found calls as a table, from the JSON that they are answered in.
+// SearchTable returns a statement that selects the calls of a response as a table. calls is the JSON of the response.
 func SearchTable(calls []byte) string {
 	return statements.Fill("analytics/search_rows", "calls", statements.Text(string(calls)))
 }
 
+// readCalls reads the calls of the result and its totals. turns is a statement that selects turns.
 func (s Search) readCalls(ctx context.Context, db querier, turns string, found *SearchResult) error {
 	order := "matches DESC, created_at DESC, call_id"
 	if s.Newest {
 		order = "created_at DESC, call_id"
 	}
-	rows, err := db.QueryContext(ctx, statements.Fill("analytics/search", "turns", turns, "condition", s.Query.condition, "order", order),
-		sql.Named("limit", s.Limit), sql.Named("offset", s.Offset))
+	query := statements.Fill("analytics/search", "turns", turns, "condition", s.Query.condition, "order", order)
+	rows, err := db.QueryContext(ctx, query, sql.Named("limit", s.Limit), sql.Named("offset", s.Offset))
 	if err != nil {
 		return err
 	}
@@ -110,16 +114,19 @@ func (s Search) readCalls(ctx context.Context, db querier, turns string, found *
 	return rows.Err()
 }
 
+// readTurns reads the matching turns of the calls and sets the other columns of the calls.
 func (s Search) readTurns(ctx context.Context, db querier, turns string, calls []MatchedCall) error {
 	ids, times := make([]string, len(calls)), make([]string, len(calls))
 	at := make(map[uuid.UUID]*MatchedCall, len(calls))
 	for i := range calls {
 		ids[i] = statements.Text(calls[i].ID.String()) + "::UUID"
-		times[i] = statements.Text(calls[i].CreatedAt.Format("2006-01-02 15:04:05.999999")+"+00") + "::TIMESTAMPTZ"
+		createdAt := calls[i].CreatedAt.Format("2006-01-02 15:04:05.999999") + "+00"
+		times[i] = statements.Text(createdAt) + "::TIMESTAMPTZ"
 		at[calls[i].ID] = &calls[i]
 	}
-	rows, err := db.QueryContext(ctx, statements.Fill("analytics/search_turns", "turns", turns, "condition", s.Query.condition,
-		"calls", strings.Join(ids, ", "), "times", strings.Join(times, ", ")), sql.Named("most", MaxMatchedTurns))
+	query := statements.Fill("analytics/search_turns", "turns", turns, "condition", s.Query.condition,
+		"calls", strings.Join(ids, ", "), "times", strings.Join(times, ", "))
+	rows, err := db.QueryContext(ctx, query, sql.Named("most", MaxMatchedTurns))
 	if err != nil {
 		return err
 	}
@@ -128,7 +135,8 @@ func (s Search) readTurns(ctx context.Context, db querier, turns string, calls [
 		var id uuid.UUID
 		var c MatchedCall
 		var t MatchedTurn
-		if err := rows.Scan(&id, &t.Turn, &t.Speaker, &t.Text, &t.Offset, &c.AssistantID, &c.Direction, &c.Status); err != nil {
+		err := rows.Scan(&id, &t.Turn, &t.Speaker, &t.Text, &t.Offset, &c.AssistantID, &c.Direction, &c.Status)
+		if err != nil {
 			return err
 		}
 		t.Places = s.Query.Find(t.Text)

@@ -14,25 +14,25 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Phrases is what texts are searched for: words, "phrases", prefix*, AND (which may be left out), OR, NOT and parentheses. A word is found
-// as a whole, in any case; accents and vowel signs count, ß is ss, and i is ı and İ too. What stands between the words of a phrase does not
-// count.
+// A SearchQuery is a parsed query of a text search: words, "phrases", prefix*, AND (the default operator), OR, NOT
+// and parentheses. Words match as a whole and case-insensitively. Accents and vowel signs are significant; ß matches
+// ss, and i matches ı and İ. Any characters other than letters and digits may separate the words of a phrase.
 type SearchQuery struct {
-	condition string // of a column named text
-	patterns  []*regexp.Regexp
+	condition string           // SQL condition on the column text
+	patterns  []*regexp.Regexp // words and phrases that are not negated; the first group is the match
 }
 
-// Bounds of what is searched for.
+// Bounds of a query.
 const (
 	maxQueryLength = 500 // code points
 	maxQueryTerms  = 32
 	maxQueryDepth  = 20
 )
 
-// ParsePhrases reads what is searched for; what cannot be read is ErrInvalid, with the place.
+// ParseSearchQuery parses a query. A syntax error is ErrInvalid and names the position.
 func ParseSearchQuery(text string) (p SearchQuery, err error) {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || utf8.RuneCountInString(text) > maxQueryLength {
-		return p, fmt.Errorf("%w: it must be of 1 to %d characters", ErrInvalid, maxQueryLength)
+		return p, fmt.Errorf("%w: the query must have 1 to %d characters", ErrInvalid, maxQueryLength)
 	}
 	r := &searchParser{rest: []rune(text)}
 	p.condition, err = r.parseOr(0)
@@ -40,15 +40,15 @@ func ParseSearchQuery(text string) (p SearchQuery, err error) {
 	case err != nil:
 		return p, err
 	case len(r.rest) > 0:
-		return p, r.syntaxError("this ) closes nothing")
+		return p, r.syntaxError("this ) has no matching (")
 	case len(r.patterns) == 0:
-		return p, r.syntaxError("a word is needed that is not after NOT")
+		return p, r.syntaxError("at least one word without NOT is required")
 	}
 	p.patterns = r.patterns
 	return p, nil
 }
 
-// Find is where the text has what is searched for: the first and the next after the last code point of each place, in their order.
+// Find returns the matches in the text as half-open ranges of code points, in order.
 func (p SearchQuery) Find(text string) [][2]int {
 	places := [][2]int{}
 	for _, wanted := range p.patterns {
@@ -59,29 +59,31 @@ func (p SearchQuery) Find(text string) [][2]int {
 			}
 			start := utf8.RuneCountInString(text[:from+found[2]])
 			places = append(places, [2]int{start, start + utf8.RuneCountInString(text[from+found[2]:from+found[3]])})
-			from += found[3] // what ends a word may begin the next
+			from += found[3] // the separator after this match may also be the separator before the next
 		}
 	}
 	slices.SortFunc(places, func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
 	return slices.Compact(places)
 }
 
-// phrasesReader reads from left to right.
+// A searchParser is a recursive descent parser of queries.
 type searchParser struct {
-	rest     []rune
-	at       int // code points that are read
-	terms    int
+	rest     []rune // text that is not parsed yet
+	at       int    // number of code points before rest
+	terms    int    // number of words and phrases so far
 	patterns []*regexp.Regexp
-	negated  bool // what is read is after an odd number of NOTs
+	negated  bool // the parser is inside an odd number of NOTs
 }
 
-func (r *searchParser) syntaxError(what string) error {
-	return fmt.Errorf("%w: %s (at character %d)", ErrInvalid, what, r.at+1)
+// syntaxError returns an error at the current position.
+func (r *searchParser) syntaxError(message string) error {
+	return fmt.Errorf("%w: %s (at character %d)", ErrInvalid, message, r.at+1)
 }
 
+// skip advances by n code points.
 func (r *searchParser) skip(n int) { r.rest, r.at = r.rest[n:], r.at+n }
 
-// any reads what is between ORs.
+// parseOr parses expressions joined by OR and returns their SQL condition.
 func (r *searchParser) parseOr(depth int) (string, error) {
 	var either []string
 	for {
@@ -97,7 +99,7 @@ func (r *searchParser) parseOr(depth int) (string, error) {
 	}
 }
 
-// all reads what is between ANDs, or just stands together.
+// parseAnd parses expressions joined by AND or by blanks and returns their SQL condition.
 func (r *searchParser) parseAnd(depth int) (string, error) {
 	var each []string
 	for {
@@ -115,7 +117,8 @@ func (r *searchParser) parseAnd(depth int) (string, error) {
 	}
 }
 
-// one reads a word, a phrase, or what is in parentheses, each perhaps after NOT.
+// parseUnary parses a word, a phrase or an expression in parentheses, with or without NOT, and returns its SQL
+// condition.
 func (r *searchParser) parseUnary(depth int) (string, error) {
 	if depth > maxQueryDepth {
 		return "", r.syntaxError("NOT and parentheses are nested too deeply")
@@ -158,7 +161,7 @@ func (r *searchParser) parseUnary(depth int) (string, error) {
 	return condition, err
 }
 
-// word is the word that comes next, after blanks, which it skips; none where a phrase, a parenthesis or the end is next.
+// peekWord skips blanks and returns the next word, or "" if a phrase, a parenthesis or the end follows.
 func (r *searchParser) peekWord() string {
 	blanks := 0
 	for blanks < len(r.rest) && unicode.IsSpace(r.rest[blanks]) {
@@ -172,23 +175,24 @@ func (r *searchParser) peekWord() string {
 	return string(r.rest[:end])
 }
 
-// What words are made of: letters of all scripts with their marks, and the joiners that some of them have.
+// Characters of words: letters of all scripts with their marks, digits, underscores and joiners.
 const (
 	wordRune    = `[\pL\pM\pN_\x{200c}\x{200d}]`
 	nonWordRune = `[^\pL\pM\pN_\x{200c}\x{200d}]`
 )
 
+// isNonWordRune reports whether c matches nonWordRune.
 func isNonWordRune(c rune) bool {
 	return !unicode.In(c, unicode.L, unicode.M, unicode.N) && c != '_' && c != '\u200c' && c != '\u200d'
 }
 
-// term is the condition that the text has these words, one after the other.
+// parseTerm returns the SQL condition that the text contains these words, one after the other.
 func (r *searchParser) parseTerm(text string, prefix bool) (string, error) {
 	if r.terms++; r.terms > maxQueryTerms {
 		return "", r.syntaxError(fmt.Sprintf("there are more than %d words and phrases", maxQueryTerms))
 	}
 	if len(strings.FieldsFunc(text, isNonWordRune)) == 0 {
-		return "", r.syntaxError("there is no letter or digit in this")
+		return "", r.syntaxError("this contains neither letters nor digits")
 	}
 	pattern := wordsPattern(norm.NFC.String(text))
 	if decomposed := wordsPattern(norm.NFD.String(text)); decomposed != pattern {
@@ -201,22 +205,24 @@ func (r *searchParser) parseTerm(text string, prefix bool) (string, error) {
 	if !r.negated {
 		expression, err := regexp.Compile(whole)
 		if err != nil {
-			return "", r.syntaxError("this cannot be searched for")
+			return "", r.syntaxError("this term is too complex")
 		}
 		r.patterns = append(r.patterns, expression)
 	}
-	// Each is several times as quick as the one after it, and true for few.
-	condition := fmt.Sprintf("regexp_matches(text, %s) AND regexp_matches(text, %s)", statements.Text("(?i)"+pattern), statements.Text(whole))
+	// Each condition is several times faster than the next one and true for few texts.
+	condition := fmt.Sprintf("regexp_matches(text, %s) AND regexp_matches(text, %s)",
+		statements.Text("(?i)"+pattern), statements.Text(whole))
 	if letter := rareLetter(text); letter != "" {
-		condition = fmt.Sprintf("(contains(text, %s) OR contains(text, %s)) AND %s", statements.Text(letter), statements.Text(strings.ToUpper(letter)), condition)
+		condition = fmt.Sprintf("(contains(text, %s) OR contains(text, %s)) AND %s",
+			statements.Text(letter), statements.Text(strings.ToUpper(letter)), condition)
 	}
 	return "(" + condition + ")", nil
 }
 
-// rareLetter is a letter of the words that few turns have in most languages, or none: without it, the words are not there. Of each of them
-// there is a small and a capital one, and no third, as there is of k, s and i.
+// rareLetter returns a letter of the words that is rare in most languages, or "". Texts without it do not match. Each
+// of the letters has exactly one lower-case and one upper-case form, unlike k, s and i.
 func rareLetter(words string) string {
-	words = strings.ToLower(norm.NFC.String(words)) // an accented letter is another one
+	words = strings.ToLower(norm.NFC.String(words)) // composed, so that accented letters are different letters
 	for _, letter := range []string{"q", "x", "z", "j", "v", "p", "b", "g"} {
 		if strings.Contains(words, letter) {
 			return letter
@@ -225,7 +231,7 @@ func rareLetter(words string) string {
 	return ""
 }
 
-// wordsPattern is a pattern for words in DuckDB's and Go's regular expressions, which are the same.
+// wordsPattern returns a regular expression for the words of the text. DuckDB and Go use the same syntax, RE2.
 func wordsPattern(text string) string {
 	words := strings.FieldsFunc(text, isNonWordRune)
 	for i, word := range words {

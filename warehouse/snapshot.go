@@ -14,23 +14,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// Snapshot is one state of a tenant's rows, that which its first statement finds: all that is read through it fits together, whatever is merged
-// meanwhile. Close it: as long as it is open, the tenant's log cannot be packed into its file.
+// A Snapshot is one state of a tenant's rows, which later merges do not change. Its first statement determines the
+// state. The caller must close it: while it is open, the tenant's WAL cannot be checkpointed.
 type Snapshot struct {
-	// Conn stands in the tenant's database, in a transaction that only reads.
+	// Conn has the tenant's database as its default database and is in a read-only transaction.
 	Conn *sql.Conn
-	// AsOf is a time before which every commit is in it; UTC.
+	// AsOf is a UTC time. The snapshot includes every commit before it.
 	AsOf time.Time
 
 	folder    *dataFolder
 	tx        *sql.Tx
 	release   func()
-	dirs      []string   // where published files lie
-	openFiles []*os.File // what is read of them
+	dirs      []string   // folders of published files, see PublishedDirs
+	openFiles []*os.File // published files that statements read
 }
 
-// Snapshot begins to read a tenant's rows at length. Unlike pages, which take turns, whoever does so is not waited for: the caller bounds
-// how many there are.
+// Snapshot opens a snapshot of a tenant's rows. Unlike pages, snapshots need no reader slot, so the caller must limit
+// their number.
 func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot, err error) {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
@@ -45,7 +45,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	if s.Conn, err = store.db.Conn(ctx); err != nil {
 		return nil, err
 	}
-	// DuckDB settles what is read with the first statement that reads the tenant's file, which comes later.
+	// DuckDB determines the state with the first statement that reads the tenant's file, which is executed after this.
 	s.AsOf = time.Now().UTC().Truncate(time.Microsecond)
 	if s.tx, err = begin(ctx, s.Conn); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	return s, nil
 }
 
-// Close lets the state go.
+// Close rolls back the transaction and releases the tenant and the open files.
 func (s *Snapshot) Close() error {
 	var errs []error
 	if s.tx != nil {
@@ -69,9 +69,10 @@ func (s *Snapshot) Close() error {
 	return errors.Join(errs...)
 }
 
-// Select is a statement for an export's rows within the filter, in no order, which takes no parameters, and runs on Conn until the snapshot
-// is closed. What is published as the state has it is read from the files, and the rest from the tenant's tables: a table that is read as a
-// whole would fill all the memory that pages share with blocks that nobody asks for again.
+// Select returns a statement that selects the rows of an export that match the filter, in no particular order. The
+// statement has no parameters and is valid on Conn until the snapshot is closed. It reads published files, and reads
+// the tenant's tables only for partitions that changed after they were published. Reading whole tables would fill
+// DuckDB's memory with blocks that are not needed again, and displace the blocks of pages.
 func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (statement string, err error) {
 	defer func() {
 		if err != nil {
@@ -87,7 +88,9 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	if err != nil {
 		return "", err
 	}
-	source := export // whose files are read, and of these the columns that are asked for, or all where there is a filter
+	// source is the export whose files are read. Without a filter, export may have been reduced to some columns, and only
+	// these are read. A filter may need the other columns.
+	source := export
 	switch {
 	case filter == Filter{}:
 	case export.hasColumnsOf(filter):
@@ -98,11 +101,12 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	var paths []string
 	for _, f := range files {
 		outside := f.MaxCreatedAt.Before(filter.From) || !filter.Before.IsZero() && !f.MinCreatedAt.Before(filter.Before)
-		if f.Export != source.Name || outside || slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month }) {
+		stale := slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month })
+		if f.Export != source.Name || outside || stale {
 			continue
 		}
 		content, err := s.openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
-		if errors.Is(err, os.ErrNotExist) { // replaced, and gone since
+		if errors.Is(err, os.ErrNotExist) { // replaced and removed after the snapshot began
 			changed = append(changed, edition{dataset: export.Source, month: f.Month})
 			continue
 		}
@@ -110,7 +114,7 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 			return "", err
 		}
 		s.openFiles = append(s.openFiles, content)
-		// The path leads to what is open, although the file may have no name any more.
+		// This path names the open file even if the file is moved or removed.
 		paths = append(paths, fmt.Sprintf("/dev/fd/%d", content.Fd()))
 	}
 	if len(paths) == 0 && len(changed) == 0 {
@@ -143,7 +147,7 @@ func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
 	return nil, err
 }
 
-// of is the condition of a table's rows that are within the filter, and of one of the editions.
+// partitionCondition returns the condition for rows that match the filter and belong to one of the partitions.
 func (f Filter) partitionCondition(editions []edition) (string, error) {
 	months := make([]string, len(editions))
 	for i, e := range editions {
@@ -156,5 +160,5 @@ func (f Filter) partitionCondition(editions []edition) (string, error) {
 	return f.literal(editions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
 }
 
-// Diagnose gives an error of reading a snapshot its kind.
+// Diagnose wraps an error of reading a snapshot in ErrNoMemory or ErrNoSpace, if one of them is its cause.
 func (w *Warehouse) Diagnose(err error) error { return w.diagnose(err) }
