@@ -46,7 +46,7 @@ type exportBuild struct {
 const maxCachedDatabases = 2
 
 // OpenDatabase returns the cached file with the SHA-256 sum, or else a file with the newest commit of the tenant. If
-// there is none, it builds one. Concurrent callers share a build, which is cancelled when the last of them gives up.
+// neither exists, it builds one. Concurrent callers share a build, which is cancelled when the last of them gives up.
 // admit is called before a build starts, and the function that it returns after the build has ended. The caller
 // closes content. The content stays readable if the file is removed from the cache.
 func (w *Warehouse) OpenDatabase(

@@ -77,7 +77,7 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
-	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil || !strings.Contains(err.Error(), "the quarantine has no file") {
+	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil || !strings.Contains(err.Error(), "no quarantine file") {
 		t.Error(err)
 	}
 	noError(t, w.Close())

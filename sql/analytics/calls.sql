@@ -1,9 +1,11 @@
--- How many calls there were, and what became of them: for each period and group, or as one row where there are none.
---   answered, completed     of status completed or in-progress; of status completed
---   missed                  of status no-answer, busy or failed. What has another status is not over, or not known, and in no rate
---   answer_rate, completion_rate    answered, completed of those answered or missed; NULL where there are none
---   seconds, seconds_mean, seconds_p50 …    lengths of the calls whose length is known; the percentiles are of one aggregate that is computed once
---   busiest_hours           the three hours of the day with most calls, most first, the earlier first of two alike
+-- Numbers and outcomes of calls, for each period and group; one row if there are no groups.
+--   answered                    status completed or in-progress
+--   completed                   status completed
+--   missed                      status no-answer, busy or failed. Other statuses are open or unknown and count in no rate
+--   answer_rate, completion_rate    answered or completed, divided by answered + missed; NULL if these are 0
+--   seconds, seconds_mean, seconds_p50 …    durations of calls with a known duration
+--   busiest_hours               the three hours of the day with the most calls, in descending order; ties by hour
+-- All percentiles repeat the same quantile_cont expression, which DuckDB computes once.
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (answered) AS answered, count(*) FILTER (status = 'completed') AS completed, count(*) FILTER (missed) AS missed,
        count(*) FILTER (answered) / nullif(count(*) FILTER (answered OR missed), 0) AS answer_rate,

@@ -1,11 +1,13 @@
--- What calls cost, in US dollars: for each period and group, or as one row where there are none.
---   calls, pending_calls     all of them; those whose cost is NULL or 0, which is not known yet, and not free
---   cost                     of the calls whose cost is known, as are all that follow; NULL where there is none
---   cost_per_call, cost_p50, cost_p90, cost_p95, cost_p99    the mean; percentiles, interpolated, of one aggregate that is computed once
---   cost_per_minute          by the calls whose length is known, too
---   cost_per_completed_call  the mean of the completed ones
---   components               of metadata.cost_breakdown, of all calls that have it; other: the sum of what has another name, but "total"
---   stt_minutes, tts_characters    of all calls
+-- Costs of calls in US dollars, for each period and group; one row if there are no groups.
+--   calls                    number of calls.
+--   pending_calls            calls with a cost of NULL or 0; their cost is not known yet.
+--   cost, cost_per_call      sum and mean of the known costs; NULL if no cost is known. All other costs also ignore pending calls.
+--   cost_p50 … cost_p99      interpolated percentiles; they repeat one quantile_cont expression, which DuckDB computes once.
+--   cost_per_minute          over calls with a known cost and a known duration.
+--   cost_per_completed_call  mean over completed calls.
+--   components               sums of metadata.cost_breakdown over all calls that have it. other is the sum of the members with
+--                            other names, except total
+--   stt_minutes, tts_characters    sums over all calls
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (cost IS NULL) AS pending_calls,
        sum(cost) AS cost, avg(cost) AS cost_per_call,
@@ -26,7 +28,7 @@ FROM (SELECT *,
              CASE WHEN plain THEN from_json(metadata, '{"cost_breakdown": {"stt": "DECIMAL(18,8)", "llm": "DECIMAL(18,8)", "tts": "DECIMAL(18,8)", "telephony": "DECIMAL(18,8)", "infra": "DECIMAL(18,8)"}}').cost_breakdown END AS named,
              CASE WHEN NOT plain THEN from_json(metadata, '{"cost_breakdown": "MAP(VARCHAR, VARCHAR)"}').cost_breakdown END AS parts
       FROM (SELECT * REPLACE (nullif(cost, 0) AS cost, replace(status, '_', '-') AS status), {{local}} AS local, {{seconds}} AS seconds,
-                   -- Numbers under the usual names and no other object in metadata: then these names are all that is looked for, which takes less than a MAP.
+                   -- If all values of the breakdown are numbers under known names, only these names are read, which is faster than a MAP.
                    CASE WHEN contains(metadata, 'cost_breakdown') THEN regexp_full_match(metadata,
                        '\{[^{}]*"cost_breakdown":\s*\{\s*("(stt|llm|tts|telephony|infra|total)":\s*[-+.0-9eE]{1,15}\s*,?\s*)*\}[^{}]*\}') END AS plain
             FROM ({{rows}})))

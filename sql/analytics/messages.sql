@@ -1,10 +1,10 @@
--- How many messages there were, and what became of them: for each period and group, or as one row where there are none.
---   sent, delivered, read, failed    of the outbound ones. Their status may come late and go back, so that a time of delivery or of
---                                    reading counts as well. What was read was delivered, and what was delivered was sent
---   bot_share                        of the outbound ones, those that the assistant wrote
---   replies, reply_seconds_median    to inbound messages: until the next outbound one that did not fail, to the same number, whether the
---                                    filter lets that one through or not. Several inbound ones may have one reply
---   types                            how many there are of each type
+-- Numbers and outcomes of messages, for each period and group; one row if there are no groups.
+--   sent, delivered, read, failed    outbound messages. Their status may arrive late or go backwards, so the times of delivery and
+--                                    reading count, too. Read implies delivered, and delivered implies sent.
+--   bot_share                        share of the outbound messages that the assistant wrote.
+--   replies, reply_seconds_median    inbound messages with a later outbound message to the same number that did not fail, and the
+--                                    time until it. The filter does not apply to the reply. Several messages may share a reply.
+--   types                            number of messages by type
 SELECT {{columns}}
        count(*) AS messages, count(*) FILTER (direction = 'inbound') AS inbound, count(*) FILTER (direction = 'outbound') AS outbound,
        count(*) FILTER (direction = 'outbound' AND (was_delivered OR status = 'sent')) AS sent,

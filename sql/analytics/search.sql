@@ -1,4 +1,4 @@
--- The calls that have turns with what is searched for: how many such turns each has, and how many calls and turns there are in all.
+-- The calls with matching turns and their number of matching turns, and the totals of matching calls and turns.
 SELECT call_id, first(created_at) AS created_at, count(*) AS matches, count(*) OVER () AS calls, sum(count(*)) OVER ()::BIGINT AS turns
 FROM ({{turns}})
 WHERE {{condition}}

@@ -1,4 +1,4 @@
--- Found calls, which are given as JSON, as a table: a row for each turn, in their order.
+-- The calls of a search response as a table, one row per turn, in the order of the response. {{calls}} is the JSON of the response.
 SELECT call.* EXCLUDE (turns), turn.*
 FROM (SELECT call, unnest(call.turns) AS turn
       FROM (SELECT unnest(from_json({{calls}}, '[{"call_id": "UUID", "created_at": "TIMESTAMPTZ", "assistant_id": "UUID", "direction": "VARCHAR", "status": "VARCHAR", "matches": "BIGINT",

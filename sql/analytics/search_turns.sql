@@ -1,4 +1,4 @@
--- The turns with what is searched for, of some calls, whose times find them.
+-- The matching turns of some calls. The condition on created_at lets DuckDB skip row groups.
 SELECT call_id, turn, speaker, text, offset_ms, assistant_id, direction, replace(status, '_', '-') AS status
 FROM ({{turns}})
 WHERE created_at IN ({{times}}) AND call_id IN ({{calls}}) AND {{condition}}

@@ -1,11 +1,11 @@
--- What was said in calls: for each period and group, or as one row where there are none.
---   calls, transcripts       all of them; those with a turn that holds a word
---   empty_share              of the completed calls, those without such a turn; NULL where none is completed
---   turns, words             a word is what stands between white space, as in the published turns
---   ai_words, caller_words, ai_word_share    the share is of the words of both
---   ai_time_share            where turns have times: a turn lasts until the next begins, and the last counts for nobody
---   longest_pause_seconds    from the beginning of one turn to that of the next: where turns end is not known, so that silence and speech
---                            cannot be told apart
+-- Figures of transcripts, for each period and group; one row if there are no groups.
+--   calls, transcripts       number of calls, and of calls with at least one word.
+--   empty_share              share of the completed calls without a word; NULL if there are no completed calls.
+--   turns, words             words are separated by white space, as in the export transcript_turns.
+--   ai_words, caller_words, ai_word_share    words of both sides, and the share of the AI in them.
+--   ai_time_share            over turns with times: a turn lasts until the next one starts, and the last turn is ignored.
+--   longest_pause_seconds    longest time from the start of a turn to the start of the next. The end of a turn is unknown, so this
+--                            includes speech
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (words > 0) AS transcripts,
        count(*) FILTER (status = 'completed' AND words = 0) / nullif(count(*) FILTER (status = 'completed'), 0) AS empty_share,

@@ -1,11 +1,11 @@
--- What calls speak of: the words that most of them have, for each period and group, or of all where there are none.
---   term           letters, marks and digits of any script, with apostrophes between, in lower case; with a letter at least
---   calls, share   those whose transcript has it; of those that have a transcript. Words that more than a given share of them have are
---                  left out: they are said whatever is spoken of
---   occurrences    how often it is said
+-- The most frequent words of transcripts, for each period and group, or in total if there are no groups.
+--   term           letters, marks and digits of any script, with apostrophes inside, in lower case; at least one letter
+--   calls, share   number of calls whose transcript contains the term, and their share of the calls with a transcript. Terms above
+--                  the maximum share are omitted, because they occur whatever the topic is
+--   occurrences    number of occurrences
 WITH terms AS (
     SELECT {{keys}}, unnest(map_keys(words)) AS term, unnest(map_values(words)) AS times
-    -- Every transcript has the empty word, which so counts them.
+    -- The empty term is added to every transcript, so that its count is the number of transcripts.
     FROM (SELECT {{columns}} list_histogram(list_append(regexp_extract_all(lower(list_aggregate(list_transform(transcript, lambda turn: turn.text), 'string_agg', ' ')),
                      '[\p{L}\p{M}\p{N}]+(?:[''’][\p{L}\p{M}\p{N}]+)*'), '')) AS words
           FROM (SELECT * REPLACE (replace(status, '_', '-') AS status), {{local}} AS local FROM ({{rows}}))
