@@ -1,4 +1,4 @@
--- The calls of a search response as a table, one row per turn, in the order of the response. {{calls}} is the JSON of the response.
+-- The calls of a search response as a table, one row per turn, in the order of the response. The slot is its JSON.
 SELECT call.* EXCLUDE (turns), turn.*
 FROM (SELECT call, unnest(call.turns) AS turn
       FROM (SELECT unnest(from_json({{calls}}, '[{"call_id": "UUID", "created_at": "TIMESTAMPTZ", "assistant_id": "UUID", "direction": "VARCHAR", "status": "VARCHAR", "matches": "BIGINT",
