@@ -1,6 +1,10 @@
-// Package sql owns every SQL statement of the project, one .sql file each, embedded in the binary,
-// and the migrations of the two kinds of database: the control database and a tenant's.
+// Package sql holds the fixed SQL statements of the project, one .sql file each, embedded in the binary, and the
+// migrations of the control database and of the tenants' databases. Statements with generated lists of columns are
+// assembled in Go, by the package that owns the columns.
 //
-// It never runs a statement and knows nothing of connections: [Get] hands out text, [Ident] and
-// [Text] quote the few things that cannot be bound as parameters.
+// It never runs a statement and opens no connections. It starts no goroutines and holds no locks; its functions are
+// safe for concurrent use.
+//
+// [Get] returns a statement and [Fill] replaces its slots. [Ident] and [Text] quote names and texts that cannot be
+// bound as parameters.
 package sql

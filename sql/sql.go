@@ -12,8 +12,8 @@ import (
 //go:embed */*.sql */*/*.sql lake/exports.json
 var files embed.FS
 
-// Get returns the statement in the file name (its path below this folder without ".sql").
-// An unknown name is a mistake of the programmer and panics.
+// Get returns the text of the statement with the given name, which is its path below this folder without ".sql". It
+// panics if the name is unknown.
 func Get(name string) string {
 	text, err := files.ReadFile(name + ".sql")
 	if err != nil {
@@ -22,8 +22,9 @@ func Get(name string) string {
 	return string(text)
 }
 
-// Exports returns the description of what is published, as JSON: a list of {name, description, columns: [{name, type, description,
-// unit, time_zone, null}]}, in which type is DuckDB's and null says what a NULL means; without it there are none.
+// Exports returns the description of the published exports as JSON: a list of {name, description, columns: [{name,
+// type, description, unit, time_zone, null}]}. type is a DuckDB type. null describes the meaning of NULL; columns
+// without it are never NULL.
 func Exports() []byte {
 	text, err := files.ReadFile("lake/exports.json")
 	if err != nil {
@@ -32,13 +33,14 @@ func Exports() []byte {
 	return text
 }
 
-// For returns the statement name with {{dataset}} replaced by the quoted table of dataset, and {{dataset_name}} by its
-// name as a text.
+// For returns the named statement with {{dataset}} replaced by the quoted table of dataset, and {{dataset_name}} by its
+// name as a string literal.
 func For(name, dataset string) string {
 	return Fill(name, "dataset", Ident(dataset), "dataset_name", Text(dataset))
 }
 
-// Fill returns the statement name with its slots filled: pairs are a slot's name and its text, which must be SQL already.
+// Fill returns the named statement with its slots replaced. pairs are the names of slots and their texts. The texts
+// must be SQL; Fill does not quote them.
 func Fill(name string, pairs ...string) string {
 	slots := make([]string, len(pairs))
 	for i, text := range pairs {
@@ -50,12 +52,12 @@ func Fill(name string, pairs ...string) string {
 	return strings.NewReplacer(slots...).Replace(Get(name))
 }
 
-// Page returns the statement pages/name for dataset, with the dataset's own parts (its WHERE clause and the
-// JSON object of an item and of a detail) in their places.
+// Page returns the statement pages/name for dataset, with the dataset's WHERE clause and the JSON objects of an item
+// and of a detail in their slots.
 func Page(name, dataset string) string {
 	part := func(kind string) string { return strings.TrimSpace(Get("pages/" + dataset + "_" + kind)) }
 	text := For("pages/"+name, dataset)
-	for _, kind := range []string{"detail", "item", "where"} { // a detail holds an item
+	for _, kind := range []string{"detail", "item", "where"} { // a detail contains an item
 		if slot := "{{" + kind + "}}"; strings.Contains(text, slot) {
 			text = strings.ReplaceAll(text, slot, part(kind))
 		}
@@ -63,13 +65,13 @@ func Page(name, dataset string) string {
 	return text
 }
 
-// Ident quotes an identifier: a table, a column or the name of an attached database.
+// Ident returns a quoted identifier: a table, a column or the name of an attached database.
 func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// Text quotes a string literal, for the places where DuckDB takes no parameter (ATTACH, COPY … TO, SET).
+// Text returns a string literal, for statements that accept no parameters (ATTACH, COPY … TO, SET).
 func Text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// Texts is a list of string literals.
+// Texts returns a list of string literals.
 func Texts(texts ...string) string {
 	quoted := make([]string, len(texts))
 	for i, text := range texts {
@@ -78,7 +80,7 @@ func Texts(texts ...string) string {
 	return "[" + strings.Join(quoted, ", ") + "]::VARCHAR[]"
 }
 
-// Struct is a struct of string literals, such as the metadata of a Parquet file.
+// Struct returns a struct of string literals, such as the metadata of a Parquet file.
 func Struct(texts map[string]string) string {
 	var fields []string
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
@@ -87,8 +89,8 @@ func Struct(texts map[string]string) string {
 	return "{" + strings.Join(fields, ", ") + "}"
 }
 
-// Migrations returns the scripts that bring a database of the kind store ("control" or "tenant")
-// from empty to current, in order. A script is never changed once released; a new one is added.
+// Migrations returns the scripts that create and update a database of the kind store ("control" or "tenant"), in order.
+// Released scripts never change; changes are new scripts. Migrations panics if the kind is unknown.
 func Migrations(store string) []string {
 	names, err := fs.Glob(files, path.Join("migrations", store, "*.sql")) // Glob sorts
 	if err != nil || len(names) == 0 {

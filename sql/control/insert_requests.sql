@@ -1,4 +1,4 @@
--- $requests: a list of requests, as JSON with the columns' names.
+-- Inserts $requests, a JSON list of objects with the columns' names.
 INSERT INTO requests BY NAME
 SELECT unnest(from_json($requests::VARCHAR, '[{"request_id":"VARCHAR","received_at":"TIMESTAMPTZ","key_id":"UUID","tenant_id":"UUID",
     "method":"VARCHAR","path":"VARCHAR","query":"VARCHAR","status":"SMALLINT","duration_ms":"DOUBLE","bytes":"BIGINT",

@@ -1,4 +1,5 @@
--- The settings of a DuckDB that reads one Parquet file of unknown origin: in the order of its rows, in UTC, and with nothing but that file.
+-- Settings of a DuckDB instance that reads a single untrusted Parquet file: rows in file order, times in UTC, and no
+-- other files.
 SET TimeZone = 'UTC';
 SET temp_directory = '';
 SET autoinstall_known_extensions = false;

@@ -1,5 +1,6 @@
--- The published calls. duration is what the platform's duration says in seconds; duration_seconds the best that is known:
--- the platform's own figure, else duration, else the time between start and end, for which timestamps without a zone need no calendar.
+-- The published calls. duration is the platform's duration text in seconds. duration_seconds is the platform's own
+-- figure, or duration, or the time between start and end. The timestamps are compared without a time zone, because that
+-- needs no calendar.
 SELECT id, call_sid, direction, status, from_number, to_number, phone_number, customer_number,
        duration_to_seconds(duration) AS duration,
        coalesce(nullif(duration_seconds, 0), nullif(duration_to_seconds(duration), 0),

@@ -1,4 +1,4 @@
--- The files that the lake shows from now on; where there are no rows, there is none.
+-- Inserts the new published files. A partition without rows has no file.
 INSERT INTO published_files BY NAME
 SELECT * FROM (SELECT unnest(from_json($files, '[{"export": "VARCHAR", "month": "VARCHAR", "name": "VARCHAR", "rows": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR",
     "min_created_at": "TIMESTAMPTZ", "max_created_at": "TIMESTAMPTZ", "as_of": "TIMESTAMPTZ"}]'), recursive := true)) WHERE rows > 0;

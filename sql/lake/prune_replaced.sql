@@ -1,2 +1,2 @@
--- Files that were replaced so long ago that they are gone.
+-- Deletes the entries of replaced files that have been deleted.
 DELETE FROM published_files WHERE replaced_at < $before;

@@ -1,7 +1,8 @@
--- The published turns, made from the published calls, in their order: to sort these is cheaper by half than to sort the turns.
--- A word is what stands between white space: blanks, tabs, line breaks, no-break (160, 8239) and ideographic (12288) blanks. Pattern
--- matching would find words of more kinds, at several times the cost of all the rest.
--- timestamp_ms is a moment where it is too large for an offset (from March 1973 on), else an offset already.
+-- The published turns, derived from the published calls and in their order. Sorting the calls costs half as much as
+-- sorting the turns. Words are separated by white space: blanks, tabs, line breaks, no-break (160, 8239) and
+-- ideographic (12288) spaces. A regular expression would find more kinds of words, but would take several times as long
+-- as the rest of the statement. timestamp_ms is a point in time if it is too large for an offset (after March 1973),
+-- otherwise an offset.
 SELECT call_id, turn::INTEGER AS turn, said.speaker AS speaker, said.text AS text, length(said.text) AS chars,
        len(list_filter(string_split(
            CASE WHEN contains(said.text, chr(9)) OR contains(said.text, chr(10)) OR contains(said.text, chr(13))

@@ -1,6 +1,6 @@
--- The tenants of the staged rows, how many rows each has, how many of them are refused, and whether an id may be among them
--- twice, and fields that nobody knows. Of the rows that are not refused: how many are deletions, in which months (UTC) they were created, and
--- when the first and the last of them.
+-- Selects the tenants of the staged rows. For each tenant: the number of rows and of refused rows, whether an id may
+-- occur twice, and the unknown fields. For the rows that are not refused: the number of deletions, the months (UTC) of
+-- created_at, and its minimum and maximum.
 SELECT tenant_id::VARCHAR, count(*), count(raw), count(*) > count(DISTINCT id),
        to_json(list_sort(list_distinct(flatten(list(unknown) FILTER (unknown IS NOT NULL))))[:{{most}}])::VARCHAR,
        count(deleted_at) FILTER (raw IS NULL),

@@ -1,14 +1,16 @@
--- What each staged row of some tenants means to what is kept: the rows of their tables and, where there are any, tombstones.
---   new, changed, unchanged
---   confirmed   unchanged, at a newer time of the source
---   moved       changed, and its created_at too
---   revived     newer than its tombstone
---   deleted     the deletion of a row of the table
---   deleted_unknown    the deletion of what is not there
---   redeleted   the deletion of what is deleted, at a newer time of the source
---   superseded  something newer is kept, or in the same batch; of the same time, a tombstone is the newer one
--- Of rows that come late (out of the quarantine), one without a time is older than anything that is kept.
--- Any other version without a time counts as the newest so far and takes that one's time over: the table's row is then time_changed.
+-- Classifies the staged rows of some tenants by comparing them with the stored rows and tombstones. The outcomes are:
+-- - new, changed, unchanged.
+-- - confirmed: unchanged, with a newer source time.
+-- - moved: changed, including its created_at.
+-- - revived: newer than its tombstone.
+-- - deleted: deletes a stored row.
+-- - deleted_unknown: deletes a row that is not stored; its tombstone prevents an older version from being inserted
+--   later.
+-- - redeleted: deletes a row that is already deleted, with a newer source time.
+-- - superseded: a newer version is stored or in the same batch. Of equal source times, a tombstone is newer than a row.
+-- A late row (from the quarantine) without a source time is older than any stored row. Any other row without a source
+-- time counts as the newest version so far and adopts the time of that version. time_changed is then set, and the
+-- stored source time is updated.
 CREATE OR REPLACE TEMP TABLE delta AS
 SELECT * EXCLUDE (_source_at), outcome = 'confirmed' OR (outcome IN ('new', 'revived', 'moved') AND _source_at IS DISTINCT FROM kept_at) AS time_changed
 FROM (

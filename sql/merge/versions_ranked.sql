@@ -1,5 +1,5 @@
--- The newest version of a tenant's id has the first place; only ids that occur twice pay for a window. A version without a time is
--- as new as the newest before it.
+-- Ranks the versions of each id; place 1 is the newest. Only ids that occur twice need the window function. A version
+-- without a source time is as new as the newest version before it in the batch.
 (WITH mine AS (
     SELECT *, rowid AS staged_row FROM staged WHERE tenant_id IN ({{tenants}}) AND raw IS NULL
 ), twice AS (

@@ -1,5 +1,5 @@
--- One page of what has changed after row $id of commit $seq, in the order of commits, and of ids within each: rows as they are
--- now, and tombstones. The order is found in narrow columns, from the first commits on; then the rows of the page are fetched.
+-- Selects one page of changes after row $id of commit $seq, sorted by commit and id: current rows and tombstones. The
+-- inner query sorts narrow columns only; the rows of the page are fetched afterwards.
 WITH page AS MATERIALIZED (
     FROM (SELECT _seq AS seq, id AS row_id, rowid AS place, NULL::TIMESTAMPTZ AS deleted_at FROM {{dataset}}
           WHERE _seq >= $seq AND (_seq > $seq OR id > $id::UUID) AND {{where}}

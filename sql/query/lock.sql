@@ -1,5 +1,6 @@
--- The last words before a user's statement: nothing is opened but the files, and nothing of this can be changed any more. The read-only
--- transaction is the one in which the statement runs. Errors as JSON say at which byte of the statement they are.
+-- The last statements before a user's statement. They restrict DuckDB to the given files and lock the configuration.
+-- The user's statement runs in the read-only transaction. Errors are JSON, because that includes the position in the
+-- statement.
 SET TimeZone = 'UTC';
 SET extension_directory = '/nonexistent';
 SET secret_directory = '/nonexistent';

@@ -1,2 +1,2 @@
--- What a relation of a query reads while its export has no file.
+-- Replaces the rows of an export that has no files.
 SELECT {{columns}} WHERE false

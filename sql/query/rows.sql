@@ -1,2 +1,2 @@
--- The rows that files of an export hold.
+-- Reads the rows of an export's files.
 SELECT {{columns}} FROM read_parquet({{files}}, hive_partitioning = false)

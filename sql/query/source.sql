@@ -1,2 +1,2 @@
--- What a relation of a query reads is a text that it looks up.
+-- Sets the query that a view of a user's statement reads.
 SET VARIABLE {{source}} = {{text}};

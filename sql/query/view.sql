@@ -1,2 +1,3 @@
--- A relation of a query. Its files are named by descriptors that stay open: no path of the server is in it.
+-- Creates a view for a user's statement. Its query refers to files by open descriptors, so that it contains no path of
+-- the server.
 CREATE VIEW {{export}} AS FROM query(getvariable({{source}}));

@@ -1,7 +1,7 @@
--- The loose rows, typed. With deleted_at, a row says no more than that its source has deleted it then. A row in which something
--- did not become what its column holds, or is missing, is faulty: it keeps its loose values, so that the reasons can be told
--- by a statement of their own, which most batches never need. A list of them, since the columns of a
--- struct take place in rows that have none: 37 MB of the 128 that 62,000 calls took.
+-- Casts the untyped rows into the table staged. A row with deleted_at only states that its source deleted it. A row is
+-- faulty if a value is missing or could not be cast. A faulty row keeps its untyped values, from which another
+-- statement derives the reasons; most batches never need that. They are kept in a list, because the columns of a struct
+-- use memory in all rows: 37 of 128 MB for 62,000 calls.
 CREATE TABLE staged AS
 WITH typed AS (
     SELECT line, raw, defect, unknown, loose, {{typed}} FROM (SELECT line, raw, defect, unknown, loose FROM ({{loose}}) AS loose)

@@ -1,2 +1,3 @@
--- The rows of a CSV file, with their lines: the header is the first. A line is exact as long as no value before it holds a line break.
+-- Reads a CSV file with line numbers; the header is line 1. The numbers are exact unless an earlier value contains a
+-- line break.
 SELECT row_number() OVER () + 1 AS line, {{row}} AS loose_row FROM {{relation}} AS loose_row

@@ -1,4 +1,4 @@
--- Why the faulty rows are refused.
+-- Sets the reasons of the faulty rows.
 UPDATE staged SET reason = coalesce(suspect[1].defect, concat_ws('; ',
     CASE WHEN suspect[1].id IS NULL THEN 'id is missing' END,
     CASE WHEN suspect[1].user_id IS NULL AND tenant_id IS NULL THEN 'user_id (the tenant) is missing'

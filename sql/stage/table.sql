@@ -1,2 +1,2 @@
--- Rows of a file with columns, as line and loose_row, a struct of them: each as text or JSON.
+-- Selects the rows of a file with columns: line, and loose_row, a struct of the columns as text or JSON.
 SELECT line, loose_row AS raw, NULL::VARCHAR AS defect, {{columns}}, {{unknown}} AS unknown FROM ({{relation}})
