@@ -190,6 +190,7 @@ func queryProblem(err error) *problem {
 		{query.ErrIDInUse, problem{status: http.StatusConflict, code: "QUERY_ID_IN_USE", message: "A query with this X-Query-Id is running"}},
 		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED", message: "The query was cancelled"}},
 		{query.ErrMemory, problem{status: http.StatusUnprocessableEntity, code: "QUERY_OUT_OF_MEMORY"}},
+		{query.ErrLimitTooSmall, problem{status: http.StatusUnprocessableEntity, code: "RESULT_TOO_LARGE"}},
 		{query.ErrTooMany, problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 1, message: "Rate limit exceeded. Too many queries of the key at a time."}},
 		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED", message: "The query broke its process, and nothing else"}},
 		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE", message: "This server cannot run SQL safely, and so runs none"}},

@@ -187,8 +187,18 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 	check(key, lines, "10000", "rows")
 
 	limit(warehouse.KeySettings{QueryBytes: 1_000_000}) // more than what is held back: its end is told in trailers
-	check(key, csv, "1000", "bytes")
+	check(key, csv, "999", "bytes")
 	check(b.secret, csv, "2000", "no")
+	for _, format := range query.Formats {
+		got := b.sql(t, key, fmt.Sprintf(`{"sql": "SELECT md5(range::VARCHAR) || repeat('x', 999) FROM range(2000)", "format": %q}`, format))
+		if got.status != 200 || len(got.body) > 1_000_000 || got.header.Get("X-Truncated") != "bytes" {
+			t.Errorf("%s: got %d, %d bytes, cut off by %s", format, got.status, len(got.body), got.header.Get("X-Truncated"))
+		}
+	}
+	limit(warehouse.KeySettings{QueryBytes: 60})
+	if got := b.sql(t, key, lines); got.status != 422 || code(got.body) != "RESULT_TOO_LARGE" || !strings.Contains(got.body, "may have 60") {
+		t.Error(got)
+	}
 	limit(warehouse.KeySettings{})
 	check(key, csv, "2000", "no")
 

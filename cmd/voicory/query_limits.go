@@ -13,7 +13,7 @@ import (
 // queryLimits are the flags of what SQL that a key asks may take. What is not given stays as it is, and 0 is as much as the server allows.
 type queryLimits struct {
 	QueryRows  *queryRows  `help:"The most rows that a result of the secret key's SQL has; 0 takes it back." placeholder:"N"`
-	QueryBytes *queryBytes `help:"The most bytes that a result of the secret key's SQL has, as 10MB; 0 takes it back." placeholder:"SIZE"`
+	QueryBytes *queryBytes `help:"Maximum size of a result of the secret key's SQL, in bytes of its format, such as 10MB; 0 removes the limit." placeholder:"SIZE"`
 	QueryTime  *queryTime  `help:"The longest that SQL of the secret key takes, as 5s; 0 takes it back." placeholder:"TIME"`
 }
 

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,15 +12,16 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// encoder writes a result in one of the formats.
+// encoder writes a result in one of the formats. All that it writes, with the end of the format, is at most the bytes
+// that its [sink] takes: it writes no row for which there is no room, and no row after that.
 type encoder interface {
-	// write writes rows, and says how many of them there was room for.
+	// write writes rows, and returns how many of them there was room for. The encoder may change the batch.
 	write(rows arrow.RecordBatch) (int64, error)
-	// size is about how many bytes the rows written so far take.
-	size() int64
-	// end writes what comes after the last row.
+	// end writes what follows the last row.
 	end(Outcome) error
 }
 
@@ -30,13 +30,13 @@ func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 	case JSON:
 		return newJSONRows(t, out, r)
 	case JSONColumns:
-		return newJSONColumns(t, out, r), nil
+		return newJSONColumns(t, out, r)
 	case NDJSON:
-		return newLines(t, out, r), nil
+		return newLines(out, r), nil
 	case CSV:
-		return newCSV(t, out, r)
+		return newCSV(out, r)
 	case Arrow:
-		return newArrow(t, out, r), nil
+		return newArrow(out, r), nil
 	case Parquet:
 		return newParquet(t, out, r)
 	}
@@ -61,15 +61,18 @@ func jsonHead(columns []column) []byte {
 	return append(append([]byte(`{"columns":`), head...), ',')
 }
 
-// jsonTail is its end.
-func jsonTail(t *task, outcome Outcome) []byte {
+// maxElapsed bounds elapsed_ms, so that the end of a JSON result has a bounded length.
+const maxElapsed = 1e9
+
+// jsonTail returns the end of a JSON result.
+func jsonTail(t *task, outcome Outcome, elapsed float64) []byte {
 	tail := struct {
 		RowCount  int64      `json:"row_count"`
 		Truncated *string    `json:"truncated"`
 		AsOf      *time.Time `json:"as_of"`
 		QueryID   string     `json:"query_id"`
 		ElapsedMS float64    `json:"elapsed_ms"`
-	}{RowCount: outcome.Rows, AsOf: t.AsOf, QueryID: t.ID, ElapsedMS: float64(time.Since(t.Started).Microseconds()) / 1000}
+	}{RowCount: outcome.Rows, AsOf: t.AsOf, QueryID: t.ID, ElapsedMS: elapsed}
 	if outcome.Truncated != "" {
 		tail.Truncated = &outcome.Truncated
 	}
@@ -80,11 +83,27 @@ func jsonTail(t *task, outcome Outcome) []byte {
 	return append([]byte(","), text[1:]...)
 }
 
+// endOfJSON returns the end of a JSON result, written now.
+func endOfJSON(t *task, outcome Outcome) []byte {
+	return jsonTail(t, outcome, min(float64(time.Since(t.Started).Microseconds())/1000, maxElapsed))
+}
+
+// longestEnd returns how many bytes endOfJSON returns at most.
+func longestEnd(t *task) int64 {
+	return int64(len(jsonTail(t, Outcome{Rows: t.Limit, Truncated: truncatedBytes}, maxElapsed-0.001)))
+}
+
+// What cuts a result off.
+const (
+	truncatedRows  = "rows"
+	truncatedBytes = "bytes"
+)
+
 // byRow writes row by row: open, the cells with commas between them, shut; between stands before each row but the first.
 type byRow struct {
 	out                 *sink
 	columns             []column
-	most                int64
+	reserve             int64 // bytes of what follows the last row
 	between, open, shut string
 	before              []string // each cell
 	cell                func(appender, []byte, int) []byte
@@ -95,27 +114,25 @@ type byRow struct {
 func (b *byRow) write(batch arrow.RecordBatch) (int64, error) {
 	cells := appenders(batch, b.columns)
 	for i := range int(batch.NumRows()) {
-		if b.out.written >= b.most {
-			return int64(i), nil
-		}
 		b.row = b.row[:0]
 		if b.begun {
 			b.row = append(b.row, b.between...)
 		}
-		b.begun = true
 		b.row = append(b.row, b.open...)
 		for j, cell := range cells {
 			b.row = b.cell(cell, append(b.row, b.before[j]...), i)
 		}
 		b.row = append(b.row, b.shut...)
+		if int64(len(b.row)) > b.out.room()-b.reserve {
+			return int64(i), nil
+		}
+		b.begun = true
 		if _, err := b.out.Write(b.row); err != nil {
 			return int64(i), err
 		}
 	}
 	return batch.NumRows(), nil
 }
-
-func (b *byRow) size() int64 { return b.out.written }
 
 func (b *byRow) end(Outcome) error { return nil }
 
@@ -137,17 +154,18 @@ type jsonRows struct {
 }
 
 func newJSONRows(t *task, out *sink, r *rows) (*jsonRows, error) {
-	_, err := out.Write(append(jsonHead(r.columns), `"rows":[`...))
-	return &jsonRows{byRow{out: out, columns: r.columns, most: t.MaxBytes, between: ",", open: "[", shut: "]", before: commas(len(r.columns)), cell: plainCell}, t}, err
+	reserve := int64(len("]")) + longestEnd(t)
+	err := out.begin(append(jsonHead(r.columns), `"rows":[`...), reserve)
+	return &jsonRows{byRow{out: out, columns: r.columns, reserve: reserve, between: ",", open: "[", shut: "]", before: commas(len(r.columns)), cell: plainCell}, t}, err
 }
 
 func (j *jsonRows) end(outcome Outcome) error {
-	_, err := j.out.Write(append([]byte("]"), jsonTail(j.task, outcome)...))
+	_, err := j.out.Write(append([]byte("]"), endOfJSON(j.task, outcome)...))
 	return err
 }
 
-// newLines is an object per row and line.
-func newLines(t *task, out *sink, r *rows) *byRow {
+// newLines returns an encoder that writes an object per row and line.
+func newLines(out *sink, r *rows) *byRow {
 	before := make([]string, len(r.columns))
 	for i, name := range uniqueNames(r.columns) {
 		before[i] = string(append(appendText(nil, name), ':'))
@@ -155,7 +173,7 @@ func newLines(t *task, out *sink, r *rows) *byRow {
 			before[i] = "," + before[i]
 		}
 	}
-	return &byRow{out: out, columns: r.columns, most: t.MaxBytes, open: "{", shut: "}\n", before: before, cell: plainCell}
+	return &byRow{out: out, columns: r.columns, open: "{", shut: "}\n", before: before, cell: plainCell}
 }
 
 // uniqueNames are the names of columns; one that is there before gets a number.
@@ -178,8 +196,9 @@ func uniqueNames(columns []column) []string {
 	return names
 }
 
-// newCSV is text as RFC 4180 has it, but that lines end with a line feed alone. A NULL is nothing, an empty text is "".
-func newCSV(t *task, out *sink, r *rows) (*byRow, error) {
+// newCSV returns an encoder of CSV as RFC 4180 describes it, except that a line ends with a line feed alone. A NULL is
+// an empty field, and an empty text is "".
+func newCSV(out *sink, r *rows) (*byRow, error) {
 	var head []byte
 	for i, c := range r.columns {
 		if i > 0 {
@@ -187,11 +206,11 @@ func newCSV(t *task, out *sink, r *rows) (*byRow, error) {
 		}
 		head = appendField(head, c.Name)
 	}
-	if _, err := out.Write(append(head, '\n')); err != nil {
+	if err := out.begin(append(head, '\n'), 0); err != nil {
 		return nil, err
 	}
 	var value []byte
-	return &byRow{out: out, columns: r.columns, most: t.MaxBytes, shut: "\n", before: commas(len(r.columns)), cell: func(of appender, dst []byte, i int) []byte {
+	return &byRow{out: out, columns: r.columns, shut: "\n", before: commas(len(r.columns)), cell: func(of appender, dst []byte, i int) []byte {
 		value = of(value[:0], i)
 		switch value[0] {
 		case 'n': // null
@@ -217,46 +236,57 @@ func appendField(dst []byte, text string) []byte {
 
 // jsonColumns is {"columns":[{name,type}],"values":[[…],…],…}, with a list for each column, which is held until its end.
 type jsonColumns struct {
-	task    *task
-	out     *sink
-	columns []column
-	values  [][]byte
-	held    int64
+	task   *task
+	out    *sink
+	head   []byte
+	kinds  []column
+	values [][]byte
+	ends   []int // of values, before the row that is added
+	room   int64 // bytes that values may still take
 }
 
-func newJSONColumns(t *task, out *sink, r *rows) *jsonColumns {
-	return &jsonColumns{t, out, r.columns, make([][]byte, len(r.columns)), 0}
+func newJSONColumns(t *task, out *sink, r *rows) (*jsonColumns, error) {
+	j := &jsonColumns{task: t, out: out, kinds: r.columns, values: make([][]byte, len(r.columns)), ends: make([]int, len(r.columns))}
+	j.head = append(jsonHead(r.columns), `"values":[`...)
+	around := int64(len(j.head)+len("[],")*len(r.columns)+len("]")) + longestEnd(t)
+	if j.room = min(out.room()-around, maxHeldBytes); j.room < 0 {
+		return nil, limitTooSmall(around, out.room())
+	}
+	return j, nil
 }
 
 func (j *jsonColumns) write(batch arrow.RecordBatch) (int64, error) {
-	cells := appenders(batch, j.columns)
+	cells := appenders(batch, j.kinds)
 	for i := range int(batch.NumRows()) {
-		if j.held >= min(j.task.MaxBytes, maxHeldBytes) {
-			return int64(i), nil
-		}
+		size := int64(0)
 		for c, cell := range cells {
-			before := len(j.values[c])
-			if before > 0 {
+			j.ends[c] = len(j.values[c])
+			if len(j.values[c]) > 0 {
 				j.values[c] = append(j.values[c], ',')
 			}
 			j.values[c] = cell(j.values[c], i)
-			j.held += int64(len(j.values[c]) - before)
+			size += int64(len(j.values[c]) - j.ends[c])
 		}
+		if size > j.room {
+			for c, end := range j.ends {
+				j.values[c] = j.values[c][:end]
+			}
+			return int64(i), nil
+		}
+		j.room -= size
 	}
 	return batch.NumRows(), nil
 }
 
-func (j *jsonColumns) size() int64 { return j.held }
-
 func (j *jsonColumns) end(outcome Outcome) error {
-	parts := [][]byte{jsonHead(j.columns), []byte(`"values":[`)}
+	parts := [][]byte{j.head}
 	for i, values := range j.values {
 		if i > 0 {
 			parts = append(parts, []byte(","))
 		}
 		parts = append(parts, []byte("["), values, []byte("]"))
 	}
-	for _, part := range append(parts, []byte("]"), jsonTail(j.task, outcome)) {
+	for _, part := range append(parts, []byte("]"), endOfJSON(j.task, outcome)) {
 		if _, err := j.out.Write(part); err != nil {
 			return err
 		}
@@ -267,59 +297,101 @@ func (j *jsonColumns) end(outcome Outcome) error {
 // arrowStream is an Arrow IPC stream.
 type arrowStream struct {
 	*ipc.Writer
-	out  *sink
-	most int64
+	out *messages
 }
 
-func newArrow(t *task, out *sink, r *rows) *arrowStream {
-	return &arrowStream{ipc.NewWriter(out, ipc.WithSchema(r.schema)), out, t.MaxBytes}
+func newArrow(out *sink, r *rows) *arrowStream {
+	messages := &messages{out: out}
+	return &arrowStream{ipc.NewWriterWithPayloadWriter(messages, ipc.WithSchema(r.schema)), messages}
 }
 
 func (a *arrowStream) write(batch arrow.RecordBatch) (int64, error) {
-	count, held := batch.NumRows(), int64(0)
-	for _, values := range batch.Columns() {
-		held += bufferBytes(values.Data())
+	err := a.Write(batch)
+	if !errors.Is(err, errNoRoom) {
+		return batch.NumRows(), err
 	}
-	if left := a.most - a.out.written; held > left {
-		var err error
-		if count, err = rowsWithin(batch, left); err != nil {
-			return 0, err
-		}
+	count, err := a.out.rowsWithin(batch)
+	if err != nil || count == 0 {
+		return 0, err
 	}
-	part := batch.NewSlice(0, count)
+	part, err := arrowbatch.Head(batch, count)
+	if err != nil {
+		return 0, err
+	}
 	defer part.Release()
-	return count, a.Write(part)
-}
-
-// bufferBytes is how long an array's buffers are; of a slice less may be written.
-func bufferBytes(data arrow.ArrayData) (bytes int64) {
-	for _, buffer := range data.Buffers() {
-		if buffer != nil {
-			bytes += int64(buffer.Len())
-		}
+	if err := a.Write(part); !errors.Is(err, errNoRoom) {
+		return count, err
 	}
-	for _, child := range data.Children() {
-		bytes += bufferBytes(child)
-	}
-	return bytes
+	return 0, nil // for a dictionary
 }
-
-// rowsWithin is how many of the first rows of a batch fill so many bytes of a stream that has begun; all of them where they do not.
-func rowsWithin(batch arrow.RecordBatch, bytes int64) (count int64, err error) {
-	trial := &sink{Writer: bufio.NewWriter(io.Discard)}
-	stream := ipc.NewWriter(trial, ipc.WithSchema(batch.Schema()))
-	fills := func(rows int) bool {
-		part := batch.NewSlice(0, int64(rows))
-		defer part.Release()
-		before := trial.written
-		err = errors.Join(err, stream.Write(part))
-		return trial.written-before >= bytes
-	}
-	fills(0) // what a stream begins with
-	before := sort.Search(int(batch.NumRows())-1, func(before int) bool { return fills(before + 1) })
-	return int64(before + 1), err
-}
-
-func (a *arrowStream) size() int64 { return a.out.written }
 
 func (a *arrowStream) end(Outcome) error { return a.Close() }
+
+// messages writes the messages of an Arrow stream for which there is room.
+type messages struct {
+	out   *sink
+	begun bool // the schema, which is the first message, was written
+}
+
+// endOfStream is an Arrow message without metadata.
+const endOfStream = "\xff\xff\xff\xff\x00\x00\x00\x00"
+
+// errNoRoom is that of a message that was not written.
+var errNoRoom = errors.New("no room for the message")
+
+func (m *messages) Start() error { return nil }
+
+func (m *messages) WritePayload(message ipc.Payload) error {
+	size, err := sizeOf(message)
+	if err != nil {
+		return err
+	}
+	if room := m.out.room() - int64(len(endOfStream)); size > room && m.begun {
+		return errNoRoom
+	} else if size > room {
+		return limitTooSmall(size+int64(len(endOfStream)), m.out.room())
+	}
+	m.begun = true
+	_, err = message.WritePayload(m.out)
+	return err
+}
+
+func (m *messages) Close() error {
+	_, err := io.WriteString(m.out, endOfStream)
+	return err
+}
+
+// rowsWithin returns how many of the first rows of a batch there is room for, if its dictionaries were written. It may
+// return some rows less, since a slice of a batch takes up to a cache line more for each buffer than a head of it.
+func (m *messages) rowsWithin(batch arrow.RecordBatch) (int64, error) {
+	var failed error
+	over := sort.Search(int(batch.NumRows()), func(before int) bool {
+		part := batch.NewSlice(0, int64(before)+1)
+		defer part.Release()
+		message, err := ipc.GetRecordBatchPayload(part)
+		if err != nil {
+			failed = err
+			return true
+		}
+		defer message.Release()
+		size, err := sizeOf(message)
+		failed = errors.Join(failed, err)
+		return size > m.out.room()-int64(len(endOfStream))
+	})
+	return int64(over), failed
+}
+
+// sizeOf returns how many bytes of a stream a message takes. The bytes are counted, and not copied.
+func sizeOf(message ipc.Payload) (int64, error) {
+	size := &counter{}
+	_, err := message.WritePayload(size)
+	return size.bytes, err
+}
+
+// counter counts the bytes that are written to it.
+type counter struct{ bytes int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes += int64(len(p))
+	return len(p), nil
+}

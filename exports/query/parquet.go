@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 
@@ -15,34 +16,77 @@ import (
 // parquetFile is a Parquet file, compressed with zstd. What Parquet has no type for (HUGEINT, DECIMALs of over 18 digits, INTERVAL, lists,
 // structs, maps, unions) is text as in the JSON of results, nested values with JSON as their logical type. The footer's keys
 // voicory.rows and voicory.truncated say what [Outcome] does.
+//
+// The size of a file is known when it is complete. So that no file is longer than it may be, the encoder counts what
+// the rows can take at most, uncompressed, with the metadata of their column chunks, and takes no row beyond the limit.
 type parquetFile struct {
 	*parquet.Writer
-	out     *sink
 	columns []column
-	most    int64
-	held    int64
-	rows    []parquet.Row
-	sizes   []int64 // of rows
+	most    int64         // bytes of the file
+	held    int64         // bytes that the file has at most
+	chunks  int64         // bytes that the metadata and page headers of one more row group take at most
+	group   int64         // rows of the row group under way
+	grown   int64         // bytes of these rows, at most
+	pending []parquet.Row // rows that are not written yet
+	waiting int64         // bytes of these rows, at most
 }
 
-// parquetRowGroup is the rows of a row group, which is held in memory until it is full.
-const parquetRowGroup = 32_768
+// Bounds of what is held in memory: a row group is held compressed until it is full, a page uncompressed.
+const (
+	parquetGroupRows  = 32_768
+	parquetGroupBytes = 32 << 20
+	parquetPageRows   = 64
+	parquetPageBytes  = 256 << 10
+)
+
+// Bounds of what a file has beside the bytes of its values.
+const (
+	// A column chunk: the header of one page, with the frame of zstd and of the definition levels, an entry of the column index and of the
+	// offset index, and the metadata of the chunk, with two statistics of maxStatistic bytes. The column's name comes on top.
+	parquetChunkBytes = 768
+	parquetGroupMeta  = 64 // bytes of a row group's own metadata
+	parquetValueBytes = 2  // definition levels of a value, which take a quarter of a byte
+	parquetTextBytes  = 4  // the length of a text
+	// One part of so many of the values' bytes covers what zstd adds to bytes that it cannot compress, and the headers and index entries of
+	// further pages, of which each has parquetPageBytes or more.
+	parquetExpansion = 64
+	parquetCounters  = 32 // bytes that the numbers in a footer take beyond those of a file without rows
+)
 
 // parquetColumn makes the values of a column, the NULLs aside.
 type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
 func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
+	p := &parquetFile{columns: r.columns, most: out.room(), chunks: parquetGroupMeta}
 	for i, name := range uniqueNames(r.columns) {
 		if name == "" {
 			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("Column %d has no name, and Parquet needs one", i+1)}
 		}
 		node, _ := parquetNode(r.schema.Field(i).Type, r.columns[i].Type)
+		if typ := node.Type(); typ.Kind() == parquet.ByteArray {
+			node = parquet.Leaf(boundedTexts{typ})
+		}
+		node = parquet.Encoded(node, &parquet.Plain)
 		fields.Group[name] = parquet.Compressed(parquet.Optional(node), &zstd.Codec{Level: zstd.SpeedFastest})
 		fields.order = append(fields.order, name)
+		p.chunks += parquetChunkBytes + int64(len(name))
 	}
-	writer := parquet.NewWriter(out, parquet.NewSchema("result", fields), parquet.MaxRowsPerRowGroup(parquetRowGroup))
-	return &parquetFile{Writer: writer, out: out, columns: r.columns, most: t.MaxBytes}, nil
+	schema := parquet.NewSchema("result", fields)
+	writerTo := func(out io.Writer) *parquet.Writer {
+		return parquet.NewWriter(out, schema, parquet.DataPageStatistics(false), parquet.PageBufferSize(parquetPageBytes),
+			parquet.ColumnIndexSizeLimit(func([]string) int { return maxStatistic }))
+	}
+	empty := &counter{}
+	p.Writer = writerTo(empty)
+	if err := p.end(Outcome{Rows: t.Limit, Truncated: truncatedBytes}); err != nil {
+		return nil, err
+	}
+	if p.held = empty.bytes + parquetCounters; p.held > p.most {
+		return nil, limitTooSmall(p.held, p.most)
+	}
+	p.Writer = writerTo(out)
+	return p, nil
 }
 
 // orderedGroup is a group whose fields keep their order.
@@ -150,36 +194,79 @@ func parquetText(values arrow.Array) func(int) parquet.Value {
 }
 
 func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
-	count := int(batch.NumRows())
-	p.rows = slices.Grow(p.rows[:0], count)[:count]
-	p.sizes = slices.Grow(p.sizes[:0], count)[:count]
-	for i := range p.rows {
-		p.rows[i], p.sizes[i] = slices.Grow(p.rows[i][:0], len(p.columns)), 0
+	values := make([]func(int) parquet.Value, len(p.columns))
+	for c, column := range batch.Columns() {
+		_, of := parquetNode(column.DataType(), p.columns[c].Type)
+		values[c] = of(column)
 	}
-	for c, values := range batch.Columns() {
-		_, column := parquetNode(values.DataType(), p.columns[c].Type)
-		value := column(values)
-		for i := range p.rows {
-			if values.IsNull(i) {
-				p.rows[i] = append(p.rows[i], parquet.NullValue().Level(0, 0, c))
+	for i := range int(batch.NumRows()) {
+		row, size := make(parquet.Row, len(p.columns)), int64(0)
+		for c, column := range batch.Columns() {
+			if size++; column.IsNull(i) {
+				row[c] = parquet.NullValue().Level(0, 0, c)
 				continue
 			}
-			v := value(i)
-			if p.sizes[i] += 8; v.Kind() == parquet.ByteArray {
-				p.sizes[i] += int64(len(v.ByteArray()))
+			row[c] = values[c](i).Level(0, 1, c)
+			if size += sizeOfValue(row[c]); row[c].Kind() == parquet.ByteArray && !hasUpperBound(row[c].ByteArray()) {
+				return int64(i), &Failure{Kind: ErrSQL, Message: fmt.Sprintf("A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound for the statistics of Parquet: "+
+					"cast it, or choose another format", p.columns[c].Name, maxStatistic)}
 			}
-			p.rows[i] = append(p.rows[i], v.Level(0, 1, c))
+		}
+		size += size/parquetExpansion + 1
+		need := size
+		if p.group == 0 {
+			need += p.chunks
+		}
+		if need > p.most-p.held {
+			return int64(i), p.flush()
+		}
+		p.held += need
+		if err := p.add(row, size); err != nil {
+			return int64(i), err
 		}
 	}
-	fit := 0
-	for ; fit < count && p.held < p.most; fit++ {
-		p.held += p.sizes[fit]
-	}
-	n, err := p.WriteRows(p.rows[:fit])
-	return int64(n), err
+	return batch.NumRows(), p.flush()
 }
 
-func (p *parquetFile) size() int64 { return p.held }
+// sizeOfValue returns how many bytes a value takes at most, uncompressed.
+func sizeOfValue(v parquet.Value) int64 {
+	switch v.Kind() {
+	case parquet.Boolean:
+		return parquetValueBytes + 1
+	case parquet.Int32, parquet.Float:
+		return parquetValueBytes + 4
+	case parquet.ByteArray:
+		return parquetValueBytes + parquetTextBytes + int64(len(v.ByteArray()))
+	}
+	return parquetValueBytes + 8
+}
+
+// add adds a row, whose values are not used after the next flush.
+func (p *parquetFile) add(row parquet.Row, size int64) error {
+	p.pending = append(p.pending, row)
+	p.waiting += size
+	p.group++
+	p.grown += size
+	full := p.group >= parquetGroupRows || p.grown >= parquetGroupBytes
+	if full || len(p.pending) >= parquetPageRows || p.waiting >= parquetPageBytes {
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	if !full {
+		return nil
+	}
+	p.group, p.grown = 0, 0
+	return p.Flush()
+}
+
+// flush writes the pending rows, which point into a batch.
+func (p *parquetFile) flush() error {
+	_, err := p.WriteRows(p.pending)
+	clear(p.pending)
+	p.pending, p.waiting = p.pending[:0], 0
+	return err
+}
 
 func (p *parquetFile) end(outcome Outcome) error {
 	p.SetKeyValueMetadata("voicory.rows", strconv.FormatInt(outcome.Rows, 10))

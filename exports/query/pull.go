@@ -26,7 +26,9 @@ func (s *statement) pull() (*rows, error) {
 		return nil, err
 	}
 	r.each = func(take func(arrow.RecordBatch) error) error {
-		for fetched := range s.fetched(&result) {
+		enough := make(chan struct{})
+		defer close(enough)
+		for fetched := range s.fetched(&result, enough) {
 			if fetched.err != nil {
 				return fetched.err
 			}
@@ -46,21 +48,31 @@ func (s *statement) pull() (*rows, error) {
 	return r, nil
 }
 
-// fetched are a result's rows as DuckDB makes them, in chunks of at most 2,048, to the end or to an error. Whoever takes one converts it, since
-// what fetches is one of the threads that run the statement.
-func (s *statement) fetched(result *duckdb.Result) <-chan fetched {
+// fetched returns a channel of a result's rows as DuckDB makes them, in chunks of at most 2,048, to the end, to an error
+// or until enough is closed. The receiver converts a chunk, because the goroutine that fetches also runs the statement.
+func (s *statement) fetched(result *duckdb.Result, enough <-chan struct{}) <-chan fetched {
 	all := make(chan fetched, 1)
 	go func() {
 		defer close(all)
 		for {
-			chunk := duckdb.FetchChunk(*result)
-			if chunk.Ptr == nil {
-				if message := duckdb.ResultError(result); message != "" {
-					all <- fetched{err: s.explain(message)}
+			next := fetched{chunk: duckdb.FetchChunk(*result)}
+			last := next.chunk.Ptr == nil
+			if last {
+				message := duckdb.ResultError(result)
+				if message == "" {
+					return
 				}
+				next.err = s.explain(message)
+			}
+			select {
+			case all <- next:
+			case <-enough:
+				duckdb.DestroyDataChunk(&next.chunk)
 				return
 			}
-			all <- fetched{chunk: chunk}
+			if last {
+				return
+			}
 		}
 	}()
 	return all

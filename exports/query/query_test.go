@@ -441,22 +441,22 @@ func TestBounds(t *testing.T) {
 		{"FROM range(1000000000000)", CSV, 5000, "{5000 rows}"},
 		{"FROM range(1000000000000)", Arrow, 5000, "{5000 rows}"},
 		{"FROM range(50000)", JSON, 0, "{10000 rows}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", JSON, 0, "{100 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", NDJSON, 0, "{98 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", JSONColumns, 0, "{100 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", Arrow, 0, "{100 bytes}"},
-		{"SELECT repeat('x', 1000) FROM range(5000)", Parquet, 0, "{100 bytes}"},
-		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Arrow, 0, "{6 bytes}"},
-		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Parquet, 0, "{6 bytes}"},
-		{"SELECT repeat('x', 1000000) FROM range(1)", Arrow, 0, "{1 }"},
-		{"SELECT repeat('x', 1000000) FROM range(1)", Parquet, 0, "{1 }"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", JSON, 0, "{99 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", NDJSON, 0, "{97 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", JSONColumns, 0, "{99 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Arrow, 0, "{99 bytes}"},
+		{"SELECT repeat('x', 1000) FROM range(5000)", Parquet, 0, "{96 bytes}"},
+		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Arrow, 0, "{5 bytes}"},
+		{"SELECT repeat('x', 1000 + 1000000 * (range = 5)::INTEGER) FROM range(5000)", Parquet, 0, "{5 bytes}"},
+		{"SELECT repeat('x', 1000000) FROM range(1)", Arrow, 0, "{0 bytes}"},
+		{"SELECT repeat('x', 1000000) FROM range(1)", Parquet, 0, "{0 bytes}"},
 	} {
 		if _, outcome, err := ask(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
 			t.Errorf("%s as %s: %v, not %s (%v)", c.sql, c.format, outcome, c.want, err)
 		}
 	}
 	// Of a request's bound and the runner's, the less one holds.
-	for most, want := range map[int64]string{5_000: "{5 bytes}", 50_000: "{49 bytes}", 1_000_000: "{98 bytes}"} {
+	for most, want := range map[int64]string{5_000: "{4 bytes}", 50_000: "{48 bytes}", 1_000_000: "{97 bytes}"} {
 		request := Request{SQL: "SELECT repeat('x', 1000) FROM range(5000)", Format: NDJSON, MaxBytes: most}
 		if _, outcome, err := ask(t.Context(), r, request); err != nil || fmt.Sprint(outcome) != want {
 			t.Errorf("at most %d bytes: %v, not %s (%v)", most, outcome, want, err)

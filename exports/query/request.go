@@ -34,7 +34,8 @@ const (
 	MaxTimeout     = 10 * time.Minute
 	DefaultTimeout = 30 * time.Second
 	MaxStatement   = 1 << 20 // bytes
-	// MaxBytes bounds a result, which may be longer by its last row and by what its format has around its rows. Of Parquet they count uncompressed.
+	// MaxBytes bounds a result, in bytes of its format, with all that the format has around the rows. No result is longer. A Parquet file
+	// may be shorter than it could be: its rows count uncompressed.
 	MaxBytes     = 2 << 30
 	maxHeldBytes = 64 << 20 // of one that is not written row by row
 )
@@ -84,16 +85,17 @@ func (r *Request) check() error {
 
 // Kinds of error. All but ErrRequest, and ErrUnavailable, are of a [Failure].
 var (
-	ErrRequest     = errors.New("invalid request")            // a bound or a name that is none
-	ErrUnavailable = errors.New("SQL is not available")       // the kernel cannot lock a worker in
-	ErrBusy        = errors.New("too many queries at a time") // of all; try again
-	ErrTooMany     = errors.New("too many queries of yours")  // of the same asker; try again
-	ErrIDInUse     = errors.New("the id is of a query that is running")
-	ErrSQL         = errors.New("invalid SQL") // what DuckDB refuses, or is not for reading
-	ErrTimeout     = errors.New("the query took too long")
-	ErrCancelled   = errors.New("the query was cancelled")
-	ErrMemory      = errors.New("the query needs more memory than it may have")
-	ErrCrashed     = errors.New("the query broke its process")
+	ErrRequest       = errors.New("invalid request")            // a bound or a name that is none
+	ErrUnavailable   = errors.New("SQL is not available")       // the kernel cannot lock a worker in
+	ErrBusy          = errors.New("too many queries at a time") // of all; try again
+	ErrTooMany       = errors.New("too many queries of yours")  // of the same asker; try again
+	ErrIDInUse       = errors.New("the id is of a query that is running")
+	ErrSQL           = errors.New("invalid SQL") // what DuckDB refuses, or is not for reading
+	ErrTimeout       = errors.New("the query took too long")
+	ErrCancelled     = errors.New("the query was cancelled")
+	ErrMemory        = errors.New("the query needs more memory than it may have")
+	ErrLimitTooSmall = errors.New("the result does not fit its limit of bytes")
+	ErrCrashed       = errors.New("the query broke its process")
 )
 
 // Failure is why a statement has no result, in words for whoever wrote it.
@@ -159,7 +161,7 @@ type failed struct {
 }
 
 // told are the kinds that a worker tells of.
-var told = []error{ErrSQL, ErrMemory, ErrCrashed, ErrUnavailable}
+var told = []error{ErrSQL, ErrMemory, ErrLimitTooSmall, ErrCrashed, ErrUnavailable}
 
 func (f *failed) failure() *Failure {
 	for _, kind := range told {

@@ -128,9 +128,10 @@ type Result struct {
 	Outcome *Outcome   // nil: not known before the result is written
 	Short   []byte     // the beginning; all of it where Outcome is known
 
-	worker *worker
-	stop   func()
-	after  func() // what waits until the answer is on its way
+	worker   *worker
+	maxBytes int64 // of the answer
+	stop     func()
+	after    func() // what waits until the answer is on its way
 }
 
 // maxShort is how long a short result may be.
@@ -197,7 +198,7 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 		r.keepSpares()
 		return nil, err
 	}
-	result := &Result{ID: id, AsOf: t.AsOf, worker: w, stop: stop, after: r.keepSpares}
+	result := &Result{ID: id, AsOf: t.AsOf, worker: w, maxBytes: t.MaxBytes, stop: stop, after: r.keepSpares}
 	if err := result.begin(); err != nil {
 		w.end()
 		r.keepSpares()
@@ -236,11 +237,14 @@ func (r *Result) begin() error {
 		return r.worker.fault(errors.New("the worker did not begin"))
 	}
 	var head bytes.Buffer
-	if _, err := io.CopyN(&head, r.worker.answer(), maxShort+1); err == nil {
-		r.Short = head.Bytes() // its beginning
-		return nil
-	}
+	_, err = io.CopyN(&head, r.worker.answer(), maxShort+1)
 	r.Short = head.Bytes()
+	if int64(len(r.Short)) > r.maxBytes {
+		return r.tooLong()
+	}
+	if err == nil {
+		return nil // Short is its beginning
+	}
 	return r.complete()
 }
 
@@ -257,18 +261,46 @@ func (r *Result) complete() error {
 	return nil
 }
 
-// WriteTo writes the whole result. Where it fails the result is not whole, and the reason is an error of the kinds of this package.
+// WriteTo writes the whole result. If it fails, the result is not whole, and the error is of the kinds of this package.
+//
+// It holds the limits of bytes and time whatever the worker does: it passes on no byte beyond the limit of bytes, and
+// none after the context has ended.
 func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 	n, err := out.Write(r.Short)
 	if written = int64(n); err != nil || r.Outcome != nil {
 		return written, err
 	}
-	// In large pieces: what a writer reads by itself, it reads in small ones.
-	more, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r.worker.answer()}, make([]byte, maxShort))
+	answer := inTime{r.worker.ctx, r.worker.answer()}
+	// In large pieces: a writer's own ReadFrom reads small ones.
+	more, err := io.CopyBuffer(struct{ io.Writer }{out}, io.LimitReader(answer, r.maxBytes-written), make([]byte, maxShort))
 	if written += more; err != nil {
 		return written, err
 	}
+	if n, err := answer.Read(make([]byte, 1)); n > 0 {
+		return written, r.tooLong()
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		return written, err
+	}
 	return written, r.complete()
+}
+
+// tooLong ends a worker that sends more than it may.
+func (r *Result) tooLong() error {
+	return r.worker.fault(fmt.Errorf("the worker sent more than %d bytes", r.maxBytes))
+}
+
+// inTime reads until the context ends, and then returns its cause.
+type inTime struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (t inTime) Read(p []byte) (int, error) {
+	n, err := t.in.Read(p)
+	if t.ctx.Err() != nil {
+		return 0, context.Cause(t.ctx)
+	}
+	return n, err
 }
 
 // Close ends the query, if it has not ended, and waits for its process.

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/arrowbatch"
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
@@ -188,7 +189,7 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
-	sink := &sink{Writer: bufio.NewWriterSize(out, ahead)}
+	sink := newSink(out, t.MaxBytes)
 	encoder, err := newEncoder(t, sink, rows)
 	if err != nil {
 		return outcome, err
@@ -215,25 +216,24 @@ func (s *statement) query(t *task) (*rows, error) {
 // errEnough says that no more rows are wanted.
 var errEnough = errors.New("no more rows are wanted")
 
-// take writes rows as far as the task's bounds allow, beyond which it is errEnough.
+// take writes rows as far as the limits of the task allow. If a limit is reached, it returns errEnough.
 func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error {
-	if encoder.size() >= t.MaxBytes {
-		o.Truncated = "bytes"
-		return errEnough
-	}
 	most := batch.NumRows()
 	if left := t.Limit - o.Rows; most > left {
-		o.Truncated, most = "rows", left
+		o.Truncated, most = truncatedRows, left
 	}
 	if most > 0 {
-		part := batch.NewSlice(0, most)
+		part, err := arrowbatch.Head(batch, most)
+		if err != nil {
+			return err
+		}
 		defer part.Release()
 		written, err := encoder.write(part)
 		if o.Rows += written; err != nil {
 			return err
 		}
 		if written < most {
-			o.Truncated = "bytes"
+			o.Truncated = truncatedBytes
 		}
 	}
 	if o.Truncated != "" {
@@ -242,13 +242,39 @@ func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error 
 	return nil
 }
 
-// sink counts what is written.
+// sink buffers a result, counts its bytes, and takes at most as many as the result may have. Encoders leave room for
+// what they still have to write; a write beyond the limit is an error of the encoder, and ends the result.
 type sink struct {
 	*bufio.Writer
-	written int64
+	most    int64 // bytes
+	written int64 // bytes
+}
+
+func newSink(out io.Writer, most int64) *sink {
+	return &sink{Writer: bufio.NewWriterSize(out, ahead), most: most}
+}
+
+// room returns how many bytes the result may still have.
+func (s *sink) room() int64 { return s.most - s.written }
+
+// begin writes the head of a result, unless the limit leaves no room for it and for the reserved bytes after it.
+func (s *sink) begin(head []byte, reserve int64) error {
+	if need := int64(len(head)) + reserve; need > s.room() {
+		return limitTooSmall(need, s.room())
+	}
+	_, err := s.Write(head)
+	return err
+}
+
+// limitTooSmall is the failure of a result whose limit leaves no room for its format alone.
+func limitTooSmall(need, most int64) error {
+	return &Failure{Kind: ErrLimitTooSmall, Message: fmt.Sprintf("The result takes at least %d bytes in this format without any row, and may have %d", need, most)}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
+	if int64(len(p)) > s.room() {
+		return 0, fmt.Errorf("write %d bytes of a result with room for %d", len(p), s.room())
+	}
 	n, err := s.Writer.Write(p)
 	s.written += int64(n)
 	return n, err
