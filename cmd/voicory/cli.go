@@ -28,6 +28,15 @@ type Main struct {
 	Umask fs.FileMode
 	// Listening, when set, is told the address of a server that has begun to listen.
 	Listening func(address string)
+	// Exit ends the process if a stop takes too long; default: os.Exit.
+	Exit func(status int)
+}
+
+func (m *Main) exit(status int) {
+	if m.Exit == nil {
+		os.Exit(status)
+	}
+	m.Exit(status)
 }
 
 // Exit statuses.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,8 +38,8 @@ const (
 
 // serveAll serves every face until the context ends or one of them fails; then all stop. A face that finishes has stopTimeout
 // for its answers under way; what the others do is broken off, since the operator's work goes on where it was when it is asked
-// for again. When serveAll returns, no handler runs any more.
-func serveAll(ctx context.Context, log *slog.Logger, stopTimeout time.Duration, faces ...face) error {
+// for again. When serveAll returns, no handler runs any more; watch ends the process if one does not end when it is cancelled.
+func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeout time.Duration, faces ...face) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers, abort := context.WithCancel(context.WithoutCancel(ctx))
@@ -51,6 +52,7 @@ func serveAll(ctx context.Context, log *slog.Logger, stopTimeout time.Duration, 
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				handling.Add(1)
 				defer handling.Done()
+				defer watch.hold("request " + r.Method + " " + requestGroup(r.URL.Path))()
 				f.handler.ServeHTTP(w, r)
 			}),
 			BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -105,6 +107,12 @@ func serveAll(ctx context.Context, log *slog.Logger, stopTimeout time.Duration, 
 	}
 	handling.Wait()
 	return errors.Join(errs...)
+}
+
+// requestGroup returns the first three elements of a request's path. The others may hold ids, or a key.
+func requestGroup(path string) string {
+	elements := strings.SplitN(path, "/", 5)
+	return strings.Join(elements[:min(len(elements), 4)], "/")
 }
 
 // certificate is a TLS configuration whose certificate is read anew for every client, so that it can be renewed in place.

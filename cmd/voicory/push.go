@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -18,11 +19,11 @@ import (
 const maxRefused = 100_000
 
 // pushTo takes in what is pushed to the API, as files are taken in.
-func pushTo(w *warehouse.Warehouse) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
+func pushTo(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
 	return func(ctx context.Context, push httpapi.Push) (httpapi.Pushed, error) {
 		name := "push-" + push.Tenant.String() // in the quarantine; the same rows, refused again, are the same file there
 		summary, err := ingest.Load(ctx, w, ingest.Input{Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant,
-			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxRefused}, InTurn: true})
+			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxRefused}, InTurn: true, Log: log})
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")
 		}

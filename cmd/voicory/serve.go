@@ -24,7 +24,7 @@ type serveCommand struct {
 	TLSKey              string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
 	OperatorListen      string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
 	Config              string        `help:"File that names the sources to pull from, and when; config.example.yaml explains it." type:"path" placeholder:"FILE"`
-	StopTimeout         time.Duration `help:"How long a stop waits for answers under way (${default})." default:"30s" placeholder:"TIME"`
+	StopTimeout         time.Duration `help:"Time that requests have to finish on a stop (${default}). Then they are cancelled; 10 s later the process exits in any case." default:"30s" placeholder:"TIME"`
 	LogFormat           string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests        time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
 	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked at most eight times that." default:"1GB" placeholder:"SIZE"`
@@ -48,23 +48,34 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	watch := newStopWatch(log, m.exit)
+	defer watch.limit(ctx, c.StopTimeout+stopGrace)()
+	defer func() {
+		defer watch.hold("the data folder")()
+		err = errors.Join(err, w.Close())
+	}()
 	sources := newSources(w)
 	if err := sources.add(config, log); err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
 	stop := inBackground(ctx, append(sources.loops(log), func(ctx context.Context) { keepPublished(ctx, w, log) },
 		func(ctx context.Context) { keepRequests(ctx, w, c.KeepRequests, log) })...)
-	defer stop()
+	defer func() {
+		defer watch.hold("pulls, publishing or the request log")()
+		stop()
+	}()
 
 	registry := newRegistry(w)
 	registry.MustRegister(sources)
-	options := httpapi.Options{Store: w, Ingest: pushTo(w), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
+	options := httpapi.Options{Store: w, Ingest: pushTo(w, log), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
 	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spares: spareWorkers, Log: log}); err != nil {
 		return err
 	}
-	defer options.Queries.Close()
+	defer func() {
+		defer watch.hold("processes of SQL")()
+		options.Queries.Close()
+	}()
 	if err := options.Queries.Available(); err != nil {
 		log.Warn("there is no SQL", "error", err)
 	}
@@ -81,7 +92,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if m.Listening != nil {
 		m.Listening(faces[0].listener.Addr().String())
 	}
-	return serveAll(ctx, log, c.StopTimeout, faces...)
+	return serveAll(ctx, log, watch, c.StopTimeout, faces...)
 }
 
 func (c *serveCommand) logger(out io.Writer) *slog.Logger {

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/ingest/filereader"
+)
+
+// A handler that does not end when it is cancelled cannot keep the process: it exits, and the log names the request.
+func TestStop_HandlerThatHangs(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	noError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var log bytes.Buffer
+	hanging, exited := make(chan struct{}), make(chan int, 1)
+	release := sync.OnceFunc(func() { close(hanging) })
+	defer release()
+	watch := newStopWatch(slog.New(slog.NewTextHandler(&log, nil)), func(status int) { exited <- status })
+	ended := watch.limit(ctx, time.Millisecond)
+	served := make(chan error)
+	go func() {
+		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, face{listener: listener, finishes: true,
+			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				stop()
+				<-hanging // whatever its context says
+			})})
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/api/v1/calls/secret", nil)
+	noError(t, err)
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			response.Body.Close()
+		}
+		http.DefaultClient.CloseIdleConnections()
+	}()
+	if status := <-exited; status != exitFailed {
+		t.Errorf("got status %d, want %d", status, exitFailed)
+	}
+	if got := log.String(); !strings.Contains(got, "request GET /api/v1/calls") || strings.Contains(got, "secret") {
+		t.Errorf("got %s, want the request", got)
+	}
+	release()
+	noError(t, <-served)
+	ended()
+}
+
+// A stop that ends in time does not exit.
+func TestStop_InTime(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	watch := newStopWatch(slog.New(slog.DiscardHandler), func(int) { t.Error("got an exit, want none") })
+	release := watch.hold("work")
+	ended := watch.limit(ctx, time.Hour)
+	stop()
+	release()
+	ended()
+}
+
+// startProcess starts a server process and returns its address.
+func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd, url string, stderr func() string) {
+	t.Helper()
+	process = exec.CommandContext(t.Context(), os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
+	process.Env = append(os.Environ(), asProgram+"=yes")
+	pipe, err := process.StderrPipe()
+	noError(t, err)
+	noError(t, process.Start())
+	logged := json.NewDecoder(pipe)
+	for url == "" {
+		var line struct{ Msg, Address string }
+		noError(t, logged.Decode(&line))
+		if line.Msg == "serving" {
+			url = "http://" + line.Address
+		}
+	}
+	var rest bytes.Buffer
+	var read sync.WaitGroup
+	read.Go(func() { _, _ = io.Copy(&rest, pipe) })
+	return process, url, func() string {
+		read.Wait()
+		return rest.String()
+	}
+}
+
+// fileReaders lists the child processes of a process that read files.
+func fileReaders(t *testing.T, parent int) (pids []int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	noError(t, err)
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		command, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || err2 != nil { // it has ended
+			continue
+		}
+		_, after, _ := bytes.Cut(stat, []byte(") "))
+		fields := strings.Fields(string(after)) // state, parent, …
+		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) && fields[0] != "Z" && strings.HasSuffix(string(command), "\x00"+filereader.Argument+"\x00") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// A server with a push in flight whose file reader hangs ends when it is told to, and the reader with it.
+func TestStop_FileReaderThatHangs(t *testing.T) {
+	data := t.TempDir()
+	key := secretKey(t, data, someTenant)
+	var ndjson bytes.Buffer
+	noError(t, demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 10}.WriteCalls(&ndjson))
+	content := inFormats(t, bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, demoTenant.ID), nil))["application/vnd.apache.parquet"]
+	server, url, stderr := startProcess(t, data, "--stop-timeout", "1s", "--rate-limit", "none")
+	ctx, cancel := context.WithCancel(t.Context())
+	var pushing sync.WaitGroup
+	defer pushing.Wait()
+	defer cancel()
+	pushing.Go(func() { // again and again, until one reader is caught
+		for ctx.Err() == nil {
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/ingest/calls", bytes.NewReader(content))
+			if err != nil {
+				return
+			}
+			request.Header.Set("x-api-key", key)
+			request.Header.Set("Content-Type", "application/vnd.apache.parquet")
+			response, err := http.DefaultClient.Do(request)
+			if err == nil {
+				response.Body.Close()
+			}
+			http.DefaultClient.CloseIdleConnections()
+		}
+	})
+	var reader int
+	until(t, "a file reader is stopped", func() bool {
+		for _, pid := range fileReaders(t, server.Process.Pid) {
+			if syscall.Kill(pid, syscall.SIGSTOP) == nil {
+				reader = pid
+			}
+		}
+		return reader != 0
+	})
+	noError(t, server.Process.Signal(syscall.SIGTERM))
+	logged := stderr()
+	if err := server.Wait(); err != nil {
+		t.Errorf("got %v, want status 0: %s", err, logged)
+	}
+	until(t, "the file reader is gone", func() bool { return syscall.Kill(reader, 0) != nil })
+}
