@@ -55,7 +55,8 @@ type dataFolder struct {
 	log  *slog.Logger
 	lock *os.File // nil until the folder is locked
 
-	adopted bool // there was no mark, and it is not written yet
+	adopted bool     // there was no mark, and it is not written yet
+	setLake LakeMode // lake mode to store in the mark once the folder is locked; empty for none
 }
 
 // Names in the data folder.
@@ -205,11 +206,8 @@ func (f *dataFolder) recognize(opts Options) error {
 			return fmt.Errorf("%w: it was written by a newer version (format %d, this binary knows %d); upgrade voicory",
 				ErrInvalid, f.mark.Format, folderFormat)
 		}
-		if opts.LakeMode == "" || opts.LakeMode == f.mark.LakeMode {
-			return nil
-		}
-		f.mark.LakeMode = opts.LakeMode
-		return f.writeMark()
+		f.setLake = opts.LakeMode
+		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -322,8 +320,15 @@ func (f *dataFolder) take() error {
 	if err := f.acquireLock(); err != nil {
 		return f.refusal(err)
 	}
+	var err error
+	if f.setLake != "" && f.setLake != f.mark.LakeMode {
+		f.mark.LakeMode = f.setLake
+		err = f.writeMark()
+	}
 	changed := 0
-	err := f.setMode(f.path, true, &changed)
+	if err == nil {
+		err = f.setMode(f.path, true, &changed)
+	}
 	for _, name := range folderDirs {
 		if err == nil {
 			err = f.mkdir(f.join(name))
@@ -415,32 +420,32 @@ func (f *dataFolder) close() error {
 }
 
 // walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished files. The
-// content of tmp/ is not visited, because it is removed.
+// content of tmp/ is not visited, because it is removed. Looking costs one system call per file; what has to be changed is checked
+// again by the method that changes it.
 func (f *dataFolder) walk(name string, changed *int) error {
-	path := f.join(name)
-	if err := f.setMode(path, true, changed); err != nil || name == tempDir {
-		return err
-	}
-	entries, err := f.readDir(path)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		switch child := filepath.Join(path, entry.Name()); {
-		case entry.IsDir():
-			err = f.walk(filepath.Join(name, entry.Name()), changed)
-		case !entry.Type().IsRegular():
-			err = wrongType(child, entry.Type(), "regular file or folder")
-		case isUnfinished(entry.Name()) && !f.adopted:
-			err = f.remove(child)
-		default:
-			err = f.setMode(child, false, changed)
+	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !entry.IsDir() && !entry.Type().IsRegular():
+			return wrongType(path, entry.Type(), "regular file or folder")
+		case isUnfinished(entry.Name()) && !entry.IsDir() && !f.adopted:
+			return f.remove(path)
 		}
+		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		if !f.hasMode(path, info) {
+			if err := f.setMode(path, entry.IsDir(), changed); err != nil {
+				return err
+			}
+		}
+		if name == tempDir {
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
 
 // modeOf returns the permissions that a path of the folder must have, and whether it must have all of them. Private files may
@@ -475,15 +480,21 @@ func (f *dataFolder) setMode(path string, isDir bool, changed *int) error {
 	if err != nil {
 		return err
 	}
+	if f.hasMode(path, info) {
+		return nil
+	}
 	mode, exact := f.modeOf(path, isDir)
 	if !exact {
 		mode &= info.Mode().Perm()
 	}
-	if info.Mode().Perm() == mode {
-		return nil
-	}
 	*changed++
 	return f.root.Chmod(name, mode|info.Mode()&fs.ModeSetgid)
+}
+
+// hasMode reports whether the permissions of a path are right.
+func (f *dataFolder) hasMode(path string, info fs.FileInfo) bool {
+	mode, exact := f.modeOf(path, info.IsDir())
+	return info.Mode().Perm() == mode || !exact && info.Mode().Perm()&^mode == 0
 }
 
 // join returns the absolute path of a name below the folder.
