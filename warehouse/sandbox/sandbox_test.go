@@ -4,7 +4,9 @@ package sandbox
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -40,6 +42,7 @@ var parts = map[string]func(confine func(Policy) error) any{
 	"descriptors": descriptors,
 	"limits":      limits,
 	"duckdb":      readFiles,
+	"landlock":    reachOutside,
 }
 
 // modes are the kernels that the parts run on: the real one, and the same without some of its protections.
@@ -251,6 +254,11 @@ func TestConfine_AllowsOnlyListedCalls(t *testing.T) {
 
 // waitConfined confines a process with several threads, of which some begin before and some after, and waits for the end of its input.
 func waitConfined(confine func(Policy) error) any {
+	if os.Getuid() == 0 {
+		if err := unix.Setgroups([]int{100}); err != nil {
+			return err
+		}
+	}
 	stay := make(chan struct{})
 	thread := func() {
 		ready := make(chan struct{})
@@ -409,6 +417,67 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// reachOutside returns the errors of attempts to reach files, the network and other processes.
+func reachOutside(confine func(Policy) error) any {
+	parent := os.Getppid()
+	if err := confine(Policy{}); err != nil {
+		return err
+	}
+	connect := func(family int, to unix.Sockaddr) error {
+		fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Connect(fd, to)
+	}
+	_, err := os.ReadFile("/etc/passwd")
+	results := map[string]int{}
+	for name, err := range map[string]error{
+		"file":            err,
+		"tcp":             connect(unix.AF_INET, &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}}),
+		"signal":          unix.Kill(parent, 0),
+		"abstract socket": connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: abstractSocket(parent)}),
+	} {
+		var errno syscall.Errno
+		errors.As(err, &errno)
+		results[name] = int(errno)
+	}
+	results["dumpable"], err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	return results
+}
+
+// abstractSocket returns the name of the abstract socket that a test listens on.
+func abstractSocket(pid int) string { return fmt.Sprintf("@voicory-sandbox-%d", pid) }
+
+// Landlock is a second line behind the seccomp filter, so that it is tested without the filter.
+func TestConfine_LandlockAloneRefusesFilesAndScopes(t *testing.T) {
+	version := landlockVersion()
+	if version == 0 {
+		t.Skip("no Landlock")
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", abstractSocket(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var got map[string]int
+	report(t, start(t, "landlock", "without seccomp"), &got)
+	if got["dumpable"] != 0 {
+		t.Error("another process of the user can trace it")
+	}
+	for name, want := range map[string]struct {
+		since int // version of the ABI
+		errno syscall.Errno
+	}{"file": {1, syscall.EACCES}, "tcp": {4, syscall.EACCES}, "signal": {6, syscall.EPERM}, "abstract socket": {6, syscall.EPERM}} {
+		if version >= want.since && syscall.Errno(got[name]) != want.errno {
+			t.Errorf("%s: got %v, want %v", name, syscall.Errno(got[name]), want.errno)
+		}
+	}
+}
+
 // openDuckDB opens an in-memory database with two threads.
 func openDuckDB() (connection duckdb.Connection, err error) {
 	var config duckdb.Config
@@ -480,7 +549,9 @@ func TestConfine_DuckDBReadsListedDescriptors(t *testing.T) {
 			}
 			defer file.Close()
 			var got map[string]string
-			report(t, start(t, "duckdb", mode, file), &got)
+			p := start(t, "duckdb", mode, file)
+			p.Input.Close() // a child that reads it must not wait
+			report(t, p, &got)
 			for name, want := range want {
 				if !strings.Contains(got[name], want) {
 					t.Errorf("%s: got %q, want %q", name, got[name], want)
