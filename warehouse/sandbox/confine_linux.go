@@ -17,13 +17,14 @@ func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// Supported returns nil if the kernel has every protection that [Confine] requires, else an error that wraps [ErrUnsupported].
+// Supported returns nil if the kernel has every protection that [Confine] requires, else an error that wraps
+// [ErrUnsupported].
 func Supported() error {
 	if landlockVersion() < 1 {
 		return fmt.Errorf("%w: no Landlock (needs Linux 5.13 or later, with landlock in its lsm= list)", ErrUnsupported)
 	}
 	if !hasSeccomp() {
-		return fmt.Errorf("%w: no seccomp filters (needs Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER)", ErrUnsupported)
+		return fmt.Errorf("%w: no seccomp filters (needs Linux 4.14 or later with CONFIG_SECCOMP_FILTER)", ErrUnsupported)
 	}
 	return nil
 }
@@ -47,7 +48,8 @@ var (
 )
 
 const (
-	// runtimeMemory is the memory of a child beyond its own limit, in bytes: the Go runtime, stacks, and what DuckDB does not count.
+	// runtimeMemory is the memory of a child beyond its own limit, in bytes: the Go runtime, stacks, and what DuckDB does
+	// not count.
 	runtimeMemory = 512 << 20
 	// runtimeAddresses is the address space of a child beyond its limit, in bytes. It is reserved far ahead of its use.
 	runtimeAddresses = 8 << 30
@@ -58,8 +60,9 @@ const (
 	oomScore = "1000"
 )
 
-// LimitMemory limits the memory of this process to the given bytes and a fixed allowance for its runtime, forbids it to write files
-// and core dumps, and lowers its priority. The number of processes needs no limit of its own: the seccomp filter refuses to create one.
+// LimitMemory limits the memory of this process to the given bytes and a fixed allowance for its runtime, forbids it to
+// write files and core dumps, and lowers its priority. The number of processes needs no limit of its own: the seccomp
+// filter refuses to create one.
 func LimitMemory(bytes int64) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0) // if refused, the parent is as likely to be chosen
 	if err := unix.Setpriority(unix.PRIO_PGRP, 0, Niceness); err != nil {
@@ -82,8 +85,9 @@ func LimitMemory(bytes int64) error {
 	return nil
 }
 
-// LimitCPU limits the processor time that this process uses from now on. Time used before does not count: a child may have waited for
-// weeks, and the Go runtime is never quite idle. The kernel ends a process above the limit with SIGXCPU.
+// LimitCPU limits the processor time that this process uses from now on. Time used before does not count: a child may
+// have waited for weeks, and the Go runtime is never quite idle. The kernel ends a process above the limit with
+// SIGXCPU.
 func LimitCPU(limit time.Duration) error {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
@@ -106,11 +110,13 @@ func setLimit(resource int, limit uint64) error {
 	return nil
 }
 
-// Confine restricts every thread of this process, including those that are started later, and returns the protections that are active.
-// It fails with [ErrUnsupported] if the kernel lacks one, unless the policy allows that: then it applies all others. It cannot be undone.
+// Confine restricts every thread of this process, including those that are started later, and returns the protections
+// that are active. It fails with [ErrUnsupported] if the kernel lacks one, unless the policy allows that: then it
+// applies all others. It cannot be undone.
 //
-// From then on the process can compute, start threads, and read and write the descriptors that it has. It cannot open a file, except
-// that DuckDB can read those of the policy, and it cannot reach the network or another process. See rules for the system calls.
+// From then on the process can compute, start threads, and read and write the descriptors that it has. It cannot open a
+// file, except that DuckDB can read those of the policy, and it cannot reach the network or another process. See rules
+// for the system calls.
 func Confine(policy Policy) (Protections, error) {
 	if err := Supported(); err != nil && !policy.AllowUnsupported {
 		return Protections{}, err
@@ -121,7 +127,8 @@ func Confine(policy Policy) (Protections, error) {
 	active := hardening()
 	active.Privileges = true
 	if version := landlockVersion(); version > 0 {
-		// No rule, so no access: to files, and as far as the kernel's version goes to the network, abstract sockets and other processes.
+		// No rule, so no access: to files, and as far as the kernel's version goes to the network, abstract sockets and other
+		// processes.
 		if err := landlock.V10.BestEffort().Restrict(); err != nil {
 			return active, fmt.Errorf("landlock: %w", err)
 		}

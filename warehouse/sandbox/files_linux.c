@@ -1,7 +1,8 @@
-// A confined process can make no system call that takes a path. DuckDB opens files by path all the same, so the linker redirects the
-// functions of the C library that it uses for that to those below (see the -wrap options in files_linux.go). In a process that is not
-// confined they do nothing else than the originals. In a confined one they answer for paths of the form /dev/fd/N, from the descriptor
-// N that is already open, and pass everything else on, which the kernel then refuses.
+// A confined process can make no system call that takes a path. DuckDB opens files by path all the same, so the linker
+// redirects the functions of the C library that it uses for that to those below (see the -wrap options in
+// files_linux.go). In a process that is not confined they do nothing else than the originals. In a confined one they
+// answer for paths of the form /dev/fd/N, from the descriptor N that is already open, and pass everything else on,
+// which the kernel then refuses.
 //
 // They protect nothing: the seccomp filter does, which code that avoids them meets as well.
 
@@ -17,8 +18,8 @@
 
 static volatile int confined;
 
-// A descriptor that stands for an opened path has a position of its own, while the descriptor it is a duplicate of keeps its own.
-// The positions are those plus one; 0: the descriptor is not one of these.
+// A descriptor that stands for an opened path has a position of its own, while the descriptor it is a duplicate of
+// keeps its own. The positions are those plus one; 0: the descriptor is not one of these.
 enum { MAX_DESCRIPTORS = 8192 };
 static off_t positions[MAX_DESCRIPTORS];
 
@@ -177,8 +178,9 @@ WRAP_VERSIONED_FSTAT(__fxstat)
 WRAP_LSEEK(lseek)
 WRAP_LSEEK(lseek64)
 
-// close_inherited runs before anything else in a child process, before the Go runtime opens descriptors of its own, and closes all that
-// the parent did not mean to pass on: what a library opened without O_CLOEXEC, or what the parent itself inherited.
+// close_inherited runs before anything else in a child process, before the Go runtime opens descriptors of its own, and
+// closes all that the parent did not mean to pass on: what a library opened without O_CLOEXEC, or what the parent
+// itself inherited.
 __attribute__((constructor)) static void close_inherited(void) {
 	const char *first = getenv("VOICORY_CHILD_DESCRIPTORS");
 	if (first == NULL) {

@@ -9,7 +9,8 @@ void emulate_files(const int *descriptors, int count);
 */
 import "C"
 
-// emulateFiles lets DuckDB open the descriptors as /dev/fd/N in a process that can make no system call that takes a path.
+// emulateFiles lets DuckDB open the descriptors as /dev/fd/N in a process that can make no system call that takes a
+// path.
 func emulateFiles(descriptors []int) {
 	list := make([]C.int, len(descriptors)+1)
 	for i, descriptor := range descriptors {

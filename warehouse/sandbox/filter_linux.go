@@ -18,8 +18,9 @@ type rule struct {
 // arguments are conditions on the arguments of a call, all of which must hold.
 type arguments []condition
 
-// condition holds if the argument and the mask, combined bit by bit, are the value. The kernel passes 64 bits of each argument and uses
-// only the lower 32 of those that are an int, so that a condition on an int must ignore the others: they may hold anything.
+// condition holds if the argument and the mask, combined bit by bit, are the value. The kernel passes 64 bits of each
+// argument and uses only the lower 32 of those that are an int, so that a condition on an int must ignore the others:
+// they may hold anything.
 type condition struct {
 	argument    uint32 // from 0 on
 	mask, value uint64
@@ -60,9 +61,9 @@ const (
 	guardInstall, guardRemove                              = 102, 103
 )
 
-// rules returns the system calls that a confined process needs: to compute with several threads, to read and write the descriptors that
-// it has, and to end. None takes a path, so that no file can be opened or looked at, and none creates or reaches another process.
-// The process id is that of this process.
+// rules returns the system calls that a confined process needs: to compute with several threads, to read and write the
+// descriptors that it has, and to end. None takes a path, so that no file can be opened or looked at, and none creates
+// or reaches another process. The process id is that of this process.
 func rules(process uint32) []rule {
 	call := func(number int, alternatives ...arguments) rule { return rule{uint32(number), alternatives} }
 	all := []rule{
@@ -98,8 +99,8 @@ func rules(process uint32) []rule {
 	return all
 }
 
-// futexOperations returns the operations that mutexes, condition variables and the Go runtime use. Requeueing and priority inheritance,
-// where the kernel has had the most defects, are not among them.
+// futexOperations returns the operations that mutexes, condition variables and the Go runtime use. Requeueing and
+// priority inheritance, where the kernel has had the most defects, are not among them.
 func futexOperations() (all []arguments) {
 	for _, operation := range []uint64{futexWait, futexWake, futexWaitBitset, futexWakeBitset} {
 		all = append(all, arguments{{1, lower &^ futexFlags, operation}})
@@ -107,19 +108,22 @@ func futexOperations() (all []arguments) {
 	return all
 }
 
-// Offsets in what the kernel passes to a filter, struct seccomp_data: the number of the call, the architecture, the first argument.
+// Offsets in what the kernel passes to a filter, struct seccomp_data: the number of the call, the architecture, the
+// first argument.
 const (
 	callOffset, architectureOffset, argumentsOffset = 0, 4, 16
 	// x32 is the lowest number of a call in the second table that x86-64 has.
 	x32 = 0x4000_0000
 )
 
-// filter returns a program that the kernel runs for each system call. Each rule ends with a verdict, so that no argument of a call is ever
-// compared with the number of another: a program that goes on to the next rule when a condition fails has to load the number again.
+// filter returns a program that the kernel runs for each system call. Each rule ends with a verdict, so that no
+// argument of a call is ever compared with the number of another: a program that goes on to the next rule when a
+// condition fails has to load the number again.
 func filter(rules []rule) []bpf.Instruction {
 	load := func(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
 	allow := bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
 	deny := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
+	absent := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
 	kill := bpf.RetConstant{Val: unix.SECCOMP_RET_KILL_PROCESS}
 	program := []bpf.Instruction{
 		load(architectureOffset),
@@ -127,7 +131,7 @@ func filter(rules []rule) []bpf.Instruction {
 		load(callOffset),
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32, SkipTrue: 1}, kill,
 		// A filter cannot see the flags of clone3. The C library uses clone if the kernel does not have it.
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE3, SkipTrue: 1}, bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE3, SkipTrue: 1}, absent,
 	}
 	for _, r := range rules {
 		var verdict []bpf.Instruction
@@ -155,7 +159,10 @@ func (a arguments) check(load func(uint32) bpf.Instruction, verdict bpf.Instruct
 			if mask == 0 {
 				continue
 			}
-			compare = append(compare, []bpf.Instruction{load(argumentsOffset + 8*c.argument + 4*half), bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask}})
+			compare = append(compare, []bpf.Instruction{
+				load(argumentsOffset + 8*c.argument + 4*half),
+				bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
+			})
 			values = append(values, value)
 		}
 	}

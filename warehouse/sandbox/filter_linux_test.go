@@ -21,7 +21,8 @@ var conditional = map[int]func(a [6]uint64) bool{
 	unix.SYS_MMAP:     func(a [6]uint64) bool { return a[2] <= 3 },
 	unix.SYS_MPROTECT: func(a [6]uint64) bool { return a[2] <= 3 },
 	unix.SYS_MADVISE: func(a [6]uint64) bool {
-		return slices.Contains([]uint32{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_COLLAPSE, 102, 103}, uint32(a[2]))
+		return slices.Contains([]uint32{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE,
+			unix.MADV_COLLAPSE, 102, 103}, uint32(a[2]))
 	},
 	unix.SYS_FUTEX: func(a [6]uint64) bool {
 		return slices.Contains([]uint32{0, 1, 9, 10}, uint32(a[1])&0xff&^0x80) && uint32(a[1])>>9 == 0
@@ -38,7 +39,8 @@ var conditional = map[int]func(a [6]uint64) bool{
 // verdict runs the filter like the kernel does.
 func verdict(t *testing.T, vm *bpf.VM, call, architecture uint32, arguments [6]uint64) uint32 {
 	t.Helper()
-	data := binary.BigEndian.AppendUint32(nil, call) // a VM loads words in network order, the kernel in that of the machine
+	// The VM loads words in network order, the kernel in the order of the machine.
+	data := binary.BigEndian.AppendUint32(nil, call)
 	data = binary.BigEndian.AppendUint32(data, architecture)
 	data = append(data, make([]byte, 8)...) // instruction pointer
 	for _, argument := range arguments {
@@ -52,7 +54,8 @@ func verdict(t *testing.T, vm *bpf.VM, call, architecture uint32, arguments [6]u
 	return uint32(got)
 }
 
-// The filter allows a call if and only if it is listed and its arguments are, whatever the arguments are: also the numbers of other calls.
+// The filter allows a call if and only if it is listed and its arguments are, whatever the arguments are: also the
+// numbers of other calls.
 func TestFilter_AllowsOnlyListedCallsAndArguments(t *testing.T) {
 	vm, err := bpf.NewVM(filter(rules(ownProcess)))
 	if err != nil {
@@ -68,7 +71,8 @@ func TestFilter_AllowsOnlyListedCallsAndArguments(t *testing.T) {
 		case 1:
 			value = 1 << random.IntN(64)
 		case 2:
-			value = []uint64{ownProcess, 0, ^uint64(0), threadFlags, threadFlags | optionalThreadFlags, 128, 256, 1030}[random.IntN(8)]
+			known := []uint64{ownProcess, 0, ^uint64(0), threadFlags, threadFlags | optionalThreadFlags, 128, 256, 1030}
+			value = known[random.IntN(len(known))]
 		case 3:
 			value = threadFlags ^ 1<<random.IntN(40)
 		default:

@@ -20,7 +20,8 @@ static int program_of(struct dl_phdr_info *object, size_t size, void *found) {
 		if (segment->p_type != PT_DYNAMIC) {
 			continue;
 		}
-		for (const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + segment->p_vaddr); entry->d_tag != DT_NULL; entry++) {
+		const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + segment->p_vaddr);
+		for (; entry->d_tag != DT_NULL; entry++) {
 			if (entry->d_tag == DT_BIND_NOW || (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_BIND_NOW) != 0) ||
 				(entry->d_tag == DT_FLAGS_1 && (entry->d_un.d_val & DF_1_NOW) != 0)) {
 				*have |= NOW;

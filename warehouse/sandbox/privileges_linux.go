@@ -8,13 +8,15 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 )
 
-// dropPrivileges removes the supplementary groups and all capabilities from every thread of this process. It sets no_new_privs, so that
-// no program could return them, and clears the dumpable flag, so that no process of the same user can trace this one.
+// dropPrivileges removes the supplementary groups and all capabilities from every thread of this process. It sets
+// no_new_privs, so that no program could return them, and clears the dumpable flag, so that no process of the same user
+// can trace this one.
 func dropPrivileges() error {
 	if errno := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); errno != 0 {
 		return fmt.Errorf("set no_new_privs: %w", errno)
 	}
-	// Only a privileged process may drop its groups and its bounding set. Another one needs no bounding set, since it gains nothing.
+	// Only a privileged process may drop its groups and its bounding set. Another one needs no bounding set, since it
+	// gains nothing.
 	if errno := allThreads(unix.SYS_SETGROUPS, 0, 0); errno != 0 && errno != unix.EPERM {
 		return fmt.Errorf("drop the supplementary groups: %w", errno)
 	}
@@ -29,7 +31,8 @@ func dropPrivileges() error {
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData // the kernel drops ambient capabilities with the permitted ones
-	if errno := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0]))); errno != 0 {
+	errno := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])))
+	if errno != 0 {
 		return fmt.Errorf("drop all capabilities: %w", errno)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -32,8 +32,8 @@ type Process struct {
 	state  *os.ProcessState
 }
 
-// Start starts a child process in "/", in a process group of its own. The kernel kills it when this process ends. The caller must call
-// Close.
+// Start starts a child process in "/", in a process group of its own. The kernel kills it when this process ends. The
+// caller must call Close.
 func Start(c Command) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	theirs := make([]*os.File, 1+c.Outputs) // the child's ends: standard input, outputs
@@ -48,7 +48,7 @@ func Start(c Command) (*Process, error) {
 	child.Env = append(slices.Clip(c.Env), fmt.Sprintf("VOICORY_CHILD_DESCRIPTORS=%d", FirstOutput+c.Outputs+len(c.Files)))
 	child.Dir = "/"
 	child.Stdin, child.Stdout, child.Stderr = theirs[0], &p.stderr, &p.stderr
-	child.ExtraFiles = append(theirs[1:len(theirs):len(theirs)], c.Files...)
+	child.ExtraFiles = slices.Concat(theirs[1:], c.Files)
 	child.SysProcAttr = processAttributes()
 	started := make(chan error)
 	go func() {
@@ -118,8 +118,8 @@ func (p *Process) Wait() *os.ProcessState {
 	return p.state
 }
 
-// Stderr returns the first bytes that the child wrote to its standard output and standard error, at most 8 KiB. A Go program that
-// crashes prints the reason first.
+// Stderr returns the first bytes that the child wrote to its standard output and standard error, at most 8 KiB. A Go
+// program that crashes prints the reason first.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
 // Close kills the child, waits for its end and closes the pipes.

@@ -28,6 +28,6 @@ func (p Protections) Complete() bool { return p.Landlock > 0 && p.Seccomp && p.P
 
 // LogValue returns the protections as a group of attributes.
 func (p Protections) LogValue() slog.Value {
-	return slog.GroupValue(slog.Int("landlock", p.Landlock), slog.Bool("seccomp", p.Seccomp), slog.Bool("privileges_dropped", p.Privileges),
-		slog.Bool("pie", p.PIE), slog.Bool("relro", p.RELRO))
+	return slog.GroupValue(slog.Int("landlock", p.Landlock), slog.Bool("seccomp", p.Seccomp),
+		slog.Bool("privileges_dropped", p.Privileges), slog.Bool("pie", p.PIE), slog.Bool("relro", p.RELRO))
 }
