@@ -9,7 +9,8 @@ import (
 //go:embed allowlist.txt
 var allowListText string
 
-// position is a place in a statement in which a name of DuckDB's catalogue can stand. DuckDB looks a name up by its position.
+// position is a place in a statement in which a name of DuckDB's catalogue can stand. DuckDB looks a name up by its
+// position.
 type position int
 
 const (
@@ -19,8 +20,8 @@ const (
 	asType                       // a type
 )
 
-// positionOf maps the kinds of the allow list to the position in which DuckDB looks them up. PRAGMA statements are refused as a
-// whole, so that pragma functions have no position.
+// positionOf maps the kinds of the allow list to the position in which DuckDB looks them up. PRAGMA statements are
+// refused as a whole, so that pragma functions have no position.
 var positionOf = map[string]position{
 	"scalar": inExpression, "aggregate": inExpression, "macro": inExpression, "binder": inExpression,
 	"table": inFrom, "table_macro": inFrom, "view": asView, "type": asType,
@@ -49,8 +50,8 @@ func parseAllowList(text string) (entries []entry) {
 	return entries
 }
 
-// allowList returns the allowed names, in lower case, by their position. Schemas do not count: DuckDB may find a name in any of them.
-// So a name is allowed only if no kind that DuckDB looks up in the same position denies it.
+// allowList returns the allowed names, in lower case, by their position. Schemas do not count: DuckDB may find a name
+// in any of them. So a name is allowed only if no kind that DuckDB looks up in the same position denies it.
 var allowList = sync.OnceValue(func() map[position]map[string]bool {
 	list := map[position]map[string]bool{inExpression: {}, inFrom: {}, asView: {}, asType: {}}
 	for _, e := range parseAllowList(allowListText) {

@@ -9,9 +9,10 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "add new names of DuckDB's catalogue to allowlist.txt as denied, and remove old ones")
+var update = flag.Bool("update", false, "add new names of DuckDB's catalogue to allowlist.txt, remove old ones")
 
-// catalogue returns the kinds and names of the linked DuckDB's catalogue, as allowlist.txt has them, and the kinds that it has none of.
+// catalogue returns the kinds and names of the linked DuckDB's catalogue, as allowlist.txt has them, and the kinds
+// that it has none of.
 func catalogue(t *testing.T) (all []entry) {
 	t.Helper()
 	e, err := openEngine(nil)
@@ -72,7 +73,8 @@ func TestAllowList_NamesTheLinkedCatalogue(t *testing.T) {
 	}
 }
 
-// updateAllowList writes the lines of the linked catalogue to allowlist.txt: reviewed ones as they are, others as denied.
+// updateAllowList writes the lines of the linked catalogue to allowlist.txt: reviewed ones as they are, others as
+// denied.
 func updateAllowList(t *testing.T, reviewed, linked []entry) {
 	var text strings.Builder
 	for line := range strings.Lines(allowListText) {
@@ -94,11 +96,12 @@ func updateAllowList(t *testing.T, reviewed, linked []entry) {
 	noError(t, os.WriteFile("allowlist.txt", []byte(text.String()), 0o644))
 }
 
-// DuckDB turns some names of columns into calls after parsing, and list_aggregate calls the aggregate that a text names. So these
-// functions have to be allowed, or have to fail.
+// DuckDB turns some names of columns into calls after parsing, and list_aggregate calls the aggregate that a text
+// names. So these functions have to be allowed, or have to fail.
 func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 	for _, name := range []string{ // GetSQLValueFunctionName in DuckDB's binder
-		"current_catalog", "current_date", "current_schema", "current_role", "get_current_time", "get_current_timestamp", "current_user",
+		"current_catalog", "current_date", "current_schema", "current_role", "get_current_time",
+		"get_current_timestamp", "current_user",
 		"current_localtime", "current_localtimestamp", "session_user", "user",
 	} {
 		if !isAllowed(inExpression, name) {
@@ -120,7 +123,8 @@ func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 // A macro that is allowed expands to functions, and reads views, of which each is allowed too.
 func TestAllowList_AllowsWhatMacrosCall(t *testing.T) {
 	e := checkedEngine(t)
-	for _, line := range e.texts(t, "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() WHERE function_type = 'macro'") {
+	const macros = "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"
+	for _, line := range e.texts(t, macros) {
 		name, definition, _ := strings.Cut(line, "\t")
 		if !isAllowed(inExpression, name) {
 			continue

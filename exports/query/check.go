@@ -12,28 +12,29 @@ import (
 )
 
 // maxTree bounds a parse tree as JSON, in bytes: about 100 bytes for each constant of the statement.
-const maxTree = 64 << 20
+const maxTree = 32 << 20
 
-// A statement is checked before DuckDB binds it, since binding already runs code: it opens files, dereferences arguments of table
-// functions and folds constants. The rule is an allow list of everything that a parse tree can hold: the shapes of its nodes (grammar),
-// the names of functions, views and types (allowlist.txt), and the relations. All else is refused, so that additions of a newer DuckDB are
-// refused until they have been reviewed.
+// A statement is checked before DuckDB binds it, since binding already runs code: it opens files, dereferences
+// arguments of table functions and folds constants. The rule is an allow list of everything that a parse tree can
+// hold: the shapes of its nodes (grammar), the names of functions, views and types (allowlist.txt), and the
+// relations. All else is refused, so that additions of a newer DuckDB are refused until they have been reviewed.
 //
-// The walk is complete because grammar names, for each node, all its properties and the sort of each. A node or a property that grammar
-// does not name is refused. json_serialize_sql writes all that the parser produced, as the deserializer must rebuild the statement from
-// it (with storage_compatibility_version = latest, which openEngine sets). No function is allowed that reads a text as SQL. So nothing
-// runs that was not in the tree.
+// The walk is complete because grammar names, for each node, all its properties and the sort of each. A node or a
+// property that grammar does not name is refused. json_serialize_sql writes all that the parser produced, as the
+// deserializer must rebuild the statement from it (with storage_compatibility_version = latest, which openEngine
+// sets). No function is allowed that reads a text as SQL. So nothing runs that was not in the tree.
 
-// grammar lists the nodes of a parse tree: their sort, their kind, and their properties in the order of the walk. A property holds text,
-// numbers or booleans, or a node of the sort after its colon; a star is a list of them. The first line of a sort names the properties
-// that all its kinds have and, in brackets, the property that tells the kind.
+// grammar lists the nodes of a parse tree: their sort, their kind, and their properties in the order of the walk. A
+// property holds text, numbers or booleans, or a node of the sort after its colon; a star is a list of them. The
+// first line of a sort names the properties that all its kinds have and, in brackets, the property that tells the
+// kind.
 var grammar = parseGrammar(`
 statement: node:query named_param_map:parameter*
 parameter: key value
 
 query [type]: cte_map:ctes modifiers:modifier*
-query SELECT_NODE: from_table:table select_list:expression* where_clause:expression group_expressions:expression* group_sets
-	aggregate_handling having:expression qualify:expression sample:sample
+query SELECT_NODE: from_table:table select_list:expression* where_clause:expression group_expressions:expression*
+	group_sets aggregate_handling having:expression qualify:expression sample:sample
 query SET_OPERATION_NODE: setop_type setop_all children:query*
 query RECURSIVE_CTE_NODE: cte_name union_all aliases left:query right:query key_targets:expression*
 ctes: map:cte_entry*
@@ -69,20 +70,22 @@ expression COLUMN_REF: column_names
 expression COMPARISON: left:expression right:expression
 expression CONJUNCTION: children:expression*
 expression CONSTANT: value:value
-expression FUNCTION: catalog schema function_name children:expression* filter:expression order_bys:modifier distinct is_operator
+expression FUNCTION: catalog schema function_name children:expression* filter:expression order_bys:modifier distinct
+	is_operator
 expression LAMBDA: lhs:expression expr:expression syntax_type
 expression OPERATOR: children:expression*
 expression PARAMETER: identifier
 expression POSITIONAL_REFERENCE: index
-expression STAR: relation_name exclude_list qualified_exclude_list:column* replace_list:replacement* rename_list:rename* columns
-	expr:expression unpacked
+expression STAR: relation_name exclude_list qualified_exclude_list:column* replace_list:replacement*
+	rename_list:rename* columns expr:expression unpacked
 expression SUBQUERY: subquery_type subquery:statement child:expression comparison_type
 expression TYPE: catalog schema type_name children:expression*
 expression WINDOW: catalog schema function_name children:expression* partitions:expression* orders:order* start end
-	start_expr:expression end_expr:expression offset_expr:expression default_expr:expression ignore_nulls filter_expr:expression
-	exclude_clause distinct arg_orders:order*
+	start_expr:expression end_expr:expression offset_expr:expression default_expr:expression ignore_nulls
+	filter_expr:expression exclude_clause distinct arg_orders:order*
 table_function [class]: type alias query_location
-table_function FUNCTION: catalog schema function_name children:expression* filter:expression order_bys:modifier distinct is_operator
+table_function FUNCTION: catalog schema function_name children:expression* filter:expression order_bys:modifier
+	distinct is_operator
 case_check: when_expr:expression then_expr:expression
 replacement: key value:expression
 rename: key:column value
@@ -95,8 +98,8 @@ type_info LIST_TYPE_INFO: child_type:type
 type_info UNBOUND_TYPE_INFO: expr:expression
 value: type:type is_null value:constant
 constant: upper lower
-` + kindsOf("type", "NULL BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT "+
-	"FLOAT DOUBLE DECIMAL VARCHAR INTERVAL LIST UNBOUND"))
+` + kindsOf("type", "NULL BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT "+
+	"UHUGEINT FLOAT DOUBLE DECIMAL VARCHAR INTERVAL LIST UNBOUND"))
 
 // kindsOf returns lines of the grammar for kinds without properties of their own.
 func kindsOf(sort, kinds string) (lines string) {
@@ -114,16 +117,21 @@ var expressionTypes = map[string][]string{
 	},
 	"CONJUNCTION": {"CONJUNCTION_AND", "CONJUNCTION_OR"},
 	"OPERATOR": {
-		"OPERATOR_NOT", "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_COALESCE", "OPERATOR_TRY", "OPERATOR_UNPACK",
-		"COMPARE_IN", "COMPARE_NOT_IN", "ARRAY_CONSTRUCTOR", "ARRAY_EXTRACT", "ARRAY_SLICE", "STRUCT_EXTRACT", "GROUPING_FUNCTION",
+		"OPERATOR_NOT", "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_COALESCE", "OPERATOR_TRY",
+		"OPERATOR_UNPACK",
+		"COMPARE_IN", "COMPARE_NOT_IN", "ARRAY_CONSTRUCTOR", "ARRAY_EXTRACT", "ARRAY_SLICE", "STRUCT_EXTRACT",
+		"GROUPING_FUNCTION",
 	},
 	"WINDOW": {
-		"WINDOW_AGGREGATE", "WINDOW_ROW_NUMBER", "WINDOW_RANK", "WINDOW_RANK_DENSE", "WINDOW_PERCENT_RANK", "WINDOW_CUME_DIST",
-		"WINDOW_NTILE", "WINDOW_FIRST_VALUE", "WINDOW_LAST_VALUE", "WINDOW_NTH_VALUE", "WINDOW_LAG", "WINDOW_LEAD", "WINDOW_FILL",
+		"WINDOW_AGGREGATE", "WINDOW_ROW_NUMBER", "WINDOW_RANK", "WINDOW_RANK_DENSE", "WINDOW_PERCENT_RANK",
+		"WINDOW_CUME_DIST",
+		"WINDOW_NTILE", "WINDOW_FIRST_VALUE", "WINDOW_LAST_VALUE", "WINDOW_NTH_VALUE", "WINDOW_LAG", "WINDOW_LEAD",
+		"WINDOW_FILL",
 	},
 }
 
-// showTables are the names that a SHOW statement has in the tree if it is not about one relation: SHOW TABLES and SHOW ALL TABLES.
+// showTables are the names that a SHOW statement has in the tree if it is not about one relation: SHOW TABLES and
+// SHOW ALL TABLES.
 var showTables = []string{`"tables"`, "__show_tables_expanded"}
 
 // property is one that a node may have.
@@ -182,7 +190,7 @@ func (c *checker) refuse(format string, args ...any) error {
 	return f
 }
 
-// unavailable says that a query may not use something.
+// unavailable returns the failure of a statement with something that queries may not use.
 func (c *checker) unavailable(what, name string) error {
 	return c.refuse("%s %q is not available in queries (docs/sql.md lists what is)", what, name)
 }
@@ -203,8 +211,8 @@ func (c *checker) statement(tree string) error {
 	}
 	switch {
 	case answer.Message == onlySelect:
-		return c.refuse("Only statements that read are run, and one at a time: SELECT, WITH, FROM, VALUES, TABLE, DESCRIBE, SUMMARIZE, " +
-			"SHOW TABLES, UNPIVOT, PIVOT with its values named (ON column IN (…)), and EXPLAIN of these")
+		return c.refuse("Only statements that read are run, and one at a time: SELECT, WITH, FROM, VALUES, TABLE, DESCRIBE, " +
+			"SUMMARIZE, SHOW TABLES, UNPIVOT, PIVOT with its values named (ON column IN (…)), and EXPLAIN of these")
 	case answer.Failed:
 		return c.parseFailure(answer.Type, answer.Message, answer.Position)
 	case len(answer.Statements) == 0:
@@ -272,7 +280,11 @@ func (c *checker) node(sort string, tree any) error {
 		}
 		properties++
 		if name == "query RECURSIVE_CTE_NODE" && p.name == "right" { // the only part of it that can name it
-			c.ctes = append(c.ctes, lowerASCII(text(node, "cte_name")))
+			name := lowerASCII(text(node, "cte_name"))
+			c.ctes = append(c.ctes, name)
+			if node["key_targets"] != nil {
+				c.ctes = append(c.ctes, recurring+name)
+			}
 		}
 		if err := c.property(p.sort, p.lists, value); err != nil {
 			return err
@@ -280,7 +292,8 @@ func (c *checker) node(sort string, tree any) error {
 	}
 	if properties != len(node) {
 		for key := range node {
-			if key != grammar.kindOf[sort] && !slices.ContainsFunc(shape, func(p property) bool { return p.name == key }) {
+			known := func(p property) bool { return p.name == key }
+			if key != grammar.kindOf[sort] && !slices.ContainsFunc(shape, known) {
 				return c.unavailable(name, key)
 			}
 		}
@@ -317,9 +330,10 @@ func (c *checker) property(sort string, lists int, value any) error {
 	return c.refuse("The statement cannot be checked: its tree is not of the expected form")
 }
 
-// names checks what a node names.
+// names checks the names in a node, and notes what else of it matters.
 func (c *checker) names(sort, kind string, node map[string]any) error {
-	if types := expressionTypes[kind]; sort == "expression" && types != nil && !slices.Contains(types, text(node, "type")) {
+	types := expressionTypes[kind]
+	if sort == "expression" && types != nil && !slices.Contains(types, text(node, "type")) {
 		return c.unavailable("expression", text(node, "type"))
 	}
 	switch sort + " " + kind {
@@ -343,6 +357,7 @@ func (c *checker) names(sort, kind string, node map[string]any) error {
 	return nil
 }
 
+// name checks a name of DuckDB's catalogue.
 func (c *checker) name(place position, what, name string) error {
 	if !isAllowed(place, name) {
 		return c.unavailable(what, name)
@@ -350,16 +365,23 @@ func (c *checker) name(place position, what, name string) error {
 	return nil
 }
 
-// relation checks the name of a relation. DuckDB looks for a common table expression, then for a view, and at last for a file of that
-// name, which is why every name must be one of those that DuckDB finds before.
+// recurring marks, among the names of common table expressions, that of a recursion USING KEY: recurring.name is all
+// its rows so far.
+const recurring = "recurring\x00"
+
+// relation checks the name of a relation. DuckDB looks for a common table expression, then for a view, and at last
+// for a file of that name, which is why every name must be one of those that DuckDB finds before.
 func (c *checker) relation(catalog, schema, name string) error {
 	catalog, schema, lower := lowerASCII(catalog), lowerASCII(schema), lowerASCII(name)
-	isCTE := slices.Contains(c.ctes, lower)
-	if catalog == "" && (schema == "" || schema == "recurring") && isCTE { // recurring: of a recursion USING KEY
+	cte := lower
+	if schema == "recurring" {
+		cte = recurring + lower
+	}
+	if catalog == "" && (schema == "" || schema == "recurring") && slices.Contains(c.ctes, cte) {
 		return nil
 	}
 	isExport := slices.ContainsFunc(warehouse.Exports, func(e warehouse.Export) bool { return e.Name == lower })
-	if isExport && (catalog == "" && slices.Contains([]string{"", "main", "memory"}, schema) || catalog == "memory" && schema == "main") {
+	if isExport && slices.Contains([]string{".", ".main", ".memory", "memory.main"}, catalog+"."+schema) {
 		return nil
 	}
 	if slices.Contains([]string{"", "memory", "system"}, catalog) {
@@ -389,17 +411,19 @@ func text(node map[string]any, property string) string {
 	return s
 }
 
-// explains matches the beginning of an EXPLAIN statement: after blanks and comments the word itself, then ANALYZE or options in brackets.
-var explains = regexp.MustCompile(strings.ReplaceAll(`(?is)^_*explain\b(?:_+(analy[sz]e)\b|_*\(([a-z,'\s]*)\))?_*`, "_", `(?:\s|--[^\n]*\n|/\*.*?\*/)`))
+// explains matches the beginning of an EXPLAIN statement: after blanks and comments the word itself, then ANALYZE or
+// options in brackets.
+var explains = regexp.MustCompile(strings.ReplaceAll(`(?is)^_*explain\b(?:_+(analy[sz]e)\b|_*\(([a-z,'\s]*)\))?_*`,
+	"_", `(?:\s|--[^\n]*\n|/\*.*?\*/)`))
 
 // explainFormats are the formats of a plan.
 var explainFormats = []string{"default", "text", "json", "html", "graphviz", "yaml", "mermaid"}
 
-// cutExplain splits an EXPLAIN statement: what is explained begins at a byte of the text, and prefix is to stand before it instead. Of
-// any other text, prefix is empty and begin is 0.
+// cutExplain splits an EXPLAIN statement: what is explained begins at a byte of the text, and prefix is to stand
+// before it instead. Of any other text, prefix is empty and begin is 0.
 //
-// The result does not depend on reading the text as DuckDB does: what begins there is checked as a statement of its own, and then runs
-// after the prefix, which is made here.
+// The result does not depend on reading the text as DuckDB does: what begins there is checked as a statement of its
+// own, and then runs after the prefix, which is made here.
 func cutExplain(text string) (prefix string, begin int) {
 	found := explains.FindStringSubmatchIndex(text)
 	if found == nil {

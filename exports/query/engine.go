@@ -13,12 +13,14 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// engine is an in-memory DuckDB with one connection. It is used through its C interface, since the driver for database/sql reads a
-// whole result into memory before it hands out the first row, and does not tell what kind of statement it has.
+// engine is an in-memory DuckDB with one connection. It is used through its C interface, since the driver for
+// database/sql reads a whole result into memory before it hands out the first row, and does not tell what kind of
+// statement it has.
 type engine struct {
 	db   duckdb.Database
 	conn duckdb.Connection
-	// serialize writes the parse tree of a text. It is prepared before a task is known, since that takes most of its time.
+	// serialize writes the parse tree of a text. It is prepared before a task is known, since that takes most of its
+	// time.
 	serialize duckdb.PreparedStatement
 }
 
@@ -28,7 +30,8 @@ func openEngine(settings map[string]string) (*engine, error) {
 		return nil, fmt.Errorf("configure DuckDB")
 	}
 	defer duckdb.DestroyConfig(&config)
-	if duckdb.SetConfig(config, "storage_compatibility_version", "latest") == duckdb.StateError { // of parse trees: they lack nothing
+	// The version of parse trees, too: in older ones, parts of a statement are missing.
+	if duckdb.SetConfig(config, "storage_compatibility_version", "latest") == duckdb.StateError {
 		return nil, fmt.Errorf("configure DuckDB: storage_compatibility_version")
 	}
 	for name, value := range settings {
@@ -44,7 +47,8 @@ func openEngine(settings map[string]string) (*engine, error) {
 	if duckdb.Connect(e.db, &e.conn) == duckdb.StateError {
 		return nil, fmt.Errorf("connect to DuckDB")
 	}
-	const serialize = "SELECT json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)"
+	const serialize = "SELECT json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, " +
+		"skip_default := true)"
 	if duckdb.Prepare(e.conn, serialize, &e.serialize) == duckdb.StateError {
 		return nil, fmt.Errorf("prepare the check of statements: %s", duckdb.PrepareError(e.serialize))
 	}
@@ -71,8 +75,8 @@ type statement struct {
 	alone    bool   // it must not be put within another statement
 }
 
-// prepare parses a text, refuses it unless it is one statement made of what queries may use, and prepares it. DuckDB binds no part of
-// a statement that is refused.
+// prepare parses a text, refuses it unless it is one statement made of what queries may use, and prepares it. DuckDB
+// binds no part of a statement that is refused.
 func (e *engine) prepare(text string) (*statement, error) {
 	if strings.ContainsRune(text, 0) {
 		return nil, &Failure{Kind: ErrSQL, Message: "The statement holds a zero byte"}
@@ -91,6 +95,14 @@ func (e *engine) prepare(text string) (*statement, error) {
 	if duckdb.Prepare(e.conn, prefix+text[begin:], &s.prepared) == duckdb.StateError {
 		defer s.close()
 		return nil, s.explain(duckdb.PrepareError(s.prepared))
+	}
+	want := duckdb.StatementTypeSelect
+	if prefix != "" {
+		want = duckdb.StatementTypeExplain
+	}
+	if got := duckdb.PreparedStatementType(s.prepared); got != want { // not the checked one
+		defer s.close()
+		return nil, fmt.Errorf("prepare a statement: got type %v, want %v", got, want)
 	}
 	return s, nil
 }

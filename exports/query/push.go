@@ -18,9 +18,10 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// push prepares the statement to deliver its rows by a callback, in no order: the threads that make rows call a function of the program
-// with each chunk. So no chunk is copied, and no thread waits until its chunk is fetched. push returns nil if the statement cannot run
-// so: it must not stand within another statement, or it has parameters, on whose values the types of its columns may depend.
+// push prepares the statement to deliver its rows by a callback, in no order: the threads that make rows call a
+// function of the program with each chunk. So no chunk is copied, and no thread waits until its chunk is fetched.
+// push returns nil if the statement cannot run so: it must not stand within another statement, or it has parameters,
+// on whose values the types of its columns may depend.
 //
 // The user's statement cannot call the function, whose name is not on the allow list.
 func (s *statement) push() (*rows, error) {
