@@ -1,6 +1,7 @@
-// Package limit says whether one more request may pass, in true sliding windows: in any stretch of time as long as a
-// rule's window, no more than the rule's number of requests pass. A request that may not pass does not count.
+// Package limit decides whether a request is allowed, with sliding windows: in any period of the length of a rule's
+// window, at most the rule's number of requests are allowed. Refused requests do not count.
 //
-// It has two limiters that behave alike: one in the memory of the process, and one in Redis, which several servers share.
-// It knows nothing of HTTP, keys or tenants.
+// It has two limiters with the same behaviour: [Memory] within the process, and [Redis], which several servers share.
+// [Fallback] combines them. The package imports nothing about HTTP, keys or tenants. It starts no goroutines. All
+// limiters are safe for concurrent use; the mutex of Memory is never held during a request to Redis.
 package limit

@@ -6,49 +6,55 @@ import (
 	"time"
 )
 
-// Fallback limits in Redis while Redis answers in time, else in the memory of this process, and takes Redis up again by
-// itself. Memory counts along all the time, so that no subject starts anew when Redis goes away.
+// A Fallback uses Redis while it responds in time, and the memory of the process otherwise. It returns to Redis by
+// itself. Requests are always counted in memory as well, so that subjects do not start with an empty history if Redis
+// fails.
 type Fallback struct {
-	shared  Limiter
-	local   *Memory
-	timeout time.Duration                   // a slower answer counts as none
-	retry   time.Duration                   // between two looks at a Redis that does not answer
-	changed func(healthy bool, cause error) // told when Redis goes away and when it is back
+	shared   Limiter
+	local    *Memory
+	timeout  time.Duration                   // time limit for a response of shared
+	retry    time.Duration                   // minimum time between a failure and the next attempt
+	onChange func(healthy bool, cause error) // called when shared fails and when it has recovered
 
-	away atomic.Int64 // when to look again, in Unix nanoseconds; 0: Redis answers
+	retryAt atomic.Int64 // time of the next attempt in Unix nanoseconds; 0: shared is healthy
 }
 
-// NewFallback makes a limiter over shared, which is in Redis, and local.
-func NewFallback(shared Limiter, local *Memory, timeout, retry time.Duration, changed func(healthy bool, cause error)) *Fallback {
-	return &Fallback{shared: shared, local: local, timeout: timeout, retry: retry, changed: changed}
+// NewFallback returns a limiter that uses shared, which is in Redis, and local. A response of Redis after timeout
+// counts as a failure, and after a failure Redis is used again after retry at the earliest. changed is called when
+// Redis fails and when it has recovered.
+func NewFallback(
+	shared Limiter, local *Memory, timeout, retry time.Duration, changed func(healthy bool, cause error),
+) *Fallback {
+	return &Fallback{shared: shared, local: local, timeout: timeout, retry: retry, onChange: changed}
 }
 
-// Healthy tells whether Redis answered when it was last asked.
-func (f *Fallback) Healthy() bool { return f.away.Load() == 0 }
+// Healthy reports whether Redis responded to the last request.
+func (f *Fallback) Healthy() bool { return f.retryAt.Load() == 0 }
 
-// Take never fails.
+// Take implements Limiter. It never returns an error.
 func (f *Fallback) Take(ctx context.Context, subject string, rules Rules) (Decision, error) {
 	local, err := f.local.Take(ctx, subject, rules)
 	if err != nil {
 		return local, err
 	}
-	look := f.away.Load()
-	if now := time.Now(); look > now.UnixNano() || look != 0 && !f.away.CompareAndSwap(look, now.Add(f.retry).UnixNano()) {
-		return local, nil // it is not time to look again, or another request does
+	retryAt := f.retryAt.Load()
+	if now := time.Now(); retryAt > now.UnixNano() ||
+		retryAt != 0 && !f.retryAt.CompareAndSwap(retryAt, now.Add(f.retry).UnixNano()) {
+		return local, nil // it is too early to retry, or another request retries
 	}
-	asking, cancel := context.WithTimeout(ctx, f.timeout)
+	bounded, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	shared, err := f.shared.Take(asking, subject, rules)
+	shared, err := f.shared.Take(bounded, subject, rules)
 	if err == nil {
-		if look != 0 {
-			f.away.Store(0)
-			f.changed(true, nil)
+		if retryAt != 0 {
+			f.retryAt.Store(0)
+			f.onChange(true, nil)
 		}
 		return shared, nil
 	}
-	if ctx.Err() == nil { // else the client left, which says nothing of Redis
-		if f.away.Swap(time.Now().Add(f.retry).UnixNano()) == 0 {
-			f.changed(false, err)
+	if ctx.Err() == nil { // otherwise the client disconnected, and Redis may be healthy
+		if f.retryAt.Swap(time.Now().Add(f.retry).UnixNano()) == 0 {
+			f.onChange(false, err)
 		}
 	}
 	return local, nil

@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// Rule allows Max requests in any stretch of time of length Window.
+// A Rule allows Max requests in any period of the length Window.
 type Rule struct {
 	Max    int
 	Window time.Duration
 }
 
-// Rules are checked together and counted in one step. The first is the one that clients are told of; it has the longest
-// window.
+// Rules are checked and counted in one atomic step. The first rule has the longest window; response headers describe
+// it.
 type Rules []Rule
 
-// UnmarshalText reads rules as they are written in settings, 60/1m,10/5s; none is the word for no rules.
+// UnmarshalText parses rules such as "60/1m,10/5s", or "none". It returns an error if a rule is invalid or the first
+// one does not have the longest window.
 func (rules *Rules) UnmarshalText(text []byte) error {
 	*rules = nil
 	if string(text) == "none" {
@@ -32,49 +33,50 @@ func (rules *Rules) UnmarshalText(text []byte) error {
 		rule.Max, errNumber = strconv.Atoi(number)
 		rule.Window, errWindow = time.ParseDuration(window)
 		if errNumber != nil || errWindow != nil || rule.Max < 1 || rule.Window < time.Millisecond {
-			return fmt.Errorf("%q is no rule; 60/1m is one", part)
+			return fmt.Errorf("invalid rate limit %q (example: 60/1m)", part)
 		}
 		if len(*rules) > 0 && rule.Window > (*rules)[0].Window {
-			return fmt.Errorf("%q has a longer window than the rule before; the longest comes first", part)
+			return fmt.Errorf("rate limit %q has a longer window than the first one; put the longest window first", part)
 		}
 		*rules = append(*rules, rule)
 	}
 	return nil
 }
 
-// Decision says whether a request may pass, and how things stand after it.
+// A Decision is the result for one request and the state after it.
 type Decision struct {
 	Allowed   bool
-	Remaining int           // requests that the first rule has left
-	Reset     time.Duration // until the first rule has all of its requests again
-	Wait      time.Duration // until a request would pass, where this one may not: never too short
+	Remaining int           // number of requests that the first rule still allows
+	Reset     time.Duration // time until the first rule allows all of its requests again
+	Wait      time.Duration // if not allowed: time until a request can be allowed
 }
 
-// Limiter decides. Requests of the same subject share their windows, at the same time too; subjects share nothing.
+// A Limiter decides whether requests are allowed. Each subject has its own windows. It is safe for concurrent use.
 type Limiter interface {
-	// Take counts one request of subject if all rules allow it.
+	// Take counts one request of subject if all rules allow it, and returns the decision.
 	Take(ctx context.Context, subject string, rules Rules) (Decision, error)
 }
 
-// standing is how a subject stands before a request: what is needed of the requests that have passed.
-type standing struct {
-	passed int             // within the first rule's window
-	newest time.Duration   // how long ago the last of them was
-	nth    []time.Duration // for each rule, how long ago the Max-th from the end was; none: as long ago as one likes
+// A history describes the earlier allowed requests of a subject.
+type history struct {
+	passed int             // number of requests within the first rule's window
+	newest time.Duration   // age of the last request
+	nth    []time.Duration // for each rule, age of the Max-th request from the end, or noRequest
 }
 
-// longAgo is longer ago than any window reaches.
-const longAgo = time.Duration(math.MaxInt64)
+// noRequest is the age of a request that does not exist. It is longer than any window.
+const noRequest = time.Duration(math.MaxInt64)
 
-func (rules Rules) decide(s standing) Decision {
-	d := Decision{Allowed: true, Remaining: max(rules[0].Max-s.passed, 0)}
-	if s.passed > 0 {
-		d.Reset = rules[0].Window - s.newest
+// decide returns the decision for a request with the given history.
+func (rules Rules) decide(h history) Decision {
+	d := Decision{Allowed: true, Remaining: max(rules[0].Max-h.passed, 0)}
+	if h.passed > 0 {
+		d.Reset = rules[0].Window - h.newest
 	}
 	for i, rule := range rules {
-		if s.nth[i] < rule.Window { // a place is free once that one has left the window
+		if h.nth[i] < rule.Window { // the rule allows a request when that request leaves the window
 			d.Allowed = false
-			d.Wait = max(d.Wait, rule.Window-s.nth[i])
+			d.Wait = max(d.Wait, rule.Window-h.nth[i])
 		}
 	}
 	if d.Allowed {

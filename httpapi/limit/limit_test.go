@@ -35,7 +35,7 @@ func take(t *testing.T, l limit.Limiter, subject string, rules limit.Rules) limi
 }
 
 // redisServer starts a redis-server of its own and ends it with the test.
-func redisServer(t *testing.T) *redis.Client {
+func startRedis(t *testing.T) *redis.Client {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -45,7 +45,8 @@ func redisServer(t *testing.T) *redis.Client {
 	noError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port
 	noError(t, listener.Close())
-	server := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()) //nolint:noctx // ends in the clean-up
+	server := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir",
+		t.TempDir()) //nolint:noctx // ends in the clean-up
 	noError(t, server.Start())
 	client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: 100})
 	t.Cleanup(func() {
@@ -57,47 +58,47 @@ func redisServer(t *testing.T) *redis.Client {
 	return client
 }
 
-// Every limiter must pass this.
-func acceptance(t *testing.T, l limit.Limiter) {
+// testLimiter checks the behaviour that all limiters share.
+func testLimiter(t *testing.T, l limit.Limiter) {
 	rules := limit.Rules{{Max: 6, Window: 400 * time.Millisecond}, {Max: 3, Window: 100 * time.Millisecond}}
 
 	t.Run("counts down and refuses", func(t *testing.T) {
 		for n := range 3 {
 			if d := take(t, l, "a", rules); !d.Allowed || d.Remaining != 5-n || d.Reset != rules[0].Window {
-				t.Fatalf("request %d: %+v", n, d)
+				t.Fatalf("request %d: got %+v, want allowed with %d remaining", n, d, 5-n)
 			}
 		}
 		d := take(t, l, "a", rules)
 		if d.Allowed || d.Remaining != 3 || d.Wait <= 0 || d.Wait > 100*time.Millisecond {
-			t.Fatalf("%+v", d)
+			t.Fatalf("request 3: got %+v, want refused with a wait of at most 100ms", d)
 		}
 		if d := take(t, l, "b", rules); !d.Allowed {
-			t.Fatalf("another subject: %+v", d)
+			t.Fatalf("another subject: got %+v, want allowed", d)
 		}
 	})
-	t.Run("never too many in any window, and none refused without need", func(t *testing.T) {
+	t.Run("allows exactly the rule's number in any window", func(t *testing.T) {
 		var passed []time.Time
 		for len(passed) < 20 {
 			before := time.Now()
 			d := take(t, l, "c", rules)
 			if after := time.Now(); d.Allowed {
 				for _, rule := range rules {
-					// The request that passed Max places back is out of the window, at the latest moments that both can have been.
+					// The request Max positions before is outside the window, even by the latest possible times.
 					if n := len(passed) - rule.Max; n >= 0 && after.Sub(passed[n]) < rule.Window {
-						t.Fatalf("%d requests within %v", rule.Max+1, after.Sub(passed[n]))
+						t.Fatalf("got %d requests within %v, want %d", rule.Max+1, after.Sub(passed[n]), rule.Max)
 					}
 				}
 				passed = append(passed, before)
 				continue
 			}
 			if d.Wait <= 0 || d.Wait > rules[0].Window {
-				t.Fatalf("refused, and to wait %v", d.Wait)
+				t.Fatalf("got a wait of %v, want at most %v", d.Wait, rules[0].Window)
 			}
-			// The wait it says is enough: it is never earlier than the moment a request would pass.
+			// A request after the wait is allowed.
 			<-time.After(d.Wait)
 			before = time.Now()
 			if again := take(t, l, "c", rules); !again.Allowed {
-				t.Fatalf("waited %v as told, and refused again: %+v", d.Wait, again)
+				t.Fatalf("after a wait of %v: got %+v, want allowed", d.Wait, again)
 			}
 			passed = append(passed, before)
 		}
@@ -117,17 +118,17 @@ func acceptance(t *testing.T, l limit.Limiter) {
 		}
 		group.Wait()
 		if allowed.Load() != 10 {
-			t.Fatalf("%d of 320 requests passed, not 10", allowed.Load())
+			t.Fatalf("got %d of 320 requests allowed, want 10", allowed.Load())
 		}
 	})
 }
 
-func TestMemory(t *testing.T) { acceptance(t, limit.NewMemory(1000, time.Now)) }
+func TestMemory(t *testing.T) { testLimiter(t, limit.NewMemory(1000, time.Now)) }
 
-func TestRedis(t *testing.T) { acceptance(t, limit.NewRedis(redisServer(t))) }
+func TestRedis(t *testing.T) { testLimiter(t, limit.NewRedis(startRedis(t))) }
 
-func TestRedisHoldsLittle(t *testing.T) {
-	client := redisServer(t)
+func TestRedis_BoundedState(t *testing.T) {
+	client := startRedis(t)
 	l := limit.NewRedis(client)
 	for range 50 {
 		take(t, l, "a", limit.Rules{{Max: 6, Window: time.Minute}})
@@ -137,13 +138,13 @@ func TestRedisHoldsLittle(t *testing.T) {
 	expiry, err := client.PTTL(t.Context(), "voicory:limit:a").Result()
 	noError(t, err)
 	if length != 6 || expiry <= 0 || expiry > time.Minute {
-		t.Errorf("holds %d times for %v", length, expiry)
+		t.Errorf("got %d times with an expiry of %v, want 6 and at most a minute", length, expiry)
 	}
 }
 
-// Against the definition itself, on an invented clock: whatever the moments, a request passes if and only if each rule
-// has fewer than Max requests in its window before.
-func TestMemoryIsTheDefinition(t *testing.T) {
+// Compares Memory with the definition, on a fake clock: a request is allowed if and only if each rule has fewer than
+// Max requests in the window before it.
+func TestMemory_MatchesDefinition(t *testing.T) {
 	rules := limit.Rules{{Max: 7, Window: 60 * time.Second}, {Max: 3, Window: 5 * time.Second}}
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -164,44 +165,45 @@ func TestMemoryIsTheDefinition(t *testing.T) {
 			}
 			d := take(t, l, "a", rules)
 			if d.Allowed != allowed {
-				t.Fatalf("seed %d: at %v allowed is %v", seed, now, d.Allowed)
+				t.Fatalf("seed %d: at %v got allowed %v, want %v", seed, now, d.Allowed, allowed)
 			}
 			if allowed {
 				passed = append(passed, now)
 				continue
 			}
 			if now = now.Add(d.Wait - time.Nanosecond); take(t, l, "a", rules).Allowed {
-				t.Fatalf("seed %d: passed before the wait was over", seed)
+				t.Fatalf("seed %d: got allowed before the end of the wait, want refused", seed)
 			}
 			if now = now.Add(time.Nanosecond); !take(t, l, "a", rules).Allowed {
-				t.Fatalf("seed %d: refused after the wait", seed)
+				t.Fatalf("seed %d: got refused after the wait, want allowed", seed)
 			}
 			passed = append(passed, now)
 		}
 	}
 }
 
-func TestRulesAsTheyAreWritten(t *testing.T) {
+func TestRules_UnmarshalText(t *testing.T) {
 	for text, want := range map[string]string{
 		"60/1m,10/5s": "[{60 1m0s} {10 5s}]", "1/1h": "[{1 1h0m0s}]", "none": "[]",
-		"": "error", "60": "error", "x/1m": "error", "0/1m": "error", "1/0s": "error", "10/5s,60/1m": "error", "1/1m;2/1s": "error",
+		"": "error", "60": "error", "x/1m": "error", "0/1m": "error", "1/0s": "error", "10/5s,60/1m": "error",
+		"1/1m;2/1s": "error",
 	} {
 		var rules limit.Rules
 		err := rules.UnmarshalText([]byte(text))
 		if got := fmt.Sprint(rules); err == nil && got != want || (err != nil) != (want == "error") {
-			t.Errorf("%q is %s, %v", text, got, err)
+			t.Errorf("%q: got %s and error %v, want %s", text, got, err, want)
 		}
 	}
 }
 
-// sick is a limiter that can be away or slow.
-type sick struct {
+// A faultyLimiter fails or blocks on request.
+type faultyLimiter struct {
 	limit.Limiter
 	fault atomic.Pointer[error]
 	slow  atomic.Bool
 }
 
-func (s *sick) Take(ctx context.Context, subject string, rules limit.Rules) (limit.Decision, error) {
+func (s *faultyLimiter) Take(ctx context.Context, subject string, rules limit.Rules) (limit.Decision, error) {
 	if s.slow.Load() {
 		<-ctx.Done()
 		return limit.Decision{}, ctx.Err()
@@ -212,44 +214,46 @@ func (s *sick) Take(ctx context.Context, subject string, rules limit.Rules) (lim
 	return s.Limiter.Take(ctx, subject, rules)
 }
 
-func TestFallback(t *testing.T) {
+func TestFallback_TakesOverAndReturns(t *testing.T) {
 	rules := limit.Rules{{Max: 5, Window: time.Hour}}
-	shared := &sick{Limiter: limit.NewMemory(1000, time.Now)}
-	var told []bool
-	l := limit.NewFallback(shared, limit.NewMemory(1000, time.Now), 20*time.Millisecond, 0, func(healthy bool, _ error) { told = append(told, healthy) })
+	shared := &faultyLimiter{Limiter: limit.NewMemory(1000, time.Now)}
+	var changes []bool
+	l := limit.NewFallback(shared, limit.NewMemory(1000, time.Now), 20*time.Millisecond, 0,
+		func(healthy bool, _ error) { changes = append(changes, healthy) })
 	for range 3 {
 		if !take(t, l, "a", rules).Allowed {
-			t.Fatal("refused")
+			t.Fatal("got refused, want allowed")
 		}
 	}
 	away := errors.New("connection refused")
 	shared.fault.Store(&away)
-	// Two more pass while Redis is away, and no third: what Redis allowed counts here too.
+	// Two more requests are allowed while Redis fails, because those that Redis allowed were counted in memory as well.
 	for n := range 3 {
 		if got := take(t, l, "a", rules).Allowed; got != (n < 2) {
-			t.Fatalf("request %d: %v", n, got)
+			t.Fatalf("request %d: got allowed %v, want %v", n, got, n < 2)
 		}
 	}
 	if l.Healthy() {
-		t.Fatal("said to be healthy")
+		t.Fatal("got healthy after a failure, want unhealthy")
 	}
 	shared.fault.Store(nil)
-	if !take(t, l, "a", rules).Allowed || !l.Healthy() { // Redis knows of three only
-		t.Fatal("Redis was not taken up again")
+	if !take(t, l, "a", rules).Allowed || !l.Healthy() { // Redis has counted three only
+		t.Fatal("got refused or unhealthy after Redis recovered, want allowed and healthy")
 	}
 	shared.slow.Store(true)
 	if take(t, l, "a", rules).Allowed || l.Healthy() {
-		t.Fatal("a slow Redis was waited for")
+		t.Fatal("got allowed or healthy with a slow Redis, want neither")
 	}
-	if fmt.Sprint(told) != "[false true false]" {
-		t.Errorf("told %v", told)
+	if fmt.Sprint(changes) != "[false true false]" {
+		t.Errorf("got changes %v, want [false true false]", changes)
 	}
 }
 
-func TestFallbackIsALimiter(t *testing.T) {
-	acceptance(t, limit.NewFallback(limit.NewRedis(redisServer(t)), limit.NewMemory(1000, time.Now), time.Minute, time.Second, func(healthy bool, cause error) {
-		t.Errorf("healthy %v: %v", healthy, cause)
-	}))
+func TestFallback_IsALimiter(t *testing.T) {
+	testLimiter(t, limit.NewFallback(limit.NewRedis(startRedis(t)), limit.NewMemory(1000, time.Now), time.Minute,
+		time.Second, func(healthy bool, cause error) {
+			t.Errorf("healthy %v: %v", healthy, cause)
+		}))
 }
 
 func BenchmarkMemory(b *testing.B) {

@@ -12,19 +12,19 @@ import (
 //go:embed take.lua
 var takeScript string
 
-// Redis limits in a Redis that several servers share: one round trip and one atomic step for each request, by the clock
-// of Redis. What it holds of a subject is bounded, and expires.
+// Redis is a Limiter in a Redis server that several servers share. Each request is one round trip and one atomic
+// script, which uses the clock of Redis. The data of a subject are bounded and expire.
 type Redis struct {
 	client redis.Scripter
 	script *redis.Script
 }
 
-// NewRedis makes a limiter on the client, which the caller closes.
+// NewRedis returns a limiter that uses client. The caller has to close client.
 func NewRedis(client redis.Scripter) *Redis {
 	return &Redis{client, redis.NewScript(takeScript)}
 }
 
-// Take fails where Redis does.
+// Take implements Limiter. It returns the errors of Redis.
 func (r *Redis) Take(ctx context.Context, subject string, rules Rules) (Decision, error) {
 	args := make([]any, 0, 2*len(rules))
 	for _, rule := range rules {
@@ -34,17 +34,17 @@ func (r *Redis) Take(ctx context.Context, subject string, rules Rules) (Decision
 	if err != nil {
 		return Decision{}, fmt.Errorf("rate limit in Redis: %w", err)
 	}
-	before := standing{passed: int(answer[0]), newest: age(answer[1])}
+	before := history{passed: int(answer[0]), newest: ageOf(answer[1])}
 	for _, microseconds := range answer[2:] {
-		before.nth = append(before.nth, age(microseconds))
+		before.nth = append(before.nth, ageOf(microseconds))
 	}
 	return rules.decide(before), nil
 }
 
-// age is one that the script has told; -1 is none.
-func age(microseconds int64) time.Duration {
+// ageOf converts an age that the script returned; -1 becomes noRequest.
+func ageOf(microseconds int64) time.Duration {
 	if microseconds < 0 {
-		return longAgo
+		return noRequest
 	}
 	return time.Duration(microseconds) * time.Microsecond
 }

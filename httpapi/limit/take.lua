@@ -1,8 +1,8 @@
--- One request of one subject, against several rules, in one step. The subject's key is a list of the times (microseconds,
--- by the clock of Redis) of the requests that passed, oldest first; it never holds more than the first rule allows.
--- ARGV: for each rule its number of requests and its window in microseconds, the longest window first.
--- Returns, of the requests that had passed before: how many, and how long ago (microseconds; -1: there is none) the last was
--- and, for each rule, the one that is its number from the end: while that is within the window, the rule allows no more.
+-- Checks and counts one request of one subject against several rules. The key is a list of the times of the allowed requests
+-- (microseconds, by the clock of Redis), oldest first. It has at most as many elements as the first rule allows.
+-- ARGV: for each rule, the number of requests and the window in microseconds, the longest window first.
+-- Returns the number of earlier allowed requests, the age of the last one in microseconds (-1: none) and, for each rule of N
+-- requests, the age of the N-th one from the end. While that is within the window, the rule allows no request.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local longest = tonumber(ARGV[2])

@@ -1,9 +1,10 @@
-// Package openapi owns the description of the API: an OpenAPI 3.1 document for programs, and a page made of it for people.
+// Package openapi holds the description of the API: an OpenAPI 3.1 document, and an HTML page that is rendered from it.
 //
-// The document is written by hand, and openapi.json is what is served, byte for byte. It is the contract: answers are described
-// completely, so that a field or a header it does not know is a fault of the server or of the document. Package openapitest
-// holds answers to it. Operations are those that clients call; HEAD is what GET is without the body, and the answers to OPTIONS and to
-// other methods stand among the components, as Options and MethodNotAllowed.
+// openapi.json is written by hand and served unchanged. It is the contract: responses are described completely, so that
+// an undescribed field or header is an error of the server or of the document. Package openapitest checks responses
+// against it. The document has the operations that clients call. HEAD equals GET without the body. The responses to
+// OPTIONS and to other methods are the components Options and MethodNotAllowed.
 //
-// The page needs no script, no network and no asset of others, so its policy can forbid all of them.
+// The page uses no scripts, no network and no external assets, and its Content-Security-Policy forbids all of them. The
+// package starts no goroutines and holds no locks.
 package openapi

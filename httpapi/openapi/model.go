@@ -7,7 +7,8 @@ import (
 	"path"
 )
 
-// What the page shows of a document. Where a reference may stand, Ref is its "$ref", and all else is empty.
+// The parts of a document that the page shows. If a part is a reference, Ref is its "$ref" and the other fields are
+// empty.
 type (
 	model struct {
 		Info struct{ Title, Version, Summary, Description string }
@@ -62,7 +63,7 @@ type (
 	}
 	schema struct {
 		Ref                          string `json:"$ref"`
-		Type                         oneOrMore
+		Type                         stringOrList
 		Format, Pattern, Description string
 		Properties                   ordered[*schema]
 		Items                        *schema
@@ -74,21 +75,21 @@ type (
 	}
 )
 
-// oneOrMore is a text, or a list of them.
-type oneOrMore []string
+// A stringOrList is a string or a list of strings.
+type stringOrList []string
 
-func (o *oneOrMore) UnmarshalJSON(text []byte) error {
+func (o *stringOrList) UnmarshalJSON(text []byte) error {
 	if bytes.HasPrefix(text, []byte("[")) {
 		return json.Unmarshal(text, (*[]string)(o))
 	}
-	*o = make(oneOrMore, 1)
+	*o = make(stringOrList, 1)
 	return json.Unmarshal(text, &(*o)[0])
 }
 
-// ordered is a JSON object with its names in the order in which they were written: the order in which people should read them.
-type ordered[T any] []named[T]
+// An ordered is a JSON object whose members are in the order of the document, which is the order to display them in.
+type ordered[T any] []member[T]
 
-type named[T any] struct {
+type member[T any] struct {
 	Name  string
 	Value T
 }
@@ -103,7 +104,7 @@ func (o *ordered[T]) UnmarshalJSON(text []byte) error {
 		if err != nil {
 			return err
 		}
-		member := named[T]{Name: name.(string)} // it is in all valid JSON
+		member := member[T]{Name: name.(string)} // always a string in valid JSON
 		if err := decoder.Decode(&member.Value); err != nil {
 			return err
 		}
@@ -112,7 +113,8 @@ func (o *ordered[T]) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// at is the member that a reference such as "#/components/schemas/Call" ends in.
+// at returns the member that a reference such as "#/components/schemas/Call" names. It returns an error if it does not
+// exist.
 func (o ordered[T]) at(ref string) (T, error) {
 	for _, member := range o {
 		if member.Name == path.Base(ref) {

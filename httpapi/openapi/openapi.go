@@ -10,27 +10,27 @@ import (
 //go:embed openapi.json
 var document []byte
 
-// JSON is the document.
+// JSON returns a copy of the document.
 func JSON() []byte { return slices.Clone(document) }
 
-// Document answers with the document as JSON, to GET and HEAD.
-func Document() http.Handler { return always("application/json", document) }
+// Document returns a handler that serves the document as JSON.
+func Document() http.Handler { return static("application/json", document) }
 
-// Page answers with the document as an HTML page, to GET and HEAD.
+// Page returns a handler that serves the document as an HTML page.
 func Page() http.Handler {
 	page, policy := render(document)
-	answer := always("text/html; charset=utf-8", page)
+	answer := static("text/html; charset=utf-8", page)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)
 		answer.ServeHTTP(w, r)
 	})
 }
 
-// always answers with the same body. The server leaves it out for HEAD.
-func always(contentType string, body []byte) http.Handler {
+// static returns a handler that always serves the same body. net/http omits the body for HEAD.
+func static(contentType string, body []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Write(body) // a client that left is no error of ours
+		w.Write(body) // an error means that the client has disconnected
 	})
 }

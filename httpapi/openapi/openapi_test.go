@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestDocumentIsValid(t *testing.T) {
+func TestDocument_IsValid(t *testing.T) {
 	document, err := libopenapi.NewDocument(openapi.JSON())
 	if err != nil {
 		t.Fatal(err)
@@ -40,13 +40,13 @@ func TestDocumentIsValid(t *testing.T) {
 	}
 }
 
-// node is a part of the document that is an object, and the pointer to it.
+// A node is an object of the document with its JSON pointer.
 type node struct {
 	at     string
 	object map[string]any
 }
 
-// nodes are all objects of the document; what examples hold is not its own.
+// nodes returns all objects of the document, except those in examples and defaults.
 func nodes(t *testing.T) (all []node) {
 	t.Helper()
 	var walk func(at string, value any)
@@ -79,12 +79,13 @@ func (n node) isSchema() bool {
 	return within && !slices.Contains([]string{"schemas", "properties"}, parts[len(parts)-1])
 }
 
-// People must be able to read it: whatever has a name says what it is.
-func TestEverythingIsDescribed(t *testing.T) {
+// Each named part of the document has a description.
+func TestDocument_EverythingIsDescribed(t *testing.T) {
 	count := 0
 	for _, n := range nodes(t) {
 		parts := strings.Split(n.at, "/")
-		if len(parts) < 3 || slices.ContainsFunc(parts, func(part string) bool { return part == "if" || part == "then" || part == "else" }) {
+		if len(parts) < 3 || slices.ContainsFunc(parts,
+			func(part string) bool { return part == "if" || part == "then" || part == "else" }) {
 			continue
 		}
 		required := []string{"description"}
@@ -102,18 +103,19 @@ func TestEverythingIsDescribed(t *testing.T) {
 		}
 		for _, name := range required {
 			if text, _ := n.object[name].(string); text == "" {
-				t.Errorf("%s has no %s", n.at, name)
+				t.Errorf("%s: got no %s", n.at, name)
 			}
 			count++
 		}
 	}
 	if count < 150 {
-		t.Errorf("only %d descriptions were looked for", count)
+		t.Errorf("got only %d parts that need a description", count)
 	}
 }
 
-// A schema of an object that is closed must say all of it, and no field may be left out of an answer. Query is what a client sends.
-func TestEveryFieldIsRequired(t *testing.T) {
+// Closed schemas require all of their fields, so that no field may be missing in a response. Query is excluded, because
+// clients send it.
+func TestDocument_EveryFieldIsRequired(t *testing.T) {
 	for _, n := range nodes(t) {
 		properties, ok := n.object["properties"].(map[string]any)
 		if !ok || !n.isSchema() || n.object["type"] != "object" || n.at == "#/components/schemas/Query" {
@@ -121,14 +123,14 @@ func TestEveryFieldIsRequired(t *testing.T) {
 		}
 		for name := range properties {
 			if required, _ := n.object["required"].([]any); !slices.Contains(required, any(name)) {
-				t.Errorf("%s may be without %s", n.at, name)
+				t.Errorf("%s: got %s optional, want required", n.at, name)
 			}
 		}
 	}
 }
 
-// What the examples show is what the schemas beside them allow.
-func TestExamplesAreValid(t *testing.T) {
+// Examples are valid by their schemas.
+func TestDocument_ExamplesAreValid(t *testing.T) {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(openapi.JSON()))
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +171,7 @@ func TestExamplesAreValid(t *testing.T) {
 		}
 	}
 	if count < 100 {
-		t.Errorf("only %d examples were found", count)
+		t.Errorf("got only %d examples", count)
 	}
 }
 
@@ -178,51 +180,59 @@ func get(t *testing.T, handler http.Handler) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
 	if recorder.Code != http.StatusOK || recorder.Header().Get("Content-Length") != strconv.Itoa(recorder.Body.Len()) {
-		t.Errorf("%d %v", recorder.Code, recorder.Header())
+		t.Errorf("got status %d and headers %v", recorder.Code, recorder.Header())
 	}
 	return recorder
 }
 
-func TestDocumentIsServed(t *testing.T) {
+func TestDocument_IsServed(t *testing.T) {
 	answer := get(t, openapi.Document())
 	if answer.Header().Get("Content-Type") != "application/json" || !bytes.Equal(answer.Body.Bytes(), openapi.JSON()) {
-		t.Error(answer.Header())
+		t.Errorf("got headers %v", answer.Header())
 	}
 }
 
-// A browser shows the page and asks for nothing else, and the page has all of the document.
+// The page needs no other resources and shows all of the document.
 func TestPage(t *testing.T) {
 	answer := get(t, openapi.Page())
 	page := answer.Body.String()
 	_, rest, _ := strings.Cut(page, "<style>")
 	style, _, _ := strings.Cut(rest, "</style>")
 	hash := sha256.Sum256([]byte(style))
-	if policy := answer.Header().Get("Content-Security-Policy"); answer.Header().Get("Content-Type") != "text/html; charset=utf-8" ||
-		!strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'; ") {
-		t.Error(answer.Header())
+	if policy := answer.Header().Get("Content-Security-Policy"); answer.Header().Get("Content-Type") !=
+		"text/html; charset=utf-8" ||
+		!strings.HasPrefix(policy,
+			"default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'; ") {
+		t.Errorf("got headers %v", answer.Header())
 	}
-	for _, active := range []string{"<script", "<link", "<img", "<iframe", "<form", " src=", " style=", " onclick=", "url(", "@import", "javascript:", "ZgotmplZ"} {
+	for _, active := range []string{"<script", "<link", "<img", "<iframe", "<form", " src=", " style=", " onclick=",
+		"url(", "@import", "javascript:", "ZgotmplZ"} {
 		if strings.Contains(page, active) {
-			t.Errorf("the page has %s", active)
+			t.Errorf("got %s in the page", active)
 		}
 	}
 	for _, route := range openapitest.Routes() {
 		if !strings.Contains(page, `<code class="call">`+route+"</code>") {
-			t.Errorf("the page has no %s", route)
+			t.Errorf("got a page without %s", route)
 		}
 	}
 	for _, n := range nodes(t) {
-		if parts := strings.Split(n.at, "/"); len(parts) == 4 && (parts[2] == "schemas" || parts[2] == "headers") && !strings.Contains(page, `id="`+parts[3]+`"`) {
-			t.Errorf("the page has no %s", n.at)
+		if parts := strings.Split(n.at,
+			"/"); len(parts) == 4 && (parts[2] == "schemas" || parts[2] == "headers") &&
+			!strings.Contains(page, `id="`+parts[3]+`"`) {
+			t.Errorf("got a page without %s", n.at)
 		}
-		shown := strings.HasPrefix(n.at, "#/components/") && !strings.HasPrefix(n.at, "#/components/responses/") || n.object["operationId"] != nil
-		if text, ok := n.object["description"].(string); ok && shown && !strings.ContainsAny(text, "`'\"<>&\n") && !strings.Contains(page, text) {
-			t.Errorf("the page does not say %q", text)
+		shown := strings.HasPrefix(n.at, "#/components/") && !strings.HasPrefix(n.at, "#/components/responses/") ||
+			n.object["operationId"] != nil
+		if text, ok := n.object["description"].(string); ok && shown && !strings.ContainsAny(text, "`'\"<>&\n") &&
+			!strings.Contains(page, text) {
+			t.Errorf("got a page without %q", text)
 		}
 	}
 	for link := range strings.SplitSeq(page, ` href="#`) {
-		if name, _, found := strings.Cut(link, `"`); found && !strings.HasPrefix(link, "<!doctype") && !strings.Contains(page, ` id="`+name+`"`) {
-			t.Errorf("the page links to %s, which it does not have", name)
+		if name, _, found := strings.Cut(link,
+			`"`); found && !strings.HasPrefix(link, "<!doctype") && !strings.Contains(page, ` id="`+name+`"`) {
+			t.Errorf("got a link to %s, which does not exist", name)
 		}
 	}
 }

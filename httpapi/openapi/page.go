@@ -22,24 +22,24 @@ var (
 	style string
 )
 
-// render makes the page of a document, and the policy under which a browser may show it: its one style sheet, named by its hash,
-// and nothing else. What is built in is sound, or a test fails; so an error here is a panic.
+// render returns the page of a document and its Content-Security-Policy, which allows only the page's style sheet, by
+// its hash. It panics on errors, because document and templates are embedded and covered by tests.
 func render(document []byte) (page []byte, policy string) {
 	var m model
 	if err := json.Unmarshal(document, &m); err != nil {
-		panic(fmt.Sprintf("the built-in document: %v", err))
+		panic(fmt.Sprintf("openapi: parse the embedded document: %v", err))
 	}
 	var out bytes.Buffer
 	if err := template.Must(template.New("page").Funcs(m.functions()).Parse(layout)).Execute(&out, m); err != nil {
-		panic(fmt.Sprintf("the page of the built-in document: %v", err))
+		panic(fmt.Sprintf("openapi: render the embedded document: %v", err))
 	}
 	hash := sha256.Sum256([]byte(style))
 	return out.Bytes(), "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// shown is an operation with its method and path, its references resolved.
-type shown struct {
+// A renderedOperation is an operation with its method, its path and resolved references.
+type renderedOperation struct {
 	Method, Path string
 	*operation
 	Parameters []*parameter
@@ -48,15 +48,17 @@ type shown struct {
 
 func (m *model) functions() template.FuncMap {
 	return template.FuncMap{
-		"operations": m.operations, "properties": properties, "prose": prose, "kind": kind, "indented": indented,
-		"style": func() template.CSS { return template.CSS(style) },
+		"operations": m.operations, "properties": properties, "prose": paragraphs, "kind": typeName,
+		"indented": formatExample,
+		"style":    func() template.CSS { return template.CSS(style) },
 	}
 }
 
-// operations are those of a tag, in the order of the document.
-func (m *model) operations(tag string) (all []shown, err error) {
+// operations returns the operations of a tag, in the order of the document.
+func (m *model) operations(tag string) (all []renderedOperation, err error) {
 	for _, item := range m.Paths {
-		for _, o := range []shown{{Method: "GET", operation: item.Value.Get}, {Method: "POST", operation: item.Value.Post}, {Method: "DELETE", operation: item.Value.Delete}} {
+		for _, o := range []renderedOperation{{Method: "GET", operation: item.Value.Get},
+			{Method: "POST", operation: item.Value.Post}, {Method: "DELETE", operation: item.Value.Delete}} {
 			if o.operation == nil || !slices.Contains(o.Tags, tag) {
 				continue
 			}
@@ -70,8 +72,9 @@ func (m *model) operations(tag string) (all []shown, err error) {
 	return all, nil
 }
 
-// resolve puts what references mean into the operation; common are the parameters of its path.
-func (m *model) resolve(o *shown, common []*parameter) (err error) {
+// resolve sets the parameters and responses of the operation, with references resolved. common are the parameters of
+// its path.
+func (m *model) resolve(o *renderedOperation, common []*parameter) (err error) {
 	for _, p := range slices.Concat(common, o.operation.Parameters) {
 		if p.Ref != "" {
 			if p, err = m.Components.Parameters.at(p.Ref); err != nil {
@@ -91,7 +94,8 @@ func (m *model) resolve(o *shown, common []*parameter) (err error) {
 	return nil
 }
 
-// properties are a schema's own and those of the nameless parts of its allOf; the named parts are linked.
+// properties returns the properties of a schema and of the inline parts of its allOf. The page links to the named
+// parts.
 func properties(s *schema) ordered[*schema] {
 	all := slices.Clone(s.Properties)
 	for _, part := range s.AllOf {
@@ -100,13 +104,13 @@ func properties(s *schema) ordered[*schema] {
 	return all
 }
 
-// kind says in a few words what a value is, with links to the schemas it names.
-func kind(s *schema) template.HTML {
+// typeName returns a short description of a schema's type, with links to the named schemas.
+func typeName(s *schema) template.HTML {
 	words := func(separator string, schemas []*schema) template.HTML {
 		var parts []string
 		for _, part := range schemas {
 			if len(part.Properties) == 0 {
-				parts = append(parts, string(kind(part)))
+				parts = append(parts, string(typeName(part)))
 			}
 		}
 		return template.HTML(strings.Join(parts, separator))
@@ -131,7 +135,7 @@ func kind(s *schema) template.HTML {
 	case s.Enum != nil:
 		return values(s.Enum...)
 	case s.Items != nil:
-		return "list of " + kind(s.Items)
+		return "list of " + typeName(s.Items)
 	case s.Type == nil:
 		return "any JSON"
 	}
@@ -144,8 +148,8 @@ func kind(s *schema) template.HTML {
 
 var code = regexp.MustCompile("`([^`]*)`")
 
-// prose shows a description: blank lines part paragraphs, and backquotes hold code.
-func prose(text string) template.HTML {
+// paragraphs returns a description as HTML. Blank lines separate paragraphs, and backquotes enclose code.
+func paragraphs(text string) template.HTML {
 	var out strings.Builder
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		out.WriteString("<p>" + code.ReplaceAllString(html.EscapeString(paragraph), "<code>$1</code>") + "</p>\n")
@@ -153,8 +157,9 @@ func prose(text string) template.HTML {
 	return template.HTML(out.String())
 }
 
-// indented shows an example: JSON with its structure, and a text, as of other formats, as it is.
-func indented(text json.RawMessage) (string, error) {
+// formatExample returns an example as indented JSON. An example that is a string (of another format) is returned
+// unchanged.
+func formatExample(text json.RawMessage) (string, error) {
 	if bytes.HasPrefix(text, []byte(`"`)) {
 		var plain string
 		err := json.Unmarshal(text, &plain)

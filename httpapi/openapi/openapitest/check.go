@@ -21,11 +21,12 @@ import (
 	"github.com/voicory/warehouse/httpapi/openapi"
 )
 
-// Check fails the test where one exchange is not as the document has it: the status, the headers with their values, the content
-// type and the body of the answer, and, where it is a success, the request too. body is what was read of the answer, decompressed; of NDJSON the first line is looked at.
+// Check reports a test error for each difference between a response and the document: its status, headers, content type
+// and body. If the status is a success, it also checks the request. body is the decompressed body of the response; of
+// NDJSON only the first line is checked.
 //
-// What is no operation is held to the components that describe it: OPTIONS to Options, other methods to MethodNotAllowed, and
-// paths that the document does not have to NotFound. It may be called by many goroutines at once.
+// Requests that are not operations of the document are checked against components: OPTIONS against Options, other
+// methods against MethodNotAllowed, and unknown paths against NotFound. Check is safe for concurrent use.
 func Check(t testing.TB, request *http.Request, response *http.Response, body []byte) {
 	t.Helper()
 	c, err := load()
@@ -33,16 +34,16 @@ func Check(t testing.TB, request *http.Request, response *http.Response, body []
 		t.Fatal(err)
 	}
 	for _, fault := range c.faults(request, response, body) {
-		t.Errorf("%s %s, answered %d: %s", request.Method, request.URL.RequestURI(), response.StatusCode, fault)
+		t.Errorf("%s %s, status %d: %s", request.Method, request.URL.RequestURI(), response.StatusCode, fault)
 	}
 }
 
-// Routes are the operations of the document, such as "GET /api/v1/calls/{id}", in its order. HEAD, which goes with each GET, is
-// not among them, nor is OPTIONS.
+// Routes returns the operations of the document, such as "GET /api/v1/calls/{id}", in its order, without HEAD and
+// OPTIONS.
 func Routes() []string {
 	c, err := load()
 	if err != nil {
-		panic(err) // the document is built in, and has a test
+		panic(err) // the document is embedded and covered by a test
 	}
 	var routes []string
 	for path, item := range c.model.Paths.PathItems.FromOldest() {
@@ -53,7 +54,7 @@ func Routes() []string {
 	return routes
 }
 
-// contract is the document, ready to be asked.
+// A contract is the parsed document with its validator.
 type contract struct {
 	model *v3.Document
 	validator.Validator
@@ -68,7 +69,7 @@ func read(text []byte) (*contract, error) {
 	}
 	model, err := document.BuildV3Model()
 	if err != nil {
-		return nil, fmt.Errorf("understand the document: %w", err)
+		return nil, fmt.Errorf("build the model of the document: %w", err)
 	}
 	v, faults := validator.NewValidator(document, config.WithFormatAssertions())
 	if len(faults) > 0 {
@@ -77,18 +78,20 @@ func read(text []byte) (*contract, error) {
 	return &contract{&model.Model, v}, nil
 }
 
+// faults returns the differences between a response and the document.
 func (c *contract) faults(request *http.Request, response *http.Response, body []byte) (faults []string) {
-	path, item, operation := c.find(request)
+	path, item, operation := c.findOperation(request)
 	described := operation.Responses.Codes.GetOrZero(strconv.Itoa(response.StatusCode))
 	if described == nil {
-		return []string{"the document has no such status"}
+		return []string{"the document does not describe this status"}
 	}
 	if path != "" && response.StatusCode < 300 {
-		faults = append(faults, c.faultsOfRequest(withoutEmpty(request), operation, item, path)...)
+		faults = append(faults, c.requestFaults(withoutEmpty(request), operation, item, path)...)
 	}
-	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/x-ndjson") && request.Method != http.MethodHead {
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/x-ndjson") &&
+		request.Method != http.MethodHead {
 		if body, _, _ = bytes.Cut(body, []byte("\n")); len(body) == 0 {
-			body = []byte("{}") // no line is no fault
+			body = []byte("{}") // an empty NDJSON body is valid
 		}
 	}
 	answer := *response
@@ -96,64 +99,73 @@ func (c *contract) faults(request *http.Request, response *http.Response, body [
 	if len(body) > 0 {
 		answer.Body = io.NopCloser(bytes.NewReader(body))
 		if orderedmap.Len(described.Content) == 0 {
-			faults = append(faults, "the document has no body here")
+			faults = append(faults, "the document describes no body here")
 		}
 	}
-	if path == "" && request.Method != http.MethodHead { // a stand-in has a GET alone
+	if path == "" && request.Method != http.MethodHead { // a placeholder has only a GET
 		request = request.Clone(request.Context())
 		request.Method = http.MethodGet
 	}
 	_, errs := c.GetResponseBodyValidator().ValidateResponseBodyWithPathItem(request, &answer, item, path)
-	faults = append(faults, texts(errs)...)
+	faults = append(faults, messages(errs)...)
 	for name := range response.Header {
 		if !isTransport(name) && !hasHeader(described, name) {
-			faults = append(faults, "the document has no header "+name+" here")
+			faults = append(faults, "the document does not describe the header "+name)
 		}
 	}
 	return faults
 }
 
-// faultsOfRequest looks at all of a request but its body, of which it looks at the type: the rest was read and may be compressed.
-func (c *contract) faultsOfRequest(request *http.Request, operation *v3.Operation, item *v3.PathItem, path string) (faults []string) {
+// requestFaults checks the parameters, headers, credentials and the content type of a request. It does not check the
+// body, which has been read and may be compressed.
+func (c *contract) requestFaults(
+	request *http.Request,
+	operation *v3.Operation,
+	item *v3.PathItem,
+	path string,
+) (faults []string) {
 	v := c.GetParameterValidator()
-	for _, check := range []func(*http.Request, *v3.PathItem, string) (bool, []*errors.ValidationError){v.ValidatePathParamsWithPathItem,
+	type check func(*http.Request, *v3.PathItem, string) (bool, []*errors.ValidationError)
+	for _, check := range []check{v.ValidatePathParamsWithPathItem,
 		v.ValidateQueryParamsWithPathItem, v.ValidateHeaderParamsWithPathItem, v.ValidateSecurityWithPathItem} {
 		_, errs := check(request, item, path)
-		faults = append(faults, texts(errs)...)
+		faults = append(faults, messages(errs)...)
 	}
 	contentType, _, _ := strings.Cut(request.Header.Get("Content-Type"), ";")
 	if body := operation.RequestBody; body != nil && body.Content.GetOrZero(contentType) == nil {
-		faults = append(faults, "the document has no body of the type "+contentType)
+		faults = append(faults, "the document describes no body of the type "+contentType)
 	}
 	return faults
 }
 
-// find is the operation that describes the answer and the path it belongs to; for what is no operation, a stand-in that has the
-// one answer such a request gets, and no path.
-func (c *contract) find(request *http.Request) (string, *v3.PathItem, *v3.Operation) {
+// findOperation returns the operation of a request and its path. If the document has no such operation, it returns a
+// placeholder with the only possible response, and an empty path.
+func (c *contract) findOperation(request *http.Request) (string, *v3.PathItem, *v3.Operation) {
 	for path, item := range c.model.Paths.PathItems.FromOldest() {
 		if !matches(path, request.URL.Path) {
 			continue
 		}
-		if operation := helpers.ExtractOperation(request, item); operation != nil { // that of HEAD is GET's
+		if operation := helpers.ExtractOperation(request, item); operation != nil { // for HEAD it returns the GET operation
 			return path, item, operation
 		}
 		if request.Method == http.MethodOptions {
-			return c.standIn(http.StatusNoContent, "Options")
+			return c.placeholder(http.StatusNoContent, "Options")
 		}
-		return c.standIn(http.StatusMethodNotAllowed, "MethodNotAllowed")
+		return c.placeholder(http.StatusMethodNotAllowed, "MethodNotAllowed")
 	}
-	return c.standIn(http.StatusNotFound, "NotFound")
+	return c.placeholder(http.StatusNotFound, "NotFound")
 }
 
-func (c *contract) standIn(status int, component string) (string, *v3.PathItem, *v3.Operation) {
+// placeholder returns an operation whose only response is the named component.
+func (c *contract) placeholder(status int, component string) (string, *v3.PathItem, *v3.Operation) {
 	codes := orderedmap.New[string, *v3.Response]()
 	codes.Set(strconv.Itoa(status), c.model.Components.Responses.GetOrZero(component))
 	operation := &v3.Operation{Responses: &v3.Responses{Codes: codes}}
 	return "", &v3.PathItem{Get: operation}, operation
 }
 
-// matches compares a path as the router does: part by part, where {name} stands for any text but none.
+// matches reports whether a path matches a template, as the router does: part by part, {name} for any text that is not
+// empty.
 func matches(template, path string) bool {
 	want, got := strings.Split(template, "/"), strings.Split(path, "/")
 	if len(want) != len(got) {
@@ -170,7 +182,7 @@ func matches(template, path string) bool {
 	return true
 }
 
-// withoutEmpty is the request without the parameters that have no value: they count as not given.
+// withoutEmpty returns the request without query parameters that have no value, because the server ignores those.
 func withoutEmpty(request *http.Request) *http.Request {
 	request = request.Clone(request.Context())
 	query := request.URL.Query()
@@ -183,7 +195,7 @@ func withoutEmpty(request *http.Request) *http.Request {
 	return request
 }
 
-func texts(errs []*errors.ValidationError) (all []string) {
+func messages(errs []*errors.ValidationError) (all []string) {
 	for _, e := range errs {
 		text := e.Message + ": " + e.Reason
 		for _, detail := range e.SchemaValidationErrors {
@@ -194,7 +206,7 @@ func texts(errs []*errors.ValidationError) (all []string) {
 	return all
 }
 
-// isTransport tells headers that HTTP and its servers, not the API, give to answers.
+// isTransport reports whether a header belongs to HTTP or CORS and not to the API.
 func isTransport(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Date":

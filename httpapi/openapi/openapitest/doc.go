@@ -1,4 +1,4 @@
-// Package openapitest holds what the server answers to the API document, in tests.
+// Package openapitest checks in tests that the server's responses match the API document.
 //
-// It is for tests alone: nothing of it, nor of the validator behind it, is part of the program.
+// Only tests import it, so neither it nor its validator is part of the program.
 package openapitest
