@@ -10,8 +10,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// As many rows as may be are given, in their order; one more, and there are none.
-func TestMostFigures(t *testing.T) {
+// Up to MaxFigures rows are returned in order. One more row is an error.
+func TestAnalyze_RowLimit(t *testing.T) {
 	w := openNew(t)
 	numbered := func(n int) row { return call(tenantA, n, row{"phone_number": fmt.Sprintf("+1555%07d", n)}) }
 	var rows []any

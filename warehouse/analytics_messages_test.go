@@ -10,8 +10,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Every figure of messages is what Go makes of the same rows, also where replies lie outside the filter.
-func TestFiguresOfMessages(t *testing.T) {
+// Every figure of messages equals the figure computed in Go from the same rows, including replies outside the filter.
+func TestAnalyze_Messages(t *testing.T) {
 	w := openNew(t)
 	type sent struct {
 		at                              time.Time

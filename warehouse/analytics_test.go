@@ -107,7 +107,8 @@ type sample struct {
 	parts             map[string]float64
 }
 
-// samples are calls around the changes of clocks, with costs and lengths that are null, zero, and written in several ways.
+// samples are calls around the changes of clocks, with costs and lengths that are null, zero, and written in several
+// ways.
 func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var rows []any
@@ -188,8 +189,9 @@ func periodOf(at time.Time, zone *time.Location, interval string) string {
 	return ""
 }
 
-// Every figure is what Go makes of the same rows, by the calendars of zones with and without summer time and of half hours.
-func TestFiguresOfCalls(t *testing.T) {
+// Every figure of calls equals the figure computed in Go from the same rows, in time zones with and without daylight
+// saving time and with half-hour offsets.
+func TestAnalyze_CallsAndCosts(t *testing.T) {
 	w := openNew(t)
 	all := samples(t, w)
 	for _, zone := range []string{"UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"} {
@@ -265,9 +267,9 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 	}
 }
 
-// A breakdown that is none, or holds what are no costs, counts for nothing, and keeps no other call's from being summed up; of a name that is
-// there twice, the first counts.
-func TestBreakdownsThatAreNone(t *testing.T) {
+// A malformed breakdown, or a breakdown with values other than costs, is ignored and does not prevent the sums of
+// other calls. If a name occurs twice, the first value counts.
+func TestAnalyze_InvalidCostBreakdowns(t *testing.T) {
 	w := openNew(t)
 	for n, metadata := range []string{
 		`"cost_breakdown"`, `["cost_breakdown"]`, `{"about": "cost_breakdown"}`, `{"cost_breakdown": 5}`, `{"cost_breakdown": [1]}`, `{"cost_breakdown": null}`, `{"cost_breakdown": {}}`,
@@ -329,8 +331,8 @@ func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
 	f.want(t, "busiest_hours", busiest)
 }
 
-// A tenant without rows has totals, all of them none, and no rows of groups.
-func TestFiguresOfNothing(t *testing.T) {
+// A tenant without rows has totals, which are null or 0, and no groups.
+func TestAnalyze_NoRows(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantB, 1, row{}))
 	for _, report := range warehouse.Reports {

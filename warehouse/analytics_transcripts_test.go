@@ -14,8 +14,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Every figure of transcripts is what Go makes of the turns that they were written from, in each of their shapes.
-func TestFiguresOfTranscripts(t *testing.T) {
+// Every figure of transcripts equals the figure computed in Go from the turns, for each format of transcripts.
+func TestAnalyze_Transcripts(t *testing.T) {
 	w := openNew(t)
 	type told struct {
 		status string
@@ -130,8 +130,8 @@ func plainTerms(text string) (terms []string) {
 	return terms
 }
 
-// Terms are what Go counts in the same turns, of what is published and what is not, by period and group.
-func TestTermsOfTranscripts(t *testing.T) {
+// Terms equal those counted in Go in the same turns, for published and unpublished rows, by period and group.
+func TestAnalyze_Terms(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(11, 12))
 	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''", "a''b", "42", "4th", "Straße", "ΣΟΦΊΑ", "e\u0301te", "x-y", "rare"}

@@ -16,8 +16,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Whoever leaves in the midst of a read, wherever that is, is in nobody else's way.
-func TestCancelledReadsDisturbNobody(t *testing.T) {
+// A read that is cancelled at any point does not affect other reads.
+func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 	w := openNew(t)
 	var rows []any
 	for n := range 200 {
@@ -68,8 +68,8 @@ func TestCancelledReadsDisturbNobody(t *testing.T) {
 	}
 }
 
-// A tenant whose first reader leaves while its file is being opened, or made, opens for the next.
-func TestCancelledOpeningDisturbsNobody(t *testing.T) {
+// If the first reader of a tenant is cancelled while the file is opened or created, the next reader opens it.
+func TestTenant_CancelledOpen(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	for n := range 30 {

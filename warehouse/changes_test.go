@@ -54,7 +54,7 @@ func changedItem(t *testing.T, item string) (c changed) {
 	return c
 }
 
-func TestChangesInTheirOrder(t *testing.T) {
+func TestChanges_Order(t *testing.T) {
 	w := openNew(t)
 	none := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
 	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
@@ -97,8 +97,8 @@ func TestChangesInTheirOrder(t *testing.T) {
 	}
 }
 
-// A filter narrows rows; deletions always come, since nobody can say what they were.
-func TestChangesOfAFilter(t *testing.T) {
+// A filter applies to rows, but not to deletions, because deleted rows have no values to compare.
+func TestChanges_Filter(t *testing.T) {
 	w := openNew(t)
 	assistant, customer := uuid.New(), uuid.New()
 	some := func(n int, fields row) row {
@@ -123,8 +123,8 @@ func TestChangesOfAFilter(t *testing.T) {
 	}
 }
 
-// Whoever follows the feed while rows are merged ends with exactly what is kept.
-func TestChangesWhileMerging(t *testing.T) {
+// A client that follows the feed during merges ends with exactly the stored rows.
+func TestChanges_ConcurrentMerges(t *testing.T) {
 	w := openNew(t)
 	const rounds, rows = 40, 30
 	var group sync.WaitGroup
@@ -181,8 +181,9 @@ func TestChangesWhileMerging(t *testing.T) {
 	}
 }
 
-// A batch of many rows is cut into numbers, and read whole and once all the same, by time or as it came.
-func TestChangesOfALargeBatch(t *testing.T) {
+// A large batch has several sequence numbers. The feed returns each of its rows once, whether the rows are sorted or
+// not.
+func TestChanges_LargeBatch(t *testing.T) {
 	for name, apart := range map[string]int{"of a day": 0, "scattered": 300} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)

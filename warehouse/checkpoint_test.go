@@ -3,54 +3,44 @@ package warehouse_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
-
-	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// The rows of many tenants do not pile up in logs, and so in memory: from some on, what is merged is packed into its file at once.
-func TestRowsOfManyTenantsArePacked(t *testing.T) {
-	dir := t.TempDir()
-	w := open(t, dir)
-	const tenants, rows = 10, 2_048
-	var all []any
-	for n := range tenants * rows {
-		tenant := tenantA
-		tenant[15] = byte(n / rows)
-		all = append(all, call(tenant, n, nil))
+// The rows in the WALs of all tenants are bounded, because DuckDB also keeps them in memory.
+func TestMerge_BoundsRowsInWALs(t *testing.T) {
+	for name, test := range map[string]struct{ tenants, rows, limit int }{
+		"many rows per tenant": {10, 2_048, warehouse.MaxWALRows},
+		"few rows per tenant":  {40, 1_000, warehouse.HardMaxWALRows},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := open(t, dir)
+			var rows []any
+			for n := range test.tenants * test.rows {
+				rows = append(rows, call(numbered(n/test.rows), n, nil))
+			}
+			total := int64(len(rows))
+			wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: total, New: total})
+			inWALs := 0
+			for n := range test.tenants {
+				info, err := os.Stat(filepath.Join(dir, "warehouse", numbered(n).String()+".duckdb.wal"))
+				if err == nil && info.Size() > 0 {
+					inWALs += test.rows
+				}
+			}
+			if inWALs == 0 || inWALs >= test.limit {
+				t.Errorf("got %d rows in WALs, want between 1 and %d", inWALs, test.limit-1)
+			}
+			wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: total, Unchanged: total})
+			noError(t, w.Close())
+			for n := range test.tenants {
+				if got := query(t, dir, numbered(n), "SELECT count(*) FROM calls"); got != strconv.Itoa(test.rows) {
+					t.Errorf("tenant %d: got %s rows, want %d", n, got, test.rows)
+				}
+			}
+		})
 	}
-	wantCounts(t, merge(t, w, warehouse.Calls, all...), warehouse.Counts{Read: tenants * rows, New: tenants * rows})
-	first, last := tenantA, tenantA
-	first[15], last[15] = 0, tenants-1
-	log := func(tenant uuid.UUID) string { return filepath.Join(dir, "warehouse", tenant.String()+".duckdb.wal") }
-	if info, err := os.Stat(log(first)); err != nil || info.Size() == 0 {
-		t.Fatalf("the first tenant's rows are not in its log, so that this test sees nothing: %v", err)
-	}
-	if info, err := os.Stat(log(last)); err == nil && info.Size() > 0 {
-		t.Fatalf("the last tenant's rows are in its log: %d bytes", info.Size())
-	}
-	wantCounts(t, merge(t, w, warehouse.Calls, all...), warehouse.Counts{Read: tenants * rows, Unchanged: tenants * rows})
-	noError(t, w.Close())
-	want(t, query(t, dir, last, "SELECT count(*) FROM calls"), "2048")
-}
-
-// Nor do those of tenants that have few each.
-func TestFewRowsOfManyTenantsArePacked(t *testing.T) {
-	dir := t.TempDir()
-	w := open(t, dir)
-	const tenants, rows = 40, 1_000
-	var all []any
-	last := tenantA
-	for n := range tenants * rows {
-		last[15] = byte(n / rows)
-		all = append(all, call(last, n, nil))
-	}
-	wantCounts(t, merge(t, w, warehouse.Calls, all...), warehouse.Counts{Read: tenants * rows, New: tenants * rows})
-	if info, err := os.Stat(filepath.Join(dir, "warehouse", last.String()+".duckdb.wal")); err == nil && info.Size() > 0 {
-		t.Fatalf("the last tenant's rows are in its log: %d bytes", info.Size())
-	}
-	noError(t, w.Close())
-	want(t, query(t, dir, last, "SELECT count(*) FROM calls"), "1000")
 }

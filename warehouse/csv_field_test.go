@@ -9,8 +9,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// csv_field gives what a reader of CSV reads back as the text, in quotes only where it must, and NULL as nothing at all.
-func TestCSVField(t *testing.T) {
+// A CSV reader reads the result of csv_field back as the text. Quotes are used only if necessary, and NULL is an
+// empty field.
+func TestCSVField_RoundTrip(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)

@@ -9,8 +9,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Customers are listed in the order of bytes, over all tenants, page by page.
-func TestCustomersAfter(t *testing.T) {
+// Customers of all tenants are listed in the order of their bytes, page by page.
+func TestCustomersAfter_Order(t *testing.T) {
 	w := openNew(t)
 	var want []warehouse.Customer
 	high := uuid.MustParse("ffffffff-0000-4000-8000-000000000000")

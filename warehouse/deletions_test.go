@@ -12,8 +12,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// What a version or deletion means after another, each in a batch of its own and once more after that.
-func TestDeletionsInTheOrderOfTheSource(t *testing.T) {
+// Each case merges versions and deletions one after the other, each in its own batch, and then all of them again.
+func TestMerge_DeletionSequences(t *testing.T) {
 	version := func(status string, at any) row { return call(tenantA, 1, row{"status": status, "updated_at": at}) }
 	type merged struct {
 		row    any
@@ -63,8 +63,8 @@ func TestDeletionsInTheOrderOfTheSource(t *testing.T) {
 	}
 }
 
-// In one batch the newest decides, and of the same time the later line.
-func TestDeletionsWithinABatch(t *testing.T) {
+// Within a batch the newest version wins, and among versions with the same time the last line.
+func TestMerge_DeletionsWithinBatch(t *testing.T) {
 	version := func(at any) row { return call(tenantA, 1, row{"updated_at": at}) }
 	for name, test := range map[string]struct {
 		rows    []any
@@ -168,8 +168,8 @@ func (m model) shown() map[string]string {
 	return shown
 }
 
-// Versions and deletions in any order and any batches leave what the rules say, in the table, the feed and the lake.
-func TestDeletionsInAnyOrder(t *testing.T) {
+// After versions and deletions in any order and in any batches, the table, the feed and the lake agree with the model.
+func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
@@ -244,8 +244,8 @@ func TestDeletionsInAnyOrder(t *testing.T) {
 	}
 }
 
-// A deletion needs an id, a tenant and a time it can read.
-func TestRefusedDeletions(t *testing.T) {
+// A deletion requires an id, a tenant and a valid time.
+func TestMerge_RefusedDeletions(t *testing.T) {
 	for name, test := range map[string]struct {
 		line   any
 		reason string
@@ -271,8 +271,8 @@ func TestRefusedDeletions(t *testing.T) {
 	}
 }
 
-// The tenant of a deletion may be the batch's, and a file may have no other columns.
-func TestDeletionsOfABatchsTenant(t *testing.T) {
+// A deletion may belong to the tenant of the batch, and a file of deletions needs no other columns.
+func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 	w := openNew(t)
 	for _, dataset := range warehouse.Datasets {
 		merge(t, w, dataset, call(tenantA, 1, nil))
@@ -287,8 +287,8 @@ func TestDeletionsOfABatchsTenant(t *testing.T) {
 	}
 }
 
-// A tenant's file of before there were tombstones is brought up to date.
-func TestFileWithoutTombstones(t *testing.T) {
+// A tenant file from before tombstones existed is migrated.
+func TestMigration_FileWithoutTombstones(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))

@@ -18,8 +18,8 @@ func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
 	return files
 }
 
-// All who ask while a file is written get that one; one that nobody waits for any more is given up.
-func TestDatabaseIsWrittenForWhoStays(t *testing.T) {
+// Concurrent callers share one build, which is cancelled when all of them give up.
+func TestOpenDatabase_SharedBuild(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
 	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
@@ -71,8 +71,8 @@ func TestDatabaseIsWrittenForWhoStays(t *testing.T) {
 	}
 }
 
-// The newest file and the one before are kept; what is open can be read though its file is removed.
-func TestDatabasesAreKept(t *testing.T) {
+// The two newest files stay in the cache. An open file can be read after it was removed from the cache.
+func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 	w := openNew(t)
 	free := func() (func(), error) { return func() {}, nil }
 	var sums []string

@@ -19,7 +19,7 @@ func inDatabase(t *testing.T, path, query string) string {
 	return queryFile(t, path+"?access_mode=READ_ONLY", query)
 }
 
-func TestDatabaseHoldsTheExports(t *testing.T) {
+func TestWriteDatabase_Contents(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls,
@@ -59,7 +59,7 @@ func TestDatabaseHoldsTheExports(t *testing.T) {
 	}
 }
 
-func TestDatabaseOfNoRows(t *testing.T) {
+func TestWriteDatabase_NoRows(t *testing.T) {
 	w := open(t, t.TempDir())
 	path := filepath.Join(t.TempDir(), "warehouse.duckdb")
 	made, err := w.WriteDatabase(t.Context(), tenantA, path)
@@ -72,8 +72,8 @@ func TestDatabaseOfNoRows(t *testing.T) {
 	}
 }
 
-// Whoever gives up leaves no file, and a warehouse that can write the next one.
-func TestCancelledDatabaseIsNone(t *testing.T) {
+// A cancelled WriteDatabase leaves no file, and the next WriteDatabase succeeds.
+func TestWriteDatabase_CancelledLeavesNoFile(t *testing.T) {
 	w := openNew(t)
 	for n := range 4 {
 		merge(t, w, warehouse.Calls, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-0%d-01T00:00:00Z", n+1)}))

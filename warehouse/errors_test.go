@@ -19,8 +19,8 @@ func wantKind(t *testing.T, err, kind error) {
 	}
 }
 
-// What DuckDB has no memory for ends with that word, and nothing of it is there.
-func TestMemoryFull(t *testing.T) {
+// A merge that exceeds the memory limit returns ErrNoMemory and stores nothing.
+func TestErrors_MemoryFull(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "12MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
@@ -32,8 +32,9 @@ func TestMemoryFull(t *testing.T) {
 	wantKind(t, err, warehouse.ErrNoMemory)
 }
 
-// A disk that fills up ends the command with that word; what was committed is whole, and goes on when there is room.
-func TestDiskFull(t *testing.T) {
+// If the disk fills up, the merge returns ErrNoSpace. Committed rows are complete, and merging continues once there
+// is space.
+func TestErrors_DiskFull(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	noError(t, os.Mkdir(disk, 0o755))
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk).CombinedOutput(); err != nil {

@@ -26,8 +26,8 @@ func openConn(t *testing.T) *sql.Conn {
 	return conn
 }
 
-// What execute does, returns and fails with is what the driver does, returns and fails with.
-func TestExecuteIsAsTheDriver(t *testing.T) {
+// execute has the same effects, results and errors as ExecContext of the driver.
+func TestExecute_MatchesDriver(t *testing.T) {
 	ours, theirs := openConn(t), openConn(t)
 	for _, statement := range []string{
 		"CREATE TABLE t AS SELECT range AS n FROM range(100000)", "INSERT INTO t FROM range(7)", "UPDATE t SET n = n + 1 WHERE n < 50", "DELETE FROM t WHERE n % 2 = 0",
@@ -54,8 +54,8 @@ func TestExecuteIsAsTheDriver(t *testing.T) {
 	}
 }
 
-// A statement that would never end does with its context, whenever that is, and is in nobody's way then.
-func TestExecuteEndsWithItsContext(t *testing.T) {
+// An endless statement ends when its context is cancelled, at any point, and does not affect the next statement.
+func TestExecute_Cancelled(t *testing.T) {
 	conn := openConn(t)
 	for n := range 1000 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*time.Microsecond)

@@ -18,8 +18,8 @@ func exportNamed(t *testing.T, name string) warehouse.Export {
 	return export
 }
 
-// The description of every export has the columns that its statement has, and none of those that nobody may see.
-func TestExportsAreWhatTheyAreDescribedAs(t *testing.T) {
+// The columns of each export equal those of its description, and internal columns are not among them.
+func TestExports_MatchDescriptions(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
@@ -39,7 +39,7 @@ func TestExportsAreWhatTheyAreDescribedAs(t *testing.T) {
 	}
 }
 
-func TestTurnsAndDailyCosts(t *testing.T) {
+func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls,

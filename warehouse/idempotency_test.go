@@ -8,8 +8,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// A push is remembered for a day, over a restart, for its tenant alone.
-func TestPushesAreRemembered(t *testing.T) {
+// The record of a push is kept for a day, survives a restart, and is visible to its tenant only.
+func TestPush_RecordIsKeptForADay(t *testing.T) {
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 	noError(t, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Keys of another system work here, until they are revoked or gone there; keys made here are none of its business.
-func TestTakeKeys(t *testing.T) {
+// Imported keys are valid until they are revoked at the source or missing from it. Keys created here are not affected.
+func TestImportKeys_MatchesSource(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	const first, second, revoked = "sk_1111111111", "pk_2222222222", "sk_3333333333"

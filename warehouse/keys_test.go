@@ -15,7 +15,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestKeys(t *testing.T) {
+func TestKeys_Lifecycle(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "dashboard"})
@@ -69,8 +69,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Settings hold from the moment they are given, and outlive a restart; so does when a key was last used.
-func TestKeySettings(t *testing.T) {
+// Settings apply immediately and survive a restart, as does the time of the last use.
+func TestKeys_Settings(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	soon := time.Now().Add(time.Hour)
@@ -113,8 +113,8 @@ func TestKeySettings(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// A key ends when its time has come, and what began with it ends, too.
-func TestKeyExpires(t *testing.T) {
+// An expired key is refused, and the contexts that Authenticate returned for it are done.
+func TestKeys_Expiry(t *testing.T) {
 	w := openNew(t)
 	soon := time.Now().Add(200 * time.Millisecond)
 	_, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &soon})
@@ -127,8 +127,8 @@ func TestKeyExpires(t *testing.T) {
 	wantKind(t, err, warehouse.ErrExpiredKey)
 }
 
-// Limits of queries are kept as the other settings are, can be taken back, and are refused where they would do nothing.
-func TestKeyLimitsOfQueries(t *testing.T) {
+// Query limits are stored like other settings, can be removed, and are refused for public keys.
+func TestKeys_QueryLimits(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	limits := warehouse.KeySettings{Origins: []string{}, QueryRows: 1000, QueryBytes: 10_000_000, QueryTime: 5000}
@@ -171,8 +171,8 @@ func TestKeyLimitsOfQueries(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// Keys of a control database of before they had limits of queries are as they were, and can be given some.
-func TestKeysWithoutLimitsOfQueries(t *testing.T) {
+// Keys of a control database from before query limits existed are unchanged, and can get limits.
+func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{Label: "old", RateLimit: "5/1s"})

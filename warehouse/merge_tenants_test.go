@@ -11,9 +11,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// What one batch says of the same ids of many tenants is compared for some of these at once, and means to each tenant
-// what its own rows say.
-func TestTenantsOfABatchKeepApart(t *testing.T) {
+// A batch with the same ids for many tenants, which are classified together, changes each tenant by its own rows only.
+func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 5))
 	w := openNew(t)
 	tenants, kept := make([]uuid.UUID, 20), make([]model, 20)

@@ -13,7 +13,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestMergeTellsNewChangedAndUnchanged(t *testing.T) {
+func TestMerge_NewChangedUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)), warehouse.Counts{Read: 2, New: 2})
@@ -26,7 +26,7 @@ func TestMergeTellsNewChangedAndUnchanged(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT seq FROM clock"), "2")
 }
 
-func TestMergeKeepsOneRowPerID(t *testing.T) {
+func TestMerge_OneRowPerID(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	// The same id three times in a batch: the newest version by the source's time wins, wherever it stands.
@@ -46,7 +46,7 @@ func TestMergeKeepsOneRowPerID(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT status FROM messages"), "read")
 }
 
-func TestOlderNeverOverwritesNewer(t *testing.T) {
+func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	customer := func(name, updated string) row {
@@ -59,7 +59,7 @@ func TestOlderNeverOverwritesNewer(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT name FROM customers"), "same time")
 }
 
-func TestTenantsHaveFilesOfTheirOwn(t *testing.T) {
+func TestMerge_OneFilePerTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"summary": "A"}), call(tenantB, 1, row{"summary": "B"})), warehouse.Counts{Read: 2, New: 2})
@@ -73,26 +73,71 @@ func TestTenantsHaveFilesOfTheirOwn(t *testing.T) {
 	want(t, query(t, dir, tenantB, "SELECT list(summary) FROM calls"), "[B]")
 }
 
-func TestMoreTenantsThanAreAttachedAtOnce(t *testing.T) {
+// A batch may have rows of more tenants than can be attached at the same time.
+func TestMerge_MoreTenantsThanAttached(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
+	w.SetMaxAttached(8)
 	const tenants = 70
 	var rows []any
 	for n := range tenants {
-		tenant := tenantA
-		tenant[15] = byte(n)
-		rows = append(rows, call(tenant, n, nil))
+		rows = append(rows, call(numbered(n), n, nil))
 	}
 	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, New: tenants})
 	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, Unchanged: tenants})
 	if got := publish(t, w); got.Files != 2*tenants {
-		t.Fatalf("published %+v", got)
+		t.Fatalf("got %+v published, want %d files", got, 2*tenants)
+	}
+	if n, _ := w.Attached(tenantA); n == tenants {
+		t.Errorf("got all %d tenants attached, want some detached", n)
 	}
 	noError(t, w.Close())
-	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"), "[70, 70]")
+	const published = "read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"
+	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published), "[70, 70]")
 }
 
-func TestRefusedRows(t *testing.T) {
+// numbered returns the n-th of 256 tenants, in the order of their ids.
+func numbered(n int) uuid.UUID {
+	tenant := tenantA
+	tenant[15] = byte(n)
+	return tenant
+}
+
+// Beyond the limit, the pool detaches the least recently used tenant, whose rows stay readable.
+func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
+	w := openNew(t)
+	const limit, tenants = 4, 10
+	w.SetMaxAttached(limit)
+	for n := range tenants {
+		merge(t, w, warehouse.Calls, call(numbered(n), n, nil))
+	}
+	read := func(n int) {
+		t.Helper()
+		page, err := w.List(t.Context(), numbered(n), warehouse.Calls, warehouse.Listing{Limit: 10})
+		noError(t, err)
+		if page.Total != 1 {
+			t.Errorf("tenant %d: got %d rows, want 1", n, page.Total)
+		}
+		if attached, _ := w.Attached(numbered(n)); attached > limit {
+			t.Errorf("got %d tenants attached, want at most %d", attached, limit)
+		}
+	}
+	for n := range tenants {
+		read(n)
+	}
+	for n := range limit {
+		read(n)
+	}
+	read(0)
+	read(limit) // detaches tenant 1, because tenant 0 was read again
+	for n, want := range []bool{true, false, true, true, true} {
+		if _, got := w.Attached(numbered(n)); got != want {
+			t.Errorf("tenant %d attached: got %t, want %t", n, got, want)
+		}
+	}
+}
+
+func TestMerge_RefusedRows(t *testing.T) {
 	for name, test := range map[string]struct {
 		dataset warehouse.Dataset
 		line    any
@@ -149,7 +194,7 @@ func TestRefusedRows(t *testing.T) {
 	}
 }
 
-func TestBatchOfOneTenantRefusesAnothers(t *testing.T) {
+func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
 	w := openNew(t)
 	anonymous := call(tenantA, 2, nil)
 	delete(anonymous, "user_id")
@@ -162,7 +207,7 @@ func TestBatchOfOneTenantRefusesAnothers(t *testing.T) {
 	}
 }
 
-func TestValuesAsTheyCome(t *testing.T) {
+func TestMerge_Values(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{
@@ -178,7 +223,7 @@ func TestValuesAsTheyCome(t *testing.T) {
 		"['DECIMAL(10,4)', TIMESTAMP WITH TIME ZONE, UUID]")
 }
 
-func TestJSONNullIsNull(t *testing.T) {
+func TestMerge_JSONNullIsNULL(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
@@ -186,8 +231,8 @@ func TestJSONNullIsNull(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"), "[true, true, true]")
 }
 
-// What comes again at a later time of the source is unchanged, and yet newer than what comes with a time between.
-func TestConfirmedRowsAreAsNewAsTheirLastTime(t *testing.T) {
+// An unchanged row with a newer source time takes that time, so a version with a time in between is superseded.
+func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 	w := openNew(t)
 	version := func(status string, day any) row { return call(tenantA, 1, row{"status": status, "updated_at": day}) }
 	merge(t, w, warehouse.Calls, version("queued", "2026-03-10"))
@@ -208,8 +253,8 @@ func TestConfirmedRowsAreAsNewAsTheirLastTime(t *testing.T) {
 	}
 }
 
-// Loads of several tenants at the same time do not see each other's rows.
-func TestConcurrentMergesKeepApart(t *testing.T) {
+// Concurrent merges of different tenants do not see rows of each other.
+func TestMerge_Concurrent(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	const tenants, batches, rows = 6, 4, 300
@@ -241,8 +286,8 @@ func TestConcurrentMergesKeepApart(t *testing.T) {
 	}
 }
 
-// The same refused rows from several clients at once are one file of the quarantine.
-func TestConcurrentRefusals(t *testing.T) {
+// The same refused rows from several clients at the same time become one file of the quarantine.
+func TestMerge_ConcurrentRefusals(t *testing.T) {
 	w := openNew(t)
 	var group sync.WaitGroup
 	for range 8 {
@@ -259,8 +304,8 @@ func TestConcurrentRefusals(t *testing.T) {
 	}
 }
 
-// Where memory does not suffice for a month of long texts, it is published in smaller parts.
-func TestLongTexts(t *testing.T) {
+// A month of long texts that does not fit in memory is published in smaller parts.
+func TestPublish_LongTextsInLittleMemory(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "400MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
@@ -276,13 +321,13 @@ func TestLongTexts(t *testing.T) {
 	}
 }
 
-func TestDataFolderThatDuckDBCannotName(t *testing.T) {
+func TestOpen_FolderNameWithQuestionMark(t *testing.T) {
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(t.TempDir(), "what?")})
 	wantKind(t, err, warehouse.ErrInvalid)
 }
 
-// A bulk load of several row groups lands sorted by time within each batch, whatever the order it came in.
-func TestRowsLieInTheOrderOfTime(t *testing.T) {
+// A bulk load of several row groups is stored sorted by created_at within each batch.
+func TestMerge_BulkLoadIsSorted(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	var rows []any
@@ -294,7 +339,7 @@ func TestRowsLieInTheOrderOfTime(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM (SELECT created_at < lag(created_at) OVER (ORDER BY rowid) AS back FROM calls) WHERE back"), "0")
 }
 
-func TestDataFolderInUse(t *testing.T) {
+func TestOpen_FolderInUse(t *testing.T) {
 	w := openNew(t)
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: w.Dir()})
 	wantKind(t, err, warehouse.ErrInUse)
@@ -303,14 +348,14 @@ func TestDataFolderInUse(t *testing.T) {
 	}
 }
 
-func TestDataFolderNotWritable(t *testing.T) {
+func TestOpen_FolderNotWritable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	noError(t, os.WriteFile(file, nil, 0o600))
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(file, "data")})
 	wantKind(t, err, warehouse.ErrNotWritable)
 }
 
-func TestStartClearsWhatACrashLeft(t *testing.T) {
+func TestOpen_RemovesLeftoversOfCrash(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))

@@ -30,8 +30,8 @@ func ids(t *testing.T, items []string) []string {
 	return found
 }
 
-// Every page of every size, taken one by one, is the whole list in its order: newest first, id breaking ties.
-func TestPagesAreTheListInOrder(t *testing.T) {
+// The pages of every size form the whole list in order: created_at descending, then id.
+func TestList_PagesFormTheList(t *testing.T) {
 	w := openNew(t)
 	var all []listed
 	var rows []any
@@ -93,8 +93,8 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 	}
 }
 
-// What is known of a list without bounds, or with wider ones, never shows: a list within has its own total and its own pages.
-func TestPagesWithinBounds(t *testing.T) {
+// A list that uses the cached index of wider bounds has its own total and its own pages.
+func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 	w := openNew(t)
 	first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var times []time.Time // of inbound calls, newest first
@@ -146,8 +146,8 @@ func TestPagesWithinBounds(t *testing.T) {
 	}
 }
 
-// A total is never older than the rows, and never newer.
-func TestTotalsFollowMerges(t *testing.T) {
+// The total of a page always belongs to the same state as its rows.
+func TestList_TotalAfterMerge(t *testing.T) {
 	w := openNew(t)
 	for n := range 5 {
 		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
@@ -165,7 +165,7 @@ func TestTotalsFollowMerges(t *testing.T) {
 	}
 }
 
-func TestAnothersRowDoesNotExist(t *testing.T) {
+func TestGet_RowOfAnotherTenant(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 2, nil))
 	for _, dataset := range warehouse.Datasets {

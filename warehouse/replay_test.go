@@ -19,8 +19,8 @@ func mend(t *testing.T, w *warehouse.Warehouse, old, fresh string) {
 	}
 }
 
-// What is called ID in a file is called id in the quarantine, which JSON does tell apart.
-func TestReplayOfCapitals(t *testing.T) {
+// A column named ID in a CSV file is stored as id in the quarantine, because names in JSON are case-sensitive.
+func TestReplay_CaseOfColumnNames(t *testing.T) {
 	w := openNew(t)
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("ID,Created_At,STATUS\nnone,2026-01-01,completed\n"), 0o600))
@@ -33,7 +33,7 @@ func TestReplayOfCapitals(t *testing.T) {
 	wantCounts(t, counts, warehouse.Counts{Read: 1, New: 1})
 }
 
-func TestReplay(t *testing.T) {
+func TestReplay_MergesMendedRows(t *testing.T) {
 	w := open(t, t.TempDir())
 	merge := func(batch warehouse.Batch) {
 		t.Helper()
@@ -86,8 +86,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// What waited in the quarantine does not replace what came meanwhile, unless it is newer by its own time.
-func TestReplayedRowsAreLate(t *testing.T) {
+// A replayed row replaces an existing row only if it has a newer time of its own.
+func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
 	w := open(t, t.TempDir())
 	first := func(n int, at any) row {
 		return call(tenantA, n, row{"status": "first", "cost": "cheap", "updated_at": at})
@@ -111,8 +111,8 @@ func TestReplayedRowsAreLate(t *testing.T) {
 	}
 }
 
-// A replay that was killed is finished by the next one.
-func TestReplayAfterACrash(t *testing.T) {
+// A replay that was killed is completed by the next replay.
+func TestReplay_AfterCrash(t *testing.T) {
 	w := openNew(t)
 	folder := filepath.Join(w.Dir(), "quarantine")
 	refuse := func(n int) string {
@@ -134,7 +134,7 @@ func TestReplayAfterACrash(t *testing.T) {
 	}
 }
 
-func TestQuarantineIsBounded(t *testing.T) {
+func TestQuarantine_SizeLimit(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), Quarantine: 10_000})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()

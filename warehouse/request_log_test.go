@@ -13,7 +13,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestRequestLog(t *testing.T) {
+func TestRequestLog_SaveReadPrune(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	at := time.Now().UTC().Truncate(time.Millisecond)
@@ -51,8 +51,8 @@ func TestRequestLog(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// Who logs never waits: what there is no room for is dropped and counted.
-func TestRequestLogIsBounded(t *testing.T) {
+// LogRequest never blocks. If the buffer is full, requests are dropped and counted.
+func TestRequestLog_FullBufferDropsRequests(t *testing.T) {
 	w := openNew(t)
 	for n := range 10_003 {
 		w.LogRequest(warehouse.Request{ID: fmt.Sprint(n), At: time.Now()})
@@ -70,7 +70,7 @@ func TestRequestLogIsBounded(t *testing.T) {
 	}
 }
 
-func TestSigningKey(t *testing.T) {
+func TestSigningKey_PersistsAndIsPrivate(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	cursor, file := w.SigningKey("cursor"), w.SigningKey("file")

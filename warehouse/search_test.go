@@ -34,8 +34,8 @@ func has(words ...string) func(string) bool {
 	}
 }
 
-// What is found is what Go finds in the same turns, whatever of them is published, and in the asked order.
-func TestSearchFindsWhatIsThere(t *testing.T) {
+// The result equals that of a search in Go over the same turns, for any published part of them, in the requested order.
+func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(8, 9))
 	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301", "cafe", "STRASSE", "Strasse", "please", "zip", "ZIP", "z\u0301ip", "Ärger", "ärger", "σοφός", "ΣΟΦΌΣ", "a-b", "it's"}
@@ -157,8 +157,8 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A table of found calls has their turns in their order, whatever is in them.
-func TestFoundCallsAsTable(t *testing.T) {
+// The table of a search result has its turns in order, whatever their text contains.
+func TestSearchTable_TurnsInOrder(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{}))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
@@ -189,8 +189,8 @@ func call2row(n int, at time.Time, said []row) row {
 	return call(tenantA, n, fields)
 }
 
-// Places are in code points, and words side by side are each found.
-func TestPlacesOfWords(t *testing.T) {
+// Matches are ranges of code points, and adjacent words match separately.
+func TestSearchQuery_Find(t *testing.T) {
 	for _, test := range []struct{ q, text, want string }{
 		{"foo", "😀 foo foo,FOO food", "[[2 5] [6 9] [10 13]]"},
 		{`"a b" OR c`, "c a - b c", "[[0 1] [2 7] [8 9]]"},
@@ -207,7 +207,7 @@ func TestPlacesOfWords(t *testing.T) {
 	}
 }
 
-func TestPhrasesThatCannotBeRead(t *testing.T) {
+func TestSearchQuery_SyntaxErrors(t *testing.T) {
 	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!", "*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
 		strings.Repeat("a ", 40), strings.Repeat("a", 501)} {
 		if _, err := warehouse.ParseSearchQuery(text); !errors.Is(err, warehouse.ErrInvalid) {
@@ -216,7 +216,7 @@ func TestPhrasesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func FuzzPhrases(f *testing.F) {
+func FuzzSearchQuery(f *testing.F) {
 	for _, seed := range []string{"a b", `"x y" OR (z* AND NOT ß)`, "((", "'; DROP TABLE calls; --", `[\d](?i)\x{41}`, "İ\u0307 \u0301"} {
 		f.Add(seed, "some text with x y")
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// A source's state is kept with the rows it came with, for each tenant and source apart, and outlives a restart.
-func TestSourceState(t *testing.T) {
+// The state of a source is stored with its rows, separately for each tenant and source, and survives a restart.
+func TestSourceState_StoredWithRows(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	state := func(tenant uuid.UUID, source, want string) {
@@ -50,8 +50,8 @@ func TestSourceState(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// What a row cannot have stays as it was, and is no change.
-func TestAbsentFieldsStay(t *testing.T) {
+// Missing fields keep their values and do not count as a change.
+func TestMerge_MissingFieldsAreKept(t *testing.T) {
 	w := openNew(t)
 	full := call(tenantA, 1, row{"stt_minutes": 1.5, "tts_characters": 70, "status": "completed"})
 	merge(t, w, warehouse.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))

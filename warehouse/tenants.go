@@ -77,10 +77,12 @@ var maxReaders = 2 * runtime.GOMAXPROCS(0)
 
 // tenantPool attaches tenants on demand and detaches the least recently used.
 type tenantPool struct {
-	w       *Warehouse
-	mu      sync.Mutex
-	open    map[uuid.UUID]*tenantStore
-	walRows atomic.Int64 // the sum of the stores'
+	w    *Warehouse
+	mu   sync.Mutex
+	open map[uuid.UUID]*tenantStore
+	// maxAttached is the constant maxAttached, unless a test has lowered it; guarded by mu.
+	maxAttached int
+	walRows     atomic.Int64 // the sum of the stores'
 
 	made map[uuid.UUID]*storeFacts // of tenants whose files this process has made, attached or not; guarded by mu
 
@@ -119,6 +121,7 @@ func (s *tenantStore) unchanged(version int64) bool {
 }
 
 func (p *tenantPool) init(w *Warehouse) {
+	p.maxAttached = maxAttached
 	p.w, p.open, p.made, p.empty = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*storeFacts{}, map[int][]byte{}
 }
 
@@ -230,7 +233,7 @@ func (w *Warehouse) tenantPath(id uuid.UUID) string {
 
 // makeRoom detaches the least recently used tenant that nobody uses, if there are too many.
 func (p *tenantPool) makeRoom(ctx context.Context) error {
-	if len(p.open) < maxAttached {
+	if len(p.open) < p.maxAttached {
 		return nil
 	}
 	var oldest *tenantStore
