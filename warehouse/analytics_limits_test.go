@@ -21,11 +21,11 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	merge(t, w, warehouse.Calls, rows...)
 	found := analyze(t, w, "calls", "UTC", "none", warehouse.Filter{}, "customer")
 	if len(found) != warehouse.MaxFigures {
-		t.Errorf("%d rows", len(found))
+		t.Errorf("got %d rows, want %d", len(found), warehouse.MaxFigures)
 	}
 	for n, figures := range found {
 		if want := fmt.Sprintf("1555%07d", n); figures.Group["customer"] != want {
-			t.Fatalf("row %d is of %v, not %s", n, figures.Group["customer"], want)
+			t.Fatalf("row %d: got customer %v, want %s", n, figures.Group["customer"], want)
 		}
 	}
 	merge(t, w, warehouse.Calls, numbered(warehouse.MaxFigures))
@@ -33,10 +33,10 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	made, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)
 	if _, err := made.AppendJSON(t.Context(), nil, false); !errors.Is(err, warehouse.ErrInvalid) {
-		t.Errorf("one row too many: %v", err)
+		t.Errorf("one row too many: got error %v, want %v", err, warehouse.ErrInvalid)
 	}
 	if _, err := made.Table(t.Context()); !errors.Is(err, warehouse.ErrInvalid) {
-		t.Errorf("one row too many, as a table: %v", err)
+		t.Errorf("one row too many, as a table: got error %v, want %v", err, warehouse.ErrInvalid)
 	}
 	noError(t, made.Close())
 	gone, cancel := context.WithCancel(t.Context())
@@ -44,28 +44,29 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	noError(t, err)
 	cancel()
 	if _, err := made.AppendJSON(gone, nil, false); !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody waits any more: %v", err)
+		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
 	noError(t, made.Close())
-	// A statement may be done before it hears of that.
-	for looks := range 4 {
+	// A statement may finish before it notices the cancellation.
+	for calls := range 4 {
 		made, err = w.Analyze(t.Context(), tenantA, analysis)
 		noError(t, err)
-		if _, err := made.AppendJSON(&unheard{t.Context(), looks}, nil, false); !errors.Is(err, context.Canceled) {
-			t.Errorf("nobody waits any more, and the statement did not hear of it: %v", err)
+		if _, err := made.AppendJSON(&lateContext{t.Context(), calls}, nil, false); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled after %d calls of Err: got error %v, want %v", calls, err, context.Canceled)
 		}
 		noError(t, made.Close())
 	}
 }
 
-// unheard ends when it was looked at so often, without telling anybody who waits for that.
-type unheard struct {
+// A lateContext is cancelled after its Err method was called a number of times. Its Done channel is never closed.
+type lateContext struct {
 	context.Context
-	looks int
+	calls int
 }
 
-func (u *unheard) Err() error {
-	if u.looks--; u.looks < 0 {
+// Err returns context.Canceled if it was called more often than the initial value of calls.
+func (c *lateContext) Err() error {
+	if c.calls--; c.calls < 0 {
 		return context.Canceled
 	}
 	return nil

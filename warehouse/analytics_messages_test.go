@@ -60,7 +60,7 @@ func TestAnalyze_Messages(t *testing.T) {
 		}
 	}
 	if len(got) != len(groups) {
-		t.Fatalf("%d rows, not %d", len(got), len(groups))
+		t.Fatalf("got %d rows, want %d", len(got), len(groups))
 	}
 	for _, f := range got {
 		counts := map[string]float64{}

@@ -12,7 +12,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// figures is a row of a report, as far as tests look at it.
+// figures holds the parts of a row of a report that tests inspect.
 type figures struct {
 	Period *string        `json:"period"`
 	Group  map[string]any `json:"group"`
@@ -23,7 +23,7 @@ func reportNamed(t *testing.T, name string) warehouse.Report {
 	t.Helper()
 	i := slices.IndexFunc(warehouse.Reports, func(r warehouse.Report) bool { return r.Name == name })
 	if i < 0 {
-		t.Fatal("no report ", name)
+		t.Fatalf("no report %q", name)
 	}
 	return warehouse.Reports[i]
 }
@@ -49,12 +49,12 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 	return rows
 }
 
-// want compares a figure; nil is null.
+// want reports an error if a figure differs from the expected value. nil stands for null.
 func (f figures) want(t *testing.T, name string, expected any) {
 	t.Helper()
 	got, ok := f.rest[name]
 	if !ok {
-		t.Fatalf("there is no %s in %v", name, f.rest)
+		t.Fatalf("no figure %s in %v", name, f.rest)
 	}
 	if number, ok := got.(float64); ok {
 		if e, ok := expected.(float64); ok && math.Abs(number-e) <= 1e-9*max(1, math.Abs(e)) {
@@ -62,7 +62,7 @@ func (f figures) want(t *testing.T, name string, expected any) {
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(expected) {
-		t.Errorf("%s is %v, not %v (%v %v)", name, got, expected, *orEmpty(f.Period), f.Group)
+		t.Errorf("%s of period %q and group %v: got %v, want %v", name, *orEmpty(f.Period), f.Group, got, expected)
 	}
 }
 
@@ -73,7 +73,7 @@ func orEmpty(text *string) *string {
 	return text
 }
 
-// quantile interpolates between the two values around it.
+// quantile returns the quantile q of the values, interpolated linearly, or nil if there are no values.
 func quantile(values []float64, q float64) any {
 	if len(values) == 0 {
 		return nil
@@ -107,8 +107,8 @@ type sample struct {
 	parts             map[string]float64
 }
 
-// samples are calls around the changes of clocks, with costs and lengths that are null, zero, and written in several
-// ways.
+// samples merges and returns calls around changes of daylight saving time. Their costs and durations are null, zero,
+// or in one of several formats.
 func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var rows []any
@@ -173,7 +173,7 @@ func hyphened(status string) string {
 	return status
 }
 
-// periodOf names the period by Go's own calendar.
+// periodOf returns the name of the period of a time, computed with Go's calendar.
 func periodOf(at time.Time, zone *time.Location, interval string) string {
 	local := at.In(zone)
 	switch interval {
@@ -205,7 +205,8 @@ func TestAnalyze_CallsAndCosts(t *testing.T) {
 			}
 			costs, calls := analyze(t, w, "costs", zone, interval, warehouse.Filter{}, "status"), analyze(t, w, "calls", zone, interval, warehouse.Filter{}, "status")
 			if len(costs) != len(groups) || len(calls) != len(groups) {
-				t.Fatalf("%s by %s: %d and %d rows, not %d", zone, interval, len(costs), len(calls), len(groups))
+				t.Fatalf("%s by %s: got %d rows of costs and %d of calls, want %d",
+					zone, interval, len(costs), len(calls), len(groups))
 			}
 			for i := range costs {
 				of := func(f figures) []sample { return groups[[2]string{*orEmpty(f.Period), f.Group["status"].(string)}] }
@@ -339,13 +340,13 @@ func TestAnalyze_NoRows(t *testing.T) {
 		total := analyze(t, w, report.Name, "Asia/Kolkata", "none", warehouse.Filter{})
 		switch terms := report.Name == "transcripts/terms"; {
 		case terms && len(total) != 0 || !terms && len(total) != 1:
-			t.Fatalf("%s: %d rows", report.Name, len(total))
+			t.Fatalf("%s: got %d rows, want 1", report.Name, len(total))
 		case !terms:
 			total[0].want(t, report.Source.Name, 0.0)
 		}
 		for _, interval := range warehouse.Intervals[1:] {
 			if rows := analyze(t, w, report.Name, "UTC", interval, warehouse.Filter{}, report.Groups()...); len(rows) != 0 {
-				t.Errorf("%s by %s: %v", report.Name, interval, rows)
+				t.Errorf("%s by %s: got %v, want no rows", report.Name, interval, rows)
 			}
 		}
 	}

@@ -66,13 +66,13 @@ func TestAnalyze_Transcripts(t *testing.T) {
 		rows = append(rows, call(tenantA, n, fields))
 	}
 	merge(t, w, warehouse.Calls, rows[:400]...)
-	_, err := w.Publish(t.Context()) // and what comes now is not
+	_, err := w.Publish(t.Context()) // rows merged after this are not published
 	noError(t, err)
 	merge(t, w, warehouse.Calls, rows[400:]...)
 
 	got := analyze(t, w, "transcripts", "Europe/Berlin", "day", warehouse.Filter{})
 	if len(got) != len(groups) {
-		t.Fatalf("%d rows, not %d", len(got), len(groups))
+		t.Fatalf("got %d rows, want %d", len(got), len(groups))
 	}
 	for _, f := range got {
 		var with, turns, completed, empty, longest float64
@@ -109,7 +109,7 @@ func TestAnalyze_Transcripts(t *testing.T) {
 	}
 }
 
-// plainTerms are the terms of a text, found without patterns.
+// plainTerms returns the terms of a text. It does not use regular expressions.
 func plainTerms(text string) (terms []string) {
 	isLetter := func(c rune) bool { return unicode.In(c, unicode.L, unicode.M, unicode.N) }
 	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(c rune) bool { return !isLetter(c) && c != '\'' && c != '’' }) {
@@ -195,6 +195,6 @@ func TestAnalyze_Terms(t *testing.T) {
 		}
 	}
 	if wanted := "[" + strings.Join(want, ",") + "]"; len(want) != 4*most || string(got) != wanted {
-		t.Errorf("terms are\n%s\nnot\n%s", got, wanted)
+		t.Errorf("got terms\n%s\nwant\n%s", got, wanted)
 	}
 }

@@ -64,7 +64,7 @@ func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 	close(stop)
 	leaving.Wait()
 	if left.Load() == 0 {
-		t.Error("nobody left in the midst of a read")
+		t.Error("no read was cancelled")
 	}
 }
 
@@ -82,6 +82,6 @@ func TestTenant_CancelledOpen(t *testing.T) {
 	}
 	noError(t, w.Close())
 	if left, _ := filepath.Glob(filepath.Join(dir, "warehouse", ".*")); len(left) > 0 {
-		t.Errorf("left over: %v", left)
+		t.Errorf("got leftover files %v, want none", left)
 	}
 }

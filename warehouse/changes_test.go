@@ -20,17 +20,18 @@ func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, fi
 	return feed
 }
 
-// follow reads the feed from a position to its end, in pages of limit, and returns the items and where the end is.
+// follow reads the feed from a position to its end, in pages of limit, and returns the items and the position of the
+// end.
 func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, after warehouse.FeedPosition, limit int64) ([]string, warehouse.FeedPosition) {
 	t.Helper()
 	var items []string
 	for {
 		feed := changes(t, w, dataset, warehouse.Filter{}, after, limit)
 		if int64(len(feed.Items)) > limit || feed.More && int64(len(feed.Items)) < limit {
-			t.Fatalf("a page of %d has %d items, more: %v", limit, len(feed.Items), feed.More)
+			t.Fatalf("page of at most %d items: got %d items, more %v", limit, len(feed.Items), feed.More)
 		}
 		if feed.Next.Seq > feed.Seq {
-			t.Fatalf("the next position is %v, in a snapshot of %d", feed.Next, feed.Seq)
+			t.Fatalf("got next position %v beyond the snapshot's sequence number %d", feed.Next, feed.Seq)
 		}
 		items = append(items, feed.Items...)
 		after = feed.Next
@@ -40,7 +41,7 @@ func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, aft
 	}
 }
 
-// changed is what a reader of the feed needs of an item.
+// changed holds the members of an item that tests inspect.
 type changed struct {
 	ID        string `json:"id"`
 	Status    string `json:"status"`
@@ -58,7 +59,7 @@ func TestChanges_Order(t *testing.T) {
 	w := openNew(t)
 	none := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
 	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
-		t.Fatalf("the feed of nothing is %+v", none)
+		t.Fatalf("feed without rows: got %+v", none)
 	}
 	merge(t, w, warehouse.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))                                     // 1
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"), call(tenantA, 4, nil)) // 2
@@ -78,21 +79,21 @@ func TestChanges_Order(t *testing.T) {
 		// The end is stable: asked for again, it is the same and empty.
 		feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, limit)
 		if len(feed.Items) != 0 || feed.More || feed.Next != end || feed.Seq != 4 {
-			t.Fatalf("after the end: %+v", feed)
+			t.Fatalf("after the end: got %+v, want no items", feed)
 		}
 	}
-	// A deleted item is that and no more; a row is as lists show it.
+	// A deleted item has no values; a row has the format of lists.
 	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 100)
 	want(t, items[2], `{"id":"`+id(2)+`","deleted":true,"deleted_at":"2026-06-01T10:00:00.500Z"}`)
 	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	if !slices.Contains(page.Items, items[0]) {
-		t.Errorf("the feed shows %s, the list %v", items[0], page.Items)
+		t.Errorf("got %s from the feed, want %v as in the list", items[0], page.Items)
 	}
-	// A position without an id is after all of its commit.
+	// AfterCommit returns the position after all rows of a commit.
 	for seq, left := range []int{5, 4, 1, 1, 0} {
 		if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(int64(seq)), 2); len(items) != left {
-			t.Errorf("%d changes since %d, not %d", len(items), seq, left)
+			t.Errorf("got %d changes after %d, want %d", len(items), seq, left)
 		}
 	}
 }
@@ -164,7 +165,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 		}
 		select {
 		case <-done:
-			last = true // once more, for what came since
+			last = true // read once more, for changes since the last read
 		default:
 		}
 	}
@@ -177,7 +178,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 		expected[c.ID] = c.Status
 	}
 	if len(expected) == 0 || !maps.Equal(kept, expected) {
-		t.Fatalf("the feed led to %v, kept is %v", kept, expected)
+		t.Fatalf("got rows %v from the feed, want %v", kept, expected)
 	}
 }
 
@@ -197,14 +198,14 @@ func TestChanges_LargeBatch(t *testing.T) {
 			found := ids(t, items)
 			slices.Sort(found)
 			if len(found) != rows || len(slices.Compact(found)) != rows {
-				t.Fatalf("%d items of %d rows", len(found), rows)
+				t.Fatalf("got %d items, want %d", len(found), rows)
 			}
 			seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, 1).Seq
 			if end.Seq != seq || seq > 1+rows/2048 {
-				t.Fatalf("the feed ends at %v, the newest commit is %d", end, seq)
+				t.Fatalf("got end of the feed %v, want sequence number %d", end, seq)
 			}
 			if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(seq), 700); len(items) > 0 {
-				t.Errorf("%d changes after the end", len(items))
+				t.Errorf("got %d changes after the end, want none", len(items))
 			}
 		})
 	}

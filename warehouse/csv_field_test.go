@@ -27,20 +27,23 @@ func TestCSVField_RoundTrip(t *testing.T) {
 		texts = append(texts, text)
 	}
 	for _, text := range texts {
-		var field, among string
-		// Among others, so that its place is none of a vector's first, and beside NULL.
-		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT csv_field($1), (SELECT string_agg(csv_field(text), '|' ORDER BY place)
-			FROM (SELECT place, CASE place % 3 WHEN 0 THEN $1 WHEN 1 THEN NULL ELSE 'x' END AS text FROM range(3000) AS r(place)))`, text).Scan(&field, &among))
-		if among != strings.TrimSuffix(strings.Repeat(field+"||x|", 1000), "|") {
-			t.Fatalf("%q is %q, and another among others", text, field)
+		var field, fields string
+		// The second column has the text at many places of a vector, beside NULL and a constant.
+		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT csv_field($1),
+				(SELECT string_agg(csv_field(text), '|' ORDER BY place)
+				 FROM (SELECT place, CASE place % 3 WHEN 0 THEN $1 WHEN 1 THEN NULL ELSE 'x' END AS text
+				       FROM range(3000) AS r(place)))`, text).Scan(&field, &fields))
+		if fields != strings.TrimSuffix(strings.Repeat(field+"||x|", 1000), "|") {
+			t.Fatalf("text %q: got %q alone, and another field within a vector", text, field)
 		}
-		if must := text == "" || strings.ContainsAny(text, ",\"\r\n"); must != strings.HasPrefix(field, `"`) {
-			t.Fatalf("%q became %q", text, field)
+		if quoted := text == "" || strings.ContainsAny(text, ",\"\r\n"); quoted != strings.HasPrefix(field, `"`) {
+			t.Fatalf("text %q: got field %s, want quotes: %t", text, field, quoted)
 		}
 		read, err := csv.NewReader(strings.NewReader("x," + field + "\n")).ReadAll()
 		noError(t, err)
-		if len(read) != 1 || len(read[0]) != 2 || read[0][1] != strings.ReplaceAll(text, "\r\n", "\n") { // which Go's reader makes of it
-			t.Fatalf("%q became %q", text, field)
+		want := strings.ReplaceAll(text, "\r\n", "\n") // as Go's CSV reader does
+		if len(read) != 1 || len(read[0]) != 2 || read[0][1] != want {
+			t.Fatalf("field %s: got %q, want %q", field, read, want)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestCustomersAfter_Order(t *testing.T) {
 			got, after = append(got, page...), page[len(page)-1]
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("by %d: %v", limit, got)
+			t.Errorf("pages of %d: got %v, want %v", limit, got, want)
 		}
 	}
 }

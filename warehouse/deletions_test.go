@@ -50,12 +50,12 @@ func TestMerge_DeletionSequences(t *testing.T) {
 			for i, step := range test.steps {
 				wantCounts(t, merge(t, w, warehouse.Calls, step.row), step.counts)
 				if again := merge(t, w, warehouse.Calls, step.row); again.Unchanged+again.Superseded != 1 {
-					t.Fatalf("step %d once more: %+v", i, again)
+					t.Fatalf("step %d repeated: got %+v, want only unchanged rows", i, again)
 				}
 			}
 			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
 			if len(feed.Items) != 1 || feed.Seq != test.seq {
-				t.Fatalf("the feed is %+v, not of commit %d", feed, test.seq)
+				t.Fatalf("got feed %+v, want sequence number %d", feed, test.seq)
 			}
 			c := changedItem(t, feed.Items[0])
 			want(t, c.Status+strings.TrimSuffix(c.DeletedAt, "T00:00:00.000Z"), test.left)
@@ -86,21 +86,21 @@ func TestMerge_DeletionsWithinBatch(t *testing.T) {
 			wantCounts(t, merge(t, w, warehouse.Calls, test.rows...), counts)
 			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
 			if len(feed.Items) != 1 || changedItem(t, feed.Items[0]).Deleted != test.deleted {
-				t.Fatalf("the feed is %+v", feed)
+				t.Fatalf("got feed %+v", feed)
 			}
 			counts = merge(t, w, warehouse.Calls, test.rows...)
 			if counts.New+counts.Changed+counts.Deleted != 0 || changes(t, w, warehouse.Calls, warehouse.Filter{}, feed.Next, 10).Seq != feed.Seq {
-				t.Errorf("the same batch again: %+v", counts)
+				t.Errorf("same batch repeated: got %+v, want no changes", counts)
 			}
 		})
 	}
 }
 
-// version is a row, or the deletion of one, as the model below sees it.
+// A version is a row, or the deletion of a row, in the model below.
 type version struct {
 	n       int
 	deleted bool
-	at      int // seconds of the source's time; 0: none
+	at      int // source time in seconds; 0: none
 	status  string
 	month   int
 }
@@ -118,13 +118,14 @@ func (v version) row() row {
 	return r
 }
 
-// model is what is kept of each id, by the rules alone.
+// A model maps each id to the version that must be stored, computed from the rules of merging.
 type model map[int]version
 
-// merge decides within the batch first, and then against what is kept.
+// merge applies a batch. It finds the winning version of each id in the batch first, and compares it with the stored
+// one.
 func (m model) merge(batch []version) {
 	newest, known := map[int]version{}, map[int]int{}
-	timed := map[int]bool{} // the newest names its own time
+	timed := map[int]bool{} // whether the newest version has a time of its own
 	for _, v := range batch {
 		own := v.at > 0
 		v.at = max(v.at, known[v.n]*b2i(!own))
@@ -156,7 +157,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// shown is what is kept, as the feed shows it: a status, or the time of a deletion.
+// shown returns the status or the time of deletion of each id, as the feed shows them.
 func (m model) shown() map[string]string {
 	shown := map[string]string{}
 	for n, v := range m {
@@ -201,15 +202,15 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 				}
 				counts := merge(t, w, warehouse.Calls, rows...)
 				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused || counts.Read != int64(len(batch)) {
-					t.Fatalf("step %d: counts are %+v of %d", step, counts, len(batch))
+					t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(batch))
 				}
 				seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 1).Seq
 				if again := merge(t, w, warehouse.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
-					t.Fatalf("step %d again: %+v", step, again)
+					t.Fatalf("step %d repeated: got %+v, want no changes", step, again)
 				}
 				items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 5)
 				if end.Seq > seq {
-					t.Fatalf("step %d again: commit %d after %d", step, end.Seq, seq)
+					t.Fatalf("step %d repeated: got sequence number %d, want %d", step, end.Seq, seq)
 				}
 				found := map[string]string{}
 				for _, item := range items {
@@ -217,7 +218,7 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 					found[c.ID] = c.Status + c.DeletedAt
 				}
 				if len(found) != len(items) || !maps.Equal(found, kept.shown()) {
-					t.Fatalf("step %d of %+v: found %v, not %v", step, batch, found, kept.shown())
+					t.Fatalf("step %d of %+v: got %v, want %v", step, batch, found, kept.shown())
 				}
 				if step%8 == 7 { // what there is of tombstones is read from the file, too
 					publish(t, w)
@@ -228,7 +229,7 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 			noError(t, w.Close())
 			for n, v := range last {
 				if kept[n].deleted != v.deleted || !v.deleted && kept[n].status != v.status {
-					t.Errorf("of %d the latest is %+v, kept is %+v", n, v, kept[n])
+					t.Errorf("id %d: got %+v stored, want the latest version %+v", n, kept[n], v)
 				}
 			}
 			var rows []string
@@ -264,7 +265,7 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 				noError(t, err)
 				wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
 				if len(refusals) != 1 || refusals[0].Reason != test.reason {
-					t.Errorf("refusals are %+v, not for %q", refusals, test.reason)
+					t.Errorf("got refusals %+v, want reason %q", refusals, test.reason)
 				}
 			}
 		})
@@ -282,7 +283,7 @@ func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 10})
 		noError(t, err)
 		if page.Total != 0 || len(page.Items) != 0 {
-			t.Errorf("%s lists %+v", dataset.Name, page)
+			t.Errorf("%s: got page %+v", dataset.Name, page)
 		}
 	}
 }

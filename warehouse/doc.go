@@ -1,10 +1,27 @@
-// Package warehouse owns what is kept: the control database (tenants and their keys), one DuckDB file per tenant, the
-// merge of incoming rows into it, the pages read from it, and the publishing of every change as Parquet into the lake.
-// It also owns the kinds of error that the whole program speaks.
-//
-// One process owns a data folder. Tenants share one DuckDB instance (one memory limit, one thread pool), each attached
-// on demand as a database of its own; every connection stands in exactly one tenant's database, so that no statement
-// carries a tenant condition that could be forgotten.
+// Package warehouse stores the rows of tenants. It owns the data folder: the control database (tenants and keys,
+// source runs, request log), one DuckDB file per tenant, the quarantine, and the published Parquet files of the lake.
+// It merges incoming rows, serves pages, the change feed, analytics and snapshots, and publishes changes. It also
+// owns the kinds of errors that the whole program uses.
 //
 // It never reads a source, speaks HTTP or prints.
+//
+// One process owns a data folder. Tenants share one DuckDB instance with one memory limit and one thread pool. Each
+// tenant's file is attached on demand as a database of its own. Every connection of a tenant has this database as its
+// default, so no statement needs a tenant condition that could be forgotten.
+//
+// # Goroutines
+//
+// Goroutines end before the method that started them returns. The only exception is the build of a DuckDB export, which
+// the last waiting caller cancels (see [Warehouse.OpenDatabase]).
+//
+// # Lock order
+//
+// A goroutine takes locks in this order, and several locks of the same kind in the order of the tenants' ids:
+//
+//   - the publishing lock of a tenant
+//   - the writing lock of a tenant, held from the comparison with existing rows to the commit
+//   - the lock of the tenant pool
+//
+// A change of keys takes keyring.changing before keyring.mu, which is never held during I/O. The request log takes
+// saving before mu. The other locks are held alone.
 package warehouse

@@ -46,7 +46,7 @@ func TestOpenDatabase_SharedBuild(t *testing.T) {
 	close(begin)
 	asking.Wait()
 	if files := keptFiles(t, w); len(files) > 0 || left != 1 {
-		t.Error("left over:", files, left)
+		t.Errorf("got files %v and %d releases, want none and 1", files, left)
 	}
 	refused := errors.New("too many")
 	if _, _, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return nil, refused }); !errors.Is(err, refused) {
@@ -94,7 +94,7 @@ func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 		noError(t, err)
 		noError(t, content.Close())
 		if file.SHA256 != want {
-			t.Errorf("%s gives %s, not %s", sum, file.SHA256, want)
+			t.Errorf("open %s: got %s, want %s", sum, file.SHA256, want)
 		}
 	}
 	if _, err := first.ReadAt(make([]byte, 100), 0); err != nil {

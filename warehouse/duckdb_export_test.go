@@ -13,7 +13,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// inDatabase asks a DuckDB file that was written, which nothing else has open, for one value.
+// inDatabase returns the result of a query on a DuckDB file that no other instance has open.
 func inDatabase(t *testing.T, path, query string) string {
 	t.Helper()
 	return queryFile(t, path+"?access_mode=READ_ONLY", query)
@@ -34,7 +34,7 @@ func TestWriteDatabase_Contents(t *testing.T) {
 	files, err := os.ReadDir(filepath.Dir(path))
 	noError(t, err)
 	if len(files) != 1 {
-		t.Errorf("beside the file there is something: %v", files)
+		t.Errorf("got files %v, want only the export", files)
 	}
 	for _, export := range warehouse.Exports {
 		all := "SELECT coalesce(string_agg(r::VARCHAR, chr(10)), '') FROM (%s) AS r"
@@ -54,7 +54,7 @@ func TestWriteDatabase_Contents(t *testing.T) {
 	noError(t, err)
 	for _, secret := range []string{dir, "user_id", tenantA.String(), "another tenant"} {
 		if strings.Contains(string(content), secret) {
-			t.Errorf("the file holds %q", secret)
+			t.Errorf("the file contains %q", secret)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestWriteDatabase_CancelledLeavesNoFile(t *testing.T) {
 		files, readErr := os.ReadDir(dir)
 		noError(t, readErr)
 		if !whole && (len(files) > 0 || !errors.Is(err, context.DeadlineExceeded)) {
-			t.Fatalf("after %s %v are left: %v", wait, files, err)
+			t.Fatalf("cancelled after %s: got files %v, error %v, want none", wait, files, err)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 func wantKind(t *testing.T, err, kind error) {
 	t.Helper()
 	if !errors.Is(err, kind) {
-		t.Fatalf("error is %v, not of the kind %q", err, kind)
+		t.Fatalf("got error %v, want %v", err, kind)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestErrors_DiskFull(t *testing.T) {
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), fmt.Sprint(merged+4000))
 }
 
-// noise is text that compresses badly, the same for the same seed.
+// noise returns text that compresses badly. It depends on the seed only.
 func noise(seed int) string {
 	var text strings.Builder
 	for state := uint64(seed)*2862933555777941757 + 3037000493; text.Len() < 1200; state = state*6364136223846793005 + 1442695040888963407 {

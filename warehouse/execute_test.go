@@ -10,7 +10,7 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 )
 
-// openConn is a connection to a DuckDB of its own.
+// openConn returns a connection to a new DuckDB instance.
 func openConn(t *testing.T) *sql.Conn {
 	t.Helper()
 	db, err := sql.Open("duckdb", "?memory_limit=50MB&threads=2")
@@ -39,17 +39,17 @@ func TestExecute_MatchesDriver(t *testing.T) {
 		result, theirErr := theirs.ExecContext(t.Context(), statement)
 		var mine, its *duckdb.Error
 		if errors.As(err, &mine) != errors.As(theirErr, &its) {
-			t.Errorf("%s: %v, not %v", statement, err, theirErr)
+			t.Errorf("%s: got error %v, want %v", statement, err, theirErr)
 			continue
 		}
 		if theirErr != nil {
 			if mine.Type != its.Type {
-				t.Errorf("%s: an error of kind %d, not %d: %v", statement, mine.Type, its.Type, err)
+				t.Errorf("%s: got error type %d, want %d: %v", statement, mine.Type, its.Type, err)
 			}
 			continue
 		}
 		if want, err := result.RowsAffected(); err != nil || rows != want {
-			t.Errorf("%s: %d rows, not %d, %v", statement, rows, want, err)
+			t.Errorf("%s: got %d rows, want %d, error %v", statement, rows, want, err)
 		}
 	}
 }

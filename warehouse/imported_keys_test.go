@@ -41,7 +41,7 @@ func TestImportKeys_MatchesSource(t *testing.T) {
 		check(map[string]error{first: nil, second: nil, revoked: warehouse.ErrRevokedKey, own: nil})
 	}
 	if n := len(w.Keys()); n != 4 {
-		t.Errorf("%d keys", n)
+		t.Errorf("got %d keys, want 4", n)
 	}
 	noError(t, w.ImportKeys(t.Context(), "another", nil))
 	check(map[string]error{first: nil})
@@ -56,6 +56,6 @@ func TestImportKeys_MatchesSource(t *testing.T) {
 	}
 	noError(t, w.Close())
 	if valid.Err() == nil {
-		t.Error("what began with a key goes on after it was revoked")
+		t.Error("the context of a revoked key is not done")
 	}
 }

@@ -21,7 +21,7 @@ func TestKeys_Lifecycle(t *testing.T) {
 	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "dashboard"})
 	noError(t, err)
 	if !strings.HasPrefix(text, "pk_") || len(text) != 35 {
-		t.Fatalf("key is %q", text)
+		t.Fatalf("got key %q, want pk_ and 32 characters", text)
 	}
 	_, secret, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
@@ -42,7 +42,7 @@ func TestKeys_Lifecycle(t *testing.T) {
 	again, err := w.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
 	if again.RevokedAt == nil {
-		t.Fatal("a key revoked twice is not revoked")
+		t.Fatal("a key that was revoked twice is not revoked")
 	}
 	_, err = w.RevokeKey(t.Context(), uuid.New())
 	wantKind(t, err, warehouse.ErrNotFound)
@@ -50,21 +50,21 @@ func TestKeys_Lifecycle(t *testing.T) {
 	wantKind(t, err, warehouse.ErrInvalid)
 	noError(t, w.Close())
 
-	// All of it is still so after a restart, and the key's text is nowhere on the disk.
+	// The keys survive a restart, and their texts are not stored on disk.
 	w = open(t, dir)
 	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrRevokedKey)
 	_, _, err = w.Authenticate(secret)
 	noError(t, err)
 	if keys := w.Keys(); len(keys) != 2 || keys[0].ID != key.ID {
-		t.Fatalf("keys are %+v", keys)
+		t.Fatalf("got keys %+v, want 2", keys)
 	}
 	noError(t, w.Close())
 	for _, file := range files(t, dir) {
 		content, err := os.ReadFile(filepath.Join(dir, file))
 		noError(t, err)
 		if strings.Contains(string(content), text[8:]) || strings.Contains(string(content), secret[8:]) {
-			t.Errorf("%s holds a key", file)
+			t.Errorf("%s contains the text of a key", file)
 		}
 	}
 }
@@ -98,13 +98,13 @@ func TestKeys_Settings(t *testing.T) {
 	before := w.Keys()[0]
 	noError(t, w.Close())
 	if valid.Err() == nil {
-		t.Error("a closed warehouse has keys that are good")
+		t.Error("a key is valid after the warehouse was closed")
 	}
 
 	w = open(t, dir)
 	after := w.Keys()[0]
 	if !reflect.DeepEqual(before, after) || after.LastUsedAt == nil || after.RateLimit != "5/1s" {
-		t.Errorf("%+v\nnot %+v", after, before)
+		t.Errorf("after a restart: got %+v\nwant %+v", after, before)
 	}
 	_, err = w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{})
 	noError(t, err)
@@ -140,7 +140,7 @@ func TestKeys_QueryLimits(t *testing.T) {
 			found, _, err := w.Authenticate(text)
 			noError(t, err)
 			if !reflect.DeepEqual(found.KeySettings, want) {
-				t.Errorf("%+v\nnot %+v", found.KeySettings, want)
+				t.Errorf("got settings %+v\nwant %+v", found.KeySettings, want)
 			}
 			noError(t, w.Close())
 			w = open(t, dir)
@@ -182,7 +182,7 @@ func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 		DELETE FROM schema_version WHERE version > 5`)
 	w = open(t, dir)
 	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {
-		t.Errorf("%+v\nnot %+v", keys, key)
+		t.Errorf("got keys %+v\nwant %+v", keys, key)
 	}
 	changed, err := w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{QueryTime: 5000})
 	noError(t, err)

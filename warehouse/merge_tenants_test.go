@@ -37,7 +37,7 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 		}
 		counts := merge(t, w, warehouse.Calls, rows...)
 		if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded || counts.Read != int64(len(rows)) {
-			t.Fatalf("step %d: counts are %+v of %d", step, counts, len(rows))
+			t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(rows))
 		}
 		for i, tenant := range tenants {
 			if len(kept[i]) == 0 {
@@ -51,7 +51,7 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 				found[c.ID] = c.Status + c.DeletedAt
 			}
 			if len(found) != len(feed.Items) || !maps.Equal(found, kept[i].shown()) {
-				t.Fatalf("step %d: tenant %d has %v, not %v", step, i, found, kept[i].shown())
+				t.Fatalf("step %d: tenant %d: got %v, want %v", step, i, found, kept[i].shown())
 			}
 		}
 	}

@@ -29,12 +29,12 @@ func TestMerge_NewChangedUnchanged(t *testing.T) {
 func TestMerge_OneRowPerID(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	// The same id three times in a batch: the newest version by the source's time wins, wherever it stands.
+	// If an id occurs three times in a batch, the version with the newest source time wins, whatever its line.
 	wantCounts(t, merge(t, w, warehouse.Calls,
 		call(tenantA, 1, row{"status": "queued", "updated_at": "2026-03-01T10:00:00Z"}),
 		call(tenantA, 1, row{"status": "completed", "updated_at": "2026-03-01T12:00:00Z"}),
 		call(tenantA, 1, row{"status": "ringing", "updated_at": "2026-03-01T11:00:00Z"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
-	// Without a time the later line wins.
+	// Without a source time the last line wins.
 	wantCounts(t, merge(t, w, warehouse.Messages, call(tenantA, 7, row{"status": "sent"}), call(tenantA, 7, row{"status": "read"})),
 		warehouse.Counts{Read: 2, New: 1, Superseded: 1})
 	// A row that moves to another time is still that row.
@@ -66,7 +66,7 @@ func TestMerge_OneFilePerTenant(t *testing.T) {
 	tenants, err := w.Tenants(t.Context())
 	noError(t, err)
 	if len(tenants) != 2 {
-		t.Fatalf("tenants are %v", tenants)
+		t.Fatalf("got tenants %v", tenants)
 	}
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT list(summary) FROM calls"), "[A]")
@@ -103,7 +103,7 @@ func numbered(n int) uuid.UUID {
 	return tenant
 }
 
-// Beyond the limit, the pool detaches the least recently used tenant, whose rows stay readable.
+// Beyond the limit, the pool detaches the least recently used tenant. Its rows stay readable.
 func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
 	w := openNew(t)
 	const limit, tenants = 4, 10
@@ -172,23 +172,23 @@ func TestMerge_RefusedRows(t *testing.T) {
 			noError(t, err)
 			wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
 			if len(refusals) != 1 || refusals[0].Line != 2 || !strings.HasPrefix(refusals[0].Reason, test.reason) {
-				t.Fatalf("refusals are %+v, not for %q", refusals, test.reason)
+				t.Fatalf("got refusals %+v, want reason %q", refusals, test.reason)
 			}
 			kept := files(t, filepath.Join(w.Dir(), "quarantine"))
 			if len(kept) != 1 || !strings.HasPrefix(kept[0], "in.ndjson.") {
-				t.Fatalf("quarantine holds %v", kept)
+				t.Fatalf("got quarantine files %v", kept)
 			}
 			text := readFile(t, filepath.Join(w.Dir(), "quarantine", kept[0]))
 			for _, part := range []string{`"file":"dir/in.ndjson"`, `"line":2`, `"dataset":"` + test.dataset.Name + `"`} {
 				if !strings.Contains(text, part) {
-					t.Errorf("quarantine says %s, without %s", text, part)
+					t.Errorf("got quarantine file %s, want it to contain %s", text, part)
 				}
 			}
 			// The same refused rows, met again, are the same file.
 			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
 			noError(t, err)
 			if again := files(t, filepath.Join(w.Dir(), "quarantine")); len(again) != 1 {
-				t.Errorf("quarantine holds %v", again)
+				t.Errorf("got quarantine files %v", again)
 			}
 		})
 	}
@@ -203,7 +203,7 @@ func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
 	noError(t, err)
 	wantCounts(t, counts, warehouse.Counts{Read: 3, New: 2, Refused: 1})
 	if !strings.HasPrefix(refusals[0].Reason, "user_id is another tenant's: "+tenantB.String()) {
-		t.Fatalf("refusals are %+v", refusals)
+		t.Fatalf("got refusals %+v", refusals)
 	}
 }
 
@@ -238,7 +238,7 @@ func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 	merge(t, w, warehouse.Calls, version("queued", "2026-03-10"))
 	wantCounts(t, merge(t, w, warehouse.Calls, version("queued", "2026-03-30")), warehouse.Counts{Read: 1, Unchanged: 1})
 	wantCounts(t, merge(t, w, warehouse.Calls, version("ringing", "2026-03-20")), warehouse.Counts{Read: 1, Superseded: 1})
-	// A version that says no time counts as the newest, but takes the known time over.
+	// A version without a time counts as the newest and takes the stored time.
 	wantCounts(t, merge(t, w, warehouse.Calls, version("completed", nil)), warehouse.Counts{Read: 1, Changed: 1})
 	wantCounts(t, merge(t, w, warehouse.Calls, version("old", "2026-03-05")), warehouse.Counts{Read: 1, Superseded: 1})
 	// The same in one batch.
@@ -248,7 +248,7 @@ func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 		item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(n)))
 		noError(t, err)
 		if !strings.Contains(item, `"status":"completed"`) {
-			t.Errorf("kept %s", item)
+			t.Errorf("got stored row %s", item)
 		}
 	}
 }
@@ -300,7 +300,7 @@ func TestMerge_ConcurrentRefusals(t *testing.T) {
 	}
 	group.Wait()
 	if kept := files(t, filepath.Join(w.Dir(), "quarantine")); len(kept) != 1 {
-		t.Errorf("quarantine holds %v", kept)
+		t.Errorf("got quarantine files %v", kept)
 	}
 }
 
@@ -367,11 +367,11 @@ func TestOpen_RemovesLeftoversOfCrash(t *testing.T) {
 	defer func() { noError(t, w.Close()) }()
 	for _, file := range files(t, dir) {
 		if strings.Contains(file, "unfinished") || strings.HasPrefix(file, "tmp") && strings.HasSuffix(file, ".csv") {
-			t.Errorf("%s is still there", file)
+			t.Errorf("%s was not removed", file)
 		}
 	}
-	// What was merged and not published is published now.
+	// Rows that were merged before the crash are published now.
 	if got := publish(t, w); got.Files != 2 {
-		t.Fatalf("published %+v", got)
+		t.Fatalf("got %+v published, want 2 files", got)
 	}
 }

@@ -36,7 +36,7 @@ func TestList_PagesFormTheList(t *testing.T) {
 	var all []listed
 	var rows []any
 	for n := range 500 {
-		// Days with many rows, days with none, and times that several rows share.
+		// There are days with many rows, days without rows, and times with several rows.
 		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n*n%40*6) * time.Hour)
 		all = append(all, listed{id(n), at})
 		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": []string{"inbound", "outbound"}[n%2]}))
@@ -151,7 +151,7 @@ func TestList_TotalAfterMerge(t *testing.T) {
 	w := openNew(t)
 	for n := range 5 {
 		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
-		for i := range 3 { // the second time from what was kept, the third time from a part of it
+		for i := range 3 { // builds the index, uses it, and cuts another from it
 			filter := warehouse.Filter{}
 			if i == 2 {
 				filter.Before = time.Date(2026, 3, 1, 10, 0, 1, 0, time.UTC)
@@ -159,7 +159,7 @@ func TestList_TotalAfterMerge(t *testing.T) {
 			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: 100})
 			noError(t, err)
 			if page.Total != int64(n+1) || len(page.Items) != n+1 {
-				t.Fatalf("after %d merges: %d rows, total %d", n+1, len(page.Items), page.Total)
+				t.Fatalf("after %d merges: got %d rows and total %d, want %d", n+1, len(page.Items), page.Total, n+1)
 			}
 		}
 	}

@@ -52,7 +52,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() + " Reason:cost is not a decimal(10,4): cheap", "File:source Line:0 Dataset:messages Tenant: Reason:created_at is not a time: cheap",
 		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row:}"} {
 		if !strings.Contains(text, part) {
-			t.Errorf("%s is not in %s", part, text)
+			t.Errorf("got %s, want it to contain %s", text, part)
 		}
 	}
 	if few, err := quarantined(t, w, 2); len(listed) != 4 || len(few) != 2 || err != nil {
@@ -147,7 +147,7 @@ func TestQuarantine_SizeLimit(t *testing.T) {
 	listed, err := quarantined(t, w, 100)
 	noError(t, err)
 	if dropped == 0 || int64(len(listed))+dropped != 30 || w.DroppedRefusals() != dropped || !strings.Contains(listed[len(listed)-1].Row, id(29)) {
-		t.Errorf("%d dropped, %d kept", dropped, len(listed))
+		t.Errorf("got %d rows dropped and %d listed, want 30 in total", dropped, len(listed))
 	}
 	many := make([]any, 30) // more than fits, at once
 	for n := range many {

@@ -46,7 +46,7 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 	}
 	noError(t, w.PruneRequests(t.Context(), at.Add(-time.Hour), 100))
 	if got := read(3*time.Hour, uuid.NullUUID{}, 10); len(got) != 2 {
-		t.Errorf("not forgotten: %+v", got)
+		t.Errorf("after pruning: got %+v", got)
 	}
 	noError(t, w.Close())
 }
@@ -60,13 +60,13 @@ func TestRequestLog_FullBufferDropsRequests(t *testing.T) {
 	requests, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 20_000)
 	noError(t, err)
 	if len(requests) != 10_000 || w.DroppedRequests() != 3 {
-		t.Errorf("%d kept, %d dropped", len(requests), w.DroppedRequests())
+		t.Errorf("got %d requests logged and %d dropped", len(requests), w.DroppedRequests())
 	}
 	noError(t, w.PruneRequests(t.Context(), time.Time{}, 100))
 	left, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 20_000)
 	noError(t, err)
 	if len(left) < 100 || len(left) > 200 || left[len(left)-1] != requests[len(requests)-1] { // some have the same time
-		t.Errorf("%d are left", len(left))
+		t.Errorf("after pruning: got %d requests", len(left))
 	}
 }
 
@@ -84,7 +84,7 @@ func TestSigningKey_PersistsAndIsPrivate(t *testing.T) {
 	info, err := os.Stat(path)
 	noError(t, err)
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("others may read it: %v", info.Mode())
+		t.Errorf("got mode %v, want no access for others", info.Mode())
 	}
 	noError(t, os.WriteFile(path, []byte("short"), 0o600))
 	_, err = warehouse.Open(t.Context(), warehouse.Options{Dir: dir})

@@ -17,7 +17,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// plainWords are the words of a text, found without patterns.
+// plainWords returns the words of a text. It does not use regular expressions.
 func plainWords(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(norm.NFC.String(text)), func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M, unicode.N) })
 }
@@ -120,21 +120,21 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 			found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
 			noError(t, err)
 			if found.Total != int64(len(want)) || found.Turns != turns {
-				t.Errorf("%s: %d calls, %d turns instead of %d, %d", test.q, found.Total, found.Turns, len(want), turns)
+				t.Errorf("%s: got %d calls and %d turns, want %d and %d", test.q, found.Total, found.Turns, len(want), turns)
 				continue
 			}
 			shown := want[min(3, len(want)):min(10, len(want))]
 			if len(found.Calls) != len(shown) {
-				t.Errorf("%s: %d calls on the page, not %d", test.q, len(found.Calls), len(shown))
+				t.Errorf("%s: got %d calls on the page, want %d", test.q, len(found.Calls), len(shown))
 				continue
 			}
 			for i, c := range found.Calls {
 				if c.ID != shown[i].id || !c.CreatedAt.Equal(shown[i].at) || c.Matches != matches[c.ID] || int64(len(c.Turns)) != c.Matches || c.Status.String != "completed" {
-					t.Errorf("%s: %+v is not %+v", test.q, c, shown[i])
+					t.Errorf("%s: got %+v, want %+v", test.q, c, shown[i])
 				}
 				for _, turn := range c.Turns {
 					if turn.Text != shown[i].turns[turn.Turn-1] || len(turn.Places) == 0 {
-						t.Errorf("%s: %+v is not in %q", test.q, turn, shown[i].turns)
+						t.Errorf("%s: got turn %+v, want one of %q", test.q, turn, shown[i].turns)
 					}
 				}
 			}
@@ -150,7 +150,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 		}
 	}
 	if len(found.Calls) == 0 {
-		t.Error("nothing is found within a filter")
+		t.Error("got no calls with a filter")
 	}
 	if found, err := w.SearchTranscripts(t.Context(), tenantB, warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
 		t.Error(found, err)
@@ -176,7 +176,7 @@ func TestSearchTable_TurnsInOrder(t *testing.T) {
 		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at), coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
 			matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start, places) || '|', ''), '') FROM (`+warehouse.SearchTable([]byte(found))+`)`).Scan(&have))
 		if have != want {
-			t.Errorf("%q\nis not %q", have, want)
+			t.Errorf("got %q\nwant %q", have, want)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 		got, err := w.SourceState(t.Context(), tenant, source)
 		noError(t, err)
 		if string(got) != want {
-			t.Errorf("state of %s is %s, not %s", source, got, want)
+			t.Errorf("state of %s: got %s, want %s", source, got, want)
 		}
 	}
 	give := func(tenant uuid.UUID, source, value string, rows ...any) warehouse.Counts {
