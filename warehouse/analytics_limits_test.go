@@ -29,7 +29,8 @@ func TestAnalyze_RowLimit(t *testing.T) {
 		}
 	}
 	merge(t, w, warehouse.Calls, numbered(warehouse.MaxFigures))
-	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none", GroupBy: []string{"customer"}}
+	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none",
+		GroupBy: []string{"customer"}}
 	made, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)
 	if _, err := made.AppendJSON(t.Context(), nil, false); !errors.Is(err, warehouse.ErrInvalid) {

@@ -23,8 +23,10 @@ func TestAnalyze_Messages(t *testing.T) {
 	var rows []any
 	begin := time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)
 	for n := range 1200 {
-		s := sent{at: begin.Add(time.Duration(r.IntN(20*24*60*60)) * time.Second), direction: []string{"inbound", "outbound"}[r.IntN(2)],
-			number: []string{"+49301", "+91 98 765", "+919", ""}[r.IntN(4)], kind: []string{"text", "image", "reaction"}[r.IntN(3)], status: "received"}
+		s := sent{at: begin.Add(time.Duration(r.IntN(20*24*60*60)) * time.Second),
+			direction: []string{"inbound", "outbound"}[r.IntN(2)],
+			number:    []string{"+49301", "+91 98 765", "+919", ""}[r.IntN(4)],
+			kind:      []string{"text", "image", "reaction"}[r.IntN(3)], status: "received"}
 		fields := row{"created_at": s.at, "direction": s.direction, "message_type": s.kind}
 		side := "from_number"
 		if s.direction == "outbound" {
@@ -74,7 +76,8 @@ func TestAnalyze_Messages(t *testing.T) {
 			if s.direction == "inbound" {
 				wait := time.Duration(-1)
 				for _, reply := range all {
-					if d := reply.at.Sub(s.at); reply.direction == "outbound" && reply.status != "failed" && s.number != "" && reply.number == s.number && d >= 0 && (wait < 0 || d < wait) {
+					if d := reply.at.Sub(s.at); reply.direction == "outbound" && reply.status != "failed" && s.number != "" &&
+						reply.number == s.number && d >= 0 && (wait < 0 || d < wait) {
 						wait = d
 					}
 				}
@@ -85,7 +88,8 @@ func TestAnalyze_Messages(t *testing.T) {
 			}
 			read := s.status == "read" || s.readAt
 			delivered := read || s.status == "delivered" || s.deliveredAt
-			for name, yes := range map[string]bool{"read": read, "delivered": delivered, "sent": delivered || s.status == "sent", "failed": s.status == "failed", "bot": s.bot} {
+			for name, yes := range map[string]bool{"read": read, "delivered": delivered,
+				"sent": delivered || s.status == "sent", "failed": s.status == "failed", "bot": s.bot} {
 				if yes {
 					counts[name]++
 				}

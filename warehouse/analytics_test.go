@@ -28,12 +28,15 @@ func reportNamed(t *testing.T, name string) warehouse.Report {
 	return warehouse.Reports[i]
 }
 
-func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string, filter warehouse.Filter, groupBy ...string) (rows []figures) {
+func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string, filter warehouse.Filter,
+	groupBy ...string) (rows []figures) {
 	t.Helper()
 	location, err := time.LoadLocation(zone)
 	noError(t, err)
-	found, err := w.Analyze(t.Context(), tenantA, warehouse.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval, GroupBy: groupBy,
-		Terms: warehouse.MaxTerms, MaxShare: 1})
+	found, err := w.Analyze(t.Context(), tenantA,
+		warehouse.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval,
+			GroupBy: groupBy,
+			Terms:   warehouse.MaxTerms, MaxShare: 1})
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
 	array, err := found.AppendJSON(t.Context(), nil, false)
@@ -114,12 +117,15 @@ func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 	var rows []any
 	begin := time.Date(2026, 3, 6, 0, 0, 0, 0, time.UTC)
 	for n := range 1500 {
-		s := sample{at: begin.Add(time.Duration(r.IntN(26*24*60)) * time.Minute), direction: []string{"inbound", "outbound"}[r.IntN(2)],
-			status: []string{"completed", "in-progress", "in_progress", "failed", "busy", "no_answer", "ringing", "on-hold"}[r.IntN(8)]}
+		s := sample{at: begin.Add(time.Duration(r.IntN(26*24*60)) * time.Minute),
+			direction: []string{"inbound", "outbound"}[r.IntN(2)],
+			status: []string{"completed", "in-progress", "in_progress", "failed", "busy", "no_answer", "ringing",
+				"on-hold"}[r.IntN(8)]}
 		if n%9 == 0 {
 			s.at = s.at.AddDate(0, 7, 14)
 		}
-		fields := row{"created_at": s.at, "status": s.status, "direction": s.direction, "assistant_id": id(r.IntN(3)), "provider": "twilio"}
+		fields := row{"created_at": s.at, "status": s.status, "direction": s.direction, "assistant_id": id(r.IntN(3)),
+			"provider": "twilio"}
 		switch r.IntN(5) {
 		case 0:
 			fields["cost"] = nil
@@ -131,7 +137,8 @@ func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 		}
 		if r.IntN(3) > 0 {
 			s.seconds = float64(1 + r.IntN(400))
-			fields["duration"] = []any{s.seconds, fmt.Sprintf("%dm %02ds", int(s.seconds)/60, int(s.seconds)%60), fmt.Sprint(s.seconds)}[r.IntN(3)]
+			fields["duration"] = []any{s.seconds, fmt.Sprintf("%dm %02ds", int(s.seconds)/60, int(s.seconds)%60),
+				fmt.Sprint(s.seconds)}[r.IntN(3)]
 			fields["duration_seconds"] = []any{nil, 0}[r.IntN(2)]
 		}
 		if r.IntN(2) == 0 {
@@ -203,7 +210,8 @@ func TestAnalyze_CallsAndCosts(t *testing.T) {
 				key := [2]string{periodOf(s.at, location, interval), hyphened(s.status)}
 				groups[key] = append(groups[key], s)
 			}
-			costs, calls := analyze(t, w, "costs", zone, interval, warehouse.Filter{}, "status"), analyze(t, w, "calls", zone, interval, warehouse.Filter{}, "status")
+			costs, calls := analyze(t, w, "costs", zone, interval, warehouse.Filter{}, "status"),
+				analyze(t, w, "calls", zone, interval, warehouse.Filter{}, "status")
 			if len(costs) != len(groups) || len(calls) != len(groups) {
 				t.Fatalf("%s by %s: got %d rows of costs and %d of calls, want %d",
 					zone, interval, len(costs), len(calls), len(groups))
@@ -258,7 +266,8 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 	f.want(t, "tts_characters", spoken)
 	f.want(t, "stt_minutes", orNil(int(math.Ceil(heard)), heard)) // none: of no call known
 	components := figures{rest: f.rest["components"].(map[string]any)}
-	for shown, name := range map[string]string{"stt": "stt", "llm": "llm", "tts": "tts", "telephony": "telephony", "infra": "infra", "other": "storage"} {
+	for shown, name := range map[string]string{"stt": "stt", "llm": "llm", "tts": "tts", "telephony": "telephony",
+		"infra": "infra", "other": "storage"} {
 		cost, known := parts[name]
 		if !known {
 			components.want(t, shown, nil)
@@ -273,15 +282,21 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 func TestAnalyze_InvalidCostBreakdowns(t *testing.T) {
 	w := openNew(t)
 	for n, metadata := range []string{
-		`"cost_breakdown"`, `["cost_breakdown"]`, `{"about": "cost_breakdown"}`, `{"cost_breakdown": 5}`, `{"cost_breakdown": [1]}`, `{"cost_breakdown": null}`, `{"cost_breakdown": {}}`,
-		`{"cost_breakdown": {"stt": true, "llm": "much", "tts": null, "telephony": [1], "infra": {"stt": 1}, "storage": "more"}}`, `{"cost_breakdown": {"stt": 1, "stt": 2, "storage": 3}}`,
-		`{"about": {"cost_breakdown": {"stt": 7}}}`, `{"about": "{\"cost_breakdown\":{\"stt\":7}}"}`, `{"cost_breakdown": {"stt": 1e400}}`,
+		`"cost_breakdown"`, `["cost_breakdown"]`, `{"about": "cost_breakdown"}`, `{"cost_breakdown": 5}`,
+		`{"cost_breakdown": [1]}`, `{"cost_breakdown": null}`, `{"cost_breakdown": {}}`,
+		`{"cost_breakdown": {"stt": true, "llm": "much", "tts": null, "telephony": [1], "infra": {"stt": 1}, ` +
+			`"storage": "more"}}`, `{"cost_breakdown": {"stt": 1, "stt": 2, "storage": 3}}`,
+		`{"about": {"cost_breakdown": {"stt": 7}}}`, `{"about": "{\"cost_breakdown\":{\"stt\":7}}"}`,
+		`{"cost_breakdown": {"stt": 1e400}}`,
 		`{ "cost_breakdown" : { "stt" : 0.25 , "llm" : -5e-1 , "total" : 9 } , "about" : 1 }`,
 	} {
-		wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, n, row{"metadata": json.RawMessage(metadata)})), warehouse.Counts{Read: 1, New: 1})
+		wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, n, row{"metadata": json.RawMessage(metadata)})),
+			warehouse.Counts{Read: 1, New: 1})
 	}
-	components := figures{rest: analyze(t, w, "costs", "UTC", "none", warehouse.Filter{})[0].rest["components"].(map[string]any)}
-	for name, cost := range map[string]any{"stt": 1.25, "llm": -0.5, "tts": nil, "telephony": nil, "infra": nil, "other": 3.0} {
+	components := figures{rest: analyze(t, w, "costs", "UTC", "none",
+		warehouse.Filter{})[0].rest["components"].(map[string]any)}
+	for name, cost := range map[string]any{"stt": 1.25, "llm": -0.5, "tts": nil, "telephony": nil, "infra": nil,
+		"other": 3.0} {
 		components.want(t, name, cost)
 	}
 }
@@ -315,7 +330,8 @@ func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
 	f.want(t, "completion_rate", ratio(completed, answered+missed))
 	f.want(t, "seconds", orNil(len(lengths), seconds))
 	f.want(t, "seconds_mean", ratio(seconds, float64(len(lengths))))
-	for name, q := range map[string]float64{"seconds_p50": 0.5, "seconds_p90": 0.9, "seconds_p95": 0.95, "seconds_p99": 0.99} {
+	for name, q := range map[string]float64{"seconds_p50": 0.5, "seconds_p90": 0.9, "seconds_p95": 0.95,
+		"seconds_p99": 0.99} {
 		f.want(t, name, quantile(lengths, q))
 	}
 	order := make([]int, 24)

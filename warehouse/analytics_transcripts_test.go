@@ -112,16 +112,19 @@ func TestAnalyze_Transcripts(t *testing.T) {
 // plainTerms returns the terms of a text. It does not use regular expressions.
 func plainTerms(text string) (terms []string) {
 	isLetter := func(c rune) bool { return unicode.In(c, unicode.L, unicode.M, unicode.N) }
-	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(c rune) bool { return !isLetter(c) && c != '\'' && c != '’' }) {
+	for _, word := range strings.FieldsFunc(strings.ToLower(text),
+		func(c rune) bool { return !isLetter(c) && c != '\'' && c != '’' }) {
 		// An apostrophe stands between two letters, and two of them between nothing.
 		letters := []rune(word)
 		begin := 0
 		for i := 0; i <= len(letters); i++ {
-			joined := i < len(letters) && (isLetter(letters[i]) || i > begin && i+1 < len(letters) && isLetter(letters[i-1]) && isLetter(letters[i+1]))
+			joined := i < len(letters) && (isLetter(letters[i]) || i > begin && i+1 < len(letters) && isLetter(letters[i-1]) &&
+				isLetter(letters[i+1]))
 			if joined {
 				continue
 			}
-			if term := string(letters[begin:i]); strings.ContainsFunc(term, func(c rune) bool { return unicode.In(c, unicode.L) }) {
+			if term := string(letters[begin:i]); strings.ContainsFunc(term,
+				func(c rune) bool { return unicode.In(c, unicode.L) }) {
 				terms = append(terms, term)
 			}
 			begin = i + 1
@@ -134,7 +137,8 @@ func plainTerms(text string) (terms []string) {
 func TestAnalyze_Terms(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(11, 12))
-	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''", "a''b", "42", "4th", "Straße", "ΣΟΦΊΑ", "e\u0301te", "x-y", "rare"}
+	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''", "a''b", "42",
+		"4th", "Straße", "ΣΟΦΊΑ", "e\u0301te", "x-y", "rare"}
 	groups, transcripts := map[string]map[string][]int{}, map[string]int{} // of each term how often each call says it
 	var rows []any
 	for n := range 500 {
@@ -171,7 +175,8 @@ func TestAnalyze_Terms(t *testing.T) {
 	merge(t, w, warehouse.Calls, rows[350:]...)
 
 	const most, share = 5, 0.4
-	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month", GroupBy: []string{"direction"}, Terms: most, MaxShare: share}
+	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month",
+		GroupBy: []string{"direction"}, Terms: most, MaxShare: share}
 	found, err := w.Analyze(t.Context(), tenantA, analysis)
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
@@ -190,7 +195,8 @@ func TestAnalyze_Terms(t *testing.T) {
 			for _, count := range groups[key][term] {
 				sum += count
 			}
-			want = append(want, fmt.Sprintf(`{"period":%q,"group":{"direction":%q},"term":%q,"calls":%d,"share":%v,"occurrences":%d}`,
+			const object = `{"period":%q,"group":{"direction":%q},"term":%q,"calls":%d,"share":%v,"occurrences":%d}`
+			want = append(want, fmt.Sprintf(object,
 				key[:10], key[10:], term, len(groups[key][term]), float64(len(groups[key][term]))/float64(transcripts[key]), sum))
 		}
 	}

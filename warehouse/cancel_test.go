@@ -27,7 +27,8 @@ func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 	var asked atomic.Int64
 	read := func(ctx context.Context) error {
 		n := asked.Add(1) // a filter that was not counted yet takes the long way
-		_, err := w.List(ctx, tenantA, warehouse.Calls, warehouse.Listing{Filter: warehouse.Filter{Status: fmt.Sprint(n)}, Limit: 10})
+		_, err := w.List(ctx, tenantA, warehouse.Calls,
+			warehouse.Listing{Filter: warehouse.Filter{Status: fmt.Sprint(n)}, Limit: 10})
 		_, feedErr := w.Changes(ctx, tenantA, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
 		_, getErr := w.Get(ctx, tenantA, warehouse.Calls, uuid.MustParse(id(1)))
 		return errors.Join(err, feedErr, getErr)

@@ -13,7 +13,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) warehouse.Feed {
+func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, filter warehouse.Filter,
+	after warehouse.FeedPosition, limit int64) warehouse.Feed {
 	t.Helper()
 	feed, err := w.Changes(t.Context(), tenantA, dataset, filter, after, limit)
 	noError(t, err)
@@ -22,7 +23,8 @@ func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, fi
 
 // follow reads the feed from a position to its end, in pages of limit, and returns the items and the position of the
 // end.
-func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, after warehouse.FeedPosition, limit int64) ([]string, warehouse.FeedPosition) {
+func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, after warehouse.FeedPosition,
+	limit int64) ([]string, warehouse.FeedPosition) {
 	t.Helper()
 	var items []string
 	for {
@@ -61,11 +63,17 @@ func TestChanges_Order(t *testing.T) {
 	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
 		t.Fatalf("feed without rows: got %+v", none)
 	}
-	merge(t, w, warehouse.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))                                     // 1
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"), call(tenantA, 4, nil)) // 2
-	merge(t, w, warehouse.Messages, call(tenantA, 9, nil))                                                                                // 3: of another dataset
-	merge(t, w, warehouse.Calls, call(tenantB, 7, nil))                                                                                   // another tenant's
-	merge(t, w, warehouse.Calls, deletion(8, "2026-06-02"))                                                                               // 4: of what never was
+	// sequence number 1
+	merge(t, w, warehouse.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))
+	// 2
+	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"),
+		call(tenantA, 4, nil))
+	// 3, in another dataset
+	merge(t, w, warehouse.Messages, call(tenantA, 9, nil))
+	// in another tenant
+	merge(t, w, warehouse.Calls, call(tenantB, 7, nil))
+	// 4, the deletion of a row that does not exist
+	merge(t, w, warehouse.Calls, deletion(8, "2026-06-02"))
 
 	for _, limit := range []int64{1, 2, 3, 100} {
 		items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, limit)
@@ -74,7 +82,8 @@ func TestChanges_Order(t *testing.T) {
 			c := changedItem(t, item)
 			order = append(order, fmt.Sprintf("%s %s%s", c.ID[34:], c.Status, c.DeletedAt))
 		}
-		want(t, fmt.Sprint(order), "[03 completed 01 failed 02 2026-06-01T10:00:00.500Z 04 completed 08 2026-06-02T00:00:00.000Z]")
+		want(t, fmt.Sprint(order), "[03 completed 01 failed 02 2026-06-01T10:00:00.500Z 04 completed 08 "+
+			"2026-06-02T00:00:00.000Z]")
 		want(t, fmt.Sprint(end), fmt.Sprintf("{4 %s}", id(8)))
 		// The end is stable: asked for again, it is the same and empty.
 		feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, limit)
@@ -103,18 +112,21 @@ func TestChanges_Filter(t *testing.T) {
 	w := openNew(t)
 	assistant, customer := uuid.New(), uuid.New()
 	some := func(n int, fields row) row {
-		return with(call(tenantA, n, row{"assistant_id": assistant, "customer_id": customer, "from_number": "+91 1", "name": "Asha", "source": "phone"}), fields)
+		return with(call(tenantA, n, row{"assistant_id": assistant, "customer_id": customer, "from_number": "+91 1",
+			"name": "Asha", "source": "phone"}), fields)
 	}
 	for name, test := range map[string]struct {
 		dataset warehouse.Dataset
 		other   row
 		filter  warehouse.Filter
 	}{
-		"status":    {warehouse.Calls, row{"status": "failed"}, warehouse.Filter{Status: "completed"}},
-		"assistant": {warehouse.Calls, row{"assistant_id": nil}, warehouse.Filter{AssistantID: uuid.NullUUID{UUID: assistant, Valid: true}}},
-		"search":    {warehouse.Customers, row{"name": "Ravi"}, warehouse.Filter{Search: "ash"}},
-		"customer":  {warehouse.Messages, row{"customer_id": nil}, warehouse.Filter{CustomerID: uuid.NullUUID{UUID: customer, Valid: true}}},
-		"number":    {warehouse.Messages, row{"from_number": "+91 2"}, warehouse.Filter{PhoneNumber: "91-1"}},
+		"status": {warehouse.Calls, row{"status": "failed"}, warehouse.Filter{Status: "completed"}},
+		"assistant": {warehouse.Calls, row{"assistant_id": nil},
+			warehouse.Filter{AssistantID: uuid.NullUUID{UUID: assistant, Valid: true}}},
+		"search": {warehouse.Customers, row{"name": "Ravi"}, warehouse.Filter{Search: "ash"}},
+		"customer": {warehouse.Messages, row{"customer_id": nil},
+			warehouse.Filter{CustomerID: uuid.NullUUID{UUID: customer, Valid: true}}},
+		"number": {warehouse.Messages, row{"from_number": "+91 2"}, warehouse.Filter{PhoneNumber: "91-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			merge(t, w, test.dataset, some(1, nil), some(2, test.other), deletion(3, "2026-06-01"))
@@ -139,10 +151,12 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 				case 0:
 					batch = append(batch, deletion(n, fmt.Sprintf("2026-06-01T00:%02d:00Z", round)))
 				case 1, 2:
-					batch = append(batch, call(tenantA, n, row{"status": fmt.Sprint(round), "updated_at": fmt.Sprintf("2026-06-01T00:%02d:00Z", round)}))
+					batch = append(batch, call(tenantA, n, row{"status": fmt.Sprint(round),
+						"updated_at": fmt.Sprintf("2026-06-01T00:%02d:00Z", round)}))
 				}
 			}
-			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, batch...)}); err != nil {
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+				Rows: lines(t, batch...)}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -191,7 +205,8 @@ func TestChanges_LargeBatch(t *testing.T) {
 			const rows = 9000 // fewer are never sorted
 			var batch []any
 			for n := range rows {
-				batch = append(batch, call(tenantA, n*7919%rows, row{"created_at": fmt.Sprintf("20%02d-03-01", n*apart/rows%28+10)}))
+				batch = append(batch, call(tenantA, n*7919%rows,
+					row{"created_at": fmt.Sprintf("20%02d-03-01", n*apart/rows%28+10)}))
 			}
 			merge(t, w, warehouse.Calls, batch...)
 			items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 700)

@@ -15,7 +15,8 @@ func TestCustomersAfter_Order(t *testing.T) {
 	var want []warehouse.Customer
 	high := uuid.MustParse("ffffffff-0000-4000-8000-000000000000")
 	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
-		for _, text := range []string{"00000000-0000-4000-8000-000000000001", "7fffffff-0000-4000-8000-000000000000", "80000000-0000-4000-8000-000000000000", high.String()} {
+		for _, text := range []string{"00000000-0000-4000-8000-000000000001", "7fffffff-0000-4000-8000-000000000000",
+			"80000000-0000-4000-8000-000000000000", high.String()} {
 			want = append(want, warehouse.Customer{Tenant: tenant, ID: uuid.MustParse(text)})
 			merge(t, w, warehouse.Customers, row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
 		}

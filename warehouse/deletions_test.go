@@ -20,30 +20,49 @@ func TestMerge_DeletionSequences(t *testing.T) {
 		counts warehouse.Counts
 	}
 	one := func(counts warehouse.Counts) warehouse.Counts { counts.Read = 1; return counts }
-	isNew, changed, unchanged := one(warehouse.Counts{New: 1}), one(warehouse.Counts{Changed: 1}), one(warehouse.Counts{Unchanged: 1})
+	isNew, changed, unchanged := one(warehouse.Counts{New: 1}), one(warehouse.Counts{Changed: 1}),
+		one(warehouse.Counts{Unchanged: 1})
 	deleted, superseded := one(warehouse.Counts{Deleted: 1}), one(warehouse.Counts{Superseded: 1})
 	for name, test := range map[string]struct {
 		steps []merged
 		left  string // status of the row, or the time of the tombstone
 		seq   int64
 	}{
-		"a row goes":                          {[]merged{{version("a", "2026-06-01"), isNew}, {deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
-		"at its own time":                     {[]merged{{version("a", "2026-06-01"), isNew}, {deletion(1, "2026-06-01"), deleted}}, "2026-06-01", 2},
-		"older than the row":                  {[]merged{{version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
-		"of a row without a time":             {[]merged{{version("a", nil), isNew}, {deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
-		"before the row":                      {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-01"), superseded}}, "2026-06-02", 1},
-		"before the row of that time":         {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-02"), superseded}}, "2026-06-02", 1},
-		"a newer row comes back":              {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-03"), isNew}}, "a", 2},
-		"and is no older than the deletion":   {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", nil), isNew}, {version("b", "2026-06-01"), superseded}, {deletion(1, "2026-06-01"), superseded}}, "a", 2},
-		"and goes again":                      {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-04"), deleted}}, "2026-06-04", 3},
-		"deleted again":                       {[]merged{{deletion(1, "2026-06-02"), deleted}, {deletion(1, "2026-06-01"), unchanged}}, "2026-06-02", 1},
-		"deleted again, later":                {[]merged{{deletion(1, "2026-06-02"), deleted}, {deletion(1, "2026-06-04"), unchanged}, {version("a", "2026-06-03"), superseded}}, "2026-06-04", 1},
-		"confirmed after the deletion":        {[]merged{{version("a", "2026-06-01"), isNew}, {version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
-		"confirmed by a time, having none":    {[]merged{{version("a", nil), isNew}, {version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
-		"changed without a time":              {[]merged{{version("a", "2026-06-03"), isNew}, {version("b", nil), changed}, {deletion(1, "2026-06-02"), superseded}}, "b", 2},
-		"moved without a time":                {[]merged{{version("a", "2026-06-03"), isNew}, {with(version("b", nil), row{"created_at": "2026-07-01"}), changed}, {deletion(1, "2026-06-02"), superseded}}, "b", 2},
-		"with values that a deletion ignores": {[]merged{{version("a", "2026-06-01"), isNew}, {with(version("b", "2026-06-09"), row{"deleted_at": "2026-06-02"}), deleted}}, "2026-06-02", 2},
-		"a deleted_at of nothing":             {[]merged{{with(version("a", nil), row{"deleted_at": nil}), isNew}, {with(version("a", nil), row{"deleted_at": " "}), unchanged}}, "a", 1},
+		"a row goes": {[]merged{{version("a", "2026-06-01"), isNew},
+			{deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
+		"at its own time": {[]merged{{version("a", "2026-06-01"), isNew},
+			{deletion(1, "2026-06-01"), deleted}}, "2026-06-01", 2},
+		"older than the row": {[]merged{{version("a", "2026-06-03"), isNew},
+			{deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"of a row without a time": {[]merged{{version("a", nil), isNew}, {deletion(1, "2026-06-02"), deleted}},
+			"2026-06-02", 2},
+		"before the row": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{version("a", "2026-06-01"), superseded}}, "2026-06-02", 1},
+		"before the row of that time": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{version("a", "2026-06-02"), superseded}}, "2026-06-02", 1},
+		"a newer row comes back": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{version("a", "2026-06-03"), isNew}}, "a", 2},
+		"and is no older than the deletion": {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", nil), isNew},
+			{version("b", "2026-06-01"), superseded}, {deletion(1, "2026-06-01"), superseded}}, "a", 2},
+		"and goes again": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-04"), deleted}}, "2026-06-04", 3},
+		"deleted again": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{deletion(1, "2026-06-01"), unchanged}}, "2026-06-02", 1},
+		"deleted again, later": {[]merged{{deletion(1, "2026-06-02"), deleted},
+			{deletion(1, "2026-06-04"), unchanged}, {version("a", "2026-06-03"), superseded}}, "2026-06-04", 1},
+		"confirmed after the deletion": {[]merged{{version("a", "2026-06-01"), isNew},
+			{version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"confirmed by a time, having none": {[]merged{{version("a", nil), isNew},
+			{version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"changed without a time": {[]merged{{version("a", "2026-06-03"), isNew}, {version("b", nil), changed},
+			{deletion(1, "2026-06-02"), superseded}}, "b", 2},
+		"moved without a time": {[]merged{{version("a", "2026-06-03"), isNew},
+			{with(version("b", nil), row{"created_at": "2026-07-01"}), changed}, {deletion(1, "2026-06-02"), superseded}}, "b",
+			2},
+		"with values that a deletion ignores": {[]merged{{version("a", "2026-06-01"), isNew},
+			{with(version("b", "2026-06-09"), row{"deleted_at": "2026-06-02"}), deleted}}, "2026-06-02", 2},
+		"a deleted_at of nothing": {[]merged{{with(version("a", nil), row{"deleted_at": nil}), isNew},
+			{with(version("a", nil), row{"deleted_at": " "}), unchanged}}, "a", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
@@ -89,7 +108,8 @@ func TestMerge_DeletionsWithinBatch(t *testing.T) {
 				t.Fatalf("got feed %+v", feed)
 			}
 			counts = merge(t, w, warehouse.Calls, test.rows...)
-			if counts.New+counts.Changed+counts.Deleted != 0 || changes(t, w, warehouse.Calls, warehouse.Filter{}, feed.Next, 10).Seq != feed.Seq {
+			if counts.New+counts.Changed+counts.Deleted != 0 ||
+				changes(t, w, warehouse.Calls, warehouse.Filter{}, feed.Next, 10).Seq != feed.Seq {
 				t.Errorf("same batch repeated: got %+v, want no changes", counts)
 			}
 		})
@@ -180,7 +200,8 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 			for step := range 24 {
 				var batch []version
 				for range 1 + random.IntN(12) {
-					v := version{n: random.IntN(8), deleted: random.IntN(3) == 0, status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
+					v := version{n: random.IntN(8), deleted: random.IntN(3) == 0, status: fmt.Sprint(random.IntN(4)), month: 1 +
+						random.IntN(3)}
 					switch {
 					case v.n < 3: // each at a time of its own: the latest of all decides in the end
 						v.at = 1 + random.IntN(1800)*2 + v.n%2
@@ -201,7 +222,8 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 					rows = append(rows, v.row())
 				}
 				counts := merge(t, w, warehouse.Calls, rows...)
-				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused || counts.Read != int64(len(batch)) {
+				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused ||
+					counts.Read != int64(len(batch)) {
 					t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(batch))
 				}
 				seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 1).Seq
@@ -239,8 +261,10 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 				}
 			}
 			slices.Sort(rows)
-			want(t, queryLake(t, dir, "SELECT list(id || ' ' || month || ' ' || status ORDER BY id) FROM read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true)"), "["+strings.Join(rows, ", ")+"]")
-			want(t, query(t, dir, tenantA, "SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM calls UNION ALL SELECT id FROM tombstones)"), "0")
+			want(t, queryLake(t, dir, "SELECT list(id || ' ' || month || ' ' || status ORDER BY id) FROM "+
+				"read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true)"), "["+strings.Join(rows, ", ")+"]")
+			want(t, query(t, dir, tenantA, "SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM calls UNION ALL "+
+				"SELECT id FROM tombstones)"), "0")
 		})
 	}
 }
@@ -251,17 +275,19 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 		line   any
 		reason string
 	}{
-		"no time":    {deletion(1, "yesterday"), "deleted_at is not a time: yesterday"},
-		"true":       {deletion(1, true), "deleted_at is not a time: true"},
-		"endless":    {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is not a time: infinity"},
-		"no id":      {row{"user_id": tenantA, "deleted_at": "2026-06-01"}, "id is missing"},
-		"no tenant":  {row{"id": id(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
-		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}), "created_at is not a time: yesterday"},
+		"no time":   {deletion(1, "yesterday"), "deleted_at is not a time: yesterday"},
+		"true":      {deletion(1, true), "deleted_at is not a time: true"},
+		"endless":   {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is not a time: infinity"},
+		"no id":     {row{"user_id": tenantA, "deleted_at": "2026-06-01"}, "id is missing"},
+		"no tenant": {row{"id": id(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
+		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}),
+			"created_at is not a time: yesterday"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
 			for _, dataset := range warehouse.Datasets {
-				counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})
+				counts, refusals, err := w.Merge(t.Context(),
+					warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})
 				noError(t, err)
 				wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
 				if len(refusals) != 1 || refusals[0].Reason != test.reason {
@@ -277,7 +303,8 @@ func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 	w := openNew(t)
 	for _, dataset := range warehouse.Datasets {
 		merge(t, w, dataset, call(tenantA, 1, nil))
-		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x", Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x",
+			Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
 		noError(t, err)
 		wantCounts(t, counts, warehouse.Counts{Read: 1, Deleted: 1})
 		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 10})
@@ -294,7 +321,9 @@ func TestMigration_FileWithoutTombstones(t *testing.T) {
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; "+withoutUnpublished+"DELETE FROM schema_version WHERE version > 1")
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
+		"DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; "+
+			""+withoutUnpublished+"DELETE FROM schema_version WHERE version > 1")
 	w = open(t, dir)
 	wantCounts(t, merge(t, w, warehouse.Calls, deletion(1, "2026-06-01")), warehouse.Counts{Read: 1, Deleted: 1})
 	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 10)

@@ -49,7 +49,8 @@ func TestOpenDatabase_SharedBuild(t *testing.T) {
 		t.Errorf("got files %v and %d releases, want none and 1", files, left)
 	}
 	refused := errors.New("too many")
-	if _, _, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, _, err := w.OpenDatabase(t.Context(), tenantA, "",
+		func() (func(), error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Error(err)
 	}
 	admitted, begin = make(chan struct{}), make(chan struct{})
@@ -90,7 +91,8 @@ func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 		t.Error(got, sums)
 	}
 	for sum, want := range map[string]string{sums[0]: sums[2], sums[1]: sums[1], sums[2]: sums[2], "": sums[2]} {
-		file, content, err := w.OpenDatabase(t.Context(), tenantA, sum, func() (func(), error) { return nil, errors.New("it is written anew") })
+		file, content, err := w.OpenDatabase(t.Context(), tenantA, sum,
+			func() (func(), error) { return nil, errors.New("it is written anew") })
 		noError(t, err)
 		noError(t, content.Close())
 		if file.SHA256 != want {

@@ -23,9 +23,12 @@ func TestWriteDatabase_Contents(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls,
-		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234, "duration": "1m 2s", "metadata": row{"a": "ß"},
-			"transcript": []row{{"role": "user", "content": "नमस्ते !", "timestamp_ms": 5}, {"role": "assistant", "message": "hi"}}}),
-		call(tenantA, 2, row{"created_at": "2026-01-31T23:59:59.999999Z"}), call(tenantA, 3, row{"created_at": "2026-02-01T00:00:00Z", "transcript": "AI: hi"}))
+		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,
+			"duration": "1m 2s", "metadata": row{"a": "ß"},
+			"transcript": []row{{"role": "user", "content": "नमस्ते !", "timestamp_ms": 5},
+				{"role": "assistant", "message": "hi"}}}),
+		call(tenantA, 2, row{"created_at": "2026-01-31T23:59:59.999999Z"}),
+		call(tenantA, 3, row{"created_at": "2026-02-01T00:00:00Z", "transcript": "AI: hi"}))
 	merge(t, w, warehouse.Calls, call(tenantB, 4, row{"summary": "of another tenant"}))
 	path := filepath.Join(t.TempDir(), "warehouse.duckdb")
 	made, err := w.WriteDatabase(t.Context(), tenantA, path)
@@ -46,10 +49,12 @@ func TestWriteDatabase_Contents(t *testing.T) {
 			t.Errorf("%s: %s", export.Name, comment)
 		}
 		for _, c := range export.Columns {
-			want(t, inDatabase(t, path, fmt.Sprintf("SELECT data_type || ' ' || comment FROM duckdb_columns() WHERE table_name = '%s' AND column_name = '%s'", export.Name, c.Name)), c.Type+" "+c.Comment())
+			want(t, inDatabase(t, path, fmt.Sprintf("SELECT data_type || ' ' || comment FROM duckdb_columns() WHERE "+
+				"table_name = '%s' AND column_name = '%s'", export.Name, c.Name)), c.Type+" "+c.Comment())
 		}
 	}
-	want(t, inDatabase(t, path, "SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM information_schema.tables"), "calls cost_daily customers messages transcript_turns")
+	want(t, inDatabase(t, path, "SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM information_schema.tables"),
+		"calls cost_daily customers messages transcript_turns")
 	content, err := os.ReadFile(path)
 	noError(t, err)
 	for _, secret := range []string{dir, "user_id", tenantA.String(), "another tenant"} {

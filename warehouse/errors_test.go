@@ -37,11 +37,13 @@ func TestErrors_MemoryFull(t *testing.T) {
 func TestErrors_DiskFull(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	noError(t, os.Mkdir(disk, 0o755))
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs",
+		disk).CombinedOutput(); err != nil {
 		t.Skipf("a small disk cannot be mounted here: %v %s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
+		//nolint:noctx // the test's context has ended
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v %s", err, out)
 		}
 	})
@@ -51,7 +53,8 @@ func TestErrors_DiskFull(t *testing.T) {
 		rows := make([]any, 4000)
 		for i := range rows {
 			// Texts that do not compress.
-			rows[i] = call(tenantA, from+i, row{"summary": strings.Repeat(fmt.Sprintf("%x", (from+i)*2654435761), 60), "transcript": noise(from + i)})
+			rows[i] = call(tenantA, from+i, row{"summary": strings.Repeat(fmt.Sprintf("%x", (from+i)*2654435761), 60),
+				"transcript": noise(from + i)})
 		}
 		return warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)}
 	}
@@ -79,7 +82,8 @@ func TestErrors_DiskFull(t *testing.T) {
 // noise returns text that compresses badly. It depends on the seed only.
 func noise(seed int) string {
 	var text strings.Builder
-	for state := uint64(seed)*2862933555777941757 + 3037000493; text.Len() < 1200; state = state*6364136223846793005 + 1442695040888963407 {
+	for state := uint64(seed)*2862933555777941757 + 3037000493; text.Len() < 1200; state = state*6364136223846793005 +
+		1442695040888963407 {
 		fmt.Fprintf(&text, "%x", state)
 	}
 	return text.String()

@@ -30,9 +30,11 @@ func openConn(t *testing.T) *sql.Conn {
 func TestExecute_MatchesDriver(t *testing.T) {
 	ours, theirs := openConn(t), openConn(t)
 	for _, statement := range []string{
-		"CREATE TABLE t AS SELECT range AS n FROM range(100000)", "INSERT INTO t FROM range(7)", "UPDATE t SET n = n + 1 WHERE n < 50", "DELETE FROM t WHERE n % 2 = 0",
+		"CREATE TABLE t AS SELECT range AS n FROM range(100000)", "INSERT INTO t FROM range(7)",
+		"UPDATE t SET n = n + 1 WHERE n < 50", "DELETE FROM t WHERE n % 2 = 0",
 		"COPY t TO '/dev/null' (FORMAT csv)",
-		"SELECT", "SELECT none FROM t", "FROM none", "SELECT n::UTINYINT FROM t", "SELECT error('own')", "COPY t TO '/none/file'", "INSERT INTO t SELECT error('late') FROM range(100000) WHERE range > 90000",
+		"SELECT", "SELECT none FROM t", "FROM none", "SELECT n::UTINYINT FROM t", "SELECT error('own')",
+		"COPY t TO '/none/file'", "INSERT INTO t SELECT error('late') FROM range(100000) WHERE range > 90000",
 		"SELECT list(repeat('x', 1000) || range) FROM range(1000000)", "COMMIT",
 	} {
 		rows, err := execute(t.Context(), ours, statement)
@@ -59,7 +61,8 @@ func TestExecute_Cancelled(t *testing.T) {
 	conn := openConn(t)
 	for n := range 1000 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*time.Microsecond)
-		_, err := execute(ctx, conn, "CREATE TABLE endless AS SELECT count(*) FROM range(1000000000000) a, range(1000000) b WHERE a.range + b.range = -1")
+		_, err := execute(ctx, conn, "CREATE TABLE endless AS SELECT count(*) FROM range(1000000000000) a, "+
+			"range(1000000) b WHERE a.range + b.range = -1")
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)

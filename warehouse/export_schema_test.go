@@ -31,11 +31,13 @@ func TestExports_MatchDescriptions(t *testing.T) {
 			if column.Description == "" || column.Name == "user_id" || column.Name == "config_id" {
 				t.Errorf("%s.%s", export.Name, column.Name)
 			}
-			if zoned := column.Type == "DATE" || strings.HasPrefix(column.Type, "TIMESTAMP"); zoned != (column.TimeZone == "UTC") {
+			if zoned := column.Type == "DATE" || strings.HasPrefix(column.Type,
+				"TIMESTAMP"); zoned != (column.TimeZone == "UTC") {
 				t.Errorf("%s.%s is of time zone %q", export.Name, column.Name, column.TimeZone)
 			}
 		}
-		want(t, query(t, dir, tenantA, "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE "+export.Select(warehouse.Filter{})+")"), strings.Join(described, ", "))
+		want(t, query(t, dir, tenantA, "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE "+
+			""+export.Select(warehouse.Filter{})+")"), strings.Join(described, ", "))
 	}
 }
 
@@ -43,20 +45,27 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls,
-		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234, "duration": "1m 2s", "stt_minutes": 1.5, "tts_characters": 7, "provider": "twilio",
-			"transcript": []row{{"role": "user", "content": "नमस्ते  दुनिया\u00a0!", "timestamp": "2026-03-01T23:00:01.5Z"}, {"role": "assistant", "message": " ", "timestamp_ms": 70}, {"speaker": "Dr. Who"}}}),
+		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,
+			"duration": "1m 2s", "stt_minutes": 1.5, "tts_characters": 7, "provider": "twilio",
+			"transcript": []row{{"role": "user", "content": "नमस्ते  दुनिया\u00a0!", "timestamp": "2026-03-01T23:00:01.5Z"},
+				{"role": "assistant", "message": " ", "timestamp_ms": 70}, {"speaker": "Dr. Who"}}}),
 		call(tenantA, 2, row{"created_at": "2026-03-01T00:00:00Z", "cost": 0.2, "provider": "twilio"}),
 		call(tenantA, 3, row{"created_at": "2026-03-01T01:00:00Z", "cost": 0, "provider": "twilio"}),
 		call(tenantA, 4, row{"created_at": "2026-03-02T01:00:00+05:30", "provider": "twilio", "transcript": "AI: hi"}),
 		call(tenantA, 5, row{"created_at": "2026-03-02T01:00:00Z", "provider": "twilio"}))
 	noError(t, w.Close())
 	rows := func(name string, filter warehouse.Filter, columns string) string {
-		return query(t, dir, tenantA, fmt.Sprintf("SELECT coalesce(string_agg(concat_ws(' ', %s), '; '), '') FROM (%s)", columns, exportNamed(t, name).Select(filter)))
+		return query(t, dir, tenantA, fmt.Sprintf("SELECT coalesce(string_agg(concat_ws(' ', %s), '; '), '') FROM (%s)",
+			columns, exportNamed(t, name).Select(filter)))
 	}
-	turns := "right(call_id::VARCHAR, 1), turn, coalesce(speaker, '?'), coalesce(chars::VARCHAR, '-'), coalesce(words::VARCHAR, '-'), coalesce(offset_ms::VARCHAR, '-')"
-	want(t, rows("transcript_turns", warehouse.Filter{}, turns), "4 1 AI 2 1 -; 1 1 Caller 16 3 1500; 1 2 AI 1 0 70; 1 3 Dr. Who - - -")
-	costs := "day, provider, calls, coalesce(seconds::VARCHAR, '-'), coalesce(cost::VARCHAR, '-'), coalesce(stt_minutes::VARCHAR, '-'), coalesce(tts_characters::VARCHAR, '-'), cost_pending"
-	want(t, rows("cost_daily", warehouse.Filter{}, costs), "2026-03-01 twilio 4 62 0.3234 1.5 7 2; 2026-03-02 twilio 1 - - - - 1")
+	turns := "right(call_id::VARCHAR, 1), turn, coalesce(speaker, '?'), coalesce(chars::VARCHAR, '-'), " +
+		"coalesce(words::VARCHAR, '-'), coalesce(offset_ms::VARCHAR, '-')"
+	want(t, rows("transcript_turns", warehouse.Filter{}, turns),
+		"4 1 AI 2 1 -; 1 1 Caller 16 3 1500; 1 2 AI 1 0 70; 1 3 Dr. Who - - -")
+	costs := "day, provider, calls, coalesce(seconds::VARCHAR, '-'), coalesce(cost::VARCHAR, '-'), " +
+		"coalesce(stt_minutes::VARCHAR, '-'), coalesce(tts_characters::VARCHAR, '-'), cost_pending"
+	want(t, rows("cost_daily", warehouse.Filter{}, costs),
+		"2026-03-01 twilio 4 62 0.3234 1.5 7 2; 2026-03-02 twilio 1 - - - - 1")
 	march2 := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	want(t, rows("cost_daily", warehouse.Filter{From: march2}, costs), "2026-03-02 twilio 1 - - - - 1")
 	want(t, rows("calls", warehouse.Filter{Before: march2, PhoneNumber: "'$status::"}, "id"), "")

@@ -14,8 +14,10 @@ func TestPush_RecordIsKeptForADay(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 	noError(t, err)
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	for key, at := range map[string]time.Time{"old": now.Add(-23 * time.Hour), "new": now, "'; DROP TABLE pushes --": now} {
-		noError(t, w.RecordPush(t.Context(), tenantA, warehouse.Push{Key: key, Digest: []byte{0, 255, 39}, Outcome: `{"read":1}`, At: at}))
+	for key, at := range map[string]time.Time{"old": now.Add(-23 * time.Hour), "new": now,
+		"'; DROP TABLE pushes --": now} {
+		noError(t, w.RecordPush(t.Context(), tenantA,
+			warehouse.Push{Key: key, Digest: []byte{0, 255, 39}, Outcome: `{"read":1}`, At: at}))
 	}
 	noError(t, w.Close())
 	w, err = warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
@@ -34,7 +36,8 @@ func TestPush_RecordIsKeptForADay(t *testing.T) {
 	if push, err := w.FindPush(t.Context(), tenantA, "old", now.Add(time.Hour)); !errors.Is(err, warehouse.ErrNotFound) {
 		t.Errorf("a day later: %+v %v", push, err)
 	}
-	noError(t, w.RecordPush(t.Context(), tenantA, warehouse.Push{Key: "newest", Outcome: "{}", Digest: []byte{}, At: now.Add(2 * time.Hour)}))
+	noError(t, w.RecordPush(t.Context(), tenantA,
+		warehouse.Push{Key: "newest", Outcome: "{}", Digest: []byte{}, At: now.Add(2 * time.Hour)}))
 	if push, err := w.FindPush(t.Context(), tenantA, "old", now); !errors.Is(err, warehouse.ErrNotFound) {
 		t.Errorf("it is still there: %+v %v", push, err)
 	}

@@ -17,9 +17,11 @@ func TestImportKeys_MatchesSource(t *testing.T) {
 	const first, second, revoked = "sk_1111111111", "pk_2222222222", "sk_3333333333"
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	key := func(text string, typ warehouse.KeyType, revokedAt *time.Time) warehouse.ImportedKey {
-		return warehouse.ImportedKey{ID: uuid.New(), Tenant: tenantA, Type: typ, Label: text[:2], Prefix: text[:8], Digest: sha256.Sum256([]byte(text)), CreatedAt: at, RevokedAt: revokedAt}
+		return warehouse.ImportedKey{ID: uuid.New(), Tenant: tenantA, Type: typ, Label: text[:2], Prefix: text[:8],
+			Digest: sha256.Sum256([]byte(text)), CreatedAt: at, RevokedAt: revokedAt}
 	}
-	keys := []warehouse.ImportedKey{key(first, warehouse.Secret, nil), key(second, warehouse.Public, nil), key(revoked, warehouse.Secret, &at), key(first, warehouse.Secret, nil)}
+	keys := []warehouse.ImportedKey{key(first, warehouse.Secret, nil), key(second, warehouse.Public, nil),
+		key(revoked, warehouse.Secret, &at), key(first, warehouse.Secret, nil)}
 	_, own, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
 	check := func(wanted map[string]error) {

@@ -30,7 +30,8 @@ func TestKeys_Lifecycle(t *testing.T) {
 	if found.ID != key.ID || found.Tenant != tenantA || found.LastUsedAt == nil || valid.Err() != nil {
 		t.Fatalf("found %+v", found)
 	}
-	for _, wrong := range []string{"", "pk_", text[:34], text + "x", "sk_" + text[3:], " " + text, "pk_short1!", strings.Repeat("a", 200), "pk_" + strings.Repeat("a", 126)} {
+	for _, wrong := range []string{"", "pk_", text[:34], text + "x", "sk_" + text[3:], " " + text, "pk_short1!",
+		strings.Repeat("a", 200), "pk_" + strings.Repeat("a", 126)} {
 		_, _, err := w.Authenticate(wrong)
 		wantKind(t, err, warehouse.ErrInvalidKey)
 	}
@@ -74,7 +75,8 @@ func TestKeys_Settings(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	soon := time.Now().Add(time.Hour)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public,
+		warehouse.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
 	noError(t, err)
 	if key.LastUsedAt != nil || !w.OriginKnown("https://app.example.com") || w.OriginKnown("https://other.example.com") {
 		t.Errorf("%+v", key)
@@ -82,14 +84,16 @@ func TestKeys_Settings(t *testing.T) {
 	_, valid, err := w.Authenticate(text)
 	noError(t, err)
 	past := time.Now().Add(-time.Second)
-	changed, err := w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{Label: "page", ExpiresAt: &past, RateLimit: "5/1s"})
+	changed, err := w.UpdateKey(t.Context(), key.ID,
+		warehouse.KeySettings{Label: "page", ExpiresAt: &past, RateLimit: "5/1s"})
 	noError(t, err)
 	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrExpiredKey)
 	if changed.Origins == nil || w.OriginKnown("https://app.example.com") || valid.Err() != nil {
 		t.Errorf("%+v", changed)
 	}
-	for _, settings := range []warehouse.KeySettings{{Origins: []string{"app.example.com"}}, {Origins: []string{"https://app.example.com/"}}, {Origins: []string{"null"}}} {
+	for _, settings := range []warehouse.KeySettings{{Origins: []string{"app.example.com"}},
+		{Origins: []string{"https://app.example.com/"}}, {Origins: []string{"null"}}} {
 		_, err := w.UpdateKey(t.Context(), key.ID, settings)
 		wantKind(t, err, warehouse.ErrInvalid)
 	}
@@ -148,7 +152,8 @@ func TestKeys_QueryLimits(t *testing.T) {
 	}
 	check(limits)
 	for _, less := range []func(*warehouse.KeySettings){
-		func(s *warehouse.KeySettings) { s.QueryRows = 0 }, func(s *warehouse.KeySettings) { s.QueryBytes = 0 }, func(s *warehouse.KeySettings) { s.QueryTime = 0 },
+		func(s *warehouse.KeySettings) { s.QueryRows = 0 }, func(s *warehouse.KeySettings) { s.QueryBytes = 0 },
+		func(s *warehouse.KeySettings) { s.QueryTime = 0 },
 	} {
 		less(&limits)
 		_, err = w.UpdateKey(t.Context(), key.ID, limits)
@@ -175,10 +180,13 @@ func TestKeys_QueryLimits(t *testing.T) {
 func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{Label: "old", RateLimit: "5/1s"})
+	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret,
+		warehouse.KeySettings{Label: "old", RateLimit: "5/1s"})
 	noError(t, err)
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "control.duckdb"), `ALTER TABLE keys DROP COLUMN query_rows; ALTER TABLE keys DROP COLUMN query_bytes; ALTER TABLE keys DROP COLUMN query_time_ms;
+	execFile(t, filepath.Join(dir, "control.duckdb"),
+		`ALTER TABLE keys DROP COLUMN query_rows; ALTER TABLE keys DROP COLUMN query_bytes; ALTER TABLE keys DROP `+
+			`COLUMN query_time_ms;
 		DELETE FROM schema_version WHERE version > 5`)
 	w = open(t, dir)
 	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {

@@ -16,13 +16,17 @@ import (
 func TestMerge_NewChangedUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)), warehouse.Counts{Read: 2, New: 2})
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)), warehouse.Counts{Read: 2, Unchanged: 2})
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0.0337}), call(tenantA, 3, nil), call(tenantA, 2, nil)),
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
+		warehouse.Counts{Read: 2, New: 2})
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
+		warehouse.Counts{Read: 2, Unchanged: 2})
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0.0337}), call(tenantA, 3, nil),
+		call(tenantA, 2, nil)),
 		warehouse.Counts{Read: 3, New: 1, Changed: 1, Unchanged: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT list(cost ORDER BY id) FROM calls"), "[0.0337, NULL, NULL]")
-	want(t, query(t, dir, tenantA, "SELECT list(_seq ORDER BY id) FROM calls"), "[2, 1, 2]") // the second merge counts for nothing
+	// the second merge counts for nothing
+	want(t, query(t, dir, tenantA, "SELECT list(_seq ORDER BY id) FROM calls"), "[2, 1, 2]")
 	want(t, query(t, dir, tenantA, "SELECT seq FROM clock"), "2")
 }
 
@@ -33,12 +37,15 @@ func TestMerge_OneRowPerID(t *testing.T) {
 	wantCounts(t, merge(t, w, warehouse.Calls,
 		call(tenantA, 1, row{"status": "queued", "updated_at": "2026-03-01T10:00:00Z"}),
 		call(tenantA, 1, row{"status": "completed", "updated_at": "2026-03-01T12:00:00Z"}),
-		call(tenantA, 1, row{"status": "ringing", "updated_at": "2026-03-01T11:00:00Z"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
+		call(tenantA, 1, row{"status": "ringing", "updated_at": "2026-03-01T11:00:00Z"})),
+		warehouse.Counts{Read: 3, New: 1, Superseded: 2})
 	// Without a source time the last line wins.
-	wantCounts(t, merge(t, w, warehouse.Messages, call(tenantA, 7, row{"status": "sent"}), call(tenantA, 7, row{"status": "read"})),
+	wantCounts(t, merge(t, w, warehouse.Messages, call(tenantA, 7, row{"status": "sent"}),
+		call(tenantA, 7, row{"status": "read"})),
 		warehouse.Counts{Read: 2, New: 1, Superseded: 1})
 	// A row that moves to another time is still that row.
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-05-01T10:00:00Z", "updated_at": "2026-03-02T00:00:00Z"})),
+	wantCounts(t, merge(t, w, warehouse.Calls,
+		call(tenantA, 1, row{"created_at": "2026-05-01T10:00:00Z", "updated_at": "2026-03-02T00:00:00Z"})),
 		warehouse.Counts{Read: 1, Changed: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT [count(*), count(DISTINCT id)] FROM calls"), "[1, 1]")
@@ -52,9 +59,12 @@ func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 	customer := func(name, updated string) row {
 		return row{"user_id": tenantA, "id": id(1), "name": name, "created_at": "2026-01-01", "updated_at": updated}
 	}
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("new", "2026-02-02T00:00:00Z")), warehouse.Counts{Read: 1, New: 1})
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("old", "2026-02-01T00:00:00Z")), warehouse.Counts{Read: 1, Superseded: 1})
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("same time", "2026-02-02T00:00:00Z")), warehouse.Counts{Read: 1, Changed: 1})
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("new", "2026-02-02T00:00:00Z")),
+		warehouse.Counts{Read: 1, New: 1})
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("old", "2026-02-01T00:00:00Z")),
+		warehouse.Counts{Read: 1, Superseded: 1})
+	wantCounts(t, merge(t, w, warehouse.Customers, customer("same time", "2026-02-02T00:00:00Z")),
+		warehouse.Counts{Read: 1, Changed: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT name FROM customers"), "same time")
 }
@@ -62,7 +72,8 @@ func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 func TestMerge_OneFilePerTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"summary": "A"}), call(tenantB, 1, row{"summary": "B"})), warehouse.Counts{Read: 2, New: 2})
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"summary": "A"}),
+		call(tenantB, 1, row{"summary": "B"})), warehouse.Counts{Read: 2, New: 2})
 	tenants, err := w.Tenants(t.Context())
 	noError(t, err)
 	if len(tenants) != 2 {
@@ -143,32 +154,44 @@ func TestMerge_RefusedRows(t *testing.T) {
 		line    any
 		reason  string
 	}{
-		"no JSON":           {warehouse.Calls, `{"id": `, "line is not a JSON object"},
-		"no object":         {warehouse.Calls, `[1, 2]`, "line is not a JSON object"},
-		"no id":             {warehouse.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
-		"empty id":          {warehouse.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
-		"bad id":            {warehouse.Calls, call(tenantA, 1, row{"id": "17"}), "id is not a UUID: 17"},
-		"no tenant":         {warehouse.Calls, call(tenantA, 1, row{"user_id": nil}), "user_id (the tenant) is missing"},
-		"bad tenant":        {warehouse.Calls, call(tenantA, 1, row{"user_id": "../x"}), "user_id is not a UUID: ../x"},
-		"no created_at":     {warehouse.Calls, call(tenantA, 1, row{"created_at": nil}), "created_at is missing"},
-		"bad created_at":    {warehouse.Calls, call(tenantA, 1, row{"created_at": "yesterday"}), "created_at is not a time: yesterday"},
-		"endless time":      {warehouse.Calls, call(tenantA, 1, row{"created_at": "infinity"}), "created_at is not a time: infinity"},
-		"time before any":   {warehouse.Calls, call(tenantA, 1, row{"created_at": "1492-01-01T00:00:00Z"}), "created_at is not a time: 1492-01-01T00:00:00Z"},
-		"cost of letters":   {warehouse.Calls, call(tenantA, 1, row{"cost": "cheap"}), "cost is not a decimal(10,4): cheap"},
-		"cost too large":    {warehouse.Calls, call(tenantA, 1, row{"cost": 1e9}), "cost is not a decimal(10,4): 1000000000"},
-		"cost of an object": {warehouse.Calls, call(tenantA, 1, row{"cost": row{"usd": 1}}), `cost is not a decimal(10,4): {"usd":1}`},
-		"seconds too many":  {warehouse.Calls, call(tenantA, 1, row{"duration_seconds": 3e9}), "duration_seconds is not an integer: 3000000000"},
-		"two faults":        {warehouse.Calls, call(tenantA, 1, row{"id": "x", "cost": "y"}), "id is not a UUID: x; cost is not a decimal(10,4): y"},
-		"endless minutes":   {warehouse.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}), "stt_minutes is not a number: inf"},
-		"bad assistant":     {warehouse.Messages, call(tenantA, 1, row{"assistant_id": "bot"}), "assistant_id is not a UUID: bot"},
-		"bad truth":         {warehouse.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}), "is_from_bot is not a boolean: perhaps"},
-		"no number of JSON": {warehouse.Calls, `{"user_id":"` + tenantA.String() + `","id":"` + id(1) + `","created_at":"2026-01-01","metadata":{"x":NaN}}`, `metadata is not valid JSON: {"x":NaN}`},
-		"bad count":         {warehouse.Customers, call(tenantA, 1, row{"interaction_count": "many"}), "interaction_count is not an integer: many"},
+		"no JSON":       {warehouse.Calls, `{"id": `, "line is not a JSON object"},
+		"no object":     {warehouse.Calls, `[1, 2]`, "line is not a JSON object"},
+		"no id":         {warehouse.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
+		"empty id":      {warehouse.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
+		"bad id":        {warehouse.Calls, call(tenantA, 1, row{"id": "17"}), "id is not a UUID: 17"},
+		"no tenant":     {warehouse.Calls, call(tenantA, 1, row{"user_id": nil}), "user_id (the tenant) is missing"},
+		"bad tenant":    {warehouse.Calls, call(tenantA, 1, row{"user_id": "../x"}), "user_id is not a UUID: ../x"},
+		"no created_at": {warehouse.Calls, call(tenantA, 1, row{"created_at": nil}), "created_at is missing"},
+		"bad created_at": {warehouse.Calls, call(tenantA, 1, row{"created_at": "yesterday"}),
+			"created_at is not a time: yesterday"},
+		"endless time": {warehouse.Calls, call(tenantA, 1, row{"created_at": "infinity"}),
+			"created_at is not a time: infinity"},
+		"time before any": {warehouse.Calls, call(tenantA, 1, row{"created_at": "1492-01-01T00:00:00Z"}),
+			"created_at is not a time: 1492-01-01T00:00:00Z"},
+		"cost of letters": {warehouse.Calls, call(tenantA, 1, row{"cost": "cheap"}), "cost is not a decimal(10,4): cheap"},
+		"cost too large":  {warehouse.Calls, call(tenantA, 1, row{"cost": 1e9}), "cost is not a decimal(10,4): 1000000000"},
+		"cost of an object": {warehouse.Calls, call(tenantA, 1, row{"cost": row{"usd": 1}}),
+			`cost is not a decimal(10,4): {"usd":1}`},
+		"seconds too many": {warehouse.Calls, call(tenantA, 1, row{"duration_seconds": 3e9}),
+			"duration_seconds is not an integer: 3000000000"},
+		"two faults": {warehouse.Calls, call(tenantA, 1, row{"id": "x", "cost": "y"}),
+			"id is not a UUID: x; cost is not a decimal(10,4): y"},
+		"endless minutes": {warehouse.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}),
+			"stt_minutes is not a number: inf"},
+		"bad assistant": {warehouse.Messages, call(tenantA, 1, row{"assistant_id": "bot"}),
+			"assistant_id is not a UUID: bot"},
+		"bad truth": {warehouse.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}),
+			"is_from_bot is not a boolean: perhaps"},
+		"no number of JSON": {warehouse.Calls, `{"user_id":"` + tenantA.String() + `","id":"` + id(1) +
+			`","created_at":"2026-01-01","metadata":{"x":NaN}}`, `metadata is not valid JSON: {"x":NaN}`},
+		"bad count": {warehouse.Customers, call(tenantA, 1, row{"interaction_count": "many"}),
+			"interaction_count is not an integer: many"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
 			good := call(tenantA, 99, nil)
-			counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
+			counts, refusals, err := w.Merge(t.Context(),
+				warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
 			noError(t, err)
 			wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
 			if len(refusals) != 1 || refusals[0].Line != 2 || !strings.HasPrefix(refusals[0].Reason, test.reason) {
@@ -185,7 +208,8 @@ func TestMerge_RefusedRows(t *testing.T) {
 				}
 			}
 			// The same refused rows, met again, are the same file.
-			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
+			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson",
+				Rows: lines(t, good, test.line)})
 			noError(t, err)
 			if again := files(t, filepath.Join(w.Dir(), "quarantine")); len(again) != 1 {
 				t.Errorf("got quarantine files %v", again)
@@ -212,14 +236,18 @@ func TestMerge_Values(t *testing.T) {
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{
 		"created_at": "2026-04-18T19:50:20.322+05:30", "started_at": "2026-04-18 14:20", "cost": "0.1", "duration": "2m 18s",
-		"from_number": "+91 98765 12345", "assistant_id": "", "status": "Some_New-Status", "summary": "नमस्ते 🌧 \u0000 \"quoted\"",
+		"from_number": "+91 98765 12345", "assistant_id": "", "status": "Some_New-Status",
+		"summary":  "नमस्ते 🌧 \u0000 \"quoted\"",
 		"metadata": row{"a": []int{1}}, "surprise": true, "tts_characters": nil,
 	}))
 	noError(t, w.Close())
-	want(t, query(t, dir, tenantA, `SELECT {c: created_at, s: started_at, c4: cost, d: duration, n: customer_number, a: assistant_id, st: status, m: metadata ->> '$.a[0]', t: tts_characters} FROM calls`),
-		`{'c': '2026-04-18 14:20:20.322+00', 's': '2026-04-18 14:20:00+00', 'c4': 0.1000, 'd': '"2m 18s"', 'n': 919876512345, 'a': NULL, 'st': Some_New-Status, 'm': 1, 't': NULL}`)
+	want(t, query(t, dir, tenantA, `SELECT {c: created_at, s: started_at, c4: cost, d: duration, n: `+
+		`customer_number, a: assistant_id, st: status, m: metadata ->> '$.a[0]', t: tts_characters} FROM calls`),
+		`{'c': '2026-04-18 14:20:20.322+00', 's': '2026-04-18 14:20:00+00', 'c4': 0.1000, 'd': '"2m 18s"', 'n': `+
+			`919876512345, 'a': NULL, 'st': Some_New-Status, 'm': 1, 't': NULL}`)
 	want(t, query(t, dir, tenantA, `SELECT summary = 'नमस्ते 🌧 ' || chr(0) || ' "quoted"' FROM calls`), "true")
-	want(t, query(t, dir, tenantA, `SELECT list(DISTINCT data_type ORDER BY data_type) FROM duckdb_columns() WHERE table_name = 'calls' AND column_name IN ('id', 'cost', 'created_at', 'assistant_id')`),
+	want(t, query(t, dir, tenantA, `SELECT list(DISTINCT data_type ORDER BY data_type) FROM duckdb_columns() WHERE `+
+		`table_name = 'calls' AND column_name IN ('id', 'cost', 'created_at', 'assistant_id')`),
 		"['DECIMAL(10,4)', TIMESTAMP WITH TIME ZONE, UUID]")
 }
 
@@ -228,7 +256,8 @@ func TestMerge_JSONNullIsNULL(t *testing.T) {
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
 	noError(t, w.Close())
-	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"), "[true, true, true]")
+	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"),
+		"[true, true, true]")
 }
 
 // An unchanged row with a newer source time takes that time, so a version with a time in between is superseded.
@@ -242,7 +271,8 @@ func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 	wantCounts(t, merge(t, w, warehouse.Calls, version("completed", nil)), warehouse.Counts{Read: 1, Changed: 1})
 	wantCounts(t, merge(t, w, warehouse.Calls, version("old", "2026-03-05")), warehouse.Counts{Read: 1, Superseded: 1})
 	// The same in one batch.
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 2, row{"status": "queued", "updated_at": "2026-03-30"}), call(tenantA, 2, row{"status": "completed"}),
+	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 2, row{"status": "queued", "updated_at": "2026-03-30"}),
+		call(tenantA, 2, row{"status": "completed"}),
 		call(tenantA, 2, row{"status": "old", "updated_at": "2026-03-05"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
 	for n := 1; n <= 2; n++ {
 		item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(n)))
@@ -269,7 +299,8 @@ func TestMerge_Concurrent(t *testing.T) {
 			}
 			staged := lines(t, part...)
 			group.Go(func() {
-				counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: "x", Rows: staged})
+				counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: "x",
+					Rows: staged})
 				if err != nil || counts != (warehouse.Counts{Read: rows, New: rows}) {
 					t.Errorf("%+v %v", counts, err)
 				}
@@ -281,7 +312,8 @@ func TestMerge_Concurrent(t *testing.T) {
 	for n := range tenants {
 		tenant := tenantA
 		tenant[15] = byte(n)
-		want(t, query(t, dir, tenant, "SELECT [count(*), count(DISTINCT id), min(right(id::VARCHAR, 12)::INT) // 10000, max(right(id::VARCHAR, 12)::INT) // 10000] FROM calls"),
+		want(t, query(t, dir, tenant, "SELECT [count(*), count(DISTINCT id), min(right(id::VARCHAR, 12)::INT) // "+
+			"10000, max(right(id::VARCHAR, 12)::INT) // 10000] FROM calls"),
 			fmt.Sprintf("[%d, %d, %d, %d]", batches*rows, batches*rows, n, n))
 	}
 }
@@ -293,7 +325,8 @@ func TestMerge_ConcurrentRefusals(t *testing.T) {
 	for range 8 {
 		staged := lines(t, "{}")
 		group.Go(func() {
-			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: staged}); err != nil {
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+				Rows: staged}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -312,7 +345,8 @@ func TestPublish_LongTextsInLittleMemory(t *testing.T) {
 	for part := range 10 {
 		var rows []any
 		for n := range 2000 {
-			rows = append(rows, call(tenantA, part*2000+n, row{"transcript": "Caller: " + strings.Repeat(noise(part*2000+n), 8)}))
+			rows = append(rows, call(tenantA, part*2000+n,
+				row{"transcript": "Caller: " + strings.Repeat(noise(part*2000+n), 8)}))
 		}
 		merge(t, w, warehouse.Calls, rows...)
 	}
@@ -336,7 +370,8 @@ func TestMerge_BulkLoadIsSorted(t *testing.T) {
 	}
 	merge(t, w, warehouse.Calls, rows...)
 	noError(t, w.Close())
-	want(t, query(t, dir, tenantA, "SELECT count(*) FROM (SELECT created_at < lag(created_at) OVER (ORDER BY rowid) AS back FROM calls) WHERE back"), "0")
+	want(t, query(t, dir, tenantA, "SELECT count(*) FROM (SELECT created_at < lag(created_at) OVER (ORDER BY rowid) "+
+		"AS back FROM calls) WHERE back"), "0")
 }
 
 func TestOpen_FolderInUse(t *testing.T) {
@@ -360,7 +395,8 @@ func TestOpen_RemovesLeftoversOfCrash(t *testing.T) {
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())
-	for _, leftover := range []string{"warehouse/.x.duckdb.unfinished", "warehouse/.x.duckdb.unfinished.wal", "lake/.calls.parquet.unfinished", "tmp/anything.csv"} {
+	for _, leftover := range []string{"warehouse/.x.duckdb.unfinished", "warehouse/.x.duckdb.unfinished.wal",
+		"lake/.calls.parquet.unfinished", "tmp/anything.csv"} {
 		noError(t, os.WriteFile(filepath.Join(dir, leftover), []byte("half"), 0o600))
 	}
 	w = open(t, dir)

@@ -57,7 +57,8 @@ func TestList_PagesFormTheList(t *testing.T) {
 		for _, l := range all {
 			n, err := strconv.Atoi(l.ID[24:])
 			noError(t, err)
-			if (filter.Direction == "" || n%2 == 1) && (filter.From.IsZero() || !l.CreatedAt.Before(filter.From) && l.CreatedAt.Before(filter.Before)) {
+			if (filter.Direction == "" || n%2 == 1) &&
+				(filter.From.IsZero() || !l.CreatedAt.Before(filter.From) && l.CreatedAt.Before(filter.Before)) {
 				expected = append(expected, l.ID)
 			}
 		}
@@ -73,10 +74,12 @@ func TestList_PagesFormTheList(t *testing.T) {
 				listing.After = &page.Last
 			}
 			if !slices.Equal(followed, expected) {
-				t.Fatalf("%+v by %d, page after page: %d rows in another order than the %d expected", filter, limit, len(followed), len(expected))
+				t.Fatalf("%+v by %d, page after page: %d rows in another order than the %d expected", filter, limit,
+					len(followed), len(expected))
 			}
 			for offset := int64(0); ; offset += limit {
-				page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: limit, Offset: offset})
+				page, err := w.List(t.Context(), tenantA, warehouse.Calls,
+					warehouse.Listing{Filter: filter, Limit: limit, Offset: offset})
 				noError(t, err)
 				if page.Total != int64(len(expected)) || page.More != (offset+limit < page.Total) {
 					t.Fatalf("total is %d of %d, more is %t after %d", page.Total, len(expected), page.More, offset+limit)
@@ -130,7 +133,8 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 			return at.Before(filter.From) || !filter.Before.IsZero() && !at.Before(filter.Before)
 		})
 		for _, offset := range []int64{0, 10, 100} {
-			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: 5, Offset: offset})
+			page, err := w.List(t.Context(), tenantA, warehouse.Calls,
+				warehouse.Listing{Filter: filter, Limit: 5, Offset: offset})
 			noError(t, err)
 			var got []time.Time
 			for _, item := range page.Items {
@@ -139,8 +143,10 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 				got = append(got, l.CreatedAt)
 			}
 			total := int64(len(expected))
-			if want := expected[min(offset, total):min(offset+5, total)]; page.Total != total || page.More != (offset+5 < total) || !slices.Equal(got, want) {
-				t.Fatalf("%d: from %s before %s after %d: total is %d of %d, more is %t, rows are of %v instead of %v", i, filter.From, filter.Before, offset, page.Total, total, page.More, got, want)
+			if want := expected[min(offset, total):min(offset+5, total)]; page.Total != total ||
+				page.More != (offset+5 < total) || !slices.Equal(got, want) {
+				t.Fatalf("%d: from %s before %s after %d: total is %d of %d, more is %t, rows are of %v instead of %v", i,
+					filter.From, filter.Before, offset, page.Total, total, page.More, got, want)
 			}
 		}
 	}

@@ -24,7 +24,8 @@ func TestReplay_CaseOfColumnNames(t *testing.T) {
 	w := openNew(t)
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("ID,Created_At,STATUS\nnone,2026-01-01,completed\n"), 0o600))
-	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "calls.csv", Rows: warehouse.CSVFile(path)})
+	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA,
+		Origin: "calls.csv", Rows: warehouse.CSVFile(path)})
 	noError(t, err)
 	wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
 	mend(t, w, "none", tenantB.String())
@@ -42,14 +43,18 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	}
 	anonymous := call(tenantA, 2, row{"cost": "cheap", "summary": "\"née\" \\ 🎈"})
 	delete(anonymous, "user_id") // the batch says the tenant; so does the quarantine
-	merge(warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "it's a.ndjson", Rows: lines(t, call(tenantA, 1, nil), anonymous, "{}")})
-	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", NoLineNumbers: true, Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
+	merge(warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "it's a.ndjson",
+		Rows: lines(t, call(tenantA, 1, nil), anonymous, "{}")})
+	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", NoLineNumbers: true,
+		Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
 	noError(t, w.RefuseFile(warehouse.Refusal{File: "gone.csv", Dataset: "calls", Reason: "cannot be read"}))
 
 	listed, err := quarantined(t, w, 10)
 	noError(t, err)
 	text := fmt.Sprintf("%+v", listed)
-	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() + " Reason:cost is not a decimal(10,4): cheap", "File:source Line:0 Dataset:messages Tenant: Reason:created_at is not a time: cheap",
+	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() +
+		" Reason:cost is not a decimal(10,4): cheap",
+		"File:source Line:0 Dataset:messages Tenant: Reason:created_at is not a time: cheap",
 		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row:}"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("got %s, want it to contain %s", text, part)
@@ -62,7 +67,8 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	counts, refusals, err := w.Replay(t.Context()) // nothing was mended
 	noError(t, err)
 	wantCounts(t, counts, warehouse.Counts{Read: 3, Refused: 3})
-	if again, err := quarantined(t, w, 10); fmt.Sprintf("%+v", again) == "" || len(again) != 4 || len(refusals) != 3 || err != nil {
+	if again, err := quarantined(t, w, 10); fmt.Sprintf("%+v", again) == "" || len(again) != 4 || len(refusals) != 3 ||
+		err != nil {
 		t.Errorf("%+v %+v %v", again, refusals, err)
 	}
 	mend(t, w, "cheap", "2026-01-02") // which is a time; and, as a price, still none
@@ -77,11 +83,13 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 		}
 	}
 	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
-	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil || !strings.Contains(err.Error(), "no quarantine file") {
+	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil ||
+		!strings.Contains(err.Error(), "no quarantine file") {
 		t.Error(err)
 	}
 	noError(t, w.Close())
-	if got := query(t, w.Dir(), tenantA, "SELECT cost::VARCHAR || summary FROM calls WHERE id = '"+id(2)+"'"); got != "0.2500\"née\" \\ 🎈" {
+	if got := query(t, w.Dir(), tenantA, "SELECT cost::VARCHAR || summary FROM calls WHERE id = "+
+		"'"+id(2)+"'"); got != "0.2500\"née\" \\ 🎈" {
 		t.Error(got)
 	}
 }
@@ -93,8 +101,10 @@ func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
 		return call(tenantA, n, row{"status": "first", "cost": "cheap", "updated_at": at})
 	}
 	second := func(n int, at any) row { return call(tenantA, n, row{"status": "second", "cost": 1, "updated_at": at}) }
-	merge(t, w, warehouse.Calls, first(1, nil), first(2, nil), first(3, "2026-06-01"), first(4, "2026-06-03"), first(5, nil), first(6, nil))
-	merge(t, w, warehouse.Calls, second(1, nil), second(2, "2026-06-02"), second(3, "2026-06-02"), second(4, "2026-06-02"), second(6, nil))
+	merge(t, w, warehouse.Calls, first(1, nil), first(2, nil), first(3, "2026-06-01"), first(4, "2026-06-03"),
+		first(5, nil), first(6, nil))
+	merge(t, w, warehouse.Calls, second(1, nil), second(2, "2026-06-02"), second(3, "2026-06-02"),
+		second(4, "2026-06-02"), second(6, nil))
 	merge(t, w, warehouse.Calls, deletion(6, "2026-06-02"))
 	mend(t, w, "cheap", "2")
 	for n, want := range []warehouse.Counts{{Read: 6, New: 1, Changed: 1, Superseded: 4}, {}} {
@@ -146,7 +156,8 @@ func TestQuarantine_SizeLimit(t *testing.T) {
 	}
 	listed, err := quarantined(t, w, 100)
 	noError(t, err)
-	if dropped == 0 || int64(len(listed))+dropped != 30 || w.DroppedRefusals() != dropped || !strings.Contains(listed[len(listed)-1].Row, id(29)) {
+	if dropped == 0 || int64(len(listed))+dropped != 30 || w.DroppedRefusals() != dropped ||
+		!strings.Contains(listed[len(listed)-1].Row, id(29)) {
 		t.Errorf("got %d rows dropped and %d listed, want 30 in total", dropped, len(listed))
 	}
 	many := make([]any, 30) // more than fits, at once

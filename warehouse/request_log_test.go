@@ -17,9 +17,12 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	at := time.Now().UTC().Truncate(time.Millisecond)
-	first := warehouse.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`, Status: 404, Address: "192.0.2.1"}
-	second := warehouse.Request{ID: "r2", At: at, Key: uuid.NullUUID{UUID: uuid.New(), Valid: true}, Tenant: uuid.NullUUID{UUID: tenantA, Valid: true}, Method: "GET",
-		Path: "/api/v1/calls", Query: "page=2", Status: 200, DurationMS: 1.25, Bytes: 99, Address: "2001:db8::1", UserAgent: "curl/8"}
+	first := warehouse.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`,
+		Status: 404, Address: "192.0.2.1"}
+	second := warehouse.Request{ID: "r2", At: at, Key: uuid.NullUUID{UUID: uuid.New(), Valid: true},
+		Tenant: uuid.NullUUID{UUID: tenantA, Valid: true}, Method: "GET",
+		Path: "/api/v1/calls", Query: "page=2", Status: 200, DurationMS: 1.25, Bytes: 99, Address: "2001:db8::1",
+		UserAgent: "curl/8"}
 	w.LogRequest(first)
 	w.LogRequest(second)
 	read := func(since time.Duration, tenant uuid.NullUUID, limit int64) []warehouse.Request {
@@ -76,7 +79,8 @@ func TestSigningKey_PersistsAndIsPrivate(t *testing.T) {
 	cursor, file := w.SigningKey("cursor"), w.SigningKey("file")
 	noError(t, w.Close())
 	w = open(t, dir)
-	if again := w.SigningKey("cursor"); !reflect.DeepEqual(again, cursor) || reflect.DeepEqual(cursor, file) || len(cursor) != 32 {
+	if again := w.SigningKey("cursor"); !reflect.DeepEqual(again, cursor) || reflect.DeepEqual(cursor, file) ||
+		len(cursor) != 32 {
 		t.Errorf("%x, then %x, for files %x", cursor, again, file)
 	}
 	noError(t, w.Close())

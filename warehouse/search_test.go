@@ -19,7 +19,8 @@ import (
 
 // plainWords returns the words of a text. It does not use regular expressions.
 func plainWords(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(norm.NFC.String(text)), func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M, unicode.N) })
+	return strings.FieldsFunc(strings.ToLower(norm.NFC.String(text)),
+		func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M, unicode.N) })
 }
 
 func has(words ...string) func(string) bool {
@@ -38,7 +39,8 @@ func has(words ...string) func(string) bool {
 func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(8, 9))
-	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301", "cafe", "STRASSE", "Strasse", "please", "zip", "ZIP", "z\u0301ip", "Ärger", "ärger", "σοφός", "ΣΟΦΌΣ", "a-b", "it's"}
+	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301", "cafe", "STRASSE",
+		"Strasse", "please", "zip", "ZIP", "z\u0301ip", "Ärger", "ärger", "σοφός", "ΣΟΦΌΣ", "a-b", "it's"}
 	type call struct {
 		id    uuid.UUID
 		at    time.Time
@@ -88,7 +90,10 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 		{"it's", has("it", "s")},
 		{"refund*", func(text string) bool { return has("refund")(text) || has("refunded")(text) }},
 		{"refund please", func(text string) bool { return has("refund")(text) && has("please")(text) }},
-		{"refund AND please NOT cafe", func(text string) bool { return has("refund")(text) && has("please")(text) && !has("cafe")(text) }},
+		{"refund AND please NOT cafe", func(text string) bool {
+			return has("refund")(text) && has("please")(text) &&
+				!has("cafe")(text)
+		}},
 		{"refund OR (please AND NOT (café OR cafe))", func(text string) bool {
 			return has("refund")(text) || has("please")(text) && !has("café")(text) && !has("cafe")(text)
 		}},
@@ -117,7 +122,8 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 				}
 				return cmp.Or(byMatches, b.at.Compare(a.at), strings.Compare(a.id.String(), b.id.String()))
 			})
-			found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
+			found, err := w.SearchTranscripts(t.Context(), tenantA,
+				warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
 			noError(t, err)
 			if found.Total != int64(len(want)) || found.Turns != turns {
 				t.Errorf("%s: got %d calls and %d turns, want %d and %d", test.q, found.Total, found.Turns, len(want), turns)
@@ -129,7 +135,8 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 				continue
 			}
 			for i, c := range found.Calls {
-				if c.ID != shown[i].id || !c.CreatedAt.Equal(shown[i].at) || c.Matches != matches[c.ID] || int64(len(c.Turns)) != c.Matches || c.Status.String != "completed" {
+				if c.ID != shown[i].id || !c.CreatedAt.Equal(shown[i].at) || c.Matches != matches[c.ID] ||
+					int64(len(c.Turns)) != c.Matches || c.Status.String != "completed" {
 					t.Errorf("%s: got %+v, want %+v", test.q, c, shown[i])
 				}
 				for _, turn := range c.Turns {
@@ -142,7 +149,9 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	}
 	phrases, err := warehouse.ParseSearchQuery("refund")
 	noError(t, err)
-	found, err := w.SearchTranscripts(t.Context(), tenantA, warehouse.Search{Query: phrases, Limit: 100, Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
+	found, err := w.SearchTranscripts(t.Context(), tenantA,
+		warehouse.Search{Query: phrases, Limit: 100,
+			Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
 	noError(t, err)
 	for _, c := range found.Calls {
 		if c.CreatedAt.Before(time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)) {
@@ -152,7 +161,8 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	if len(found.Calls) == 0 {
 		t.Error("got no calls with a filter")
 	}
-	if found, err := w.SearchTranscripts(t.Context(), tenantB, warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
+	if found, err := w.SearchTranscripts(t.Context(), tenantB,
+		warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
 		t.Error(found, err)
 	}
 }
@@ -166,15 +176,26 @@ func TestSearchTable_TurnsInOrder(t *testing.T) {
 	defer func() { noError(t, snapshot.Close()) }()
 	for found, want := range map[string]string{
 		`[]`: "",
-		`[{"call_id": "00000000-0000-4000-8000-00000000000b", "created_at": "2026-03-29T01:30:00.250Z", "assistant_id": null, "direction": "inbound", "status": "it's", "matches": 12, "turns": [
-			{"turn": 2, "speaker": null, "offset_ms": 1500, "snippet": "it's \"😀\" \u0000\n", "snippet_start": 7, "places": [[0, 2], [4, 5]]}, {"turn": 1, "speaker": "AI", "offset_ms": null, "snippet": "", "snippet_start": 0, "places": []}]},
-		  {"call_id": "00000000-0000-4000-8000-00000000000a", "created_at": "1970-01-01T00:00:00Z", "assistant_id": "00000000-0000-4000-8000-00000000000c", "direction": null, "status": null, "matches": 1, "turns": [
-			{"turn": 3, "speaker": "User", "offset_ms": 0, "snippet": "x", "snippet_start": 0, "places": [[0, 1]]}]}]`: "0b 1774747800250 NULL inbound it's 12 2 NULL 1500 it's \"😀\" \x00\n 7 [[0, 2], [4, 5]]|" +
+		`[{"call_id": "00000000-0000-4000-8000-00000000000b", "created_at": "2026-03-29T01:30:00.250Z",
+		   "assistant_id": null, "direction": "inbound", "status": "it's", "matches": 12, "turns": [
+			{"turn": 2, "speaker": null, "offset_ms": 1500, "snippet": "it's \"😀\" \u0000\n",
+			 "snippet_start": 7, "places": [[0, 2], [4, 5]]},
+			{"turn": 1, "speaker": "AI", "offset_ms": null, "snippet": "",
+			 "snippet_start": 0, "places": []}]},
+		  {"call_id": "00000000-0000-4000-8000-00000000000a", "created_at": "1970-01-01T00:00:00Z",
+		   "assistant_id": "00000000-0000-4000-8000-00000000000c", "direction": null, "status": null,
+		   "matches": 1, "turns": [
+			{"turn": 3, "speaker": "User", "offset_ms": 0, "snippet": "x",
+			 "snippet_start": 0, "places": [[0, 1]]}]}]`: "" +
+			"0b 1774747800250 NULL inbound it's 12 2 NULL 1500 it's \"😀\" \x00\n 7 [[0, 2], [4, 5]]|" +
 			"0b 1774747800250 NULL inbound it's 12 1 AI NULL  0 []|0a 0 0c NULL NULL 1 3 User 0 x 0 [[0, 1]]|",
 	} {
 		var have string
-		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at), coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
-			matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start, places) || '|', ''), '') FROM (`+warehouse.SearchTable([]byte(found))+`)`).Scan(&have))
+		noError(t, snapshot.Conn.QueryRowContext(t.Context(),
+			`SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at),
+				coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
+				matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start,
+				places) || '|', ''), '') FROM (`+warehouse.SearchTable([]byte(found))+`)`).Scan(&have))
 		if have != want {
 			t.Errorf("got %q\nwant %q", have, want)
 		}
@@ -208,7 +229,8 @@ func TestSearchQuery_Find(t *testing.T) {
 }
 
 func TestSearchQuery_SyntaxErrors(t *testing.T) {
-	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!", "*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
+	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!",
+		"*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
 		strings.Repeat("a ", 40), strings.Repeat("a", 501)} {
 		if _, err := warehouse.ParseSearchQuery(text); !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
@@ -217,7 +239,8 @@ func TestSearchQuery_SyntaxErrors(t *testing.T) {
 }
 
 func FuzzSearchQuery(f *testing.F) {
-	for _, seed := range []string{"a b", `"x y" OR (z* AND NOT ß)`, "((", "'; DROP TABLE calls; --", `[\d](?i)\x{41}`, "İ\u0307 \u0301"} {
+	for _, seed := range []string{"a b", `"x y" OR (z* AND NOT ß)`, "((", "'; DROP TABLE calls; --", `[\d](?i)\x{41}`,
+		"İ\u0307 \u0301"} {
 		f.Add(seed, "some text with x y")
 	}
 	f.Fuzz(func(t *testing.T, q, text string) {

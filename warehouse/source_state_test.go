@@ -23,7 +23,8 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 	}
 	give := func(tenant uuid.UUID, source, value string, rows ...any) warehouse.Counts {
 		t.Helper()
-		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: source, Rows: lines(t, rows...)})
+		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: source,
+			Rows: lines(t, rows...)})
 		noError(t, err)
 		staged.SetState(warehouse.State{Source: source, Value: json.RawMessage(value)})
 		counts, _, err := staged.Merge(t.Context())
@@ -57,7 +58,8 @@ func TestMerge_MissingFieldsAreKept(t *testing.T) {
 	merge(t, w, warehouse.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))
 	give := func(wanted warehouse.Counts, rows ...any) {
 		t.Helper()
-		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list", Rows: lines(t, rows...), MissingFields: []string{"stt_minutes", "tts_characters", "updated_at"}})
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list",
+			Rows: lines(t, rows...), MissingFields: []string{"stt_minutes", "tts_characters", "updated_at"}})
 		noError(t, err)
 		wantCounts(t, counts, wanted)
 	}
