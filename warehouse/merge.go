@@ -185,10 +185,10 @@ func (s *Staged) Close() error {
 	return errors.Join(err, dropped)
 }
 
-// Merge stores refused rows in the quarantine and merges the other rows into the files of their tenants, one
-// transaction per tenant, which also marks the published partitions that became stale. When it returns, all counted
-// rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an error or a
-// crash.
+// Merge stores refused rows in the quarantine and merges the other rows into the files of their tenants. It commits
+// one transaction per tenant, which also marks the published partitions that became stale. When it returns, all
+// counted rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an
+// error or a crash.
 func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()

@@ -41,8 +41,8 @@ func (c pageIndex) rows(i int) int64 {
 	return c.hours[i].rows
 }
 
-// narrow returns the filter with the bounds of the hours that contain the page and the row after it, and the number
-// of rows within these bounds that precede the page.
+// narrow returns the filter with the bounds of the hours that contain the page and the row after it. rest is the
+// number of rows within these bounds that precede the page.
 func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	filter = l.Filter.bounded()
 	first := 0

@@ -19,7 +19,8 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Quarantine yields refused rows and files, those of the oldest file first, and ends after an error. It holds one row at a time.
+// Quarantine yields refused rows and files, those of the oldest quarantine file first, and ends after an error. It
+// holds one row at a time in memory.
 func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
 	return func(yield func(Refusal, error) bool) {
 		infos, err := w.quarantined()
@@ -41,7 +42,7 @@ func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
 	}
 }
 
-// refusalsOf yields the refusals in one file of the quarantine. A file that was taken in again meanwhile has none.
+// refusalsOf yields the refusals of a quarantine file. It yields none if a concurrent replay has removed the file.
 func (w *Warehouse) refusalsOf(ctx context.Context, name string) iter.Seq2[Refusal, error] {
 	return func(yield func(Refusal, error) bool) {
 		file, err := w.folder.open(w.folder.join(filepath.Join(quarantineDir, name)))
@@ -72,14 +73,14 @@ func (w *Warehouse) refusalsOf(ctx context.Context, name string) iter.Seq2[Refus
 	}
 }
 
-// storedRefusal is a line of a file of the quarantine. Its row is the text as it came; an operator who mends it may also write
-// the object itself.
+// A storedRefusal is a line of a quarantine file. Its row is the original text as a JSON string. An operator who
+// corrects the row may also write it as an object.
 type storedRefusal struct {
 	Refusal
 	Row json.RawMessage `json:"row"`
 }
 
-// readRow sets the row of the refusal.
+// readRow sets the row of the refusal to the text.
 func (s *storedRefusal) readRow() error {
 	s.Refusal.Row = string(s.Row)
 	switch {
