@@ -149,7 +149,7 @@ func openFiles(t *task) (descriptors []int, names map[string][]string, err error
 
 func openFirst(dirs []string, name string) (fd int, err error) {
 	for _, dir := range dirs {
-		if fd, err = syscall.Open(filepath.Join(dir, name), syscall.O_RDONLY|syscall.O_CLOEXEC, 0); !errors.Is(err, syscall.ENOENT) {
+		if fd, err = syscall.Open(filepath.Join(dir, name), syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0); !errors.Is(err, syscall.ENOENT) {
 			break
 		}
 	}
