@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// tempMark is in the name of every unfinished file. Such names begin with a dot, so that no glob for data files matches them.
-// Start-up removes the unfinished files that a crash has left.
+// tempMark is in the name of every unfinished file. Such names begin with a dot, so that no glob for data files
+// matches them. Start-up removes the unfinished files that a crash has left.
 const tempMark = ".unfinished"
 
 // isUnfinished reports whether the name is that of an unfinished file.
@@ -19,8 +19,8 @@ func isUnfinished(name string) bool {
 	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
 }
 
-// writeAtomic has write create a file under a temporary name beside path, then makes the file durable and renames it to path. A
-// reader of path sees the whole old file or the whole new one. Missing folders are created.
+// writeAtomic has write create a file under a temporary name beside path, then makes the file durable and renames it
+// to path. A reader of path sees the whole old file or the whole new one. Missing folders are created.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
 	dir := filepath.Dir(path)
 	if err := f.mkdir(dir); err != nil {
@@ -68,8 +68,8 @@ func (f *dataFolder) linkAtomic(path, name string) error {
 	return f.rename(temp, name)
 }
 
-// removeDurable removes a file and syncs its folder. A missing file may have been removed by a process that crashed before the
-// sync, so the folder, which must exist, is synced all the same.
+// removeDurable removes a file and syncs its folder. A missing file may have been removed by a process that crashed
+// before the sync, so the folder, which must exist, is synced all the same.
 func (f *dataFolder) removeDurable(path string) error {
 	if err := f.removeIfThere(path); err != nil {
 		return err

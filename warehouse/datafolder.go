@@ -16,8 +16,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// dataFolder is the data folder of one warehouse, held open and locked. Every file operation of this package below the
-// folder is one of its methods.
+// dataFolder is the data folder of one warehouse, held open and locked. Every file operation of this package below
+// the folder is one of its methods.
 //
 // # Layout
 //
@@ -30,24 +30,26 @@ import (
 //	  warehouse/<tenant>.duckdb, *.wal private   rows of a tenant
 //	  warehouse/<tenant>.unpublished   private   note that the tenant has unpublished rows
 //	  lake/…                           lake mode published Parquet
-//	  published/<tenant>/…             private   folders; the files are hard links to files of the lake and share their mode
+//	  published/<tenant>/…             private   folders; the files are hard links to the lake's, with their mode
 //	  quarantine/*.ndjson              private   refused rows
 //	  tmp/                             private   files of the running process; emptied at start
 //
-// Private is 0700 for folders and 0600 for files. The modes do not depend on the umask of the process: [Open] sets the umask
-// to 0077, which DuckDB's own files follow, and the files of the lake get their mode before they get their name.
+// Private is 0700 for folders and 0600 for files. The modes do not depend on the umask of the process: [Open] sets
+// the umask to 0077, which DuckDB's own files follow, and the files of the lake get their mode before they get their
+// name.
 //
 // # Ownership
 //
-// A folder is a data folder if it contains the mark. Open writes the mark into a new or empty folder before anything else. It
-// adopts a folder of the layout that had no mark, and deletes nothing in it. Any other folder is refused.
+// A folder is a data folder if it contains the mark. Open writes the mark into a new or empty folder before anything
+// else. It adopts a folder of the layout that had no mark, and deletes nothing in it. Any other folder is refused.
 //
 // # Symbolic links
 //
-// The root may be a symbolic link, which is resolved once. Below it there are none, except within tmp/: Open refuses a folder
-// that contains one, and each operation checks the path again. The operations of this package go through os.Root, so a link that
-// appears between check and use cannot lead outside of the folder. DuckDB opens files by path: [dataFolder.forDuckDB] checks a
-// path right before, and a process that may write to the folder could still win that race. Only the owner can, and root.
+// The root may be a symbolic link, which is resolved once. Below it there are none, except within tmp/: Open refuses
+// a folder that contains one, and each operation checks the path again. The operations of this package go through
+// os.Root, so a link that appears between check and use cannot lead outside of the folder. DuckDB opens files by
+// path: [dataFolder.forDuckDB] checks a path right before, and a process that may write to the folder could still win
+// that race. Only the owner can, and root.
 type dataFolder struct {
 	path string // absolute, without symbolic links
 	root *os.Root
@@ -113,8 +115,8 @@ const (
 	privateUmask             = 0o077
 )
 
-// openFolder opens the data folder, and creates it if it is missing or empty and opts.MustExist is not set. The folder is not
-// locked, and its parts are neither created nor checked.
+// openFolder opens the data folder, and creates it if it is missing or empty and opts.MustExist is not set. The
+// folder is not locked, and its parts are neither created nor checked.
 func openFolder(opts Options) (_ *dataFolder, err error) {
 	f := &dataFolder{path: opts.Dir, log: cmp.Or(opts.Log, slog.New(slog.DiscardHandler))}
 	defer func() {
@@ -129,7 +131,8 @@ func openFolder(opts Options) (_ *dataFolder, err error) {
 		return nil, err
 	}
 	if strings.Contains(f.path, "?") {
-		return nil, fmt.Errorf("%w: DuckDB takes a question mark in a path for options; choose another with --data", ErrInvalid)
+		return nil, fmt.Errorf("%w: DuckDB takes a question mark in a path for options; choose another with --data",
+			ErrInvalid)
 	}
 	if opts.MustExist {
 		if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
@@ -149,12 +152,14 @@ func openFolder(opts Options) (_ *dataFolder, err error) {
 		return nil, err
 	}
 	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		return nil, fmt.Errorf("%w: it belongs to user %d and this is user %d; run voicory as its owner", ErrNotWritable, owner, os.Geteuid())
+		return nil, fmt.Errorf("%w: it belongs to user %d and this is user %d; run voicory as its owner",
+			ErrNotWritable, owner, os.Geteuid())
 	}
 	return f, f.recognize(opts)
 }
 
-var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a data folder", ErrNotFound)
+var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a data folder",
+	ErrNotFound)
 
 // createFolder creates the root of a data folder, and the folders above it, with the owner's access only.
 func createFolder(path string) error {
@@ -190,8 +195,8 @@ func (f *dataFolder) refusal(err error) error {
 	return fmt.Errorf("data folder %s: %w", f.path, err)
 }
 
-// recognize reads the mark. It writes one into an empty folder, sets adopted for a folder of the layout without a mark, and
-// refuses any other folder. Nothing else is created, changed or deleted.
+// recognize reads the mark. It writes one into an empty folder, sets adopted for a folder of the layout without a
+// mark, and refuses any other folder. Nothing else is created, changed or deleted.
 func (f *dataFolder) recognize(opts Options) error {
 	if err := f.checkParts(); err != nil {
 		return err
@@ -199,8 +204,8 @@ func (f *dataFolder) recognize(opts Options) error {
 	text, err := f.readFile(f.join(markFile))
 	if err == nil {
 		if err := json.Unmarshal(text, &f.mark); err != nil || f.mark.Format < 1 || lakeAccess[f.mark.LakeMode].dir == 0 {
-			return fmt.Errorf("%w: %s is damaged; restore it from a backup, or write {\"format\": %d, \"lake_mode\": \"private\"} into it",
-				ErrInvalid, markFile, folderFormat)
+			return fmt.Errorf("%w: %s is damaged; restore it from a backup, or write "+
+				"{\"format\": %d, \"lake_mode\": \"private\"} into it", ErrInvalid, markFile, folderFormat)
 		}
 		if f.mark.Format > folderFormat {
 			return fmt.Errorf("%w: it was written by a newer version (format %d, this binary knows %d); upgrade voicory",
@@ -216,7 +221,9 @@ func (f *dataFolder) recognize(opts Options) error {
 	if err != nil {
 		return err
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lostAndFound || isUnfinished(e.Name()) })
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() == lostAndFound || isUnfinished(e.Name())
+	})
 	switch {
 	case len(entries) > 0:
 		if f.adopted = f.hasEarlierLayout(); !f.adopted {
@@ -245,8 +252,8 @@ func (f *dataFolder) writeMark() error {
 	return errors.Join(f.sync(temp), f.rename(temp, f.join(markFile)), f.sync(f.path))
 }
 
-// hasEarlierLayout reports whether the folder was written by a version that wrote no mark: everything that such a version
-// created before its first answer is there, and control.duckdb is a DuckDB file.
+// hasEarlierLayout reports whether the folder was written by a version that wrote no mark: everything that such a
+// version created before its first answer is there, and control.duckdb is a DuckDB file.
 func (f *dataFolder) hasEarlierLayout() bool {
 	for _, dir := range []string{warehouseDir, lakeDir, quarantineDir, tempDir} {
 		if info, err := f.root.Lstat(dir); err != nil || !info.IsDir() {
@@ -266,7 +273,8 @@ func (f *dataFolder) hasEarlierLayout() bool {
 	return err == nil && string(magic[8:]) == "DUCK"
 }
 
-// presentLakeMode returns the widest lake mode that lake/ has the permissions of, so that adoption takes access from no reader.
+// presentLakeMode returns the widest lake mode that lake/ has the permissions of, so that adoption takes access from
+// no reader.
 func (f *dataFolder) presentLakeMode() LakeMode {
 	info, err := f.root.Lstat(lakeDir)
 	switch {
@@ -309,13 +317,14 @@ func (f *dataFolder) checkParts() error {
 // wrongType describes a path that is a symbolic link or another kind of file than it must be.
 func wrongType(path string, mode fs.FileMode, kind string) error {
 	if mode.Type() == fs.ModeSymlink {
-		return fmt.Errorf("%w: %s is a symbolic link, which voicory does not follow; move the %s there, or use a bind mount", ErrInvalid, path, kind)
+		return fmt.Errorf("%w: %s is a symbolic link, which voicory does not follow; move the %s there, or use a bind mount",
+			ErrInvalid, path, kind)
 	}
 	return fmt.Errorf("%w: %s is not a %s", ErrInvalid, path, kind)
 }
 
-// take locks the folder, creates its parts, sets the mode of everything in them and, unless the folder is being adopted, removes
-// what a crash has left unfinished.
+// take locks the folder, creates its parts, sets the mode of everything in them and, unless the folder is being
+// adopted, removes what a crash has left unfinished.
 func (f *dataFolder) take() error {
 	if err := f.acquireLock(); err != nil {
 		return f.refusal(err)
@@ -346,7 +355,8 @@ func (f *dataFolder) take() error {
 		return f.refusal(err)
 	}
 	if changed > 0 {
-		f.log.Warn("file modes changed: private except for lake/; see --lake-mode", "data", f.path, "changed", changed, "lake_mode", string(f.mark.LakeMode))
+		f.log.Warn("file modes changed: private except for lake/; see --lake-mode",
+			"data", f.path, "changed", changed, "lake_mode", string(f.mark.LakeMode))
 	}
 	if f.adopted {
 		return nil
@@ -419,9 +429,9 @@ func (f *dataFolder) close() error {
 	return errors.Join(errs...)
 }
 
-// walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished files. The
-// content of tmp/ is not visited, because it is removed. Looking costs one system call per file; what has to be changed is checked
-// again by the method that changes it.
+// walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished
+// files. The content of tmp/ is not visited, because it is removed. Looking costs one system call per file; what has
+// to be changed is checked again by the method that changes it.
 func (f *dataFolder) walk(name string, changed *int) error {
 	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -448,8 +458,8 @@ func (f *dataFolder) walk(name string, changed *int) error {
 	})
 }
 
-// modeOf returns the permissions that a path of the folder must have, and whether it must have all of them. Private files may
-// have fewer.
+// modeOf returns the permissions that a path of the folder must have, and whether it must have all of them. Private
+// files may have fewer.
 func (f *dataFolder) modeOf(path string, isDir bool) (mode fs.FileMode, exact bool) {
 	access := lakeAccess[f.mark.LakeMode]
 	part, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(path, f.path), "/"), "/")
@@ -466,8 +476,8 @@ func (f *dataFolder) modeOf(path string, isDir bool) (mode fs.FileMode, exact bo
 	return privateFile, false
 }
 
-// setMode gives an existing path its permissions and counts it if they were others. A set-group-id bit on folders stays: operators
-// use it to give the lake's files a group.
+// setMode gives an existing path its permissions and counts it if they were others. A set-group-id bit on folders
+// stays: operators use it to give the lake's files a group.
 func (f *dataFolder) setMode(path string, isDir bool, changed *int) error {
 	name, err := f.resolve(path)
 	if err != nil {
@@ -500,8 +510,8 @@ func (f *dataFolder) hasMode(path string, info fs.FileInfo) bool {
 // join returns the absolute path of a name below the folder.
 func (f *dataFolder) join(name string) string { return filepath.Join(f.path, name) }
 
-// resolve returns the name of an absolute path for use with root. It refuses a path outside of the folder, and one of which any
-// part, the last included, is a symbolic link.
+// resolve returns the name of an absolute path for use with root. It refuses a path outside of the folder, and one of
+// which any part, the last included, is a symbolic link.
 func (f *dataFolder) resolve(path string) (name string, err error) {
 	name, err = filepath.Rel(f.path, path)
 	if err != nil || !filepath.IsLocal(name) {
@@ -527,7 +537,8 @@ func (f *dataFolder) resolve(path string) (name string, err error) {
 	return name, nil
 }
 
-// forDuckDB checks a path that DuckDB is about to open: neither the file nor its log nor a folder above may be a symbolic link.
+// forDuckDB checks a path that DuckDB is about to open: neither the file nor its log nor a folder above may be a
+// symbolic link.
 func (f *dataFolder) forDuckDB(path string) error {
 	_, err := f.resolve(path)
 	if err == nil {

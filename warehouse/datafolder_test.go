@@ -12,7 +12,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Files that DuckDB creates by itself, such as those that it spills, are private whatever the umask of the process was.
+// Files that DuckDB creates by itself, such as those that it spills, are private whatever the umask of the process
+// was.
 func TestOpen_SpillFilesArePrivate(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)

@@ -33,13 +33,12 @@ func underUmask(t *testing.T, umask, stdin string, args ...string) *exec.Cmd {
 	return command
 }
 
-func wantUnderUmask(t *testing.T, umask, stdin string, args ...string) string {
+func wantUnderUmask(t *testing.T, umask, stdin string, args ...string) {
 	t.Helper()
 	out, err := underUmask(t, umask, stdin, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
-	return string(out)
 }
 
 // wantModes walks a data folder and compares every mode with the layout.
@@ -80,8 +79,8 @@ func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (
 	return visited
 }
 
-// Every file of a data folder has the mode of the layout, whatever the umask: of a folder in use, of one that a killed server
-// left with its logs, and of one with replaced files.
+// Every file of a data folder has the mode of the layout, whatever the umask: of a folder in use, of one that a
+// killed server left with its logs, and of one with replaced files.
 func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 	for _, umask := range []string{"000", "022", "077"} {
 		for mode, want := range map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}} {
@@ -148,7 +147,8 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 	}
 }
 
-// Modes that are too wide are set at the next start, with a line that says so; the lake mode stays as the folder has it.
+// Modes that are too wide are set at the next start, with a line that says so; the lake mode stays as the folder has
+// it.
 func TestDataFolder_WideModesAreTightened(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
@@ -263,8 +263,8 @@ func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
 	wantStatus(t, run(t, callLine(1), "ingest", "--data", empty, "--dataset", "calls", "-"), exitDone)
 }
 
-// The folder of a version that wrote no mark is adopted: it gets the mark, private modes and keeps its lake readable. Its first
-// start removes nothing.
+// The folder of a version that wrote no mark is adopted: it gets the mark, private modes and keeps its lake readable.
+// Its first start removes nothing.
 func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
@@ -319,7 +319,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 	}
 }
 
-// A symbolic link in any place of a data folder, to a file or folder outside or to another place inside, is followed by no command.
+// A symbolic link in any place of a data folder, to a file or folder outside or to another place inside, is followed
+// by no command.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	template := filepath.Join(t.TempDir(), "data")
 	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
@@ -392,7 +393,7 @@ func TestOperatorSocket_IsCreatedPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, err := (&net.ListenConfig{Control: privateSocket}).Listen(t.Context(), "unix", path)
 	noError(t, err)
-	defer listener.Close()
+	defer func() { noError(t, listener.Close()) }()
 	info, err := os.Stat(path)
 	noError(t, err)
 	if got := info.Mode().Perm(); got != 0o600 {

@@ -56,14 +56,15 @@ type createdKey struct {
 	Text string `json:"key"`
 }
 
-// operate returns the operator of the data folder: the server that has it open, if there is one, else the folder itself. A folder
-// that is missing or empty is created if create is set, and is ErrNotFound otherwise.
+// operate returns the operator of the data folder: the server that has it open, if there is one, else the folder
+// itself. A folder that is missing or empty is created if create is set, and is ErrNotFound otherwise.
 func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
 	socket := warehouse.SocketPath(f.Data)
 	// A symbolic link is not followed here either; opening the folder refuses it.
 	if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
 		if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() && os.Geteuid() != 0 {
-			return nil, fmt.Errorf("%w: %s belongs to user %d; run voicory as that user", warehouse.ErrNotWritable, socket, owner)
+			return nil, fmt.Errorf("%w: %s belongs to user %d; run voicory as that user",
+				warehouse.ErrNotWritable, socket, owner)
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err == nil {

@@ -71,7 +71,8 @@ type refusalTable struct {
 func (t *refusalTable) print(r warehouse.Refusal) error {
 	t.head()
 	t.rows++
-	if _, err := fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"), printable(r.File), r.Line, printable(r.Reason)); err != nil {
+	if _, err := fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"),
+		printable(r.File), r.Line, printable(r.Reason)); err != nil {
 		return err
 	}
 	if t.rows%tableBlock == 0 {

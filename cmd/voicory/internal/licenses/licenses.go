@@ -1,7 +1,8 @@
 // Package licenses contains the licences of the software that the binary is linked with.
 //
-// modules.txt.gz is generated from the Go modules that are linked: run `go test ./cmd/voicory/internal/licenses -update` when they
-// change. duckdb.txt.gz has the licences of the libraries that DuckDB's static library contains, from DuckDB's source release.
+// modules.txt.gz is generated from the Go modules that are linked: run `go test ./cmd/voicory/internal/licenses
+// -update` when they change. duckdb.txt.gz has the licences of the libraries that DuckDB's static library contains,
+// from DuckDB's source release.
 package licenses
 
 import (
