@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	reachCosts      = 1.3 // × the bare statement
-	reachCostsAdded = 5.0 // ms more
-	reachSearch     = 0.5 // × ILIKE
+	targetCosts      = 1.3 // × the bare statement
+	targetCostsAdded = 5.0 // ms more
+	targetSearch     = 0.5 // × ILIKE
 )
 
-// analytics measures costs against their bare statement, and the search against ILIKE.
+// analytics measures the analytics of costs against the bare statement, and the search against ILIKE.
 func (b *bench) analytics(ctx context.Context) error {
 	big, err := b.bigTenant(ctx)
 	if err != nil {
@@ -32,8 +32,9 @@ func (b *bench) analytics(ctx context.Context) error {
 	})
 }
 
-// costs are those of a year by day and assistant. How much longer than the statement they take is told of all calls, and how many milliseconds of the
-// few that were busy, whose figures are as many: one run of the statement over all calls differs from the next by ten times these milliseconds.
+// costs measures the costs of a year by day and assistant. For all calls the target is a ratio. For the few busy calls,
+// which have as many groups, it is a number of milliseconds: over all calls, two runs of the same statement differ by
+// ten times as much.
 func (b *bench) costs(ctx context.Context, s *server) (err error) {
 	snapshot, err := s.warehouse.Snapshot(ctx, tenantID)
 	if err != nil {
@@ -45,14 +46,18 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 		pairs                           int
 		reached                         func(factor, added sample) bool
 	}{
-		{thousands(2*b.rows) + " calls", "", "", fmt.Sprintf("≤ %g×", reachCosts), 10 * b.rounds,
-			func(factor, _ sample) bool { return factor.median() <= reachCosts }},
-		{"the busy ones of them", " AND replace(status, '_', '-') = 'busy'", "&status=busy", fmt.Sprintf("≤ %g ms more", reachCostsAdded), 50 * b.rounds,
-			func(_, added sample) bool { return added.median() <= reachCostsAdded }},
+		{thousands(2*b.rows) + " calls", "", "", fmt.Sprintf("≤ %g×", targetCosts), 10 * b.rounds,
+			func(factor, _ sample) bool { return factor.median() <= targetCosts }},
+		{"the busy ones of them", " AND replace(status, '_', '-') = 'busy'", "&status=busy",
+			fmt.Sprintf("≤ %g ms more", targetCostsAdded), 50 * b.rounds,
+			func(_, added sample) bool { return added.median() <= targetCostsAdded }},
 	} {
-		bare := statements.Fill("analytics/costs", "columns", "date_trunc('day', local)::DATE AS period, assistant_id::VARCHAR AS by_assistant, ",
-			"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds", statements.Get("analytics/call_seconds"),
-			"rows", "SELECT * FROM calls WHERE created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < '2027-01-01 00:00:00+00'::TIMESTAMPTZ"+of.condition)
+		bare := statements.Fill("analytics/costs", "columns", "date_trunc('day', local)::DATE AS period, "+
+			"assistant_id::VARCHAR AS by_assistant, ",
+			"local", "make_timestamp(epoch_us(created_at))", "grouping", "GROUP BY ALL", "seconds",
+			statements.Get("analytics/call_seconds"),
+			"rows", "SELECT * FROM calls WHERE created_at >= '2026-01-01 00:00:00+00'::TIMESTAMPTZ AND created_at < "+
+				"'2027-01-01 00:00:00+00'::TIMESTAMPTZ"+of.condition)
 		var ours, theirs sample
 		alone := func() error {
 			return theirs.timed(func() error {
@@ -68,12 +73,13 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 		}
 		asked := func() error {
 			return ours.timed(func() error {
-				return s.drain(ctx, "/api/v1/analytics/costs?from=2026-01-01&to=2026-12-31&interval=day&group_by=assistant"+of.filter)
+				return s.drain(ctx, "/api/v1/analytics/costs?from=2026-01-01&to=2026-12-31&interval=day&group_by=assistant"+
+					of.filter)
 			})
 		}
 		for i := range of.pairs + 1 {
 			first, second := alone, asked
-			if i%2 == 1 { // what one leaves to be cleaned up, the other one pays for
+			if i%2 == 1 { // alternate, because one may pay for the clean-up of the other
 				first, second = asked, alone
 			}
 			if err := errors.Join(first(), second()); err != nil {
@@ -81,26 +87,30 @@ func (b *bench) costs(ctx context.Context, s *server) (err error) {
 			}
 		}
 		ours, theirs = ours[1:], theirs[1:] // the first round warms both
-		factor, added := each(ours, theirs), added(ours, theirs)
-		b.table.add(row{"costs of a year by day and assistant, " + of.calls + ", HTTP", "the bare statement, on the tenant's file", of.reach,
+		factor, added := ratioOfEach(ours, theirs), differenceOfEach(ours, theirs)
+		b.table.add(row{"costs of a year by day and assistant, " + of.calls + ", HTTP",
+			"the bare statement, on the tenant's file", of.reach,
 			fmt.Sprintf("%.1f ms against %.1f ms", ours.median(), theirs.median()),
-			verdict(fmt.Sprintf("%s, adds %.1f ms", factor.ratio(), added.median()), of.reached(factor, added))})
+			result(fmt.Sprintf("%s, adds %.1f ms", factor.ratio(), added.median()), of.reached(factor, added))})
 	}
 	return nil
 }
 
-// search is for a word of many turns, and for one of none, the rarest. It also ranks, counts and fetches turns, which what it is compared with does not.
+// search measures searches for a common word and for a word that does not occur. Unlike the statement it is compared
+// with, it also ranks, counts and returns turns.
 func (b *bench) search(ctx context.Context, s *server, data string) error {
 	db, err := sameParquet(ctx, data)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	for _, word := range []struct{ text, kind string }{{"appointment", "that many turns have"}, {"zanzibar", "that no turn has"}} {
+	for _, word := range []struct{ text, kind string }{{"appointment", "that many turns have"},
+		{"zanzibar", "that no turn has"}} {
 		var ours, theirs sample
 		for range 3*b.rounds + 1 {
 			if err := theirs.timed(func() error {
-				return readAll(ctx, db, "SELECT count(*) FROM transcript_turns WHERE text ILIKE "+statements.Text("%"+word.text+"%"))
+				return readAll(ctx, db,
+					"SELECT count(*) FROM transcript_turns WHERE text ILIKE "+statements.Text("%"+word.text+"%"))
 			}); err != nil {
 				return err
 			}
@@ -111,9 +121,11 @@ func (b *bench) search(ctx context.Context, s *server, data string) error {
 			}
 		}
 		ours, theirs = ours[1:], theirs[1:]
-		factor := each(ours, theirs)
-		b.table.add(row{"search of a word " + word.kind + ", in " + thousands(2*b.rows) + " calls, HTTP", "DuckDB counting by ILIKE, on the published turns", fmt.Sprintf("≤ %g×", reachSearch),
-			fmt.Sprintf("%.0f ms against %.0f ms", ours.median(), theirs.median()), verdict(factor.ratio(), factor.median() <= reachSearch)})
+		factor := ratioOfEach(ours, theirs)
+		b.table.add(row{"search of a word " + word.kind + ", in " + thousands(2*b.rows) + " calls, HTTP",
+			"DuckDB counting by ILIKE, on the published turns", fmt.Sprintf("≤ %g×", targetSearch),
+			fmt.Sprintf("%.0f ms against %.0f ms", ours.median(), theirs.median()),
+			result(factor.ratio(), factor.median() <= targetSearch)})
 	}
 	return nil
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// How quick a stream over HTTP has to be, against DuckDB alone making the same bytes and throwing them away.
+// Minimum rates of a stream over HTTP, relative to DuckDB alone producing the same bytes and discarding them.
 const (
-	reachCopied = 0.85
-	reachArrow  = 0.8
+	targetCopied = 0.85
+	targetArrow  = 0.8
 )
 
-// alone are the options of a COPY as streams have them, but for what describes the columns.
+// alone has the options of a COPY, by format. They equal those of streams, except for the metadata of the columns.
 var alone = map[exports.Format]string{
 	exports.Parquet: "FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE 30720",
 	exports.CSV:     "FORMAT csv, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%gZ'",
@@ -41,29 +41,34 @@ func (b *bench) exports(ctx context.Context) error {
 		for _, format := range exports.Formats {
 			var ours, theirs sample
 			for i := range b.rounds + 1 {
-				if err := ours.timed(func() error { return s.drain(ctx, "/api/v1/exports/calls?format="+string(format)) }); err != nil {
+				if err := ours.timed(func() error {
+					return s.drain(ctx,
+						"/api/v1/exports/calls?format="+string(format))
+				}); err != nil {
 					return err
 				}
 				if err := theirs.timed(func() error { return drainAlone(ctx, s.warehouse, format) }); err != nil {
 					return err
 				}
-				note("round %d: %s: stream %.0f ms, DuckDB alone %.0f ms", i, format, ours[i], theirs[i])
+				logf("round %d: %s: stream %.0f ms, DuckDB alone %.0f ms", i, format, ours[i], theirs[i])
 			}
 			ours, theirs = ours[1:], theirs[1:] // the first round warms both
-			against, reach := "DuckDB alone, COPY to /dev/null", reachCopied
+			against, reach := "DuckDB alone, COPY to /dev/null", targetCopied
 			if format == exports.Arrow {
-				against, reach = "the driver's Arrow reader, drained", reachArrow
+				against, reach = "the driver's Arrow reader, drained", targetArrow
 			}
-			speed := each(theirs, ours)
-			b.table.add(row{"stream of " + thousands(2*b.rows) + " calls as " + string(format) + ", HTTP", against, fmt.Sprintf("≥ %g×", reach),
-				fmt.Sprintf("%s rows/s against %s", thousands(int(float64(2*b.rows)/ours.median()*1000)), thousands(int(float64(2*b.rows)/theirs.median()*1000))),
-				verdict(speed.ratio(), speed.median() >= reach)})
+			speed := ratioOfEach(theirs, ours)
+			b.table.add(row{"stream of " + thousands(2*b.rows) + " calls as " + string(format) + ", HTTP", against,
+				fmt.Sprintf("≥ %g×", reach),
+				fmt.Sprintf("%s rows/s against %s", thousands(int(float64(2*b.rows)/ours.median()*1000)),
+					thousands(int(float64(2*b.rows)/theirs.median()*1000))),
+				result(speed.ratio(), speed.median() >= reach)})
 		}
 		return nil
 	})
 }
 
-// drain reads an answer to its end and throws it away.
+// drain reads a response to its end and discards it.
 func (c *client) drain(ctx context.Context, path string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
 	if err != nil {
@@ -82,7 +87,7 @@ func (c *client) drain(ctx context.Context, path string) error {
 	return discard(response.Body)
 }
 
-// drainAlone makes what the stream has within this process.
+// drainAlone produces the rows of the stream within this process.
 func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Format) (err error) {
 	export, err := warehouse.ExportNamed(warehouse.Calls.Name)
 	if err != nil {
@@ -97,7 +102,7 @@ func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Form
 	if err != nil {
 		return err
 	}
-	if format == exports.CSV { // as streams write it
+	if format == exports.CSV { // with the same casts as a stream
 		statement = "SELECT * REPLACE (to_json(transcript)::VARCHAR AS transcript) FROM (" + statement + ")"
 	}
 	if format != exports.Arrow {

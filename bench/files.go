@@ -12,9 +12,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-const reachFile = 0.8 // × the requests per second of nginx
+const targetFile = 0.8 // × the requests per second of nginx
 
-// files measures a published file by HTTP against nginx with the same file.
+// files measures a published file over HTTP against nginx with the same file.
 func (b *bench) files(ctx context.Context) error {
 	const work = "a published file by HTTP"
 	if !b.canRun("wrk", work) || !b.canRun("nginx", work) {
@@ -43,23 +43,24 @@ func (b *bench) files(ctx context.Context) error {
 		_, err := there.get(ctx, "/"+file.Name)
 		return err
 	}
-	err = b.served(ctx, big.data, key, func(ctx context.Context, c *client) error {
-		return b.during(ctx, ready, func(ctx context.Context) error {
+	err = b.withServer(ctx, big.data, key, func(ctx context.Context, c *client) error {
+		return b.withProcess(ctx, ready, func(ctx context.Context) error {
 			path := "/api/v1/exports/calls/files/" + file.Name
 			same, err := c.get(ctx, path)
 			if err != nil {
 				return err
 			}
 			if int64(len(same)) != file.Bytes {
-				return fmt.Errorf("the file has %d bytes, not %d", len(same), file.Bytes)
+				return fmt.Errorf("got a file of %d bytes, want %d", len(same), file.Bytes)
 			}
 			for i := range b.rounds {
-				speeds, err := inTurns(ctx, b.wrk(c.url, clients, fmt.Appendf(nil, "%s %s\n", c.key, path)), b.wrk(there.url, clients, fmt.Appendf(nil, "none /%s\n", file.Name)))
+				speeds, err := measurePair(ctx, b.wrk(c.url, clients, fmt.Appendf(nil, "%s %s\n", c.key, path)),
+					b.wrk(there.url, clients, fmt.Appendf(nil, "none /%s\n", file.Name)))
 				if err != nil {
 					return err
 				}
 				ours, nginx = append(ours, speeds[0].perSecond), append(nginx, speeds[1].perSecond)
-				note("round %d: %.0f/s, nginx %.0f/s", i+1, ours[i], nginx[i])
+				logf("round %d: %.0f/s, nginx %.0f/s", i+1, ours[i], nginx[i])
 			}
 			return nil
 		}, "nginx", "-c", config)
@@ -67,20 +68,22 @@ func (b *bench) files(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ratios := each(ours, nginx)
+	ratios := ratioOfEach(ours, nginx)
 	perSecond := func(s sample) float64 { return s.median() * float64(file.Bytes) / 1e9 }
-	b.table.add(row{fmt.Sprintf("a published file of %.1f MB by HTTP, %d connections", float64(file.Bytes)/1e6, clients), "nginx with the same file (sendfile)", fmt.Sprintf("≥ %g×", reachFile),
-		fmt.Sprintf("%.2f GB/s against %.2f GB/s", perSecond(ours), perSecond(nginx)), verdict(ratios.ratio(), ratios.median() >= reachFile)})
+	b.table.add(row{fmt.Sprintf("a published file of %.1f MB by HTTP, %d connections", float64(file.Bytes)/1e6, clients),
+		"nginx with the same file (sendfile)", fmt.Sprintf("≥ %g×", targetFile),
+		fmt.Sprintf("%.2f GB/s against %.2f GB/s", perSecond(ours), perSecond(nginx)),
+		result(ratios.ratio(), ratios.median() >= targetFile)})
 	return nil
 }
 
-// nginxConfig wants the folder for what it writes, twice, the address, and the folder that it serves.
+// nginxConfig has the parameters: folder for nginx's files (twice), address, and served folder.
 const nginxConfig = `daemon off; pid %s/nginx.pid; error_log stderr; worker_processes auto; user root;
 events {}
 http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path %s/nginx; server { listen %s; root %s; } }
 `
 
-// largestFile is that of the calls, and a secret key that reads it.
+// largestFile returns the largest published file of the calls, and a secret key to read it.
 func largestFile(ctx context.Context, data string) (file warehouse.PublishedFile, key string, err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
 	if err != nil {
@@ -96,7 +99,7 @@ func largestFile(ctx context.Context, data string) (file warehouse.PublishedFile
 	}
 	files = slices.DeleteFunc(files, func(f warehouse.PublishedFile) bool { return f.Export != "calls" })
 	if len(files) == 0 {
-		return file, "", errors.New("no file is published")
+		return file, "", errors.New("no file of the calls is published")
 	}
 	return slices.MaxFunc(files, func(a, b warehouse.PublishedFile) int { return int(a.Bytes - b.Bytes) }), key, nil
 }

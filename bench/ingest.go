@@ -13,30 +13,30 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-// What was set out to be reached.
+// Targets of the ingest.
 const (
-	reachIngest = 2.0    // × DuckDB alone
-	reachAgain  = 0.5    // × the first time
-	reachPeak   = 1024.0 // MiB
+	targetIngest = 2.0    // × DuckDB alone
+	targetAgain  = 0.5    // × the first time
+	targetPeak   = 1024.0 // MiB
 )
 
 var tenantID = uuid.MustParse("be0c4000-0000-4000-8000-000000000001")
 
-// loaded is a data folder with one tenant of calls, and the file that they came from.
+// A loaded is a data folder with one tenant of calls, and the file that the calls came from.
 type loaded struct{ data, file string }
 
-// path is the tenant's own DuckDB file.
+// path returns the path of the tenant's DuckDB file.
 func (l *loaded) path() string {
 	return filepath.Join(l.data, "warehouse", tenantID.String()+".duckdb")
 }
 
-// calls makes the file of n invented calls, oldest first, if it is not there yet.
+// calls returns a file of n synthetic calls, oldest first. It writes the file if it does not exist.
 func (b *bench) calls(n int) (file string, err error) {
 	file = filepath.Join(b.dir, fmt.Sprintf("calls-%d.ndjson", n))
 	if _, err := os.Stat(file); err == nil {
 		return file, nil
 	}
-	note("inventing %s calls", thousands(n))
+	logf("generating %s calls", thousands(n))
 	f, err := os.Create(file)
 	if err != nil {
 		return "", err
@@ -45,7 +45,7 @@ func (b *bench) calls(n int) (file string, err error) {
 	return file, demo.Tenant{ID: tenantID, Calls: n, Customers: n / 10}.WriteCalls(f)
 }
 
-// ingest measures a first load against DuckDB alone, and the same file once more.
+// ingest measures a first load against DuckDB alone, and a second load of the same file.
 func (b *bench) ingest(ctx context.Context) error {
 	file, err := b.calls(b.rows)
 	if err != nil {
@@ -62,7 +62,7 @@ func (b *bench) ingest(ctx context.Context) error {
 			return err
 		}
 		if summary.New != int64(b.rows) {
-			return fmt.Errorf("the first load took %d new rows in, not %d", summary.New, b.rows)
+			return fmt.Errorf("first load: got %d new rows, want %d", summary.New, b.rows)
 		}
 		their, err := duckdbIngest(ctx, other, file)
 		if err != nil {
@@ -73,10 +73,13 @@ func (b *bench) ingest(ctx context.Context) error {
 			return err
 		}
 		if summary.New+summary.Changed != 0 || summary.Unchanged != int64(b.rows) {
-			return fmt.Errorf("the same file again: %d new, %d changed, %d unchanged", summary.New, summary.Changed, summary.Unchanged)
+			return fmt.Errorf("the same file again: %d new, %d changed, %d unchanged", summary.New, summary.Changed,
+				summary.Unchanged)
 		}
-		note("round %d: voicory %.1f s, DuckDB alone %.1f s, again %.1f s", i+1, first.took.Seconds(), their.took.Seconds(), second.took.Seconds())
-		ours, alone, again = append(ours, first.took.Seconds()), append(alone, their.took.Seconds()), append(again, second.took.Seconds())
+		logf("round %d: voicory %.1f s, DuckDB alone %.1f s, again %.1f s", i+1, first.took.Seconds(), their.took.Seconds(),
+			second.took.Seconds())
+		ours, alone, again = append(ours,
+			first.took.Seconds()), append(alone, their.took.Seconds()), append(again, second.took.Seconds())
 		peaks, alonePeaks = append(peaks, first.peak), append(alonePeaks, their.peak)
 		if err := errors.Join(os.RemoveAll(data), os.RemoveAll(other)); err != nil {
 			return err
@@ -86,34 +89,38 @@ func (b *bench) ingest(ctx context.Context) error {
 	n := thousands(b.rows)
 	perSecond := func(s sample) string { return thousands(int(float64(b.rows) / s.median())) }
 
-	ratios := each(ours, alone)
-	b.table.add(row{"ingest of " + n + " calls, fresh folder, calls, turns and daily costs published", "DuckDB alone: CREATE TABLE AS FROM read_json, COPY of the three TO Parquet",
-		fmt.Sprintf("≤ %g×", reachIngest),
-		fmt.Sprintf("%.2f s against %.2f s; %s against %s rows/s", ours.median(), alone.median(), perSecond(ours), perSecond(alone)),
-		verdict(ratios.ratio(), ratios.median() <= reachIngest)})
-	b.table.add(row{"peak memory of that", "DuckDB alone, as it comes", "≤ 1 GiB",
+	ratios := ratioOfEach(ours, alone)
+	b.table.add(row{"ingest of " + n + " calls, fresh folder, calls, turns and daily costs published",
+		"DuckDB alone: CREATE TABLE AS FROM read_json, COPY of the three TO Parquet",
+		fmt.Sprintf("≤ %g×", targetIngest),
+		fmt.Sprintf("%.2f s against %.2f s; %s against %s rows/s", ours.median(), alone.median(), perSecond(ours),
+			perSecond(alone)),
+		result(ratios.ratio(), ratios.median() <= targetIngest)})
+	b.table.add(row{"peak memory of that", "DuckDB alone, default settings", "≤ 1 GiB",
 		fmt.Sprintf("%.0f MiB against %.0f MiB, the highest of each", b.peak, slices.Max(alonePeaks)),
-		verdict(each(peaks, alonePeaks).ratio(), b.peak <= reachPeak)})
-	ratios = each(again, ours)
-	b.table.add(row{"the same " + n + " calls again, unchanged: 0 new, 0 changed", "the first time", fmt.Sprintf("≤ %g×", reachAgain),
+		result(ratioOfEach(peaks, alonePeaks).ratio(), b.peak <= targetPeak)})
+	ratios = ratioOfEach(again, ours)
+	b.table.add(row{"the same " + n + " calls again, unchanged: 0 new, 0 changed", "the first time",
+		fmt.Sprintf("≤ %g×", targetAgain),
 		fmt.Sprintf("%.2f s against %.2f s; %s rows/s", again.median(), ours.median(), perSecond(again)),
-		verdict(ratios.ratio(), ratios.median() <= reachAgain)})
+		result(ratios.ratio(), ratios.median() <= targetAgain)})
 	return nil
 }
 
-// twice measures the memory of a load of twice the rows, whose tenant is the one that is changed and read next.
-func (b *bench) twice(ctx context.Context) error {
+// doubleRows measures the memory of a load of twice the rows. The other sections use its tenant.
+func (b *bench) doubleRows(ctx context.Context) error {
 	before := len(b.table)
 	if _, err := b.bigTenant(ctx); err != nil {
 		return err
 	}
 	if len(b.table) == before {
-		return errors.New("the tenant had been made before it could be measured")
+		return errors.New("the tenant already exists, so its load cannot be measured")
 	}
 	return nil
 }
 
-// bigTenant makes the tenant of twice the rows, if it is not there yet, and adds what that took to the table.
+// bigTenant returns the tenant of twice the rows. The first call creates it and adds the figures of that load to the
+// table.
 func (b *bench) bigTenant(ctx context.Context) (*loaded, error) {
 	if b.big != nil {
 		return b.big, nil
@@ -128,17 +135,17 @@ func (b *bench) bigTenant(ctx context.Context) (*loaded, error) {
 		return nil, err
 	}
 	if summary.New != int64(2*b.rows) {
-		return nil, fmt.Errorf("the load took %d new rows in, not %d", summary.New, 2*b.rows)
+		return nil, fmt.Errorf("load: got %d new rows, want %d", summary.New, 2*b.rows)
 	}
-	note("%s calls: %.1f s", thousands(2*b.rows), f.took.Seconds())
-	against, measured, ratio := "–", fmt.Sprintf("%.0f MiB", f.peak), "–" // where half of it was not measured in this run
+	logf("%s calls: %.1f s", thousands(2*b.rows), f.took.Seconds())
+	against, measured, ratio := "–", fmt.Sprintf("%.0f MiB", f.peak), "–" // if the section ingest was not run
 	if b.peak > 0 {
 		against, ratio = "an ingest of "+thousands(b.rows), fmt.Sprintf("%.2f×", f.peak/b.peak)
 		measured += fmt.Sprintf(" against %.0f MiB", b.peak)
 	}
 	b.table.add(row{"peak memory of an ingest of " + thousands(2*b.rows) + " calls", against, "≤ 1 GiB",
 		fmt.Sprintf("%s; %.2f s, %s rows/s", measured, f.took.Seconds(), thousands(int(float64(2*b.rows)/f.took.Seconds()))),
-		verdict(ratio, f.peak <= reachPeak)})
+		result(ratio, f.peak <= targetPeak)})
 	b.big = big
 	return big, nil
 }

@@ -19,28 +19,28 @@ import (
 
 const (
 	loadRows = 100_000
-	clients  = 16              // connections that ask at once; in the process as many goroutines
-	warmTime = time.Second     // of load before what is measured
-	loadTime = 2 * time.Second // of load in each turn
+	clients  = 16              // concurrent connections, or goroutines in this process
+	warmTime = time.Second     // duration of the warm-up
+	loadTime = 2 * time.Second // duration of each measurement
 
-	keysKept  = 1000    // when one is checked
-	keyChecks = 100_000 // in each round
-	reachKey  = 5.0     // µs
+	keysKept  = 1000    // number of keys that exist during the check
+	keyChecks = 100_000 // per round
+	targetKey = 5.0     // µs
 )
 
-// speed is what many at once had: requests in all and in each second, and the ms that 99 of 100 did not take longer than.
+// A speed is the result of a load: requests in total and per second, and the 99th percentile of their times in ms.
 type speed struct {
 	requests       int
 	perSecond, p99 float64
 }
 
-// side is one of two that are compared: it is put under load for a time.
-type side func(ctx context.Context, d time.Duration) (speed, error)
+// A loadGenerator puts a server or a database under load for the given time.
+type loadGenerator func(ctx context.Context, d time.Duration) (speed, error)
 
-// inTurns measures two sides: the one, the other, the other, the one, so that a machine that becomes slower or faster meanwhile
-// does so for both. The figures of each are the means of its turns.
-func inTurns(ctx context.Context, one, other side) (speeds [2]speed, err error) {
-	sides := [2]side{one, other}
+// measurePair measures two load generators in the order one, other, other, one, so that a machine whose speed drifts
+// affects both equally. The figures of each are the means of its two turns.
+func measurePair(ctx context.Context, one, other loadGenerator) (speeds [2]speed, err error) {
+	sides := [2]loadGenerator{one, other}
 	for turn, who := range []int{0, 1, 0, 1, 1, 0} {
 		warming := turn < len(sides)
 		d := loadTime
@@ -60,7 +60,7 @@ func inTurns(ctx context.Context, one, other side) (speeds [2]speed, err error) 
 	return speeds, nil
 }
 
-// load measures the server under load, as a process of its own.
+// load measures the server under load, in a process of its own.
 func (b *bench) load(ctx context.Context) error {
 	file, err := b.calls(loadRows)
 	if err != nil {
@@ -77,17 +77,18 @@ func (b *bench) load(ctx context.Context) error {
 	if !b.canRun("wrk", "the server under load") {
 		return nil
 	}
-	other := &loaded{data: filepath.Join(b.dir, "load-other"), file: file} // for the other side: a folder is one process's
+	other := &loaded{data: filepath.Join(b.dir, "load-other"),
+		file: file} // copy for the second server, because only one process may open a folder
 	if err := os.CopyFS(other.data, os.DirFS(tenant.data)); err != nil {
 		return fmt.Errorf("copy the tenant: %w", err)
 	}
-	if err := b.askedByMany(ctx, tenant, other, keys[0]); err != nil {
+	if err := b.loadCases(ctx, tenant, other, keys[0]); err != nil {
 		return err
 	}
-	return b.limitedInRedis(ctx, tenant, other, keys)
+	return b.redisLimits(ctx, tenant, other, keys)
 }
 
-// keyCheck measures how long a key is looked at, and returns those that it made.
+// keyCheck measures the time to authenticate a key, and returns the keys that it created.
 func (b *bench) keyCheck(ctx context.Context, tenant *loaded) (keys []string, err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: tenant.data})
 	if err != nil {
@@ -116,25 +117,25 @@ func (b *bench) keyCheck(ctx context.Context, tenant *loaded) (keys []string, er
 		}
 		each = append(each, took[0]*1e3/keyChecks)
 	}
-	b.table.add(row{"a key check, of " + thousands(keysKept) + " keys", "–", fmt.Sprintf("≤ %g µs", reachKey),
+	b.table.add(row{"a key check, of " + thousands(keysKept) + " keys", "–", fmt.Sprintf("≤ %g µs", targetKey),
 		fmt.Sprintf("%.2f µs (%.2f–%.2f)", each.median(), slices.Min(each), slices.Max(each)),
-		verdict(fmt.Sprintf("%.2f µs", each.median()), each.median() <= reachKey)})
+		result(fmt.Sprintf("%.2f µs", each.median()), each.median() <= targetKey)})
 	return keys, nil
 }
 
-// underLoad is something asked by many at once, of the server and of DuckDB in the process.
-type underLoad struct {
-	*ask
-	name       string
-	reachSpeed float64 // × the requests per second in the process
-	reachP99   float64 // × the p99 in the process
+// A loadCase is a request that many clients make at the same time, to the server and to DuckDB in this process.
+type loadCase struct {
+	*readCase
+	name        string
+	targetSpeed float64 // × the requests per second in the process
+	targetP99   float64 // × the p99 in the process
 
 	perSecond, p99             sample // of the server
 	insidePerSecond, insideP99 sample
 }
 
-// askedByMany measures single calls and the first page, in turns with the same SQL in the process.
-func (b *bench) askedByMany(ctx context.Context, tenant, other *loaded, key string) error {
+// loadCases measures single calls and the first page against the same SQL in this process.
+func (b *bench) loadCases(ctx context.Context, tenant, other *loaded, key string) error {
 	return withFile(ctx, other.path(), func(db *sql.DB) error {
 		db.SetMaxOpenConns(clients)
 		db.SetMaxIdleConns(clients)
@@ -146,17 +147,17 @@ func (b *bench) askedByMany(ctx context.Context, tenant, other *loaded, key stri
 		if err != nil {
 			return err
 		}
-		asks := []*underLoad{
-			{ask: one, name: "one call by id", reachSpeed: 0.6, reachP99: 3},
-			{ask: first, name: fmt.Sprintf("first page of %d calls", pageRows), reachSpeed: 0.7, reachP99: 2},
+		asks := []*loadCase{
+			{readCase: one, name: "one call by id", targetSpeed: 0.6, targetP99: 3},
+			{readCase: first, name: fmt.Sprintf("first page of %d calls", pageRows), targetSpeed: 0.7, targetP99: 2},
 		}
 		for i := range b.rounds {
-			if err := b.served(ctx, tenant.data, key, func(ctx context.Context, c *client) error {
+			if err := b.withServer(ctx, tenant.data, key, func(ctx context.Context, c *client) error {
 				for _, a := range asks {
 					if err := b.compareLoad(ctx, a, c, db); err != nil {
 						return fmt.Errorf("%s: %w", a.name, err)
 					}
-					note("round %d: %s: %.0f/s, p99 %.1f ms, in process %.0f/s, p99 %.1f ms", i+1, a.name,
+					logf("round %d: %s: %.0f/s, p99 %.1f ms, in process %.0f/s, p99 %.1f ms", i+1, a.name,
 						a.perSecond[i], a.p99[i], a.insidePerSecond[i], a.insideP99[i])
 				}
 				return nil
@@ -165,14 +166,15 @@ func (b *bench) askedByMany(ctx context.Context, tenant, other *loaded, key stri
 			}
 		}
 		for _, a := range asks {
-			a.tell(&b.table)
+			a.addRows(&b.table)
 		}
 		return nil
 	})
 }
 
-// compareLoad is one round. What the server answers must be what the statement returns.
-func (b *bench) compareLoad(ctx context.Context, a *underLoad, c *client, db *sql.DB) error {
+// compareLoad measures one round. It returns an error if the response of the server differs from the result of the
+// statement.
+func (b *bench) compareLoad(ctx context.Context, a *loadCase, c *client, db *sql.DB) error {
 	items, err := texts(ctx, db, a.statement, a.args(0)...)
 	if err != nil {
 		return err
@@ -181,21 +183,22 @@ func (b *bench) compareLoad(ctx context.Context, a *underLoad, c *client, db *sq
 	if err != nil {
 		return err
 	}
-	if !holds(body, items[:min(len(items), pageRows)]) { // a page asks for one row more than it shows
-		return fmt.Errorf("%s answers something else than the SQL", a.path(0))
+	if !containsAll(body, items[:min(len(items), pageRows)]) { // a page selects one row more than it returns
+		return fmt.Errorf("the response of %s differs from the result of the SQL", a.path(0))
 	}
 	var lines bytes.Buffer
 	for i := range differentIDs {
 		fmt.Fprintln(&lines, c.key, a.path(i))
 	}
-	speeds, err := inTurns(ctx, b.wrk(c.url, clients, lines.Bytes()), a.atOnce(db))
-	a.perSecond, a.insidePerSecond = append(a.perSecond, speeds[0].perSecond), append(a.insidePerSecond, speeds[1].perSecond)
+	speeds, err := measurePair(ctx, b.wrk(c.url, clients, lines.Bytes()), a.concurrently(db))
+	a.perSecond, a.insidePerSecond = append(a.perSecond,
+		speeds[0].perSecond), append(a.insidePerSecond, speeds[1].perSecond)
 	a.p99, a.insideP99 = append(a.p99, speeds[0].p99), append(a.insideP99, speeds[1].p99)
 	return err
 }
 
-// atOnce runs the statement from many goroutines, each on a connection of its own.
-func (a *ask) atOnce(db *sql.DB) side {
+// concurrently returns a load generator that runs the statement in many goroutines, each with its own connection.
+func (a *readCase) concurrently(db *sql.DB) loadGenerator {
 	return func(ctx context.Context, d time.Duration) (speed, error) {
 		took := make([]sample, clients)
 		var asked atomic.Int64
@@ -221,16 +224,16 @@ func (a *ask) atOnce(db *sql.DB) side {
 	}
 }
 
-// tell adds what was measured to the table.
-func (a *underLoad) tell(t *table) {
+// addRows adds the figures to the table.
+func (a *loadCase) addRows(t *table) {
 	work := fmt.Sprintf("%s of %s, %d connections: ", a.name, thousands(loadRows), clients)
 	against := fmt.Sprintf("the same SQL in the process, %d at once", clients)
-	ratios := each(a.perSecond, a.insidePerSecond)
-	t.add(row{work + "requests per second", against, fmt.Sprintf("≥ %g×", a.reachSpeed),
+	ratios := ratioOfEach(a.perSecond, a.insidePerSecond)
+	t.add(row{work + "requests per second", against, fmt.Sprintf("≥ %g×", a.targetSpeed),
 		fmt.Sprintf("%.0f/s against %.0f/s", a.perSecond.median(), a.insidePerSecond.median()),
-		verdict(ratios.ratio(), ratios.median() >= a.reachSpeed)})
-	ratios = each(a.p99, a.insideP99)
-	t.add(row{work + "p99", against, fmt.Sprintf("≤ %g×", a.reachP99),
+		result(ratios.ratio(), ratios.median() >= a.targetSpeed)})
+	ratios = ratioOfEach(a.p99, a.insideP99)
+	t.add(row{work + "p99", against, fmt.Sprintf("≤ %g×", a.targetP99),
 		fmt.Sprintf("%.1f ms against %.1f ms", a.p99.median(), a.insideP99.median()),
-		verdict(ratios.ratio(), ratios.median() <= a.reachP99)})
+		result(ratios.ratio(), ratios.median() <= a.targetP99)})
 }

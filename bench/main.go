@@ -1,9 +1,9 @@
-// Command bench measures voicory against DuckDB alone doing the same work on the same invented rows, and prints one
-// Markdown table: what was measured, the reach that was set for it, and whether it is within.
+// Command bench compares voicory with DuckDB and other programs that do the same work on the same synthetic rows. It
+// prints a Markdown table with the figures, the targets, and whether each target was met.
 //
-// Whatever is compared is run in turns, round by round, and each ratio is that of a pair, so that a machine with other
-// work slows both. Medians are shown, with the smallest and the largest in brackets. Nothing is judged by memory: all
-// figures come from this run.
+// The compared programs run in turns, round by round, and each ratio is that of a pair, so that other load on the
+// machine slows both. The table shows medians, with the minimum and maximum in brackets. All figures are from the same
+// run.
 //
 //	make bench
 //	go run ./bench -rows 20000 -rounds 1 -only 'changed|pages'
@@ -22,17 +22,17 @@ import (
 	"syscall"
 )
 
-// bench is one run, with what its sections share.
+// A bench is one run. Its fields are shared by the sections.
 type bench struct {
-	voicory      string // path of the binary
-	dir          string // everything that is made lies in here, and goes with it
+	voicory      string // path of the voicory binary
+	dir          string // temporary folder with all files; removed at the end
 	rows, rounds int
 	table        table
 
-	peak    float64 // MiB, the highest that an ingest of rows took; 0: not measured
-	big     *loaded // a tenant of twice the rows; nil: not made yet
-	started int     // the process that was started last
-	cost    int     // the last cost that a changed row was given: each is given once
+	peak    float64 // peak memory of the section ingest in MiB; 0: not measured
+	big     *loaded // tenant with twice the rows; nil: not created yet
+	started int     // id of the process that was started last
+	cost    int     // last cost of a changed row; each cost is used once
 }
 
 // The sections, in an order that matters: ingests run as processes before this process opens DuckDB itself (see run).
@@ -42,13 +42,13 @@ var sections = []struct {
 }{
 	{"ingest", (*bench).ingest},
 	{"postgres", (*bench).postgres},
-	{"twice", (*bench).twice},
+	{"twice", (*bench).doubleRows},
 	{"formats", (*bench).formats},
-	{"changed", (*bench).changed},
+	{"changed", (*bench).smallMerge},
 	{"pages", (*bench).pages},
 	{"exports", (*bench).exports},
 	{"sql", (*bench).sql},
-	{"bombs", (*bench).bombs},
+	{"bombs", (*bench).hostileSQL},
 	{"analytics", (*bench).analytics},
 	{"load", (*bench).load},
 	{"files", (*bench).files},
@@ -58,7 +58,7 @@ var sections = []struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := start(ctx)
+	err := runSections(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -66,18 +66,18 @@ func main() {
 	}
 }
 
-func start(ctx context.Context) (err error) {
-	if len(os.Args) == 4 && os.Args[1] == duckdbAlone {
-		return loadAlone(ctx, os.Args[2], os.Args[3])
+func runSections(ctx context.Context) (err error) {
+	if len(os.Args) == 4 && os.Args[1] == duckdbCommand {
+		return runDuckDBLoad(ctx, os.Args[2], os.Args[3])
 	}
-	if len(os.Args) == 5 && os.Args[1] == pullAlone {
-		return pullOnly(ctx, os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) == 5 && os.Args[1] == pullCommand {
+		return runPull(ctx, os.Args[2], os.Args[3], os.Args[4])
 	}
 	b := bench{}
 	flag.StringVar(&b.voicory, "voicory", "bin/voicory", "the binary to measure")
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
-	flag.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured")
-	parent := flag.String("dir", "", "where to make the temporary folder; default: the system's")
+	flag.IntVar(&b.rounds, "rounds", 3, "number of measurements of each pair")
+	parent := flag.String("dir", "", "parent of the temporary folder (default: the system's)")
 	var names []string
 	for _, section := range sections {
 		names = append(names, section.name)
@@ -108,7 +108,7 @@ func start(ctx context.Context) (err error) {
 		}
 		if err = section.run(&b, ctx); err != nil {
 			err = fmt.Errorf("%s: %w", section.name, err)
-			break // what was measured until here is printed all the same
+			break // the table of the completed sections is still printed
 		}
 	}
 	machine, unknown := describeMachine(context.WithoutCancel(ctx))
@@ -117,5 +117,5 @@ func start(ctx context.Context) (err error) {
 	return errors.Join(err, unknown)
 }
 
-// note tells how far the run is.
-func note(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+// logf writes a progress message to standard error.
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }

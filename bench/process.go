@@ -20,17 +20,18 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// finished is a process that has ended well.
-type finished struct {
+// A processResult describes a process that has succeeded.
+type processResult struct {
 	took time.Duration
-	peak float64 // MiB of memory at its highest
+	peak float64 // peak memory in MiB
 	out  []byte
 }
 
-// run runs a program to its end. The peak is the kernel's own count; the kernel counts the moment between fork and exec
-// too, when the child is as large as this process, hence no DuckDB is opened here before the last of such runs.
-func run(ctx context.Context, program string, args ...string) (f finished, err error) {
-	syscall.Sync() // or it would also pay for what was written before it
+// run runs a program to its end. The peak memory is measured by the kernel, which also counts the time between fork and
+// exec, when the child is as large as this process. Therefore this process does not open DuckDB before the last of
+// these runs.
+func run(ctx context.Context, program string, args ...string) (f processResult, err error) {
+	syscall.Sync() // so that it does not wait for earlier writes
 	command := exec.CommandContext(ctx, program, args...)
 	var out, faults bytes.Buffer
 	command.Stdout, command.Stderr = &out, &faults
@@ -55,8 +56,11 @@ func run(ctx context.Context, program string, args ...string) (f finished, err e
 	return f, nil
 }
 
-// voicoryIngest runs `voicory ingest` of a file of calls into a data folder: the rows and the published Parquet.
-func (b *bench) voicoryIngest(ctx context.Context, data, file string) (f finished, summary ingest.Summary, err error) {
+// voicoryIngest runs `voicory ingest` of a file of calls: it loads the rows and publishes the Parquet.
+func (b *bench) voicoryIngest(
+	ctx context.Context,
+	data, file string,
+) (f processResult, summary ingest.Summary, err error) {
 	f, err = run(ctx, b.voicory, "ingest", "--json", "--data", data, "--dataset", "calls", file)
 	if err != nil {
 		return f, summary, err
@@ -67,21 +71,22 @@ func (b *bench) voicoryIngest(ctx context.Context, data, file string) (f finishe
 	return f, summary, nil
 }
 
-// duckdbAlone is the hidden command with which this program runs itself as the other side of an ingest.
-const duckdbAlone = "duckdb-alone"
+// duckdbCommand is the hidden command with which this program runs itself as the baseline of an ingest.
+const duckdbCommand = "duckdb-alone"
 
-// duckdbIngest has DuckDB alone do the same in a process of its own.
-func duckdbIngest(ctx context.Context, dir, file string) (finished, error) {
+// duckdbIngest loads the file with DuckDB alone, in a process of its own.
+func duckdbIngest(ctx context.Context, dir, file string) (processResult, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return finished{}, err
+		return processResult{}, err
 	}
-	return run(ctx, self, duckdbAlone, file, dir)
+	return run(ctx, self, duckdbCommand, file, dir)
 }
 
-// loadAlone is that process: DuckDB as it comes, a table in a file, and the table, its turns and its costs by day as Parquet. No types,
-// no merge, no look at what is there already, no order, and no turns of transcripts that are texts.
-func loadAlone(ctx context.Context, file, dir string) (err error) {
+// runDuckDBLoad is the body of that process: it loads a table and writes the table, its turns and its costs by day as
+// Parquet, with default settings. It does not cast types, merge, look up existing rows, sort, or parse transcripts that
+// are texts.
+func runDuckDBLoad(ctx context.Context, file, dir string) (err error) {
 	db, err := sql.Open("duckdb", filepath.Join(dir, "alone.duckdb"))
 	if err != nil {
 		return fmt.Errorf("open DuckDB: %w", err)
@@ -95,7 +100,8 @@ func loadAlone(ctx context.Context, file, dir string) (err error) {
 		"COPY calls" + into("calls"),
 		`COPY (SELECT id AS call_id, created_at, assistant_id, direction, status, unnest(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), recursive := true)
 			FROM calls WHERE json_type(transcript) = 'ARRAY')` + into("transcript_turns"),
-		"COPY (SELECT created_at::DATE AS day, direction, provider, assistant_id, status, count(*), sum(cost) FROM calls GROUP BY ALL)" + into("cost_daily"),
+		"COPY (SELECT created_at::DATE AS day, direction, provider, assistant_id, status, count(*), sum(cost) FROM calls " +
+			"GROUP BY ALL)" + into("cost_daily"),
 	} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("DuckDB alone: %w", err)

@@ -15,8 +15,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// withFile opens a tenant's file directly, without a warehouse, as DuckDB comes but for what decides how a page is written
-// and read.
+// withFile calls use with a connection to a tenant's file, opened without a warehouse. It has default settings, except
+// those that affect how a page is read and written.
 func withFile(ctx context.Context, path string, use func(*sql.DB) error) (err error) {
 	db, err := sql.Open("duckdb", path)
 	if err != nil {
@@ -24,13 +24,14 @@ func withFile(ctx context.Context, path string, use func(*sql.DB) error) (err er
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "SET GLOBAL TimeZone = 'UTC'; SET GLOBAL late_materialization_max_rows = 0"); err != nil {
+	if _, err := db.ExecContext(ctx,
+		"SET GLOBAL TimeZone = 'UTC'; SET GLOBAL late_materialization_max_rows = 0"); err != nil {
 		return fmt.Errorf("set up DuckDB: %w", err)
 	}
 	return use(db)
 }
 
-// texts reads rows whose first column is a text, and returns those.
+// texts returns the first column of a query's rows.
 func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -56,13 +57,13 @@ func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string
 	return out, rows.Err()
 }
 
-// server is the API of a data folder on a port of this machine, and a client of it.
+// A server serves the API of a data folder in this process, and includes a client for it.
 type server struct {
 	warehouse *warehouse.Warehouse
 	*client
 }
 
-// client asks a server over one connection, which it keeps.
+// A client makes requests to a server over one persistent connection.
 type client struct {
 	http     *http.Client
 	url, key string
@@ -72,13 +73,13 @@ func newClient(url, key string) *client {
 	return &client{&http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, ReadBufferSize: 64 << 10}}, url, key}
 }
 
-// discard reads to the end, in pieces as large as a client that wants all of it would take.
+// discard reads to the end, with a buffer of the size that a download client would use.
 func discard(from io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, from, make([]byte, 1<<20))
 	return err
 }
 
-// serving opens the data folder and serves it for as long as use takes.
+// serving opens a data folder and serves it while use runs.
 func serving(ctx context.Context, data string, use func(*server) error) (err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
 	if err != nil {
@@ -93,7 +94,8 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	api := &http.Server{Handler: httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}), ReadHeaderTimeout: 10 * time.Second}
+	api := &http.Server{Handler: httpapi.New(httpapi.Options{Store: w, Log: slog.New(slog.DiscardHandler)}),
+		ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- api.Serve(listener) }()
 	asking := newClient("http://"+listener.Addr().String(), key)
@@ -107,7 +109,7 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 	return use(&server{w, asking})
 }
 
-// get reads an answer to its end, so that its connection serves the next.
+// get returns the body of a response. It reads to the end, so that the connection can be used again.
 func (c *client) get(ctx context.Context, path string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
 	if err != nil {

@@ -26,16 +26,16 @@ import (
 )
 
 const (
-	tenants        = 200
-	changedEach    = 5 // rows of each tenant and table in an increment
-	reachCopy      = 0.3
-	reachParquet   = 0.6 // a child process reads the file, and its rows become text on the way
-	reachIncrement = 5.0 // seconds
-	reachPull      = 0.6
-	reachPeer      = 10.0
+	tenants         = 200
+	changedEach     = 5 // rows of each tenant and table in an increment
+	targetCopy      = 0.3
+	targetParquet   = 0.6 // a child process reads the file, and its rows become text on the way
+	targetIncrement = 5.0 // seconds
+	targetPull      = 0.6
+	targetPeer      = 10.0
 )
 
-// formats measures the same calls as NDJSON, CSV and Parquet.
+// formats measures the ingest of the same calls as NDJSON, CSV and Parquet.
 func (b *bench) formats(ctx context.Context) error {
 	ndjson, err := b.calls(b.rows)
 	if err != nil {
@@ -50,7 +50,8 @@ func (b *bench) formats(ctx context.Context) error {
 		return err
 	}
 	for _, file := range files[1:] {
-		if _, err := db.ExecContext(ctx, "COPY (FROM read_json("+statements.Text(ndjson)+")) TO "+statements.Text(file)); err != nil {
+		if _, err := db.ExecContext(ctx,
+			"COPY (FROM read_json("+statements.Text(ndjson)+")) TO "+statements.Text(file)); err != nil {
 			return errors.Join(err, db.Close())
 		}
 	}
@@ -58,7 +59,7 @@ func (b *bench) formats(ctx context.Context) error {
 		return err
 	}
 	took := make([]sample, len(files))
-	order := []int{0, 2, 1} // in turns from its other end: the machine's speed drifts, and those with a reach to compare are neighbours
+	order := []int{0, 2, 1} // reversed each round, because the machine's speed drifts; the pair with a target is adjacent
 	for i := range b.rounds {
 		for _, j := range order {
 			data, file := filepath.Join(b.dir, "formats"), files[j]
@@ -67,7 +68,7 @@ func (b *bench) formats(ctx context.Context) error {
 				return err
 			}
 			if summary.New != int64(b.rows) {
-				return fmt.Errorf("%s: %d new rows, not %d", file, summary.New, b.rows)
+				return fmt.Errorf("%s: got %d new rows, want %d", file, summary.New, b.rows)
 			}
 			took[j] = append(took[j], f.took.Seconds())
 			if err := os.RemoveAll(data); err != nil {
@@ -75,14 +76,14 @@ func (b *bench) formats(ctx context.Context) error {
 			}
 		}
 		slices.Reverse(order)
-		note("round %d: NDJSON %.1f s, CSV %.1f s, Parquet %.1f s", i+1, took[0][i], took[1][i], took[2][i])
+		logf("round %d: NDJSON %.1f s, CSV %.1f s, Parquet %.1f s", i+1, took[0][i], took[1][i], took[2][i])
 	}
 	perSecond := func(s sample) string { return thousands(int(float64(b.rows) / s.median())) }
 	for j, name := range []string{"CSV", "Parquet"} {
-		ratios := each(took[0], took[j+1]) // of rates
+		ratios := ratioOfEach(took[0], took[j+1]) // of rates
 		reach, shown := "–", ratios.ratio()
 		if name == "Parquet" {
-			reach, shown = fmt.Sprintf("≥ %g×", reachParquet), verdict(ratios.ratio(), ratios.median() >= reachParquet)
+			reach, shown = fmt.Sprintf("≥ %g×", targetParquet), result(ratios.ratio(), ratios.median() >= targetParquet)
 		}
 		b.table.add(row{fmt.Sprintf("ingest of %s calls from %s", thousands(b.rows), name), "the same from NDJSON", reach,
 			fmt.Sprintf("%s against %s rows/s", perSecond(took[j+1]), perSecond(took[0])), shown})
@@ -90,12 +91,12 @@ func (b *bench) formats(ctx context.Context) error {
 	return errors.Join(os.Remove(files[1]), os.Remove(files[2]))
 }
 
-// postgres measures a first pass over the platform's database, and an increment, against psql throwing the same rows away; and, where it is
-// there, against dlt.
+// postgres measures a full pull from the platform's database and an incremental pull, against psql discarding the same
+// rows and, if it can be installed, against dlt.
 func (b *bench) postgres(ctx context.Context) (err error) {
 	database, err := platform.Start(ctx)
 	if errors.Is(err, platform.ErrNotInstalled) {
-		note("%v: the section postgres is left out", err)
+		logf("%v: skip the section postgres", err)
 		return nil
 	}
 	if err != nil {
@@ -109,7 +110,7 @@ func (b *bench) postgres(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	size := platform.Size{Tenants: tenants, Calls: b.rows, Messages: 2 * b.rows, Customers: b.rows / 5, End: time.Now()}
-	note("inventing a PostgreSQL of %s calls and %s messages", thousands(size.Calls), thousands(size.Messages))
+	logf("generating a PostgreSQL of %s calls and %s messages", thousands(size.Calls), thousands(size.Messages))
 	for _, statement := range []string{platform.Schema, size.Fill(), "VACUUM ANALYZE"} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return err
@@ -125,69 +126,78 @@ func (b *bench) postgres(ctx context.Context) (err error) {
 			return err
 		}
 		if first.Counts.New != int64(rows) {
-			return fmt.Errorf("the first pass took %d new rows in, not %d", first.Counts.New, rows)
+			return fmt.Errorf("first pull: got %d new rows, want %d", first.Counts.New, rows)
 		}
-		psql, err := run(ctx, "psql", "--quiet", "--no-psqlrc", dsn, "-c", `\copy call_logs to /dev/null`, "-c", `\copy whatsapp_messages to /dev/null`, "-c", `\copy customers to /dev/null`)
+		psql, err := run(ctx, "psql", "--quiet", "--no-psqlrc", dsn, "-c", `\copy call_logs to /dev/null`, "-c",
+			`\copy whatsapp_messages to /dev/null`, "-c", `\copy customers to /dev/null`)
 		if err != nil {
 			return err
 		}
-		if _, err := conn.Exec(ctx, touch, fmt.Sprintf("round %d", i), changedEach); err != nil {
+		if _, err := conn.Exec(ctx, updateNewestRows, fmt.Sprintf("round %d", i), changedEach); err != nil {
 			return err
 		}
 		later, second, err := b.pull(ctx, data, dsn, "")
 		if err != nil {
 			return err
 		}
-		if changed = second.Counts.Changed; changed == 0 || second.Counts.New != 0 { // of few messages, the newest may lie before the window
+		if changed = second.Counts.Changed; changed == 0 ||
+			second.Counts.New != 0 { // a tenant with few messages may have none in the window
 			return fmt.Errorf("the increment changed %d rows, and %d are new", changed, second.Counts.New)
 		}
-		note("round %d: first pass %.1f s (published in %.1f s), psql %.1f s, increment %.1f s (published in %.1f s)", i+1, first.Pulled, first.Publish, psql.took.Seconds(), second.Pulled, second.Publish)
-		ours, copied, increments = append(ours, first.Pulled), append(copied, psql.took.Seconds()), append(increments, second.Pulled)
+		logf("round %d: first pass %.1f s (published in %.1f s), psql %.1f s, increment %.1f s (published in %.1f s)", i+1,
+			first.Pulled, first.Publish, psql.took.Seconds(), second.Pulled, second.Publish)
+		ours, copied, increments = append(ours,
+			first.Pulled), append(copied, psql.took.Seconds()), append(increments, second.Pulled)
 		published, laterPublished = append(published, first.Publish), append(laterPublished, second.Publish)
 		peaks, laterPeaks = append(peaks, process.peak), append(laterPeaks, later.peak)
 		if err := os.RemoveAll(data); err != nil {
 			return err
 		}
 	}
-	ratios := each(copied, ours) // of rates
-	b.table.add(row{fmt.Sprintf("PostgreSQL to warehouse: %s calls, %s messages, %s customers of %d tenants", thousands(size.Calls), thousands(size.Messages), thousands(size.Customers), tenants),
-		`psql \copy of the same tables to /dev/null`, fmt.Sprintf("≥ %g×", reachCopy),
-		fmt.Sprintf("%.1f s against %.1f s, %s rows/s; the lake %.1f s more; peak %.0f MiB", ours.median(), copied.median(), thousands(int(float64(rows)/ours.median())), published.median(), peaks.median()),
-		verdict(ratios.ratio(), ratios.median() >= reachCopy)})
-	b.table.add(row{fmt.Sprintf("an increment of %d rows of each table for each of these tenants", changedEach), "–", fmt.Sprintf("≤ %g s", reachIncrement),
-		fmt.Sprintf("%.1f s, %s rows changed; the lake %.1f s more; peak %.0f MiB", increments.median(), thousands(int(changed)), laterPublished.median(), laterPeaks.median()),
-		verdict(fmt.Sprintf("%.1f s", increments.median()), increments.median() <= reachIncrement)})
-	return b.dlt(ctx, dsn, ours)
+	ratios := ratioOfEach(copied, ours) // of rates
+	b.table.add(row{fmt.Sprintf("PostgreSQL to warehouse: %s calls, %s messages, %s customers of %d tenants",
+		thousands(size.Calls), thousands(size.Messages), thousands(size.Customers), tenants),
+		`psql \copy of the same tables to /dev/null`, fmt.Sprintf("≥ %g×", targetCopy),
+		fmt.Sprintf("%.1f s against %.1f s, %s rows/s; publishing %.1f s more; peak %.0f MiB", ours.median(),
+			copied.median(), thousands(int(float64(rows)/ours.median())), published.median(), peaks.median()),
+		result(ratios.ratio(), ratios.median() >= targetCopy)})
+	b.table.add(row{fmt.Sprintf("an increment of %d rows of each table for each of these tenants", changedEach), "–",
+		fmt.Sprintf("≤ %g s", targetIncrement),
+		fmt.Sprintf("%.1f s, %s rows changed; publishing %.1f s more; peak %.0f MiB", increments.median(),
+			thousands(int(changed)), laterPublished.median(), laterPeaks.median()),
+		result(fmt.Sprintf("%.1f s", increments.median()), increments.median() <= targetIncrement)})
+	return b.compareDLT(ctx, dsn, ours)
 }
 
-// touch writes into the newest rows of each tenant, as the platform does.
+// updateNewestRows updates the newest rows of each tenant, as the platform does.
 //
-//go:embed touch.sql
-var touch string
+//go:embed update_newest_rows.sql
+var updateNewestRows string
 
-// pullAlone is the hidden command with which this program pulls from a source, so that pulling and publishing, which a server does
-// meanwhile, are timed apart.
-const pullAlone = "pull-alone"
+// pullCommand is the hidden command with which this program pulls from a source, to measure pulling and publishing
+// separately. A server does both at the same time.
+const pullCommand = "pull-alone"
 
-// pulled is what it prints.
-type pulled struct {
+// A pullResult is the output of pullCommand.
+type pullResult struct {
 	Counts          warehouse.Counts
-	Pulled, Publish float64 // seconds, from opening the folder on
+	Pulled, Publish float64 // seconds since the folder was opened
 }
 
-// pull pulls from PostgreSQL, whose address is a DSN, or with a key from an API.
-func (b *bench) pull(ctx context.Context, data, address, key string) (f finished, p pulled, err error) {
+// pull runs pullCommand for PostgreSQL, if key is empty and address is a DSN, or for an API.
+func (b *bench) pull(ctx context.Context, data, address, key string) (f processResult, p pullResult, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return f, p, err
 	}
-	if f, err = run(ctx, self, pullAlone, address, key, data); err != nil {
+	if f, err = run(ctx, self, pullCommand, address, key, data); err != nil {
 		return f, p, err
 	}
 	return f, p, json.Unmarshal(f.out, &p)
 }
 
-func pullOnly(ctx context.Context, address, key, data string) (err error) {
+// runPull is the body of pullCommand.
+func runPull(ctx context.Context, address, key, data string) (err error) {
 	start := time.Now()
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
 	if err != nil {
@@ -211,7 +221,7 @@ func pullOnly(ctx context.Context, address, key, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	p := pulled{Counts: summary.Counts, Pulled: time.Since(start).Seconds()}
+	p := pullResult{Counts: summary.Counts, Pulled: time.Since(start).Seconds()}
 	start = time.Now()
 	if _, err := w.Publish(ctx); err != nil {
 		return err
@@ -223,13 +233,15 @@ func pullOnly(ctx context.Context, address, key, data string) (err error) {
 //go:embed peers/dlt.py
 var dltScript string
 
-// dlt has dlt load the same tables into a DuckDB, once each way, since it takes long: as its documentation begins, and with its quickest backend.
-func (b *bench) dlt(ctx context.Context, dsn string, ours sample) error {
+// compareDLT measures how long dlt takes to load the same tables into DuckDB. It runs once per backend, because it is
+// slow: with the backend of dlt's tutorial, and with its fastest backend.
+func (b *bench) compareDLT(ctx context.Context, dsn string, ours sample) error {
 	venv := filepath.Join(b.dir, "dlt")
 	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv),
-		exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "dlt[duckdb]", "pyarrow", "numpy", "sqlalchemy", "psycopg2-binary")} {
+		exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "dlt[duckdb]", "pyarrow", "numpy",
+			"sqlalchemy", "psycopg2-binary")} {
 		if out, err := command.CombinedOutput(); err != nil {
-			note("dlt cannot be installed, and is left out: %v %.200s", err, out)
+			logf("skip dlt, because it cannot be installed: %v %.200s", err, out)
 			return ctx.Err()
 		}
 	}
@@ -239,14 +251,16 @@ func (b *bench) dlt(ctx context.Context, dsn string, ours sample) error {
 	}
 	for _, backend := range []string{"sqlalchemy", "pyarrow"} {
 		file := filepath.Join(b.dir, "dlt.duckdb")
-		f, err := run(ctx, filepath.Join(venv, "bin", "python"), "-c", dltScript, fmt.Sprintf("postgresql+psycopg2://%s@/%s?host=%s", config.User, config.Database, config.Host), file, backend)
+		f, err := run(ctx, filepath.Join(venv, "bin", "python"), "-c", dltScript,
+			fmt.Sprintf("postgresql+psycopg2://%s@/%s?host=%s", config.User, config.Database, config.Host), file, backend)
 		if err != nil {
 			return err
 		}
 		factor := f.took.Seconds() / ours.median()
 		name, reach, shown := "dlt with its backend "+backend, "–", fmt.Sprintf("%.1f×", factor)
 		if backend == "sqlalchemy" {
-			name, reach, shown = "dlt as it comes (its backend "+backend+")", fmt.Sprintf("≥ %g× faster", reachPeer), verdict(shown, factor >= reachPeer)
+			name, reach, shown = "dlt with its default backend ( "+backend+
+				")", fmt.Sprintf("≥ %g× faster", targetPeer), result(shown, factor >= targetPeer)
 		}
 		b.table.add(row{"the same tables", name + ", into one DuckDB file, without Parquet, once", reach,
 			fmt.Sprintf("%.1f s against %.1f s; dlt's peak %.0f MiB", ours.median(), f.took.Seconds(), f.peak), shown})
@@ -257,9 +271,10 @@ func (b *bench) dlt(ctx context.Context, dsn string, ours sample) error {
 	return os.RemoveAll(venv)
 }
 
-// upstream measures a pull from an API without limits, which is this program's own, against a client that follows its links and throws the pages away.
+// upstream measures a pull from an API without rate limits, served by this program, against a client that follows the
+// cursors and discards the pages.
 func (b *bench) upstream(ctx context.Context) error {
-	const share = 5 // of the rows of a load: pages of 100 take their time
+	const share = 5 // divisor of the number of rows, because pages of 100 rows are slow
 	n := b.rows / share
 	file, err := b.calls(n)
 	if err != nil {
@@ -278,14 +293,15 @@ func (b *bench) upstream(ctx context.Context) error {
 				return err
 			}
 			if p.Counts.New != int64(n) {
-				return fmt.Errorf("%d new rows, not %d", p.Counts.New, n)
+				return fmt.Errorf("got %d new rows, want %d", p.Counts.New, n)
 			}
 			start := time.Now()
 			if err := s.readPages(ctx, n); err != nil {
 				return err
 			}
-			ours, published, bare = append(ours, p.Pulled), append(published, p.Publish), append(bare, time.Since(start).Seconds())
-			note("round %d: pull %.1f s (published in %.1f s), bare client %.1f s", i+1, ours[i], published[i], bare[i])
+			ours, published, bare = append(ours,
+				p.Pulled), append(published, p.Publish), append(bare, time.Since(start).Seconds())
+			logf("round %d: pull %.1f s (published in %.1f s), bare client %.1f s", i+1, ours[i], published[i], bare[i])
 			if err := os.RemoveAll(data); err != nil {
 				return err
 			}
@@ -295,8 +311,11 @@ func (b *bench) upstream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ratios := each(bare, ours) // of rates
-	b.table.add(row{fmt.Sprintf("pull of %s calls from the documented API without limits", thousands(n)), "a client that follows the links and throws the pages away", fmt.Sprintf("≥ %g×", reachPull),
-		fmt.Sprintf("%.1f s against %.1f s, %s rows/s; the lake %.1f s more", ours.median(), bare.median(), thousands(int(float64(n)/ours.median())), published.median()), verdict(ratios.ratio(), ratios.median() >= reachPull)})
+	ratios := ratioOfEach(bare, ours) // of rates
+	b.table.add(row{fmt.Sprintf("pull of %s calls from the documented API without limits", thousands(n)),
+		"a client that follows the cursors and discards the pages", fmt.Sprintf("≥ %g×", targetPull),
+		fmt.Sprintf("%.1f s against %.1f s, %s rows/s; publishing %.1f s more", ours.median(), bare.median(),
+			thousands(int(float64(n)/ours.median())), published.median()),
+		result(ratios.ratio(), ratios.median() >= targetPull)})
 	return nil
 }

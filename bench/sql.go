@@ -19,17 +19,17 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// What was set out to be reached by SQL over HTTP, against DuckDB in the process on the same Parquet, which has its files open already.
+// Targets of SQL over HTTP, relative to DuckDB in this process on the same Parquet, with its files already open.
 const (
-	reachStart    = 35.0 // ms that a process of its own may add to a query
-	reachAnalysis = 1.3  // × a query, beside that
-	reachArrowOut = 0.7  // × the rows per second
-	reachFaster   = 8    // of the analyses, than ROAPI
+	targetStart    = 35.0 // ms that the query's own process may add
+	targetAnalysis = 1.3  // × the time of the query, in addition to targetStart
+	targetArrowOut = 0.7  // × the rows per second
+	targetFaster   = 8    // number of analyses that must be faster than ROAPI
 )
 
 const counting = "SELECT count(*) FROM calls WHERE status = 'completed' AND duration_seconds > 60"
 
-// analyses are what an analyst asks, of DuckDB, and of DataFusion, which ROAPI has, where that wants other words for it.
+// analyses are typical queries of analysts for DuckDB, and for DataFusion (ROAPI) if it needs another syntax.
 var analyses = []struct{ duckdb, datafusion string }{
 	{"SELECT assistant_id, count(*) AS calls, sum(cost) AS usd FROM calls GROUP BY ALL ORDER BY usd DESC",
 		"SELECT assistant_id, count(*) AS calls, sum(cost) AS usd FROM calls GROUP BY assistant_id ORDER BY usd DESC"},
@@ -37,8 +37,11 @@ var analyses = []struct{ duckdb, datafusion string }{
 		"SELECT date_trunc('month', created_at) AS month, status, count(*) FROM calls GROUP BY 1, 2 ORDER BY 1, 2"},
 	{"SELECT day, sum(cost) AS usd, sum(cost_pending) FROM cost_daily GROUP BY ALL ORDER BY day",
 		"SELECT day, sum(cost) AS usd, sum(cost_pending) FROM cost_daily GROUP BY day ORDER BY day"},
-	{"SELECT hour(created_at) AS hour, avg(duration_seconds), quantile_cont(duration_seconds, [0.5, 0.9, 0.99]) FROM calls GROUP BY ALL ORDER BY ALL",
-		"SELECT date_part('hour', created_at) AS hour, avg(duration_seconds), approx_percentile_cont(duration_seconds, 0.5), approx_percentile_cont(duration_seconds, 0.9), approx_percentile_cont(duration_seconds, 0.99) FROM calls GROUP BY 1 ORDER BY 1"},
+	{"SELECT hour(created_at) AS hour, avg(duration_seconds), quantile_cont(duration_seconds, [0.5, 0.9, 0.99]) FROM " +
+		"calls GROUP BY ALL ORDER BY ALL",
+		"SELECT date_part('hour', created_at) AS hour, avg(duration_seconds), approx_percentile_cont(duration_seconds, " +
+			"0.5), approx_percentile_cont(duration_seconds, 0.9), approx_percentile_cont(duration_seconds, 0.99) FROM calls " +
+			"GROUP BY 1 ORDER BY 1"},
 	{"SELECT customer_number, count(*) AS n FROM calls GROUP BY ALL ORDER BY n DESC, customer_number LIMIT 100",
 		"SELECT customer_number, count(*) AS n FROM calls GROUP BY customer_number ORDER BY n DESC, customer_number LIMIT 100"},
 	{"SELECT speaker, count(*), avg(words), sum(chars) FROM transcript_turns GROUP BY ALL ORDER BY ALL",
@@ -47,13 +50,19 @@ var analyses = []struct{ duckdb, datafusion string }{
 		"SELECT count(DISTINCT call_id) FROM transcript_turns WHERE text ILIKE '%invoice%'"},
 	{"SELECT call_id, sum(words) AS words FROM transcript_turns GROUP BY ALL ORDER BY words DESC, call_id LIMIT 20",
 		"SELECT call_id, sum(words) AS words FROM transcript_turns GROUP BY call_id ORDER BY words DESC, call_id LIMIT 20"},
-	{"SELECT id, created_at, cost FROM calls QUALIFY row_number() OVER (PARTITION BY assistant_id ORDER BY cost DESC NULLS LAST, id) <= 3 ORDER BY ALL",
-		"SELECT id, created_at, cost FROM (SELECT id, created_at, cost, row_number() OVER (PARTITION BY assistant_id ORDER BY cost DESC NULLS LAST, id) AS n FROM calls) WHERE n <= 3 ORDER BY 1, 2, 3"},
-	{"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status = 'completed' GROUP BY ALL ORDER BY ALL",
-		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status = 'completed' GROUP BY c.provider, t.speaker ORDER BY 1, 2"},
+	{"SELECT id, created_at, cost FROM calls QUALIFY row_number() OVER (PARTITION BY assistant_id ORDER BY cost DESC " +
+		"NULLS LAST, id) <= 3 ORDER BY ALL",
+		"SELECT id, created_at, cost FROM (SELECT id, created_at, cost, row_number() OVER (PARTITION BY assistant_id ORDER " +
+			"BY cost DESC NULLS LAST, id) AS n FROM calls) WHERE n <= 3 ORDER BY 1, 2, 3"},
+	{
+		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status " +
+			"= 'completed' GROUP BY ALL ORDER BY ALL",
+		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status " +
+			"= 'completed' GROUP BY c.provider, t.speaker ORDER BY 1, 2",
+	},
 }
 
-// sql measures queries over HTTP against the same in this process.
+// sql measures queries over HTTP against the same queries in this process.
 func (b *bench) sql(ctx context.Context) error {
 	big, err := b.bigTenant(ctx)
 	if err != nil {
@@ -63,7 +72,7 @@ func (b *bench) sql(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.served(ctx, big.data, key, func(ctx context.Context, asking *client) error {
+	return b.withServer(ctx, big.data, key, func(ctx context.Context, asking *client) error {
 		db, err := sameParquet(ctx, big.data)
 		if err != nil {
 			return err
@@ -82,7 +91,7 @@ func (b *bench) sql(ctx context.Context) error {
 	})
 }
 
-// unlimitedKey makes a secret key that may ask as often as it likes.
+// unlimitedKey creates a secret key without a rate limit.
 func unlimitedKey(ctx context.Context, data string) (key string, err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: data})
 	if err != nil {
@@ -93,7 +102,7 @@ func unlimitedKey(ctx context.Context, data string) (key string, err error) {
 	return key, err
 }
 
-// sameParquet is a DuckDB in this process with the relations of queries.
+// sameParquet returns a DuckDB in this process with the relations of queries over the published files.
 func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
 	files := map[string][]string{}
 	for _, export := range warehouse.Exports {
@@ -110,14 +119,21 @@ func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, "SET TimeZone = 'UTC';"+warehouse.CreateQueryViews()+warehouse.BindQueryViews(files)); err != nil {
+	if _, err := db.ExecContext(ctx,
+		"SET TimeZone = 'UTC';"+warehouse.CreateQueryViews()+warehouse.BindQueryViews(files)); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up DuckDB: %w", err), db.Close())
 	}
 	return db, nil
 }
 
-// pair measures a statement in turns, both ways.
-func (b *bench) pair(ctx context.Context, asking *client, db *sql.DB, statement string, times int) (ours, theirs sample, err error) {
+// pair measures a statement over HTTP and in this process, in turns.
+func (b *bench) pair(
+	ctx context.Context,
+	asking *client,
+	db *sql.DB,
+	statement string,
+	times int,
+) (ours, theirs sample, err error) {
 	for range times {
 		if err := theirs.timed(func() error { return readAll(ctx, db, statement) }); err != nil {
 			return nil, nil, err
@@ -153,23 +169,25 @@ func readAll(ctx context.Context, db *sql.DB, statement string) error {
 	return rows.Err()
 }
 
-// counted measures what a process of its own costs.
+// counted measures the overhead of a query's own process.
 func (b *bench) counted(ctx context.Context, asking *client, db *sql.DB) error {
 	const times = 10
 	ours, theirs, err := b.pair(ctx, asking, db, counting, times*b.rounds)
 	if err != nil {
 		return err
 	}
-	added := added(ours, theirs)
-	b.table.add(row{"SQL: `count(*)` with a filter over " + thousands(2*b.rows) + " calls, over HTTP", "DuckDB in the process, on the same Parquet", fmt.Sprintf("adds ≤ %g ms", reachStart),
+	added := differenceOfEach(ours, theirs)
+	b.table.add(row{"SQL: `count(*)` with a filter over " + thousands(2*b.rows) + " calls, over HTTP",
+		"DuckDB in the process, on the same Parquet", fmt.Sprintf("adds ≤ %g ms", targetStart),
 		fmt.Sprintf("%.1f ms against %.1f ms", ours.median(), theirs.median()),
-		verdict(fmt.Sprintf("adds %.1f ms (%.1f–%.1f)", added.median(), slices.Min(added), slices.Max(added)), added.median() <= reachStart)})
+		result(fmt.Sprintf("adds %.1f ms (%.1f–%.1f)", added.median(), slices.Min(added), slices.Max(added)),
+			added.median() <= targetStart)})
 	return nil
 }
 
-// analysed measures the analyses, each beside what it may take, and shows the worst.
+// analysed measures the analyses, each against its own bound, and reports the worst.
 func (b *bench) analysed(ctx context.Context, asking *client, db *sql.DB) error {
-	var used sample // parts of what each may take
+	var used sample // share of the allowed time, by analysis
 	var all, bare float64
 	for _, analysis := range analyses {
 		statement := analysis.duckdb
@@ -177,14 +195,16 @@ func (b *bench) analysed(ctx context.Context, asking *client, db *sql.DB) error 
 		if err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
-		ours, theirs = ours[1:], theirs[1:] // the first reads files into the system's memory
-		used = append(used, ours.median()/(reachAnalysis*theirs.median()+reachStart))
+		ours, theirs = ours[1:], theirs[1:] // the first run fills the page cache
+		used = append(used, ours.median()/(targetAnalysis*theirs.median()+targetStart))
 		all, bare = all+ours.median(), bare+theirs.median()
-		note("%.0f ms against %.0f ms: %s", ours.median(), theirs.median(), statement)
+		logf("%.0f ms against %.0f ms: %s", ours.median(), theirs.median(), statement)
 	}
 	worst := slices.Max(used)
-	b.table.add(row{fmt.Sprintf("SQL: %d queries of analysts, over HTTP as JSON", len(analyses)), "the same", fmt.Sprintf("each ≤ %g× + %g ms", reachAnalysis, reachStart),
-		fmt.Sprintf("%.0f ms against %.0f ms in all", all, bare), verdict(fmt.Sprintf("the worst takes %.2f of that", worst), worst <= 1)})
+	b.table.add(row{fmt.Sprintf("SQL: %d queries of analysts, over HTTP as JSON", len(analyses)), "the same",
+		fmt.Sprintf("each ≤ %g× + %g ms", targetAnalysis, targetStart),
+		fmt.Sprintf("%.0f ms against %.0f ms in all", all, bare),
+		result(fmt.Sprintf("the worst takes %.2f of that", worst), worst <= 1)})
 	return nil
 }
 
@@ -195,15 +215,18 @@ func (b *bench) againstROAPI(ctx context.Context, data string, asking *client) e
 		for _, analysis := range analyses {
 			var ours, theirs sample
 			for range b.rounds + 1 {
-				if err := theirs.timed(func() error { return there.askROAPI(ctx, analysis.datafusion, "application/json") }); err != nil {
+				if err := theirs.timed(func() error {
+					return there.queryROAPI(ctx, analysis.datafusion,
+						"application/json")
+				}); err != nil {
 					return err
 				}
 				if err := ours.timed(func() error { return asking.query(ctx, analysis.duckdb, "json", discard) }); err != nil {
 					return err
 				}
 			}
-			mine, its := ours[1:].median(), theirs[1:].median() // the first reads files into the system's memory
-			note("%.0f ms, ROAPI %.0f ms: %s", mine, its, analysis.duckdb)
+			mine, its := ours[1:].median(), theirs[1:].median() // the first run fills the page cache
+			logf("%.0f ms, ROAPI %.0f ms: %s", mine, its, analysis.duckdb)
 			if mine < its {
 				faster++
 			}
@@ -214,12 +237,13 @@ func (b *bench) againstROAPI(ctx context.Context, data string, asking *client) e
 	if err != nil || !there {
 		return err
 	}
-	b.table.add(row{"the same queries", "ROAPI over the same Parquet", fmt.Sprintf("faster on ≥ %d", reachFaster),
-		fmt.Sprintf("%.0f ms against %.0f ms in all", all, other), verdict(fmt.Sprintf("faster on %d of %d", faster, len(analyses)), faster >= reachFaster)})
+	b.table.add(row{"the same queries", "ROAPI over the same Parquet", fmt.Sprintf("faster on ≥ %d", targetFaster),
+		fmt.Sprintf("%.0f ms against %.0f ms in all", all, other),
+		result(fmt.Sprintf("faster on %d of %d", faster, len(analyses)), faster >= targetFaster)})
 	return nil
 }
 
-// asArrow measures rows out as Arrow, against the driver's own reader.
+// asArrow measures results in Arrow against the driver's Arrow reader.
 func (b *bench) asArrow(ctx context.Context, asking *client, db *sql.DB) error {
 	const statement = "SELECT * EXCLUDE (transcript, metadata, summary) FROM calls"
 	want := 2 * b.rows
@@ -236,8 +260,10 @@ func (b *bench) asArrow(ctx context.Context, asking *client, db *sql.DB) error {
 		ratios = append(ratios, theirs[i]/ours[i])
 	}
 	speed := func(s sample) string { return thousands(int(float64(want) / s.median() * 1e3)) }
-	b.table.add(row{"SQL: " + thousands(want) + " calls without their texts as Arrow, over HTTP", "the driver's Arrow reader, in the process", fmt.Sprintf("≥ %g× rows/s", reachArrowOut),
-		fmt.Sprintf("%s rows/s against %s", speed(ours), speed(theirs)), verdict(ratios.ratio(), ratios.median() >= reachArrowOut)})
+	b.table.add(row{"SQL: " + thousands(want) + " calls without their texts as Arrow, over HTTP", "the driver's Arrow " +
+		"reader, in the process", fmt.Sprintf("≥ %g× rows/s", targetArrowOut),
+		fmt.Sprintf("%s rows/s against %s", speed(ours), speed(theirs)),
+		result(ratios.ratio(), ratios.median() >= targetArrowOut)})
 	return nil
 }
 
@@ -246,7 +272,7 @@ func driverArrow(ctx context.Context, db *sql.DB, statement string, want int) er
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // it only goes back
+	defer func() { _ = conn.Close() }() // returns the connection to the pool
 	return conn.Raw(func(raw any) error {
 		arrow, err := duckdb.NewArrowFromConn(raw.(driver.Conn))
 		if err != nil {
@@ -272,7 +298,7 @@ func countRows(reader array.RecordReader, want int) error {
 	return reader.Err()
 }
 
-// query asks in SQL; read takes the result.
+// query runs a statement by the API. read consumes the response.
 func (c *client) query(ctx context.Context, statement, format string, read func(io.Reader) error) error {
 	asked, err := json.Marshal(map[string]any{"sql": statement, "format": format, "timeout_ms": 300_000})
 	if err != nil {
@@ -290,13 +316,13 @@ func (c *client) query(ctx context.Context, statement, format string, read func(
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(response.Body) // the status says it too
+		said, _ := io.ReadAll(response.Body) // the status is reported anyway
 		return fmt.Errorf("query: %s: %s", response.Status, said)
 	}
 	if err := read(response.Body); err != nil {
 		return err
 	}
-	for _, said := range []http.Header{response.Header, response.Trailer} { // a long result says it at its end
+	for _, said := range []http.Header{response.Header, response.Trailer} { // a long result reports errors in the trailer
 		if said.Get("X-Truncated") == "no" {
 			return nil
 		}

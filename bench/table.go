@@ -15,30 +15,30 @@ import (
 	"time"
 )
 
-// row is one line of the table.
-type row struct{ work, against, reach, measured, verdict string }
+// A row is one line of the table.
+type row struct{ work, against, target, measured, result string }
 
 type table []row
 
 func (t *table) add(r row) { *t = append(*t, r) }
 
 func (t table) print(w io.Writer) {
-	fmt.Fprintln(w, "| work | against | reach | measured | ratio, verdict |")
+	fmt.Fprintln(w, "| work | against | target | measured | ratio, result |")
 	fmt.Fprintln(w, "|---|---|---|---|---|")
 	for _, r := range t {
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", r.work, r.against, r.reach, r.measured, r.verdict)
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", r.work, r.against, r.target, r.measured, r.result)
 	}
 }
 
-// verdict is the last column: what the reach is about, and whether it is within.
-func verdict(figure string, within bool) string {
+// result returns the text of the last column: the figure, and whether it meets the target.
+func result(figure string, within bool) string {
 	if within {
 		return figure + " ok"
 	}
 	return figure + " **MISSED**"
 }
 
-// sample is one figure, measured several times.
+// A sample is a figure that was measured several times.
 type sample []float64
 
 func (s sample) median() float64 {
@@ -53,7 +53,7 @@ func (s sample) median() float64 {
 	return sorted[half]
 }
 
-// percentile is the smallest figure that p of 100 figures are not above.
+// percentile returns the smallest figure that at least p percent of the figures do not exceed.
 func (s sample) percentile(p float64) float64 {
 	if len(s) == 0 {
 		return math.NaN()
@@ -62,13 +62,13 @@ func (s sample) percentile(p float64) float64 {
 	return sorted[max(int(math.Ceil(p/100*float64(len(sorted))))-1, 0)]
 }
 
-// ratio shows a sample of ratios: its median and its bounds.
+// ratio formats a sample of ratios: the median and the range.
 func (s sample) ratio() string {
 	return fmt.Sprintf("%.2f× (%.2f–%.2f)", s.median(), slices.Min(s), slices.Max(s))
 }
 
-// each divides pair by pair.
-func each(ours, theirs sample) sample {
+// ratioOfEach returns the ratios of the pairs.
+func ratioOfEach(ours, theirs sample) sample {
 	ratios := make(sample, len(ours))
 	for i := range ours {
 		ratios[i] = ours[i] / theirs[i]
@@ -76,8 +76,8 @@ func each(ours, theirs sample) sample {
 	return ratios
 }
 
-// added is how much more ours is in each pair.
-func added(ours, theirs sample) sample {
+// differenceOfEach returns the differences of the pairs.
+func differenceOfEach(ours, theirs sample) sample {
 	differences := make(sample, len(ours))
 	for i := range ours {
 		differences[i] = ours[i] - theirs[i]
@@ -85,7 +85,7 @@ func added(ours, theirs sample) sample {
 	return differences
 }
 
-// timed runs f and adds the milliseconds it took.
+// timed runs f and adds the time that it took in milliseconds.
 func (s *sample) timed(f func() error) error {
 	start := time.Now()
 	err := f()
@@ -95,7 +95,7 @@ func (s *sample) timed(f func() error) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// thousands writes 1000000 as 1,000,000.
+// thousands formats 1000000 as 1,000,000.
 func thousands(n int) string {
 	digits := strconv.Itoa(n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -104,22 +104,22 @@ func thousands(n int) string {
 	return digits
 }
 
-// describeMachine says where and when the figures were made.
+// describeMachine returns a line about the machine, the versions and the date.
 func describeMachine(ctx context.Context) (line string, err error) {
 	db, err := sql.Open("duckdb", "")
 	if err != nil {
-		return "", fmt.Errorf("ask DuckDB for its version: %w", err)
+		return "", fmt.Errorf("read the version of DuckDB: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var version string
 	if err := db.QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
-		return "", fmt.Errorf("ask DuckDB for its version: %w", err)
+		return "", fmt.Errorf("read the version of DuckDB: %w", err)
 	}
 	return fmt.Sprintf("%s/%s, %d cores, %s of memory, %s, DuckDB %s, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		totalMemory(), time.Now().UTC().Format(time.DateOnly), version, runtime.Version()), nil
 }
 
-// totalMemory is the machine's; only Linux says it in a file.
+// totalMemory returns the machine's memory, which is known on Linux only.
 func totalMemory() string {
 	info, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -16,23 +16,23 @@ import (
 	"time"
 )
 
-// wrkScript tells wrk what to ask, and how to say what came of it.
+// wrkScript is wrk's script. It makes the requests and prints the figures.
 //
-//go:embed load.lua
+//go:embed wrk_load.lua
 var wrkScript []byte
 
-// canRun tells whether a program that this work needs is installed; the table says so if not.
+// canRun reports whether a program is installed. If it is not, it adds a line about the skipped work to the table.
 func (b *bench) canRun(program, work string) bool {
 	_, err := exec.LookPath(program)
 	if err != nil {
-		b.table.add(row{work, "–", "–", "there is no " + program + " here (apt-get install " + program + ")", "skipped"})
+		b.table.add(row{work, "–", "–", program + " is not installed (apt-get install " + program + ")", "skipped"})
 	}
 	return err == nil
 }
 
-// wrk asks the server at url from so many connections, which it keeps, for what the lines say ("key path"), in turn. An
-// answer that is not well fails it.
-func (b *bench) wrk(url string, connections int, lines []byte) side {
+// wrk returns a load generator that makes the requests in lines ("key path") in turn, over the given number of
+// persistent connections. It fails if a response is not a success.
+func (b *bench) wrk(url string, connections int, lines []byte) loadGenerator {
 	return func(ctx context.Context, d time.Duration) (speed, error) {
 		script, asks := filepath.Join(b.dir, "load.lua"), filepath.Join(b.dir, "asks")
 		if err := errors.Join(os.WriteFile(script, wrkScript, 0o600), os.WriteFile(asks, lines, 0o600)); err != nil {
@@ -47,36 +47,42 @@ func (b *bench) wrk(url string, connections int, lines []byte) side {
 	}
 }
 
-// wrkFigures reads the last line of what wrk says, which is the script's.
+// wrkFigures parses the last line of wrk's output, which the script prints.
 func wrkFigures(report []byte) (speed, error) {
 	var figures struct {
 		Requests                              int
 		Duration, P99                         float64 // µs
-		Connect, Read, Write, Status, Timeout int     // requests that were not well
+		Connect, Read, Write, Status, Timeout int     // numbers of failed requests by cause
 	}
 	report = bytes.TrimSpace(report)
 	if err := json.Unmarshal(report[bytes.LastIndexByte(report, '\n')+1:], &figures); err != nil {
-		return speed{}, fmt.Errorf("read what wrk says: %w: %s", err, report)
+		return speed{}, fmt.Errorf("parse the output of wrk: %w: %s", err, report)
 	}
 	if figures.Connect+figures.Read+figures.Write+figures.Status+figures.Timeout > 0 || figures.Requests == 0 {
-		return speed{}, fmt.Errorf("not every answer was well: %s", report)
+		return speed{}, fmt.Errorf("wrk reports failed requests: %s", report)
 	}
 	return speed{figures.Requests, float64(figures.Requests) / figures.Duration * 1e6, figures.P99 / 1e3}, nil
 }
 
 const (
-	readyTimeout = 30 * time.Second // that a process may take until it answers
+	readyTimeout = 30 * time.Second // time limit for a process to become ready
 	readyEvery   = 20 * time.Millisecond
-	lastWords    = 2000 // bytes of what a process said, for the error
+	maxOutput    = 2000 // bytes of a process's output that an error contains
 )
 
-// during runs a program for as long as use takes, which begins once ready does not fail. Then the program is asked to end,
-// and must end well.
-func (b *bench) during(ctx context.Context, ready, use func(context.Context) error, program string, args ...string) (err error) {
+// withProcess runs a program, waits until ready succeeds, and calls use. Then it terminates the program, which must
+// exit without an error.
+func (b *bench) withProcess(
+	ctx context.Context,
+	ready, use func(context.Context) error,
+	program string,
+	args ...string,
+) (err error) {
 	command := exec.CommandContext(ctx, program, args...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = readyTimeout
-	output, err := os.CreateTemp(b.dir, filepath.Base(program)+"-*.log") // a file: what it logs costs it no reader
+	output, err := os.CreateTemp(b.dir,
+		filepath.Base(program)+"-*.log") // a file, because reading a pipe would use processor time
 	if err != nil {
 		return err
 	}
@@ -97,11 +103,11 @@ func (b *bench) during(ctx context.Context, ready, use func(context.Context) err
 		stop := command.Process.Signal(syscall.SIGTERM)
 		ended := <-waited
 		if status, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
-			ended = nil // as it was asked to, without a handler of its own
+			ended = nil // terminated by SIGTERM, as intended
 		}
 		if err = errors.Join(err, stop, ended); err != nil {
 			said, _ := os.ReadFile(output.Name())
-			err = fmt.Errorf("%w\n%s said: %s", err, filepath.Base(program), said[max(len(said)-lastWords, 0):])
+			err = fmt.Errorf("%w\noutput of %s: %s", err, filepath.Base(program), said[max(len(said)-maxOutput, 0):])
 		}
 	}()
 	if err := waitFor(gone, ready); err != nil {
@@ -110,7 +116,7 @@ func (b *bench) during(ctx context.Context, ready, use func(context.Context) err
 	return use(gone)
 }
 
-// waitFor asks again and again until ready does not fail.
+// waitFor calls ready repeatedly until it succeeds, for at most readyTimeout.
 func waitFor(ctx context.Context, ready func(context.Context) error) error {
 	deadline, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -129,7 +135,7 @@ func waitFor(ctx context.Context, ready func(context.Context) error) error {
 	}
 }
 
-// freeAddress is one of this machine that nothing listens on.
+// freeAddress returns a local address that no process listens on.
 func freeAddress(ctx context.Context) (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -138,8 +144,13 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// served runs `voicory serve` on a data folder for as long as use takes.
-func (b *bench) served(ctx context.Context, data, key string, use func(context.Context, *client) error, flags ...string) error {
+// withServer calls use while `voicory serve` runs on a data folder.
+func (b *bench) withServer(
+	ctx context.Context,
+	data, key string,
+	use func(context.Context, *client) error,
+	flags ...string,
+) error {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return err
@@ -150,6 +161,6 @@ func (b *bench) served(ctx context.Context, data, key string, use func(context.C
 		_, err := asking.get(ctx, "/api/v1/calls?limit=1")
 		return err
 	}
-	return b.during(ctx, ready, func(ctx context.Context) error { return use(ctx, asking) },
+	return b.withProcess(ctx, ready, func(ctx context.Context) error { return use(ctx, asking) },
 		b.voicory, append([]string{"serve", "--data", data, "--listen", address}, flags...)...)
 }

@@ -1,4 +1,4 @@
--- $1: what is written, $2: how many rows of each tenant and table.
+-- Updates the newest rows of each tenant and table. $1 is the new text, $2 the number of rows.
 WITH messages AS (
     UPDATE whatsapp_messages SET content = jsonb_build_object('body', $1::text)
     WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY config_id ORDER BY created_at DESC) AS n FROM whatsapp_messages) AS newest WHERE n <= $2)

@@ -1,5 +1,5 @@
--- Asks a server for what the lines of a file say, in turn, and prints its figures as one line of JSON at the end.
--- A line: the key, a space, the path.
+-- Makes the requests in a file in turn, and prints the figures as one line of JSON at the end.
+-- Each line of the file is a key, a space and a path.
 local requests, asked = {}, 0
 
 function init(args)
@@ -14,7 +14,7 @@ function request()
   return requests[asked]
 end
 
--- Times are in microseconds. What was not well: a connection, its reading or writing, a status above 399, an answer too late.
+-- Times are in microseconds. Failures are counted by cause: connect, read, write, a status above 399, timeout.
 function done(summary, latency)
   local errors = summary.errors
   print(string.format('{"requests": %d, "duration": %d, "p99": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}',

@@ -16,13 +16,14 @@ import (
 )
 
 const (
-	reachBulk        = 50.0  // × faster than pages
-	reachBulkMemory  = 150.0 // MiB above idle
-	reachROAPI       = 2.0   // × faster
-	quarterOfTheRows = 4
+	targetBulk       = 50.0  // × faster than pages
+	targetBulkMemory = 150.0 // MiB above idle
+	targetROAPI      = 2.0   // × faster
+	smallShare       = 4
 )
 
-// bulk measures how long it takes to have all calls of a tenant, as files and as pages, and the memory of the server meanwhile.
+// bulk measures how long a client takes to read all calls of a tenant, as files and as pages, and the memory of the
+// server meanwhile.
 func (b *bench) bulk(ctx context.Context) error {
 	big, err := b.bigTenant(ctx)
 	if err != nil {
@@ -34,7 +35,7 @@ func (b *bench) bulk(ctx context.Context) error {
 	}
 	var files, pages sample
 	var peak float64
-	if err := b.served(ctx, big.data, key, func(ctx context.Context, c *client) error {
+	if err := b.withServer(ctx, big.data, key, func(ctx context.Context, c *client) error {
 		if peak, err = peakAboveIdle(ctx, c, b.started); err != nil {
 			return err
 		}
@@ -43,19 +44,22 @@ func (b *bench) bulk(ctx context.Context) error {
 				return err
 			}
 		}
-		note("reading %s calls page by page", thousands(2*b.rows))
+		logf("read %s calls page by page", thousands(2*b.rows))
 		return pages.timed(func() error { return c.readPages(ctx, 2*b.rows) })
 	}, "--rate-limit", "none"); err != nil {
 		return err
 	}
-	if err := b.roapi(ctx, big, files); err != nil {
+	if err := b.compareROAPI(ctx, big, files); err != nil {
 		return err
 	}
 	factor := pages.median() / files.median()
-	b.table.add(row{"all " + thousands(2*b.rows) + " calls of a tenant as published files, HTTP", "the REST pages of the same server, limits lifted, once", fmt.Sprintf("≥ %g× faster", reachBulk),
-		fmt.Sprintf("%.2f s against %.1f s", files.median()/1000, pages.median()/1000), verdict(fmt.Sprintf("%.0f×", factor), factor >= reachBulk)})
+	b.table.add(row{"all " + thousands(2*b.rows) + " calls of a tenant as published files, HTTP",
+		"the REST pages of the " +
+			"same server, without rate limits, once", fmt.Sprintf("≥ %g× faster", targetBulk),
+		fmt.Sprintf("%.2f s against %.1f s", files.median()/1000, pages.median()/1000),
+		result(fmt.Sprintf("%.0f×", factor), factor >= targetBulk)})
 
-	file, err := b.calls(2 * b.rows / quarterOfTheRows)
+	file, err := b.calls(2 * b.rows / smallShare)
 	if err != nil {
 		return err
 	}
@@ -67,24 +71,30 @@ func (b *bench) bulk(ctx context.Context) error {
 		return err
 	}
 	var smallPeak float64
-	if err := b.served(ctx, small, key, func(ctx context.Context, c *client) error {
+	if err := b.withServer(ctx, small, key, func(ctx context.Context, c *client) error {
 		smallPeak, err = peakAboveIdle(ctx, c, b.started)
 		return err
 	}, "--rate-limit", "none"); err != nil {
 		return err
 	}
-	b.table.add(row{"peak memory above idle: streams of " + thousands(2*b.rows) + " calls in each format, and all files", "of a quarter of the rows", fmt.Sprintf("≤ %g MiB", reachBulkMemory),
-		fmt.Sprintf("%.0f MiB against %.0f MiB", peak, smallPeak), verdict(fmt.Sprintf("%.2f×", peak/smallPeak), peak <= reachBulkMemory)})
+	b.table.add(row{"peak memory above idle: streams of " + thousands(2*b.rows) + " calls in each format, and all files",
+		"of a quarter of the rows", fmt.Sprintf("≤ %g MiB", targetBulkMemory),
+		fmt.Sprintf("%.0f MiB against %.0f MiB", peak, smallPeak),
+		result(fmt.Sprintf("%.2f×", peak/smallPeak), peak <= targetBulkMemory)})
 	return os.RemoveAll(small)
 }
 
-// roapi has ROAPI give the same calls, from the same files, as Parquet, and compares it with files, which is how long ours take.
-func (b *bench) roapi(ctx context.Context, big *loaded, files sample) error {
+// compareROAPI measures how long ROAPI takes to return the same calls from the same files as Parquet. files is the time
+// of the server.
+func (b *bench) compareROAPI(ctx context.Context, big *loaded, files sample) error {
 	var theirs sample
 	var peak float64
 	there, err := b.withROAPI(ctx, big.data, func(ctx context.Context, there *client) (err error) {
 		for range b.rounds {
-			if err := theirs.timed(func() error { return there.askROAPI(ctx, "SELECT * FROM calls", "application/parquet") }); err != nil {
+			if err := theirs.timed(func() error {
+				return there.queryROAPI(ctx, "SELECT * FROM calls",
+					"application/parquet")
+			}); err != nil {
 				return err
 			}
 		}
@@ -95,18 +105,25 @@ func (b *bench) roapi(ctx context.Context, big *loaded, files sample) error {
 		return err
 	}
 	factor := theirs.median() / files.median()
-	b.table.add(row{"the same files", "ROAPI over the same Parquet, all calls as Parquet", fmt.Sprintf("≥ %g× faster", reachROAPI),
-		fmt.Sprintf("%.2f s against %.2f s; ROAPI's peak %.0f MiB", files.median()/1000, theirs.median()/1000, peak), verdict(fmt.Sprintf("%.0f×", factor), factor >= reachROAPI)})
+	b.table.add(row{"the same files", "ROAPI over the same Parquet, all calls as Parquet",
+		fmt.Sprintf("≥ %g× faster", targetROAPI),
+		fmt.Sprintf("%.2f s against %.2f s; ROAPI's peak %.0f MiB", files.median()/1000, theirs.median()/1000, peak),
+		result(fmt.Sprintf("%.0f×", factor), factor >= targetROAPI)})
 	return nil
 }
 
-// withROAPI serves the published files of a data folder with ROAPI, in an environment of its own, for as long as use takes; it returns false
-// where that cannot be installed.
-func (b *bench) withROAPI(ctx context.Context, data string, use func(context.Context, *client) error) (there bool, err error) {
+// withROAPI calls use while ROAPI serves the published files of a data folder. It installs ROAPI in a virtual
+// environment, and returns false if that fails.
+func (b *bench) withROAPI(
+	ctx context.Context,
+	data string,
+	use func(context.Context, *client) error,
+) (there bool, err error) {
 	venv := filepath.Join(b.dir, "roapi")
-	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv), exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "roapi")} {
+	for _, command := range []*exec.Cmd{exec.CommandContext(ctx, "python3", "-m", "venv", venv),
+		exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "--quiet", "install", "roapi")} {
 		if out, err := command.CombinedOutput(); err != nil {
-			note("ROAPI cannot be installed, and is left out: %v %.200s", err, out)
+			logf("skip ROAPI, because it cannot be installed: %v %.200s", err, out)
 			return false, ctx.Err()
 		}
 	}
@@ -122,13 +139,16 @@ func (b *bench) withROAPI(ctx context.Context, data string, use func(context.Con
 	}
 	args := []string{"--addr-http", address, "--addr-postgres", "127.0.0.1:0", "--addr-flight-sql", "127.0.0.1:0"}
 	for _, table := range []string{"calls", "transcript_turns", "cost_daily"} {
-		args = append(args, "--table", table+"="+filepath.Join(data, "lake", "tenant_id="+tenantID.String(), table)+",format=parquet,use_memory_table=false")
+		args = append(args, "--table",
+			table+"="+filepath.Join(data, "lake", "tenant_id="+tenantID.String(), table)+
+				",format=parquet,use_memory_table=false")
 	}
-	return true, b.during(ctx, ready, func(ctx context.Context) error { return use(ctx, asking) }, filepath.Join(venv, "bin", "roapi"), args...)
+	return true, b.withProcess(ctx, ready, func(ctx context.Context) error { return use(ctx, asking) },
+		filepath.Join(venv, "bin", "roapi"), args...)
 }
 
-// askROAPI reads the answer to a statement to its end and throws it away.
-func (c *client) askROAPI(ctx context.Context, statement, accept string) error {
+// queryROAPI runs a statement and discards the response.
+func (c *client) queryROAPI(ctx context.Context, statement, accept string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/sql", strings.NewReader(statement))
 	if err != nil {
 		return err
@@ -145,7 +165,7 @@ func (c *client) askROAPI(ctx context.Context, statement, accept string) error {
 	return discard(response.Body)
 }
 
-// peakAboveIdle is by how many MiB the server's memory rises above what it had when it had answered one page.
+// peakAboveIdle returns by how many MiB the peak memory of the server grows over its value after one page.
 func peakAboveIdle(ctx context.Context, c *client, server int) (float64, error) {
 	idle, err := peakMemory(server)
 	if err != nil {
@@ -159,7 +179,7 @@ func peakAboveIdle(ctx context.Context, c *client, server int) (float64, error) 
 		if err != nil {
 			return 0, err
 		}
-		note("%s: %.0f MiB above %.0f MiB", format, peak-idle, idle)
+		logf("%s: %.0f MiB above %.0f MiB", format, peak-idle, idle)
 	}
 	if err := c.readFiles(ctx); err != nil {
 		return 0, err
@@ -168,11 +188,11 @@ func peakAboveIdle(ctx context.Context, c *client, server int) (float64, error) 
 	return peak - idle, err
 }
 
-// peakMemory is the highest that the memory of a process was, in MiB.
+// peakMemory returns the peak memory of a process in MiB.
 func peakMemory(process int) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process))
 	if err != nil {
-		return 0, fmt.Errorf("this system does not tell a process's memory: %w", err)
+		return 0, fmt.Errorf("read the peak memory of a process: %w", err)
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
@@ -193,7 +213,7 @@ func (c *client) readFiles(ctx context.Context) error {
 	return nil
 }
 
-// readPages follows the pages of the calls, as large ones as there are, to their end.
+// readPages follows the cursors of the calls to the end, with pages of the maximum size.
 func (c *client) readPages(ctx context.Context, want int) error {
 	rows := 0
 	for cursor := ""; ; {
