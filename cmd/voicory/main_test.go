@@ -181,7 +181,7 @@ func TestExitStatus(t *testing.T) {
 		{exitUsage, "expected", []string{"ingest"}},
 		{exitUsage, "unexpected argument", []string{"frobnicate"}},
 		{exitUsage, "no UUID", []string{"ingest", "--tenant", "me", dir}},
-		{exitUsage, "no dataset", []string{"ingest", "--dataset", "faxes", dir}},
+		{exitUsage, "unknown dataset", []string{"ingest", "--dataset", "faxes", dir}},
 		{exitUsage, "--type", []string{"keys", "create", "--tenant", someTenant, "--type", "admin"}},
 		{exitFailed, "there is no file or folder", []string{"ingest", filepath.Join(dir, "nowhere")}},
 		{exitDone, "2 files: 1 new, 0 changed, 0 unchanged, 1 refused; 1 files refused", []string{"ingest", dir}},
