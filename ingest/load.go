@@ -150,7 +150,11 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
+		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
+		if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
+			err = &unreadableError{err}
+		}
+		return staged, err
 	}
 	switch in.Format {
 	case NDJSON:
@@ -174,7 +178,7 @@ func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Re
 	if err == nil {
 		err = merge(staged, true)
 	}
-	if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
+	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
 		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
 	}
 	return err

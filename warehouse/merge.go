@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
@@ -123,10 +124,7 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	}
 	schema := statements.Ident("batch " + uuid.NewString())
 	s := &Staged{w: w, conn: conn, schema: schema, batch: batch, releaseSlot: release}
-	if err = s.createSchema(ctx); err == nil {
-		s.tenants, err = batch.stage(ctx, conn)
-	}
-	if err != nil {
+	if err = s.stage(ctx); err != nil {
 		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
 	}
 	for _, t := range s.tenants {
@@ -134,6 +132,27 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	}
 	w.unknown.add(s.unknown)
 	return s, nil
+}
+
+// stagingTimeout bounds the time that typing a throttled batch may take, because it holds a slot that batches of other
+// tenants wait for. A batch takes about a second. Tests change it.
+var stagingTimeout = 2 * time.Minute
+
+// stage types the rows of the batch into its schema.
+func (s *Staged) stage(ctx context.Context) (err error) {
+	limited := ctx
+	if s.batch.Throttled {
+		var cancel func()
+		limited, cancel = context.WithTimeout(ctx, stagingTimeout)
+		defer cancel()
+	}
+	if err = s.createSchema(limited); err == nil {
+		s.tenants, err = s.batch.stage(limited, s.conn)
+	}
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: its rows take more than %s to be typed", ErrUnreadable, stagingTimeout)
+	}
+	return err
 }
 
 // maxStaged is the number of slots for throttled batches. A load uses two: it merges one batch while it stages the

@@ -1,0 +1,44 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// hangingRows are rows whose reading ends with the context.
+type hangingRows struct{}
+
+func (hangingRows) open(ctx context.Context, _ *sql.Conn, _ Dataset) (string, func(), error) {
+	<-ctx.Done()
+	return "", nil, ctx.Err()
+}
+
+func (hangingRows) finish(context.Context, *sql.Conn) error { return nil }
+
+// A throttled batch that takes too long is refused, and leaves its slot to the next.
+func TestStage_Timeout(t *testing.T) {
+	w, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer func(before time.Duration) { stagingTimeout = before }(stagingTimeout)
+	stagingTimeout = time.Millisecond
+	batch := Batch{Dataset: Calls, Tenant: uuid.New(), Origin: "push", Rows: hangingRows{}, Throttled: true}
+	for range maxStaged + 1 {
+		if _, err := w.Stage(t.Context(), batch); !errors.Is(err, ErrUnreadable) {
+			t.Errorf("got %v, want %v", err, ErrUnreadable)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stagingTimeout = time.Hour
+	time.AfterFunc(time.Millisecond, cancel)
+	if _, err := w.Stage(ctx, batch); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnreadable) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
