@@ -76,9 +76,9 @@ func brokenOff(err error) error {
 	return err
 }
 
-func (r *arrayReader) read() (text []byte, tooLong, ok bool) {
+func (r *arrayReader) read() (text []byte, defect string, ok bool) {
 	if !r.more() {
-		return nil, false, false
+		return nil, "", false
 	}
 	r.text = r.text[:0]
 	depth, quoted, escaped := 0, false, false
@@ -86,7 +86,7 @@ func (r *arrayReader) read() (text []byte, tooLong, ok bool) {
 		b, err := r.in.ReadByte()
 		if err != nil {
 			r.err = brokenOff(err)
-			return nil, false, false
+			return nil, "", false
 		}
 		switch {
 		case escaped:
@@ -100,22 +100,24 @@ func (r *arrayReader) read() (text []byte, tooLong, ok bool) {
 		case depth > 0 && (b == '}' || b == ']'):
 			depth--
 		case depth == 0 && (b == ',' || b == ']' || b == '}'):
-			return r.end(b, tooLong)
+			return r.end(b, defect)
 		}
-		if tooLong = tooLong || len(r.text) == maxLine; !tooLong {
+		if len(r.text) == maxLine {
+			defect = lineTooLong
+		} else {
 			r.text = append(r.text, b)
 		}
 	}
 }
 
 // end ends an element at the byte that parts it from what follows.
-func (r *arrayReader) end(b byte, tooLong bool) ([]byte, bool, bool) {
+func (r *arrayReader) end(b byte, defect string) ([]byte, string, bool) {
 	if len(trimLine(r.text)) == 0 || b == '}' {
 		r.err = fmt.Errorf("there is %q where a JSON array has none", b)
-		return nil, false, false
+		return nil, "", false
 	}
 	if b == ']' {
 		r.err = r.close()
 	}
-	return r.text, tooLong, true
+	return r.text, defect, true
 }

@@ -37,9 +37,9 @@ type rowReader interface {
 	more() bool
 	// skip passes over blank rows and returns how many there were.
 	skip() int64
-	// read reads a row, valid until the next; of one that is too long at least its first KB. A row that breaks off where the
-	// stream breaks is none.
-	read() (text []byte, tooLong, ok bool)
+	// read reads a row, valid until the next call, and why it cannot be a row, if that is known; of such a row at least the first KB.
+	// A row that breaks off where the stream breaks is none.
+	read() (text []byte, defect string, ok bool)
 	// failure is why reading ended before the end of the stream; nil when it did not.
 	failure() error
 }
@@ -76,7 +76,7 @@ func (c *cutter) rows() (_ warehouse.Rows, release func()) {
 func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
 	for {
 		c.line += c.skip()
-		text, tooLong, ok := c.read()
+		text, defect, ok := c.read()
 		if !ok {
 			return 0, false
 		}
@@ -86,9 +86,13 @@ func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBui
 		}
 		lines.Append(c.line)
 		switch {
-		case tooLong:
-			texts.Append(strings.ToValidUTF8(string(text[:1024]), "\uFFFD") + "…")
-			defects.Append("line is longer than 16 MiB")
+		case defect != "":
+			shown := strings.ToValidUTF8(string(text[:min(len(text), 1024)]), "\uFFFD")
+			if len(text) > 1024 {
+				shown += "…"
+			}
+			texts.Append(shown)
+			defects.Append(defect)
 		case !utf8.Valid(text):
 			texts.Append(strings.ToValidUTF8(string(text), "\uFFFD"))
 			defects.Append("line is no UTF-8")
@@ -151,16 +155,22 @@ func untilEnd(err error) error {
 	return err
 }
 
-func (r *lineReader) read() (text []byte, tooLong, ok bool) {
+// lineTooLong is the defect of a row longer than maxLine.
+const lineTooLong = "line is longer than 16 MiB"
+
+func (r *lineReader) read() (text []byte, defect string, ok bool) {
 	if r.err != nil {
-		return nil, false, false
+		return nil, "", false
 	}
 	text, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		r.long = append(r.long[:0], text...)
 		for errors.Is(err, bufio.ErrBufferFull) {
 			text, err = r.in.ReadSlice('\n')
-			if tooLong = tooLong || len(r.long)+len(text) > maxLine; !tooLong {
+			if len(r.long)+len(text) > maxLine {
+				defect = lineTooLong
+			}
+			if defect == "" {
 				r.long = append(r.long, text...)
 			}
 		}
@@ -168,9 +178,9 @@ func (r *lineReader) read() (text []byte, tooLong, ok bool) {
 	}
 	if err != nil {
 		r.err = err
-		return text, tooLong, errors.Is(err, io.EOF) && len(text) > 0
+		return text, defect, errors.Is(err, io.EOF) && len(text) > 0
 	}
-	return text, tooLong, true
+	return text, defect, true
 }
 
 // whiteSpace is the white space of JSON.

@@ -161,27 +161,10 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		return in.loadRows(ctx, newLineReader(body), "line", stage, merge)
 	case JSON:
 		return in.loadRows(ctx, newArrayReader(body), "row", stage, merge)
-	case Parquet, Arrow:
-		return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
+	case CSV:
+		return in.loadRows(ctx, newCSVReader(body, dataset), "line", stage, merge)
 	}
-	return in.loadFile(ctx, w, body, packed, stage, merge)
-}
-
-// loadFile merges a CSV file, which DuckDB reads itself, as one batch.
-func (in Input) loadFile(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, stage stageFunc, merge mergeFunc) error {
-	path, remove, err := in.place(body, packed, w.TempDir(), in.Format)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	staged, err := stage(ctx, warehouse.CSVFile(path))
-	if err == nil {
-		err = merge(staged, true)
-	}
-	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
-		return &unreadableError{errors.New(strings.ReplaceAll(err.Error(), path, in.Name))}
-	}
-	return err
+	return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
 }
 
 // loadTable merges a Parquet or Arrow file. A child process reads it, and its rows are then read like NDJSON.
@@ -213,11 +196,20 @@ func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, er
 		}
 		return file, nil
 	}
-	path, remove, err := in.place(body, true, tempDir, in.Format)
+	path := filepath.Join(tempDir, uuid.NewString()+"."+string(in.Format))
+	copied, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer remove()
+	defer os.Remove(path)
+	defer copied.Close()
+	source := &faultReader{Reader: body}
+	if _, err := io.Copy(copied, source); err != nil {
+		if source.err != nil && !errors.Is(err, context.Canceled) {
+			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
+		}
+		return nil, err
+	}
 	return os.Open(path)
 }
 
@@ -307,34 +299,6 @@ func loadBatches(ctx context.Context, in batches, stage stageFunc, merge mergeFu
 		return nil
 	})
 	return group.Wait()
-}
-
-// place puts a file that DuckDB reads itself where it can: a link to the file, or a copy of what has to be unpacked or
-// came over a pipe. Its name is one that no pattern can hide in.
-func (in Input) place(body io.Reader, packed bool, tempDir string, format Format) (path string, remove func(), err error) {
-	path = filepath.Join(tempDir, uuid.NewString()+"."+string(format))
-	remove = func() { os.Remove(path) } // the folder is emptied at the next start, too
-	if in.Path != "" && !packed {
-		absolute, err := filepath.Abs(in.Path)
-		if err != nil {
-			return "", nil, &unreadableError{err}
-		}
-		return path, remove, os.Symlink(absolute, path)
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return "", nil, err
-	}
-	defer file.Close()
-	source := &faultReader{Reader: body}
-	if _, err := io.Copy(file, source); err != nil {
-		remove()
-		if source.err != nil && !errors.Is(err, context.Canceled) {
-			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
-		}
-		return "", nil, err
-	}
-	return path, remove, nil
 }
 
 // faultReader remembers that it was the reading that failed, not the writing.

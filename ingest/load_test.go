@@ -246,7 +246,7 @@ func TestBadInput(t *testing.T) {
 		"unreadable":       {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
 		"no gzip":          {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
 		"no Parquet":       {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
-		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "unexpected EOF"},
+		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "the header line is not CSV"},
 		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "no JSON array"},
 		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "no JSON array"},
 		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
@@ -263,7 +263,7 @@ func TestBadInput(t *testing.T) {
 			tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
 			warehouse.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
 		"CSV of many lengths": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
-			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is no CSV"},
+			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is not CSV: it has 5 fields, the header has 3"},
 		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t, []byte(`{"x":1}`), "parquet"))}, 0,
 			warehouse.Counts{Read: 1, Refused: 1}, "id is missing"},
 	} {

@@ -159,19 +159,15 @@ func (s *Staged) stage(ctx context.Context) (err error) {
 // next.
 const maxStaged = 2
 
-// acquireSlot waits for a slot if the batch is throttled. Files take every slot, because one file may use all memory.
+// acquireSlot waits for a slot if the batch is throttled.
 func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (release func(), err error) {
 	if !batch.Throttled {
 		return func() {}, nil
 	}
-	slots := int64(maxStaged)
-	if _, bounded := batch.Rows.(Lines); bounded {
-		slots = 1
-	}
-	if err := w.staging.Acquire(ctx, slots); err != nil {
+	if err := w.staging.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	return sync.OnceFunc(func() { w.staging.Release(slots) }), nil
+	return sync.OnceFunc(func() { w.staging.Release(1) }), nil
 }
 
 // createSchema creates the schema of the batch in memory. A temporary table would be visible to one connection only,

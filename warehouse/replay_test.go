@@ -19,21 +19,6 @@ func mend(t *testing.T, w *warehouse.Warehouse, old, fresh string) {
 	}
 }
 
-// A column named ID in a CSV file is stored as id in the quarantine, because names in JSON are case-sensitive.
-func TestReplay_CaseOfColumnNames(t *testing.T) {
-	w := openNew(t)
-	path := filepath.Join(t.TempDir(), "calls.csv")
-	noError(t, os.WriteFile(path, []byte("ID,Created_At,STATUS\nnone,2026-01-01,completed\n"), 0o600))
-	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA,
-		Origin: "calls.csv", Rows: warehouse.CSVFile(path)})
-	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
-	mend(t, w, "none", tenantB.String())
-	counts, _, err = w.Replay(t.Context())
-	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 1, New: 1})
-}
-
 func TestReplay_MergesMendedRows(t *testing.T) {
 	w := open(t, t.TempDir())
 	merge := func(batch warehouse.Batch) {

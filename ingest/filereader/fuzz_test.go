@@ -70,6 +70,9 @@ func smallArrow(t testing.TB, options ...ipc.Option) []byte {
 	return out.Bytes()
 }
 
+// maxRows is more than a small file can hold.
+const maxRows = 100_000
+
 // readFile reads a file in a child, and fails the test if this process is affected: if reading ends with anything but the last row or an
 // *Error, or a row is not one line of JSON.
 func readFile(t testing.TB, format string, content []byte) (rows int, reason string) {
@@ -99,7 +102,9 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 			t.Errorf("got %v, want the end or an *Error", err)
 			return rows, err.Error()
 		}
-		rows++
+		if rows++; rows == maxRows {
+			return rows, "" // a footer may claim any number of rows, for which a reader of rows has a bound
+		}
 		if format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line, []byte("Infinity")) {
 			t.Errorf("got the row %q, want JSON", line)
 		}

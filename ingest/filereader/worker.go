@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -71,6 +72,7 @@ func read(out io.Writer) error {
 	}
 	w := &rowWriter{out: bufio.NewWriterSize(out, 1<<20)}
 	file := os.NewFile(fileDescriptor, "file")
+	defer runtime.KeepAlive(file) // else the descriptor, which DuckDB opens by its number, is closed by a garbage collection
 	if t.Format == Parquet {
 		err = readParquet(engine, file, dataset, w)
 	} else {

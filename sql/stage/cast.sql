@@ -12,5 +12,5 @@ WITH typed AS (
     FROM typed
 )
 SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, deleted_at, _source_at, hash({{stored}}) AS _hash,
-       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(CASE WHEN typeof(raw) = 'VARCHAR' THEN raw::VARCHAR ELSE to_json(raw)::VARCHAR END, '') END AS raw, CASE WHEN faulty THEN [loose] END AS suspect, unknown
+       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN [loose] END AS suspect, unknown
 FROM checked;

@@ -1,0 +1,119 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// cutCSV reads a whole CSV file of calls.
+func cutCSV(t *testing.T, in io.Reader) (lines []cutLine, failure error) {
+	t.Helper()
+	c := newCutter(newCSVReader(in, warehouse.Calls), memory.DefaultAllocator)
+	for c.more() {
+		batch := c.batch()
+		for batch.Next() {
+			record := batch.RecordBatch()
+			numbers, texts, defects := record.Column(0).(*array.Int64), record.Column(1).(*array.String), record.Column(2).(*array.String)
+			for i := range int(record.NumRows()) {
+				l := cutLine{numbers.Value(i), strings.Clone(texts.Value(i)), ""}
+				if defects.IsValid(i) {
+					l.defect = strings.Clone(defects.Value(i))
+				}
+				lines = append(lines, l)
+			}
+		}
+		batch.Release()
+	}
+	return lines, c.failure()
+}
+
+func TestCSV_Records(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           "[] <nil>",
+		"\n\n":                       "[] <nil>",
+		"id\n":                       "[] <nil>",
+		"id\n1\n2":                   `[{2 {"id":"1"} } {3 {"id":"2"} }] <nil>`,
+		"\ufeffID\r\n1\r\n\r\n2\r\n": `[{2 {"id":"1"} } {4 {"id":"2"} }] <nil>`,
+		"\nid,summary\n1,\n,\"a\nb\"\n3,\"say \"\"x\"\"\"\n": `[{3 {"id":"1"} } {4 {"summary":"a\u000ab"} } {6 {"id":"3","summary":"say \"x\""} }] <nil>`,
+		"id,mood,Mood\n1,a,b\n2,a,b\n":                       `[{2 {"mood":null,"Mood":null,"id":"1"} } {3 {"id":"2"} }] <nil>`,
+		"metadata\n\"{\"\"a\"\": \n[1]}\"\nnull\nnot JSON\n": `[{2 {"metadata":{"a":[1]}} } {4 {"metadata":null} } {5 {"metadata":"not JSON"} }] <nil>`,
+		"id\n1,2\nx\"y\n\"\n3\n":                             "[{2 1,2 line is not CSV: it has 2 fields, the header has 1} {3 x\"y\n\" line is not CSV: there is a quote within a field without quotes} {5 {\"id\":\"3\"} }] <nil>",
+		"id\n\"a\"b\n":                                       `[{2 "a"b line is not CSV: text follows a quoted field}] <nil>`,
+		"id\n\"1\n2\n":                                       "[{2 \"1\n2 line is not CSV: a quoted field has no end}] <nil>",
+		"id,ID\n1,2\n":                                       `[] there are two columns "id"`,
+		"id,\"x\n":                                           `[] the header line is not CSV: a quoted field has no end`,
+		"id\n\xff\n":                                         "[{2 {\"id\":\"\ufffd\"} line is no UTF-8}] <nil>",
+		"id\n\x00\n":                                         `[{2 {"id":"\u0000"} }] <nil>`,
+		strings.Repeat(",", 2000):                            "[] it has more than 2000 columns",
+		strings.Repeat("x,", 9<<20) + "\n":                   "[] the header line is longer than 16 MiB",
+	} {
+		lines, failure := cutCSV(t, strings.NewReader(in))
+		if got := fmt.Sprint(lines, " ", failure); got != want {
+			t.Errorf("%.100q: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+// A quote without an end, or a line of 100 MB, takes no more memory than a record may have.
+func TestCSV_LongRecord(t *testing.T) {
+	for _, begin := range []string{"id\n", "id\n\""} {
+		lines, failure := cutCSV(t, io.MultiReader(strings.NewReader(begin), io.LimitReader(digits{}, 100<<20), strings.NewReader("\n")))
+		if failure != nil || len(lines) != 1 || lines[0].defect != lineTooLong {
+			t.Errorf("%q: got %d lines, %v", begin, len(lines), failure)
+		}
+	}
+}
+
+// digits is an endless reader of the digit 0.
+type digits struct{}
+
+func (digits) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}
+
+// Every CSV that encoding/csv accepts is read as it does.
+func FuzzCSV(f *testing.F) {
+	for _, seed := range []string{"a,b\n", "\"a\",\"b\"\"c\"\n", "\"a\nb\",c\n\nd,e", ",\n", "\"\",x\n", "a\\,\t\x01\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if bytes.ContainsRune(in, '\r') || !utf8.Valid(in) {
+			return // encoding/csv changes line breaks within quotes; a row that is not UTF-8 is refused elsewhere
+		}
+		reader := csv.NewReader(bytes.NewReader(in))
+		reader.FieldsPerRecord = 2
+		want, err := reader.ReadAll()
+		if err != nil {
+			return
+		}
+		r := newCSVReader(io.MultiReader(strings.NewReader("id,summary\n"), bytes.NewReader(in)), warehouse.Calls)
+		var got [][]string
+		for r.skip(); r.more(); r.skip() {
+			text, defect, ok := r.read()
+			var row struct{ ID, Summary string }
+			if err := json.Unmarshal(text, &row); !ok || defect != "" || err != nil {
+				t.Fatalf("%q: got %q, %q, %v, want a row", in, text, defect, errors.Join(err, r.failure()))
+			}
+			got = append(got, []string{row.ID, row.Summary})
+		}
+		if !slices.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	})
+}
