@@ -19,31 +19,52 @@ import (
 // keyed is a handler that a key has been checked for.
 type keyed func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
 
-// withKey checks the request's key, that the key may ask now, and that there is room, before h sees the request. When the
-// key is revoked or expires meanwhile, the request ends.
-func (a *api) withKey(h keyed) handler { return a.admitted(a.authenticate, a.limited, h) }
+// access is what a route requires of a request.
+type access struct {
+	secret bool // the route refuses public keys: these read the six documented endpoints and nothing else
+	work   Work // whose slot the request holds; "": the handler acquires its own
+	// authenticate finds the request's key and limited counts the request; nil: the API's own.
+	authenticate func(*http.Request) (warehouse.Key, context.Context, error)
+	limited      func(http.ResponseWriter, *http.Request, warehouse.Key) error
+}
 
-// admitted is withKey with ways of its own to find the key, and to count the request.
-func (a *api) admitted(authenticate func(*http.Request) (warehouse.Key, context.Context, error), limited func(http.ResponseWriter, *http.Request, warehouse.Key) error, h keyed) handler {
+// withKey serves a route of the documented API, for any key.
+func (a *api) withKey(h keyed) handler { return a.admitted(access{work: Requests}, h) }
+
+// withSecret serves a route for secret keys, which holds a slot of the work.
+func (a *api) withSecret(work Work, h keyed) handler {
+	return a.admitted(access{secret: true, work: work}, h)
+}
+
+// admitted checks the request's key, counts the request and waits for a slot, in this order, before h sees the request: a request without a
+// valid key takes no slot. If the key is revoked or expires meanwhile, the request ends.
+func (a *api) admitted(needs access, h keyed) handler {
+	authenticate, limited := needs.authenticate, needs.limited
+	if authenticate == nil {
+		authenticate = a.authenticate
+	}
+	if limited == nil {
+		limited = a.limited
+	}
 	return func(w http.ResponseWriter, r *http.Request) error {
 		x := exchangeOf(r)
 		key, valid, err := authenticate(r)
-		if key.ID != uuid.Nil {
+		if err == nil || key.ID != uuid.Nil {
 			x.key = &key
 		}
+		x.authentic = err == nil
 		if err != nil {
 			return err
+		}
+		a.crossOrigin(w, r) // only now: without a valid key, the headers are the same for every key and origin
+		if authenticated(r.Context(), key.Tenant) {
+			w.Header().Set("Connection", "close")
 		}
 		if err := limited(w, r, key); err != nil {
 			return err
 		}
-		if a.room != nil {
-			select {
-			case a.room <- struct{}{}:
-				defer func() { <-a.room }()
-			default:
-				return &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", message: "The server has too much to do", retryAfter: 1}
-			}
+		if needs.secret && key.Type != warehouse.Secret {
+			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED", message: "This endpoint needs a secret key (sk_)"}
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
@@ -53,21 +74,19 @@ func (a *api) admitted(authenticate func(*http.Request) (warehouse.Key, context.
 				_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Unix(1, 0)) // where there is none to set, nothing waits
 			}
 		})()
+		if needs.work != "" {
+			release, err := a.acquire(ctx, needs.work, key)
+			if err != nil {
+				return err
+			}
+			defer release()
+			x.hold(a, key, release)
+		}
 		err = h(w, r.WithContext(ctx), key)
 		if ended := context.Cause(valid); err != nil && ended != nil {
 			return ended // the error is only what came of it
 		}
 		return err
-	}
-}
-
-// secret lets only secret keys through to h: public ones read the six documented endpoints and nothing else.
-func secret(h keyed) keyed {
-	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-		if key.Type != warehouse.Secret {
-			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED", message: "This endpoint needs a secret key (sk_)"}
-		}
-		return h(w, r, key)
 	}
 }
 
@@ -136,26 +155,32 @@ func (a *api) clientAddress(r *http.Request) netip.Addr {
 	return address
 }
 
-func (a *api) trusted(address netip.Addr) bool {
-	return slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
+func (a *api) trusted(address netip.Addr) bool { return contains(a.TrustedProxies, address) }
+
+// contains reports whether one of the networks has the address.
+func contains(networks []netip.Prefix, address netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// cross lets web pages of other origins in as far as keys allow it: a public key names the origins that it may be used from.
-// A preflight comes without the key; it is let through if any key names its origin.
-func (a *api) cross(next http.Handler) http.Handler {
+// crossOrigin sets the headers for web pages of other origins, and the status of a preflight.
+func (a *api) crossOrigin(w http.ResponseWriter, r *http.Request) {
+	w.Header().Del("Vary") // it is set again
+	a.cors.HandlerFunc(w, r)
+}
+
+// newCORS returns the rules for web pages of other origins. A public key names the origins that it may be used from; only the answer to a
+// request with that key says so. A preflight comes without the key, so every origin gets the same answer: it allows the browser to send the
+// request, and not to read the answer.
+func newCORS() *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedMethods: []string{http.MethodGet, http.MethodHead},
 		AllowedHeaders: []string{"X-Api-Key", "X-Request-Id", "If-None-Match", "Accept"},
 		ExposedHeaders: []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit", "RateLimit-Policy", "Retry-After",
 			"Link", "ETag", "X-Request-Id", "X-API-Version"},
-		MaxAge:             600,
-		OptionsPassthrough: true, // to the route, which knows what it allows
+		MaxAge: 600,
 		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
-			if r.Method == http.MethodOptions {
-				return a.Store.OriginKnown(origin), nil
-			}
-			key, _, err := a.Store.Authenticate(r.Header.Get("X-Api-Key"))
-			return err == nil && key.AllowsOrigin(origin), nil
+			x := exchangeOf(r)
+			return r.Method == http.MethodOptions || x.authentic && x.key.AllowsOrigin(origin), nil
 		},
-	}).Handler(next)
+	})
 }

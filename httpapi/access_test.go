@@ -21,6 +21,7 @@ import (
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/admission"
 )
 
 // A key may have limits of its own, or none; others keep the server's.
@@ -159,8 +160,8 @@ func TestCORS(t *testing.T) {
 		{"GET", "/api/v1/calls", key, other, ""},
 		{"GET", "/api/v1/calls", a.key, app, ""}, // another key
 		{"GET", "/api/v1/calls", "", app, ""},
-		{"OPTIONS", "/api/v1/calls", "", app, app},
-		{"OPTIONS", "/api/v1/calls", "", other, ""},
+		{"OPTIONS", "/api/v1/calls", "", app, app}, // a preflight has no key, and every origin gets the same answer
+		{"OPTIONS", "/api/v1/calls", "", other, other},
 	} {
 		got := a.do(t, test.method, test.path, test.key, "Origin", test.origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-api-key")
 		if allowed := got.header.Get("Access-Control-Allow-Origin"); allowed != test.allowed || !strings.Contains(strings.Join(got.header.Values("Vary"), ","), "Origin") {
@@ -178,36 +179,63 @@ type slow struct {
 	begun, free chan struct{}
 }
 
-func (s slow) OriginKnown(string) bool { return false }
-
 func (s slow) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
 	s.begun <- struct{}{}
 	<-s.free
 	return "", warehouse.ErrNotFound
 }
 
-// More work at a time than there is room for is refused, and may come again.
-func TestBusy(t *testing.T) {
+// Authenticate takes every key as that of a tenant of its own.
+func (s slow) Authenticate(key string) (warehouse.Key, context.Context, error) {
+	tenant := uuid.NewSHA1(uuid.Nil, []byte(key))
+	return warehouse.Key{ID: tenant, Tenant: tenant}, context.Background(), nil
+}
+
+// withSlots returns the default slots with other limits for one kind of work. A request waits for hardly any time.
+func withSlots(work httpapi.Work, total, perTenant, perKey int) httpapi.Slots {
+	slots := httpapi.NewSlots(httpapi.DefaultConcurrent)
+	slots[work] = admission.New(admission.Limits{Total: total, PerTenant: perTenant, PerKey: perKey, MaxWait: 1})
+	return slots
+}
+
+// A request without a slot is refused with the share that is used up, and may come again.
+func TestRequestsWithoutASlotAreRefused(t *testing.T) {
 	store := slow{begun: make(chan struct{}), free: make(chan struct{})}
+	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) {
-		o.Store, o.Concurrent = store, 2
+		o.Store, o.Slots, o.Metrics = store, withSlots(httpapi.Requests, 3, 2, 2), registry
 	})
 	var group sync.WaitGroup
-	for range 2 {
+	for _, key := range []string{"sk_first", "sk_first", "sk_second"} {
 		group.Go(func() {
-			if got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything"); got.status != 404 {
-				t.Errorf("one that had room: %d", got.status)
+			if got := a.do(t, "GET", "/api/v1/calls/"+id(1), key); got.status != 404 {
+				t.Errorf("%s, which had a slot: got %d, want 404", key, got.status)
 			}
 		})
 		<-store.begun
 	}
-	got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
-	if got.status != 503 || got.header.Get("Retry-After") != "1" || got.body != `{"error":{"code":"SERVER_BUSY","message":"The server has too much to do","retry_after":1}}` {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	for key, want := range map[string]string{
+		"sk_first":  `429 {"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Maximum 2 requests at a time with one key.","retry_after":1}}`,
+		"sk_second": `503 {"error":{"code":"SERVER_BUSY","message":"The server is busy with other requests","retry_after":1}}`,
+		"sk_third":  `503 {"error":{"code":"SERVER_BUSY","message":"The server is busy with other requests","retry_after":1}}`,
+	} {
+		if got := a.do(t, "GET", "/api/v1/calls/"+id(1), key); fmt.Sprint(got.status, " ", got.body) != want || got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: got %d %v %s, want %s", key, got.status, got.header, got.body, want)
+		}
 	}
 	if got := a.do(t, "GET", "/healthz", ""); got.status != 200 {
-		t.Errorf("healthz: %d", got.status)
+		t.Errorf("healthz: got %d, want 200", got.status)
 	}
+	noError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP voicory_admission_active Slots in use, by kind of work.
+# TYPE voicory_admission_active gauge
+voicory_admission_active{work="bodies"} 0
+voicory_admission_active{work="exports"} 0
+voicory_admission_active{work="files"} 0
+voicory_admission_active{work="pushes"} 0
+voicory_admission_active{work="queries"} 0
+voicory_admission_active{work="requests"} 3
+`), "voicory_admission_active"))
 	close(store.free)
 	group.Wait()
 }

@@ -24,9 +24,9 @@ import (
 // registerAnalytics adds the reports.
 func (a *api) registerAnalytics(router *mux.Router) {
 	for _, report := range warehouse.Reports {
-		a.get(router, "/api/v1/analytics/"+report.Name, a.withKey(secret(a.analyze(report))))
+		a.get(router, "/api/v1/analytics/"+report.Name, a.withSecret(Requests, a.analyze(report)))
 	}
-	a.get(router, "/api/v1/analytics/transcripts/search", a.withKey(secret(a.search)))
+	a.get(router, "/api/v1/analytics/transcripts/search", a.withSecret(Requests, a.search))
 }
 
 // figuresMeta is what the answer of a report says of its figures.
@@ -60,7 +60,7 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		if err != nil {
 			return figuresProblem(err)
 		}
-		// They are few, and all made before any is sent: whoever reads them slowly holds no reader's turn.
+		// At most warehouse.MostFigures rows: all are in memory before any is sent, so a slow client holds no reader and no slot.
 		body, err := render(r.Context(), found, analysis, format, options)
 		if err = errors.Join(err, found.Close()); err != nil {
 			return figuresProblem(err)

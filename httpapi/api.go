@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/cors"
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/exports/query"
@@ -25,8 +26,6 @@ type Store interface {
 	// Authenticate finds a key; ErrInvalidKey, ErrRevokedKey or ErrExpiredKey where it is not good, the latter
 	// two with the key. valid ends when the key does.
 	Authenticate(key string) (_ warehouse.Key, valid context.Context, err error)
-	// OriginKnown tells whether any good key may be used by pages of the web origin.
-	OriginKnown(origin string) bool
 	// List reads one page of a tenant's rows.
 	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, listing warehouse.Listing) (warehouse.Page, error)
 	// Changes reads one page of what has changed after a place in the tenant's feed.
@@ -71,7 +70,7 @@ type Options struct {
 	GuessRules     limit.Rules      // for each address; none: no limit
 	TrustedProxies []netip.Prefix   // whose X-Forwarded-For is believed
 	Now            func() time.Time // the clock; nil: time.Now
-	Concurrent     int              // requests with a key that are worked on at a time; 0: any number
+	Slots          Slots            // shared by all tenants; nil: those of NewSlots(DefaultConcurrent)
 	Checks         []Check          // what /readyz looks at
 	Metrics        prometheus.Registerer
 	Log            *slog.Logger
@@ -79,11 +78,12 @@ type Options struct {
 
 type api struct {
 	Options
-	metrics   metrics
-	pushing   pushGate
-	streaming streamGate
-	windows   *windows
-	room      chan struct{} // has an element for each request that is worked on; nil: any number
+	metrics metrics
+	cors    *cors.Cors
+	pushing idempotencyKeys
+	windows *windows
+	unsent  unsent
+	keyless *keylessLog
 }
 
 // New returns the handler of all routes.
@@ -91,11 +91,12 @@ func New(options Options) http.Handler {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	a := &api{Options: options, metrics: newMetrics(options.Metrics), pushing: newPushGate(), streaming: streamGate{keys: map[uuid.UUID]int{}}, windows: newWindows(options.FileWindow, options.Now)}
-	if options.Concurrent > 0 {
-		a.room = make(chan struct{}, options.Concurrent)
+	if options.Slots == nil {
+		options.Slots = NewSlots(DefaultConcurrent)
 	}
-	return a.observed(a.recovered(headed(a.cross(a.router()))))
+	a := &api{Options: options, metrics: newMetrics(options.Metrics, options.Slots), cors: newCORS(), pushing: newIdempotencyKeys(),
+		windows: newWindows(options.FileWindow, options.Now), unsent: unsent{tenants: map[uuid.UUID]int64{}}, keyless: newKeylessLog(options.Now)}
+	return a.observed(a.recovered(headed(a.router())))
 }
 
 func (a *api) router() *mux.Router {
@@ -128,9 +129,11 @@ func (a *api) post(router *mux.Router, path string, h handler) {
 func (a *api) route(router *mux.Router, path string, h handler, methods ...string) {
 	allowed := strings.Join(append(methods, http.MethodOptions), ", ")
 	router.Handle(path, a.handle(path, h)).Methods(methods...)
-	router.Handle(path, a.handle(path, func(w http.ResponseWriter, _ *http.Request) error {
+	router.Handle(path, a.handle(path, func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		w.WriteHeader(http.StatusNoContent)
+		if a.crossOrigin(w, r); exchangeOf(r).status == 0 { // it is not a preflight
+			w.WriteHeader(http.StatusNoContent)
+		}
 		return nil
 	})).Methods(http.MethodOptions)
 	router.Handle(path, a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
@@ -168,6 +171,7 @@ func headed(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store, no-cache, must-revalidate, private")
 		h.Set("X-API-Version", "v1")
+		h.Set("Vary", "Origin")
 		next.ServeHTTP(w, r)
 	})
 }

@@ -65,7 +65,7 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		level, what = slog.LevelWarn, "answer broken off" // of which its client cannot be told more
 	}
 	if p == internalProblem || begun {
-		a.Log.Log(r.Context(), level, what, "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", err)
+		a.Log.Log(r.Context(), level, what, "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", warehouse.MaskKeys(err.Error()))
 	}
 	if begun {
 		panic(http.ErrAbortHandler)
@@ -100,9 +100,10 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	if p == internalProblem { // what to tell the support
 		requestID = exchangeOf(r).id
 	}
-	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, p.message, p.retryAfter, requestID, p.outcome, p.fault}})
+	message := warehouse.MaskKeys(p.message) // it may quote what the client sent
+	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, message, p.retryAfter, requestID, p.outcome, p.fault}})
 	if strings.Contains(r.Header.Get("Accept"), problemJSON) {
-		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, p.message, p.code, p.retryAfter, requestID, p.outcome, p.fault}
+		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, message, p.code, p.retryAfter, requestID, p.outcome, p.fault}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

@@ -3,9 +3,11 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime/debug"
@@ -15,25 +17,33 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
 
 // exchange is one request and what became of it. It is the response writer that all handlers get.
 type exchange struct {
 	http.ResponseWriter
-	id      string
-	started time.Time
-	head    bool           // HEAD: what is written is not sent
-	route   string         // pattern of the path; empty: no such path
-	key     *warehouse.Key // nil: none, or none that is good
-	status  int
-	bytes   int64
-	counted bool        // it was taken from the limit of its key
-	probe   bool        // asked again and again by what watches the server: it is counted, not logged
-	begun   atomic.Bool // the answer's first byte was written, or is about to be
+	id        string
+	started   time.Time
+	head      bool           // HEAD: what is written is not sent
+	route     string         // pattern of the path; empty: no such path
+	key       *warehouse.Key // nil: none that is known
+	status    int
+	bytes     int64
+	authentic bool        // the key is valid
+	held      *held       // slot; nil: none
+	counted   bool        // it was taken from the limit of its key
+	probe     bool        // asked again and again by what watches the server: it is counted, not logged
+	begun     atomic.Bool // the answer's first byte was written, or is about to be
 	// impatient says that the server itself stopped waiting for the request's body. net/http then cancels the request as if the
 	// client had left; but it may be there, and gets its answer.
 	impatient atomic.Bool
+}
+
+// hold notes the slot that the request of the key holds, so that it is returned once the answer is in memory.
+func (x *exchange) hold(a *api, key warehouse.Key, release func()) {
+	x.held = &held{release, &a.unsent, key.Tenant}
 }
 
 type exchangeKey struct{}
@@ -82,7 +92,7 @@ const statusGone = 499
 func (a *api) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{ResponseWriter: w, id: r.Header.Get("X-Request-Id"), started: time.Now(), head: r.Method == http.MethodHead}
-		if !goodID.MatchString(x.id) {
+		if !goodID.MatchString(x.id) || warehouse.MaskKeys(x.id) != x.id { // a key in the wrong header is not sent back
 			x.id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", x.id)
@@ -97,11 +107,41 @@ func (a *api) observed(next http.Handler) http.Handler {
 
 var goodID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// report tells of an exchange that is over.
+// keylessLog bounds the log entries of requests without a valid key, of each address and of all, so that no flood of them costs more than a
+// small part of the log.
+type keylessLog struct{ addresses, all *limit.Memory }
+
+var (
+	keylessAddressRules = limit.Rules{{Max: 60, Window: time.Minute}}
+	keylessRules        = limit.Rules{{Max: 600, Window: time.Minute}}
+)
+
+// maxKeylessAddresses bounds the memory of a keylessLog, to some 10 MB.
+const maxKeylessAddresses = 10_000
+
+func newKeylessLog(now func() time.Time) *keylessLog {
+	return &keylessLog{limit.NewMemory(maxKeylessAddresses, now), limit.NewMemory(1, now)}
+}
+
+// admit reports whether a request from the address is to be logged.
+func (l *keylessLog) admit(address netip.Addr) bool {
+	d, err := l.addresses.Take(context.Background(), guesser(address), keylessAddressRules)
+	if err != nil || !d.Allowed {
+		return false
+	}
+	d, err = l.all.Take(context.Background(), "", keylessRules)
+	return err == nil && d.Allowed
+}
+
+// report counts and logs an exchange that is over.
 func (a *api) report(x *exchange, r *http.Request) {
 	took := time.Since(x.started)
 	a.metrics.done(x, r.Method, took)
 	if x.probe {
+		return
+	}
+	if !x.authentic && !a.keyless.admit(a.clientAddress(r)) {
+		a.metrics.unlogged.Inc()
 		return
 	}
 	entry := warehouse.Request{
@@ -109,7 +149,8 @@ func (a *api) report(x *exchange, r *http.Request) {
 		Status: x.status, DurationMS: float64(took.Microseconds()) / 1000, Bytes: x.bytes, Address: a.clientAddress(r).String(), UserAgent: logged(r.UserAgent(), 256),
 	}
 	who := slog.Group("")
-	if x.key != nil {
+	// A key that is no longer valid is named in the entry of its 401 alone, by which the store knows these entries.
+	if x.key != nil && (x.authentic || x.status == http.StatusUnauthorized) {
 		entry.Key, entry.Tenant = uuid.NullUUID{UUID: x.key.ID, Valid: true}, uuid.NullUUID{UUID: x.key.Tenant, Valid: true}
 		who = slog.Group("", "key_id", x.key.ID.String(), "tenant_id", x.key.Tenant.String())
 	}
@@ -119,12 +160,9 @@ func (a *api) report(x *exchange, r *http.Request) {
 	a.Store.LogRequest(entry)
 }
 
-// keyLike is what might be a key, wherever a client has put it by mistake.
-var keyLike = regexp.MustCompile(`([ps]k_)[A-Za-z0-9]{5,}`)
-
-// logged is what the log keeps of a text from outside: no key, and no more than most bytes.
+// logged returns the part of a text from outside that is logged: without keys, and at most so many bytes.
 func logged(text string, most int) string {
-	if text = keyLike.ReplaceAllString(text, "$1…"); len(text) > most {
+	if text = warehouse.MaskKeys(text); len(text) > most {
 		text = text[:most] + "…"
 	}
 	return text
@@ -165,7 +203,7 @@ func (a *api) recovered(next http.Handler) http.Handler {
 			}
 			x := exchangeOf(r)
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-				a.Log.Error("panic", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "cause", cause, "stack", string(debug.Stack()))
+				a.Log.Error("panic", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "cause", warehouse.MaskKeys(fmt.Sprint(cause)), "stack", string(debug.Stack()))
 				if !x.begun.Load() {
 					writeProblem(w, r, internalProblem)
 					return

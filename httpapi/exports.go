@@ -18,11 +18,11 @@ import (
 // registerExports adds what bulk readers ask: which exports there are, all as one
 // database, each as a stream, which files each has, and the files.
 func (a *api) registerExports(router *mux.Router) {
-	a.get(router, exportsPath, a.withKey(secret(a.listExports)))
-	a.get(router, exportsPath+"/"+exports.DatabaseFile, a.admitted(a.authenticate, a.limitedFile, secret(a.database)))
-	a.get(router, exportsPath+"/{dataset}", a.withKey(secret(a.stream)))
-	a.get(router, exportsPath+"/{dataset}/files", a.withKey(secret(a.listFiles)))
-	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(a.authenticateFile, a.limitedFile, secret(a.file)))
+	a.get(router, exportsPath, a.withSecret(Requests, a.listExports))
+	a.get(router, exportsPath+"/"+exports.DatabaseFile, a.admitted(access{secret: true, work: Files, limited: a.limitedFile}, a.database))
+	a.get(router, exportsPath+"/{dataset}", a.withSecret(Streams, a.stream))
+	a.get(router, exportsPath+"/{dataset}/files", a.withSecret(Requests, a.listFiles))
+	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(access{secret: true, work: Files, authenticate: a.authenticateFile, limited: a.limitedFile}, a.file))
 }
 
 const exportsPath = "/api/v1/exports"

@@ -32,7 +32,7 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	// A read deadline that passes while it is written would look as if the client had left.
 	_ = http.NewResponseController(exchangeOf(r).ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
-	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, strings.Trim(r.Header.Get("If-Match"), `"`), func() (func(), error) { return a.streaming.enter(key) })
+	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, strings.Trim(r.Header.Get("If-Match"), `"`), func() (func(), error) { return a.acquire(r.Context(), Streams, key) })
 	if err != nil {
 		return streamProblem(err)
 	}
@@ -62,8 +62,12 @@ func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key
 	for name, value := range own {
 		h.Set(name, value)
 	}
-	if err := x.begin(r.Context(), file.bytes); err != nil {
+	if err := x.begin(r.Context(), time.Duration(file.bytes/slowest)*time.Second+writeGrace); err != nil {
 		return err
+	}
+	kept, _ := rangesOf(r.Header.Get("Range"), file.bytes)
+	if r.Header.Del("Range"); kept != "" {
+		r.Header.Set("Range", kept)
 	}
 	answer := &fileAnswer{exchange: x}
 	http.ServeContent(answer, r, "", time.Time{}, file.content)
@@ -84,14 +88,14 @@ func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key
 	panic(http.ErrAbortHandler) // the client has left, or takes nothing
 }
 
-// slowest is the pace, in bytes per second, at which the largest file can still be read to its end.
-const slowest = 512
+// slowest is the pace, in bytes per second, at which a file can still be read to its end. The kernel sends files, so that only the time for a
+// whole file can be bounded.
+const slowest = 16 << 10
 
-// begin says that an answer of up to so many bytes begins, unless the request has ended. How long it may take in all is told by its
-// size; a client that takes nothing at all is cut off much sooner, see [CutStalled].
-func (x *exchange) begin(ctx context.Context, size int64) error {
-	until := time.Now().Add(time.Duration(size/slowest)*time.Second + writeGrace)
-	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(until) // where there is none to set, nothing is cut off
+// begin notes that an answer, or the next part of one, begins, unless the request has ended. The client must take it within the patience; a
+// client that takes nothing at all is cut off sooner, see [CutStalled].
+func (x *exchange) begin(ctx context.Context, patience time.Duration) error {
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Now().Add(patience)) // where there is none to set, nothing is cut off
 	// As in writeJSON: first this, then a look whether the key is still good.
 	x.begun.Store(true)
 	if err := context.Cause(ctx); err != nil {

@@ -60,7 +60,7 @@ func (a *api) list(dataset warehouse.Dataset) keyed {
 			return err
 		}
 		if where.HasMore {
-			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", next(r.URL, *where.NextCursor)))
+			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", warehouse.MaskKeys(next(r.URL, *where.NextCursor))))
 		}
 		return writeList(w, r, items, where)
 	}

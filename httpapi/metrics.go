@@ -16,9 +16,10 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	rows     *prometheus.CounterVec
+	unlogged prometheus.Counter
 }
 
-func newMetrics(registry prometheus.Registerer) metrics {
+func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_http_requests_total",
 			Help: "Requests answered, by route, method and status (499: the client left before)."}, []string{"route", "method", "status"}),
@@ -27,9 +28,11 @@ func newMetrics(registry prometheus.Registerer) metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "voicory_http_requests_in_flight", Help: "Requests that are being answered."}),
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_pushed_rows_total",
 			Help: "Rows that clients pushed, by dataset and what became of them."}, []string{"dataset", "outcome"}),
+		unlogged: prometheus.NewCounter(prometheus.CounterOpts{Name: "voicory_http_requests_unlogged_total",
+			Help: "Requests without a valid key that were not logged, because their address or all of them had used up their share of the log."}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.requests, m.duration, m.inFlight, m.rows)
+		registry.MustRegister(m.requests, m.duration, m.inFlight, m.rows, m.unlogged, slotMetrics(slots))
 	}
 	return m
 }

@@ -30,7 +30,7 @@ type Push struct {
 
 // registerPush adds the endpoint that takes rows in.
 func (a *api) registerPush(router *mux.Router) {
-	a.post(router, "/api/v1/ingest/{dataset}", a.withKey(secret(a.push)))
+	a.post(router, "/api/v1/ingest/{dataset}", a.admitted(access{secret: true}, a.push))
 }
 
 // maxUnpacked is how many times --max-body a body may have once it is unpacked, so that none can fill the disk. What unpacks it also
@@ -69,6 +69,7 @@ func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // where there is none, nothing is bounded
 	answer, replayed, err := a.take(w, r, key)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(stallTimeout)) // net/http reads what is left of a body that was refused
 	if err != nil {
 		return err
 	}
@@ -95,14 +96,27 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 	if r.ContentLength > a.MaxBody {
 		return "", false, a.bodyTooLarge()
 	}
-	leave, err := a.pushing.enter(key, name)
+	leave, err := a.pushing.enter(key.Tenant, name)
 	if err != nil {
 		return "", false, err
 	}
 	defer leave()
-
+	receiving, err := a.acquire(r.Context(), Bodies, key)
+	if err != nil {
+		return "", false, err
+	}
+	defer receiving()
 	body, ctx, done := a.receive(w, r)
 	defer done()
+	if err := body.fillHead(); err != nil {
+		return "", false, errors.Join(body.why(ctx), err)
+	}
+	release, err := a.acquire(ctx, Pushes, key)
+	if err != nil {
+		return "", false, err
+	}
+	defer release()
+	receiving()
 	fmt.Fprintf(body.digest, "%s\n%s\n", dataset.Name, format)
 	if name != "" {
 		before, err := a.Store.FindPush(ctx, key.Tenant, name, time.Now())
@@ -219,8 +233,8 @@ func idempotencyKey(h http.Header) (string, error) {
 	if len(names) == 0 {
 		return "", nil
 	}
-	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) {
-		return "", &problem{status: http.StatusBadRequest, code: "INVALID_IDEMPOTENCY_KEY", message: "An Idempotency-Key has 8 to 128 visible ASCII characters"}
+	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || warehouse.MaskKeys(names[0]) != names[0] { // it is stored
+		return "", &problem{status: http.StatusBadRequest, code: "INVALID_IDEMPOTENCY_KEY", message: "An Idempotency-Key has 8 to 128 visible ASCII characters, and is not an API key"}
 	}
 	return names[0], nil
 }

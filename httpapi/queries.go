@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,8 +25,8 @@ const queryPath = "/api/v1/query"
 
 // registerQueries adds SQL.
 func (a *api) registerQueries(router *mux.Router) {
-	a.post(router, queryPath, a.withKey(secret(a.query)))
-	a.route(router, queryPath+"/{id}", a.withKey(secret(a.cancelQuery)), http.MethodDelete)
+	a.post(router, queryPath, a.admitted(access{secret: true}, a.query))
+	a.route(router, queryPath+"/{id}", a.withSecret(Requests, a.cancelQuery), http.MethodDelete)
 }
 
 // maxQueryBody is the bytes of a query: a statement and its parameters.
@@ -43,7 +44,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	if a.Queries == nil {
 		return query.ErrUnavailable
 	}
-	request, err := readQuery(r)
+	request, err := a.readQuery(r, key)
 	if err != nil {
 		return err
 	}
@@ -53,19 +54,26 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	switch {
 	case id == "":
 		id = uuid.NewString()
-	case !goodID.MatchString(id):
-		return invalidQuery("An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores")
+	case !goodID.MatchString(id) || warehouse.MaskKeys(id) != id:
+		return invalidQuery("An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores, and is not a key")
 	}
 	controller := http.NewResponseController(w) // where there are no deadlines, nothing is cut off
 	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
-	result, err := a.Queries.Start(r.Context(), key.ID.String(), id, request)
+	release, err := a.acquire(r.Context(), Queries, key)
+	if err != nil {
+		return err
+	}
+	defer release()
+	exchangeOf(r).hold(a, key, release)
+	result, err := a.Queries.Start(r.Context(), id, request)
 	if errors.Is(err, query.ErrTimeout) && request.Timeout == key.QueryTime.Duration() {
 		return fmt.Errorf("%w, and queries of this key may take no more", err)
 	}
 	if err != nil {
 		return err
 	}
-	defer result.Close()
+	end := sync.OnceFunc(result.Close)
+	defer end()
 	h := w.Header()
 	h.Set("X-Query-Id", id)
 	if result.AsOf != nil {
@@ -73,21 +81,21 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	}
 	contentType := queryTypes[request.Format]
 	if result.Outcome != nil {
-		if err := exchangeOf(r).begin(r.Context(), int64(len(result.Short))); err != nil {
+		if err := exchangeOf(r).begin(r.Context(), writeGrace); err != nil {
 			return err
 		}
 		tellOutcome(h, result.Outcome)
+		end() // the worker, before the slot is returned
 		send(w, r, http.StatusOK, contentType, result.Short)
 		return nil
 	}
 	h.Set("Content-Type", contentType)
 	h.Set("Trailer", "X-Row-Count, X-Truncated")
-	if err := exchangeOf(r).begin(r.Context(), 0); err != nil {
+	if err := exchangeOf(r).begin(r.Context(), writeGrace); err != nil {
 		return err
 	}
-	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
 	w.WriteHeader(http.StatusOK)
-	if _, err := result.WriteTo(w); err != nil {
+	if _, err := result.WriteTo(&pacedWriter{exchangeOf(r), r.Context(), answerPace()}); err != nil {
 		return err
 	}
 	tellOutcome(h, result.Outcome)
@@ -131,11 +139,16 @@ func invalidQuery(format string, args ...any) error {
 	return &problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: fmt.Sprintf(format, args...)}
 }
 
-// readQuery reads what is asked for.
-func readQuery(r *http.Request) (request query.Request, err error) {
+// readQuery reads the request for a query. It holds a slot for bodies meanwhile.
+func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Request, err error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return request, &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE", message: "A query is application/json"}
 	}
+	release, err := a.acquire(r.Context(), Bodies, key)
+	if err != nil {
+		return request, err
+	}
+	defer release()
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxQueryBody+1))
 	if err != nil {
 		return request, fmt.Errorf("%w: %w", errGone, err)
@@ -191,10 +204,8 @@ func queryProblem(err error) *problem {
 		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED", message: "The query was cancelled"}},
 		{query.ErrMemory, problem{status: http.StatusUnprocessableEntity, code: "QUERY_OUT_OF_MEMORY"}},
 		{query.ErrLimitTooSmall, problem{status: http.StatusUnprocessableEntity, code: "RESULT_TOO_LARGE"}},
-		{query.ErrTooMany, problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 1, message: "Rate limit exceeded. Too many queries of the key at a time."}},
 		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED", message: "The query broke its process, and nothing else"}},
 		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE", message: "This server cannot run SQL safely, and so runs none"}},
-		{query.ErrBusy, problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 1, message: "The server runs as many queries as it can"}},
 		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: err.Error()}},
 	} {
 		if errors.Is(err, known.kind) {

@@ -23,7 +23,14 @@ import (
 // startSQL is a bulk server that runs SQL; tune may change how.
 func startSQL(t *testing.T, tune ...func(*query.Options)) *bulk {
 	t.Helper()
+	return startSQLSlots(t, nil, tune...)
+}
+
+// startSQLSlots is startSQL with slots; nil: the default.
+func startSQLSlots(t *testing.T, slots httpapi.Slots, tune ...func(*query.Options)) *bulk {
+	t.Helper()
 	return startBulk(t, func(o *httpapi.Options) {
+		o.Slots = slots
 		program, err := os.Executable()
 		noError(t, err)
 		options := query.Options{Files: o.Store.(query.Files), Command: []string{program, query.WorkerArgument}}
@@ -273,7 +280,7 @@ func TestSQLIsCancelled(t *testing.T) {
 
 // A key has so many queries at a time, and its others wait, for so long.
 func TestSQLTakesTurns(t *testing.T) {
-	b := startSQL(t, func(o *query.Options) { o.OfOne, o.Patience = 1, 1 })
+	b := startSQLSlots(t, withSlots(httpapi.Queries, 4, 2, 1))
 	answers := make(chan answer, 1)
 	go func() {
 		first := answer{status: 429}
@@ -302,13 +309,13 @@ func TestBombsStopNobodyElse(t *testing.T) {
 		"SELECT count(DISTINCT md5(a.range::VARCHAR || repeat('x', 1000))) FROM range(1000000000) a",
 		"SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE regexp_matches(a.range::VARCHAR || b.range::VARCHAR, '(1|2|3)*4.*x')",
 	}
-	b := startSQL(t, func(o *query.Options) { o.AtATime, o.OfOne, o.Patience = len(bombs), len(bombs), 1 })
+	b := startSQLSlots(t, withSlots(httpapi.Queries, 2*len(bombs), len(bombs), len(bombs)))
 	bombing, stop := context.WithCancel(t.Context())
 	defer stop()
 	var group sync.WaitGroup
 	defer group.Wait()
 	for _, bomb := range bombs {
-		body, err := json.Marshal(map[string]any{"sql": bomb, "timeout_ms": 60_000})
+		body, err := json.Marshal(map[string]any{"sql": bomb, "timeout_ms": query.MaxTimeout.Milliseconds()})
 		noError(t, err)
 		group.Go(func() {
 			for bombing.Err() == nil { // those that fill their memory end soon, and are sent again

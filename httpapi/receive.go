@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,60 +14,43 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/voicory/warehouse/warehouse"
 )
 
-const (
-	// Pushes at a time, of a key and in all: each holds a batch of rows in memory, or a file on the disk.
-	maxPushesOfKey = 2
-	maxPushes      = 4
-	// slowestBody is the bytes of a body for which a second may be waited, beyond stallTimeout: one that trickles cannot keep others out.
-	slowestBody = 4 << 10
-)
+// minBody is the number of bytes of a body that must arrive in each stallTimeout: 6.4 KB/s. Mobile networks are faster, and a client that
+// trickles cannot keep the slots of its tenant.
+const minBody = 192 << 10
 
-// stallTimeout is how long a body that does not flow is waited for; tests have less time.
+// stallTimeout bounds the wait for a body that does not flow, and is the window of minBody; tests shorten it.
 var stallTimeout = 30 * time.Second
 
-// pushGate lets so many pushes in, and of one idempotency key of a tenant only one.
-type pushGate struct {
+// headSize is the number of bytes of a push that must have arrived, unless it is shorter, before it takes a slot. Small pushes arrive whole, so a
+// client that trickles one holds no slot.
+const headSize = 256 << 10
+
+// idempotencyKeys are the keys of the pushes under way, each of its tenant.
+type idempotencyKeys struct {
 	mu    sync.Mutex
-	all   int
-	keys  map[uuid.UUID]int
-	names map[string]bool
+	inUse map[string]bool
 }
 
-func newPushGate() pushGate { return pushGate{keys: map[uuid.UUID]int{}, names: map[string]bool{}} }
+func newIdempotencyKeys() idempotencyKeys { return idempotencyKeys{inUse: map[string]bool{}} }
 
-// enter lets a push of the key in; it is over when leave is called. name is its idempotency key, empty: none.
-func (g *pushGate) enter(key warehouse.Key, name string) (leave func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	full := key.Tenant.String() + " " + name
-	switch {
-	case name != "" && g.names[full]:
+// enter notes that a push with the key begins, until leave is called. name may be empty: then there is nothing to note.
+func (k *idempotencyKeys) enter(tenant uuid.UUID, name string) (leave func(), err error) {
+	if name == "" {
+		return func() {}, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	full := tenant.String() + " " + name
+	if k.inUse[full] {
 		return nil, &problem{status: http.StatusConflict, code: "IDEMPOTENCY_KEY_IN_USE", message: "A push with this Idempotency-Key is under way"}
-	case g.keys[key.ID] >= maxPushesOfKey:
-		return nil, &problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 1,
-			message: fmt.Sprintf("Rate limit exceeded. Maximum %d pushes at a time.", maxPushesOfKey)}
-	case g.all >= maxPushes:
-		return nil, &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 1, message: "The server takes in as many pushes as it can"}
 	}
-	g.all++
-	g.keys[key.ID]++
-	if name != "" {
-		g.names[full] = true
-	}
+	k.inUse[full] = true
 	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.all--
-		if g.keys[key.ID]--; g.keys[key.ID] == 0 {
-			delete(g.keys, key.ID)
-		}
-		if name != "" {
-			delete(g.names, full)
-		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.inUse, full)
 	}, nil
 }
 
@@ -81,7 +65,8 @@ type pushBody struct {
 	most       int64
 	digest     hash.Hash
 	received   int64
-	waited     time.Duration // for the client, in all
+	pace       pace
+	head       bytes.Buffer // received and not yet read
 
 	mu    sync.Mutex
 	ended bool  // nothing is waited for any more
@@ -91,7 +76,7 @@ type pushBody struct {
 // receive begins to read the request's body. The context ends when the body cannot be read on; done ends both.
 func (a *api) receive(w http.ResponseWriter, r *http.Request) (_ *pushBody, _ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	b := &pushBody{exchange: exchangeOf(r), in: r.Body, controller: http.NewResponseController(w), cancel: cancel, tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New()}
+	b := &pushBody{exchange: exchangeOf(r), in: r.Body, controller: http.NewResponseController(w), cancel: cancel, tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New(), pace: pace{bytes: minBody, per: stallTimeout}}
 	stop := whenEnded(ctx, func() { // a key that was revoked, a server that stops: whoever waits for the client waits no more
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -115,23 +100,40 @@ func (b *pushBody) wait(until time.Time) bool {
 	return !b.ended
 }
 
-// patience is how long the next bytes may take.
-func (b *pushBody) patience() time.Duration {
-	return min(stallTimeout, stallTimeout+time.Duration(b.received/slowestBody)*time.Second-b.waited)
-}
-
 // errGone is that of a client that left midway.
 var errGone = errors.New("the client has left")
 
+// fillHead receives the beginning of the body, or all of a short one.
+func (b *pushBody) fillHead() error {
+	_, err := io.CopyN(&b.head, readerFunc(b.receive), headSize)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func (b *pushBody) Read(p []byte) (int, error) {
+	if b.head.Len() > 0 {
+		return b.head.Read(p)
+	}
+	b.head = bytes.Buffer{} // its memory is not needed while the rest is received
+	return b.receive(p)
+}
+
+// receive reads from the client, which must keep the pace.
+func (b *pushBody) receive(p []byte) (int, error) {
 	start := time.Now()
-	until := start.Add(b.patience())
+	until := start.Add(b.pace.left())
 	if !b.wait(until) {
 		return 0, errGone
 	}
 	n, err := b.in.Read(p)
 	b.wait(time.Time{})
-	b.waited += time.Since(start)
+	b.pace.move(int64(n), time.Since(start))
 	b.received += int64(n)
 	b.digest.Write(p[:n])
 	switch {
@@ -141,7 +143,7 @@ func (b *pushBody) Read(p []byte) (int, error) {
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(until):
 		b.exchange.impatient.Store(true)
-		err = &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT", message: "The body came too slowly", outcome: noRows}
+		err = &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT", message: fmt.Sprintf("The body came too slowly: less than %d bytes in %v", minBody, stallTimeout), outcome: noRows}
 	default:
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}

@@ -69,6 +69,7 @@ func send(w http.ResponseWriter, r *http.Request, status int, contentType string
 	}
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	defer exchangeOf(r).held.produced(len(body))()
 	w.WriteHeader(status)
 	w.Write(body) // a client that left is no error of ours
 }

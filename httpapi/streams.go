@@ -10,10 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -28,16 +26,11 @@ func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	if err != nil {
 		return err
 	}
-	leave, err := a.streaming.enter(key)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	stream, err := exports.Open(r.Context(), a.Store, key.Tenant, request)
 	if err != nil {
 		return streamProblem(err)
 	}
-	answer := &streamAnswer{exchange: exchangeOf(r), r: r, headers: map[string]string{"Content-Type": request.Format.MediaType(), "X-As-Of": moment(stream.AsOf).String(),
+	answer := &streamAnswer{exchange: exchangeOf(r), out: pacedWriter{exchangeOf(r), r.Context(), answerPace()}, r: r, headers: map[string]string{"Content-Type": request.Format.MediaType(), "X-As-Of": moment(stream.AsOf).String(),
 		"Content-Disposition": `attachment; filename="` + fileName(request.Export.Name, request.Filter, request.Format, stream.AsOf) + `"`}}
 	if request.Format.IsText() {
 		answer.encoding = preferred(r.Header.Get("Accept-Encoding"))
@@ -163,46 +156,11 @@ func fileName(name string, filter warehouse.Filter, format exports.Format, asOf 
 	return name + "_" + asOf.UTC().Format("20060102T150405Z") + format.Extension()
 }
 
-// How many streams there may be at a time. One keeps all cores busy; more of them share these and the memory with all that pages need.
-const (
-	maxStreams      = 4
-	maxStreamsOfKey = 2
-)
-
-// streamGate bounds the streams.
-type streamGate struct {
-	mu   sync.Mutex
-	all  int
-	keys map[uuid.UUID]int
-}
-
-// enter lets a stream of the key in; it is over when leave is called.
-func (g *streamGate) enter(key warehouse.Key) (leave func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.keys[key.ID] >= maxStreamsOfKey:
-		return nil, &problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 5,
-			message: fmt.Sprintf("Rate limit exceeded. Maximum %d exports at a time.", maxStreamsOfKey)}
-	case g.all >= maxStreams:
-		return nil, &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5, message: "The server streams as many exports as it can"}
-	}
-	g.all++
-	g.keys[key.ID]++
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.all--
-		if g.keys[key.ID]--; g.keys[key.ID] == 0 {
-			delete(g.keys, key.ID)
-		}
-	}, nil
-}
-
 // streamAnswer is an answer that begins with its first byte; until then, an error can be told. One that is not brought to its end stays
 // without the end of its chunks and of its encoding.
 type streamAnswer struct {
 	*exchange
+	out      pacedWriter
 	r        *http.Request
 	headers  map[string]string
 	encoding string // "": none
@@ -243,7 +201,7 @@ func (s *streamAnswer) start() error {
 	}
 	// A read deadline that passes while the answer is being sent would look as if the client had left.
 	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
-	if err := s.begin(s.r.Context(), 0); err != nil {
+	if err := s.begin(s.r.Context(), writeGrace); err != nil {
 		return err
 	}
 	s.sending = true
@@ -271,26 +229,16 @@ type sender struct{ *streamAnswer }
 
 func (s sender) Write(p []byte) (int, error) { return s.send(p) }
 
-// send sends at once. The deadline moves with what is sent.
+// send sends at once, at the pace of the client within its bounds.
 func (s *streamAnswer) send(p []byte) (n int, err error) {
-	for len(p) > 0 && err == nil {
-		part := p[:min(len(p), sendChunk)]
-		if err = s.begin(s.r.Context(), int64(len(part))); err != nil {
-			s.begun.Store(true) // it has, long ago
-			return n, err
-		}
-		var sent int
-		sent, err = s.exchange.Write(part)
-		n, p = n+sent, p[sent:]
-	}
-	if err == nil {
+	if n, err = s.out.Write(p); err == nil {
 		err = http.NewResponseController(s.ResponseWriter).Flush()
 	}
 	s.broke = err
 	return n, err
 }
 
-// sendChunk is what a slow client must take within a deadline.
+// sendChunk is the size of the parts in which an answer is sent, in bytes; the pace is checked for each.
 const sendChunk = 64 << 10
 
 // end brings the answer to its end.

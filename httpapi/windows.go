@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -95,7 +94,7 @@ func (s *windows) begin(of windowOf, size int64, tag string) {
 	s.open[of] = &window{until: now.Add(s.length), size: size, tag: tag, bytes: windowSizes * size, requests: windowRequests + size/windowPart}
 }
 
-// cost is the number of bytes that the answer may have at most.
+// cost returns the number of bytes that the answer has at most.
 func (w *window) cost(r *http.Request) int64 {
 	if r.Method == http.MethodHead {
 		return 0
@@ -103,27 +102,8 @@ func (w *window) cost(r *http.Request) int64 {
 	if condition := r.Header.Get("If-Range"); condition != "" && condition != w.tag {
 		return w.size
 	}
-	list, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
-	if !ok {
-		return w.size
-	}
-	var sum int64
-	for part := range strings.SplitSeq(list, ",") {
-		first, last, ok := strings.Cut(strings.TrimSpace(part), "-")
-		from, errFrom := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-		to, errTo := strconv.ParseInt(strings.TrimSpace(last), 10, 64)
-		switch {
-		case !ok || errTo != nil && last != "" || errFrom != nil && first != "":
-			return w.size // it is refused, or not understood
-		case first == "":
-			sum += min(max(to, 0), w.size)
-		case last == "":
-			sum += max(w.size-from, 0)
-		default:
-			sum += max(min(to, w.size-1)-from+1, 0)
-		}
-	}
-	return min(sum, w.size) // more than the file is answered with the file
+	_, bytes := rangesOf(r.Header.Get("Range"), w.size)
+	return bytes
 }
 
 // limitedFile is limited for requests of a file.

@@ -58,24 +58,45 @@ func (w *Warehouse) OpenDatabase(
 	}
 	d := &w.exportCache
 	for {
-		d.mu.Lock()
-		if kept := d.find(tenant, seq, sum); kept != nil {
-			kept.lastUsed = time.Now()
-			file = *kept
-			content, err = w.folder.open(kept.path)
-			d.mu.Unlock()
-			return file, content, err
+		file, content, b, err := w.findOrJoin(ctx, tenant, seq, sum, nil)
+		if b == nil && content == nil && err == nil {
+			// admit may wait, and the file of another caller may be there when it returns.
+			var release func()
+			if release, err = admit(); err == nil {
+				file, content, b, err = w.findOrJoin(ctx, tenant, seq, sum, release)
+			}
 		}
-		b, err := w.joinBuild(ctx, tenant, admit)
-		d.mu.Unlock()
-		if err != nil {
-			return file, nil, err
+		if content != nil || err != nil {
+			return file, content, err
 		}
 		if err := d.wait(ctx, tenant, b); err != nil {
 			return file, nil, err
 		}
 		// The build may have started before the commit seq. Then find does not return its file, and a new build starts.
 	}
+}
+
+// findOrJoin opens the cached file that a caller asks for, or joins the build under way. If there is neither, it starts
+// a build if release is not nil. release is called when the build ends, or at once if none is started.
+func (w *Warehouse) findOrJoin(
+	ctx context.Context, tenant uuid.UUID, seq int64, sum string, release func(),
+) (file CachedDatabase, content *os.File, b *exportBuild, err error) {
+	d := &w.exportCache
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if kept := d.find(tenant, seq, sum); kept != nil {
+		kept.lastUsed = time.Now()
+		file = *kept
+		content, err = w.folder.open(kept.path)
+	} else if b = d.builds[tenant]; b != nil {
+		b.waiting++
+	} else if release != nil {
+		return file, nil, w.startBuild(ctx, tenant, release), nil
+	}
+	if release != nil {
+		release()
+	}
+	return file, content, b, err
 }
 
 // lastSeq returns the sequence number of the tenant's last commit.
@@ -101,19 +122,9 @@ func (d *duckdbExportCache) find(tenant uuid.UUID, seq int64, sum string) *Cache
 	return nil
 }
 
-// joinBuild joins the build of the tenant, or starts one. The caller holds mu.
-func (w *Warehouse) joinBuild(
-	ctx context.Context, tenant uuid.UUID, admit func() (release func(), err error),
-) (*exportBuild, error) {
+// startBuild starts to write a file, and calls release when that ends. The caller holds mu.
+func (w *Warehouse) startBuild(ctx context.Context, tenant uuid.UUID, release func()) *exportBuild {
 	d := &w.exportCache
-	if b := d.builds[tenant]; b != nil {
-		b.waiting++
-		return b, nil
-	}
-	release, err := admit()
-	if err != nil {
-		return nil, err
-	}
 	// The build has a context of its own, because the caller that started it may give up before the others.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &exportBuild{waiting: 1, done: make(chan struct{}), cancel: cancel}
@@ -133,7 +144,7 @@ func (w *Warehouse) joinBuild(
 			b.err = d.removeUnused(w.folder, time.Now())
 		}
 	}()
-	return b, nil
+	return b
 }
 
 // wait waits until the build is done. If ctx is done before that, wait returns its cause. The last caller to give up

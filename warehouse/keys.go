@@ -8,7 +8,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -62,7 +61,7 @@ func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.
 
 // AllowsOrigin reports whether web pages of the origin may use the key.
 func (s KeySettings) AllowsOrigin(origin string) bool {
-	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, "*")
+	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, anyOrigin)
 }
 
 // A keyring holds every key in memory, so that authentication needs no query.
@@ -304,9 +303,6 @@ func (k *storedKey) insert(ctx context.Context, control execer) error {
 // normalize brings the settings into the form in which they are stored. It returns ErrInvalid for settings that have no
 // effect on a key of the type, or that are malformed.
 func (s *KeySettings) normalize(typ KeyType) error {
-	if s.Origins == nil {
-		s.Origins = []string{} // encoded in JSON as [], not null
-	}
 	if typ != Public && len(s.Origins) > 0 {
 		return fmt.Errorf("%w: only a public key has origins; a secret key must not be used in a web page", ErrInvalid)
 	}
@@ -316,25 +312,23 @@ func (s *KeySettings) normalize(typ KeyType) error {
 	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
 		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", ErrInvalid)
 	}
-	for _, origin := range s.Origins {
-		if !validOrigin(origin) {
-			return fmt.Errorf("%w: web origin %q (example: https://app.example.com)", ErrInvalid, origin)
+	origins := make([]string, len(s.Origins)) // a new list, not nil: it is encoded in JSON as []
+	for i, text := range s.Origins {
+		if origins[i] = text; text == anyOrigin {
+			continue
 		}
+		origin, err := parseOrigin(text)
+		if err != nil {
+			return err
+		}
+		origins[i] = origin
 	}
+	s.Origins = origins
 	if s.ExpiresAt != nil {
 		at := s.ExpiresAt.UTC().Truncate(time.Millisecond)
 		s.ExpiresAt = &at
 	}
 	return nil
-}
-
-// validOrigin reports whether the origin is "*", or a scheme and a host with nothing after them.
-func validOrigin(origin string) bool {
-	if origin == "*" {
-		return true
-	}
-	at, err := url.Parse(origin)
-	return err == nil && at.Scheme != "" && at.Host != "" && at.Scheme+"://"+at.Host == origin
 }
 
 // args returns the settings as parameters of control/add_key and control/update_key.
@@ -356,18 +350,6 @@ func (s *KeySettings) args() []any {
 		sql.Named("query_bytes", s.QueryBytes),
 		sql.Named("query_time_ms", int64(s.QueryTime)),
 	}
-}
-
-// OriginKnown reports whether at least one valid key allows web pages of the origin.
-func (w *Warehouse) OriginKnown(origin string) bool {
-	w.keys.mu.RLock()
-	defer w.keys.mu.RUnlock()
-	for _, key := range w.keys.keys {
-		if key.AllowsOrigin(origin) && key.valid.Err() == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Keys returns the keys of all tenants, oldest first, including revoked and expired ones.

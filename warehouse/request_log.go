@@ -34,23 +34,36 @@ type Request struct {
 type requestLog struct {
 	saving sync.Mutex // held while a batch is written; taken before mu
 
-	mu      sync.Mutex // guards pending and dropped
+	mu      sync.Mutex // guards the fields below
 	pending []Request
-	dropped int64 // requests that were not logged
+	shares  map[uuid.NullUUID]int // pending requests by tenant
+	dropped int64                 // requests that were not logged
 }
 
-// maxPendingRequests bounds the buffer to a few megabytes.
-const maxPendingRequests = 10_000
+// Bounds of the buffer, which is a few megabytes: requests of all tenants, and of one. Requests without a key count as
+// those of one tenant.
+const (
+	maxPendingRequests       = 10_000
+	maxPendingTenantRequests = maxPendingRequests / 2
+)
 
-// LogRequest adds a request to the buffer that SaveRequests writes. It never blocks: if the buffer is full, the
-// request is dropped and counted.
+// keylessRatio is the bound of entries with a valid key, divided by that of entries without one.
+const keylessRatio = 20
+
+// LogRequest adds a request to the buffer that SaveRequests writes. It never blocks: if the buffer, or the tenant's
+// share of it, is full, the request is dropped and counted.
 func (w *Warehouse) LogRequest(request Request) {
 	w.requests.mu.Lock()
 	defer w.requests.mu.Unlock()
-	if len(w.requests.pending) >= maxPendingRequests {
+	if len(w.requests.pending) >= maxPendingRequests ||
+		w.requests.shares[request.Tenant] >= maxPendingTenantRequests {
 		w.requests.dropped++
 		return
 	}
+	if w.requests.shares == nil {
+		w.requests.shares = map[uuid.NullUUID]int{}
+	}
+	w.requests.shares[request.Tenant]++
 	w.requests.pending = append(w.requests.pending, request)
 }
 
@@ -68,7 +81,7 @@ func (w *Warehouse) SaveRequests(ctx context.Context) error {
 	defer w.requests.saving.Unlock()
 	w.requests.mu.Lock()
 	batch := w.requests.pending
-	w.requests.pending = nil
+	w.requests.pending, w.requests.shares = nil, nil
 	w.requests.mu.Unlock()
 	err := w.insertRequests(ctx, batch)
 	if err != nil {
@@ -121,10 +134,13 @@ func (w *Warehouse) Requests(
 	return requests, rows.Err()
 }
 
-// PruneRequests removes entries of the log that are older than before, and the oldest entries beyond the newest most.
+// PruneRequests removes entries of the log that are older than before. If more than most entries with a valid key are
+// left, it removes the oldest entries of the tenants that have the most entries, until most are left. Entries without a
+// valid key are bounded separately, to a small part of most, and never displace entries with one.
 func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most int64) error {
 	_, err := w.control.ExecContext(ctx, statements.Get("control/prune_requests"),
-		sql.Named("before", before), sql.Named("most", most))
+		sql.Named("before", before), sql.Named("most", most),
+		sql.Named("keyless", most/keylessRatio))
 	if err != nil {
 		return fmt.Errorf("prune request log: %w", w.diagnose(err))
 	}

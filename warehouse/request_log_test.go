@@ -1,7 +1,6 @@
 package warehouse_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -54,22 +53,79 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// LogRequest never blocks. If the buffer is full, requests are dropped and counted.
-func TestRequestLog_FullBufferDropsRequests(t *testing.T) {
+// entryOf returns a log entry of a request of a tenant with a valid key.
+func entryOf(tenant uuid.UUID, at time.Time) warehouse.Request {
+	return warehouse.Request{ID: uuid.NewString(), At: at, Tenant: uuid.NullUUID{UUID: tenant, Valid: true}, Key: uuid.NullUUID{UUID: tenant, Valid: true}, Status: 200}
+}
+
+// entries counts the log entries by tenant; uuid.Nil: those without a valid key.
+func entries(t *testing.T, w *warehouse.Warehouse) map[uuid.UUID]int {
+	t.Helper()
+	requests, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 1_000_000)
+	noError(t, err)
+	counts := map[uuid.UUID]int{}
+	for _, r := range requests {
+		if r.Status == 401 {
+			counts[uuid.Nil]++
+		} else {
+			counts[r.Tenant.UUID]++
+		}
+	}
+	return counts
+}
+
+// Logging never waits: entries beyond the bounds of a tenant and of all are dropped and counted, and a tenant that floods leaves room for others.
+func TestLogRequest_TenantHasAShareOfThePendingEntries(t *testing.T) {
 	w := openNew(t)
-	for n := range 10_003 {
-		w.LogRequest(warehouse.Request{ID: fmt.Sprint(n), At: time.Now()})
+	for range 6000 {
+		w.LogRequest(entryOf(tenantA, time.Now()))
 	}
-	requests, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 20_000)
-	noError(t, err)
-	if len(requests) != 10_000 || w.DroppedRequests() != 3 {
-		t.Errorf("got %d requests logged and %d dropped", len(requests), w.DroppedRequests())
+	for range 5001 {
+		w.LogRequest(entryOf(tenantB, time.Now()))
 	}
-	noError(t, w.PruneRequests(t.Context(), time.Time{}, 100))
-	left, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 20_000)
+	if got := entries(t, w); got[tenantA] != 5000 || got[tenantB] != 5000 || w.DroppedRequests() != 1001 {
+		t.Errorf("got %v kept and %d dropped, want 5000 of each and 1001", got, w.DroppedRequests())
+	}
+	w.LogRequest(entryOf(tenantB, time.Now())) // a new share after each save
+	if got := entries(t, w); got[tenantB] != 5001 {
+		t.Errorf("got %v, want 5001 of the second", got)
+	}
+}
+
+// The log is shared: neither a tenant with many requests nor requests without a valid key displace the entries of a tenant that has few.
+func TestPruneRequests_TenantsShareTheLog(t *testing.T) {
+	w := openNew(t)
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	tenantC := uuid.New()
+	for n := range 1000 {
+		later := at.Add(time.Duration(n) * time.Millisecond)
+		w.LogRequest(warehouse.Request{At: later, Status: 404})
+		revoked := entryOf(tenantC, later)
+		revoked.Status = 401
+		w.LogRequest(revoked)
+		w.LogRequest(entryOf(tenantA, later))
+		if n < 30 {
+			w.LogRequest(entryOf(tenantB, at.Add(-time.Hour)))
+		}
+		if n < 60 {
+			w.LogRequest(entryOf(tenantC, at.Add(-time.Minute)))
+		}
+	}
+	noError(t, w.SaveRequests(t.Context()))
+	noError(t, w.PruneRequests(t.Context(), time.Time{}, 200))
+	requests, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{UUID: tenantA, Valid: true}, 1)
 	noError(t, err)
-	if len(left) < 100 || len(left) > 200 || left[len(left)-1] != requests[len(requests)-1] { // some have the same time
-		t.Errorf("after pruning: got %d requests", len(left))
+	if newest := at.Add(999 * time.Millisecond); len(requests) != 1 || !requests[0].At.Equal(newest) {
+		t.Errorf("got %+v, want the newest entry of %v", requests, newest)
+	}
+	counts := entries(t, w)
+	keyless := counts[uuid.Nil]
+	if keyless > 10 || counts[tenantA] != 110 || counts[tenantB] != 30 || counts[tenantC] != 60 {
+		t.Errorf("got %v, want 110, 30 and 60 entries of tenants and at most 10 without a valid key", counts)
+	}
+	noError(t, w.PruneRequests(t.Context(), at.Add(-30*time.Minute), 200))
+	if counts := entries(t, w); counts[tenantB] != 0 || counts[tenantA] != 110 {
+		t.Errorf("got %v, want no entries from before the time", counts)
 	}
 }
 

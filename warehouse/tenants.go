@@ -200,19 +200,20 @@ func (p *tenantPool) factsOf(id uuid.UUID, made bool) *storeFacts {
 	return &storeFacts{}
 }
 
-// reader is tenant for those who read; they take turns.
+// reader waits for a reader's slot and returns the tenant's store. The queue has no bound of its own: callers are bounded before they come.
 func (w *Warehouse) reader(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
-	if err := w.reading.Acquire(ctx, 1); err != nil {
+	done, err := w.reading.Acquire(ctx, id, id)
+	if err != nil {
 		return nil, nil, err
 	}
 	store, letGo, err := w.tenant(ctx, id)
 	if err != nil {
-		w.reading.Release(1)
+		done()
 		return nil, nil, err
 	}
 	return store, func() {
 		letGo()
-		w.reading.Release(1)
+		done()
 	}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/admission"
 )
 
 // Options of a warehouse; the zero value of each but Dir is a sensible default.
@@ -44,9 +45,9 @@ type Warehouse struct {
 	exportCache duckdbExportCache
 	unknown     unknownFields
 
-	reading    *semaphore.Weighted // a place for each reader
-	staging    *semaphore.Weighted // a place for each staged batch of those that take turns
-	publishing *semaphore.Weighted // a place for each edition that is written
+	reading    *admission.Controller // a place for each reader
+	staging    *semaphore.Weighted   // a place for each staged batch of those that take turns
+	publishing *semaphore.Weighted   // a place for each edition that is written
 }
 
 const (
@@ -64,7 +65,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Warehouse{dir: folder.path, folder: folder, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)}, reading: semaphore.NewWeighted(int64(maxReaders)),
+	w := &Warehouse{dir: folder.path, folder: folder, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)},
+		reading: admission.New(admission.Limits{
+			Total: maxReaders, PerTenant: maxReaders - 1, PerKey: maxReaders - 1}),
 		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
 		staging:     semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	defer func() {

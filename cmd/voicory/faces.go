@@ -25,6 +25,8 @@ type face struct {
 	handler  http.Handler
 	tls      *tls.Config // nil: none
 	finishes bool        // a stop waits for its answers under way, and it bounds how long clients may take
+	// connections bounds the open connections; nil: they are not bounded.
+	connections *httpapi.Connections
 }
 
 // How long clients may take for a header, for a whole request, and to read their answer; and what a header may hold.
@@ -68,8 +70,9 @@ func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeo
 				if err := httpapi.CutStalled(conn, writeTimeout); err != nil {
 					log.Warn("a client that stalls may stay for long", "error", err)
 				}
-				return ctx
+				return f.connections.Opened(ctx, conn)
 			}
+			server.ConnState = f.connections.Changed
 		}
 		servers[i] = server
 		go func() {

@@ -26,7 +26,7 @@ type limitFlags struct {
 	FileWindow    time.Duration `help:"How long the parts of one file count as one request of a key (${default}), within bounds; 0s lets each count." default:"1m" placeholder:"TIME"`
 	GuessLimit    limit.Rules   `help:"Unknown keys that one address may try (${default})." default:"60/1m" placeholder:"N/TIME"`
 	TrustedProxy  []proxies     `help:"Address or network of a proxy whose X-Forwarded-For is believed." placeholder:"NETWORK"`
-	MaxConcurrent int           `help:"Requests that are worked on at a time (${default}); more are asked to come again." default:"64" placeholder:"N"`
+	MaxConcurrent int           `help:"Maximum concurrent requests (${default}), at least 2; a tenant may have half of them. Further requests wait up to 5 s and then get 429 or 503." default:"64" placeholder:"N"`
 }
 
 const (
@@ -41,7 +41,10 @@ func (c *limitFlags) set(options *httpapi.Options, registry *prometheus.Registry
 	options.Limiter, options.Rules = local, c.RateLimit
 	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessers, time.Now), c.GuessLimit
 	options.FileWindow = c.FileWindow
-	options.Concurrent = c.MaxConcurrent
+	if c.MaxConcurrent < 2 {
+		return nil, fmt.Errorf("%w: --max-concurrent %d is less than 2: one tenant could keep all others out", warehouse.ErrInvalid, c.MaxConcurrent)
+	}
+	options.Slots = httpapi.NewSlots(c.MaxConcurrent)
 	for _, proxy := range c.TrustedProxy {
 		options.TrustedProxies = append(options.TrustedProxies, proxy.Prefix)
 	}

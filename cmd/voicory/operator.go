@@ -16,8 +16,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/admission"
 )
 
 // operator is what commands do to a data folder. It is either the folder itself, or the server that has it open.
@@ -82,7 +84,7 @@ func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	return local{w, newSources(w), queries}, nil
+	return local{w, newSources(w), queries, httpapi.NewSlots(httpapi.DefaultConcurrent)[httpapi.Queries]}, nil
 }
 
 // withOperator runs do with the operator of the data folder, which must exist.
@@ -113,10 +115,16 @@ type local struct {
 	*warehouse.Warehouse
 	*sources
 	queries *query.Runner
+	slots   *admission.Controller // for queries; the server's own, where the operator counts as one more tenant
 }
 
 func (l local) Query(ctx context.Context, request query.Request, out io.Writer) error {
-	result, err := l.queries.Start(ctx, "operator", uuid.NewString(), request)
+	release, err := l.slots.Acquire(ctx, uuid.Nil, uuid.Nil)
+	if err != nil {
+		return fmt.Errorf("start the query: %w; try again later", err)
+	}
+	defer release()
+	result, err := l.queries.Start(ctx, uuid.NewString(), request)
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	faces, err := c.listen(ctx, local{w, sources, options.Queries}, options, registry, log)
+	faces, err := c.listen(ctx, local{w, sources, options.Queries, options.Slots[httpapi.Queries]}, options, registry, log)
 	if err != nil {
 		return err
 	}
@@ -95,11 +95,26 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	return serveAll(ctx, log, watch, c.StopTimeout, faces...)
 }
 
+// logger returns the log of the server. No line of it shows an API key, whatever the key came in.
 func (c *serveCommand) logger(out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{ReplaceAttr: maskAttr}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(out, nil))
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(out, nil))
+	return slog.New(slog.NewTextHandler(out, options))
+}
+
+// maskAttr masks keys in every text of a log line.
+func maskAttr(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(warehouse.MaskKeys(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(warehouse.MaskKeys(err.Error()))
+		}
+	}
+	return a
 }
 
 // newRegistry holds the metrics of the process and of the warehouse.
@@ -138,7 +153,7 @@ func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Opti
 			}
 		}
 	}()
-	public := face{handler: httpapi.New(options), finishes: true}
+	public := face{handler: httpapi.New(options), finishes: true, connections: httpapi.NewConnections(options.TrustedProxies)}
 	if c.TLSCert != "" {
 		if public.tls, err = certificate(c.TLSCert, c.TLSKey, log); err != nil {
 			return nil, err

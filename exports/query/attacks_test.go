@@ -60,7 +60,7 @@ func TestAttacks(t *testing.T) {
 	noError(t, os.Symlink(files[0], filepath.Join(dir, "link.parquet")))
 	places := strings.NewReplacer("DIR", dir, "FILE", files[0], "LAKE", inLake[0], "THEIRS", published)
 
-	r := newRunner(t, w, func(o *Options) { o.OfOne, o.Patience, o.MaxBytes, o.Memory = 4, time.Hour, 20<<20, 128<<20 })
+	r := newRunner(t, w, func(o *Options) { o.MaxBytes, o.Memory = 20<<20, 128<<20 })
 	all := attacks(t)
 	if len(all) < 150 {
 		t.Errorf("only %d attacks", len(all))

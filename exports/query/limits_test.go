@@ -327,7 +327,7 @@ func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 			o.MaxBytes, o.Spares = most, 0
 			o.Command = []string{"/bin/sh", "-c", `read settings; read task; echo '{"begins":true}' >&3; head -c 5000000 /dev/zero >&4; echo '{"done":{"rows":1,"truncated":""}}' >&3`}
 		})
-		result, err := r.Start(t.Context(), "asker", "id", Request{Tenant: mine, SQL: "SELECT 1", Format: NDJSON})
+		result, err := r.Start(t.Context(), "id", Request{Tenant: mine, SQL: "SELECT 1", Format: NDJSON})
 		var out bytes.Buffer
 		if err == nil {
 			_, err = result.WriteTo(&out)
@@ -358,7 +358,7 @@ func (s *stalled) Write(p []byte) (int, error) {
 func TestResult_PassesOnNothingAfterItsTime(t *testing.T) {
 	r := newRunner(t, lake(t))
 	ctx, cancel := context.WithCancelCause(t.Context())
-	result, err := r.Start(ctx, "asker", "id", Request{Tenant: mine, SQL: "SELECT repeat('x', 1000) FROM range(500)", Format: NDJSON})
+	result, err := r.Start(ctx, "id", Request{Tenant: mine, SQL: "SELECT repeat('x', 1000) FROM range(500)", Format: NDJSON})
 	noError(t, err)
 	defer result.Close()
 	client := &stalled{reached: make(chan struct{}), release: make(chan struct{})}

@@ -109,7 +109,7 @@ func ask(ctx context.Context, r *Runner, request Request) (string, Outcome, erro
 	if request.Tenant == uuid.Nil {
 		request.Tenant = mine
 	}
-	result, err := r.Start(ctx, "asker", uuid.NewString(), request)
+	result, err := r.Start(ctx, uuid.NewString(), request)
 	if err != nil {
 		return "", Outcome{}, err
 	}

@@ -85,10 +85,8 @@ func (r *Request) check() error {
 
 // Kinds of error. All but ErrRequest, and ErrUnavailable, are of a [Failure].
 var (
-	ErrRequest       = errors.New("invalid request")            // a bound or a name that is none
-	ErrUnavailable   = errors.New("SQL is not available")       // the kernel cannot lock a worker in
-	ErrBusy          = errors.New("too many queries at a time") // of all; try again
-	ErrTooMany       = errors.New("too many queries of yours")  // of the same asker; try again
+	ErrRequest       = errors.New("invalid request")      // a bound or a name that is none
+	ErrUnavailable   = errors.New("SQL is not available") // the kernel cannot lock a worker in
 	ErrIDInUse       = errors.New("the id is of a query that is running")
 	ErrSQL           = errors.New("invalid SQL") // what DuckDB refuses, or is not for reading
 	ErrTimeout       = errors.New("the query took too long")

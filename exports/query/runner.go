@@ -27,23 +27,19 @@ type Files interface {
 // Options of a runner; the zero value of each but Files is a sensible default.
 type Options struct {
 	Files     Files
-	Command   []string      // how a worker is started; default: this program, with WorkerArgument
-	LocksIn   func() error  // reports whether the kernel can confine a worker; default: sandbox.Supported
-	Unsandbox bool          // run workers that cannot be locked in all the same
-	Memory    int64         // bytes that DuckDB may take in a worker; default 512 MiB
-	MaxBytes  int64         // of a result; default 2 GiB
-	AtATime   int           // queries in all; default 4
-	OfOne     int           // queries of one asker; default 2
-	Patience  time.Duration // how long a query waits for its turn; default 2 s
-	Spares    int           // workers that are started ahead, for whoever asks next; default: none
-	Log       *slog.Logger  // told of workers that broke; default: none
+	Command   []string     // how a worker is started; default: this program, with WorkerArgument
+	LocksIn   func() error // reports whether the kernel can confine a worker; default: sandbox.Supported
+	Unsandbox bool         // run workers that cannot be locked in all the same
+	Memory    int64        // bytes that DuckDB may take in a worker; default 512 MiB
+	MaxBytes  int64        // of a result; default 2 GiB
+	Spares    int          // workers that are started ahead, for whoever asks next; default: none
+	Log       *slog.Logger // told of workers that broke; default: none
 }
 
 // Runner runs queries, each in a process of its own. It is safe for concurrent use, and closed by who made it.
 type Runner struct {
 	Options
 	sandboxed bool
-	gate      *gate
 	spares    spares
 	logged    sync.Once // of the protections
 
@@ -63,8 +59,6 @@ const workerThreads = 2
 func New(options Options) (*Runner, error) {
 	options.Memory = cmp.Or(options.Memory, 512<<20)
 	options.MaxBytes = cmp.Or(options.MaxBytes, MaxBytes)
-	options.AtATime, options.OfOne = cmp.Or(options.AtATime, 4), cmp.Or(options.OfOne, 2)
-	options.Patience = cmp.Or(options.Patience, 2*time.Second)
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,7 +73,7 @@ func New(options Options) (*Runner, error) {
 		options.Command = []string{program, WorkerArgument}
 	}
 	unable := options.LocksIn()
-	r := &Runner{Options: options, sandboxed: unable == nil, gate: newGate(options.AtATime, options.OfOne, options.Patience), running: map[named]context.CancelCauseFunc{}}
+	r := &Runner{Options: options, sandboxed: unable == nil, running: map[named]context.CancelCauseFunc{}}
 	if unable != nil && r.Unsandbox {
 		r.Log.Warn("the kernel lacks a protection of the SQL sandbox; SQL runs with the others", "error", unable)
 	}
@@ -137,9 +131,9 @@ type Result struct {
 // maxShort is how long a short result may be.
 const maxShort = ahead
 
-// Start runs a query for an asker, who may run only so many at a time, and returns when its result begins. Errors are of the kinds of this
+// Start runs a query and returns when its result begins. It does not bound how many run: the caller does. Errors are of the kinds of this
 // package, or the context's cause. The caller closes the result, which ends the query.
-func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (_ *Result, err error) {
+func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Result, err error) {
 	if err := request.check(); err != nil {
 		return nil, err
 	}
@@ -154,11 +148,9 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 		return nil, err
 	}
 	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, &Failure{Kind: ErrTimeout, Message: fmt.Sprintf("The query took longer than %v", request.Timeout)})
-	leave := func() {}
 	stop := func() {
 		done()
 		cancel(nil)
-		leave()
 		forget()
 	}
 	defer func() {
@@ -169,10 +161,6 @@ func (r *Runner) Start(ctx context.Context, asker, id string, request Request) (
 			stop()
 		}
 	}()
-	if leave, err = r.gate.enter(ctx, asker); err != nil {
-		leave = func() {}
-		return nil, err
-	}
 	files, err := r.Files.PublishedFiles(ctx, request.Tenant)
 	if err != nil {
 		return nil, err
