@@ -206,7 +206,7 @@ func nestedParquet(t testing.TB, depth int) []byte {
 // nestedArrow returns a stream whose one column is nested to the given depth.
 func nestedArrow(t testing.TB, depth int) []byte {
 	t.Helper()
-	typ := arrow.DataType(arrow.PrimitiveTypes.Int64)
+	var typ arrow.DataType = arrow.PrimitiveTypes.Int64
 	for range depth {
 		typ = arrow.ListOf(typ)
 	}
