@@ -259,7 +259,7 @@ func (b *bench) compareDLT(ctx context.Context, dsn string, ours sample) error {
 		factor := f.took.Seconds() / ours.median()
 		name, reach, shown := "dlt with its backend "+backend, "–", fmt.Sprintf("%.1f×", factor)
 		if backend == "sqlalchemy" {
-			name, reach, shown = "dlt with its default backend ( "+backend+
+			name, reach, shown = "dlt with its default backend ("+backend+
 				")", fmt.Sprintf("≥ %g× faster", targetPeer), result(shown, factor >= targetPeer)
 		}
 		b.table.add(row{"the same tables", name + ", into one DuckDB file, without Parquet, once", reach,
