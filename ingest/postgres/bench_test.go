@@ -12,7 +12,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 )
 
-// The rows of a first pass, against psql that copies the same tables to nowhere, and those of the pass after it.
+// BenchmarkPass measures a full pull, psql copying the same tables to /dev/null, and an incremental pull.
 func BenchmarkPass(b *testing.B) {
 	size := platform.Size{Tenants: 200, Calls: 50_000, Customers: 10_000, Messages: 100_000, End: time.Now()}
 	d := newDatabase(b, platform.Schema, size.Fill())
@@ -35,7 +35,14 @@ func BenchmarkPass(b *testing.B) {
 	b.Run("psql", func(b *testing.B) {
 		for b.Loop() {
 			for _, table := range []string{"customers", "call_logs", "whatsapp_messages"} {
-				out, err := exec.CommandContext(b.Context(), "psql", "-q", "-c", `\copy `+table+` to /dev/null`, d.dsn()).CombinedOutput()
+				out, err := exec.CommandContext(
+					b.Context(),
+					"psql",
+					"-q",
+					"-c",
+					`\copy `+table+` to /dev/null`,
+					d.dsn(),
+				).CombinedOutput()
 				if err != nil {
 					b.Fatalf("%v: %s", err, out)
 				}

@@ -1,41 +1,46 @@
-// Package postgres is the source that reads all tenants in one pass from the platform's own database: [Source].
+// Package postgres reads the rows of all tenants from the platform's own PostgreSQL database: [Source].
 //
-// A pass is one read-only transaction with one snapshot (REPEATABLE READ), which a replica serves as well. It takes, in this order,
-// the API keys, the customers, the customers that were deleted, the calls and the messages, and ends with the time from which the
-// next pass goes on. A pass that fails is repeated as a whole: the merge tells rows that it has.
+// It reads only the tables listed in this package, and writes nothing. Of the warehouse it uses the names of the
+// datasets and the types of keys. A Source runs one pull at a time, in the goroutine of its caller, and holds no locks.
 //
-// # Order, and how rows are paged
+// # One pull is one transaction
 //
-// A server-side cursor over (user_id, created_at, id) is fetched page by page, so that a batch of rows holds few tenants, and the
-// server, not the client, keeps the place. Asking for "the next rows after this key" instead needs an index on just that key, or
-// sorts the table again for each page, and no deployment is known to have one: an index on user_id alone lets the cursor begin at
-// once and sort one tenant at a time, and without any the server sorts once.
+// A pull is a read-only transaction with one snapshot (REPEATABLE READ), which also works on a replica. It reads, in
+// this order, the API keys, the customers that were deleted, the customers, the calls and the messages. It ends with
+// the time from which the next pull continues. A pull that fails is repeated as a whole; the merge recognises rows that
+// it has already stored.
 //
-// # What a next pass reads
+// # Order and paging
 //
-// Rows that were created or updated since the last pass began, and in the window before that (72 hours unless told otherwise). The
-// window catches what updated_at does not tell (costs and transcripts that are written back without it, messages, which have none)
-// and what was committed later than its time says; it must be longer than the longest transaction that writes. The bound belongs
-// to the window, so equal times are read twice rather than never. When a deployment has got a column that it lacked, everything is
-// read again.
+// A server-side cursor over (user_id, created_at, id) is fetched page by page. A batch of rows therefore holds few
+// tenants, and the server keeps the position. Asking for the rows after a key instead needs an index on exactly that
+// key, or else the server sorts the table again for each page; no known deployment has such an index. With an index on
+// user_id alone, the cursor starts at once and sorts one tenant at a time. Without any index the server sorts once.
 //
-// # How rows become JSON
+// # Incremental pulls
 //
-// PostgreSQL hands over plain columns, and this package writes the JSON around them, straight from the connection's buffer:
-// documents and numbers as they stand, texts escaped, times in UTC. Having PostgreSQL build the JSON (row_to_json) costs the server
-// about as much again as reading the rows does.
+// A pull reads the rows that were created or updated since the last pull began, and those of the window before that (72
+// hours by default). The window covers changes without a new updated_at, such as costs and transcripts that are written
+// later, and messages, which have no updated_at. It also covers rows committed later than their time, so it must be
+// longer than the longest writing transaction. The lower bound is inclusive: equal times are read twice rather than
+// missed. If a deployment has a column that was missing before, everything is read again.
+//
+// # Rows become JSON
+//
+// PostgreSQL returns plain columns. This package writes the JSON around them, straight from the connection's buffer.
+// JSON and numbers are copied, texts are escaped, and times are in UTC. Letting PostgreSQL build the JSON (row_to_json)
+// costs the server about as much again as reading the rows.
 //
 // # Deleted customers
 //
-// Customers are deleted from the platform's table without a trace. Those that the warehouse knows ([Options.Known]) are compared with
-// those that are there, both in order and page by page; one that is there no more is handed out as deleted at the time of the
-// snapshot. For the tenants of this database, it alone says which customers there are, also of those that came another way. Of a
-// tenant that the database does not know at all, nothing is said to be deleted: an empty or a wrong database deletes nothing. And
-// since rows that row level security hides would look deleted, it is an error if any are.
+// The platform deletes customers without a trace. The customers that the warehouse has ([Options.Known]) are therefore
+// compared with those in the database, both sorted and page by page. A customer that is missing in the database is
+// emitted as deleted at the time of the snapshot, even if it was loaded from another source. Customers of a tenant that
+// the database does not know are never emitted as deleted, so that an empty or wrong database deletes nothing. Rows
+// hidden by row level security would look deleted; therefore it is an error if there are any.
 //
 // # Deployments differ
 //
-// Columns are looked up first. One that is lacking, may not be read, or is of a type that cannot be meant, is named
-// ([Source.Missing]) and null; so is a table without which the rest still makes sense. This package reads nothing else, writes
-// nothing, and knows nothing of the warehouse but the names of the datasets and the types of key.
+// The columns are inspected first. A column that is missing, not readable, or of an unsuitable type is reported
+// ([Source.Missing]) and read as NULL. The same applies to a table if the other tables are of use without it.
 package postgres

@@ -19,10 +19,13 @@ func digest(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
 const password = "correct-horse"
 
-func TestErrorsSayWhatToDo(t *testing.T) {
+func TestPull_ErrorMessages(t *testing.T) {
 	d := newDatabase(t, platform.Schema, call(1, nil))
 	reader := "reader" + d.name[len(d.name)-12:]
-	d.exec("CREATE ROLE " + reader + " LOGIN PASSWORD '" + password + "'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO " + reader)
+	d.exec(
+		"CREATE ROLE " + reader + " LOGIN PASSWORD '" + password + "'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO " +
+			reader,
+	)
 	t.Cleanup(func() {
 		if _, err := d.Exec(context.Background(), "DROP OWNED BY "+reader+"; DROP ROLE "+reader); err != nil {
 			t.Error(err)
@@ -36,77 +39,104 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		kind          error
 		want          string
 	}{
-		"no server": {dsn: "host=127.0.0.1 port=1 user=x password=" + password + " sslmode=disable", kind: postgres.ErrUnavailable,
-			want: "database is unavailable: connect to postgres 127.0.0.1:1/ as x: connection refused: is a server running there, and does it take connections from here?"},
+		"no server": {dsn: "host=127.0.0.1 port=1 user=x password=" + password + " sslmode=disable",
+			kind: postgres.ErrUnavailable,
+			want: "database is unavailable: connect to postgres 127.0.0.1:1/ as x: connection refused: is a server running " +
+				"there, and does it accept connections from here?"},
 		"no socket": {dsn: "host=/nowhere user=x dbname=y", kind: postgres.ErrUnavailable,
-			want: "database is unavailable: connect to postgres /nowhere:5432/y as x: no such file or directory: is a server running there, and does it take connections from here?"},
+			want: "database is unavailable: connect to postgres /nowhere:5432/y as x: no such file or directory: is a server " +
+				"running there, and does it accept connections from here?"},
 		"wrong password": {dsn: d.server.DSNOf(reader, "wrong", d.name), kind: postgres.ErrUnusable,
-			want: "database cannot be used: connect to postgres HOST:5432/DATABASE as READER: password authentication failed for user \"READER\": check user and password of the DSN"},
+			want: "database cannot be used: connect to postgres HOST:5432/DATABASE as READER: password authentication failed " +
+				"for user \"READER\": check user and password of the DSN"},
 		"wrong database": {dsn: mine(d.server.DSN("nothing")), kind: postgres.ErrUnusable,
-			want: "database cannot be used: connect to postgres HOST:5432/nothing as platform: database \"nothing\" does not exist: check the database of the DSN"},
+			want: "database cannot be used: connect to postgres HOST:5432/nothing as platform: database \"nothing\" does not " +
+				"exist: check the database of the DSN"},
 		"another database": {dsn: d.server.DSN("postgres"), kind: postgres.ErrUnusable,
-			want: "database cannot be used: the database has none of the platform's tables (customers, call_logs, whatsapp_messages, whatsapp_configs, call_costs, api_keys): is it the right one, and may the user use their schema?"},
-		"no permission": {dsn: theirs, before: "REVOKE SELECT ON call_logs FROM " + reader, after: "GRANT SELECT ON call_logs TO " + reader, kind: postgres.ErrUnusable,
-			want: "database cannot be used: no permission to read the table call_logs: GRANT SELECT ON call_logs TO the user of the DSN"},
-		"hidden rows": {dsn: theirs, before: "ALTER TABLE customers ENABLE ROW LEVEL SECURITY", after: "ALTER TABLE customers DISABLE ROW LEVEL SECURITY", kind: postgres.ErrUnusable,
-			want: "database cannot be used: read customers: query would be affected by row-level security policy for table \"customers\": GRANT SELECT on the table to the user of the DSN; where row level security hides rows from it, ALTER ROLE … BYPASSRLS"},
-		"too slow": {dsn: d.dsn() + " options='-c statement_timeout=100'", before: "ALTER TABLE call_logs RENAME TO behind; CREATE VIEW call_logs AS SELECT behind.* FROM behind, pg_sleep(60)",
+			want: "database cannot be used: the database has none of the platform's tables (customers, call_logs, " +
+				"whatsapp_messages, whatsapp_configs, call_costs, api_keys): is it the right database, and may the user access " +
+				"the schema?"},
+		"no permission": {dsn: theirs, before: "REVOKE SELECT ON call_logs FROM " + reader,
+			after: "GRANT SELECT ON call_logs TO " + reader, kind: postgres.ErrUnusable,
+			want: "database cannot be used: no permission to read the table call_logs: GRANT SELECT ON call_logs TO the user " +
+				"of the DSN"},
+		"hidden rows": {dsn: theirs, before: "ALTER TABLE customers ENABLE ROW LEVEL SECURITY",
+			after: "ALTER TABLE customers DISABLE ROW LEVEL SECURITY", kind: postgres.ErrUnusable,
+			want: "database cannot be used: read customers: query would be affected by row-level security policy for table " +
+				"\"customers\": GRANT SELECT on the table to the user of the DSN; if row level security hides rows from it, ALTER " +
+				"ROLE … BYPASSRLS"},
+		"too slow": {dsn: d.dsn() + " options='-c statement_timeout=100'",
+			before: "ALTER TABLE call_logs RENAME TO behind; " +
+				"CREATE VIEW call_logs AS SELECT behind.* FROM behind, pg_sleep(60)",
 			after: "DROP VIEW call_logs; ALTER TABLE behind RENAME TO call_logs", kind: postgres.ErrUnusable,
-			want: "database cannot be used: read call_logs: canceling statement due to statement timeout: where that is statement_timeout, raise it for the user of the DSN"},
+			want: "database cannot be used: read call_logs: canceling statement due to statement timeout: if that is " +
+				"statement_timeout, raise it for the user of the DSN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.before != "" {
 				d.exec(c.before)
 				defer d.exec(c.after)
 			}
-			err := d.source(postgres.Options{DSN: c.dsn}).Pull(t.Context(), nil, newGiven().take)
+			err := d.source(postgres.Options{DSN: c.dsn}).Pull(t.Context(), nil, newResult().take)
 			if !errors.Is(err, c.kind) {
-				t.Fatalf("error is %v", err)
+				t.Fatalf("got %v, want kind %v", err, c.kind)
 			}
-			got := strings.ReplaceAll(words(d, err.Error()), reader, "READER")
+			got := strings.ReplaceAll(normalizeMessage(d, err.Error()), reader, "READER")
 			if strings.Contains(c.want, ": connection refused") || strings.Contains(c.want, "no such file") {
 				got = strings.ReplaceAll(got, "connect: ", "")
 			}
 			if got != c.want {
-				t.Errorf("error is\n%s, not\n%s", got, c.want)
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
 		})
 	}
 	t.Run("some columns only", func(t *testing.T) {
-		d.exec("REVOKE SELECT ON call_logs, api_keys FROM " + reader + "; GRANT SELECT (id, user_id, created_at, updated_at) ON call_logs TO " + reader)
+		d.exec(
+			"REVOKE SELECT ON call_logs, api_keys FROM " + reader + "; GRANT SELECT (id, user_id, created_at, updated_at) ON " +
+				"call_logs TO " + reader,
+		)
 		called := false
-		source := d.source(postgres.Options{DSN: theirs, Keys: func(context.Context, []postgres.Key) error { called = true; return nil }})
+		source := d.source(
+			postgres.Options{DSN: theirs, Keys: func(context.Context, []postgres.Key) error { called = true; return nil }},
+		)
 		g := pull(t, source, nil)
 		equal(t, "calls", g.ids("calls"), []int{1})
-		if missing := strings.Join(source.Missing(), ", "); !strings.Contains(missing, "call_logs.summary (no permission)") || !strings.HasSuffix(missing, "api_keys (without api_keys.id (no permission), api_keys.user_id (no permission), "+
-			"api_keys.label (no permission), api_keys.key (no permission), api_keys.type (no permission), api_keys.created_at (no permission), api_keys.revoked_at (no permission), api_keys.is_revoked (no permission))") || called {
-			t.Errorf("missing are %s", missing)
+		if missing := strings.Join(source.Missing(), ", "); !strings.Contains(missing, "call_logs.summary (no permission)") ||
+			!strings.HasSuffix(missing, "api_keys (without api_keys.id (no permission), api_keys.user_id (no permission), "+
+				"api_keys.label (no permission), api_keys.key (no permission), api_keys.type (no permission), api_keys.created_at "+
+				"(no permission), api_keys.revoked_at (no permission), api_keys.is_revoked (no permission))") ||
+			called {
+			t.Errorf("got missing %s, keys called: %v", missing, called)
 		}
 	})
 }
 
-func TestConnectionLostMidway(t *testing.T) {
+func TestPull_ConnectionLost(t *testing.T) {
 	d := newDatabase(t, platform.Schema, platform.Size{Tenants: 2, Calls: 20_000, Customers: 5, End: time.Now()}.Fill())
-	g := newGiven()
+	g := newResult()
 	err := d.source(postgres.Options{}).Pull(t.Context(), nil, func(ctx context.Context, p ingest.Portion) error {
 		if p.Dataset.Name == "calls" {
 			if _, err := p.Rows.Read(make([]byte, 1<<20)); err != nil {
 				return err
 			}
-			d.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'")
+			d.exec(
+				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
+			)
 		}
 		return g.take(ctx, p)
 	})
 	if !errors.Is(err, postgres.ErrUnavailable) || g.state != nil {
-		t.Errorf("error is %v, the state %s", err, g.state)
+		t.Errorf("got %v and state %s, want ErrUnavailable and no state", err, g.state)
 	}
 	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("more than a line: %v", err)
+		t.Errorf("got an error of several lines: %v", err)
 	}
-	// Whatever take makes of rows that break off, the pass did not succeed.
+	// The pull fails even if take ignores the error of the reader.
 	err = d.source(postgres.Options{}).Pull(t.Context(), nil, func(_ context.Context, p ingest.Portion) error {
 		if p.Dataset.Name == "calls" {
-			d.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'")
+			d.exec(
+				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
+			)
 			for buffer := make([]byte, 1<<16); ; {
 				if _, err := p.Rows.Read(buffer); err != nil {
 					return nil //nolint:nilerr // on purpose
@@ -116,12 +146,16 @@ func TestConnectionLostMidway(t *testing.T) {
 		return nil
 	})
 	if !errors.Is(err, postgres.ErrUnavailable) {
-		t.Errorf("error is %v", err)
+		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }
 
-func TestCancel(t *testing.T) {
-	d := newDatabase(t, platform.Schema, "ALTER TABLE call_logs RENAME TO behind; CREATE VIEW call_logs AS SELECT behind.* FROM behind, pg_sleep(600)")
+func TestPull_Cancel(t *testing.T) {
+	d := newDatabase(
+		t,
+		platform.Schema,
+		"ALTER TABLE call_logs RENAME TO behind; CREATE VIEW call_logs AS SELECT behind.* FROM behind, pg_sleep(600)",
+	)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var group sync.WaitGroup
@@ -130,7 +164,8 @@ func TestCancel(t *testing.T) {
 			group.Go(func() {
 				defer cancel()
 				for sleeping := false; !sleeping; {
-					if err := d.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())").Scan(&sleeping); err != nil {
+					if err := d.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND "+
+						"datname = current_database())").Scan(&sleeping); err != nil {
 						t.Error(err)
 						return
 					}
@@ -145,14 +180,14 @@ func TestCancel(t *testing.T) {
 	})
 	group.Wait()
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error is %v", err)
+		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if err := d.source(postgres.Options{}).Pull(ctx, nil, newGiven().take); !errors.Is(err, context.Canceled) {
-		t.Errorf("error of a pass that begins cancelled is %v", err)
+	if err := d.source(postgres.Options{}).Pull(ctx, nil, newResult().take); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a cancelled context: got %v, want context.Canceled", err)
 	}
 }
 
-func TestOptionsThatCannotBe(t *testing.T) {
+func TestNew_InvalidOptions(t *testing.T) {
 	for name, options := range map[string]postgres.Options{
 		"no DSN at all":       {DSN: "postgres://u:" + password + "@host:port/db"},
 		"escape in password":  {DSN: "postgres://u:" + password + "%zz@host/db"},
@@ -161,20 +196,22 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		"unknown sslmode":     {DSN: "postgres://u:" + password + "@host/db?sslmode=maybe"},
 		"certificate missing": {DSN: "postgres://u:" + password + "@host/db?sslmode=verify-full&sslrootcert=/nowhere"},
 	} {
-		_, err := postgres.New(options)
-		if !errors.Is(err, warehouse.ErrInvalid) {
-			t.Errorf("%s: error is %v", name, err)
-		}
-		if err != nil && (strings.Contains(err.Error(), password) || strings.Contains(err.Error(), "%z")) {
-			t.Errorf("%s: the password is in %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, err := postgres.New(options)
+			if !errors.Is(err, warehouse.ErrInvalid) {
+				t.Errorf("got %v, want ErrInvalid", err)
+			}
+			if err != nil && (strings.Contains(err.Error(), password) || strings.Contains(err.Error(), "%z")) {
+				t.Errorf("got the password in %v", err)
+			}
+		})
 	}
 	source, err := postgres.New(postgres.Options{DSN: "postgres://u:" + password + "@db.example.com/platform"})
 	noError(t, err)
 	equal(t, "the name", source.Name(), "postgres db.example.com:5432/platform")
 	for _, state := range []string{"{", "[]", "{}", `{"since":"yesterday"}`} {
 		if err := source.Pull(t.Context(), []byte(state), nil); !errors.Is(err, warehouse.ErrInvalid) {
-			t.Errorf("the state %s: %v", state, err)
+			t.Errorf("state %s: got %v, want ErrInvalid", state, err)
 		}
 	}
 }

@@ -11,26 +11,26 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Key is one of the platform's API keys, without the key: PostgreSQL computes the digest, and the key never leaves it.
+// A Key describes one of the platform's API keys. PostgreSQL computes the digest, so the key itself never leaves it.
 type Key struct {
 	ID        uuid.UUID
 	Tenant    uuid.UUID
-	Type      warehouse.KeyType // secret where the platform says private; what is neither is public, which may do less
+	Type      warehouse.KeyType // secret if the platform's type is private or secret, else public, which has fewer rights
 	Label     string
-	Prefix    string // its first 8 characters
-	Digest    [sha256.Size]byte
+	Prefix    string            // first 8 characters of the key
+	Digest    [sha256.Size]byte // SHA-256 of the key
 	CreatedAt time.Time
-	RevokedAt *time.Time // nil: it is good; where the platform does not say when, the time of the snapshot
+	RevokedAt *time.Time // nil: not revoked; time of the snapshot if the platform did not record the time
 }
 
-// keys hands all keys out, where they can be read.
-func (p *pass) keys(ctx context.Context) error {
+// importKeys calls Options.Keys with all keys. It does nothing if the keys cannot be read.
+func (p *syncRun) importKeys(ctx context.Context) error {
 	if _, ok := p.tables["api_keys"]; p.options.Keys == nil || !ok {
 		return nil
 	}
-	rows, err := p.tx.Query(ctx, p.fill("keys"))
+	rows, err := p.tx.Query(ctx, p.render("keys"))
 	if err != nil {
-		return explain(ctx, "read api_keys", err)
+		return explainError(ctx, "read api_keys", err)
 	}
 	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k Key, err error) {
 		var typ string
@@ -45,7 +45,7 @@ func (p *pass) keys(ctx context.Context) error {
 		return k, nil
 	})
 	if err != nil {
-		return explain(ctx, "read api_keys", err)
+		return explainError(ctx, "read api_keys", err)
 	}
 	return p.options.Keys(ctx, keys)
 }

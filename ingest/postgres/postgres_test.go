@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if server, err := start(); err == nil {
+		if server, err := startServer(); err == nil {
 			if err := server.Stop(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// One server serves all tests, each with a database of its own.
-var start = sync.OnceValues(func() (*platform.Server, error) { return platform.Start(context.Background()) })
+// startServer starts the server that all tests share. Each test creates its own database.
+var startServer = sync.OnceValues(func() (*platform.Server, error) { return platform.Start(context.Background()) })
 
 func noError(t testing.TB, err error) {
 	t.Helper()
@@ -47,7 +47,7 @@ func noError(t testing.TB, err error) {
 	}
 }
 
-// database is one of the test's own.
+// A database is a database that belongs to one test.
 type database struct {
 	testing.TB
 	*pgx.Conn
@@ -55,10 +55,10 @@ type database struct {
 	name   string
 }
 
-// newDatabase makes an empty one, and runs the statements in it.
+// newDatabase creates a database and runs the statements in it. It skips the test if PostgreSQL is not installed.
 func newDatabase(t testing.TB, statements ...string) *database {
 	t.Helper()
-	server, err := start()
+	server, err := startServer()
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
 	}
@@ -79,7 +79,7 @@ func (d *database) connect(name string) *pgx.Conn {
 	d.Helper()
 	conn, err := pgx.Connect(d.Context(), d.server.DSN(name))
 	noError(d, err)
-	d.Cleanup(func() { conn.Close(context.Background()) }) //nolint:errcheck // closed already, or of no use any more
+	d.Cleanup(func() { conn.Close(context.Background()) }) //nolint:errcheck // the test is over
 	return conn
 }
 
@@ -108,28 +108,28 @@ func (d *database) source(options postgres.Options) *postgres.Source {
 
 type row map[string]any
 
-// given is what a pass gave, by dataset.
-type given struct {
+// A result holds the rows that a pull emitted, by dataset.
+type result struct {
 	rows   map[string][]row
 	absent map[string][]string
 	state  json.RawMessage
 }
 
-// with returns the row whose id ends with n.
-func (g *given) with(t testing.TB, dataset string, n int) row {
+// row returns the row whose id is id(n).
+func (g *result) row(t testing.TB, dataset string, n int) row {
 	t.Helper()
 	i := slices.IndexFunc(g.rows[dataset], func(r row) bool { return r["id"] == id(n) })
 	if i < 0 {
-		t.Fatalf("%s %d was not given", dataset, n)
+		t.Fatalf("%s %d was not emitted", dataset, n)
 	}
 	return g.rows[dataset][i]
 }
 
-func (g *given) ids(dataset string) (ids []int) {
+func (g *result) ids(dataset string) (ids []int) {
 	for _, r := range g.rows[dataset] {
 		n := 0
 		if text, ok := r["id"].(string); ok {
-			fmt.Sscanf(text[24:], "%d", &n) //nolint:errcheck // then it is none of ours
+			fmt.Sscanf(text[24:], "%d", &n) //nolint:errcheck // 0 for ids of other rows
 		}
 		ids = append(ids, n)
 	}
@@ -137,7 +137,7 @@ func (g *given) ids(dataset string) (ids []int) {
 	return ids
 }
 
-func (g *given) take(_ context.Context, p ingest.Portion) error {
+func (g *result) take(_ context.Context, p ingest.Portion) error {
 	lines := bufio.NewReader(p.Rows)
 	for {
 		line, err := lines.ReadString('\n')
@@ -162,12 +162,12 @@ func (g *given) take(_ context.Context, p ingest.Portion) error {
 	return nil
 }
 
-func newGiven() *given { return &given{rows: map[string][]row{}, absent: map[string][]string{}} }
+func newResult() *result { return &result{rows: map[string][]row{}, absent: map[string][]string{}} }
 
-// pull makes a pass.
-func pull(t testing.TB, source *postgres.Source, state json.RawMessage) *given {
+// pull runs a pull and returns the emitted rows.
+func pull(t testing.TB, source *postgres.Source, state json.RawMessage) *result {
 	t.Helper()
-	g := newGiven()
+	g := newResult()
 	noError(t, source.Pull(t.Context(), state, g.take))
 	return g
 }
@@ -220,19 +220,19 @@ func merged(rows ...row) row {
 func equal[T any](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if g, w := fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want); g != w {
-		t.Errorf("%s is %s, not %s", what, g, w)
+		t.Errorf("%s: got %s, want %s", what, g, w)
 	}
 }
 
-var theConfig = fmt.Sprintf("INSERT INTO whatsapp_configs VALUES ('%s', '%s');", config, tenantA)
+var insertConfig = fmt.Sprintf("INSERT INTO whatsapp_configs VALUES ('%s', '%s');", config, tenantA)
 
-// ago is a time that many hours back.
+// ago returns the time that is the given number of hours in the past, in RFC 3339.
 func ago(hours int) string {
 	return time.Now().Add(-time.Duration(hours) * time.Hour).UTC().Format(time.RFC3339Nano)
 }
 
-// words takes what changes from run to run out of a message.
-func words(d *database, text string) string {
+// normalizeMessage replaces the parts of a message that differ between runs.
+func normalizeMessage(d *database, text string) string {
 	text = strings.NewReplacer(d.name, "DATABASE").Replace(text)
 	return regexp.MustCompile(`/tmp/platform-\d+`).ReplaceAllString(text, "HOST")
 }

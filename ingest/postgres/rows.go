@@ -11,40 +11,44 @@ import (
 )
 
 const (
-	pageRows  = 10_000   // of a fetch: each is a statement of its own to the server's timeouts
-	chunkSize = 64 << 10 // of lines that are made ready at a time
+	pageRows  = 10_000   // rows per FETCH; the server's statement timeout applies to each FETCH
+	chunkSize = 64 << 10 // bytes of NDJSON that are prepared at a time
 )
 
-// rowReader reads the rows of a cursor as NDJSON. No row is held beyond the line that is made of it. When it has come to the end, the server
-// begins with the rows of next: it looks for them while others are merged.
+// A rowReader reads the rows of a cursor as NDJSON. At the end it requests the first page of the next reader, so that
+// the server looks for those rows while the rows of this reader are merged.
 type rowReader struct {
-	ctx     context.Context
-	conn    *pgconn.PgConn
-	fetch   string
-	doing   string
-	counted func(rows int64)
+	ctx    context.Context // context of the pull; Read has no parameter for it
+	conn   *pgconn.PgConn
+	fetch  string // FETCH statement
+	action string // for error messages
+	onPage func(rows int64)
 
-	fields  []field
-	formats []int16
-	page    *pgconn.Pipeline     // in which the fetch was sent; nil: it was not
-	results *pgconn.ResultReader // of the page; nil: the server has not been heard
-	rows    int64                // of the page, so far
-	lines   []byte               // not read yet
-	buffer  []byte
-	err     error      // why there are no more lines than these: io.EOF at the end
-	next    *rowReader // nil: none
+	encoders []columnEncoder
+	formats  []int16              // wire format of each column
+	page     *pgconn.Pipeline     // pipeline in which the FETCH was sent; nil: not sent
+	results  *pgconn.ResultReader // results of the page; nil: no response yet
+	rows     int64                // rows read of the page
+	lines    []byte               // NDJSON that has not been read yet
+	buffer   []byte               // memory of lines
+	err      error                // error that follows lines; io.EOF at the end
+	next     *rowReader           // reader of the next table; nil: none
 }
 
-// openRows asks what columns the cursor has.
-func openRows(ctx context.Context, conn *pgconn.PgConn, cursor, doing string, counted func(int64)) (*rowReader, error) {
-	r := &rowReader{ctx: ctx, conn: conn, fetch: fmt.Sprintf("FETCH %d FROM %s", pageRows, cursor), doing: doing, counted: counted}
+// openRows returns a reader of the cursor's rows. It asks the server for the columns. onPage is called with the number
+// of rows of each page.
+func openRows(
+	ctx context.Context, conn *pgconn.PgConn, cursor, action string, onPage func(int64),
+) (*rowReader, error) {
+	fetch := fmt.Sprintf("FETCH %d FROM %s", pageRows, cursor)
+	r := &rowReader{ctx: ctx, conn: conn, fetch: fetch, action: action, onPage: onPage}
 	described, err := conn.Prepare(ctx, "", r.fetch, nil)
 	if err != nil {
-		return nil, explain(ctx, doing, err)
+		return nil, explainError(ctx, action, err)
 	}
 	for _, d := range described.Fields {
-		f := newField(d.Name, d.DataTypeOID)
-		r.fields, r.formats = append(r.fields, f), append(r.formats, f.format())
+		f := newColumnEncoder(d.Name, d.DataTypeOID)
+		r.encoders, r.formats = append(r.encoders, f), append(r.formats, f.format())
 	}
 	return r, nil
 }
@@ -61,36 +65,37 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fetchPage asks for the next page, and does not wait for it.
+// fetchPage requests the next page. It does not wait for the response.
 func (r *rowReader) fetchPage() error {
 	r.page, r.results, r.rows = r.conn.StartPipeline(r.ctx), nil, 0
 	r.page.SendQueryParams(r.fetch, nil, nil, nil, r.formats)
 	return r.page.Sync()
 }
 
-// fill makes lines ready.
+// fill prepares the next lines, and sets err at the end of the rows or after a failure.
 func (r *rowReader) fill() {
 	line := r.buffer[:0]
 	for r.err == nil && len(line) < chunkSize {
 		more, err := r.nextRow()
 		switch {
 		case err != nil:
-			r.err = explain(r.ctx, r.doing, err)
+			r.err = explainError(r.ctx, r.action, err)
 		case more:
 			r.rows++
-			line = appendRow(line, r.fields, r.results.Values())
+			line = appendRow(line, r.encoders, r.results.Values())
 		default:
 			last := r.rows < pageRows
-			r.counted(r.rows)
-			if r.err = explain(r.ctx, r.doing, r.endPage()); r.err == nil && last {
-				r.err = r.end()
+			r.onPage(r.rows)
+			if r.err = explainError(r.ctx, r.action, r.endPage()); r.err == nil && last {
+				r.err = r.startNext()
 			}
 		}
 	}
 	r.buffer, r.lines = line, line
 }
 
-// nextRow goes to the next row of the page, if there is one; the page is fetched unless it was.
+// nextRow advances to the next row of the page and reports whether there is one. It requests the page if that was not
+// done yet.
 func (r *rowReader) nextRow() (bool, error) {
 	if r.page == nil {
 		if err := r.fetchPage(); err != nil {
@@ -102,22 +107,22 @@ func (r *rowReader) nextRow() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		r.results = results.(*pgconn.ResultReader) // it was asked for nothing else
+		r.results = results.(*pgconn.ResultReader) // the pipeline contains nothing but the query
 	}
 	return r.results.NextRow(), nil
 }
 
-// end has the server begin with what comes next.
-func (r *rowReader) end() error {
+// startNext requests the first page of the next reader. It returns io.EOF if that succeeds.
+func (r *rowReader) startNext() error {
 	if r.next != nil {
 		if err := r.next.fetchPage(); err != nil {
-			return explain(r.ctx, r.next.doing, err)
+			return explainError(r.ctx, r.next.action, err)
 		}
 	}
 	return io.EOF
 }
 
-// endPage frees the connection for the next statement.
+// endPage ends the current page, so that the connection can be used for the next statement.
 func (r *rowReader) endPage() error {
 	var err error
 	if r.results != nil {
@@ -128,15 +133,15 @@ func (r *rowReader) endPage() error {
 	return cmp.Or(err, closed)
 }
 
-// ended says whether all rows were made into lines.
-func (r *rowReader) ended() bool {
+// complete reports whether all rows have been read.
+func (r *rowReader) complete() bool {
 	return errors.Is(r.err, io.EOF) && !errors.Is(r.err, io.ErrUnexpectedEOF)
 }
 
-// close ends the page, where reading was given up early.
+// close ends the current page if the reader was not read to its end.
 func (r *rowReader) close() error {
 	if r.page == nil {
 		return nil
 	}
-	return explain(r.ctx, r.doing, r.endPage())
+	return explainError(r.ctx, r.action, r.endPage())
 }

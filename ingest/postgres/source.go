@@ -16,41 +16,44 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-const connectTimeout = 30 * time.Second // unless the DSN says otherwise
+const connectTimeout = 30 * time.Second // default, if the DSN sets no connect_timeout
 
-// Options say where the platform's database is, and who wants what of it.
+// Options configure a Source.
 type Options struct {
-	DSN    string        // postgres://… or host=… dbname=…; what it leaves out is taken from the PG… variables of the environment
-	Window time.Duration // how far back each pass reads again
-	// Keys takes the platform's API keys, all of them, once in each pass and before its rows: one that it does not get any more was
-	// deleted there. It is not called where they cannot be read. May be nil.
+	DSN    string        // postgres://… or host=… dbname=…; the PG… environment variables supply omitted parts
+	Window time.Duration // time before the last pull that is read again
+	// Keys is called once per pull, before any rows, with all API keys of the platform. A key that is missing was deleted
+	// there. It is not called if the keys cannot be read. It may be nil.
 	Keys func(context.Context, []Key) error
-	// Known lists customers that the warehouse has, in the order of Customer.Compare: up to limit of those that come after after; none
-	// is the end. It is asked between portions, never during one. Those that the database has no more are handed out as deleted. May be
-	// nil: none are.
+	// Known returns at most limit customers of the warehouse that follow after, in the order of Customer.Compare. An empty
+	// result is the end. It is called between portions, never while one is read. Customers that are missing in the
+	// database are emitted as deleted. If Known is nil, no customers are emitted as deleted.
 	Known func(ctx context.Context, after Customer, limit int) ([]Customer, error)
-	// Progress is told how many rows of about how many (0: not known) were read. May be nil.
+	// Progress is called with the number of rows read and an estimate of the total (0: unknown). It may be nil.
 	Progress func(done, total int64)
 	Log      *slog.Logger // nil: slog.Default()
 }
 
-// Source is the platform's database. Its passes run one at a time.
+// A Source reads the platform's database. It must not run two pulls at the same time.
 type Source struct {
 	options Options // without the DSN
 	config  *pgx.ConnConfig
-	missing []string
+	missing []string // see Missing
 }
 
 var _ ingest.Source = (*Source)(nil)
 
-// New checks the options; it does not connect yet. A DSN that is none is warehouse.ErrInvalid, and is not repeated: it holds a password.
+// New returns a Source. It does not connect. It returns warehouse.ErrInvalid if an option is invalid. The error never
+// contains the DSN, because that may hold a password.
 func New(o Options) (*Source, error) {
 	config, err := pgx.ParseConfig(o.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the DSN is no PostgreSQL connection string; write postgres://USER:PASSWORD@HOST:PORT/DATABASE or host=… port=… user=… password=… dbname=…", warehouse.ErrInvalid)
+		return nil, fmt.Errorf("%w: the DSN is not a PostgreSQL connection string; write "+
+			"postgres://USER:PASSWORD@HOST:PORT/DATABASE or host=… port=… user=… password=… dbname=…",
+			warehouse.ErrInvalid)
 	}
 	if o.Window < 0 {
-		return nil, fmt.Errorf("%w: a window of %v", warehouse.ErrInvalid, o.Window)
+		return nil, fmt.Errorf("%w: the window %v is negative", warehouse.ErrInvalid, o.Window)
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -61,60 +64,64 @@ func New(o Options) (*Source, error) {
 	if _, ok := config.RuntimeParams["application_name"]; !ok {
 		config.RuntimeParams["application_name"] = "voicory"
 	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // leaves nothing behind in a connection that a pool shares out
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // no prepared statements, which connection poolers do not support
 	o.DSN = ""
 	return &Source{options: o, config: config}, nil
 }
 
-// Name is the kind of source and where the database is; it holds neither user nor password.
+// Name returns the kind of source and the address of the database, without user and password.
 func (s *Source) Name() string {
 	return "postgres " + net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port))) + "/" + s.config.Database
 }
 
-// Missing names the tables and columns that the database lacked in the last pass: "call_costs", "call_logs.summary". Each may be
-// followed by why, in brackets.
+// Missing returns the tables and columns that were missing in the last pull, such as "call_costs" and
+// "call_logs.summary". A reason in brackets may follow each name.
 func (s *Source) Missing() []string { return slices.Clone(s.missing) }
 
-// state is what a pass leaves to the next.
+// A state is stored after a pull and passed to the next one.
 type state struct {
-	Since   time.Time `json:"since"`             // when its snapshot was taken, by the database's clock
-	Missing []string  `json:"missing,omitempty"` // what the database lacked
+	Since   time.Time `json:"since"`             // time of the snapshot, by the database's clock
+	Missing []string  `json:"missing,omitempty"` // missing tables and columns
 }
 
-// Pull makes one pass: see the package's comment. Errors are ErrUnavailable, ErrUnusable, warehouse.ErrInvalid for a state that is
-// none, the context's, and those of take and of the options' functions.
-func (s *Source) Pull(ctx context.Context, last json.RawMessage, take func(context.Context, ingest.Portion) error) error {
-	var before state
+// Pull reads the rows that are new or changed since the state of the last pull, and calls take with one portion per
+// dataset and with portions of deleted customers. The last portion contains the new state. It returns ErrUnavailable,
+// ErrUnusable, warehouse.ErrInvalid for an invalid state, the error of ctx, and errors of take and of the functions in
+// Options.
+func (s *Source) Pull(
+	ctx context.Context, last json.RawMessage, take func(context.Context, ingest.Portion) error,
+) error {
+	var previous state
 	if last != nil {
-		if err := json.Unmarshal(last, &before); err != nil || before.Since.IsZero() {
-			return fmt.Errorf("%w: the state of %s cannot be read: %q", warehouse.ErrInvalid, s.Name(), last)
+		if err := json.Unmarshal(last, &previous); err != nil || previous.Since.IsZero() {
+			return fmt.Errorf("%w: parse the state of %s: %q", warehouse.ErrInvalid, s.Name(), last)
 		}
 	}
-	doing := fmt.Sprintf("connect to %s as %s", s.Name(), s.config.User)
+	action := fmt.Sprintf("connect to %s as %s", s.Name(), s.config.User)
 	conn, err := pgx.ConnectConfig(ctx, s.config)
 	if err != nil {
-		return explain(ctx, doing, err)
+		return explainError(ctx, action, err)
 	}
 	defer disconnect(conn)
-	p := &pass{Source: s, take: take}
-	if p.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
-		return explain(ctx, doing, err)
+	run := &syncRun{Source: s, take: take}
+	if run.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
+		return explainError(ctx, action, err)
 	}
-	since, err := p.look(ctx, before)
+	since, err := run.prepare(ctx, previous)
 	if err != nil {
 		return err
 	}
-	return p.run(ctx, since)
+	return run.readAll(ctx, since)
 }
 
-// disconnect ends the connection, and the transaction with it: there is nothing to commit. After an error the driver may have begun
-// that itself, in the background.
+// disconnect closes the connection and thereby ends the transaction, which has nothing to commit. It waits up to a
+// second for the driver, which closes a broken connection in the background.
 func disconnect(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // what was taken is durable whatever becomes of the connection
+	_ = conn.Close(ctx) // an error does not matter, because stored portions are durable
 	select {
 	case <-conn.PgConn().CleanupDone():
-	case <-ctx.Done(): // the server is out of reach, and the driver gives up on its own
+	case <-ctx.Done(): // the server is unreachable, and the driver gives up later
 	}
 }

@@ -1,5 +1,6 @@
--- Invented rows, the same for the same numbers, none changed after {{end}}: tenants have equal shares of the calls, customers and messages, in the order of
--- their time, which lies within the year before {{end}}. A row's number says all of it.
+-- Inserts synthetic rows. Each row depends only on its number. Tenants have equal shares of the calls, customers and
+-- messages. Rows are created in the year before {{end}}, in the order of their numbers, and none is changed after
+-- {{end}}.
 INSERT INTO whatsapp_configs (id, user_id)
 SELECT md5('config' || t)::uuid, md5('tenant' || t)::uuid FROM generate_series(0, {{tenants}} - 1) AS t;
 

@@ -1,5 +1,5 @@
-// Package platform invents the platform's own database: a PostgreSQL server that lives in a temporary folder, the tables
-// that are read from it, and rows for them, always the same for the same numbers. It is for tests and for measuring.
+// Package platform provides the platform's database for tests and benchmarks: a PostgreSQL server in a temporary
+// folder, the tables that package postgres reads, and synthetic rows. The rows depend only on the numbers in Size.
 package platform
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Schema creates the tables of a deployment that lacks nothing.
+// Schema has the statements that create the tables of a complete deployment.
 //
 //go:embed schema.sql
 var Schema string
@@ -25,38 +25,42 @@ var Schema string
 //go:embed fill.sql
 var fill string
 
-// Size says how many rows there are, of all tenants together, each of which has an equal share.
+// A Size is the number of rows of all tenants together. Each tenant has an equal share.
 type Size struct {
 	Tenants, Calls, Customers, Messages int
-	Costs                               int       // so many of the calls have a row of call_costs
-	End                                 time.Time // all rows are of the year before
+	Costs                               int       // number of calls with a row in call_costs
+	End                                 time.Time // rows are from the year before
 }
 
-// Fill returns the statements that make the rows.
+// Fill returns the statements that insert the rows.
 func (s Size) Fill() string {
-	return strings.NewReplacer("{{tenants}}", strconv.Itoa(s.Tenants), "{{calls}}", strconv.Itoa(s.Calls), "{{customers}}", strconv.Itoa(s.Customers),
-		"{{messages}}", strconv.Itoa(s.Messages), "{{costs}}", strconv.Itoa(s.Costs), "{{end}}", "'"+s.End.UTC().Format(time.RFC3339Nano)+"'").Replace(fill)
+	return strings.NewReplacer(
+		"{{tenants}}", strconv.Itoa(s.Tenants), "{{calls}}", strconv.Itoa(s.Calls),
+		"{{customers}}", strconv.Itoa(s.Customers), "{{messages}}", strconv.Itoa(s.Messages),
+		"{{costs}}", strconv.Itoa(s.Costs), "{{end}}", "'"+s.End.UTC().Format(time.RFC3339Nano)+"'",
+	).Replace(fill)
 }
 
-// ErrNotInstalled is that there is no PostgreSQL on this machine.
-var ErrNotInstalled = errors.New("there is no PostgreSQL here (apt-get install postgresql)")
+// ErrNotInstalled is returned if PostgreSQL is not installed on this machine.
+var ErrNotInstalled = errors.New("PostgreSQL is not installed (apt-get install postgresql)")
 
-// Server is a running PostgreSQL, reached over a Unix socket only. Nothing in it survives Stop or a crash.
+// A Server is a running PostgreSQL server that listens on a Unix socket only. Its data do not survive Stop or a crash.
 type Server struct {
 	dir    string
-	binary string // pg_ctl
+	binary string // path of pg_ctl
 }
 
-// Superuser owns the server and needs no password; any other user needs one.
+// Superuser is the owner of the server. It needs no password; all other users do.
 const Superuser = "platform"
 
-// Start makes a server and returns when it answers.
+// Start creates and starts a server, and waits until it accepts connections. It returns ErrNotInstalled if PostgreSQL
+// is missing.
 func Start(ctx context.Context) (*Server, error) {
-	binary, err := find("pg_ctl")
+	binary, err := findProgram("pg_ctl")
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "platform-") // short: the path of a socket has about 100 characters at most
+	dir, err := os.MkdirTemp("", "platform-") // short, because the path of a socket is limited to about 100 characters
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func Start(ctx context.Context) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	if account, err := unprivileged(); err != nil {
+	if account, err := serverAccount(); err != nil {
 		return err
 	} else if account != nil {
 		if err := os.Chown(s.dir, int(account.Uid), int(account.Gid)); err != nil {
@@ -82,47 +86,49 @@ func (s *Server) start(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(s.dir, "data", "pg_hba.conf"), []byte(access), 0o600); err != nil {
 		return err
 	}
-	return s.run(ctx, "-l", filepath.Join(s.dir, "log"), "-w", "-o", "-k "+s.dir+" -c listen_addresses='' -c fsync=off -c max_wal_size=8GB", "start")
+	options := "-k " + s.dir + " -c listen_addresses='' -c fsync=off -c max_wal_size=8GB"
+	return s.run(ctx, "-l", filepath.Join(s.dir, "log"), "-w", "-o", options, "start")
 }
 
-// run runs pg_ctl on the server, as a user that PostgreSQL agrees to run as.
+// run runs pg_ctl for the server, as an unprivileged user.
 func (s *Server) run(ctx context.Context, args ...string) error {
-	account, err := unprivileged()
+	account, err := serverAccount()
 	if err != nil {
 		return err
 	}
-	output, err := os.CreateTemp("", "platform-") // a pipe would stay open in the server
+	log, err := os.CreateTemp("", "platform-") // a pipe would stay open in the server
 	if err != nil {
 		return err
 	}
-	defer os.Remove(output.Name())
-	defer output.Close()
+	defer os.Remove(log.Name())
+	defer log.Close()
 	command := exec.CommandContext(ctx, s.binary, append([]string{"-D", filepath.Join(s.dir, "data")}, args...)...)
-	command.Dir, command.Stdout, command.Stderr = s.dir, output, output
+	command.Dir, command.Stdout, command.Stderr = s.dir, log, log
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: account}
 	if err := command.Run(); err != nil {
-		said, _ := os.ReadFile(output.Name()) // what is not there is not said
-		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, said)
+		output, _ := os.ReadFile(log.Name()) // without it the message is shorter
+		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, output)
 	}
 	return nil
 }
 
-// Stop ends the server and removes all of it.
+// Stop stops the server and removes its folder.
 func (s *Server) Stop() error {
 	err := s.run(context.Background(), "-m", "immediate", "stop")
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// DSN is where the database is, for the superuser.
+// DSN returns the connection string of the superuser.
 func (s *Server) DSN(database string) string { return s.DSNOf(Superuser, "", database) }
 
-// DSNOf is where the database is, for a user.
+// DSNOf returns the connection string of a user.
 func (s *Server) DSNOf(user, password, database string) string {
 	return fmt.Sprintf("host='%s' user='%s' password='%s' dbname='%s'", s.dir, user, password, database)
 }
 
-// find finds a program of PostgreSQL, the newest where there are several: Debian keeps them out of the path.
-func find(program string) (string, error) {
+// findProgram returns the path of a PostgreSQL program, from PATH or of the newest version that Debian installed
+// outside of PATH. It returns ErrNotInstalled if neither exists.
+func findProgram(program string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, nil
 	}
@@ -139,8 +145,9 @@ func find(program string) (string, error) {
 	return newest, nil
 }
 
-// unprivileged is who the server runs as where we are root, which PostgreSQL refuses; nil where we are not.
-func unprivileged() (*syscall.Credential, error) {
+// serverAccount returns the account that the server runs as, or nil for the current user. PostgreSQL refuses to run as
+// root, so root gets the account postgres.
+func serverAccount() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
--- The platform's tables, as far as they are read: those of a deployment that lacks nothing.
+-- The tables that package postgres reads, as in a complete deployment.
 CREATE TABLE call_logs (
     id                   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     user_id              uuid,

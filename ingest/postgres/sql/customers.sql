@@ -1,4 +1,4 @@
--- The customers, tenant by tenant.
+-- Selects the customers, ordered by tenant.
 SELECT user_id, id, name, email, phone_number, source, interaction_count, last_interaction, variables, created_at, updated_at
 FROM {{customers}}
 WHERE $1::timestamptz IS NULL OR created_at >= $1 OR updated_at >= $1

@@ -1,4 +1,5 @@
--- The API keys, as digests: what a key is stays where it is. A key that was revoked at a time unknown is revoked as of now.
+-- Selects the API keys with the digest instead of the key. If the time of a revocation is unknown, it is the current
+-- time.
 SELECT id, user_id, coalesce(label, ''), coalesce(type, ''), left(key, 8), sha256(convert_to(key, 'UTF8')), coalesce(created_at, now()),
        CASE WHEN is_revoked OR revoked_at IS NOT NULL THEN coalesce(revoked_at, now()) END
 FROM {{api_keys}}

@@ -1,4 +1,5 @@
--- The messages, number by number, which is tenant by tenant. A message whose number is nobody's has no tenant.
+-- Selects the messages, ordered by phone number. Each number belongs to one tenant, so a tenant's messages are
+-- adjacent. The user_id is NULL if the number has no configuration.
 SELECT configs.user_id, id, direction, content, message_type, from_number, to_number, status, is_from_bot, delivered_at, read_at,
        coalesce(created_at, message_timestamp) AS created_at, updated_at, customer_id, assistant_id, wa_message_id
 FROM {{whatsapp_messages}} LEFT JOIN (SELECT id AS config_id, user_id FROM {{whatsapp_configs}}) AS configs USING (config_id)
