@@ -43,7 +43,8 @@ var analyses = []struct{ duckdb, datafusion string }{
 			"0.5), approx_percentile_cont(duration_seconds, 0.9), approx_percentile_cont(duration_seconds, 0.99) FROM calls " +
 			"GROUP BY 1 ORDER BY 1"},
 	{"SELECT customer_number, count(*) AS n FROM calls GROUP BY ALL ORDER BY n DESC, customer_number LIMIT 100",
-		"SELECT customer_number, count(*) AS n FROM calls GROUP BY customer_number ORDER BY n DESC, customer_number LIMIT 100"},
+		"SELECT customer_number, count(*) AS n FROM calls " +
+			"GROUP BY customer_number ORDER BY n DESC, customer_number LIMIT 100"},
 	{"SELECT speaker, count(*), avg(words), sum(chars) FROM transcript_turns GROUP BY ALL ORDER BY ALL",
 		"SELECT speaker, count(*), avg(words), sum(chars) FROM transcript_turns GROUP BY speaker ORDER BY speaker"},
 	{"SELECT count(DISTINCT call_id) FROM transcript_turns WHERE text ILIKE '%invoice%'",

@@ -19,7 +19,8 @@ import (
 
 // hostile are texts that end a literal or an identifier if quoting is wrong.
 var hostile = []string{
-	"", "plain", "it's", "''", `say "x"`, `""`, `\'; DROP TABLE t; --`, "'; SELECT 1; --", "a\nb", "a\\", "\\", "$$x$$", "{{slot}}", "%s", "é’ʼ＇", "\u2019",
+	"", "plain", "it's", "''", `say "x"`, `""`, `\'; DROP TABLE t; --`, "'; SELECT 1; --", "a\nb", "a\\", "\\", "$$x$$", "{{slot}}",
+	"%s", "é’ʼ＇", "\u2019",
 	"/* */", "-- x", "a;b", "E'\\x27'", "\ufeffx", "\U0001F600'",
 }
 
@@ -97,8 +98,8 @@ func TestTexts_AndStruct_RoundTrip(t *testing.T) {
 	}
 }
 
-// An unknown name panics at run time; this test moves that to the build: each name in the program's code is a file, and each
-// file is named in the program's code.
+// An unknown name panics at run time; this test moves that to the build: each name in the program's code is a file, and
+// each file is named in the program's code.
 func TestStatements_NamesInCodeAreFiles(t *testing.T) {
 	literals := map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
@@ -147,7 +148,8 @@ func TestStatements_NamesInCodeAreFiles(t *testing.T) {
 		folder, rest, _ := strings.Cut(name, "/")
 		_, part, isPart := strings.Cut(rest, "_")
 		// A name is written whole, as its folder and the rest, or, for a part of a page, as the name of the part.
-		if !literals[name] && !literals[folder+"/"] && (folder != "pages" || !literals[rest] && (!isPart || !literals[part])) {
+		if !literals[name] && !literals[folder+"/"] &&
+			(folder != "pages" || !literals[rest] && (!isPart || !literals[part])) {
 			t.Errorf("%s is not named in the program's code", path)
 		}
 		return nil

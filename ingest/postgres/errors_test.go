@@ -63,7 +63,8 @@ func TestPull_ErrorMessages(t *testing.T) {
 		"hidden rows": {dsn: theirs, before: "ALTER TABLE customers ENABLE ROW LEVEL SECURITY",
 			after: "ALTER TABLE customers DISABLE ROW LEVEL SECURITY", kind: postgres.ErrUnusable,
 			want: "database cannot be used: read customers: query would be affected by row-level security policy for table " +
-				"\"customers\": GRANT SELECT on the table to the user of the DSN; if row level security hides rows from it, ALTER " +
+				"\"customers\": GRANT SELECT on the table to the user of the DSN; if row level security hides rows from it, " +
+				"ALTER " +
 				"ROLE … BYPASSRLS"},
 		"too slow": {dsn: d.dsn() + " options='-c statement_timeout=100'",
 			before: "ALTER TABLE call_logs RENAME TO behind; " +
@@ -120,7 +121,8 @@ func TestPull_ConnectionLost(t *testing.T) {
 				return err
 			}
 			d.exec(
-				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
+				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity " +
+					"WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
 			)
 		}
 		return g.take(ctx, p)
@@ -135,7 +137,8 @@ func TestPull_ConnectionLost(t *testing.T) {
 	err = d.source(postgres.Options{}).Pull(t.Context(), nil, func(_ context.Context, p ingest.Portion) error {
 		if p.Dataset.Name == "calls" {
 			d.exec(
-				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
+				"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity " +
+					"WHERE application_name = 'voicory' AND datname = '" + d.name + "'",
 			)
 			for buffer := make([]byte, 1<<16); ; {
 				if _, err := p.Rows.Read(buffer); err != nil {
