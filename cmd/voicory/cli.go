@@ -121,7 +121,7 @@ func (m *Main) exitStatus(err error) int {
 }
 
 // print writes a result: as JSON where that was asked for, else as text.
-func (m *Main) print(f *flags, value any, text func(io.Writer)) error {
+func (m *Main) printResult(f *flags, value any, text func(io.Writer)) error {
 	if !f.JSON {
 		text(m.Stdout)
 		return nil

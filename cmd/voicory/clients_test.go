@@ -28,7 +28,7 @@ HOME=$PWD venv/bin/python -c 'from duckdb_extensions import import_extension; im
 
 // installed is a folder of its own for what a client needs, which is kept for the next run; without a network, the test skips. install
 // runs in it, with the folder's files of testdata/clients.
-func installed(t *testing.T, wants, install string) (dir string) {
+func installClient(t *testing.T, wants, install string) (dir string) {
 	t.Helper()
 	wanted, err := os.ReadFile(filepath.Join("testdata", "clients", wants))
 	noError(t, err)
@@ -53,7 +53,7 @@ func installed(t *testing.T, wants, install string) (dir string) {
 }
 
 // counting passes requests on to the server, and tells at /bytes how many bytes of answers went through it.
-func counting(t *testing.T, server string) (base string) {
+func startCountingProxy(t *testing.T, server string) (base string) {
 	t.Helper()
 	target, err := url.Parse(server)
 	noError(t, err)
@@ -83,17 +83,17 @@ func (w *passingWriter) Write(p []byte) (int, error) {
 }
 
 // exporting serves an invented tenant, and returns where, a secret key, and the tenant's folder in the lake.
-func exporting(t *testing.T) (base, key, lake string) {
+func serveDemoExports(t *testing.T) (base, key, lake string) {
 	t.Helper()
 	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000}, "--rate-limit", "none")
 	key = secretKey(t, data, demoTenant.ID.String())
-	return counting(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
+	return startCountingProxy(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
 }
 
 // What data scientists use reads every row as the pages show it: pandas, polars, pyarrow and DuckDB in Python, hyparquet and apache-arrow in
 // JavaScript.
-func TestClients(t *testing.T) {
-	base, key, lake := exporting(t)
+func TestExports_Clients(t *testing.T) {
+	base, key, lake := serveDemoExports(t)
 	scripts, err := filepath.Abs(filepath.Join("testdata", "clients"))
 	noError(t, err)
 	script := func(t *testing.T, dir, program string, args ...string) {
@@ -107,11 +107,11 @@ func TestClients(t *testing.T) {
 		t.Logf("%s", out)
 	}
 	t.Run("Python", func(t *testing.T) {
-		dir := installed(t, "requirements.txt", installPython)
+		dir := installClient(t, "requirements.txt", installPython)
 		script(t, dir, filepath.Join(dir, "venv", "bin", "python"), filepath.Join(scripts, "clients.py"), base, key, lake)
 	})
 	t.Run("JavaScript", func(t *testing.T) {
-		dir := installed(t, "package.json", "npm install --silent --no-audit --no-fund --ignore-scripts")
+		dir := installClient(t, "package.json", "npm install --silent --no-audit --no-fund --ignore-scripts")
 		text, err := os.ReadFile(filepath.Join(scripts, "clients.mjs"))
 		noError(t, err)
 		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600)) // modules are looked for beside it
@@ -120,8 +120,8 @@ func TestClients(t *testing.T) {
 }
 
 // curl goes on with a file where it was cut off.
-func TestResumedDownload(t *testing.T) {
-	base, key, _ := exporting(t)
+func TestFiles_ResumedDownload(t *testing.T) {
+	base, key, _ := serveDemoExports(t)
 	curl := func(args ...string) []byte {
 		t.Helper()
 		command := exec.CommandContext(context.WithoutCancel(t.Context()), "curl", append([]string{"-sfS", "-H", "x-api-key: " + key}, args...)...)

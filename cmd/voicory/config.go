@@ -46,7 +46,7 @@ type sourceConfig struct {
 
 const (
 	defaultWindow = 72 * time.Hour
-	leastEvery    = time.Second
+	minEvery      = time.Second
 )
 
 // readConfig reads the file; what is wrong with it is warehouse.ErrInvalid, in one line with the key's path.
@@ -55,17 +55,17 @@ func readConfig(path string) (c config, err error) {
 	if err != nil {
 		return c, fmt.Errorf("%w: --config: %w", warehouse.ErrInvalid, err)
 	}
-	var loose map[string]any
-	if err := yaml.Unmarshal(text, &loose); err != nil {
+	var raw map[string]any
+	if err := yaml.Unmarshal(text, &raw); err != nil {
 		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, oneLine(err))
 	}
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &c, ErrorUnused: true, MatchName: func(key, field string) bool { return key == field },
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(hideSecrets, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc())})
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(rejectInlineSecret, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc())})
 	if err != nil {
 		return c, err
 	}
-	if err := decoder.Decode(loose); err != nil {
-		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, decodingFault(err))
+	if err := decoder.Decode(raw); err != nil {
+		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, firstDecodeError(err))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		if fault := c.Sources[name].fault(); fault != "" {
@@ -77,17 +77,17 @@ func readConfig(path string) (c config, err error) {
 
 // fault is what is missing, or too much, with the end of its path.
 func (s sourceConfig) fault() string {
-	kinds := 0
+	errorKinds := 0
 	for _, given := range []bool{s.Postgres != nil, s.Voicory != nil, s.Files != nil} {
 		if given {
-			kinds++
+			errorKinds++
 		}
 	}
 	switch {
-	case kinds != 1:
+	case errorKinds != 1:
 		return fmt.Sprintf(": wants one of %s, %s and %s", kindPostgres, kindVoicory, kindFiles)
-	case s.Every < leastEvery:
-		return fmt.Sprintf(".every: wants a time of at least %s, as 30s", leastEvery)
+	case s.Every < minEvery:
+		return fmt.Sprintf(".every: wants a time of at least %s, as 30s", minEvery)
 	case s.Voicory != nil && s.Voicory.Tenant == uuid.Nil:
 		return ".voicory.tenant: wants the tenant's UUID"
 	}
@@ -120,12 +120,12 @@ type secret struct {
 	File string `mapstructure:"file"`
 }
 
-var errSecretHere = errors.New("wants {env: VARIABLE} or {file: PATH}; a secret does not stand here")
+var errInlineSecret = errors.New("wants {env: VARIABLE} or {file: PATH}; a secret does not stand here")
 
 // hideSecrets keeps what stands where a secret must not out of errors.
-func hideSecrets(from, to reflect.Type, value any) (any, error) {
+func rejectInlineSecret(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[secret]() && from.Kind() != reflect.Map {
-		return nil, errSecretHere
+		return nil, errInlineSecret
 	}
 	return value, nil
 }
@@ -134,7 +134,7 @@ func (s secret) read() (string, error) {
 	text, found := "", true
 	switch {
 	case (s.Env == "") == (s.File == ""):
-		return "", fmt.Errorf("%w: %w", warehouse.ErrInvalid, errSecretHere)
+		return "", fmt.Errorf("%w: %w", warehouse.ErrInvalid, errInlineSecret)
 	case s.Env != "":
 		text, found = os.LookupEnv(s.Env)
 	default:
@@ -151,9 +151,9 @@ func (s secret) read() (string, error) {
 }
 
 // decodingFault is the first thing that is wrong, after its key's path.
-func decodingFault(err error) string {
+func firstDecodeError(err error) string {
 	if several, ok := err.(interface{ Unwrap() []error }); ok && len(several.Unwrap()) > 0 {
-		return decodingFault(several.Unwrap()[0])
+		return firstDecodeError(several.Unwrap()[0])
 	}
 	if fault := (*mapstructure.DecodeError)(nil); errors.As(err, &fault) {
 		return strings.NewReplacer("[", ".", "]", "").Replace(fault.Name()) + ": " + oneLine(fault.Unwrap())

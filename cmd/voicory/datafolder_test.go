@@ -16,7 +16,7 @@ import (
 )
 
 // messyCalls are rows that load, one that is refused, and months that are published as several files.
-func messyCalls(from, n int) string {
+func mixedCalls(from, n int) string {
 	var text strings.Builder
 	for i := from; i < from+n; i++ {
 		fmt.Fprintf(&text, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-%02d-01T10:00:00Z"}`+"\n", someTenant, i, 1+i%3)
@@ -28,7 +28,7 @@ func messyCalls(from, n int) string {
 func underUmask(t *testing.T, umask, stdin string, args ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`, os.Args[0], umask}, args...)...)
-	command.Env = append(os.Environ(), asProgram+"=yes")
+	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	command.Stdin = strings.NewReader(stdin)
 	return command
 }
@@ -101,7 +101,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 						}
 					}
 				}
-				wantUnderUmask(t, umask, messyCalls(0, 9), append(flags, "ingest", "--data", data, "--dataset", "calls", "-")...)
+				wantUnderUmask(t, umask, mixedCalls(0, 9), append(flags, "ingest", "--data", data, "--dataset", "calls", "-")...)
 				check("voicory.json", "signing.key", "control.duckdb", "warehouse/"+someTenant+".duckdb")
 
 				server := underUmask(t, umask, "", "serve", "--data", data, "--listen", "127.0.0.1:0")
@@ -117,7 +117,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 				}()
 				socket := filepath.Join(data, "voicory.sock")
 				until(t, "a socket", func() bool { _, err := os.Stat(socket); return err == nil })
-				wantUnderUmask(t, umask, messyCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
+				wantUnderUmask(t, umask, mixedCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
 				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql", "SELECT count(*) FROM calls")
 				check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
 				noError(t, server.Process.Kill())
@@ -151,7 +151,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 // it.
 func TestDataFolder_WideModesAreTightened(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
 	for _, name := range []string{"control.duckdb", "warehouse/" + someTenant + ".duckdb", "signing.key", "quarantine"} {
 		noError(t, os.Chmod(filepath.Join(data, name), 0o777))
 	}
@@ -204,7 +204,7 @@ func runFolderCommand(t *testing.T, data string, args []string) result {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(messyCalls(100, 5)), Stdout: &stdout, Stderr: &stderr,
+	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(mixedCalls(100, 5)), Stdout: &stdout, Stderr: &stderr,
 		Listening: func(string) { cancel() }}
 	return result{program.Run(ctx), stdout.String(), stderr.String()}
 }
@@ -267,7 +267,7 @@ func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
 // Its first start removes nothing.
 func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
 	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
 	kept := filepath.Join(data, "tmp", "kept")
 	noError(t, os.WriteFile(kept, nil, 0o644))
@@ -323,8 +323,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 // by no command.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	template := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
-	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", template, "--dataset", "customers", "-"), exitDone)
+	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "customers", "-"), exitDone)
 	var names []string
 	noError(t, filepath.WalkDir(template, func(path string, _ fs.DirEntry, err error) error {
 		if name, _ := filepath.Rel(template, path); name != "." {
@@ -382,7 +382,7 @@ func TestDataFolder_MayBeASymlink(t *testing.T) {
 	dir := t.TempDir()
 	noError(t, os.Mkdir(filepath.Join(dir, "there"), 0o755))
 	noError(t, os.Symlink("there", filepath.Join(dir, "data")))
-	wantStatus(t, run(t, messyCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-"), exitDone)
+	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-"), exitDone)
 	wantModes(t, filepath.Join(dir, "there"), 0o700, 0o700, 0o600)
 }
 
@@ -391,7 +391,7 @@ func TestOperatorSocket_IsCreatedPrivate(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	path := filepath.Join(t.TempDir(), "s")
-	listener, err := (&net.ListenConfig{Control: privateSocket}).Listen(t.Context(), "unix", path)
+	listener, err := (&net.ListenConfig{Control: chmodSocket}).Listen(t.Context(), "unix", path)
 	noError(t, err)
 	defer func() { noError(t, listener.Close()) }()
 	info, err := os.Stat(path)

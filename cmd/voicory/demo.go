@@ -24,7 +24,7 @@ var demoTenant = demo.Tenant{ID: uuid.MustParse("d3a0c0de-0000-4000-8000-0000000
 const demoLabel = "demo"
 
 // tryOut is what the demo leaves to try.
-type tryOut struct {
+type demoKeys struct {
 	Tenant uuid.UUID `json:"tenant_id"`
 	Public string    `json:"public_key"`
 	Secret string    `json:"secret_key"`
@@ -52,15 +52,15 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		if _, err := o.Publish(ctx); err != nil {
 			return err
 		}
-		out := tryOut{Tenant: demoTenant.ID}
+		out := demoKeys{Tenant: demoTenant.ID}
 		if err := replaceDemoKeys(ctx, o, &out); err != nil {
 			return err
 		}
-		return m.print(f, out, func(w io.Writer) { c.explain(w, f, out) })
+		return m.printResult(f, out, func(w io.Writer) { c.printExamples(w, f, out) })
 	})
 }
 
-func replaceDemoKeys(ctx context.Context, o operator, out *tryOut) error {
+func replaceDemoKeys(ctx context.Context, o operator, out *demoKeys) error {
 	keys, err := o.Keys(ctx)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func replaceDemoKeys(ctx context.Context, o operator, out *tryOut) error {
 }
 
 // explain prints lines that work as they are.
-func (c *demoCommand) explain(w io.Writer, f *flags, out tryOut) {
+func (c *demoCommand) printExamples(w io.Writer, f *flags, out demoKeys) {
 	customer := demoTenant.CustomerID(0)
 	fmt.Fprintf(w, `demo tenant %s
 

@@ -39,7 +39,7 @@ type exportSpec struct {
 }
 
 // exported is the summary.
-type exported struct {
+type exportSummary struct {
 	Rows  int64     `json:"rows"`
 	Bytes int64     `json:"bytes"`
 	AsOf  time.Time `json:"as_of"`
@@ -47,8 +47,8 @@ type exported struct {
 
 // Run writes one export to a file or to standard output, or all to a folder.
 func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	if c.Dataset == everything {
-		return c.runAll(ctx, m, f)
+	if c.Dataset == allExports {
+		return c.runBundle(ctx, m, f)
 	}
 	spec, err := c.spec()
 	if err != nil {
@@ -57,24 +57,24 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if c.Output == "" && !spec.Format.IsText() && isTerminal(m.Stdout) {
 		return fmt.Errorf("%w: %s is not for a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
 	}
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		bar := newExportProgress(m, spec.Dataset)
 		defer bar.finish()
-		var total exported
+		var total exportSummary
 		write := func(out io.Writer) (err error) {
-			counting := &countingWriter{out: out, told: bar.add}
-			total, err = o.Export(ctx, spec, counting)
-			total.Bytes = counting.bytes
+			startCountingProxy := &countingWriter{out: out, progress: bar.add}
+			total, err = o.Export(ctx, spec, startCountingProxy)
+			total.Bytes = startCountingProxy.bytes
 			return err
 		}
 		if c.Output == "" {
 			return write(m.Stdout)
 		}
-		if err := m.writeWhole(c.Output, write); err != nil {
+		if err := m.writeFileAtomic(c.Output, write); err != nil {
 			return err
 		}
 		bar.finish()
-		return m.print(f, total, func(w io.Writer) {
+		return m.printResult(f, total, func(w io.Writer) {
 			fmt.Fprintf(w, "wrote %d rows, %d bytes, as of %s\n", total.Rows, total.Bytes, total.AsOf.Format(time.RFC3339))
 		})
 	})
@@ -82,7 +82,7 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 
 func (c *exportCommand) spec() (spec exportSpec, err error) {
 	spec = exportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: exports.CSVOptions{BOM: c.BOM, EscapeFormulas: c.EscapeFormulas}}
-	if spec.Tenant, err = requiredUUID(c.Tenant); err != nil {
+	if spec.Tenant, err = parseUUID(c.Tenant); err != nil {
 		return spec, err
 	}
 	export, err := warehouse.ExportNamed(c.Dataset)
@@ -105,13 +105,13 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 }
 
 // openedExport is an export of one state, ready to be written.
-type openedExport interface {
+type exportWriter interface {
 	Write(ctx context.Context, out io.Writer) (rows int64, err error)
 	Close() error
 }
 
 // Export writes an export of the open folder.
-func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exported, err error) {
+func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
 	s, asOf, err := l.openExport(ctx, spec)
 	if err != nil {
 		return total, err
@@ -123,12 +123,12 @@ func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (tota
 }
 
 // openExport begins an export of a tenant that there is; of everything, it is the database.
-func (l local) openExport(ctx context.Context, spec exportSpec) (_ openedExport, asOf time.Time, err error) {
-	if spec.Dataset == everything {
+func (l local) openExport(ctx context.Context, spec exportSpec) (_ exportWriter, asOf time.Time, err error) {
+	if spec.Dataset == allExports {
 		d, err := l.openDatabase(ctx, spec.Tenant)
 		return d, d.AsOf, err
 	}
-	if err := l.wantTenant(ctx, spec.Tenant); err != nil {
+	if err := l.requireTenant(ctx, spec.Tenant); err != nil {
 		return nil, asOf, err
 	}
 	export, err := warehouse.ExportNamed(spec.Dataset)
@@ -143,7 +143,7 @@ func (l local) openExport(ctx context.Context, spec exportSpec) (_ openedExport,
 }
 
 // wantTenant is ErrNotFound for a tenant that there is not: asking for one must not make it.
-func (l local) wantTenant(ctx context.Context, id uuid.UUID) error {
+func (l local) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
 	if err == nil && !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == id }) {
 		err = fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, id)
@@ -153,7 +153,7 @@ func (l local) wantTenant(ctx context.Context, id uuid.UUID) error {
 
 // writeWhole has write fill a file under a temporary name beside path, then makes it durable and renames it to path, so that path
 // never names a part of it. Its mode follows the user's umask.
-func (m *Main) writeWhole(path string, write func(io.Writer) error) (err error) {
+func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
 	if err != nil {
 		return err
@@ -178,15 +178,15 @@ func (m *Main) writeWhole(path string, write func(io.Writer) error) (err error) 
 
 // countingWriter counts what is written, and tells of it.
 type countingWriter struct {
-	out   io.Writer
-	told  func(int64)
-	bytes int64
+	out      io.Writer
+	progress func(int64)
+	bytes    int64
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
 	n, err := w.out.Write(p)
 	w.bytes += int64(n)
-	w.told(int64(n))
+	w.progress(int64(n))
 	return n, err
 }
 

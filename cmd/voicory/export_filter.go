@@ -28,25 +28,25 @@ func (f filterFlags) filter(export warehouse.Export) (warehouse.Filter, error) {
 	given := map[string]string{"from": f.From, "to": f.To, "status": f.Status, "direction": f.Direction, "assistant_id": f.AssistantID,
 		"customer_id": f.CustomerID, "phone_number": f.PhoneNumber, "search": f.Search, "source": f.Source}
 	known := export.Source.Filters()
-	var flags, strange []string
+	var flags, unsupported []string
 	for _, name := range known {
-		flags = append(flags, flagOf(name))
+		flags = append(flags, flagName(name))
 	}
 	for name, text := range given {
 		if text != "" && !slices.Contains(known, name) {
-			strange = append(strange, flagOf(name))
+			unsupported = append(unsupported, flagName(name))
 		}
 	}
-	if len(strange) > 0 {
-		slices.Sort(strange)
-		return warehouse.Filter{}, fmt.Errorf("%w: %s cannot be filtered by %s; there are %s", warehouse.ErrInvalid, export.Name, strings.Join(strange, " and "), strings.Join(flags, ", "))
+	if len(unsupported) > 0 {
+		slices.Sort(unsupported)
+		return warehouse.Filter{}, fmt.Errorf("%w: %s cannot be filtered by %s; there are %s", warehouse.ErrInvalid, export.Name, strings.Join(unsupported, " and "), strings.Join(flags, ", "))
 	}
 	filter, err := export.Source.ParseFilter(func(name string) string { return given[name] }, time.UTC)
 	if wrong := (*warehouse.FilterError)(nil); errors.As(err, &wrong) {
-		return filter, fmt.Errorf("%w: %s %s", warehouse.ErrInvalid, flagOf(wrong.Name), wrong.Fault)
+		return filter, fmt.Errorf("%w: %s %s", warehouse.ErrInvalid, flagName(wrong.Name), wrong.Fault)
 	}
 	return filter, err
 }
 
 // flagOf is the flag for a filter.
-func flagOf(filter string) string { return "--" + strings.ReplaceAll(filter, "_", "-") }
+func flagName(filter string) string { return "--" + strings.ReplaceAll(filter, "_", "-") }

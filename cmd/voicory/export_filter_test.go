@@ -43,7 +43,7 @@ var filtered = []struct{ dataset, filter, ids string }{
 }
 
 // exportsFiltered runs each of them with the folder open in this process, or in a server, and has other compare what came.
-func exportsFiltered(t *testing.T, data string, other func(t *testing.T, target, lines string)) {
+func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, target, lines string)) {
 	t.Helper()
 	for _, test := range filtered {
 		args := []string{"export", "--data", data, "--tenant", someTenant, test.dataset}
@@ -82,17 +82,17 @@ func exportsFiltered(t *testing.T, data string, other func(t *testing.T, target,
 }
 
 // An export with filters has the rows that they let through, and the very ones that the API's stream has.
-func TestExportIsFiltered(t *testing.T) {
+func TestExport_Filters(t *testing.T) {
 	data := t.TempDir()
 	for dataset, rows := range filterable {
 		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))
 		wantStatus(t, run(t, rows, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
 	}
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret", "--rate-limit", "none"), exitDone).stdout)
-	exportsFiltered(t, data, func(*testing.T, string, string) {})
+	checkFilteredExports(t, data, func(*testing.T, string, string) {})
 	address, _ := serve(t, data)
 	sorted := func(lines string) string { return strings.Join(slices.Sorted(strings.Lines(lines)), "") }
-	exportsFiltered(t, data, func(t *testing.T, target, lines string) {
+	checkFilteredExports(t, data, func(t *testing.T, target, lines string) {
 		t.Helper()
 		if status, body := get(t, address+"/api/v1/exports/"+target, key); status != 200 || sorted(body) != sorted(lines) {
 			t.Errorf("%s: %d %s, not %s", target, status, body, lines)

@@ -29,7 +29,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 		if err != nil {
 			err = fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		var s openedExport
+		var s exportWriter
 		var asOf time.Time
 		if err == nil {
 			s, asOf, err = o.openExport(r.Context(), spec)
@@ -37,7 +37,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 		if err != nil {
 			log.Warn("operator request failed", "path", r.URL.Path, "error", err)
 			w.WriteHeader(http.StatusBadRequest)
-			_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // a command that left is no error of ours
+			_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)}) // a command that left is no error of ours
 			return
 		}
 		w.Header().Set(exportAsOf, asOf.Format(time.RFC3339Nano))
@@ -53,7 +53,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 }
 
 // Export has the running server write.
-func (c remote) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exported, err error) {
+func (c remote) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err
@@ -71,7 +71,7 @@ func (c remote) Export(ctx context.Context, spec exportSpec, out io.Writer) (tot
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return total, replyTo(response.Body, nil)
+		return total, readReply(response.Body, nil)
 	}
 	if _, err := io.Copy(out, response.Body); err != nil {
 		if ctx.Err() != nil {

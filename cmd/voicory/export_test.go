@@ -18,7 +18,7 @@ import (
 )
 
 // exportsTo runs exports with the folder open in this process, or in a server.
-func exportsTo(t *testing.T, data string) {
+func checkExports(t *testing.T, data string) {
 	t.Helper()
 	dir := t.TempDir()
 	base := []string{"export", "--data", data, "--tenant", someTenant}
@@ -57,20 +57,20 @@ func exportsTo(t *testing.T, data string) {
 	}
 }
 
-func TestExport(t *testing.T) {
+func TestExport_Formats(t *testing.T) {
 	data := t.TempDir()
 	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
-	exportsTo(t, data)
+	checkExports(t, data)
 	_, stop := serve(t, data)
-	exportsTo(t, data)
+	checkExports(t, data)
 	stop()
 }
 
 // A file that is not finished never has its name, and one that was there stays.
-func TestUnfinishedFileIsNone(t *testing.T) {
+func TestWriteFileAtomic_FailureKeepsOldFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("before"), 0o600))
-	err := (&Main{}).writeWhole(path, func(out io.Writer) error {
+	err := (&Main{}).writeFileAtomic(path, func(out io.Writer) error {
 		_, err := io.WriteString(out, "half")
 		return errors.Join(err, context.Canceled)
 	})
@@ -84,7 +84,7 @@ func TestUnfinishedFileIsNone(t *testing.T) {
 }
 
 // answered is the one value that DuckDB answers with.
-func answered(t *testing.T, query string) (value string) {
+func queryValue(t *testing.T, query string) (value string) {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
@@ -94,16 +94,16 @@ func answered(t *testing.T, query string) (value string) {
 }
 
 // exportsAll writes a folder with the data folder open in this process, or in a server, and compares it with the published files.
-func exportsAll(t *testing.T, data string) {
+func checkBundle(t *testing.T, data string) {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "a folder's")
 	all := []string{"export", "--data", data, "--tenant", someTenant, "all", "-o", at, "--json"}
-	var told exports.Folder
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &told))
+	var bundle exports.Folder
+	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &bundle))
 	wantStatus(t, run(t, "", all...), exitUsage) // it is not empty
 	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
 	noError(t, err)
-	for _, file := range told.Files {
+	for _, file := range bundle.Files {
 		if info, err := os.Stat(filepath.Join(at, file.Path)); err != nil || info.Size() != file.Bytes || !strings.Contains(string(readme), "`"+file.Path+"`") {
 			t.Error(file, err)
 		}
@@ -116,10 +116,10 @@ func exportsAll(t *testing.T, data string) {
 			}
 		}
 		rows := func(files string) string {
-			return answered(t, "SELECT coalesce(string_agg(r::VARCHAR, chr(10) ORDER BY r::VARCHAR), '') FROM (SELECT COLUMNS(c -> c <> 'tenant_id') FROM read_parquet('"+files+"', hive_partitioning = true)) AS r")
+			return queryValue(t, "SELECT coalesce(string_agg(r::VARCHAR, chr(10) ORDER BY r::VARCHAR), '') FROM (SELECT COLUMNS(c -> c <> 'tenant_id') FROM read_parquet('"+files+"', hive_partitioning = true)) AS r")
 		}
 		files := "/" + export.Name + "/**/*.parquet"
-		if told.Rows[export.Name] == 0 {
+		if bundle.Rows[export.Name] == 0 {
 			if _, err := os.Stat(filepath.Join(at, export.Name)); !errors.Is(err, os.ErrNotExist) {
 				t.Error(export.Name, err)
 			}
@@ -133,32 +133,32 @@ func exportsAll(t *testing.T, data string) {
 	noError(t, err)
 	temp, err := filepath.Glob(filepath.Join(data, "tmp", "*"))
 	noError(t, err)
-	if len(left)+len(temp) > 0 || told.Rows["calls"] != 3 || told.Rows["transcript_turns"] != 2 || len(told.Files) != 7 {
-		t.Error(left, temp, told)
+	if len(left)+len(temp) > 0 || bundle.Rows["calls"] != 3 || bundle.Rows["transcript_turns"] != 2 || len(bundle.Files) != 7 {
+		t.Error(left, temp, bundle)
 	}
 }
 
-func TestExportAll(t *testing.T) {
+func TestExport_Bundle(t *testing.T) {
 	data := t.TempDir()
 	later := strings.ReplaceAll(callLine(3), "2026-03-01", "2026-04-01")
 	later = strings.Replace(later, "{", `{"transcript":"AI: hi\nCaller: hello",`, 1)
 	wantStatus(t, run(t, callLine(1)+callLine(2)+later, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
 	wantStatus(t, run(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+"\n", "ingest", "--data", data, "--dataset", "customers", "-"), exitDone)
-	exportsAll(t, data)
+	checkBundle(t, data)
 	for _, wrong := range [][]string{{}, {"-o", filepath.Join(data, "x"), "--from", "2026-01-01"}, {"-o", data}} {
 		wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "all"}, wrong...)...), exitUsage)
 	}
 	wantStatus(t, run(t, "", "export", "--data", data, "--tenant", uuid.NewString(), "all", "-o", filepath.Join(data, "x")), exitFailed)
 	_, stop := serve(t, data)
-	exportsAll(t, data)
+	checkBundle(t, data)
 	stop()
 }
 
 // A folder that is not finished never has its name.
-func TestUnfinishedFolderIsNone(t *testing.T) {
+func TestWriteFolderAtomic_FailureLeavesNoFolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "folder")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := (&Main{}).writeFolder(path, func(dir string) error {
+	err := (&Main{}).writeFolderAtomic(path, func(dir string) error {
 		noError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 		cancel()
 		return ctx.Err()

@@ -26,14 +26,14 @@ type ingestCommand struct {
 var errStrict = errors.New("rows or files were refused")
 
 // ingested is the summary of the whole command.
-type ingested struct {
+type ingestSummary struct {
 	ingest.Summary
 	Published warehouse.Published `json:"published"`
 }
 
 // Run takes every file in, then brings the lake up to date.
 func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
-	tenant, err := optionalUUID(c.Tenant)
+	tenant, err := parseOptionalUUID(c.Tenant)
 	if err != nil {
 		return err
 	}
@@ -46,14 +46,14 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	if err != nil {
 		return err
 	}
-	o, err := f.operate(ctx, true)
+	o, err := f.openAdmin(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 
 	bar := newProgress(m, files)
-	var total ingested
+	var total ingestSummary
 	for _, name := range files {
 		summary, err := c.file(ctx, m, o, name, tenant, bar)
 		total.Add(summary)
@@ -65,7 +65,7 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	if total.Published, err = o.Publish(ctx); err != nil {
 		return err
 	}
-	if err := m.print(f, total, total.text); err != nil {
+	if err := m.printResult(f, total, total.text); err != nil {
 		return err
 	}
 	if c.Strict && total.Refused+int64(total.FilesRefused) > 0 {
@@ -79,9 +79,9 @@ func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name stri
 	info, err := os.Stat(name)
 	switch {
 	case name == ingest.Stdin:
-		in.Body = interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
+		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
 	case err == nil && !info.Mode().IsRegular() && !info.IsDir(): // a pipe: even opening it may take until someone writes
-		in.Body = interruptible(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
+		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
 	default:
 		file, err := os.Open(name)
 		if err != nil {
@@ -96,7 +96,7 @@ func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name stri
 }
 
 // interruptible reads what may keep a reader waiting for ever; when the context ends, the reader ends with it.
-func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) io.Reader {
+func cancellableReader(ctx context.Context, open func() (io.ReadCloser, error)) io.Reader {
 	reader, writer := io.Pipe()
 	go func() { // where it waits for ever, it ends with the process
 		source, err := open()
@@ -110,7 +110,7 @@ func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) io.R
 	return reader
 }
 
-func (total *ingested) text(w io.Writer) {
+func (total *ingestSummary) text(w io.Writer) {
 	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused", total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)
 	if total.Deleted > 0 {
 		fmt.Fprintf(w, ", %d deleted", total.Deleted)
@@ -152,14 +152,14 @@ func printUnknown(w io.Writer, fields []string) {
 // maxShown bounds the refusals printed.
 const maxShown = 10
 
-func optionalUUID(text string) (uuid.UUID, error) {
+func parseOptionalUUID(text string) (uuid.UUID, error) {
 	if text == "" {
 		return uuid.Nil, nil
 	}
-	return requiredUUID(text)
+	return parseUUID(text)
 }
 
-func requiredUUID(text string) (uuid.UUID, error) {
+func parseUUID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || id == uuid.Nil {
 		return uuid.Nil, fmt.Errorf("%w: %q is no UUID", warehouse.ErrInvalid, text)

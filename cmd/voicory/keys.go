@@ -23,14 +23,14 @@ type keysCommand struct {
 // keyFlags are the settings of a key; what is not given stays as it is.
 type keyFlags struct {
 	Label     *string   `help:"A name to recognise the key by."`
-	Expires   *moment   `help:"When the key ends: a date, a date-time or a time from now such as 720h; never takes it back." placeholder:"TIME"`
+	Expires   *expiry   `help:"When the key ends: a date, a date-time or a time from now such as 720h; never takes it back." placeholder:"TIME"`
 	RateLimit *keyLimit `help:"Requests that this key has, as 600/1m,50/5s; none lifts it, default is what the server says." placeholder:"N/TIME"`
 	Origin    []string  `help:"Web origin whose pages may use the public key (CORS), as https://app.example.com; * is any, none takes them back." placeholder:"ORIGIN"`
 	queryLimits
 }
 
 // change puts what was given into the settings.
-func (k *keyFlags) change(settings *warehouse.KeySettings) {
+func (k *keyFlags) apply(settings *warehouse.KeySettings) {
 	if k.Label != nil {
 		settings.Label = *k.Label
 	}
@@ -43,7 +43,7 @@ func (k *keyFlags) change(settings *warehouse.KeySettings) {
 	if len(k.Origin) > 0 {
 		settings.Origins = slices.DeleteFunc(k.Origin, func(origin string) bool { return origin == "none" })
 	}
-	k.queryLimits.change(settings)
+	k.queryLimits.apply(settings)
 }
 
 // keyLimit is the text of rules, or "" for those of the server.
@@ -60,10 +60,10 @@ func (l *keyLimit) UnmarshalText(text []byte) error {
 }
 
 // moment is a time, or never.
-type moment struct{ at *time.Time }
+type expiry struct{ at *time.Time }
 
 // UnmarshalText takes a date (its first moment in UTC), a date-time, a duration from now, and never.
-func (m *moment) UnmarshalText(text []byte) error {
+func (m *expiry) UnmarshalText(text []byte) error {
 	if m.at = nil; string(text) == "never" {
 		return nil
 	}
@@ -89,18 +89,18 @@ type createKeyCommand struct {
 
 // Run prints the key alone, so that a script can take it.
 func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
-	tenant, err := requiredUUID(c.Tenant)
+	tenant, err := parseUUID(c.Tenant)
 	if err != nil {
 		return err
 	}
 	var settings warehouse.KeySettings
-	c.change(&settings)
+	c.apply(&settings)
 	return f.withCreated(ctx, func(o operator) error {
 		key, err := o.CreateKey(ctx, tenant, warehouse.KeyType(c.Type), settings)
 		if err != nil {
 			return err
 		}
-		return m.print(f, key, func(w io.Writer) { fmt.Fprintln(w, key.Text) })
+		return m.printResult(f, key, func(w io.Writer) { fmt.Fprintln(w, key.Text) })
 	})
 }
 
@@ -111,11 +111,11 @@ type updateKeyCommand struct {
 
 // Run changes what was given and nothing else.
 func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	id, err := requiredUUID(c.ID)
+	id, err := parseUUID(c.ID)
 	if err != nil {
 		return err
 	}
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		keys, err := o.Keys(ctx)
 		if err != nil {
 			return err
@@ -126,12 +126,12 @@ func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				settings = key.KeySettings
 			}
 		}
-		c.change(&settings)
+		c.apply(&settings)
 		key, err := o.UpdateKey(ctx, id, settings)
 		if err != nil {
 			return err
 		}
-		return m.print(f, key, func(w io.Writer) { fmt.Fprintf(w, "updated %s (%s…)\n", key.ID, key.Prefix) })
+		return m.printResult(f, key, func(w io.Writer) { fmt.Fprintf(w, "updated %s (%s…)\n", key.ID, key.Prefix) })
 	})
 }
 
@@ -139,16 +139,16 @@ type listKeysCommand struct{}
 
 // Run lists the keys of all tenants.
 func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		keys, err := o.Keys(ctx)
 		if err != nil {
 			return err
 		}
-		return m.print(f, keys, func(w io.Writer) {
+		return m.printResult(f, keys, func(w io.Writer) {
 			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "ID\tTENANT\tTYPE\tKEY\tLABEL\tLIMIT\tSQL\tORIGINS\tCREATED\tLAST USED\tEXPIRES\tREVOKED")
 			for _, key := range keys {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label), key.RateLimit, printLimits(key.KeySettings),
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label), key.RateLimit, queryLimitsText(key.KeySettings),
 					strings.Join(key.Origins, " "), key.CreatedAt.Format(time.RFC3339), optionalTime(key.LastUsedAt), optionalTime(key.ExpiresAt), optionalTime(key.RevokedAt))
 			}
 			_ = table.Flush() // like any print: there is nobody left to tell
@@ -169,15 +169,15 @@ type revokeKeyCommand struct {
 
 // Run revokes; a key that is revoked already stays so.
 func (c *revokeKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	id, err := requiredUUID(c.ID)
+	id, err := parseUUID(c.ID)
 	if err != nil {
 		return err
 	}
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		key, err := o.RevokeKey(ctx, id)
 		if err != nil {
 			return err
 		}
-		return m.print(f, key, func(w io.Writer) { fmt.Fprintf(w, "revoked %s (%s…)\n", key.ID, key.Prefix) })
+		return m.printResult(f, key, func(w io.Writer) { fmt.Fprintf(w, "revoked %s (%s…)\n", key.ID, key.Prefix) })
 	})
 }

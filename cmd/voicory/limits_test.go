@@ -80,7 +80,7 @@ func ask(t *testing.T, urls []string, key string, n int, atOnce bool) (passed in
 
 // Three processes on one Redis give a key 10 requests a second between them, however many come at once: by the clock of
 // Redis, no second has 11.
-func TestServersShareLimitsInRedis(t *testing.T) {
+func TestLimits_SharedInRedis(t *testing.T) {
 	address, _ := startRedis(t)
 	data, key := withKey(t)
 	var urls []string
@@ -129,7 +129,7 @@ func TestServersShareLimitsInRedis(t *testing.T) {
 func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 	t.Helper()
 	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...) //nolint:gosec,noctx // ended below
-	command.Env = append(os.Environ(), asProgram+"=yes")
+	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	stderr, err := command.StderrPipe()
 	noError(t, err)
 	noError(t, command.Start())
@@ -157,7 +157,7 @@ func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 }
 
 // A Redis that hangs is not waited for: the server counts by itself, knowing of its own requests before, until Redis is back.
-func TestServerWithoutItsRedis(t *testing.T) {
+func TestLimits_RedisOutage(t *testing.T) {
 	address, redisProcess := startRedis(t)
 	data, key := withKey(t)
 	url, _ := serve(t, data, "--redis", "redis://"+address, "--rate-limit", "60/1h,10/30m")
@@ -195,7 +195,7 @@ func metrics(t *testing.T, data string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://voicory/metrics", nil)
 	noError(t, err)
-	client := dialOperator(warehouse.SocketPath(data)).client
+	client := dialAdmin(warehouse.SocketPath(data)).client
 	defer client.CloseIdleConnections()
 	response, err := client.Do(request)
 	noError(t, err)
@@ -205,7 +205,7 @@ func metrics(t *testing.T, data string) string {
 	return string(body)
 }
 
-func TestRedisURLs(t *testing.T) {
+func TestRedisClient_URLs(t *testing.T) {
 	for text, good := range map[string]bool{
 		"redis://localhost:6379/0": true, "rediss://user:secret@example.com:6380": true,
 		"redis://localhost:6379?addr=localhost:6380":                    true,

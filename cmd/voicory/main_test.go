@@ -28,10 +28,10 @@ import (
 )
 
 // asProgram, when set, has the test binary be the program itself: what must be killed has to be a process.
-const asProgram = "VOICORY_TEST_AS_PROGRAM"
+const runAsProgram = "VOICORY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" || len(os.Args) == 2 && slices.Contains([]string{query.WorkerArgument, filereader.Argument}, os.Args[1]) {
+	if os.Getenv(runAsProgram) != "" || len(os.Args) == 2 && slices.Contains([]string{query.WorkerArgument, filereader.Argument}, os.Args[1]) {
 		main()
 	}
 	goleak.VerifyTestMain(m)
@@ -109,7 +109,7 @@ func callLine(n int) string {
 	return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n", someTenant, n)
 }
 
-func TestCommandsAskTheRunningServer(t *testing.T) {
+func TestCommands_UseTheRunningServer(t *testing.T) {
 	data := t.TempDir()
 	url, stop := serve(t, data)
 
@@ -168,7 +168,7 @@ func TestCommandsAskTheRunningServer(t *testing.T) {
 	}
 }
 
-func TestExitStatus(t *testing.T) {
+func TestMain_ExitStatus(t *testing.T) {
 	data, dir := t.TempDir(), t.TempDir()
 	noError(t, os.WriteFile(filepath.Join(dir, "calls.ndjson"), []byte(callLine(1)+"{}\n"), 0o600))
 	noError(t, os.WriteFile(filepath.Join(dir, "notes.xlsx"), []byte("PK"), 0o600))
@@ -195,7 +195,7 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-func TestSettingsComeFromTheEnvironmentToo(t *testing.T) {
+func TestFlags_FromEnvironment(t *testing.T) {
 	data := t.TempDir()
 	t.Setenv("VOICORY_DATA", data)
 	wantStatus(t, run(t, "", "keys", "create", "--tenant", someTenant, "--type", "secret"), exitDone)
@@ -204,21 +204,21 @@ func TestSettingsComeFromTheEnvironmentToo(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsAreNamed(t *testing.T) {
+func TestIngest_ReportsUnknownFields(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
 	if got := wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone); !strings.Contains(got.stdout, "not kept: calls.mood\n") {
 		t.Error(got.stdout)
 	}
-	if told := metrics(t, data); !strings.Contains(told, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(told, "voicory_quarantine_dropped_total 0") {
-		t.Error(told)
+	if exposition := metrics(t, data); !strings.Contains(exposition, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(exposition, "voicory_quarantine_dropped_total 0") {
+		t.Error(exposition)
 	}
 }
 
-func TestDemoTwiceIsTheSame(t *testing.T) {
+func TestDemo_SecondRunReplacesKeys(t *testing.T) {
 	data := t.TempDir()
-	var first, second tryOut
+	var first, second demoKeys
 	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &first))
 	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &second))
 	url, _ := serve(t, data)
@@ -231,7 +231,7 @@ func TestDemoTwiceIsTheSame(t *testing.T) {
 }
 
 // A server publishes what was merged and never published, as when the command that merged it was killed.
-func TestServerPublishesWhatWasLeft(t *testing.T) {
+func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
@@ -247,14 +247,14 @@ func TestServerPublishesWhatWasLeft(t *testing.T) {
 }
 
 // An interrupt ends a command that waits for its input.
-func TestInterruptWhileWaitingForInput(t *testing.T) {
+func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, syscall.Mkfifo(fifo, 0o600))
 	for _, path := range []string{fifo, "-"} {
 		stdin, write, err := os.Pipe()
 		noError(t, err)
 		command := exec.CommandContext(t.Context(), os.Args[0], "ingest", "--data", t.TempDir(), "--dataset", "calls", path)
-		command.Env = append(os.Environ(), asProgram+"=yes")
+		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		var stderr bytes.Buffer
 		command.Stdin, command.Stderr = stdin, &stderr
 		noError(t, command.Start())
@@ -274,7 +274,7 @@ func TestInterruptWhileWaitingForInput(t *testing.T) {
 }
 
 // Ten times an ingest is killed at any moment; the same command, run once more, leaves what it would have left anyway.
-func TestKilledIngestGoesOnWhereItWas(t *testing.T) {
+func TestIngest_ResumesAfterKill(t *testing.T) {
 	dump, data := t.TempDir(), t.TempDir()
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 70_000, Customers: 1_000, Messages: 20_000}
 	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
@@ -284,7 +284,7 @@ func TestKilledIngestGoesOnWhereItWas(t *testing.T) {
 	}
 	program := func(ctx context.Context, args ...string) *exec.Cmd {
 		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
-		command.Env = append(os.Environ(), asProgram+"=yes")
+		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		return command
 	}
 	killed := 0
@@ -321,7 +321,7 @@ func TestKilledIngestGoesOnWhereItWas(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	var summary ingested
+	var summary ingestSummary
 	noError(t, json.Unmarshal(out, &summary))
 	if summary.Read != 91_000 || summary.Refused != 0 || summary.Changed != 0 {
 		t.Errorf("summary is %s", out)

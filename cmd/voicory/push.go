@@ -16,14 +16,14 @@ import (
 )
 
 // maxRefused bounds the rows of one push that go to the quarantine, so that nobody fills the disk with what is none.
-const maxRefused = 100_000
+const maxPushRefusals = 100_000
 
 // pushTo takes in what is pushed to the API, as files are taken in.
-func pushTo(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
+func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
 	return func(ctx context.Context, push httpapi.Push) (httpapi.Pushed, error) {
 		name := "push-" + push.Tenant.String() // in the quarantine; the same rows, refused again, are the same file there
 		summary, err := ingest.Load(ctx, w, ingest.Input{Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant,
-			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxRefused}, InTurn: true, Log: log})
+			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxPushRefusals}, InTurn: true, Log: log})
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")
 		}

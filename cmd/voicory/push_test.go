@@ -32,7 +32,7 @@ type pusher struct {
 	stop           func()
 }
 
-func startPusher(t *testing.T, flags ...string) *pusher {
+func newPusher(t *testing.T, flags ...string) *pusher {
 	t.Helper()
 	p := &pusher{data: t.TempDir()}
 	p.key = secretKey(t, p.data, someTenant)
@@ -46,7 +46,7 @@ func secretKey(t *testing.T, data, tenant string) string {
 }
 
 // pushed is the answer to a push.
-type pushed struct {
+type pushResult struct {
 	status int
 	header http.Header
 	body   string
@@ -54,7 +54,7 @@ type pushed struct {
 	counts [7]int // read, new, changed, unchanged, deleted, superseded, refused
 }
 
-type told struct {
+type pushCounts struct {
 	Read, New, Changed, Unchanged, Deleted, Superseded, Refused int
 	Refusals                                                    []struct {
 		Line   int
@@ -63,7 +63,7 @@ type told struct {
 }
 
 // push sends a body, with headers as pairs of name and value; every answer is held to the API document.
-func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader, headers ...string) pushed {
+func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader, headers ...string) pushResult {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/api/v1/ingest/"+dataset, body)
 	noError(t, err)
@@ -85,10 +85,10 @@ func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader,
 		}
 	}
 	var answer struct {
-		Data  told
+		Data  pushCounts
 		Error struct {
 			Code    string
-			Outcome told
+			Outcome pushCounts
 		}
 	}
 	noError(t, json.Unmarshal(text, &answer))
@@ -96,10 +96,10 @@ func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader,
 	if answer.Error.Code != "" {
 		o = answer.Error.Outcome
 	}
-	return pushed{response.StatusCode, response.Header, string(text), answer.Error.Code, [7]int{o.Read, o.New, o.Changed, o.Unchanged, o.Deleted, o.Superseded, o.Refused}}
+	return pushResult{response.StatusCode, response.Header, string(text), answer.Error.Code, [7]int{o.Read, o.New, o.Changed, o.Unchanged, o.Deleted, o.Superseded, o.Refused}}
 }
 
-func (got pushed) want(t *testing.T, status int, code string, counts ...int) pushed {
+func (got pushResult) want(t *testing.T, status int, code string, counts ...int) pushResult {
 	t.Helper()
 	var want [7]int
 	copy(want[:], counts)
@@ -118,7 +118,7 @@ func gzipped(t *testing.T, plain []byte) []byte {
 	return out.Bytes()
 }
 
-func zstded(t *testing.T, plain []byte) []byte {
+func zstdCompressed(t *testing.T, plain []byte) []byte {
 	t.Helper()
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	noError(t, err)
@@ -167,7 +167,7 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 }
 
 // Whatever the format and the compression, the same rows are there afterwards; and pushed once more, nothing changes.
-func TestPushInEveryFormat(t *testing.T) {
+func TestPush_EveryFormat(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30}
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
@@ -195,8 +195,8 @@ func TestPushInEveryFormat(t *testing.T) {
 				p.key = keys[contentType]
 				p.push(t, dataset, contentType+"; charset=UTF-8", bytes.NewReader(plain)).want(t, 200, "", rows, rows)
 				p.push(t, dataset, contentType, bytes.NewReader(gzipped(t, plain)), "Content-Encoding", "gzip").want(t, 200, "", rows, 0, 0, rows)
-				p.push(t, dataset, contentType, bytes.NewReader(zstded(t, plain)), "Content-Encoding", "zstd").want(t, 200, "", rows, 0, 0, rows)
-				p.push(t, dataset, contentType, io.MultiReader(bytes.NewReader(zstded(t, plain)))).want(t, 200, "", rows, 0, 0, rows) // chunked
+				p.push(t, dataset, contentType, bytes.NewReader(zstdCompressed(t, plain)), "Content-Encoding", "zstd").want(t, 200, "", rows, 0, 0, rows)
+				p.push(t, dataset, contentType, io.MultiReader(bytes.NewReader(zstdCompressed(t, plain)))).want(t, 200, "", rows, 0, 0, rows) // chunked
 				got := rowsOf(t, p.url, p.key, dataset)
 				for id, row := range want {
 					if got[id] != row || len(got) != len(want) {
@@ -213,8 +213,8 @@ func pushLine(n int, more string) string {
 }
 
 // What a body may be, and what each other one is answered.
-func TestPushOfStrangeBodies(t *testing.T) {
-	p := startPusher(t, "--max-body", "40MB")
+func TestPush_Bodies(t *testing.T) {
+	p := newPusher(t, "--max-body", "40MB")
 	const ndjson = "application/x-ndjson"
 	row := pushLine(1, `,"summary":"नमस्ते \u00e9 😀"`)
 	zipped := gzipped(t, []byte(row+pushLine(2, "")+strings.Repeat(pushLine(3, ""), 20_000)))
@@ -267,8 +267,8 @@ func TestPushOfStrangeBodies(t *testing.T) {
 }
 
 // What is small and unpacks to much is read no further than it may, in every format.
-func TestPushOfABomb(t *testing.T) {
-	p := startPusher(t, "--max-body", "100KB")
+func TestPush_DecompressionBomb(t *testing.T) {
+	p := newPusher(t, "--max-body", "100KB")
 	rows := strings.Repeat(pushLine(1, ""), 20_000)
 	for contentType, plain := range inFormats(t, []byte(rows)) {
 		if contentType == "application/vnd.apache.parquet" {
@@ -285,8 +285,8 @@ func TestPushOfABomb(t *testing.T) {
 }
 
 // The same push under its key is done once, over a restart too; anything else under that key is refused.
-func TestPushOnce(t *testing.T) {
-	p := startPusher(t)
+func TestPush_IdempotencyKey(t *testing.T) {
+	p := newPusher(t)
 	const ndjson = "application/x-ndjson"
 	name := []string{"Idempotency-Key", "nightly-2026-04-18"}
 	first := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 200, "", 2, 1, 0, 0, 0, 0, 1)
@@ -327,8 +327,8 @@ func (p *pusher) hold(t *testing.T, headers string) (conn net.Conn) {
 }
 
 // A key has two pushes at a time, of which the beginning has arrived; one of an idempotency key; a body that is too large is not asked for.
-func TestPushesAtATime(t *testing.T) {
-	p := startPusher(t, "--max-body", "1MB")
+func TestPush_ConcurrencyLimits(t *testing.T) {
+	p := newPusher(t, "--max-body", "1MB")
 	const ndjson, chunked = "application/x-ndjson", "Transfer-Encoding: chunked\r\n"
 	held := p.hold(t, chunked+"Idempotency-Key: nightly-2026\r\n")
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")), "Idempotency-Key", "nightly-2026").want(t, 409, "IDEMPOTENCY_KEY_IN_USE")
@@ -376,8 +376,8 @@ func TestPushesAtATime(t *testing.T) {
 }
 
 // A client that leaves midway, and a key that is revoked midway, have nothing more merged and leave nothing behind.
-func TestPushThatEndsMidway(t *testing.T) {
-	p := startPusher(t)
+func TestPush_EndsMidway(t *testing.T) {
+	p := newPusher(t)
 	line := pushLine(1, "")
 	gone := p.hold(t, "Content-Length: 1000\r\n")
 	_, err := io.WriteString(gone, line)
@@ -406,13 +406,13 @@ func TestPushThatEndsMidway(t *testing.T) {
 }
 
 // A server that is killed right after its 200 has the rows, and knows of the push.
-func TestPushedRowsSurviveAKill(t *testing.T) {
+func TestPush_SurvivesKill(t *testing.T) {
 	p := &pusher{data: t.TempDir()}
 	p.key = secretKey(t, p.data, someTenant)
 	for n := range 3 {
 		ctx, kill := context.WithCancel(t.Context())
 		command := exec.CommandContext(ctx, os.Args[0], "serve", "--data", p.data, "--listen", "127.0.0.1:0", "--log-format", "json")
-		command.Env = append(os.Environ(), asProgram+"=yes")
+		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		stderr, err := command.StderrPipe()
 		noError(t, err)
 		noError(t, command.Start())
@@ -444,11 +444,11 @@ func TestPushedRowsSurviveAKill(t *testing.T) {
 }
 
 // Over HTTP/2 too, a push is answered, and one whose body is too large.
-func TestPushOverHTTP2(t *testing.T) {
+func TestPush_HTTP2(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	makeCertificate(t, certFile, keyFile, 1)
-	p := startPusher(t, "--tls-cert", certFile, "--tls-key", keyFile, "--max-body", "1MB")
+	p := newPusher(t, "--tls-cert", certFile, "--tls-key", keyFile, "--max-body", "1MB")
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}} //nolint:gosec // it is the test's own server
 	defer client.CloseIdleConnections()
 	for body, status := range map[string]int{pushLine(1, ""): 200, strings.Repeat(" ", 1_000_001): 413} {

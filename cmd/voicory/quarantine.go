@@ -25,8 +25,8 @@ type listQuarantineCommand struct {
 // Run lists refused rows, those of the oldest files first. Each is printed as it is read.
 func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	limit := min(max(c.Limit, 0), math.MaxInt64-1)
-	return f.withOperator(ctx, func(o operator) error {
-		list := refusalPrinter(&refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)})
+	return f.withAdmin(ctx, func(o operator) error {
+		list := refusalWriter(&refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)})
 		if f.JSON {
 			list = &refusalArray{out: m.Stdout}
 		}
@@ -39,7 +39,7 @@ func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) erro
 				more = true
 				break
 			}
-			if err := list.print(refusal); err != nil {
+			if err := list.write(refusal); err != nil {
 				return err
 			}
 		}
@@ -54,8 +54,8 @@ func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) erro
 }
 
 // refusalPrinter prints a list of refused rows, one at a time.
-type refusalPrinter interface {
-	print(warehouse.Refusal) error
+type refusalWriter interface {
+	write(warehouse.Refusal) error
 	end() error
 }
 
@@ -68,7 +68,7 @@ type refusalTable struct {
 	rows int
 }
 
-func (t *refusalTable) print(r warehouse.Refusal) error {
+func (t *refusalTable) write(r warehouse.Refusal) error {
 	t.head()
 	t.rows++
 	if _, err := fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"),
@@ -98,7 +98,7 @@ type refusalArray struct {
 	rows int
 }
 
-func (a *refusalArray) print(r warehouse.Refusal) error {
+func (a *refusalArray) write(r warehouse.Refusal) error {
 	text, err := json.MarshalIndent(r, "  ", "  ")
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ type replayQuarantineCommand struct {
 }
 
 // replayed is the summary of a replay.
-type replayed struct {
+type replaySummary struct {
 	warehouse.Counts
 	Refusals  []warehouse.Refusal `json:"refusals"` // the first that were refused again
 	Published warehouse.Published `json:"published"`
@@ -146,7 +146,7 @@ type replayed struct {
 
 // Run takes refused rows in again.
 func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		total, err := o.Replay(ctx, c.Files)
 		if err != nil {
 			return err
@@ -154,7 +154,7 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 		if total.Published, err = o.Publish(ctx); err != nil {
 			return err
 		}
-		return m.print(f, total, func(w io.Writer) {
+		return m.printResult(f, total, func(w io.Writer) {
 			fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused again, %d superseded by a newer version\n",
 				total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused, total.Superseded)
 			printRefusals(w, total.Refusals)
@@ -164,7 +164,7 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 }
 
 // Replay takes refused rows in again here.
-func (l local) Replay(ctx context.Context, files []string) (total replayed, err error) {
+func (l local) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
 	total.Counts, total.Refusals, err = l.Warehouse.Replay(ctx, files...)
 	total.Refusals = append([]warehouse.Refusal{}, total.Refusals...) // a list in JSON, too
 	return total, err

@@ -45,26 +45,26 @@ func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	default:
 		c.Format = query.CSV
 	}
-	return f.withOperator(ctx, func(o operator) error {
-		asker := asker{operator: o, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout}
+	return f.withAdmin(ctx, func(o operator) error {
+		session := sqlSession{operator: o, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout}
 		if c.SQL != "" {
-			return asker.ask(ctx, c.SQL, nil)
+			return session.run(ctx, c.SQL, nil)
 		}
 		if stdin, ok := m.Stdin.(*os.File); ok && isTerminal(stdin) {
-			lines := newTerminal()
+			lines := newLineEditor()
 			defer func() { _ = lines.Close() }() // the terminal is as it was, or gone
-			return asker.converse(ctx, lines)
+			return session.interact(ctx, lines)
 		}
 		text, err := io.ReadAll(io.LimitReader(m.Stdin, query.MaxStatement+1))
 		if err != nil {
 			return fmt.Errorf("read the statement: %w", err)
 		}
-		return asker.ask(ctx, string(text), nil)
+		return session.run(ctx, string(text), nil)
 	})
 }
 
 // asker asks an operator and prints what comes.
-type asker struct {
+type sqlSession struct {
 	operator operator
 	tenant   uuid.UUID
 	format   string
@@ -77,8 +77,8 @@ type asker struct {
 const tableRows = 1000
 
 // ask runs one statement with parameters (nil: none) and prints its result.
-func (a asker) ask(ctx context.Context, sql string, params []string) error {
-	request := query.Request{Tenant: a.tenant, SQL: sql, Format: a.format, Limit: a.limit, Timeout: a.timeout}
+func (s sqlSession) run(ctx context.Context, sql string, params []string) error {
+	request := query.Request{Tenant: s.tenant, SQL: sql, Format: s.format, Limit: s.limit, Timeout: s.timeout}
 	if params != nil {
 		text, err := json.Marshal(params)
 		if err != nil {
@@ -86,35 +86,35 @@ func (a asker) ask(ctx context.Context, sql string, params []string) error {
 		}
 		request.Params = text
 	}
-	switch a.format {
+	switch s.format {
 	case formatTable:
 		if request.Format = query.JSON; request.Limit == 0 {
 			request.Limit = tableRows
 		}
 		var answer bytes.Buffer
-		if err := a.operator.Query(ctx, request, &answer); err != nil {
+		if err := s.operator.Query(ctx, request, &answer); err != nil {
 			return err
 		}
-		return printTable(a.out, answer.Bytes())
+		return printTable(s.out, answer.Bytes())
 	case query.JSON:
 		request.Format = query.NDJSON
-		list := &objectList{out: bufio.NewWriter(a.out)}
-		if err := a.operator.Query(ctx, request, list); err != nil {
+		list := &arrayWriter{out: bufio.NewWriter(s.out)}
+		if err := s.operator.Query(ctx, request, list); err != nil {
 			return err
 		}
 		return list.end()
 	}
-	return a.operator.Query(ctx, request, a.out)
+	return s.operator.Query(ctx, request, s.out)
 }
 
 // objectList makes lines of objects a list of them.
-type objectList struct {
+type arrayWriter struct {
 	out   *bufio.Writer
 	begun bool
 	line  bool // one has ended, and the next has not begun
 }
 
-func (l *objectList) Write(p []byte) (int, error) {
+func (l *arrayWriter) Write(p []byte) (int, error) {
 	for _, b := range p {
 		switch {
 		case !l.begun:
@@ -132,7 +132,7 @@ func (l *objectList) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *objectList) end() error {
+func (l *arrayWriter) end() error {
 	if !l.begun {
 		_, _ = l.out.WriteString("[")
 	}
@@ -141,7 +141,7 @@ func (l *objectList) end() error {
 }
 
 // lineReader reads what is typed, line by line.
-type lineReader interface {
+type lineEditor interface {
 	// Prompt shows the prompt and reads a line; io.EOF at the end.
 	Prompt(prompt string) (string, error)
 	AppendHistory(line string)
@@ -156,8 +156,8 @@ const promptHelp = `A statement ends with ; and may have several lines.
 `
 
 // converse asks what is typed, until the end.
-func (a asker) converse(ctx context.Context, lines lineReader) error {
-	fmt.Fprintln(a.out, "Statements end with ; and .help shows what else there is.")
+func (s sqlSession) interact(ctx context.Context, lines lineEditor) error {
+	fmt.Fprintln(s.out, "Statements end with ; and .help shows what else there is.")
 	var statement strings.Builder
 	for {
 		prompt := "voicory> "
@@ -188,21 +188,21 @@ func (a asker) converse(ctx context.Context, lines lineReader) error {
 			sql := statement.String()
 			statement.Reset()
 			lines.AppendHistory(strings.ReplaceAll(strings.TrimSpace(sql), "\n", " "))
-			err = a.ask(ctx, sql, nil)
+			err = s.run(ctx, sql, nil)
 		case word == ".quit":
 			return nil
 		case word == ".tables":
-			err = a.ask(ctx, "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal ORDER BY name", nil)
+			err = s.run(ctx, "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal ORDER BY name", nil)
 		case word == ".schema":
-			err = a.ask(ctx, "SELECT column_name AS name, data_type AS type, comment FROM duckdb_columns() WHERE NOT internal AND table_name = $1 ORDER BY column_index", []string{strings.TrimSpace(rest)})
+			err = s.run(ctx, "SELECT column_name AS name, data_type AS type, comment FROM duckdb_columns() WHERE NOT internal AND table_name = $1 ORDER BY column_index", []string{strings.TrimSpace(rest)})
 		default:
-			fmt.Fprint(a.out, promptHelp)
+			fmt.Fprint(s.out, promptHelp)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			fmt.Fprintln(a.out, err)
+			fmt.Fprintln(s.out, err)
 		}
 	}
 }

@@ -17,7 +17,7 @@ type queryLimits struct {
 	QueryTime  *queryTime  `help:"The longest that SQL of the secret key takes, as 5s; 0 takes it back." placeholder:"TIME"`
 }
 
-func (q *queryLimits) change(settings *warehouse.KeySettings) {
+func (q *queryLimits) apply(settings *warehouse.KeySettings) {
 	if q.QueryRows != nil {
 		settings.QueryRows = int64(*q.QueryRows)
 	}
@@ -30,7 +30,7 @@ func (q *queryLimits) change(settings *warehouse.KeySettings) {
 }
 
 // printLimits is what SQL of a key is limited to, as 1000 rows, 10MB, 5s; "": to what the server allows.
-func printLimits(settings warehouse.KeySettings) string {
+func queryLimitsText(settings warehouse.KeySettings) string {
 	var limits []string
 	if settings.QueryRows > 0 {
 		limits = append(limits, fmt.Sprintf("%d rows", settings.QueryRows))

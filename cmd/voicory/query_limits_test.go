@@ -33,7 +33,7 @@ func postSQL(t *testing.T, url, key, statement string) (rows int, truncated stri
 }
 
 // Limits of a key's queries are given, shown, changed one by one and taken back, with a server and without one.
-func TestKeyLimitsOfQueries(t *testing.T) {
+func TestKeys_QueryLimits(t *testing.T) {
 	data := t.TempDir()
 	keys := func(status int, args ...string) result {
 		t.Helper()
@@ -100,7 +100,7 @@ func TestKeyLimitsOfQueries(t *testing.T) {
 	}
 }
 
-func TestSizesAreWrittenAsTheyAreRead(t *testing.T) {
+func TestByteSize_RoundTrip(t *testing.T) {
 	for _, text := range []string{"1B", "1500B", "10MB", "1MiB", "2GiB", "3TB", "1023KiB", "1001KB"} {
 		var size byteSize
 		noError(t, size.UnmarshalText([]byte(text)))

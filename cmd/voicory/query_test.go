@@ -10,7 +10,7 @@ import (
 )
 
 // A query is the same through a server and without one, in every format.
-func TestQuery(t *testing.T) {
+func TestQuery_Formats(t *testing.T) {
 	data := t.TempDir()
 	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
 	ask := func(status int, args ...string) result {
@@ -60,13 +60,13 @@ func TestQuery(t *testing.T) {
 }
 
 // typed are lines as if they were typed.
-type typed struct {
+type scriptedEditor struct {
 	lines   []string
 	prompts []string
 	history []string
 }
 
-func (l *typed) Prompt(prompt string) (string, error) {
+func (l *scriptedEditor) Prompt(prompt string) (string, error) {
 	l.prompts = append(l.prompts, prompt)
 	if len(l.lines) == 0 {
 		return "", io.EOF
@@ -79,18 +79,18 @@ func (l *typed) Prompt(prompt string) (string, error) {
 	return line, nil
 }
 
-func (l *typed) AppendHistory(line string) { l.history = append(l.history, line) }
-func (*typed) Close() error                { return nil }
+func (l *scriptedEditor) AppendHistory(line string) { l.history = append(l.history, line) }
+func (*scriptedEditor) Close() error                { return nil }
 
-func TestConversation(t *testing.T) {
+func TestQuery_Interactive(t *testing.T) {
 	data := t.TempDir()
 	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
 	f := flags{Data: data, MemoryLimit: "100MB"}
-	noError(t, f.withOperator(t.Context(), func(o operator) error {
+	noError(t, f.withAdmin(t.Context(), func(o operator) error {
 		var out bytes.Buffer
-		lines := &typed{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
-		a := asker{operator: o, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
-		noError(t, a.converse(t.Context(), lines))
+		lines := &scriptedEditor{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
+		a := sqlSession{operator: o, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
+		noError(t, a.interact(t.Context(), lines))
 		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%q is not in\n%s", want, out.String())

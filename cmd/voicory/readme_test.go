@@ -47,10 +47,10 @@ func queryDuckDB(t *testing.T, statement string) string {
 var fence = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 
 // asBuilt has bin/voicory in the folder be this program.
-func asBuilt(t *testing.T, dir string) {
+func installProgram(t *testing.T, dir string) {
 	t.Helper()
 	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
-	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+asProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
+	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+runAsProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
 }
 
 // Every command of the README runs, in its order, in one folder; a block of kind sh ends with status 0, and one of kind
@@ -61,7 +61,7 @@ func TestReadme(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	noError(t, err)
 	dir := t.TempDir()
-	asBuilt(t, dir)
+	installProgram(t, dir)
 	noError(t, os.MkdirAll(filepath.Join(dir, "dump"), 0o755))
 	small := demo.Tenant{ID: demoTenant.ID, Calls: 50, Customers: 10, Messages: 70}
 	for name, write := range map[string]func(*os.File) error{

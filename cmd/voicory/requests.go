@@ -18,16 +18,16 @@ type requestsCommand struct {
 
 // Run prints the requests, oldest first.
 func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	tenant, err := optionalUUID(c.Tenant)
+	tenant, err := parseOptionalUUID(c.Tenant)
 	if err != nil {
 		return err
 	}
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		requests, err := o.Requests(ctx, time.Now().Add(-c.Since), uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}, c.Limit)
 		if err != nil {
 			return err
 		}
-		return m.print(f, requests, func(w io.Writer) {
+		return m.printResult(f, requests, func(w io.Writer) {
 			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "RECEIVED\tSTATUS\tMS\tBYTES\tREQUEST\tKEY\tTENANT\tADDRESS\tID")
 			for _, r := range requests {

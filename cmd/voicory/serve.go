@@ -58,8 +58,8 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if err := sources.add(config, log); err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
-	stop := inBackground(ctx, append(sources.loops(log), func(ctx context.Context) { keepPublished(ctx, w, log) },
-		func(ctx context.Context) { keepRequests(ctx, w, c.KeepRequests, log) })...)
+	stop := startLoops(ctx, append(sources.loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
+		func(ctx context.Context) { requestLogLoop(ctx, w, c.KeepRequests, log) })...)
 	defer func() {
 		defer watch.hold("pulls, publishing or the request log")()
 		stop()
@@ -67,9 +67,9 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 
 	registry := newRegistry(w)
 	registry.MustRegister(sources)
-	options := httpapi.Options{Store: w, Ingest: pushTo(w, log), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
+	options := httpapi.Options{Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
-	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spares: spareWorkers, Log: log}); err != nil {
+	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spares: idleWorkers, Log: log}); err != nil {
 		return err
 	}
 	defer func() {
@@ -79,20 +79,20 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if err := options.Queries.Available(); err != nil {
 		log.Warn("there is no SQL", "error", err)
 	}
-	closeRedis, err := c.set(&options, registry, log)
+	closeRedis, err := c.apply(&options, registry, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	faces, err := c.listen(ctx, local{w, sources, options.Queries, options.Slots[httpapi.Queries]}, options, registry, log)
+	endpoints, err := c.listen(ctx, local{w, sources, options.Queries, options.Slots[httpapi.Queries]}, options, registry, log)
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "address", faces[0].listener.Addr().String(), "data", w.Dir())
+	log.Info("serving", "address", endpoints[0].listener.Addr().String(), "data", w.Dir())
 	if m.Listening != nil {
-		m.Listening(faces[0].listener.Addr().String())
+		m.Listening(endpoints[0].listener.Addr().String())
 	}
-	return serveAll(ctx, log, watch, c.StopTimeout, faces...)
+	return serveAll(ctx, log, watch, c.StopTimeout, endpoints...)
 }
 
 // logger returns the log of the server. No line of it shows an API key, whatever the key came in.
@@ -145,41 +145,41 @@ func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
 }
 
 // listen opens what the server answers on, the API's face first.
-func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (faces []face, err error) {
+func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (endpoints []endpoint, err error) {
 	defer func() {
 		if err != nil {
-			for _, face := range faces {
-				err = errors.Join(err, face.listener.Close())
+			for _, endpoint := range endpoints {
+				err = errors.Join(err, endpoint.listener.Close())
 			}
 		}
 	}()
-	public := face{handler: httpapi.New(options), finishes: true, connections: httpapi.NewConnections(options.TrustedProxies)}
+	public := endpoint{handler: httpapi.New(options), graceful: true, connections: httpapi.NewConnections(options.TrustedProxies)}
 	if c.TLSCert != "" {
-		if public.tls, err = certificate(c.TLSCert, c.TLSKey, log); err != nil {
+		if public.tls, err = reloadingTLSConfig(c.TLSCert, c.TLSKey, log); err != nil {
 			return nil, err
 		}
 	}
 	if public.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
-	faces = append(faces, public)
-	socket := face{handler: operatorHandler(l, registry, log)}
-	if socket.listener, err = listenOperator(ctx, warehouse.SocketPath(l.Dir())); err != nil {
-		return faces, err
+	endpoints = append(endpoints, public)
+	socket := endpoint{handler: adminHandler(l, registry, log)}
+	if socket.listener, err = listenAdmin(ctx, warehouse.SocketPath(l.Dir())); err != nil {
+		return endpoints, err
 	}
-	faces = append(faces, socket)
+	endpoints = append(endpoints, socket)
 	if c.OperatorListen != "" {
-		watched := face{handler: watchHandler(public.handler, registry)}
+		watched := endpoint{handler: monitoringHandler(public.handler, registry)}
 		if watched.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.OperatorListen); err != nil {
-			return faces, fmt.Errorf("listen for the operator: %w; choose another address with --operator-listen", err)
+			return endpoints, fmt.Errorf("listen for the operator: %w; choose another address with --operator-listen", err)
 		}
-		faces = append(faces, watched)
+		endpoints = append(endpoints, watched)
 	}
-	return faces, nil
+	return endpoints, nil
 }
 
 // inBackground runs the loops until stop is called, which waits for them to end.
-func inBackground(ctx context.Context, loops ...func(context.Context)) (stop func()) {
+func startLoops(ctx context.Context, loops ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	for _, loop := range loops {
@@ -192,14 +192,14 @@ func inBackground(ctx context.Context, loops ...func(context.Context)) (stop fun
 }
 
 // spareWorkers is one for a query and one for the next, which notebooks and dashboards ask before another can be started.
-const spareWorkers = 2
+const idleWorkers = 2
 
 // publishEvery is the shortest time between two looks for what is not published.
 const publishEvery = 5 * time.Second
 
 // keepPublished brings the lake up to date again and again: what a crash left, and what a command that was killed did not
 // come to. Publishing takes at most about one twentieth of the time.
-func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
 	for ctx.Err() == nil {
 		start := time.Now()
 		if published, err := w.Publish(ctx); err != nil && ctx.Err() == nil {
@@ -218,24 +218,24 @@ func keepPublished(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger
 const maxRequests = 2_000_000
 
 // keepRequests writes the request log down every second, and forgets what is older than it is kept.
-func keepRequests(ctx context.Context, w *warehouse.Warehouse, kept time.Duration, log *slog.Logger) {
+func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, kept time.Duration, log *slog.Logger) {
 	save, forget := time.NewTicker(time.Second), time.NewTicker(10*time.Minute)
 	defer save.Stop()
 	defer forget.Stop()
-	tell := func(err error) {
+	logError := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			log.Error("request log", "error", err)
 		}
 	}
-	tell(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
+	logError(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-save.C:
-			tell(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
+			logError(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
 		case <-forget.C:
-			tell(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
+			logError(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
 		}
 	}
 }

@@ -37,13 +37,13 @@ func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509
 	noError(t, err)
 	noError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	noError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
-	certificate, err := x509.ParseCertificate(der)
+	reloadingTLSConfig, err := x509.ParseCertificate(der)
 	noError(t, err)
-	return certificate
+	return reloadingTLSConfig
 }
 
 // With a certificate the server speaks HTTP/2, and a renewed one is used without a restart.
-func TestTLS(t *testing.T) {
+func TestServe_TLSReload(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	roots := x509.NewCertPool()
@@ -76,7 +76,7 @@ func TestTLS(t *testing.T) {
 }
 
 // long is a data folder whose first page is some 20 MB, more than the sockets between server and client hold.
-func long(t *testing.T) (data, key string, size int) {
+func largePage(t *testing.T) (data, key string, size int) {
 	t.Helper()
 	data, key = withKey(t)
 	var rows strings.Builder
@@ -104,8 +104,8 @@ func begin(t *testing.T, url, key string) (conn net.Conn, read int) {
 }
 
 // A stop lets an answer that is being read come to its end, but waits no longer than it may.
-func TestStopLetsAnswersFinish(t *testing.T) {
-	data, key, size := long(t)
+func TestStop_DrainsResponses(t *testing.T) {
+	data, key, size := largePage(t)
 	url, stop := serve(t, data, "--stop-timeout", "1m")
 	conn, read := begin(t, url, key)
 	defer conn.Close()
@@ -134,7 +134,7 @@ func TestStopLetsAnswersFinish(t *testing.T) {
 }
 
 // What watches the server has an address of its own, where there is nothing else; the public one has no metrics.
-func TestOperatorAddress(t *testing.T) {
+func TestServe_OperatorListen(t *testing.T) {
 	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noError(t, err)
 	address := free.Addr().String()
@@ -153,7 +153,7 @@ func TestOperatorAddress(t *testing.T) {
 }
 
 // What the operator sets of a key holds from the next request on, and the request log tells of it, with and without a server.
-func TestOperatorSeesKeysAndRequests(t *testing.T) {
+func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	data := t.TempDir()
 	url, stop := serve(t, data)
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public", "--label", "app",

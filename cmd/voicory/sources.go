@@ -88,7 +88,7 @@ func newSources(w *warehouse.Warehouse) *sources {
 }
 
 // Sync pulls from a source once.
-func (s *sources) Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (total synced, err error) {
+func (s *sources) Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (total syncSummary, err error) {
 	source, err := spec.open(s.w, slog.New(slog.DiscardHandler), progress) // the summary says what there is to say
 	if err != nil {
 		return total, err
@@ -198,7 +198,7 @@ func (s *sources) checks() (checks []httpapi.Check) {
 			}
 			for _, status := range list {
 				if status.Name == job.Name && status.Failures > 0 {
-					return fmt.Errorf("%d runs have failed since %s: %s", status.Failures, momentOrNever(status.AsOf), status.Error)
+					return fmt.Errorf("%d runs have failed since %s: %s", status.Failures, timeOrNever(status.AsOf), status.Error)
 				}
 			}
 			return nil
@@ -207,7 +207,7 @@ func (s *sources) checks() (checks []httpapi.Check) {
 	return checks
 }
 
-func momentOrNever(t *time.Time) string {
+func timeOrNever(t *time.Time) string {
 	if t == nil {
 		return "never"
 	}
@@ -218,16 +218,16 @@ type sourcesCommand struct{}
 
 // Run lists the sources.
 func (c *sourcesCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		list, err := o.Sources(ctx)
 		if err != nil {
 			return err
 		}
-		return m.print(f, list, func(w io.Writer) {
+		return m.printResult(f, list, func(w io.Writer) {
 			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "NAME\tSTATE\tAS OF\tEVERY\tREAD\tNEW\tCHANGED\tDELETED\tREFUSED\tSOURCE")
 			for _, s := range list {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", cmp.Or(s.Name, "-"), s.State, momentOrNever(s.AsOf), cmp.Or(s.Every, "-"),
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", cmp.Or(s.Name, "-"), s.State, timeOrNever(s.AsOf), cmp.Or(s.Every, "-"),
 					s.Rows.Read, s.Rows.New, s.Rows.Changed, s.Rows.Deleted, s.Rows.Refused, printable(s.Source))
 			}
 			_ = table.Flush() // like any print: there is nobody left to tell

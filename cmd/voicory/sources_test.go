@@ -48,7 +48,7 @@ func sourcesOf(t *testing.T, data string) map[string]sourceStatus {
 }
 
 // The server pulls what its config says, again and again, and tells how that goes.
-func TestServerPullsItsSources(t *testing.T) {
+func TestServe_PullsConfiguredSources(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 250, Customers: 30, Messages: 120}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
 	dir := t.TempDir()
@@ -90,11 +90,11 @@ sources:
 	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready, `"errors":{"source platform":"`) || strings.Contains(ready, "hush") {
 		t.Error(ready)
 	}
-	told := metrics(t, here)
+	exposition := metrics(t, here)
 	for _, want := range []string{`voicory_source_rows_total{outcome="new",source="acme"} 401`, `voicory_source_failures_total{source="acme"} 0`,
 		`voicory_source_rows_total{outcome="new",source="platform"} 0`, `voicory_source_lag_seconds{source="platform"} `} {
-		if !strings.Contains(told, want) {
-			t.Errorf("%s is not in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(told, -1))
+		if !strings.Contains(exposition, want) {
+			t.Errorf("%s is not in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(exposition, -1))
 		}
 	}
 	for range 2 { // asked of the server, then of the folder
@@ -112,7 +112,7 @@ sources:
 }
 
 // Of two runs of one source the second is turned away.
-func TestOneRunPerSource(t *testing.T) {
+func TestSources_OneRunPerSource(t *testing.T) {
 	asked, answer := make(chan bool, 100), make(chan bool)
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked <- true
@@ -142,7 +142,7 @@ func TestOneRunPerSource(t *testing.T) {
 }
 
 // What a run that did not end by itself is called.
-func TestStatesOfSources(t *testing.T) {
+func TestSources_States(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
@@ -159,7 +159,7 @@ func TestStatesOfSources(t *testing.T) {
 	}
 }
 
-func TestWrongConfigIsOneLine(t *testing.T) {
+func TestConfig_ErrorsAreOneLine(t *testing.T) {
 	t.Setenv("KEY", "sk_0123456789abcdefghijklmnopqrstuv")
 	const good = "base_url: 'http://127.0.0.1:1/api/v1', api_key: {env: KEY}, tenant: d3a0c0de-0000-4000-8000-000000000001"
 	for text, says := range map[string]string{
@@ -192,7 +192,7 @@ func TestWrongConfigIsOneLine(t *testing.T) {
 }
 
 // The example can be read, and shows every key that there is.
-func TestExampleConfig(t *testing.T) {
+func TestConfig_ExampleHasEveryKey(t *testing.T) {
 	const path = "../../config.example.yaml"
 	c, err := readConfig(path)
 	noError(t, err)
@@ -220,7 +220,7 @@ func TestExampleConfig(t *testing.T) {
 }
 
 // Refused rows can be read, mended and taken in again, by the server and without one.
-func TestQuarantine(t *testing.T) {
+func TestQuarantine_ListAndReplay(t *testing.T) {
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
@@ -261,12 +261,12 @@ func TestQuarantine(t *testing.T) {
 }
 
 // countingOutput counts lines, and remembers the most memory that was in use while it was written to.
-type countingOutput struct {
+type heapRecorder struct {
 	lines int
 	peak  uint64 // bytes
 }
 
-func (c *countingOutput) Write(p []byte) (int, error) {
+func (c *heapRecorder) Write(p []byte) (int, error) {
 	before := c.lines
 	if c.lines += bytes.Count(p, []byte("\n")); c.lines/10_000 > before/10_000 {
 		var stats runtime.MemStats
@@ -291,7 +291,7 @@ func TestQuarantine_ListIsStreamed(t *testing.T) {
 	for _, place := range []string{"server", "folder"} {
 		for _, form := range []string{"--json=true", "--json=false"} {
 			runtime.GC()
-			out := &countingOutput{}
+			out := &heapRecorder{}
 			var stderr bytes.Buffer
 			program := Main{Args: []string{"quarantine", "list", form, "--data", data, "--limit", strconv.Itoa(math.MaxInt64)}, Stdout: out, Stderr: &stderr}
 			if status := program.Run(t.Context()); status != exitDone || out.lines < rows+2 {

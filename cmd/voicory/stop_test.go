@@ -35,7 +35,7 @@ func TestStop_HandlerThatHangs(t *testing.T) {
 	ended := watch.limit(ctx, time.Millisecond)
 	served := make(chan error)
 	go func() {
-		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, face{listener: listener, finishes: true,
+		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true,
 			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				stop()
 				<-hanging // whatever its context says
@@ -76,7 +76,7 @@ func TestStop_InTime(t *testing.T) {
 func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd, url string, stderr func() string) {
 	t.Helper()
 	process = exec.CommandContext(t.Context(), os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
-	process.Env = append(os.Environ(), asProgram+"=yes")
+	process.Env = append(os.Environ(), runAsProgram+"=yes")
 	pipe, err := process.StderrPipe()
 	noError(t, err)
 	noError(t, process.Start())

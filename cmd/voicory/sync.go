@@ -50,7 +50,7 @@ func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 }
 
 // synced is the summary of a run.
-type synced struct {
+type syncSummary struct {
 	ingest.Summary
 	Missing   []string            `json:"missing"` // tables and columns that the source lacks
 	Published warehouse.Published `json:"published"`
@@ -69,7 +69,7 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec)
 			if total.Published, err = o.Publish(ctx); err != nil {
 				return err
 			}
-			return m.print(f, total, total.text)
+			return m.printResult(f, total, total.text)
 		})
 		if c.Every == 0 || ctx.Err() != nil || errors.Is(err, warehouse.ErrInvalid) {
 			return err
@@ -85,7 +85,7 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec)
 	}
 }
 
-func (total *synced) text(w io.Writer) {
+func (total *syncSummary) text(w io.Writer) {
 	fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused", total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused)
 	if total.Superseded > 0 {
 		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)

@@ -50,7 +50,7 @@ func rowsOf(t *testing.T, url, key, dataset string) map[string]string {
 }
 
 // All tenants of the platform's database come in one run, with their API keys; what changes, goes or is revoked there does so here.
-func TestSyncPostgres(t *testing.T) {
+func TestSync_Postgres(t *testing.T) {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
@@ -142,7 +142,7 @@ func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
 }
 
 // What the API shows of a tenant is shown here in the same words; what is new there comes with the next run, and nothing else.
-func TestSyncVoicory(t *testing.T) {
+func TestSync_Voicory(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 900, Customers: 150, Messages: 450}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
@@ -183,12 +183,12 @@ func TestSyncVoicory(t *testing.T) {
 
 // killedAgainAndAgain runs a command that works on the folder until it has ended by itself, each time killed after it has written
 // a little more than the time before, at most so many times. It returns how many runs were killed.
-func killedAgainAndAgain(t *testing.T, times int, step int64, data string, args ...string) (killed int) {
+func killRepeatedly(t *testing.T, times int, step int64, data string, args ...string) (killed int) {
 	t.Helper()
 	for n := range times {
 		ctx, kill := context.WithCancel(t.Context())
 		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
-		command.Env = append(os.Environ(), asProgram+"=yes")
+		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		noError(t, command.Start())
 		before := folderSize(data)
 		ended := make(chan error, 1)
@@ -215,12 +215,12 @@ func killedAgainAndAgain(t *testing.T, times int, step int64, data string, args 
 	return killed
 }
 
-func TestKilledSyncGoesOnWhereItWas(t *testing.T) {
+func TestSync_ResumesAfterKill(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 300, Messages: 2000}
 	theirs, theirKey, _ := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
 	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
-	if killed := killedAgainAndAgain(t, 20, 300_000, here, args...); killed < 5 {
+	if killed := killRepeatedly(t, 20, 300_000, here, args...); killed < 5 {
 		t.Errorf("only %d runs were killed before their end", killed)
 	}
 	got := wantStatus(t, run(t, "", args...), exitDone)
@@ -233,10 +233,10 @@ func TestKilledSyncGoesOnWhereItWas(t *testing.T) {
 }
 
 // What is told of the rows read adds up.
-func TestSyncTellsSuperseded(t *testing.T) {
-	var told strings.Builder
-	(&synced{Summary: ingest.Summary{Counts: warehouse.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&told)
-	if first, _, _ := strings.Cut(told.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
+func TestSyncSummary_CountsSuperseded(t *testing.T) {
+	var out strings.Builder
+	(&syncSummary{Summary: ingest.Summary{Counts: warehouse.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&out)
+	if first, _, _ := strings.Cut(out.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
 		t.Error(first)
 	}
 }

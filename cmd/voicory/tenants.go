@@ -15,12 +15,12 @@ type listTenantsCommand struct{}
 
 // Run lists the tenants, oldest first.
 func (c *listTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withOperator(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(o operator) error {
 		tenants, err := o.Tenants(ctx)
 		if err != nil {
 			return err
 		}
-		return m.print(f, tenants, func(w io.Writer) {
+		return m.printResult(f, tenants, func(w io.Writer) {
 			for _, tenant := range tenants {
 				fmt.Fprintf(w, "%s  since %s\n", tenant.ID, tenant.CreatedAt.Format(time.RFC3339))
 			}

@@ -6,7 +6,7 @@ import "github.com/peterh/liner"
 var errAborted = liner.ErrPromptAborted
 
 // newTerminal reads lines that can be edited, with those before them at hand.
-func newTerminal() lineReader {
+func newLineEditor() lineEditor {
 	lines := liner.NewLiner()
 	lines.SetCtrlCAborts(true)
 	lines.SetMultiLineMode(true)

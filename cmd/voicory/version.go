@@ -25,7 +25,7 @@ type versions struct {
 
 func (c *versionCommand) Run(m *Main, f *flags) error {
 	v := programVersions()
-	return m.print(f, v, func(out io.Writer) {
+	return m.printResult(f, v, func(out io.Writer) {
 		commit := v.Commit
 		if v.Modified {
 			commit += " with uncommitted changes"

@@ -29,15 +29,15 @@ type operator interface {
 	// RefuseFile puts a file that cannot be opened into quarantine.
 	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	// Sync pulls from a source what is new. progress is told of rows, where they are counted.
-	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (synced, error)
+	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (syncSummary, error)
 	// Sources lists what is pulled on a schedule, and what ever was pulled.
 	Sources(ctx context.Context) ([]sourceStatus, error)
 	// Quarantine yields refused rows, at most limit.
 	Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error]
 	// Replay takes refused rows in again: those of files of the quarantine, or all.
-	Replay(ctx context.Context, files []string) (replayed, error)
+	Replay(ctx context.Context, files []string) (replaySummary, error)
 	// Export writes rows in bulk.
-	Export(ctx context.Context, spec exportSpec, out io.Writer) (exported, error)
+	Export(ctx context.Context, spec exportSpec, out io.Writer) (exportSummary, error)
 	// Publish brings the lake up to date with what was taken in.
 	Publish(ctx context.Context) (warehouse.Published, error)
 	CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (createdKey, error)
@@ -60,7 +60,7 @@ type createdKey struct {
 
 // operate returns the operator of the data folder: the server that has it open, if there is one, else the folder
 // itself. A folder that is missing or empty is created if create is set, and is ErrNotFound otherwise.
-func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
+func (f *flags) openAdmin(ctx context.Context, create bool) (operator, error) {
 	socket := warehouse.SocketPath(f.Data)
 	// A symbolic link is not followed here either; opening the folder refuses it.
 	if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
@@ -70,7 +70,7 @@ func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err == nil {
-			return dialOperator(socket), conn.Close()
+			return dialAdmin(socket), conn.Close()
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EINVAL) {
 			return nil, fmt.Errorf("ask the server at %s: %w", socket, err)
@@ -88,7 +88,7 @@ func (f *flags) operate(ctx context.Context, create bool) (operator, error) {
 }
 
 // withOperator runs do with the operator of the data folder, which must exist.
-func (f *flags) withOperator(ctx context.Context, do func(operator) error) error {
+func (f *flags) withAdmin(ctx context.Context, do func(operator) error) error {
 	return f.with(ctx, false, do)
 }
 
@@ -98,7 +98,7 @@ func (f *flags) withCreated(ctx context.Context, do func(operator) error) error 
 }
 
 func (f *flags) with(ctx context.Context, create bool, do func(operator) error) error {
-	o, err := f.operate(ctx, create)
+	o, err := f.openAdmin(ctx, create)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 func stopped(t *testing.T, midway func() bool, args ...string) (status int, stderr string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], args...)
-	command.Env = append(os.Environ(), asProgram+"=yes")
+	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	var out bytes.Buffer
 	command.Stderr = &out
 	noError(t, command.Start())
@@ -44,13 +44,13 @@ func stopped(t *testing.T, midway func() bool, args ...string) (status int, stde
 }
 
 // there tells whether a file or folder is where the pattern says.
-func there(pattern ...string) bool {
+func exists(pattern ...string) bool {
 	found, _ := filepath.Glob(filepath.Join(pattern...))
 	return len(found) > 0
 }
 
 // stopsExports interrupts exports at several points of their work, with the folder open in their process, or in a server.
-func stopsExports(t *testing.T, data string) {
+func checkInterruptedExports(t *testing.T, data string) {
 	t.Helper()
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole.ndjson")
@@ -69,8 +69,8 @@ func stopsExports(t *testing.T, data string) {
 			part, err := os.Stat(found[0])
 			return err == nil && part.Size() > 0 && part.Size() < info.Size()/2
 		}},
-		{"all", "everything", func(string) bool { return there(data, "tmp", "export-*", "warehouse.duckdb") }},
-		{"all", "everything", func(to string) bool { return there(to, ".everything.unfinished-*", "calls", "*", "calls.parquet") }},
+		{"all", "everything", func(string) bool { return exists(data, "tmp", "export-*", "warehouse.duckdb") }},
+		{"all", "everything", func(to string) bool { return exists(to, ".everything.unfinished-*", "calls", "*", "calls.parquet") }},
 	} {
 		to := t.TempDir()
 		status, stderr := stopped(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant", demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
@@ -83,7 +83,7 @@ func stopsExports(t *testing.T, data string) {
 }
 
 // An export that is interrupted leaves nothing: neither a part under its name, nor a temporary file, here or in the data folder.
-func TestStoppedExportsLeaveNothing(t *testing.T) {
+func TestExport_InterruptLeavesNoFile(t *testing.T) {
 	data, dump := t.TempDir(), filepath.Join(t.TempDir(), "calls.ndjson")
 	file, err := os.Create(dump)
 	noError(t, err)
@@ -95,10 +95,10 @@ func TestStoppedExportsLeaveNothing(t *testing.T) {
 			t.Errorf("the data folder keeps %v, %v", left, err)
 		}
 	}
-	stopsExports(t, data)
+	checkInterruptedExports(t, data)
 	clean()
 	_, stop := serve(t, data)
-	stopsExports(t, data)
+	checkInterruptedExports(t, data)
 	stop() // no handler runs any more
 	clean()
 }

@@ -16,12 +16,12 @@ import (
 )
 
 // everything, as the name of an export, is all of them, in a folder.
-const everything = "all"
+const allExports = "all"
 
 // runAll writes all exports of one state to a folder that stands alone, whole or not at all. The database is what the operator gives; the
 // rest is made of it here, so that all fits together, whoever has the data folder open.
-func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
-	tenant, err := requiredUUID(c.Tenant)
+func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error {
+	tenant, err := parseUUID(c.Tenant)
 	switch {
 	case err != nil:
 		return err
@@ -30,11 +30,11 @@ func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
 	case c.Format != "" || c.filterFlags != (filterFlags{}) || len(c.Columns) > 0 || c.BOM || c.EscapeFormulas:
 		return fmt.Errorf("%w: `export all` writes all rows and columns in formats of its own; it takes --tenant and -o only", warehouse.ErrInvalid)
 	}
-	bar := newExportProgress(m, everything)
+	bar := newExportProgress(m, allExports)
 	defer bar.finish()
 	var folder exports.Folder
-	err = f.withOperator(ctx, func(o operator) error {
-		return m.writeFolder(c.Output, func(dir string) error {
+	err = f.withAdmin(ctx, func(o operator) error {
+		return m.writeFolderAtomic(c.Output, func(dir string) error {
 			total, err := fetchDatabase(ctx, o, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
 			if err != nil {
 				return err
@@ -49,23 +49,23 @@ func (c *exportCommand) runAll(ctx context.Context, m *Main, f *flags) error {
 		return err
 	}
 	bar.finish()
-	return m.print(f, folder, func(w io.Writer) {
+	return m.printResult(f, folder, func(w io.Writer) {
 		fmt.Fprintf(w, "wrote %d rows in %d files to %s, as of %s; %s says what they are\n", folder.Files[0].Rows, len(folder.Files), c.Output, folder.AsOf.Format("2006-01-02T15:04:05Z07:00"), exports.ReadmeFile)
 	})
 }
 
-func fetchDatabase(ctx context.Context, o operator, tenant uuid.UUID, path string, bar *progress) (total exported, err error) {
+func fetchDatabase(ctx context.Context, o operator, tenant uuid.UUID, path string, bar *progress) (total exportSummary, err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return total, err
 	}
-	total, err = o.Export(ctx, exportSpec{Tenant: tenant, Dataset: everything}, &countingWriter{out: file, told: bar.add})
+	total, err = o.Export(ctx, exportSpec{Tenant: tenant, Dataset: allExports}, &countingWriter{out: file, progress: bar.add})
 	return total, errors.Join(err, file.Close())
 }
 
 // writeFolder has write fill a folder beside path, then renames it to path, so that path never names a part of it. A folder that
 // exists must be empty. The modes follow the user's umask.
-func (m *Main) writeFolder(path string, write func(dir string) error) (err error) {
+func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return err
@@ -123,13 +123,13 @@ func syncFolder(path string) error {
 
 // databaseExport is the database of a tenant, written to a file that nobody else sees and that is gone when it is closed.
 type databaseExport struct {
-	exported
+	exportSummary
 	*os.File
 }
 
 // openDatabase writes the database of a tenant that there is.
 func (l local) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
-	if err := l.wantTenant(ctx, tenant); err != nil {
+	if err := l.requireTenant(ctx, tenant); err != nil {
 		return d, err
 	}
 	dir, err := os.MkdirTemp(l.TempDir(), "export-*")
@@ -152,17 +152,17 @@ func (l local) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseEx
 
 // Write copies it.
 func (d databaseExport) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
-	_, err = io.Copy(out, &endedReader{ctx, d.File})
+	_, err = io.Copy(out, &contextReader{ctx, d.File})
 	return d.Rows, err
 }
 
 // endedReader ends with the context.
-type endedReader struct {
+type contextReader struct {
 	ctx context.Context
 	in  io.Reader
 }
 
-func (r *endedReader) Read(p []byte) (int, error) {
+func (r *contextReader) Read(p []byte) (int, error) {
 	if err := context.Cause(r.ctx); err != nil {
 		return 0, err
 	}

@@ -25,8 +25,8 @@ func readBack(t *testing.T, format exports.Format, path string) (names []string,
 	noError(t, err)
 	switch format {
 	case exports.Parquet:
-		names = strings.Split(answered(t, "SELECT string_agg(column_name) FROM (DESCRIBE FROM read_parquet('"+path+"'))"), ",")
-		_, err = fmt.Sscan(answered(t, "SELECT count(*) FROM read_parquet('"+path+"')"), &rows)
+		names = strings.Split(queryValue(t, "SELECT string_agg(column_name) FROM (DESCRIBE FROM read_parquet('"+path+"'))"), ",")
+		_, err = fmt.Sscan(queryValue(t, "SELECT count(*) FROM read_parquet('"+path+"')"), &rows)
 		noError(t, err)
 	case exports.Arrow:
 		reader, err := ipc.NewReader(bytes.NewReader(content))
@@ -45,7 +45,7 @@ func readBack(t *testing.T, format exports.Format, path string) (names []string,
 		return lines[0], len(lines) - 1
 	case exports.NDJSON:
 		for line := range strings.Lines(string(content)) {
-			names = strings.Split(answered(t, "SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
+			names = strings.Split(queryValue(t, "SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
 			rows++
 		}
 	}
@@ -53,7 +53,7 @@ func readBack(t *testing.T, format exports.Format, path string) (names []string,
 }
 
 // exportsFew writes what has so many rows of each export in every form, with the data folder open in this process, or in a server.
-func exportsFew(t *testing.T, data string, rows int) {
+func checkSmallExports(t *testing.T, data string, rows int) {
 	t.Helper()
 	dir := t.TempDir()
 	export := func(args ...string) string {
@@ -63,7 +63,7 @@ func exportsFew(t *testing.T, data string, rows int) {
 	var all exports.Folder
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
 	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
-	if tables := answered(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {
+	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {
 		t.Errorf("the database of %+v has %s tables", all, tables)
 	}
 	for _, e := range warehouse.Exports {
@@ -73,13 +73,13 @@ func exportsFew(t *testing.T, data string, rows int) {
 		}
 		for _, format := range exports.Formats {
 			path := filepath.Join(dir, e.Name+format.Extension())
-			told := export(e.Name, "-o", path)
+			summary := export(e.Name, "-o", path)
 			names, n := readBack(t, format, path)
-			if !strings.Contains(told, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
-				t.Errorf("%s as %s has %d rows of %q: %s", e.Name, format, n, names, told)
+			if !strings.Contains(summary, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
+				t.Errorf("%s as %s has %d rows of %q: %s", e.Name, format, n, names, summary)
 			}
 		}
-		inDatabase := answered(t, database+"SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '"+e.Name+"') || ' ' || count(*) FROM written."+e.Name)
+		inDatabase := queryValue(t, database+"SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '"+e.Name+"') || ' ' || count(*) FROM written."+e.Name)
 		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
 			t.Errorf("in the database, %s is %s", e.Name, inDatabase)
 		}
@@ -87,7 +87,7 @@ func exportsFew(t *testing.T, data string, rows int) {
 }
 
 // A tenant without rows, and one with a single row of each export, is exported as any other.
-func TestExportFewRows(t *testing.T) {
+func TestExport_ZeroAndOneRow(t *testing.T) {
 	for rows := range 2 {
 		data := t.TempDir()
 		wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret"), exitDone)
@@ -97,9 +97,9 @@ func TestExportFewRows(t *testing.T) {
 				wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
 			}
 		}
-		exportsFew(t, data, rows)
+		checkSmallExports(t, data, rows)
 		_, stop := serve(t, data)
-		exportsFew(t, data, rows)
+		checkSmallExports(t, data, rows)
 		stop()
 	}
 }

@@ -32,11 +32,11 @@ import (
 // listenOperator listens on the operator's socket. The caller has the data folder locked, so a socket that exists is a leftover.
 // The socket has its final mode when it appears: Linux creates it with the mode of its descriptor, and elsewhere the umask of the
 // process leaves access to the owner only.
-func listenOperator(ctx context.Context, path string) (net.Listener, error) {
+func listenAdmin(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("operator socket: %w", err)
 	}
-	listener, err := (&net.ListenConfig{Control: privateSocket}).Listen(ctx, "unix", path)
+	listener, err := (&net.ListenConfig{Control: chmodSocket}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("operator socket: %w; a path of over 100 characters is too long for one, choose a shorter --data", err)
 	}
@@ -47,31 +47,31 @@ func listenOperator(ctx context.Context, path string) (net.Listener, error) {
 }
 
 // privateSocket sets the mode of a socket before it is bound. An error is no harm: the caller sets the mode again.
-func privateSocket(_, _ string, socket syscall.RawConn) error {
+func chmodSocket(_, _ string, socket syscall.RawConn) error {
 	return socket.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
 }
 
 // operatorHandler answers the operator's requests.
-func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	route := func(pattern string, answer func(r *http.Request) (any, error)) {
 		routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := answer(r)
-			reply := operatorReply{}
+			reply := adminReply{}
 			if err == nil {
 				reply.Result, err = json.Marshal(result)
 			}
 			if err != nil {
 				log.Warn("operator request failed", "path", r.URL.Path, "error", err)
-				reply.Error, reply.Kind = err.Error(), kindOf(err)
+				reply.Error, reply.Kind = err.Error(), errorKind(err)
 			}
 			_ = json.NewEncoder(w).Encode(reply) // a command that left is no error of ours
 		})
 	}
 	route("POST /ingest", func(r *http.Request) (any, error) {
 		query := r.URL.Query()
-		tenant, err := optionalUUID(query.Get("tenant"))
+		tenant, err := parseOptionalUUID(query.Get("tenant"))
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		return o.Sync(r.Context(), spec, func(int64, int64) {})
 	})
 	routes.HandleFunc("GET /quarantine", func(w http.ResponseWriter, r *http.Request) {
-		stream(w, r, log, func(out io.Writer) error { return writeRefusals(r, o, out) })
+		stream(w, r, log, func(out io.Writer) error { return streamRefusals(r, o, out) })
 	})
 	route("POST /quarantine/replay", func(r *http.Request) (any, error) { return o.Replay(r.Context(), r.URL.Query()["file"]) })
 	routes.HandleFunc("POST /export", exportHandler(o, log))
@@ -119,11 +119,11 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 		return o.UpdateKey(r.Context(), id, settings)
 	})
 	route("GET /requests", func(r *http.Request) (any, error) {
-		var asked requestQuery
-		if err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &asked); err != nil {
+		var q requestLogQuery
+		if err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &q); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.Requests(r.Context(), asked.Since, asked.Tenant, asked.Limit)
+		return o.Requests(r.Context(), q.Since, q.Tenant, q.Limit)
 	})
 	routes.HandleFunc("POST /query", func(w http.ResponseWriter, r *http.Request) {
 		stream(w, r, log, func(out io.Writer) error {
@@ -147,7 +147,7 @@ func operatorHandler(o local, registry *prometheus.Registry, log *slog.Logger) h
 // stream answers with what write writes, as it is written. An error before the first byte is sent as an operatorReply with another
 // status. A later one cuts the connection.
 func stream(w http.ResponseWriter, r *http.Request, log *slog.Logger, write func(io.Writer) error) {
-	out := &firstByte{ResponseWriter: w}
+	out := &writeTracker{ResponseWriter: w}
 	err := write(out)
 	if err == nil {
 		return
@@ -157,11 +157,11 @@ func stream(w http.ResponseWriter, r *http.Request, log *slog.Logger, write func
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(http.StatusUnprocessableEntity)
-	_ = json.NewEncoder(w).Encode(operatorReply{Error: err.Error(), Kind: kindOf(err)}) // the client may have left
+	_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)}) // the client may have left
 }
 
 // writeRefusals writes refused rows as lines of JSON.
-func writeRefusals(r *http.Request, o operator, out io.Writer) error {
+func streamRefusals(r *http.Request, o operator, out io.Writer) error {
 	limit, err := strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
 	if err != nil {
 		return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
@@ -179,28 +179,28 @@ func writeRefusals(r *http.Request, o operator, out io.Writer) error {
 }
 
 // firstByte notes that something was written.
-type firstByte struct {
+type writeTracker struct {
 	http.ResponseWriter
 	written bool
 }
 
-func (f *firstByte) Write(p []byte) (int, error) {
+func (f *writeTracker) Write(p []byte) (int, error) {
 	f.written = f.written || len(p) > 0
 	return f.ResponseWriter.Write(p)
 }
 
 // operatorReply is every answer: a result, or an error with its kind.
-type operatorReply struct {
+type adminReply struct {
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  string          `json:"error,omitempty"`
 	Kind   string          `json:"kind,omitempty"`
 }
 
 // kinds that keep their meaning across the socket.
-var kinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy}
+var errorKinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy}
 
-func kindOf(err error) string {
-	for _, kind := range kinds {
+func errorKind(err error) string {
+	for _, kind := range errorKinds {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}
@@ -220,7 +220,7 @@ func (e *remoteError) Unwrap() error { return e.kind }
 // remote operates on the data folder of a running server.
 type remote struct{ client *http.Client }
 
-func dialOperator(socket string) remote {
+func dialAdmin(socket string) remote {
 	return remote{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -251,18 +251,18 @@ func (c remote) call(ctx context.Context, method, path string, body io.Reader, r
 		return err
 	}
 	defer response.Body.Close()
-	return replyTo(response.Body, result)
+	return readReply(response.Body, result)
 }
 
 // replyTo reads an answer of the server.
-func replyTo(body io.Reader, result any) error {
-	var reply operatorReply
+func readReply(body io.Reader, result any) error {
+	var reply adminReply
 	if err := json.NewDecoder(body).Decode(&reply); err != nil {
 		return fmt.Errorf("the running server broke off: %w", err)
 	}
 	if reply.Error != "" {
 		failure := &remoteError{text: reply.Error}
-		for _, kind := range kinds {
+		for _, kind := range errorKinds {
 			if kind.Error() == reply.Kind {
 				failure.kind = kind
 			}
@@ -277,20 +277,20 @@ func (c remote) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Sum
 	if in.Tenant != uuid.Nil {
 		query.Set("tenant", in.Tenant.String())
 	}
-	body := &toldReader{in.Body, in.Progress}
+	body := &progressReader{in.Body, in.Progress}
 	return summary, c.call(ctx, http.MethodPost, "/ingest?"+query.Encode(), body, &summary)
 }
 
 // toldReader tells how much of it was read.
-type toldReader struct {
-	in   io.Reader
-	told func(int64)
+type progressReader struct {
+	in       io.Reader
+	progress func(int64)
 }
 
-func (r *toldReader) Read(p []byte) (int, error) {
+func (r *progressReader) Read(p []byte) (int, error) {
 	n, err := r.in.Read(p)
-	if r.told != nil {
-		r.told(int64(n))
+	if r.progress != nil {
+		r.progress(int64(n))
 	}
 	return n, err
 }
@@ -304,7 +304,7 @@ func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 }
 
 // Sync has the server pull; how far it is, `voicory sources` tells.
-func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total synced, err error) {
+func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total syncSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err
@@ -326,7 +326,7 @@ func (c remote) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			yield(warehouse.Refusal{}, replyTo(response.Body, nil))
+			yield(warehouse.Refusal{}, readReply(response.Body, nil))
 			return
 		}
 		for lines := json.NewDecoder(response.Body); ; {
@@ -345,7 +345,7 @@ func (c remote) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse
 	}
 }
 
-func (c remote) Replay(ctx context.Context, files []string) (total replayed, err error) {
+func (c remote) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
 	return total, c.call(ctx, http.MethodPost, "/quarantine/replay?"+url.Values{"file": files}.Encode(), nil, &total)
 }
 
@@ -370,14 +370,14 @@ func (c remote) UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.
 }
 
 // requestQuery is what is asked of the request log.
-type requestQuery struct {
+type requestLogQuery struct {
 	Since  time.Time     `json:"since"`
 	Tenant uuid.NullUUID `json:"tenant_id"`
 	Limit  int64         `json:"limit"`
 }
 
 func (c remote) Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) (requests []warehouse.Request, err error) {
-	query, err := json.Marshal(requestQuery{since, tenant, limit})
+	query, err := json.Marshal(requestLogQuery{since, tenant, limit})
 	if err != nil {
 		return nil, err
 	}
@@ -407,7 +407,7 @@ func (c remote) Query(ctx context.Context, request query.Request, out io.Writer)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return replyTo(response.Body, nil)
+		return readReply(response.Body, nil)
 	}
 	if _, err := io.Copy(out, response.Body); err != nil {
 		return fmt.Errorf("the query failed midway: %w", err)

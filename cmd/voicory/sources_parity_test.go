@@ -28,20 +28,20 @@ import (
 type doc map[string]any
 
 // docs are rows of each dataset by id.
-type docs map[string]map[string]doc
+type datasetDocs map[string]map[string]doc
 
 // platformOf is where a source's rows are: put has them there, new or changed, and pull has them here.
-type platformOf struct {
-	put  func(docs)
+type sourceFixture struct {
+	put  func(datasetDocs)
 	pull func() ingest.Summary
 }
 
 // oddDocs are rows as they really are: of each dataset every shape that a field comes in.
-func oddDocs(now time.Time) docs {
+func docsOfEveryShape(now time.Time) datasetDocs {
 	at := func(n int) string {
 		return now.Add(-time.Duration(n) * time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
 	}
-	all := docs{"calls": {}, "customers": {}, "messages": {}}
+	all := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	add := func(dataset string, fields doc) {
 		n := len(all["calls"]) + len(all["customers"]) + len(all["messages"])
 		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
@@ -81,30 +81,30 @@ func oddDocs(now time.Time) docs {
 
 // Whatever way rows come: each is here as it is there, whatever its shape; the same again changes nothing, not even the place in the
 // feed; what is written late arrives; and a run that ends midway loses nothing.
-func TestEverySource(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, operator remote, data, url string) platformOf{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
+func TestSources_SameRowsFromEveryInput(t *testing.T) {
+	for name, start := range map[string]func(t *testing.T, operator remote, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
-			operator := dialOperator(warehouse.SocketPath(here))
+			operator := dialAdmin(warehouse.SocketPath(here))
 			defer func() { noError(t, operator.Close()) }()
 			from := start(t, operator, here, url)
 			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
 
-			there := oddDocs(time.Now())
+			there := docsOfEveryShape(time.Now())
 			from.put(there)
 			if summary := from.pull(); summary.New != 31 || summary.Refused != 0 {
 				t.Errorf("%+v", summary)
 			}
 			wantDocs(t, url, key, there)
-			places := placesInFeed(t, url, key)
+			places := feedCursors(t, url, key)
 			if summary := from.pull(); summary.New+summary.Changed+summary.Deleted+summary.Refused != 0 {
 				t.Errorf("once more: %+v", summary)
 			}
-			if again := placesInFeed(t, url, key); again != places {
+			if again := feedCursors(t, url, key); again != places {
 				t.Errorf("the feed moved from %s to %s", places, again)
 			}
-			late := docs{"calls": {}, "customers": {}, "messages": {}}
+			late := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 			for id, row := range there["calls"] {
 				if row["cost"] == nil {
 					row["cost"], row["transcript"], row["status"] = 0.75, []any{doc{"speaker": "AI", "text": "late"}}, "completed"
@@ -131,7 +131,7 @@ func TestEverySource(t *testing.T) {
 }
 
 // wantDocs compares what the API shows with the rows: all of them, and each field that a row has.
-func wantDocs(t *testing.T, url, key string, want docs) {
+func wantDocs(t *testing.T, url, key string, want datasetDocs) {
 	t.Helper()
 	for dataset, rows := range want {
 		shown := rowsOf(t, url, key, dataset)
@@ -149,7 +149,7 @@ func wantDocs(t *testing.T, url, key string, want docs) {
 			noError(t, errors.Join(err, json.Unmarshal(text, &plain)))
 			for field, value := range plain {
 				if field == "user_id" {
-					if _, told := got[field]; told {
+					if _, present := got[field]; present {
 						t.Errorf("the tenant is shown: %s", shown[id])
 					}
 				} else if !reflect.DeepEqual(got[field], value) {
@@ -161,7 +161,7 @@ func wantDocs(t *testing.T, url, key string, want docs) {
 }
 
 // placesInFeed is where the feeds of all datasets end.
-func placesInFeed(t *testing.T, url, key string) (places string) {
+func feedCursors(t *testing.T, url, key string) (places string) {
 	t.Helper()
 	for _, dataset := range []string{"calls", "customers", "messages"} {
 		var list struct {
@@ -189,11 +189,11 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 	return text.Bytes()
 }
 
-func fromPush(t *testing.T, _ remote, data, url string) platformOf {
+func fromPush(t *testing.T, _ remote, data, url string) sourceFixture {
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", demoTenant.ID.String(), "--type", "secret"), exitDone).stdout)
-	there := docs{"calls": {}, "customers": {}, "messages": {}}
-	return platformOf{
-		put: func(rows docs) {
+	there := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
+	return sourceFixture{
+		put: func(rows datasetDocs) {
 			for dataset := range rows {
 				maps.Copy(there[dataset], rows[dataset])
 			}
@@ -219,10 +219,10 @@ func fromPush(t *testing.T, _ remote, data, url string) platformOf {
 	}
 }
 
-func fromFiles(t *testing.T, operator remote, _, _ string) platformOf {
+func fromFiles(t *testing.T, operator remote, _, _ string) sourceFixture {
 	incoming, puts, waiting := t.TempDir(), 0, false
-	return platformOf{
-		put: func(rows docs) {
+	return sourceFixture{
+		put: func(rows datasetDocs) {
 			puts++
 			for dataset := range rows {
 				noError(t, os.WriteFile(filepath.Join(incoming, fmt.Sprintf("%s-%d.ndjson", dataset, puts)), ndjson(t, rows[dataset]), 0o600))
@@ -242,10 +242,10 @@ func fromFiles(t *testing.T, operator remote, _, _ string) platformOf {
 	}
 }
 
-func fromVoicory(t *testing.T, operator remote, _, _ string) platformOf {
+func fromVoicory(t *testing.T, operator remote, _, _ string) sourceFixture {
 	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
-	return platformOf{
-		put: func(rows docs) {
+	return sourceFixture{
+		put: func(rows datasetDocs) {
 			for dataset := range rows {
 				wantStatus(t, run(t, string(ndjson(t, rows[dataset])), "ingest", "--data", there, "--dataset", dataset, "--strict", "-"), exitDone)
 			}
@@ -258,7 +258,7 @@ func fromVoicory(t *testing.T, operator remote, _, _ string) platformOf {
 	}
 }
 
-func fromPostgres(t *testing.T, operator remote, _, _ string) platformOf {
+func fromPostgres(t *testing.T, operator remote, _, _ string) sourceFixture {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
@@ -277,8 +277,8 @@ func fromPostgres(t *testing.T, operator remote, _, _ string) platformOf {
 	const config = "c0000000-0000-4000-8000-000000000001"
 	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, demoTenant.ID)
 	tables := map[string]string{"calls": "call_logs", "customers": "customers", "messages": "whatsapp_messages"}
-	return platformOf{
-		put: func(rows docs) {
+	return sourceFixture{
+		put: func(rows datasetDocs) {
 			for dataset, table := range tables {
 				for id, row := range rows[dataset] {
 					row := maps.Clone(row)

@@ -20,15 +20,15 @@ import (
 
 // The guide for data scientists does what it says, block by block, within the limits that keys have: each of its ways finds the same
 // costs of each day, which are those that were taken in, and its plot shows them.
-func TestDataScientists(t *testing.T) {
-	python := installed(t, "requirements.txt", installPython)
+func TestGuide_DataScientists(t *testing.T) {
+	python := installClient(t, "requirements.txt", installPython)
 	document, err := os.ReadFile("../../docs/data-scientists.md")
 	noError(t, err)
 	driver, err := filepath.Abs(filepath.Join("testdata", "clients", "notebook.py"))
 	noError(t, err)
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	asBuilt(t, dir)
+	installProgram(t, dir)
 	wantStatus(t, run(t, "", "demo", "--data", data), exitDone)
 	url, _ := serve(t, data)
 

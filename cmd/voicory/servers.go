@@ -20,11 +20,11 @@ import (
 )
 
 // face is one address that the server answers on.
-type face struct {
+type endpoint struct {
 	listener net.Listener
 	handler  http.Handler
 	tls      *tls.Config // nil: none
-	finishes bool        // a stop waits for its answers under way, and it bounds how long clients may take
+	graceful bool        // a stop waits for its answers under way, and it bounds how long clients may take
 	// connections bounds the open connections; nil: they are not bounded.
 	connections *httpapi.Connections
 }
@@ -41,15 +41,15 @@ const (
 // serveAll serves every face until the context ends or one of them fails; then all stop. A face that finishes has stopTimeout
 // for its answers under way; what the others do is broken off, since the operator's work goes on where it was when it is asked
 // for again. When serveAll returns, no handler runs any more; watch ends the process if one does not end when it is cancelled.
-func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeout time.Duration, faces ...face) error {
+func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeout time.Duration, endpoints ...endpoint) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	var handling sync.WaitGroup
-	failed := make(chan error, len(faces))
-	servers := make([]*http.Server, len(faces))
-	for i, f := range faces {
+	failed := make(chan error, len(endpoints))
+	servers := make([]*http.Server, len(endpoints))
+	for i, f := range endpoints {
 		server := &http.Server{
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				handling.Add(1)
@@ -63,7 +63,7 @@ func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeo
 			DisableGeneralOptionsHandler: true, // it would leave the headers of every answer out
 			ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		}
-		if f.finishes {
+		if f.graceful {
 			server.BaseContext = func(net.Listener) context.Context { return answers }
 			server.ReadTimeout, server.WriteTimeout = readTimeout, writeTimeout
 			server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
@@ -120,7 +120,7 @@ func requestGroup(path string) string {
 
 // certificate is a TLS configuration whose certificate is read anew for every client, so that it can be renewed in place.
 // Files that do not fit each other, as while they are being replaced, leave the one before in use.
-func certificate(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
 	first, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --tls-cert, --tls-key: %w", warehouse.ErrInvalid, err)
@@ -141,7 +141,7 @@ func certificate(certFile, keyFile string, log *slog.Logger) (*tls.Config, error
 }
 
 // watchHandler answers what watches the server: Prometheus, and whoever asks how it is.
-func watchHandler(api http.Handler, registry *prometheus.Registry) http.Handler {
+func monitoringHandler(api http.Handler, registry *prometheus.Registry) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	routes.Handle("GET /healthz", api)
