@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -19,20 +20,23 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// writeArrow writes the result batch by batch, as DuckDB makes them; while one is written, the next is made.
+// writeArrow writes the result as an Arrow IPC stream and returns the number of rows written. It uses two goroutines:
+// one reads batches from DuckDB, the other writes them. At most one batch waits between them.
 func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Writer) (rows int64, err error) {
-	var w *arrowWriter // from the first batch on
+	var w *arrowWriter // set by the reading goroutine before it sends the first batch
 	batches := make(chan arrow.RecordBatch, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(batches)
 		return conn.Raw(func(driverConn any) error {
-			from, err := warehouse.ResultsOf(ctx, driverConn.(driver.Conn), withDictionaries(result.Statement, result.Values))
+			statement := castToEnums(result.Statement, result.Dictionaries)
+			from, err := warehouse.ResultsOf(ctx, driverConn.(driver.Conn), statement)
 			if err != nil {
 				return err
 			}
 			defer from.Close()
-			w = newArrowWriter(described(from.Schema, result.About.Columns, result.About.Metadata(result.AsOf)), out)
+			metadata := result.About.Metadata(result.AsOf)
+			w = newArrowWriter(withMetadata(from.Schema, result.About.Columns, metadata), out)
 			for {
 				batch, err := from.Next()
 				if batch == nil {
@@ -53,12 +57,12 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 			if err := w.write(batch); err != nil {
 				return err
 			}
-			trim()
+			trimHeap()
 		}
 		return nil
 	})
 	err = group.Wait()
-	for batch := range batches { // those that were not written
+	for batch := range batches { // release the batch that was not written after an error
 		batch.Release()
 	}
 	if w == nil {
@@ -67,19 +71,20 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 	return rows, w.close(err)
 }
 
-// withDictionaries has DuckDB give columns whose values are known as ENUMs, which Arrow has as dictionaries. All parts have the same
-// ones, so that a stream has each dictionary once.
-func withDictionaries(statement string, values map[string][]string) string {
+// castToEnums returns the statement with its dictionary columns cast to ENUM, which DuckDB exports to Arrow as
+// dictionaries. The ENUM is the same in every batch, so each dictionary is sent once per stream.
+func castToEnums(statement string, dictionaries map[string][]string) string {
 	var columns []string
-	for column, texts := range values {
-		if len(texts) == 0 {
-			texts = []string{""} // an ENUM has at least one value
+	for column, values := range dictionaries {
+		if len(values) == 0 {
+			values = []string{""} // an ENUM needs at least one value
 		}
-		quoted := make([]string, len(texts))
-		for i, text := range texts {
-			quoted[i] = statements.Text(text)
+		quoted := make([]string, len(values))
+		for i, value := range values {
+			quoted[i] = statements.Text(value)
 		}
-		columns = append(columns, fmt.Sprintf("%s::ENUM(%s) AS %[1]s", statements.Ident(column), strings.Join(quoted, ", ")))
+		cast := fmt.Sprintf("%s::ENUM(%s) AS %[1]s", statements.Ident(column), strings.Join(quoted, ", "))
+		columns = append(columns, cast)
 	}
 	if len(columns) == 0 {
 		return statement
@@ -87,62 +92,65 @@ func withDictionaries(statement string, values map[string][]string) string {
 	return "SELECT * REPLACE (" + strings.Join(columns, ", ") + ") FROM (" + statement + ")"
 }
 
-// arrowWriter writes one stream.
+// An arrowWriter writes one Arrow IPC stream.
 type arrowWriter struct {
 	out    *bufio.Writer
 	writer *ipc.Writer
 	schema *arrow.Schema
-	broken error
+	err    error // the error that ended the stream; set by close
 }
 
+// newArrowWriter returns a writer of batches with the given schema. Its output is buffered, because ipc.Writer issues
+// one write per buffer and column.
 func newArrowWriter(schema *arrow.Schema, out io.Writer) *arrowWriter {
-	w := &arrowWriter{out: bufio.NewWriterSize(out, chunk), schema: schema} // the writer writes each buffer of each column by itself
+	w := &arrowWriter{out: bufio.NewWriterSize(out, chunkSize), schema: schema}
 	w.writer = ipc.NewWriter(w, ipc.WithSchema(schema))
 	return w
 }
 
-// Write is what the stream is written with; once it is broken, nothing more, and so no end, is written.
+// Write implements io.Writer for the ipc.Writer. After close has recorded an error, it writes nothing, so that a failed
+// stream gets no end-of-stream marker.
 func (w *arrowWriter) Write(p []byte) (int, error) {
-	if w.broken != nil {
-		return 0, w.broken
+	if w.err != nil {
+		return 0, w.err
 	}
 	return w.out.Write(p)
 }
 
-// write writes a batch and lets it go.
+// write writes a batch under the writer's schema and releases it.
 func (w *arrowWriter) write(batch arrow.RecordBatch) error {
-	renamed := array.NewRecordBatch(w.schema, batch.Columns(), batch.NumRows())
+	annotated := array.NewRecordBatch(w.schema, batch.Columns(), batch.NumRows())
 	batch.Release()
-	defer renamed.Release()
-	if err := w.writer.Write(renamed); err != nil {
+	defer annotated.Release()
+	if err := w.writer.Write(annotated); err != nil {
 		return err
 	}
 	return w.out.Flush()
 }
 
-// close ends the stream, unless it broke, and lets go of its dictionaries.
+// close releases the dictionaries. If err is nil, it also writes the end of the stream. It returns err, or the error of
+// writing the end.
 func (w *arrowWriter) close(err error) error {
-	w.broken = err
-	if ended := w.writer.Close(); err == nil {
-		return errors.Join(ended, w.out.Flush())
+	w.err = err
+	if closeErr := w.writer.Close(); err == nil {
+		return errors.Join(closeErr, w.out.Flush())
 	}
 	return err
 }
 
-// described is the schema with what is said of each column as its metadata: description, unit, time_zone, null.
-func described(schema *arrow.Schema, columns []warehouse.Column, metadata map[string]string) *arrow.Schema {
+// withMetadata returns the schema with metadata. Each field gets the keys description, unit, time_zone and null of the
+// column with its name, except empty ones.
+func withMetadata(schema *arrow.Schema, columns []warehouse.Column, metadata map[string]string) *arrow.Schema {
 	fields := schema.Fields()
 	for i, field := range fields {
 		for _, column := range columns {
 			if column.Name != field.Name {
 				continue
 			}
-			about := map[string]string{}
-			for key, text := range map[string]string{"description": column.Description, "unit": column.Unit, "time_zone": column.TimeZone, "null": column.Null} {
-				if text != "" {
-					about[key] = text
-				}
+			about := map[string]string{
+				"description": column.Description, "unit": column.Unit, "time_zone": column.TimeZone, "null": column.Null,
 			}
+			maps.DeleteFunc(about, func(_, text string) bool { return text == "" })
 			fields[i].Metadata = arrow.MetadataFrom(about)
 		}
 	}

@@ -40,7 +40,7 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-func open(t *testing.T) *warehouse.Warehouse {
+func openWarehouse(t *testing.T) *warehouse.Warehouse {
 	t.Helper()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
@@ -48,7 +48,7 @@ func open(t *testing.T) *warehouse.Warehouse {
 	return w
 }
 
-// merge takes rows in; each is JSON without what all have.
+// merge merges rows into the tenant. Each row is a JSON object.
 func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
 	t.Helper()
 	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
@@ -63,32 +63,51 @@ func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows
 	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
 	noError(t, err)
 	defer reader.Release()
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenant, Origin: "test", Rows: warehouse.Lines{Reader: reader}})
+	counts, refusals, err := w.Merge(
+		t.Context(),
+		warehouse.Batch{Dataset: dataset, Tenant: tenant, Origin: "test", Rows: warehouse.Lines{Reader: reader}},
+	)
 	noError(t, err)
 	if counts.Refused > 0 {
 		t.Fatal(refusals)
 	}
 }
 
-// difficult are rows that formats may stumble over.
-func difficult(t *testing.T, w *warehouse.Warehouse) {
+// mergeDifficultRows merges rows that are hard to format: quotes, line breaks, empty texts, nested values, large
+// numbers.
+func mergeDifficultRows(t *testing.T, w *warehouse.Warehouse) {
 	t.Helper()
 	const id = `"id":"00000000-0000-4000-8000-00000000000`
-	merge(t, w, warehouse.Calls,
-		`{`+id+`1","created_at":"2026-03-01T23:59:59.999+05:30","cost":0.0337,"summary":"नमस्ते, \"x\"\r\n=1;","direction":"inbound","status":"completed","transcript":[{"speaker":"AI","text":"a,\n\"b\"","timestamp_ms":5},{"role":"user","content":""}],"metadata":{"a":[1,"ß",null]},"stt_minutes":0.1,"tts_characters":9007199254740993,"started_at":"2026-03-01T10:00:00.5Z"}`,
+	merge(
+		t, w, warehouse.Calls,
+		`{`+id+`1","created_at":"2026-03-01T23:59:59.999+05:30","cost":0.0337,"summary":"नमस्ते, \"x\"\r\n=1;",`+
+			`"direction":"inbound","status":"completed","metadata":{"a":[1,"ß",null]},"stt_minutes":0.1,`+
+			`"transcript":[{"speaker":"AI","text":"a,\n\"b\"","timestamp_ms":5},{"role":"user","content":""}],`+
+			`"tts_characters":9007199254740993,"started_at":"2026-03-01T10:00:00.5Z"}`,
 		`{`+id+`2","created_at":"2026-03-02T00:00:00Z"}`,
-		`{`+id+`3","created_at":"1970-01-01T00:00:00Z","summary":"","cost":999999.9999,"from_number":"+4912","status":"on hold"}`)
-	merge(t, w, warehouse.Customers, `{`+id+`4","created_at":"2026-03-01","name":"=SUM(A1)","email":"","phone_number":"+4912","variables":{}}`)
-	merge(t, w, warehouse.Messages, `{`+id+`5","created_at":"2026-03-01","content":{"text":{"body":"\t😀"}},"is_from_bot":false,"message_type":"text"}`,
-		`{`+id+`6","created_at":"2026-04-01","direction":"inbound"}`)
+		`{`+id+`3","created_at":"1970-01-01T00:00:00Z","summary":"","cost":999999.9999,`+
+			`"from_number":"+4912","status":"on hold"}`,
+	)
+	merge(
+		t, w, warehouse.Customers,
+		`{`+id+`4","created_at":"2026-03-01","name":"=SUM(A1)","email":"","phone_number":"+4912","variables":{}}`,
+	)
+	merge(
+		t, w, warehouse.Messages,
+		`{`+id+`5","created_at":"2026-03-01","content":{"text":{"body":"\t😀"}},"is_from_bot":false,"message_type":"text"}`,
+		`{`+id+`6","created_at":"2026-04-01","direction":"inbound"}`,
+	)
 }
 
-// many are calls enough for more than one part and row group.
-func many(t *testing.T, w *warehouse.Warehouse, n int) {
+// mergeManyCalls merges n calls. From 3,000 on, a result has more than one batch.
+func mergeManyCalls(t *testing.T, w *warehouse.Warehouse, n int) {
 	t.Helper()
 	rows := make([]string, n)
 	for i := range rows {
-		rows[i] = fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01T00:00:00Z","summary":"%d %s","direction":"inbound"}`, uuid.NewSHA1(tenant, fmt.Append(nil, i)), i, strings.Repeat("words ", 40))
+		rows[i] = fmt.Sprintf(
+			`{"id":%q,"created_at":"2026-03-01T00:00:00Z","summary":"%d %s","direction":"inbound"}`,
+			uuid.NewSHA1(tenant, fmt.Append(nil, i)), i, strings.Repeat("words ", 40),
+		)
 	}
 	merge(t, w, warehouse.Calls, rows...)
 }
@@ -100,8 +119,8 @@ func export(t *testing.T, name string) warehouse.Export {
 	return e
 }
 
-// written is a stream as a file.
-func written(t *testing.T, w *warehouse.Warehouse, request exports.Request, rows int64) string {
+// writeToFile writes a stream to a file and returns its path. It checks the number of rows unless rows is negative.
+func writeToFile(t *testing.T, w *warehouse.Warehouse, request exports.Request, rows int64) string {
 	t.Helper()
 	s, err := exports.Open(t.Context(), w, tenant, request)
 	noError(t, err)
@@ -109,11 +128,11 @@ func written(t *testing.T, w *warehouse.Warehouse, request exports.Request, rows
 	n, err := s.Write(t.Context(), &out)
 	noError(t, errors.Join(err, s.Close()))
 	if rows >= 0 && n != rows {
-		t.Errorf("%s as %s has %d rows, not %d", request.Export.Name, request.Format, n, rows)
+		t.Errorf("%s as %s: got %d rows, want %d", request.Export.Name, request.Format, n, rows)
 	}
 	if request.Format == exports.Arrow {
 		if checked, err := arrowtest.CheckStream(bytes.NewReader(out.Bytes())); err != nil || checked != n {
-			t.Errorf("%s: got %d rows of %d in canonical form: %v", request.Export.Name, checked, n, err)
+			t.Errorf("%s: got %d rows in canonical form, want %d (%v)", request.Export.Name, checked, n, err)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "export"+request.Format.Extension())
@@ -121,8 +140,8 @@ func written(t *testing.T, w *warehouse.Warehouse, request exports.Request, rows
 	return path
 }
 
-// reading is a DuckDB that reads what was written.
-func reading(t *testing.T) *sql.Conn {
+// openDuckDB returns a connection to a new in-memory DuckDB in UTC.
+func openDuckDB(t *testing.T) *sql.Conn {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
@@ -135,8 +154,8 @@ func reading(t *testing.T) *sql.Conn {
 	return conn
 }
 
-// standing is a connection of the warehouse's, which stands in a tenant's database.
-func standing(t *testing.T, w *warehouse.Warehouse) *sql.Conn {
+// snapshotConn returns a connection of the warehouse whose default database is the tenant's.
+func snapshotConn(t *testing.T, w *warehouse.Warehouse) *sql.Conn {
 	t.Helper()
 	snapshot, err := w.Snapshot(t.Context(), tenant)
 	noError(t, err)
@@ -144,13 +163,14 @@ func standing(t *testing.T, w *warehouse.Warehouse) *sql.Conn {
 	return snapshot.Conn
 }
 
+// scalar returns the single value of a query as text.
 func scalar(t *testing.T, conn *sql.Conn, query string) (text string) {
 	t.Helper()
 	noError(t, conn.QueryRowContext(t.Context(), query).Scan(&text))
 	return text
 }
 
-// asText is a column as the formats that are texts have it.
+// asText returns an expression of the column as the text formats write it.
 func asText(column warehouse.Column) string {
 	switch {
 	case column.Type == "TIMESTAMP WITH TIME ZONE":
@@ -161,8 +181,11 @@ func asText(column warehouse.Column) string {
 	return column.Name + "::VARCHAR"
 }
 
-// viewOf makes what was written a view of the connection, and returns what each column must be compared as.
-func viewOf(t *testing.T, conn *sql.Conn, format exports.Format, path string) (of func(warehouse.Column) (expected, got string)) {
+// createView creates a relation "got" over a written file. It returns a function that returns, for a column, the
+// expressions to compare: of the original row and of the file.
+func createView(
+	t *testing.T, conn *sql.Conn, format exports.Format, path string,
+) (of func(warehouse.Column) (expected, got string)) {
 	t.Helper()
 	plain := func(c warehouse.Column) (string, string) { return c.Name, c.Name }
 	view := func(from string) {
@@ -174,7 +197,10 @@ func viewOf(t *testing.T, conn *sql.Conn, format exports.Format, path string) (o
 		view("read_parquet('" + path + "')")
 		return plain
 	case exports.CSV:
-		view("read_csv('" + path + "', header = true, all_varchar = true, allow_quoted_nulls = false, strict_mode = true, quote = '\"', escape = '\"', delim = ',')")
+		view(
+			"read_csv('" + path + "', header = true, all_varchar = true, allow_quoted_nulls = false, strict_mode = true, " +
+				"quote = '\"', escape = '\"', delim = ',')",
+		)
 		return func(c warehouse.Column) (string, string) { return asText(c), c.Name }
 	case exports.NDJSON:
 		view("read_json('" + path + "', format = 'newline_delimited', records = false, columns = {json: 'JSON'})")
@@ -187,7 +213,9 @@ func viewOf(t *testing.T, conn *sql.Conn, format exports.Format, path string) (o
 	}
 	file, err := os.ReadFile(path)
 	noError(t, err)
-	reader, err := ipc.NewReader(bytes.NewReader(file), ipc.WithAllocator(mallocator.NewMallocator())) // DuckDB must be able to point to it
+	reader, err := ipc.NewReader(
+		bytes.NewReader(file), ipc.WithAllocator(mallocator.NewMallocator()),
+	) // DuckDB must be able to point to it
 	noError(t, err)
 	noError(t, conn.Raw(func(c any) error {
 		a, err := duckdb.NewArrowFromConn(c.(driver.Conn))
@@ -203,30 +231,40 @@ func viewOf(t *testing.T, conn *sql.Conn, format exports.Format, path string) (o
 	return func(c warehouse.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }
 }
 
-// Every format has the very rows of the export, whatever is in them, and whatever of them is published.
-func TestEveryFormatHasEveryRow(t *testing.T) {
-	w := open(t)
-	difficult(t, w)
-	many(t, w, 9_000)
-	t.Run("nothing is published", func(t *testing.T) {
-		everyFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"})
+// Every format contains exactly the rows of the export, whether none, some or all of them are published.
+func TestStream_EveryFormatHasEveryRow(t *testing.T) {
+	w := openWarehouse(t)
+	mergeDifficultRows(t, w)
+	mergeManyCalls(t, w, 9_000)
+	t.Run("nothing published", func(t *testing.T) {
+		checkEveryFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"})
 	})
 	_, err := w.Publish(t.Context())
 	noError(t, err)
-	march := warehouse.Filter{From: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Before: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)}
+	march := warehouse.Filter{
+		From:   time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
+		Before: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC),
+	}
 	narrow := warehouse.Filter{PhoneNumber: "+49 12", Search: "SUM("}
-	t.Run("all is published", func(t *testing.T) {
-		everyFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"}, march, narrow)
+	t.Run("all published", func(t *testing.T) {
+		checkEveryFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"}, march, narrow)
 	})
-	// One month and the customers are changed: a row more, and one that has moved to another month.
+	// Change one month and the customers: insert a row, and move a row to another month.
 	const id = `"id":"00000000-0000-4000-8000-00000000000`
-	merge(t, w, warehouse.Calls, `{`+id+`1","created_at":"2026-06-01T00:00:00Z","updated_at":"2026-06-01T00:00:00Z","summary":"moved"}`,
-		`{"id":"00000000-0000-4000-8000-0000000000aa","created_at":"2026-06-02T00:00:00Z","from_number":"4912","direction":"inbound","transcript":"AI: good day\nCaller: yes"}`)
-	merge(t, w, warehouse.Customers, `{"id":"00000000-0000-4000-8000-0000000000ab","created_at":"2026-03-02","name":"=sum("}`)
-	t.Run("some is published", func(t *testing.T) { everyFormat(t, w, warehouse.Filter{}, march, narrow) })
+	merge(
+		t, w, warehouse.Calls,
+		`{`+id+`1","created_at":"2026-06-01T00:00:00Z","updated_at":"2026-06-01T00:00:00Z","summary":"moved"}`,
+		`{"id":"00000000-0000-4000-8000-0000000000aa","created_at":"2026-06-02T00:00:00Z",`+
+			`"from_number":"4912","direction":"inbound","transcript":"AI: good day\nCaller: yes"}`,
+	)
+	merge(
+		t, w, warehouse.Customers, `{"id":"00000000-0000-4000-8000-0000000000ab","created_at":"2026-03-02","name":"=sum("}`,
+	)
+	t.Run("part published", func(t *testing.T) { checkEveryFormat(t, w, warehouse.Filter{}, march, narrow) })
 }
 
-func everyFormat(t *testing.T, w *warehouse.Warehouse, filters ...warehouse.Filter) {
+// checkEveryFormat compares each export in each format with its rows in the tables, under each filter.
+func checkEveryFormat(t *testing.T, w *warehouse.Warehouse, filters ...warehouse.Filter) {
 	for _, e := range warehouse.Exports {
 		for _, filter := range filters {
 			want := filepath.Join(t.TempDir(), "want.parquet")
@@ -235,97 +273,127 @@ func everyFormat(t *testing.T, w *warehouse.Warehouse, filters ...warehouse.Filt
 			_, err = snapshot.Conn.ExecContext(t.Context(), "COPY ("+e.Select(filter)+") TO '"+want+"' (FORMAT parquet)")
 			noError(t, errors.Join(err, snapshot.Close()))
 			for _, format := range exports.Formats {
-				conn := reading(t)
+				conn := openDuckDB(t)
 				rows := scalar(t, conn, "SELECT count(*) FROM '"+want+"'")
 				var n int64
 				_, err := fmt.Sscan(rows, &n)
 				noError(t, err)
-				path := written(t, w, exports.Request{Export: e, Filter: filter, Format: format}, n)
+				path := writeToFile(t, w, exports.Request{Export: e, Filter: filter, Format: format}, n)
 				if format == exports.NDJSON && n == 0 {
-					continue // an empty file is no JSON to DuckDB
+					continue // DuckDB rejects an empty file as JSON
 				}
-				of := viewOf(t, conn, format, path)
+				of := createView(t, conn, format, path)
 				var expected, got []string
 				for _, c := range e.Columns {
 					a, b := of(c)
 					expected, got = append(expected, a), append(got, b)
 				}
-				left, right := "SELECT "+strings.Join(expected, ", ")+" FROM '"+want+"'", "SELECT "+strings.Join(got, ", ")+" FROM got"
-				if differ := scalar(t, conn, fmt.Sprintf("SELECT coalesce(string_agg(d::VARCHAR, '\n'), '') FROM ((%s EXCEPT ALL %s) UNION ALL (%[2]s EXCEPT ALL %[1]s)) AS d", left, right)); differ != "" {
-					t.Errorf("%s within %v as %s: %.2000s", e.Name, filter, format, differ)
+				left := "SELECT " + strings.Join(expected, ", ") + " FROM '" + want + "'"
+				right := "SELECT " + strings.Join(got, ", ") + " FROM got"
+				difference := "(" + left + " EXCEPT ALL " + right + ") UNION ALL (" + right + " EXCEPT ALL " + left + ")"
+				list := "SELECT coalesce(string_agg(d::VARCHAR, '\n'), '') FROM (" + difference + ") AS d"
+				if differ := scalar(t, conn, list); differ != "" {
+					t.Errorf("%s as %s, filter %v: rows differ: %.2000s", e.Name, format, filter, differ)
 				}
 			}
 		}
 	}
 }
 
-func TestColumnsAreChosenAndDescribed(t *testing.T) {
-	w := open(t)
-	difficult(t, w)
+func TestStream_SelectsAndDescribesColumns(t *testing.T) {
+	w := openWarehouse(t)
+	mergeDifficultRows(t, w)
 	request := exports.Request{Export: export(t, "calls"), Columns: []string{"cost", "direction"}, Format: exports.Arrow}
-	file, err := os.Open(written(t, w, request, 3))
+	file, err := os.Open(writeToFile(t, w, request, 3))
 	noError(t, err)
 	defer file.Close()
 	reader, err := ipc.NewReader(file)
 	noError(t, err)
 	defer reader.Release()
 	cost := reader.Schema().Field(0)
-	if unit, _ := cost.Metadata.GetValue("unit"); unit != "US dollars" || cost.Type.String() != "decimal(10, 4)" || reader.Schema().Field(1).Type.ID() != arrow.DICTIONARY || reader.Schema().NumFields() != 2 {
-		t.Error(reader.Schema())
+	unit, _ := cost.Metadata.GetValue("unit")
+	if unit != "US dollars" || cost.Type.String() != "decimal(10, 4)" ||
+		reader.Schema().Field(1).Type.ID() != arrow.DICTIONARY || reader.Schema().NumFields() != 2 {
+		t.Errorf("got schema %v, want cost with its unit and direction as a dictionary", reader.Schema())
 	}
 	request.Format = exports.Parquet
-	about := scalar(t, reading(t), "SELECT value::VARCHAR FROM parquet_kv_metadata('"+written(t, w, request, 3)+"') WHERE key = 'voicory.columns'")
+	about := scalar(
+		t, openDuckDB(t),
+		"SELECT value::VARCHAR FROM parquet_kv_metadata('"+writeToFile(t, w, request, 3)+"') WHERE key = 'voicory.columns'",
+	)
 	if !strings.Contains(about, "US dollars") || strings.Contains(about, "transcript") {
-		t.Error(about)
+		t.Errorf("got metadata %s, want that of the requested columns alone", about)
 	}
 	for _, columns := range [][]string{{"nothing"}, {"id", "id"}, {"_seq"}, {""}} {
 		request.Columns = columns
 		if _, err := exports.Open(t.Context(), w, tenant, request); !errors.Is(err, warehouse.ErrInvalid) {
-			t.Errorf("columns %q: %v", columns, err)
+			t.Errorf("columns %q: got %v, want ErrInvalid", columns, err)
 		}
 	}
 }
 
-func TestCSVForSpreadsheets(t *testing.T) {
-	w := open(t)
-	difficult(t, w)
-	request := exports.Request{Export: export(t, "customers"), Columns: []string{"name", "email", "phone_number", "last_interaction"}, Format: exports.CSV}
+func TestStream_CSVOptions(t *testing.T) {
+	w := openWarehouse(t)
+	mergeDifficultRows(t, w)
+	request := exports.Request{
+		Export:  export(t, "customers"),
+		Columns: []string{"name", "email", "phone_number", "last_interaction"},
+		Format:  exports.CSV,
+	}
 	for _, test := range []struct {
 		options exports.CSVOptions
 		want    string
 	}{
 		{exports.CSVOptions{}, "name,email,phone_number,last_interaction\n=SUM(A1),\"\",+4912,\n"},
-		{exports.CSVOptions{BOM: true, EscapeFormulas: true}, "\ufeffname,email,phone_number,last_interaction\n'=SUM(A1),\"\",'+4912,\n"},
+		{
+			exports.CSVOptions{BOM: true, EscapeFormulas: true},
+			"\ufeffname,email,phone_number,last_interaction\n'=SUM(A1),\"\",'+4912,\n",
+		},
 	} {
 		request.CSV = test.options
-		got, err := os.ReadFile(written(t, w, request, 1))
+		got, err := os.ReadFile(writeToFile(t, w, request, 1))
 		noError(t, err)
 		if string(got) != test.want {
-			t.Errorf("%q, not %q", got, test.want)
+			t.Errorf("got %q, want %q", got, test.want)
 		}
 	}
 }
 
-// Every spelling of the start of a formula gets an apostrophe, and no other text does. Each text is read back from the CSV.
-func TestCSV_FormulasAreEscaped(t *testing.T) {
-	w := open(t)
+// Every text that a spreadsheet may take for a formula gets an apostrophe, and no other text does.
+func TestStream_CSVEscapesFormulas(t *testing.T) {
+	w := openWarehouse(t)
 	var formulas []string
-	for _, start := range []string{"=", "+", "-", "@", "＝", "＋", "－", "＠", "﹦", "﹢", "﹣", "﹫", "⁼", "₌", "⁺", "₊", "⁻", "₋", "−", "﬩"} {
-		for _, before := range []string{"", " ", "\t", "\r", "\n", "\r\n", "  \t\n ", "\u00a0", "\u3000", "\u2028", "\u200b", "\ufeff", "\u202e", "\u0085", "\x01"} {
+	starts := "= + - @ ＝ ＋ － ＠ ﹦ ﹢ ﹣ ﹫ ⁼ ₌ ⁺ ₊ ⁻ ₋ − ﬩"
+	skipped := []string{
+		"", " ", "\t", "\r", "\n", "\r\n", "  \t\n ", "\u00a0", "\u3000", "\u2028", "\u200b", "\ufeff", "\u202e", "\u0085",
+		"\x01",
+	}
+	for _, start := range strings.Fields(starts) {
+		for _, before := range skipped {
 			formulas = append(formulas, before+start, before+start+"cmd|'/C calc'!A0,\"x\"\r\n")
 		}
 	}
 	formulas = append(formulas, "\tx", "\rx", "\nx", "\t", "\n=\n")
-	plain := []string{"", " ", "x=1", "'=1", "a\n=1", "(1)", "1-2", "~", "١", "–", "_x", "\"=1\"", "<=", "नमस्ते", "😀=", " x", "\u00a0x"}
+	plain := []string{
+		"", " ", "x=1", "'=1", "a\n=1", "(1)", "1-2", "~", "١", "–", "_x", "\"=1\"", "<=", "नमस्ते", "😀=", " x", "\u00a0x",
+	}
 	var rows []string
 	for i, text := range append(formulas, plain...) {
 		quoted, err := json.Marshal(text)
 		noError(t, err)
-		rows = append(rows, fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01","name":%s}`, uuid.NewSHA1(tenant, fmt.Append(nil, i)), quoted))
+		rows = append(
+			rows,
+			fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01","name":%s}`, uuid.NewSHA1(tenant, fmt.Append(nil, i)), quoted),
+		)
 	}
 	merge(t, w, warehouse.Customers, rows...)
-	request := exports.Request{Export: export(t, "customers"), Columns: []string{"id", "name"}, Format: exports.CSV, CSV: exports.CSVOptions{EscapeFormulas: true}}
-	content, err := os.ReadFile(written(t, w, request, int64(len(rows))))
+	request := exports.Request{
+		Export:  export(t, "customers"),
+		Columns: []string{"id", "name"},
+		Format:  exports.CSV,
+		CSV:     exports.CSVOptions{EscapeFormulas: true},
+	}
+	content, err := os.ReadFile(writeToFile(t, w, request, int64(len(rows))))
 	noError(t, err)
 	names := map[string]string{}
 	for _, text := range rows {
@@ -344,7 +412,8 @@ func TestCSV_FormulasAreEscaped(t *testing.T) {
 	}
 }
 
-// csvRecords reads CSV as RFC 4180 has it. Package encoding/csv drops the CR of a line break within quotes.
+// csvRecords returns the records of a CSV text as RFC 4180 defines them. Package encoding/csv is not used because it
+// drops the CR of a line break within quotes.
 func csvRecords(t *testing.T, text string) iter.Seq[[]string] {
 	t.Helper()
 	return func(yield func([]string) bool) {
@@ -357,7 +426,7 @@ func csvRecords(t *testing.T, text string) iter.Seq[[]string] {
 					for {
 						part, rest, ok := strings.Cut(text, `"`)
 						if !ok {
-							t.Fatalf("no end of quotes: %q", text)
+							t.Fatalf("unterminated quotes: %q", text)
 						}
 						field, text = field+part, rest
 						if !strings.HasPrefix(text, `"`) {
@@ -378,13 +447,14 @@ func csvRecords(t *testing.T, text string) iter.Seq[[]string] {
 	}
 }
 
-// A stream is of the moment at which it was opened, whether it reads tables or published files, and although these are replaced and gone.
-func TestStreamIsOneState(t *testing.T) {
+// A stream contains the rows of the time it was opened, from tables and from published files. This holds even if the
+// published files are replaced and removed before it is written.
+func TestStream_ReadsOneSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
-	many(t, w, 3_000)
+	mergeManyCalls(t, w, 3_000)
 	for _, published := range []bool{false, true} {
 		for _, format := range exports.Formats {
 			if published {
@@ -403,51 +473,53 @@ func TestStreamIsOneState(t *testing.T) {
 			got, err := s.Write(t.Context(), &bytes.Buffer{})
 			noError(t, errors.Join(err, s.Close()))
 			if got != rows {
-				t.Errorf("%s, published %t: %d rows of %d", format, published, got, rows)
+				t.Errorf("%s, published %t: got %d rows, want %d", format, published, got, rows)
 			}
 		}
 	}
 }
 
-// breaking takes some bytes, then does something, then fails or goes on.
-type breaking struct {
+// A failingWriter accepts some bytes. Each further write calls then and returns its error, if any.
+type failingWriter struct {
 	left int
 	then func() error
 }
 
-func (b *breaking) Write(p []byte) (int, error) {
-	if b.left -= len(p); b.left < 0 {
-		if err := b.then(); err != nil {
+func (w *failingWriter) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		if err := w.then(); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), nil
 }
 
-func openFiles(t *testing.T) int {
+// countOpenFiles returns the number of open file descriptors of the process.
+func countOpenFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip("only Linux lists a process's files")
+		t.Skip("needs /proc/self/fd")
 	}
 	return len(entries)
 }
 
-// Whoever leaves, or is cut off, leaves nothing behind: no goroutine, no open file, and a connection that works.
-func TestBrokenStreamsEnd(t *testing.T) {
-	w := open(t)
-	many(t, w, 40_000)
+// A stream whose client fails or whose context ends leaves no goroutine and no open file, and the connection stays
+// usable.
+func TestStream_FailedClientLeavesNothingOpen(t *testing.T) {
+	w := openWarehouse(t)
+	mergeManyCalls(t, w, 40_000)
 	gone := errors.New("gone")
 	for _, format := range exports.Formats {
 		request := exports.Request{Export: export(t, "calls"), Format: format}
-		written(t, w, request, 40_000)
-		before := openFiles(t)
+		writeToFile(t, w, request, 40_000)
+		before := countOpenFiles(t)
 		for range 5 {
 			for _, kind := range []error{gone, context.Canceled} {
 				ctx, cancel := context.WithCancel(t.Context())
 				s, err := exports.Open(ctx, w, tenant, request)
 				noError(t, err)
-				_, err = s.Write(ctx, &breaking{left: 1000, then: func() error {
+				_, err = s.Write(ctx, &failingWriter{left: 1000, then: func() error {
 					if errors.Is(kind, gone) {
 						return gone
 					}
@@ -456,84 +528,102 @@ func TestBrokenStreamsEnd(t *testing.T) {
 				}})
 				cancel()
 				if !errors.Is(err, kind) {
-					t.Errorf("%s: %v instead of %v", format, err, kind)
+					t.Errorf("%s: got %v, want %v", format, err, kind)
 				}
 				noError(t, s.Close())
 			}
 		}
-		if after := openFiles(t); after > before {
-			t.Errorf("%s: %d open files became %d", format, before, after)
+		if after := countOpenFiles(t); after > before {
+			t.Errorf("%s: got %d open files, want at most %d", format, after, before)
 		}
-		written(t, w, request, 40_000)
+		writeToFile(t, w, request, 40_000)
 	}
 }
 
-// A statement that fails midway leaves a part without the end of its format. Of streamed rows DuckDB may tell why, or that a thread failed.
-func TestFailureMidwayIsNoEnd(t *testing.T) {
-	w := open(t)
+// If a statement fails midway, the output lacks the end of its format. For streamed rows, DuckDB reports either the
+// cause or "A thread failed".
+func TestWrite_FailureMidwayWritesNoEnd(t *testing.T) {
+	w := openWarehouse(t)
 	about := warehouse.Export{Name: "figures"}
 	statement := "SELECT CASE WHEN i = 900000 THEN error('broken') ELSE i::VARCHAR END AS i FROM range(1000000) AS r(i)"
 	for _, format := range exports.Formats {
 		result := exports.Result{About: about, Statement: statement}
 		var out bytes.Buffer
-		_, err := exports.Write(t.Context(), standing(t, w), result, format, exports.CSVOptions{}, &out)
+		_, err := exports.Write(t.Context(), snapshotConn(t, w), result, format, exports.CSVOptions{}, &out)
 		failure := (*duckdb.Error)(nil)
-		if !errors.As(err, &failure) || !strings.Contains(failure.Msg, "broken") && !strings.Contains(failure.Msg, "A thread failed") {
-			t.Errorf("%s: %v", format, err)
+		if !errors.As(err, &failure) ||
+			!strings.Contains(failure.Msg, "broken") && !strings.Contains(failure.Msg, "A thread failed") {
+			t.Errorf("%s: got %v, want the error of the statement", format, err)
 		}
 		end := out.Bytes()[max(out.Len()-8, 0):]
 		switch {
 		case format == exports.Parquet && bytes.HasSuffix(end, []byte("PAR1")) && out.Len() > 4,
 			format == exports.Arrow && (out.Len() == 0 || bytes.Equal(end, []byte{255, 255, 255, 255, 0, 0, 0, 0})):
-			t.Errorf("%s of %d bytes ends well: %x", format, out.Len(), end)
+			t.Errorf("%s: got %d bytes with the end of the format: %x", format, out.Len(), end)
 		}
 	}
 }
 
-// Of a statement that fails at once, no byte leaves of a format that is text: whoever asked can be told why.
-func TestFailureAtOnceLeavesNothing(t *testing.T) {
-	w := open(t)
+// If a statement fails before its first row, the text formats write no byte, so that an HTTP handler can still send an
+// error.
+func TestWrite_FailureAtOnceWritesNothing(t *testing.T) {
+	w := openWarehouse(t)
 	for _, format := range []exports.Format{exports.CSV, exports.NDJSON} {
 		var out bytes.Buffer
-		_, err := exports.Write(t.Context(), standing(t, w), exports.Result{About: warehouse.Export{Name: "figures"}, Statement: "SELECT error('broken')::VARCHAR AS i FROM range(3)"}, format, exports.CSVOptions{BOM: true}, &out)
+		_, err := exports.Write(
+			t.Context(),
+			snapshotConn(t, w),
+			exports.Result{
+				About:     warehouse.Export{Name: "figures"},
+				Statement: "SELECT error('broken')::VARCHAR AS i FROM range(3)",
+			},
+			format,
+			exports.CSVOptions{BOM: true},
+			&out,
+		)
 		if err == nil || !strings.Contains(err.Error(), "broken") || out.Len() > 0 {
-			t.Errorf("%s: %v, and %q was written", format, err, out.String())
+			t.Errorf("%s: got error %v and output %q, want an error and no output", format, err, out.String())
 		}
 	}
 }
 
-// Any statement can be written, of which nothing is known.
-func TestAnyStatement(t *testing.T) {
-	w := open(t)
-	result := exports.Result{About: warehouse.Export{Name: "figures", Columns: []warehouse.Column{{Name: "b", Description: "A list."}}},
-		Statement: "SELECT 1 AS \"a \"\"x\", [1, NULL] AS b, {'c': 'd'} AS s"}
-	for format, want := range map[exports.Format]string{exports.CSV: "\"a \"\"x\",b,s\n1,\"[1,null]\",\"{\"\"c\"\":\"\"d\"\"}\"\n", exports.NDJSON: "{\"a \\\"x\":1,\"b\":[1,null],\"s\":{\"c\":\"d\"}}\n"} {
+// Write accepts statements whose columns are not described.
+func TestWrite_UndescribedColumns(t *testing.T) {
+	w := openWarehouse(t)
+	result := exports.Result{
+		About:     warehouse.Export{Name: "figures", Columns: []warehouse.Column{{Name: "b", Description: "A list."}}},
+		Statement: "SELECT 1 AS \"a \"\"x\", [1, NULL] AS b, {'c': 'd'} AS s",
+	}
+	for format, want := range map[exports.Format]string{
+		exports.CSV:    "\"a \"\"x\",b,s\n1,\"[1,null]\",\"{\"\"c\"\":\"\"d\"\"}\"\n",
+		exports.NDJSON: "{\"a \\\"x\":1,\"b\":[1,null],\"s\":{\"c\":\"d\"}}\n",
+	} {
 		var out bytes.Buffer
-		_, err := exports.Write(t.Context(), standing(t, w), result, format, exports.CSVOptions{}, &out)
+		_, err := exports.Write(t.Context(), snapshotConn(t, w), result, format, exports.CSVOptions{}, &out)
 		noError(t, err)
 		if out.String() != want {
-			t.Errorf("%s: %q, not %q", format, out.String(), want)
+			t.Errorf("%s: got %q, want %q", format, out.String(), want)
 		}
 	}
 }
 
-func TestFormatsAreNamed(t *testing.T) {
+func TestFormat_NamedByNameAndFile(t *testing.T) {
 	for _, f := range exports.Formats {
 		for _, path := range []string{"x." + string(f), "a.b/x" + strings.ToUpper(f.Extension())} {
 			if got, err := exports.FormatOfFile(path); err != nil || got != f {
-				t.Error(path, got, err)
+				t.Errorf("FormatOfFile(%q): got %q (%v), want %q", path, got, err, f)
 			}
 		}
 		if got, err := exports.FormatNamed(string(f)); err != nil || got != f {
-			t.Error(f, got, err)
+			t.Errorf("FormatNamed(%q): got %q (%v)", f, got, err)
 		}
 	}
 	for _, name := range []string{"", "x", "calls.txt"} {
 		if _, err := exports.FormatNamed(name); !errors.Is(err, warehouse.ErrInvalid) {
-			t.Error(name, err)
+			t.Errorf("FormatNamed(%q): got %v, want ErrInvalid", name, err)
 		}
 		if _, err := exports.FormatOfFile(name); !errors.Is(err, warehouse.ErrInvalid) {
-			t.Error(name, err)
+			t.Errorf("FormatOfFile(%q): got %v, want ErrInvalid", name, err)
 		}
 	}
 }

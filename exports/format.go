@@ -9,30 +9,31 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Format is one in which rows are written.
+// A Format is a format of exported rows.
 type Format string
 
 // The formats.
 const (
 	Parquet Format = "parquet"
-	Arrow   Format = "arrow" // a stream of Arrow IPC, uncompressed: not every reader unpacks it
-	CSV     Format = "csv"   // RFC 4180 but for the line ends, which are LF; NULL is empty, an empty text is ""
-	NDJSON  Format = "ndjson"
-	JSON    Format = "json" // one object, of answers that say more than their rows: whoever has more to say writes it
+	Arrow   Format = "arrow"  // an Arrow IPC stream, uncompressed because some readers cannot decompress it
+	CSV     Format = "csv"    // RFC 4180 with LF line ends; NULL is an empty field, an empty text is ""
+	NDJSON  Format = "ndjson" // one JSON object per line
+	JSON    Format = "json"   // one JSON object with rows and metadata; not written by Write
 )
 
-// Formats are those that [Write] writes.
+// Formats lists the formats that [Write] supports.
 var Formats = []Format{Parquet, Arrow, CSV, NDJSON}
 
-// FormatNamed finds a format; an unknown one is ErrInvalid.
+// FormatNamed returns the format with the given name. It returns ErrInvalid if the name is unknown.
 func FormatNamed(name string) (Format, error) {
 	if f := Format(name); slices.Contains(Formats, f) {
 		return f, nil
 	}
-	return "", fmt.Errorf("%w: no format %q; there are parquet, arrow, csv and ndjson", warehouse.ErrInvalid, name)
+	return "", fmt.Errorf("%w: unknown format %q: choose parquet, arrow, csv or ndjson", warehouse.ErrInvalid, name)
 }
 
-// FormatOfFile tells the format by the name of a file; another extension is ErrInvalid.
+// FormatOfFile returns the format that a file's extension stands for. It returns ErrInvalid if the extension is
+// unknown.
 func FormatOfFile(path string) (Format, error) {
 	extension := strings.ToLower(filepath.Ext(path))
 	for _, f := range Formats {
@@ -40,10 +41,11 @@ func FormatOfFile(path string) (Format, error) {
 			return f, nil
 		}
 	}
-	return "", fmt.Errorf("%w: %q does not tell a format; name one of parquet, arrow, csv and ndjson", warehouse.ErrInvalid, filepath.Base(path))
+	return "", fmt.Errorf("%w: the extension of %q is not that of a format: choose parquet, arrow, csv or ndjson",
+		warehouse.ErrInvalid, filepath.Base(path))
 }
 
-// MediaType is the format's Content-Type.
+// MediaType returns the format's Content-Type.
 func (f Format) MediaType() string {
 	switch f {
 	case Parquet:
@@ -58,13 +60,13 @@ func (f Format) MediaType() string {
 	return "application/x-ndjson"
 }
 
-// Extension is that of a file of the format, with its dot.
+// Extension returns the extension of the format's files, with its dot.
 func (f Format) Extension() string {
 	if f == Arrow {
-		return ".arrows" // of a stream, as registered; .arrow is a file
+		return ".arrows" // the registered extension of a stream; .arrow is the Arrow file format
 	}
 	return "." + string(f)
 }
 
-// IsText tells whether a terminal can show it, and whether it is worth compressing.
+// IsText reports whether the format is text, which a terminal can show and which is worth compressing.
 func (f Format) IsText() bool { return f == CSV || f == NDJSON }

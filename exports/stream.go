@@ -15,26 +15,26 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Source is what streams need of the warehouse.
+// A Source opens the snapshots that streams read. It is implemented by [warehouse.Warehouse].
 type Source interface {
-	// Snapshot begins to read one state of a tenant's rows.
+	// Snapshot opens a snapshot of a tenant's rows. The caller closes it.
 	Snapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error)
-	// Diagnose gives errors of reading it their kind.
+	// Diagnose wraps an error of reading a snapshot in the error of its kind, such as warehouse.ErrNoMemory.
 	Diagnose(err error) error
 }
 
-// Request says what of an export is asked for, and how.
+// A Request describes a stream: the export, its rows and columns, and the format.
 type Request struct {
 	Export  warehouse.Export
 	Filter  warehouse.Filter
-	Columns []string // in this order; none: all
+	Columns []string // names in the order of the output; empty: all columns
 	Format  Format
 	CSV     CSVOptions
 }
 
-// Stream is an export of one state of the rows, ready to be written. Close it.
+// A Stream is an export of one snapshot. The caller closes it.
 type Stream struct {
-	AsOf time.Time // every commit before is in it
+	AsOf time.Time // time of the snapshot: it contains every earlier commit
 
 	source    Source
 	snapshot  *warehouse.Snapshot
@@ -42,9 +42,10 @@ type Stream struct {
 	request   Request
 }
 
-// Open begins a stream. A column that the export has not, or that is asked for twice, is ErrInvalid.
+// Open opens a snapshot of the tenant and returns a stream of the requested rows. It returns ErrInvalid if a requested
+// column is not in the export or is requested twice.
 func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request) (*Stream, error) {
-	if err := request.choose(); err != nil {
+	if err := request.selectColumns(); err != nil {
 		return nil, err
 	}
 	snapshot, err := source.Snapshot(ctx, tenant)
@@ -55,33 +56,35 @@ func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request)
 	if err != nil {
 		return nil, errors.Join(source.Diagnose(err), snapshot.Close())
 	}
-	return &Stream{AsOf: snapshot.AsOf, source: source, snapshot: snapshot, statement: statement, request: request}, nil
+	return &Stream{
+		AsOf: snapshot.AsOf, source: source, snapshot: snapshot, statement: statement, request: request,
+	}, nil
 }
 
-// choose leaves of the export's description the columns that are asked for.
-func (r *Request) choose() error {
+// selectColumns reduces the export's column descriptions to the requested columns.
+func (r *Request) selectColumns() error {
 	if len(r.Columns) == 0 {
 		return nil
 	}
-	var chosen []warehouse.Column
+	var selected []warehouse.Column
 	for i, name := range r.Columns {
 		at := slices.IndexFunc(r.Export.Columns, func(c warehouse.Column) bool { return c.Name == name })
 		if at < 0 {
 			return fmt.Errorf("%w: %s has no column %q", warehouse.ErrInvalid, r.Export.Name, name)
 		}
 		if slices.Contains(r.Columns[:i], name) {
-			return fmt.Errorf("%w: the column %q is asked for twice", warehouse.ErrInvalid, name)
+			return fmt.Errorf("%w: column %q is requested twice", warehouse.ErrInvalid, name)
 		}
-		chosen = append(chosen, r.Export.Columns[at])
+		selected = append(selected, r.Export.Columns[at])
 	}
-	r.Export.Columns = chosen
+	r.Export.Columns = selected
 	return nil
 }
 
-// Close lets the state of the rows go.
+// Close releases the snapshot.
 func (s *Stream) Close() error { return s.snapshot.Close() }
 
-// Count is the number of rows that the stream will have.
+// Count returns the number of rows of the stream.
 func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
 	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.statement+")").Scan(&rows)
 	if err != nil {
@@ -90,11 +93,12 @@ func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
 	return rows, nil
 }
 
-// Write writes it, see [Write].
+// Write writes the stream to out and returns the number of rows, as [Write] does. If ctx has ended, the error includes
+// its cause.
 func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
-	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.narrowed(s.statement)}
+	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.project(s.statement)}
 	if s.request.Format == Arrow {
-		if result.Values, err = s.values(ctx); err != nil {
+		if result.Dictionaries, err = s.dictionaries(ctx); err != nil {
 			return 0, s.source.Diagnose(err)
 		}
 	}
@@ -105,8 +109,8 @@ func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err erro
 	return rows, s.source.Diagnose(err)
 }
 
-// narrowed leaves the columns that are asked for.
-func (s *Stream) narrowed(statement string) string {
+// project returns a statement that selects the requested columns of the given one.
+func (s *Stream) project(statement string) string {
 	if len(s.request.Columns) == 0 {
 		return statement
 	}
@@ -117,34 +121,36 @@ func (s *Stream) narrowed(statement string) string {
 	return "SELECT " + strings.Join(columns, ", ") + " FROM (" + statement + ")"
 }
 
-// few are the columns of few different values.
-var few = []string{"direction", "status", "provider", "message_type"}
+// dictionaryColumns are the columns with few distinct values, which Arrow writes as dictionaries.
+var dictionaryColumns = []string{"direction", "status", "provider", "message_type"}
 
-// maxValues is how many different texts a dictionary may have: its indices are bytes.
-const maxValues = 255
+// maxDictionary is the maximum number of values in a dictionary, so that its indices fit in one byte.
+const maxDictionary = 255
 
-// values are those of the columns that have few, as far as these are asked for. A column with more than a dictionary may have stays as it is.
-func (s *Stream) values(ctx context.Context) (map[string][]string, error) {
-	values := map[string][]string{}
+// dictionaries returns the distinct values of each requested dictionary column. Columns with more than maxDictionary
+// values are left out.
+func (s *Stream) dictionaries(ctx context.Context) (map[string][]string, error) {
+	dictionaries := map[string][]string{}
 	for _, column := range s.request.Export.Columns {
-		if !slices.Contains(few, column.Name) {
+		if !slices.Contains(dictionaryColumns, column.Name) {
 			continue
 		}
-		found, err := s.distinct(ctx, column.Name)
+		values, err := s.distinct(ctx, column.Name)
 		if err != nil {
 			return nil, fmt.Errorf("values of %s: %w", column.Name, err)
 		}
-		if len(found) <= maxValues {
-			values[column.Name] = found
+		if len(values) <= maxDictionary {
+			dictionaries[column.Name] = values
 		}
 	}
-	return values, nil
+	return dictionaries, nil
 }
 
-// distinct are the values of a column of the source, no more than one more than a dictionary may have.
+// distinct returns the distinct values of a column in the export's source dataset, sorted, at most maxDictionary+1.
 func (s *Stream) distinct(ctx context.Context, column string) (found []string, err error) {
-	rows, err := s.snapshot.Conn.QueryContext(ctx, fmt.Sprintf("SELECT DISTINCT %s AS value FROM %s WHERE value IS NOT NULL ORDER BY value LIMIT %d",
-		statements.Ident(column), statements.Ident(s.request.Export.Source.Name), maxValues+1))
+	statement := fmt.Sprintf("SELECT DISTINCT %s AS value FROM %s WHERE value IS NOT NULL ORDER BY value LIMIT %d",
+		statements.Ident(column), statements.Ident(s.request.Export.Source.Name), maxDictionary+1)
+	rows, err := s.snapshot.Conn.QueryContext(ctx, statement)
 	if err != nil {
 		return nil, err
 	}

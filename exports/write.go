@@ -11,26 +11,29 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Result is what is to be written: the rows of a statement, and what is known of them.
+// A Result is a statement whose rows [Write] writes, with their description.
 type Result struct {
-	// About names the rows and describes columns. Those it does not have are written without a description.
+	// About names the rows and describes their columns. Columns that it lacks are written without a description.
 	About warehouse.Export
-	AsOf  time.Time // of the rows
-	// Statement gives the rows. It takes no parameters, and runs on the connection that it is written from.
+	AsOf  time.Time // time of the snapshot that the statement reads
+	// Statement selects the rows. It has no parameters.
 	Statement string
-	// Values are those that columns of few different texts have: in Arrow, dictionaries.
-	Values map[string][]string
+	// Dictionaries holds all values of the columns that Arrow writes as dictionaries, by column name.
+	Dictionaries map[string][]string
 }
 
-// CSVOptions are for spreadsheets.
+// CSVOptions adapt CSV to spreadsheets.
 type CSVOptions struct {
-	BOM            bool // a byte order mark, without which Excel takes UTF-8 for another encoding
+	BOM            bool // begin with a byte order mark, without which Excel does not recognize UTF-8
 	EscapeFormulas bool // write an apostrophe before a text that a spreadsheet may take for a formula
 }
 
-// Write writes the result's rows, read on one of the warehouse's connections, and returns how many there are. An error leaves out with a
-// part of what should be there, and without the end that its format has. When the context ends, or out takes no more, reading ends at once.
-func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, options CSVOptions, out io.Writer) (rows int64, err error) {
+// Write runs the result's statement on conn, which is one of the warehouse's connections, and writes its rows to out.
+// It returns the number of rows. If it returns an error, out may have received part of the rows, but not the end that
+// the format requires. The statement is interrupted if ctx ends or a write to out fails.
+func Write(
+	ctx context.Context, conn *sql.Conn, result Result, format Format, options CSVOptions, out io.Writer,
+) (rows int64, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write %s as %s: %w", result.About.Name, format, err)
@@ -40,42 +43,51 @@ func Write(ctx context.Context, conn *sql.Conn, result Result, format Format, op
 	case Arrow:
 		return writeArrow(ctx, conn, result, out)
 	case Parquet:
-		return copyTo(ctx, conn, result.Statement, fmt.Sprintf("FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, ROW_GROUP_SIZE_BYTES '%s', KV_METADATA %s",
-			rowGroup, rowGroupBytes, statements.Struct(result.About.Metadata(result.AsOf))), out)
+		parquet := parquetOptions(result.About.Metadata(result.AsOf)) +
+			fmt.Sprintf(", ROW_GROUP_SIZE_BYTES '%s'", rowGroupBytes)
+		return copyTo(ctx, conn, result.Statement, parquet, out)
 	}
 	columns, err := describe(ctx, conn, result.Statement)
 	if err != nil {
 		return 0, err
 	}
 	if format == NDJSON {
-		return copyTo(ctx, conn, asObjects(columns, result.Statement), asIs, out)
+		return copyTo(ctx, conn, ndjsonLines(columns, result.Statement), copyLine, out)
 	}
-	headed := &headed{Writer: out, head: header(columns, options)}
-	if rows, err = copyTo(ctx, conn, asFields(columns, result.Statement, options), asIs, headed); err != nil {
+	withHeader := &headerWriter{Writer: out, header: csvHeader(columns, options)}
+	rows, err = copyTo(ctx, conn, csvLines(columns, result.Statement, options), copyLine, withHeader)
+	if err != nil {
 		return rows, err
 	}
-	_, err = headed.Write(nil) // where there are no rows
+	_, err = withHeader.Write(nil) // writes the header if there were no rows
 	return rows, err
 }
 
-// Each thread builds a row group in memory, and cannot spill it.
+// Bounds of a row group. Each of DuckDB's threads builds one in memory and cannot spill it.
 const (
-	rowGroup      = 10_240
+	rowGroupRows  = 10_240
 	rowGroupBytes = "8MB"
 )
 
-// headed writes a head before what comes first, so that nothing is written of what fails before.
-type headed struct {
-	io.Writer
-	head []byte // nil: it was written
+// parquetOptions returns the options of a COPY to Parquet with the given file metadata.
+func parquetOptions(metadata map[string]string) string {
+	return fmt.Sprintf("FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s",
+		rowGroupRows, statements.Struct(metadata))
 }
 
-func (h *headed) Write(p []byte) (int, error) {
-	if h.head != nil {
-		if _, err := h.Writer.Write(h.head); err != nil {
+// A headerWriter writes a header before the first write, so that a statement that fails before its first row writes
+// nothing.
+type headerWriter struct {
+	io.Writer
+	header []byte // nil after it was written
+}
+
+func (h *headerWriter) Write(p []byte) (int, error) {
+	if h.header != nil {
+		if _, err := h.Writer.Write(h.header); err != nil {
 			return 0, err
 		}
-		h.head = nil
+		h.header = nil
 	}
 	return h.Writer.Write(p)
 }

@@ -32,14 +32,14 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 	}
 	bar := newExportProgress(m, allExports)
 	defer bar.finish()
-	var folder exports.Folder
+	var folder exports.Bundle
 	err = f.withAdmin(ctx, func(o operator) error {
 		return m.writeFolderAtomic(c.Output, func(dir string) error {
 			total, err := fetchDatabase(ctx, o, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
 			if err != nil {
 				return err
 			}
-			if folder, err = exports.Complete(ctx, dir, total.AsOf, f.MemoryLimit, bar.add); err == nil && folder.Files[0].Rows != total.Rows {
+			if folder, err = exports.WriteBundle(ctx, dir, total.AsOf, f.MemoryLimit, bar.add); err == nil && folder.Files[0].Rows != total.Rows {
 				err = fmt.Errorf("%d rows were written and %d read", total.Rows, folder.Files[0].Rows)
 			}
 			return err

@@ -60,7 +60,7 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 		t.Helper()
 		return wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "--json"}, args...)...), exitDone).stdout
 	}
-	var all exports.Folder
+	var all exports.Bundle
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
 	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
 	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {

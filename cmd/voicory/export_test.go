@@ -98,7 +98,7 @@ func checkBundle(t *testing.T, data string) {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "a folder's")
 	all := []string{"export", "--data", data, "--tenant", someTenant, "all", "-o", at, "--json"}
-	var bundle exports.Folder
+	var bundle exports.Bundle
 	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &bundle))
 	wantStatus(t, run(t, "", all...), exitUsage) // it is not empty
 	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
