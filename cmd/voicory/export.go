@@ -151,9 +151,16 @@ func (l local) requireTenant(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-// writeWhole has write fill a file under a temporary name beside path, then makes it durable and renames it to path, so that path
-// never names a part of it. Its mode follows the user's umask.
+// writeFileAtomic calls write with a temporary file beside path, makes the file durable and renames it to path, so that path
+// never names a part of it. The mode of the file follows the user's umask. If path is a symbolic link, its target is
+// replaced. If path is a device, a FIFO or a socket, write writes into it.
 func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) (err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return writeThrough(path, write)
+	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
 	if err != nil {
 		return err
@@ -174,6 +181,15 @@ func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) (err er
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// writeThrough calls write with an existing device, FIFO or socket, which is never replaced or truncated.
+func writeThrough(path string, write func(io.Writer) error) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // countingWriter counts what is written, and tells of it.
