@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -27,15 +28,15 @@ type parquetFile struct {
 	chunks  int64         // bytes that the metadata and page headers of one more row group take at most
 	group   int64         // rows of the row group under way
 	grown   int64         // bytes of these rows, at most
-	pending []parquet.Row // rows that are not written yet
-	waiting int64         // bytes of these rows, at most
+	rows    []parquet.Row // a block of rows that are written together
+	sizes   []int64       // bytes of each of these, at most, without parquetExpansion
 }
 
 // Bounds of what is held in memory: a row group is held compressed until it is full, a page uncompressed.
 const (
 	parquetGroupRows  = 32_768
 	parquetGroupBytes = 32 << 20
-	parquetPageRows   = 64
+	parquetBlockRows  = 64
 	parquetPageBytes  = 256 << 10
 )
 
@@ -58,7 +59,8 @@ type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
 func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
-	p := &parquetFile{columns: r.columns, most: out.room(), chunks: parquetGroupMeta}
+	p := &parquetFile{columns: r.columns, most: out.room(), chunks: parquetGroupMeta,
+		rows: make([]parquet.Row, parquetBlockRows), sizes: make([]int64, parquetBlockRows)}
 	for i, name := range uniqueNames(r.columns) {
 		if name == "" {
 			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("Column %d has no name, and Parquet needs one", i+1)}
@@ -147,7 +149,7 @@ func parquetNode(typ arrow.DataType, name string) (parquet.Node, parquetColumn) 
 	case *arrow.TimestampType:
 		return parquetTimestamp(t)
 	case *arrow.StringType:
-		text := valuesAs(func(v *array.String, i int) parquet.Value { return parquet.ByteArrayValue([]byte(v.Value(i))) })
+		text := valuesAs(func(v *array.String, i int) parquet.Value { return parquet.ByteArrayValue(bytesOf(v.Value(i))) })
 		if name == "JSON" {
 			return parquet.JSON(), text
 		}
@@ -158,6 +160,9 @@ func parquetNode(typ arrow.DataType, name string) (parquet.Node, parquetColumn) 
 	}
 	return parquet.String(), parquetText
 }
+
+// bytesOf returns the bytes of a text without a copy. They must not be changed.
+func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 func parquetTimestamp(t *arrow.TimestampType) (parquet.Node, parquetColumn) {
 	unit, scale := parquet.Microsecond, int64(1)
@@ -199,33 +204,40 @@ func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
 		_, of := parquetNode(column.DataType(), p.columns[c].Type)
 		values[c] = of(column)
 	}
-	for i := range int(batch.NumRows()) {
-		row, size := make(parquet.Row, len(p.columns)), int64(0)
-		for c, column := range batch.Columns() {
-			if size++; column.IsNull(i) {
-				row[c] = parquet.NullValue().Level(0, 0, c)
-				continue
-			}
-			row[c] = values[c](i).Level(0, 1, c)
-			if size += sizeOfValue(row[c]); row[c].Kind() == parquet.ByteArray && !hasUpperBound(row[c].ByteArray()) {
-				return int64(i), &Failure{Kind: ErrSQL, Message: fmt.Sprintf("A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound for the statistics of Parquet: "+
-					"cast it, or choose another format", p.columns[c].Name, maxStatistic)}
-			}
+	count := int(batch.NumRows())
+	for from := 0; from < count; from += parquetBlockRows {
+		rows := p.rows[:min(parquetBlockRows, count-from)]
+		if err := p.fill(rows, batch.Columns(), values, from); err != nil {
+			return int64(from), err
 		}
-		size += size/parquetExpansion + 1
-		need := size
-		if p.group == 0 {
-			need += p.chunks
-		}
-		if need > p.most-p.held {
-			return int64(i), p.flush()
-		}
-		p.held += need
-		if err := p.add(row, size); err != nil {
-			return int64(i), err
+		written, err := p.add(rows)
+		if err != nil || written < len(rows) {
+			return int64(from + written), err
 		}
 	}
-	return batch.NumRows(), p.flush()
+	return int64(count), nil
+}
+
+// fill makes rows of the values from a row on. The rows point into the columns.
+func (p *parquetFile) fill(rows []parquet.Row, columns []arrow.Array, values []func(int) parquet.Value, from int) error {
+	for i := range rows {
+		rows[i], p.sizes[i] = slices.Grow(rows[i][:0], len(columns)), 0
+	}
+	for c, column := range columns {
+		for i := range rows {
+			if p.sizes[i]++; column.IsNull(from + i) {
+				rows[i] = append(rows[i], parquet.NullValue().Level(0, 0, c))
+				continue
+			}
+			value := values[c](from + i)
+			if p.sizes[i] += sizeOfValue(value); value.Kind() == parquet.ByteArray && !hasUpperBound(value.ByteArray()) {
+				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound for the statistics of Parquet: "+
+					"cast it, or choose another format", p.columns[c].Name, maxStatistic)}
+			}
+			rows[i] = append(rows[i], value.Level(0, 1, c))
+		}
+	}
+	return nil
 }
 
 // sizeOfValue returns how many bytes a value takes at most, uncompressed.
@@ -241,31 +253,38 @@ func sizeOfValue(v parquet.Value) int64 {
 	return parquetValueBytes + 8
 }
 
-// add adds a row, whose values are not used after the next flush.
-func (p *parquetFile) add(row parquet.Row, size int64) error {
-	p.pending = append(p.pending, row)
-	p.waiting += size
-	p.group++
-	p.grown += size
-	full := p.group >= parquetGroupRows || p.grown >= parquetGroupBytes
-	if full || len(p.pending) >= parquetPageRows || p.waiting >= parquetPageBytes {
-		if err := p.flush(); err != nil {
-			return err
+// add writes rows of the sizes in p.sizes, and returns how many there was room for.
+func (p *parquetFile) add(rows []parquet.Row) (int, error) {
+	written, waiting := 0, int64(0) // waiting is the bytes of the rows from written on
+	for i := range rows {
+		size := p.sizes[i] + p.sizes[i]/parquetExpansion + 1
+		need := size
+		if p.group == 0 {
+			need += p.chunks
+		}
+		if need > p.most-p.held {
+			_, err := p.WriteRows(rows[written:i])
+			return i, err
+		}
+		p.held += need
+		p.group++
+		p.grown += size
+		waiting += size
+		full := p.group >= parquetGroupRows || p.grown >= parquetGroupBytes
+		if full || waiting >= parquetPageBytes || i == len(rows)-1 {
+			if _, err := p.WriteRows(rows[written : i+1]); err != nil {
+				return i, err
+			}
+			written, waiting = i+1, 0
+		}
+		if full {
+			if err := p.Flush(); err != nil {
+				return i, err
+			}
+			p.group, p.grown = 0, 0
 		}
 	}
-	if !full {
-		return nil
-	}
-	p.group, p.grown = 0, 0
-	return p.Flush()
-}
-
-// flush writes the pending rows, which point into a batch.
-func (p *parquetFile) flush() error {
-	_, err := p.WriteRows(p.pending)
-	clear(p.pending)
-	p.pending, p.waiting = p.pending[:0], 0
-	return err
+	return len(rows), nil
 }
 
 func (p *parquetFile) end(outcome Outcome) error {

@@ -218,23 +218,23 @@ var errEnough = errors.New("no more rows are wanted")
 
 // take writes rows as far as the limits of the task allow. If a limit is reached, it returns errEnough.
 func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error {
-	most := batch.NumRows()
-	if left := t.Limit - o.Rows; most > left {
-		o.Truncated, most = truncatedRows, left
-	}
-	if most > 0 {
-		part, err := arrowbatch.Head(batch, most)
+	if left := t.Limit - o.Rows; batch.NumRows() > left {
+		if o.Truncated = truncatedRows; left == 0 {
+			return errEnough
+		}
+		first, err := arrowbatch.Head(batch, left)
 		if err != nil {
 			return err
 		}
-		defer part.Release()
-		written, err := encoder.write(part)
-		if o.Rows += written; err != nil {
-			return err
-		}
-		if written < most {
-			o.Truncated = truncatedBytes
-		}
+		defer first.Release()
+		batch = first
+	}
+	written, err := encoder.write(batch)
+	if o.Rows += written; err != nil {
+		return err
+	}
+	if written < batch.NumRows() {
+		o.Truncated = truncatedBytes
 	}
 	if o.Truncated != "" {
 		return errEnough
