@@ -86,7 +86,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 		}
 		tellOutcome(h, result.Outcome)
 		end() // the worker, before the slot is returned
-		send(w, r, http.StatusOK, contentType, result.Short)
+		send(w, r, http.StatusOK, contentType, result.Head)
 		return nil
 	}
 	h.Set("Content-Type", contentType)

@@ -158,7 +158,7 @@ func TestSQLRefuses(t *testing.T) {
 	if got := b.sql(t, b.secret, `{"sql": "SELECT 1"}`, "Content-Type", "text/plain"); got.status != 415 {
 		t.Error(got)
 	}
-	none := startSQL(t, func(o *query.Options) { o.LocksIn = func() error { return query.ErrUnavailable } })
+	none := startSQL(t, func(o *query.Options) { o.SandboxSupported = func() error { return query.ErrUnavailable } })
 	if got := none.sql(t, none.secret, `{"sql": "SELECT 1"}`); got.status != 501 || code(got.body) != "SQL_UNAVAILABLE" {
 		t.Error(got)
 	}

@@ -80,7 +80,7 @@ func (f *flags) openAdmin(ctx context.Context, create bool) (operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	queries, err := query.New(query.Options{Files: w, Unsandbox: f.Query.AllowUnsandboxedSQL})
+	queries, err := query.New(query.Options{Files: w, AllowUnsandboxed: f.Query.AllowUnsandboxedSQL})
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}

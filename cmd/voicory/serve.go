@@ -69,7 +69,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	registry.MustRegister(sources)
 	options := httpapi.Options{Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
-	if options.Queries, err = query.New(query.Options{Files: w, Unsandbox: c.AllowUnsandboxedSQL, Spares: idleWorkers, Log: log}); err != nil {
+	if options.Queries, err = query.New(query.Options{Files: w, AllowUnsandboxed: c.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log}); err != nil {
 		return err
 	}
 	defer func() {

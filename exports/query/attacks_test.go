@@ -43,7 +43,8 @@ func attacks(t *testing.T) (all []attack) {
 	)
 }
 
-// Nothing that people may try shows them anything that is not theirs, takes more than it may, or leaves the server the worse for it.
+// Nothing that people may try shows them anything that is not theirs, takes more than it may, or leaves the server the
+// worse for it.
 func TestAttacks(t *testing.T) {
 	t.Setenv("VOICORY_CANARY", canary)
 	w := lake(t)

@@ -32,7 +32,7 @@ func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 	case JSONColumns:
 		return newJSONColumns(t, out, r)
 	case NDJSON:
-		return newLines(out, r), nil
+		return newNDJSON(out, r), nil
 	case CSV:
 		return newCSV(out, r)
 	case Arrow:
@@ -47,7 +47,7 @@ func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 func appenders(batch arrow.RecordBatch, columns []column) []appender {
 	all := make([]appender, len(columns))
 	for i, values := range batch.Columns() {
-		all[i] = valuesOf(values, columns[i].Type == "JSON")
+		all[i] = jsonAppender(values, columns[i].Type == "JSON")
 	}
 	return all
 }
@@ -83,13 +83,13 @@ func jsonTail(t *task, outcome Outcome, elapsed float64) []byte {
 	return append([]byte(","), text[1:]...)
 }
 
-// endOfJSON returns the end of a JSON result, written now.
-func endOfJSON(t *task, outcome Outcome) []byte {
+// jsonEnd returns the end of a JSON result, written now.
+func jsonEnd(t *task, outcome Outcome) []byte {
 	return jsonTail(t, outcome, min(float64(time.Since(t.Started).Microseconds())/1000, maxElapsed))
 }
 
-// longestEnd returns how many bytes endOfJSON returns at most.
-func longestEnd(t *task) int64 {
+// maxJSONEnd returns how many bytes jsonEnd returns at most.
+func maxJSONEnd(t *task) int64 {
 	return int64(len(jsonTail(t, Outcome{Rows: t.Limit, Truncated: truncatedBytes}, maxElapsed-0.001)))
 }
 
@@ -99,8 +99,9 @@ const (
 	truncatedBytes = "bytes"
 )
 
-// byRow writes row by row: open, the cells with commas between them, shut; between stands before each row but the first.
-type byRow struct {
+// rowEncoder writes row by row: open, the cells with commas between them, shut; between stands before each row but the
+// first.
+type rowEncoder struct {
 	out                 *sink
 	columns             []column
 	reserve             int64 // bytes of what follows the last row
@@ -111,7 +112,7 @@ type byRow struct {
 	begun               bool
 }
 
-func (b *byRow) write(batch arrow.RecordBatch) (int64, error) {
+func (b *rowEncoder) write(batch arrow.RecordBatch) (int64, error) {
 	cells := appenders(batch, b.columns)
 	for i := range int(batch.NumRows()) {
 		b.row = b.row[:0]
@@ -123,7 +124,7 @@ func (b *byRow) write(batch arrow.RecordBatch) (int64, error) {
 			b.row = b.cell(cell, append(b.row, b.before[j]...), i)
 		}
 		b.row = append(b.row, b.shut...)
-		if int64(len(b.row)) > b.out.room()-b.reserve {
+		if int64(len(b.row)) > b.out.remaining()-b.reserve {
 			return int64(i), nil
 		}
 		b.begun = true
@@ -134,9 +135,9 @@ func (b *byRow) write(batch arrow.RecordBatch) (int64, error) {
 	return batch.NumRows(), nil
 }
 
-func (b *byRow) end(Outcome) error { return nil }
+func (b *rowEncoder) end(Outcome) error { return nil }
 
-func plainCell(value appender, dst []byte, i int) []byte { return value(dst, i) }
+func jsonCell(value appender, dst []byte, i int) []byte { return value(dst, i) }
 
 // commas stand before all cells but the first.
 func commas(count int) []string {
@@ -149,23 +150,23 @@ func commas(count int) []string {
 
 // jsonRows is {"columns":[{name,type}],"rows":[[…],…],…}.
 type jsonRows struct {
-	byRow
+	rowEncoder
 	task *task
 }
 
 func newJSONRows(t *task, out *sink, r *rows) (*jsonRows, error) {
-	reserve := int64(len("]")) + longestEnd(t)
+	reserve := int64(len("]")) + maxJSONEnd(t)
 	err := out.begin(append(jsonHead(r.columns), `"rows":[`...), reserve)
-	return &jsonRows{byRow{out: out, columns: r.columns, reserve: reserve, between: ",", open: "[", shut: "]", before: commas(len(r.columns)), cell: plainCell}, t}, err
+	return &jsonRows{rowEncoder{out: out, columns: r.columns, reserve: reserve, between: ",", open: "[", shut: "]", before: commas(len(r.columns)), cell: jsonCell}, t}, err
 }
 
 func (j *jsonRows) end(outcome Outcome) error {
-	_, err := j.out.Write(append([]byte("]"), endOfJSON(j.task, outcome)...))
+	_, err := j.out.Write(append([]byte("]"), jsonEnd(j.task, outcome)...))
 	return err
 }
 
-// newLines returns an encoder that writes an object per row and line.
-func newLines(out *sink, r *rows) *byRow {
+// newNDJSON returns an encoder that writes an object per row and line.
+func newNDJSON(out *sink, r *rows) *rowEncoder {
 	before := make([]string, len(r.columns))
 	for i, name := range uniqueNames(r.columns) {
 		before[i] = string(append(appendText(nil, name), ':'))
@@ -173,7 +174,7 @@ func newLines(out *sink, r *rows) *byRow {
 			before[i] = "," + before[i]
 		}
 	}
-	return &byRow{out: out, columns: r.columns, open: "{", shut: "}\n", before: before, cell: plainCell}
+	return &rowEncoder{out: out, columns: r.columns, open: "{", shut: "}\n", before: before, cell: jsonCell}
 }
 
 // uniqueNames are the names of columns; one that is there before gets a number.
@@ -198,19 +199,19 @@ func uniqueNames(columns []column) []string {
 
 // newCSV returns an encoder of CSV as RFC 4180 describes it, except that a line ends with a line feed alone. A NULL is
 // an empty field, and an empty text is "".
-func newCSV(out *sink, r *rows) (*byRow, error) {
+func newCSV(out *sink, r *rows) (*rowEncoder, error) {
 	var head []byte
 	for i, c := range r.columns {
 		if i > 0 {
 			head = append(head, ',')
 		}
-		head = appendField(head, c.Name)
+		head = appendCSVField(head, c.Name)
 	}
 	if err := out.begin(append(head, '\n'), 0); err != nil {
 		return nil, err
 	}
 	var value []byte
-	return &byRow{out: out, columns: r.columns, shut: "\n", before: commas(len(r.columns)), cell: func(of appender, dst []byte, i int) []byte {
+	return &rowEncoder{out: out, columns: r.columns, shut: "\n", before: commas(len(r.columns)), cell: func(of appender, dst []byte, i int) []byte {
 		value = of(value[:0], i)
 		switch value[0] {
 		case 'n': // null
@@ -218,23 +219,24 @@ func newCSV(out *sink, r *rows) (*byRow, error) {
 		case '"':
 			var text string
 			if json.Unmarshal(value, &text) == nil { // as it is a JSON string
-				return appendField(dst, text)
+				return appendCSVField(dst, text)
 			}
 		case '[', '{':
-			return appendField(dst, string(value))
+			return appendCSVField(dst, string(value))
 		}
 		return append(dst, value...)
 	}}, nil
 }
 
-func appendField(dst []byte, text string) []byte {
+func appendCSVField(dst []byte, text string) []byte {
 	if text != "" && !strings.ContainsAny(text, ",\"\r\n") {
 		return append(dst, text...)
 	}
 	return append(append(append(dst, '"'), strings.ReplaceAll(text, `"`, `""`)...), '"')
 }
 
-// jsonColumns is {"columns":[{name,type}],"values":[[…],…],…}, with a list for each column, which is held until its end.
+// jsonColumns is {"columns":[{name,type}],"values":[[…],…],…}, with a list for each column, which is held until its
+// end.
 type jsonColumns struct {
 	task   *task
 	out    *sink
@@ -248,9 +250,9 @@ type jsonColumns struct {
 func newJSONColumns(t *task, out *sink, r *rows) (*jsonColumns, error) {
 	j := &jsonColumns{task: t, out: out, kinds: r.columns, values: make([][]byte, len(r.columns)), ends: make([]int, len(r.columns))}
 	j.head = append(jsonHead(r.columns), `"values":[`...)
-	around := int64(len(j.head)+len("[],")*len(r.columns)+len("]")) + longestEnd(t)
-	if j.room = min(out.room()-around, maxHeldBytes); j.room < 0 {
-		return nil, limitTooSmall(around, out.room())
+	around := int64(len(j.head)+len("[],")*len(r.columns)+len("]")) + maxJSONEnd(t)
+	if j.room = min(out.remaining()-around, maxHeldBytes); j.room < 0 {
+		return nil, limitTooSmall(around, out.remaining())
 	}
 	return j, nil
 }
@@ -286,7 +288,7 @@ func (j *jsonColumns) end(outcome Outcome) error {
 		}
 		parts = append(parts, []byte("["), values, []byte("]"))
 	}
-	for _, part := range append(parts, []byte("]"), endOfJSON(j.task, outcome)) {
+	for _, part := range append(parts, []byte("]"), jsonEnd(j.task, outcome)) {
 		if _, err := j.out.Write(part); err != nil {
 			return err
 		}
@@ -297,12 +299,12 @@ func (j *jsonColumns) end(outcome Outcome) error {
 // arrowStream is an Arrow IPC stream.
 type arrowStream struct {
 	*ipc.Writer
-	out *messages
+	out *payloadWriter
 }
 
 func newArrow(out *sink, r *rows) *arrowStream {
-	messages := &messages{out: out}
-	return &arrowStream{ipc.NewWriterWithPayloadWriter(messages, ipc.WithSchema(r.schema)), messages}
+	payloads := &payloadWriter{out: out}
+	return &arrowStream{ipc.NewWriterWithPayloadWriter(payloads, ipc.WithSchema(r.schema)), payloads}
 }
 
 func (a *arrowStream) write(batch arrow.RecordBatch) (int64, error) {
@@ -328,7 +330,7 @@ func (a *arrowStream) write(batch arrow.RecordBatch) (int64, error) {
 func (a *arrowStream) end(Outcome) error { return a.Close() }
 
 // messages writes the messages of an Arrow stream for which there is room.
-type messages struct {
+type payloadWriter struct {
 	out   *sink
 	begun bool // the schema, which is the first message, was written
 }
@@ -339,31 +341,31 @@ const endOfStream = "\xff\xff\xff\xff\x00\x00\x00\x00"
 // errNoRoom is that of a message that was not written.
 var errNoRoom = errors.New("no room for the message")
 
-func (m *messages) Start() error { return nil }
+func (m *payloadWriter) Start() error { return nil }
 
-func (m *messages) WritePayload(message ipc.Payload) error {
-	size, err := sizeOf(message)
+func (m *payloadWriter) WritePayload(message ipc.Payload) error {
+	size, err := payloadSize(message)
 	if err != nil {
 		return err
 	}
-	if room := m.out.room() - int64(len(endOfStream)); size > room && m.begun {
+	if room := m.out.remaining() - int64(len(endOfStream)); size > room && m.begun {
 		return errNoRoom
 	} else if size > room {
-		return limitTooSmall(size+int64(len(endOfStream)), m.out.room())
+		return limitTooSmall(size+int64(len(endOfStream)), m.out.remaining())
 	}
 	m.begun = true
 	_, err = message.WritePayload(m.out)
 	return err
 }
 
-func (m *messages) Close() error {
+func (m *payloadWriter) Close() error {
 	_, err := io.WriteString(m.out, endOfStream)
 	return err
 }
 
 // rowsWithin returns how many of the first rows of a batch there is room for, if its dictionaries were written. It may
 // return some rows less, since a slice of a batch takes up to a cache line more for each buffer than a head of it.
-func (m *messages) rowsWithin(batch arrow.RecordBatch) (int64, error) {
+func (m *payloadWriter) rowsWithin(batch arrow.RecordBatch) (int64, error) {
 	var failed error
 	over := sort.Search(int(batch.NumRows()), func(before int) bool {
 		part := batch.NewSlice(0, int64(before)+1)
@@ -374,24 +376,24 @@ func (m *messages) rowsWithin(batch arrow.RecordBatch) (int64, error) {
 			return true
 		}
 		defer message.Release()
-		size, err := sizeOf(message)
+		size, err := payloadSize(message)
 		failed = errors.Join(failed, err)
-		return size > m.out.room()-int64(len(endOfStream))
+		return size > m.out.remaining()-int64(len(endOfStream))
 	})
 	return int64(over), failed
 }
 
-// sizeOf returns how many bytes of a stream a message takes. The bytes are counted, and not copied.
-func sizeOf(message ipc.Payload) (int64, error) {
-	size := &counter{}
+// payloadSize returns how many bytes of a stream a message takes. The bytes are counted, and not copied.
+func payloadSize(message ipc.Payload) (int64, error) {
+	size := &byteCounter{}
 	_, err := message.WritePayload(size)
 	return size.bytes, err
 }
 
 // counter counts the bytes that are written to it.
-type counter struct{ bytes int64 }
+type byteCounter struct{ bytes int64 }
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *byteCounter) Write(p []byte) (int, error) {
 	c.bytes += int64(len(p))
 	return len(p), nil
 }

@@ -68,11 +68,11 @@ func (e *engine) run(script string) error {
 
 // statement is one statement of a user, checked and prepared, alone or within one of the program.
 type statement struct {
-	engine   *engine
-	prepared duckdb.PreparedStatement
-	text     string // of the user
-	before   int    // bytes by which positions in the text that DuckDB has prepared are greater than in text
-	alone    bool   // it must not be put within another statement
+	engine     *engine
+	prepared   duckdb.PreparedStatement
+	text       string // of the user
+	before     int    // bytes by which positions in the text that DuckDB has prepared are greater than in text
+	standalone bool   // it must not be put within another statement
 }
 
 // prepare parses a text, refuses it unless it is one statement made of what queries may use, and prepares it. DuckDB
@@ -91,7 +91,7 @@ func (e *engine) prepare(text string) (*statement, error) {
 		return nil, err
 	}
 	// SHOW and DESCRIBE sort their results themselves.
-	s := &statement{engine: e, text: text, before: len(prefix) - begin, alone: prefix != "" || c.ordered || c.shows}
+	s := &statement{engine: e, text: text, before: len(prefix) - begin, standalone: prefix != "" || c.ordered || c.shows}
 	if duckdb.Prepare(e.conn, prefix+text[begin:], &s.prepared) == duckdb.StateError {
 		defer s.close()
 		return nil, s.explain(duckdb.PrepareError(s.prepared))
@@ -207,7 +207,7 @@ func (s *statement) rows(options duckdb.ArrowOptions, names []string, types []du
 }
 
 // converted returns a chunk of the rows as Arrow, to be released. Each byte of it is determined by the rows.
-func (r *rows) converted(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
+func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
 	batch, fault := arrowbatch.FromChunk(r.options, r.schema, chunk)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {

@@ -322,9 +322,9 @@ func TestLimits_OneHugeValue(t *testing.T) {
 
 // The server passes on no more than the limit, whatever the worker sends.
 func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
-	for _, most := range []int64{10, maxShort, maxShort + 1, 3 * maxShort} {
+	for _, most := range []int64{10, maxHead, maxHead + 1, 3 * maxHead} {
 		r := newRunner(t, lake(t), func(o *Options) {
-			o.MaxBytes, o.Spares = most, 0
+			o.MaxBytes, o.IdleWorkers = most, 0
 			o.Command = []string{"/bin/sh", "-c", `read settings; read task; echo '{"begins":true}' >&3; head -c 5000000 /dev/zero >&4; echo '{"done":{"rows":1,"truncated":""}}' >&3`}
 		})
 		result, err := r.Start(t.Context(), "id", Request{Tenant: mine, SQL: "SELECT 1", Format: NDJSON})
@@ -371,7 +371,7 @@ func TestResult_PassesOnNothingAfterItsTime(t *testing.T) {
 	late := errors.New("too late")
 	cancel(late)
 	close(client.release)
-	if err := <-done; !errors.Is(err, late) || client.Len() != len(result.Short) {
-		t.Errorf("got %v after %d bytes, want %d", err, client.Len(), len(result.Short))
+	if err := <-done; !errors.Is(err, late) || client.Len() != len(result.Head) {
+		t.Errorf("got %v after %d bytes, want %d", err, client.Len(), len(result.Head))
 	}
 }

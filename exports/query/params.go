@@ -11,11 +11,15 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// bind binds the parameters of a request: a list to ? and $1, an object to $name. Each must be there, and none too many.
+// bind binds the parameters of a request: a JSON list to ? and $1, a JSON object to $name. It returns a Failure if a
+// parameter is missing or if there are more values than parameters.
 //
-// A string is a VARCHAR, which DuckDB casts where another type is meant; a whole number the smallest of BIGINT and DECIMAL(38,0) that holds
-// it; another number a DECIMAL as it is written, or a DOUBLE where it has an exponent or more than 38 digits. A list of strings, of whole
-// numbers, of numbers or of booleans is such a LIST; any other list, and an object, is JSON as VARCHAR.
+// Values are bound as follows:
+//   - A string is a VARCHAR, which DuckDB casts if the statement requires another type.
+//   - An integer is a BIGINT if it fits, and else a DECIMAL.
+//   - Another number is a DECIMAL with the digits as written. It is a DOUBLE if it has an exponent or over 38 digits.
+//   - A list of strings, integers, numbers or booleans is a LIST of that type.
+//   - Any other list and any object is a VARCHAR with the JSON.
 func (s *statement) bind(params json.RawMessage) error {
 	count := int(duckdb.NParams(s.prepared))
 	var list []any
@@ -30,11 +34,11 @@ func (s *statement) bind(params json.RawMessage) error {
 			err = decoder.Decode(&list)
 		}
 		if err != nil {
-			return invalidParam("params is neither a list nor an object")
+			return invalidParam("params must be a list or an object")
 		}
 	}
-	if given := len(list) + len(named); given > count {
-		return invalidParam("The statement has %d parameters, and %d are given", count, given)
+	if got := len(list) + len(named); got > count {
+		return invalidParam("The statement has %d parameters, but params has %d values", count, got)
 	}
 	for i := range count {
 		name := duckdb.ParameterName(s.prepared, duckdb.IdxT(i+1))
@@ -43,7 +47,7 @@ func (s *statement) bind(params json.RawMessage) error {
 			value, ok = list[position-1], true
 		}
 		if !ok {
-			return invalidParam("The parameter $%s is not given", name)
+			return invalidParam("The parameter $%s has no value in params", name)
 		}
 		bound := paramValue(value)
 		defer duckdb.DestroyValue(&bound)
@@ -54,11 +58,12 @@ func (s *statement) bind(params json.RawMessage) error {
 	return nil
 }
 
+// invalidParam returns the failure of a statement with invalid parameters.
 func invalidParam(format string, args ...any) error {
 	return &Failure{Kind: ErrSQL, Message: fmt.Sprintf(format, args...)}
 }
 
-// paramValue makes a value of DuckDB, to be destroyed.
+// paramValue returns the DuckDB value of a decoded JSON value. The caller destroys it.
 func paramValue(value any) duckdb.Value {
 	switch v := value.(type) {
 	case nil:
@@ -76,14 +81,15 @@ func paramValue(value any) duckdb.Value {
 	}
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // it was JSON
+		panic(err) // a value decoded from JSON can be encoded
 	}
 	return duckdb.CreateVarchar(string(text))
 }
 
-// maxDigits is the most that a DECIMAL has.
+// maxDigits is the maximum number of digits of a DECIMAL.
 const maxDigits = 38
 
+// paramNumber returns the DuckDB value of a JSON number.
 func paramNumber(text string) duckdb.Value {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return duckdb.CreateInt64(n)
@@ -91,16 +97,16 @@ func paramNumber(text string) duckdb.Value {
 	whole, fraction, _ := strings.Cut(text, ".")
 	digits := strings.TrimLeft(strings.TrimPrefix(whole, "-")+fraction, "0")
 	unscaled, ok := new(big.Int).SetString(whole+fraction, 10)
-	if width := max(len(digits), len(fraction), 1); ok && width <= maxDigits { // an exponent is no digit
+	if width := max(len(digits), len(fraction), 1); ok && width <= maxDigits { // ok is false if there is an exponent
 		low := new(big.Int).And(unscaled, new(big.Int).SetUint64(1<<64-1)).Uint64()
 		high := new(big.Int).Rsh(unscaled, 64).Int64()
 		return duckdb.CreateDecimal(duckdb.NewDecimal(uint8(width), uint8(len(fraction)), duckdb.NewHugeInt(low, high)))
 	}
-	n, _ := strconv.ParseFloat(text, 64) // it is a number; one that is too large is infinite
+	n, _ := strconv.ParseFloat(text, 64) // the only possible error is overflow, with ±Inf as the value
 	return duckdb.CreateDouble(n)
 }
 
-// commonType is that of a list's elements, NULLs aside.
+// commonType returns the type of all elements of a list that are not null, or false if they have no common type.
 func commonType(list []any) (typ duckdb.Type, ok bool) {
 	typ = duckdb.TypeSQLNull
 	for _, element := range list {
@@ -131,16 +137,18 @@ func commonType(list []any) (typ duckdb.Type, ok bool) {
 	return typ, true
 }
 
+// isInt64 reports whether a JSON number is an integer that fits in 64 bits.
 func isInt64(text string) bool {
 	_, err := strconv.ParseInt(text, 10, 64)
 	return err == nil
 }
 
+// paramList returns a LIST value with elements of the given type. The caller destroys it.
 func paramList(list []any, typ duckdb.Type) duckdb.Value {
 	values := make([]duckdb.Value, len(list))
 	for i, element := range list {
 		if number, ok := element.(json.Number); ok && typ == duckdb.TypeDouble {
-			n, _ := number.Float64() // one that is too large is infinite
+			n, _ := number.Float64() // a number that is too large becomes ±Inf
 			values[i] = duckdb.CreateDouble(n)
 		} else {
 			values[i] = paramValue(element)

@@ -22,14 +22,14 @@ import (
 // the rows can take at most, uncompressed, with the metadata of their column chunks, and takes no row beyond the limit.
 type parquetFile struct {
 	*parquet.Writer
-	columns []column
-	most    int64         // bytes of the file
-	held    int64         // bytes that the file has at most
-	chunks  int64         // bytes that the metadata and page headers of one more row group take at most
-	group   int64         // rows of the row group under way
-	grown   int64         // bytes of these rows, at most
-	rows    []parquet.Row // a block of rows that are written together
-	sizes   []int64       // bytes of each of these, at most, without parquetExpansion
+	columns    []column
+	maxBytes   int64         // bytes of the file
+	used       int64         // bytes that the file has at most
+	groupMeta  int64         // bytes that the metadata and page headers of one more row group take at most
+	groupRows  int64         // rows of the row group under way
+	groupBytes int64         // bytes of these rows, at most
+	rows       []parquet.Row // a block of rows that are written together
+	sizes      []int64       // bytes of each of these, at most, without parquetExpansion
 }
 
 // Bounds of what is held in memory: a row group is held compressed until it is full, a page uncompressed.
@@ -59,7 +59,7 @@ type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
 func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
-	p := &parquetFile{columns: r.columns, most: out.room(), chunks: parquetGroupMeta,
+	p := &parquetFile{columns: r.columns, maxBytes: out.remaining(), groupMeta: parquetGroupMeta,
 		rows: make([]parquet.Row, parquetBlockRows), sizes: make([]int64, parquetBlockRows)}
 	for i, name := range uniqueNames(r.columns) {
 		if name == "" {
@@ -72,20 +72,20 @@ func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 		node = parquet.Encoded(node, &parquet.Plain)
 		fields.Group[name] = parquet.Compressed(parquet.Optional(node), &zstd.Codec{Level: zstd.SpeedFastest})
 		fields.order = append(fields.order, name)
-		p.chunks += parquetChunkBytes + int64(len(name))
+		p.groupMeta += parquetChunkBytes + int64(len(name))
 	}
 	schema := parquet.NewSchema("result", fields)
 	writerTo := func(out io.Writer) *parquet.Writer {
 		return parquet.NewWriter(out, schema, parquet.DataPageStatistics(false), parquet.PageBufferSize(parquetPageBytes),
 			parquet.ColumnIndexSizeLimit(func([]string) int { return maxStatistic }))
 	}
-	empty := &counter{}
+	empty := &byteCounter{}
 	p.Writer = writerTo(empty)
 	if err := p.end(Outcome{Rows: t.Limit, Truncated: truncatedBytes}); err != nil {
 		return nil, err
 	}
-	if p.held = empty.bytes + parquetCounters; p.held > p.most {
-		return nil, limitTooSmall(p.held, p.most)
+	if p.used = empty.bytes + parquetCounters; p.used > p.maxBytes {
+		return nil, limitTooSmall(p.used, p.maxBytes)
 	}
 	p.Writer = writerTo(out)
 	return p, nil
@@ -188,7 +188,7 @@ func valuesAs[A arrow.Array](value func(A, int) parquet.Value) parquetColumn {
 
 // parquetText is a value as the JSON of results has it, a text without its quotes.
 func parquetText(values arrow.Array) func(int) parquet.Value {
-	value := valuesOf(values, false)
+	value := jsonAppender(values, false)
 	return func(i int) parquet.Value {
 		document, text := value(nil, i), ""
 		if json.Unmarshal(document, &text) != nil { // it is no text
@@ -259,18 +259,18 @@ func (p *parquetFile) add(rows []parquet.Row) (int, error) {
 	for i := range rows {
 		size := p.sizes[i] + p.sizes[i]/parquetExpansion + 1
 		need := size
-		if p.group == 0 {
-			need += p.chunks
+		if p.groupRows == 0 {
+			need += p.groupMeta
 		}
-		if need > p.most-p.held {
+		if need > p.maxBytes-p.used {
 			_, err := p.WriteRows(rows[written:i])
 			return i, err
 		}
-		p.held += need
-		p.group++
-		p.grown += size
+		p.used += need
+		p.groupRows++
+		p.groupBytes += size
 		waiting += size
-		full := p.group >= parquetGroupRows || p.grown >= parquetGroupBytes
+		full := p.groupRows >= parquetGroupRows || p.groupBytes >= parquetGroupBytes
 		if full || waiting >= parquetPageBytes || i == len(rows)-1 {
 			if _, err := p.WriteRows(rows[written : i+1]); err != nil {
 				return i, err
@@ -281,7 +281,7 @@ func (p *parquetFile) add(rows []parquet.Row) (int, error) {
 			if err := p.Flush(); err != nil {
 				return i, err
 			}
-			p.group, p.grown = 0, 0
+			p.groupRows, p.groupBytes = 0, 0
 		}
 	}
 	return len(rows), nil

@@ -65,7 +65,8 @@ var probes = map[string]probe{
 		}
 		return nil
 	}},
-	// DuckDB's threads are held too, those that it started before the worker was locked in: nothing but the kernel refuses here.
+	// DuckDB's threads are held too, those that it started before the worker was locked in: nothing but the kernel
+	// refuses here.
 	"engine": {open: func() (err error) {
 		unlocked, err = openEngine(map[string]string{"threads": "4"})
 		return err
@@ -102,12 +103,12 @@ func TestWorkersAreLockedIn(t *testing.T) {
 // Where the kernel cannot lock a worker in there is no SQL, unless the operator wants it so.
 func TestNoSandboxNoSQL(t *testing.T) {
 	w := lake(t)
-	cannot := func(o *Options) { o.LocksIn = func() error { return ErrUnavailable } }
+	cannot := func(o *Options) { o.SandboxSupported = func() error { return ErrUnavailable } }
 	if _, _, err := ask(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
 	var said bytes.Buffer
-	open := newRunner(t, w, cannot, func(o *Options) { o.Unsandbox, o.Log = true, slog.New(slog.NewTextHandler(&said, nil)) })
+	open := newRunner(t, w, cannot, func(o *Options) { o.AllowUnsandboxed, o.Log = true, slog.New(slog.NewTextHandler(&said, nil)) })
 	if !strings.Contains(said.String(), "lacks a protection") {
 		t.Errorf("it is not said: %s", &said)
 	}
@@ -151,7 +152,7 @@ func TestRunner_RefusesUnconfinedWorkers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRunner(t, lake(t), func(o *Options) {
-				o.LocksIn = func() error { return nil }
+				o.SandboxSupported = func() error { return nil }
 				o.Command = []string{"/bin/sh", "-c", `printf '%s' "$1" >&3`, "sh", c.events}
 			})
 			if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT 1"}); !errors.Is(err, c.want) {

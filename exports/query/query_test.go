@@ -23,7 +23,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// TestMain has the test binary be a worker where it is started as one; a second argument names a probe to run when it is locked in.
+// TestMain has the test binary be a worker where it is started as one; a second argument names a probe to run when it
+// is locked in.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == WorkerArgument:
@@ -47,7 +48,8 @@ var (
 	nobody = uuid.MustParse("cccccccc-0000-4000-8000-000000000003")
 )
 
-// canary is what must never be in an answer: it is in the other tenant's rows, in a file beside the data, and in the environment.
+// canary is what must never be in an answer: it is in the other tenant's rows, in a file beside the data, and in the
+// environment.
 const canary = "canary-7f3a"
 
 // lake is a data folder with the published rows of two tenants: 200 calls over four months of mine, and one of theirs.
@@ -94,7 +96,7 @@ func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
 	noError(t, err)
-	options := Options{Files: files, Command: []string{program, WorkerArgument}, Spares: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	options := Options{Files: files, Command: []string{program, WorkerArgument}, IdleWorkers: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, change := range tune {
 		change(&options)
 	}
@@ -396,7 +398,7 @@ func TestWhatIsPushed(t *testing.T) {
 		noError(t, err)
 		s, err := e.prepare(sql)
 		noError(t, err)
-		if rows, err := s.push(); err != nil || (rows != nil) != want {
+		if rows, err := s.callbackRows(); err != nil || (rows != nil) != want {
 			t.Errorf("%s: %v %v", sql, rows != nil, err)
 		}
 	}
@@ -408,7 +410,7 @@ func TestPush_FunctionIsNotAvailableInQueries(t *testing.T) {
 	noError(t, err)
 	s, err := e.prepare("SELECT 5")
 	noError(t, err)
-	pushed, err := s.push()
+	pushed, err := s.callbackRows()
 	noError(t, err)
 	names := e.texts(t, "SELECT function_name FROM duckdb_functions() WHERE function_name ILIKE 'take_rows_%'")
 	if len(names) != 1 {

@@ -18,52 +18,56 @@ import (
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
-// Files tells which files a tenant has published, in one snapshot, and in which folders they are.
+// Files is the interface to the published files of tenants. It is implemented by [warehouse.Warehouse].
 type Files interface {
+	// PublishedFiles returns the published files of one snapshot of a tenant.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
+	// PublishedDirs returns the folders that may contain a tenant's published files, in the order to look in them.
 	PublishedDirs(tenant uuid.UUID) []string
 }
 
-// Options of a runner; the zero value of each but Files is a sensible default.
+// Options configures a [Runner]. Only Files is required.
 type Options struct {
-	Files     Files
-	Command   []string     // how a worker is started; default: this program, with WorkerArgument
-	LocksIn   func() error // reports whether the kernel can confine a worker; default: sandbox.Supported
-	Unsandbox bool         // run workers that cannot be locked in all the same
-	Memory    int64        // bytes that DuckDB may take in a worker; default 512 MiB
-	MaxBytes  int64        // of a result; default 2 GiB
-	Spares    int          // workers that are started ahead, for whoever asks next; default: none
-	Log       *slog.Logger // told of workers that broke; default: none
+	Files            Files
+	Command          []string     // command line of a worker; default: this program with WorkerArgument
+	SandboxSupported func() error // returns an error if the kernel cannot confine a worker; default: sandbox.Supported
+	AllowUnsandboxed bool         // run workers even if the kernel lacks a protection
+	Memory           int64        // maximum bytes of DuckDB in a worker; default: 512 MiB
+	MaxBytes         int64        // maximum bytes of a result; default: the constant MaxBytes
+	IdleWorkers      int          // number of workers to start before a query needs them
+	Log              *slog.Logger // for failures of workers; default: none
 }
 
-// Runner runs queries, each in a process of its own. It is safe for concurrent use, and closed by who made it.
+// A Runner runs queries, each in a process of its own. It is safe for concurrent use. The caller of [New] closes it.
 type Runner struct {
 	Options
 	sandboxed bool
-	spares    spares
-	logged    sync.Once // of the protections
+	pool      workerPool
+	logged    sync.Once // guards the log entry of the protections
 
 	mu      sync.Mutex
-	running map[named]context.CancelCauseFunc
+	running map[queryKey]context.CancelCauseFunc // guarded by mu
 }
 
-// named is a query by its id, which is unique among those of its tenant.
-type named struct {
+// A queryKey identifies a running query. IDs are unique per tenant.
+type queryKey struct {
 	tenant uuid.UUID
 	id     string
 }
 
+// workerThreads is the number of DuckDB's threads in a worker.
 const workerThreads = 2
 
-// New returns a runner.
+// New returns a runner and starts its idle workers. If the kernel cannot confine workers, New returns a runner that
+// refuses queries, unless AllowUnsandboxed is set. It returns an error if this program's path cannot be determined.
 func New(options Options) (*Runner, error) {
 	options.Memory = cmp.Or(options.Memory, 512<<20)
 	options.MaxBytes = cmp.Or(options.MaxBytes, MaxBytes)
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	if options.LocksIn == nil {
-		options.LocksIn = sandbox.Supported
+	if options.SandboxSupported == nil {
+		options.SandboxSupported = sandbox.Supported
 	}
 	if options.Command == nil {
 		program, err := os.Executable()
@@ -72,36 +76,38 @@ func New(options Options) (*Runner, error) {
 		}
 		options.Command = []string{program, WorkerArgument}
 	}
-	unable := options.LocksIn()
-	r := &Runner{Options: options, sandboxed: unable == nil, running: map[named]context.CancelCauseFunc{}}
-	if unable != nil && r.Unsandbox {
-		r.Log.Warn("the kernel lacks a protection of the SQL sandbox; SQL runs with the others", "error", unable)
+	unsupported := options.SandboxSupported()
+	r := &Runner{Options: options, sandboxed: unsupported == nil, running: map[queryKey]context.CancelCauseFunc{}}
+	if unsupported != nil && r.AllowUnsandboxed {
+		r.Log.Warn("the kernel lacks a protection of the SQL sandbox; SQL runs with the others", "error", unsupported)
 	}
-	r.keepSpares()
+	r.fillPool()
 	return r, nil
 }
 
-// Available tells whether queries can be run: not where the kernel cannot lock a worker in, unless that is allowed.
+// Available returns nil if queries can run, or ErrUnavailable if the kernel cannot confine a worker and
+// AllowUnsandboxed is not set.
 func (r *Runner) Available() error {
-	if r.sandboxed || r.Unsandbox {
+	if r.sandboxed || r.AllowUnsandboxed {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, r.LocksIn())
+	return fmt.Errorf("%w: %w", ErrUnavailable, r.SandboxSupported())
 }
 
-// Cancel ends a tenant's query, and tells whether there was one.
+// Cancel cancels a tenant's query, and reports whether it was running.
 func (r *Runner) Cancel(tenant uuid.UUID, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cancel, ok := r.running[named{tenant, id}]
+	cancel, ok := r.running[queryKey{tenant, id}]
 	if ok {
 		cancel(ErrCancelled)
 	}
 	return ok
 }
 
-// register notes a query, so that it can be cancelled, until forget.
-func (r *Runner) register(query named, cancel context.CancelCauseFunc) (forget func(), err error) {
+// register registers a running query for Cancel until forget is called. It returns ErrIDInUse if the tenant has a
+// running query with the same ID.
+func (r *Runner) register(query queryKey, cancel context.CancelCauseFunc) (forget func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.running[query]; ok {
@@ -115,24 +121,24 @@ func (r *Runner) register(query named, cancel context.CancelCauseFunc) (forget f
 	}, nil
 }
 
-// Result is a query whose result has begun.
+// A Result is the result of a query that has begun to return it. The caller closes it.
 type Result struct {
 	ID      string
-	AsOf    *time.Time // of the newest file; nil: there are none
-	Outcome *Outcome   // nil: not known before the result is written
-	Short   []byte     // the beginning; all of it where Outcome is known
+	AsOf    *time.Time // time of the newest file; nil if there are no files
+	Outcome *Outcome   // nil until the result is complete
+	Head    []byte     // the first bytes; the whole result if Outcome is set
 
 	worker   *worker
-	maxBytes int64 // of the answer
+	maxBytes int64 // limit of the result
 	stop     func()
-	after    func() // what waits until the answer is on its way
+	refill   func() // refills the pool of idle workers
 }
 
-// maxShort is how long a short result may be.
-const maxShort = ahead
+// maxHead is the maximum size of a result's head in bytes.
+const maxHead = sinkBuffer
 
-// Start runs a query and returns when its result begins. It does not bound how many run: the caller does. Errors are of the kinds of this
-// package, or the context's cause. The caller closes the result, which ends the query.
+// Start starts a query and returns when its result begins. It returns an error of this package's kinds, or the
+// context's cause. The caller bounds the number of queries that run at the same time.
 func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Result, err error) {
 	if err := request.check(); err != nil {
 		return nil, err
@@ -142,12 +148,13 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 	}
 	started := time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
-	forget, err := r.register(named{request.Tenant, id}, cancel)
+	forget, err := r.register(queryKey{request.Tenant, id}, cancel)
 	if err != nil {
 		cancel(nil)
 		return nil, err
 	}
-	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, &Failure{Kind: ErrTimeout, Message: fmt.Sprintf("The query took longer than %v", request.Timeout)})
+	late := &Failure{Kind: ErrTimeout, Message: fmt.Sprintf("The query took longer than %v", request.Timeout)}
+	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, late)
 	stop := func() {
 		done()
 		cancel(nil)
@@ -156,7 +163,7 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 	defer func() {
 		if err != nil {
 			if ctx.Err() != nil {
-				err = context.Cause(ctx) // the error is only what came of it
+				err = context.Cause(ctx) // err is only its consequence
 			}
 			stop()
 		}
@@ -165,8 +172,12 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 	if err != nil {
 		return nil, err
 	}
-	t := task{ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit, MaxBytes: min(r.MaxBytes, cmp.Or(request.MaxBytes, r.MaxBytes)),
-		Started: started, CPU: workerThreads*request.Timeout + time.Second, Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), Unsandbox: !r.sandboxed}
+	t := task{
+		ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit,
+		MaxBytes: min(r.MaxBytes, cmp.Or(request.MaxBytes, r.MaxBytes)), Started: started,
+		CPU:   workerThreads*request.Timeout + time.Second,
+		Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), AllowUnsandboxed: !r.sandboxed,
+	}
 	for _, file := range files {
 		t.Files[file.Export] = append(t.Files[file.Export], file.Name)
 		if t.AsOf == nil || file.AsOf.After(*t.AsOf) {
@@ -174,36 +185,36 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 			t.AsOf = &asOf
 		}
 	}
-	w, err := r.takeWorker()
+	w, err := r.acquireWorker()
 	if err != nil {
 		return nil, err
 	}
-	if err = w.give(ctx, t); err == nil {
+	if err = w.assign(ctx, t); err == nil {
 		err = r.requireConfined(w)
 	}
 	if err != nil {
 		w.end()
-		r.keepSpares()
+		r.fillPool()
 		return nil, err
 	}
-	result := &Result{ID: id, AsOf: t.AsOf, worker: w, maxBytes: t.MaxBytes, stop: stop, after: r.keepSpares}
+	result := &Result{ID: id, AsOf: t.AsOf, worker: w, maxBytes: t.MaxBytes, stop: stop, refill: r.fillPool}
 	if err := result.begin(); err != nil {
 		w.end()
-		r.keepSpares()
+		r.fillPool()
 		return nil, err
 	}
 	return result, nil
 }
 
-// requireConfined waits for a worker's report of its protections, and returns an error if one is missing that the operator requires. The
-// first report is logged.
+// requireConfined waits for the worker's report of its protections. It returns ErrUnavailable if a protection is
+// missing, unless AllowUnsandboxed applies. The first report of the runner is logged.
 func (r *Runner) requireConfined(w *worker) error {
-	report, err := w.event()
+	report, err := w.nextEvent()
 	if err != nil {
 		return err
 	}
 	if report.Confined == nil {
-		return w.fault(errors.New("the worker did not report its protections"))
+		return w.exitError(errors.New("the worker did not report its protections"))
 	}
 	if !report.Confined.Complete() && r.sandboxed {
 		return fmt.Errorf("%w: the worker's protections are %+v", ErrUnavailable, *report.Confined)
@@ -212,55 +223,58 @@ func (r *Runner) requireConfined(w *worker) error {
 	return nil
 }
 
-// begin waits until the result begins, and for all of a short one.
+// begin waits until the result begins and reads its head. If the result is not longer than the head, begin also waits
+// for its outcome.
 func (r *Result) begin() error {
-	first, err := r.worker.event()
+	first, err := r.worker.nextEvent()
 	if err != nil {
 		return err
 	}
-	if r.Outcome = first.Done; r.Outcome != nil { // of nothing at all
+	if r.Outcome = first.Done; r.Outcome != nil { // the result has no bytes
 		return nil
 	}
 	if !first.Begins {
-		return r.worker.fault(errors.New("the worker did not begin"))
+		return r.worker.exitError(errors.New("the worker did not report the beginning of the result"))
 	}
 	var head bytes.Buffer
-	_, err = io.CopyN(&head, r.worker.answer(), maxShort+1)
-	r.Short = head.Bytes()
-	if int64(len(r.Short)) > r.maxBytes {
+	_, err = io.CopyN(&head, r.worker.answer(), maxHead+1)
+	r.Head = head.Bytes()
+	if int64(len(r.Head)) > r.maxBytes {
 		return r.tooLong()
 	}
 	if err == nil {
-		return nil // Short is its beginning
+		return nil // the result is longer than its head
 	}
 	return r.complete()
 }
 
-// complete waits for the word that the result is whole.
+// complete waits for the event that the result is complete, and sets the outcome.
 func (r *Result) complete() error {
-	last, err := r.worker.event()
+	last, err := r.worker.nextEvent()
 	if err != nil {
 		return err
 	}
 	if last.Done == nil {
-		return r.worker.fault(errors.New("the worker did not end"))
+		return r.worker.exitError(errors.New("the worker did not report the end of the result"))
 	}
 	r.Outcome = last.Done
 	return nil
 }
 
-// WriteTo writes the whole result. If it fails, the result is not whole, and the error is of the kinds of this package.
+// WriteTo writes the whole result to out. If it returns an error, the result is incomplete; the error is a write error
+// of out, an error of this package's kinds, or the context's cause.
 //
-// It holds the limits of bytes and time whatever the worker does: it passes on no byte beyond the limit of bytes, and
-// none after the context has ended.
+// WriteTo does not rely on the worker for the limits: it writes no byte beyond the limit of bytes, and none after the
+// context has ended.
 func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
-	n, err := out.Write(r.Short)
+	n, err := out.Write(r.Head)
 	if written = int64(n); err != nil || r.Outcome != nil {
 		return written, err
 	}
-	answer := inTime{r.worker.ctx, r.worker.answer()}
-	// In large pieces: a writer's own ReadFrom reads small ones.
-	more, err := io.CopyBuffer(struct{ io.Writer }{out}, io.LimitReader(answer, r.maxBytes-written), make([]byte, maxShort))
+	answer := deadlineReader{r.worker.ctx, r.worker.answer()}
+	// Hide the writer's ReadFrom method, which would use a smaller buffer.
+	writer := struct{ io.Writer }{out}
+	more, err := io.CopyBuffer(writer, io.LimitReader(answer, r.maxBytes-written), make([]byte, maxHead))
 	if written += more; err != nil {
 		return written, err
 	}
@@ -272,18 +286,18 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 	return written, r.complete()
 }
 
-// tooLong ends a worker that sends more than it may.
+// tooLong ends the worker, which has sent more than maxBytes, and returns the failure of the query.
 func (r *Result) tooLong() error {
-	return r.worker.fault(fmt.Errorf("the worker sent more than %d bytes", r.maxBytes))
+	return r.worker.exitError(fmt.Errorf("the worker sent more than %d bytes", r.maxBytes))
 }
 
-// inTime reads until the context ends, and then returns its cause.
-type inTime struct {
+// A deadlineReader reads until its context ends, and then returns the context's cause.
+type deadlineReader struct {
 	ctx context.Context
 	in  io.Reader
 }
 
-func (t inTime) Read(p []byte) (int, error) {
+func (t deadlineReader) Read(p []byte) (int, error) {
 	n, err := t.in.Read(p)
 	if t.ctx.Err() != nil {
 		return 0, context.Cause(t.ctx)
@@ -291,9 +305,9 @@ func (t inTime) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the query, if it has not ended, and waits for its process.
+// Close ends the query if it is running, waits for its process and refills the pool of idle workers.
 func (r *Result) Close() {
-	r.after()
+	r.refill()
 	r.worker.end()
 	r.stop()
 }

@@ -18,20 +18,21 @@ import (
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
-// WorkerArgument is the only argument of a program that is to be a worker.
+// WorkerArgument is the only argument of this program if it is to run as a worker.
 const WorkerArgument = "query-worker"
 
-// Work runs a worker. It reads its settings and then its one task from the standard input, writes the result to answerOutput and what
-// became of the task to eventsOutput, and returns the exit status. Nothing else in the process can write to the result: the standard
-// output, which DuckDB can be made to write to, is a bounded log.
+// Work runs a worker and returns its exit status. It reads the settings and then one task from standard input, writes the
+// result to answerOutput, and reports its progress to eventsOutput. Only run writes to answerOutput: the standard output,
+// which a statement can make DuckDB write to, is a bounded log.
 func Work() int {
 	nothing := func() error { return nil }
 	return work(probe{nothing, nothing})
 }
 
-// probe is what a test does in a worker, before it is locked in and after.
+// A probe holds functions that a test runs in a worker: open before the worker is confined, and locked after.
 type probe struct{ open, locked func() error }
 
+// work is Work with a probe.
 func work(p probe) int {
 	events := json.NewEncoder(os.NewFile(sandbox.FirstOutput+eventsOutput, "events"))
 	fail := func(err error) int {
@@ -43,29 +44,32 @@ func work(p probe) int {
 			}
 			fmt.Fprintln(os.Stderr, err)
 		}
-		_ = events.Encode(event{Failure: &failed{failure.Kind.Error(), failure.Message, failure.Line, failure.Column}}) // else the server sees that it is missing
+		// If this write fails, the server sees that the worker ended without an event.
+		_ = events.Encode(event{Failure: &failureEvent{
+			Kind: failure.Kind.Error(), Message: failure.Message, Line: failure.Line, Column: failure.Column,
+		}})
 		return 1
 	}
 	answer := os.NewFile(sandbox.FirstOutput+answerOutput, "answer")
-	told := json.NewDecoder(os.Stdin)
+	input := json.NewDecoder(os.Stdin)
 	var ready settings
-	if err := told.Decode(&ready); err != nil {
+	if err := input.Decode(&ready); err != nil {
 		return fail(fmt.Errorf("read the settings: %w", err))
 	}
 	if err := p.open(); err != nil {
 		return fail(err)
 	}
-	engine, err := readyEngine(ready)
+	engine, err := newWorkerEngine(ready)
 	if err != nil {
 		return fail(err)
 	}
 	var t task
-	if err := told.Decode(&t); errors.Is(err, io.EOF) { // the server ends, and never had one
+	if err := input.Decode(&t); errors.Is(err, io.EOF) { // the server closed the idle worker
 		return 0
 	} else if err != nil {
 		return fail(fmt.Errorf("read the task: %w", err))
 	}
-	protections, err := engine.bindTo(&t)
+	protections, err := engine.bindTask(&t)
 	if err != nil {
 		return fail(err)
 	}
@@ -75,40 +79,46 @@ func work(p probe) int {
 	if err := p.locked(); err != nil {
 		return fail(err)
 	}
-	outcome, err := run(engine, &t, &beginning{out: answer, tell: func() error { return events.Encode(event{Begins: true}) }})
+	report := func() error { return events.Encode(event{Begins: true}) }
+	outcome, err := run(engine, &t, &beginWriter{out: answer, report: report})
 	if err != nil {
 		return fail(err)
 	}
-	if answer.Close() != nil || events.Encode(event{Done: &outcome}) != nil { // nobody waits for the process to end
+	if answer.Close() != nil || events.Encode(event{Done: &outcome}) != nil { // the server has closed the pipes
 		return 1
 	}
 	return 0
 }
 
-// madeAhead is how much of a result DuckDB may hold that is not taken yet. It counts rows without the text of their strings, so the
-// megabyte it takes by itself is hundreds of megabytes of long transcripts. Results leave no slower with less.
-const madeAhead = "64KB"
+// streamingBuffer bounds the rows that DuckDB holds ahead of the reader. DuckDB does not count the text of their strings, so
+// that its default of 1 MB can mean hundreds of megabytes of long transcripts. A smaller buffer is not slower.
+const streamingBuffer = "64KB"
 
-// readyEngine bounds what the process may take, opens DuckDB and makes the relations, which are still of nobody and hold no rows.
-func readyEngine(s settings) (*engine, error) {
+// newWorkerEngine limits the memory of the process, opens DuckDB and creates the views, which have no rows until bindTask
+// binds them to a tenant's files.
+func newWorkerEngine(s settings) (*engine, error) {
 	if err := sandbox.LimitMemory(s.Memory); err != nil {
 		return nil, err
 	}
-	engine, err := openEngine(map[string]string{"memory_limit": strconv.FormatInt(s.Memory, 10) + "B", "threads": "1", "temp_directory": ""})
+	engine, err := openEngine(map[string]string{
+		"memory_limit": strconv.FormatInt(s.Memory, 10) + "B", "threads": "1", "temp_directory": "",
+	})
 	if err != nil {
 		return nil, err
 	}
-	// The many small statements that make the relations have nothing for an optimizer or a second thread to do, and take half as long without.
+	// The optimizer and further threads are of no use to the many small CREATE VIEW statements, which take half as long
+	// without them.
 	return engine, engine.run("PRAGMA disable_optimizer;" + warehouse.CreateQueryViews() + "PRAGMA enable_optimizer;" +
-		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + madeAhead + "';")
+		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + streamingBuffer + "';")
 }
 
-// unordered tells whether the format is one that large results are taken in: rows leave as they are made, in no order but what the statement
-// asks for. To keep them in that of the files, batch by batch, takes a tenth of the time.
+// unordered reports whether rows of the format may be written in any order: Arrow and Parquet, the formats of large results.
+// Keeping the order of the files would take a tenth more time. A statement with ORDER BY keeps its order.
 func (t *task) unordered() bool { return t.Format == Arrow || t.Format == Parquet }
 
-// bindTo opens the files of the task, makes the views read them, and confines the process. It returns the protections that are active.
-func (e *engine) bindTo(t *task) (sandbox.Protections, error) {
+// bindTask opens the files of the task, binds the views to them, and confines the process. It returns the active
+// protections.
+func (e *engine) bindTask(t *task) (sandbox.Protections, error) {
 	var active sandbox.Protections
 	files, names, err := openFiles(t)
 	if err != nil {
@@ -124,14 +134,15 @@ func (e *engine) bindTo(t *task) (sandbox.Protections, error) {
 	if err := e.run(script); err != nil {
 		return active, err
 	}
-	if active, err = sandbox.Confine(sandbox.Policy{ReadFiles: files, AllowUnsupported: t.Unsandbox}); err != nil {
+	policy := sandbox.Policy{ReadFiles: files, AllowUnsupported: t.AllowUnsandboxed}
+	if active, err = sandbox.Confine(policy); err != nil {
 		return active, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return active, e.run(warehouse.LockQueryViews(names))
 }
 
-// openFiles opens the files of the task, for as long as the process lives, and names each by its descriptor. What is published or removed
-// from now on changes nothing.
+// openFiles opens the files of the task, which stay open until the process ends, and names each by its descriptor. Files
+// that are published or removed later do not affect the task.
 func openFiles(t *task) (descriptors []int, names map[string][]string, err error) {
 	names = map[string][]string{}
 	for export, all := range t.Files {
@@ -147,36 +158,38 @@ func openFiles(t *task) (descriptors []int, names map[string][]string, err error
 	return descriptors, names, nil
 }
 
+// openFirst opens the named file in the first of the folders that contains it.
 func openFirst(dirs []string, name string) (fd int, err error) {
 	for _, dir := range dirs {
-		if fd, err = syscall.Open(filepath.Join(dir, name), syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0); !errors.Is(err, syscall.ENOENT) {
+		const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NOFOLLOW
+		if fd, err = syscall.Open(filepath.Join(dir, name), flags, 0); !errors.Is(err, syscall.ENOENT) {
 			break
 		}
 	}
 	return fd, err
 }
 
-// beginning tells once that the result begins, before its first byte leaves.
-type beginning struct {
-	out  io.Writer
-	tell func() error
-	told bool
+// A beginWriter reports that the result begins before it writes the first byte.
+type beginWriter struct {
+	out      io.Writer
+	report   func() error
+	reported bool
 }
 
-func (b *beginning) Write(p []byte) (int, error) {
-	if !b.told {
-		b.told = true
-		if err := b.tell(); err != nil {
+func (b *beginWriter) Write(p []byte) (int, error) {
+	if !b.reported {
+		b.reported = true
+		if err := b.report(); err != nil {
 			return 0, err
 		}
 	}
 	return b.out.Write(p)
 }
 
-// ahead is how much of a result is held back, so that what fails early fails before its first byte.
-const ahead = 256 << 10
+// sinkBuffer is the size in bytes of the buffer of a result. A statement that fails before it is full sends no byte.
+const sinkBuffer = 256 << 10
 
-// run runs the task's statement and writes its result. Nothing of it is let go, since the process ends with it.
+// run runs the task's statement and writes its result to out. It releases nothing, because the process ends with it.
 func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	statement, err := e.prepare(t.SQL)
 	if err != nil {
@@ -194,7 +207,8 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
-	if err := rows.each(func(batch arrow.RecordBatch) error { return outcome.take(batch, t, encoder) }); err != nil && !errors.Is(err, errEnough) {
+	err = rows.each(func(batch arrow.RecordBatch) error { return outcome.write(batch, t, encoder) })
+	if err != nil && !errors.Is(err, errLimitReached) {
 		return outcome, err
 	}
 	if err := encoder.end(outcome); err != nil {
@@ -203,24 +217,26 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	return outcome, sink.Flush()
 }
 
-// query makes the statement's rows ready: pushed where that may be, which is the quicker way.
+// query prepares to read the statement's rows: by a callback if their order does not matter, which is faster, and else by
+// fetching them.
 func (s *statement) query(t *task) (*rows, error) {
 	if t.unordered() {
-		if r, err := s.push(); err != nil || r != nil {
+		if r, err := s.callbackRows(); err != nil || r != nil {
 			return r, err
 		}
 	}
-	return s.pull()
+	return s.fetchRows()
 }
 
-// errEnough says that no more rows are wanted.
-var errEnough = errors.New("no more rows are wanted")
+// errLimitReached ends the reading of rows when a limit of the task is reached.
+var errLimitReached = errors.New("a limit of the result is reached")
 
-// take writes rows as far as the limits of the task allow. If a limit is reached, it returns errEnough.
-func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error {
+// write writes the rows of a batch that the limits of the task allow. If a limit is reached, it sets Truncated and returns
+// errLimitReached.
+func (o *Outcome) write(batch arrow.RecordBatch, t *task, encoder encoder) error {
 	if left := t.Limit - o.Rows; batch.NumRows() > left {
 		if o.Truncated = truncatedRows; left == 0 {
-			return errEnough
+			return errLimitReached
 		}
 		first, err := arrowbatch.Head(batch, left)
 		if err != nil {
@@ -237,43 +253,45 @@ func (o *Outcome) take(batch arrow.RecordBatch, t *task, encoder encoder) error 
 		o.Truncated = truncatedBytes
 	}
 	if o.Truncated != "" {
-		return errEnough
+		return errLimitReached
 	}
 	return nil
 }
 
-// sink buffers a result, counts its bytes, and takes at most as many as the result may have. Encoders leave room for
-// what they still have to write; a write beyond the limit is an error of the encoder, and ends the result.
+// A sink buffers a result, counts its bytes and enforces its limit. Encoders check remaining before they write, and reserve
+// bytes for the end of their format. A write beyond the limit is a bug of the encoder, and returns an error.
 type sink struct {
 	*bufio.Writer
-	most    int64 // bytes
+	limit   int64 // bytes
 	written int64 // bytes
 }
 
-func newSink(out io.Writer, most int64) *sink {
-	return &sink{Writer: bufio.NewWriterSize(out, ahead), most: most}
+// newSink returns a sink that accepts at most limit bytes.
+func newSink(out io.Writer, limit int64) *sink {
+	return &sink{Writer: bufio.NewWriterSize(out, sinkBuffer), limit: limit}
 }
 
-// room returns how many bytes the result may still have.
-func (s *sink) room() int64 { return s.most - s.written }
+// remaining returns how many more bytes the result may have.
+func (s *sink) remaining() int64 { return s.limit - s.written }
 
-// begin writes the head of a result, unless the limit leaves no room for it and for the reserved bytes after it.
+// begin writes the head of a result. It returns a Failure if the head and the reserved bytes exceed the limit.
 func (s *sink) begin(head []byte, reserve int64) error {
-	if need := int64(len(head)) + reserve; need > s.room() {
-		return limitTooSmall(need, s.room())
+	if need := int64(len(head)) + reserve; need > s.remaining() {
+		return limitTooSmall(need, s.remaining())
 	}
 	_, err := s.Write(head)
 	return err
 }
 
-// limitTooSmall is the failure of a result whose limit leaves no room for its format alone.
-func limitTooSmall(need, most int64) error {
-	return &Failure{Kind: ErrLimitTooSmall, Message: fmt.Sprintf("The result takes at least %d bytes in this format without any row, and may have %d", need, most)}
+// limitTooSmall returns the failure of a result whose limit is too small for an empty result of its format.
+func limitTooSmall(need, limit int64) error {
+	return &Failure{Kind: ErrLimitTooSmall, Message: fmt.Sprintf(
+		"The result takes at least %d bytes in this format without any row, and may have %d", need, limit)}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
-	if int64(len(p)) > s.room() {
-		return 0, fmt.Errorf("write %d bytes of a result with room for %d", len(p), s.room())
+	if int64(len(p)) > s.remaining() {
+		return 0, fmt.Errorf("write %d bytes of a result: only %d bytes remain", len(p), s.remaining())
 	}
 	n, err := s.Writer.Write(p)
 	s.written += int64(n)

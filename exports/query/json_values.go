@@ -19,16 +19,18 @@ import (
 // appender appends the i-th value of an array to JSON.
 type appender func(dst []byte, i int) []byte
 
-// maxExact is the largest whole number up to which a double, which is all that many readers of JSON have, holds every one.
+// maxExact is the largest whole number up to which a double, which is all that many readers of JSON have, holds every
+// one.
 const maxExact = 1<<53 - 1
 
-// valuesOf makes the appender of an array: as the JSON of results has it. document says that its texts are JSON.
+// jsonAppender makes the appender of an array: as the JSON of results has it. document says that its texts are JSON.
 //
-// Numbers that a double does not hold to the last digit (whole ones beyond ±(2^53−1), decimals of more than 15 digits) are texts with all
-// their digits; so are NaN, Infinity and -Infinity. Times are ISO 8601 with three to nine digits of a second, those with a time zone in UTC
-// with Z; an INTERVAL is text, a BLOB base64, a MAP with text keys an object, another MAP a list of {key, value}, a UNION its value.
-func valuesOf(values arrow.Array, document bool) appender {
-	inner := plainValuesOf(values, document)
+// Numbers that a double does not hold to the last digit (whole ones beyond ±(2^53−1), decimals of more than 15 digits)
+// are texts with all their digits; so are NaN, Infinity and -Infinity. Times are ISO 8601 with three to nine digits of
+// a second, those with a time zone in UTC with Z; an INTERVAL is text, a BLOB base64, a MAP with text keys an object,
+// another MAP a list of {key, value}, a UNION its value.
+func jsonAppender(values arrow.Array, document bool) appender {
+	inner := nonNullAppender(values, document)
 	if values.NullN() == 0 && values.DataType().ID() != arrow.NULL {
 		return inner
 	}
@@ -40,7 +42,7 @@ func valuesOf(values arrow.Array, document bool) appender {
 	}
 }
 
-func plainValuesOf(values arrow.Array, document bool) appender {
+func nonNullAppender(values arrow.Array, document bool) appender {
 	switch v := values.(type) {
 	case *array.Boolean:
 		return func(dst []byte, i int) []byte { return strconv.AppendBool(dst, v.Value(i)) }
@@ -77,17 +79,17 @@ func plainValuesOf(values arrow.Array, document bool) appender {
 			return append(base64.StdEncoding.AppendEncode(append(dst, '"'), v.Value(i)), '"')
 		}
 	}
-	if times := timesOf(values); times != nil {
+	if times := timeAppender(values); times != nil {
 		return times
 	}
-	if nested := nestedOf(values); nested != nil {
+	if nested := nestedAppender(values); nested != nil {
 		return nested
 	}
 	return func(dst []byte, i int) []byte { return appendText(dst, values.ValueStr(i)) }
 }
 
-// timesOf is for dates and times; nil: it is none.
-func timesOf(values arrow.Array) appender {
+// timeAppender is for dates and times; nil: it is none.
+func timeAppender(values arrow.Array) appender {
 	switch v := values.(type) {
 	case *array.Date32:
 		return func(dst []byte, i int) []byte { return appendTime(dst, v.Value(i).ToTime(), time.DateOnly, "") }
@@ -119,13 +121,13 @@ func timesOf(values arrow.Array) appender {
 	return nil
 }
 
-// nestedOf is for values made of others; nil: it is none.
-func nestedOf(values arrow.Array) appender {
+// nestedAppender is for values made of others; nil: it is none.
+func nestedAppender(values arrow.Array) appender {
 	switch v := values.(type) {
 	case *array.Map: // before the list that it is
-		return mapOf(v)
+		return mapAppender(v)
 	case array.ListLike:
-		element := valuesOf(v.ListValues(), false)
+		element := jsonAppender(v.ListValues(), false)
 		return func(dst []byte, i int) []byte {
 			start, end := v.ValueOffsets(i)
 			dst = append(dst, '[')
@@ -141,7 +143,7 @@ func nestedOf(values arrow.Array) appender {
 		fields := v.DataType().(*arrow.StructType).Fields()
 		members := make([]appender, len(fields))
 		for i := range fields {
-			members[i] = valuesOf(v.Field(i), false)
+			members[i] = jsonAppender(v.Field(i), false)
 		}
 		return func(dst []byte, i int) []byte {
 			dst = append(dst, '{')
@@ -154,20 +156,20 @@ func nestedOf(values arrow.Array) appender {
 			return append(dst, '}')
 		}
 	case *array.Dictionary: // an ENUM
-		name := valuesOf(v.Dictionary(), false)
+		name := jsonAppender(v.Dictionary(), false)
 		return func(dst []byte, i int) []byte { return name(dst, v.GetValueIndex(i)) }
 	case *array.SparseUnion:
 		members := make([]appender, v.NumFields())
 		for i := range members {
-			members[i] = valuesOf(v.Field(i), false)
+			members[i] = jsonAppender(v.Field(i), false)
 		}
 		return func(dst []byte, i int) []byte { return members[v.ChildID(i)](dst, i) }
 	}
 	return nil
 }
 
-func mapOf(v *array.Map) appender {
-	key, item := valuesOf(v.Keys(), false), valuesOf(v.Items(), false)
+func mapAppender(v *array.Map) appender {
+	key, item := jsonAppender(v.Keys(), false), jsonAppender(v.Items(), false)
 	_, text := v.Keys().(*array.String)
 	opening, closing := byte('['), byte(']')
 	if text {

@@ -5,8 +5,9 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// pull begins to run the statement, whose parameters are bound, and has its rows fetched, in their order. DuckDB works ahead of them, as far as madeAhead.
-func (s *statement) pull() (*rows, error) {
+// fetchRows starts the statement and returns its rows in order. The parameters must be bound. DuckDB computes rows ahead
+// of the reader, up to streamingBuffer.
+func (s *statement) fetchRows() (*rows, error) {
 	var pending duckdb.PendingResult
 	defer duckdb.DestroyPending(&pending)
 	if duckdb.PendingPreparedStreaming(s.prepared, &pending) == duckdb.StateError {
@@ -19,25 +20,26 @@ func (s *statement) pull() (*rows, error) {
 	var names []string
 	var types []duckdb.LogicalType
 	for i := range duckdb.ColumnCount(&result) {
-		names, types = append(names, duckdb.ColumnName(&result, i)), append(types, duckdb.ColumnLogicalType(&result, i))
+		names = append(names, duckdb.ColumnName(&result, i))
+		types = append(types, duckdb.ColumnLogicalType(&result, i))
 	}
 	r, err := s.rows(duckdb.ResultGetArrowOptions(&result), names, types)
 	if err != nil {
 		return nil, err
 	}
-	r.each = func(take func(arrow.RecordBatch) error) error {
-		enough := make(chan struct{})
-		defer close(enough)
-		for fetched := range s.fetched(&result, enough) {
+	r.each = func(consume func(arrow.RecordBatch) error) error {
+		stop := make(chan struct{})
+		defer close(stop)
+		for fetched := range s.fetchChunks(&result, stop) {
 			if fetched.err != nil {
 				return fetched.err
 			}
-			batch, err := r.converted(fetched.chunk)
+			batch, err := r.toArrow(fetched.chunk)
 			duckdb.DestroyDataChunk(&fetched.chunk)
 			if err != nil {
 				return err
 			}
-			err = take(batch)
+			err = consume(batch)
 			batch.Release()
 			if err != nil {
 				return err
@@ -48,14 +50,15 @@ func (s *statement) pull() (*rows, error) {
 	return r, nil
 }
 
-// fetched returns a channel of a result's rows as DuckDB makes them, in chunks of at most 2,048, to the end, to an error
-// or until enough is closed. The receiver converts a chunk, because the goroutine that fetches also runs the statement.
-func (s *statement) fetched(result *duckdb.Result, enough <-chan struct{}) <-chan fetched {
-	all := make(chan fetched, 1)
+// fetchChunks returns a channel of a result's chunks, of at most 2,048 rows each. A goroutine fetches them until the
+// result ends, an error occurs or stop is closed. The receiver converts the chunks to Arrow, because the fetching
+// goroutine also executes the statement.
+func (s *statement) fetchChunks(result *duckdb.Result, stop <-chan struct{}) <-chan fetchedChunk {
+	all := make(chan fetchedChunk, 1)
 	go func() {
 		defer close(all)
 		for {
-			next := fetched{chunk: duckdb.FetchChunk(*result)}
+			next := fetchedChunk{chunk: duckdb.FetchChunk(*result)}
 			last := next.chunk.Ptr == nil
 			if last {
 				message := duckdb.ResultError(result)
@@ -66,7 +69,7 @@ func (s *statement) fetched(result *duckdb.Result, enough <-chan struct{}) <-cha
 			}
 			select {
 			case all <- next:
-			case <-enough:
+			case <-stop:
 				duckdb.DestroyDataChunk(&next.chunk)
 				return
 			}
@@ -78,7 +81,8 @@ func (s *statement) fetched(result *duckdb.Result, enough <-chan struct{}) <-cha
 	return all
 }
 
-type fetched struct {
-	chunk duckdb.DataChunk // to be converted and destroyed
+// A fetchedChunk is a chunk of rows, or the error that ended the result. The receiver destroys the chunk.
+type fetchedChunk struct {
+	chunk duckdb.DataChunk
 	err   error
 }
