@@ -177,9 +177,9 @@ func TestLimits_HoldExactly(t *testing.T) {
 						}
 					}
 					want := ""
-					switch got := int64(len(numbers)); {
-					case got == all.Rows:
-					case got == limit:
+					switch int64(len(numbers)) {
+					case all.Rows:
+					case limit:
 						want = truncatedRows
 					default:
 						want = truncatedBytes
@@ -205,7 +205,7 @@ func TestLimits_LeaveOutNoRowThatFits(t *testing.T) {
 		for less, want := range map[int64]string{0: "{100 }", 1: "{99 bytes}"} {
 			task.MaxBytes = int64(len(whole)) - less
 			_, outcome, err := inWorker(t, task)
-			if got := fmt.Sprint(outcome); err != nil || got != want && !(format == Arrow && less == 1) || outcome.Rows == 100 != (less == 0) {
+			if got := fmt.Sprint(outcome); err != nil || got != want && (format != Arrow || less == 0) || outcome.Rows == 100 != (less == 0) {
 				t.Errorf("%s within %d of %d bytes: got %s, want %s (%v)", format, task.MaxBytes, len(whole), got, want, err)
 			}
 		}

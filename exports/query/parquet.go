@@ -75,7 +75,7 @@ func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 		p.groupMeta += parquetChunkBytes + int64(len(name))
 	}
 	schema := parquet.NewSchema("result", fields)
-	writerTo := func(out io.Writer) *parquet.Writer {
+	writerTo := func(out io.Writer) *parquet.Writer { //nolint:staticcheck // its successor needs a Go type for the rows
 		return parquet.NewWriter(out, schema, parquet.DataPageStatistics(false), parquet.PageBufferSize(parquetPageBytes),
 			parquet.ColumnIndexSizeLimit(func([]string) int { return maxStatistic }))
 	}
