@@ -338,7 +338,7 @@ func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 			result.Close()
 		}
 		want := most
-		if most <= maxShort { // the server reads so much before it begins its answer
+		if most <= maxHead { // the server reads so much before it begins its answer
 			want = 0
 		}
 		if !errors.Is(err, ErrCrashed) || int64(out.Len()) != want || !strings.Contains(log.String(), fmt.Sprintf("sent more than %d bytes", most)) {
