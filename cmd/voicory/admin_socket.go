@@ -26,33 +26,34 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// The operator API is HTTP over a Unix socket that only the server's user may open (mode 0600). Both ends are this
-// program, so each route carries the operator's own types as JSON; a file travels as the body.
+// The admin API is HTTP over a Unix socket with mode 0600, so only the user of the server can connect. Client and server
+// are the same program: requests and replies are the Go types of the admin interface as JSON, and a file is sent as the
+// request body.
 
-// listenOperator listens on the operator's socket. The caller has the data folder locked, so a socket that exists is a leftover.
-// The socket has its final mode when it appears: Linux creates it with the mode of its descriptor, and elsewhere the umask of the
-// process leaves access to the owner only.
+// listenAdmin listens on the admin socket. The caller holds the lock of the data folder, so an existing socket is a
+// leftover of a process that was killed, and is removed. The socket never has a wider mode than 0600: Linux creates it
+// with the mode of its descriptor, and on other systems the umask of the process applies.
 func listenAdmin(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("operator socket: %w", err)
+		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	listener, err := (&net.ListenConfig{Control: chmodSocket}).Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("operator socket: %w; a path of over 100 characters is too long for one, choose a shorter --data", err)
+		return nil, fmt.Errorf("admin socket: %w; if its path is longer than 100 characters, choose a shorter --data", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("operator socket: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), listener.Close())
 	}
 	return listener, nil
 }
 
-// privateSocket sets the mode of a socket before it is bound. An error is no harm: the caller sets the mode again.
+// chmodSocket sets the mode of a socket before it is bound. It ignores errors, because listenAdmin sets the mode again.
 func chmodSocket(_, _ string, socket syscall.RawConn) error {
 	return socket.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
 }
 
-// operatorHandler answers the operator's requests.
-func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+// adminHandler returns the handler of the admin API and of /metrics.
+func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logger) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	route := func(pattern string, answer func(r *http.Request) (any, error)) {
@@ -63,10 +64,10 @@ func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http
 				reply.Result, err = json.Marshal(result)
 			}
 			if err != nil {
-				log.Warn("operator request failed", "path", r.URL.Path, "error", err)
+				log.Warn("admin request failed", "path", r.URL.Path, "error", err)
 				reply.Error, reply.Kind = err.Error(), errorKind(err)
 			}
-			_ = json.NewEncoder(w).Encode(reply) // a command that left is no error of ours
+			_ = json.NewEncoder(w).Encode(reply) // the client may have disconnected
 		})
 	}
 	route("POST /ingest", func(r *http.Request) (any, error) {
@@ -75,37 +76,40 @@ func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http
 		if err != nil {
 			return nil, err
 		}
-		return o.Ingest(r.Context(), ingest.Input{Name: query.Get("name"), Dataset: query.Get("dataset"), Tenant: tenant, Body: r.Body})
+		return api.Ingest(r.Context(),
+			ingest.Input{Name: query.Get("name"), Dataset: query.Get("dataset"), Tenant: tenant, Body: r.Body})
 	})
 	route("POST /refusals", func(r *http.Request) (any, error) {
 		var refusal warehouse.Refusal
 		if err := json.NewDecoder(r.Body).Decode(&refusal); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return nil, o.RefuseFile(r.Context(), refusal)
+		return nil, api.RefuseFile(r.Context(), refusal)
 	})
 	route("POST /sync", func(r *http.Request) (any, error) {
 		var spec sourceSpec
 		if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.Sync(r.Context(), spec, func(int64, int64) {})
+		return api.Sync(r.Context(), spec, func(int64, int64) {})
 	})
 	routes.HandleFunc("GET /quarantine", func(w http.ResponseWriter, r *http.Request) {
-		stream(w, r, log, func(out io.Writer) error { return streamRefusals(r, o, out) })
+		stream(w, r, log, func(out io.Writer) error { return streamRefusals(r, api, out) })
 	})
-	route("POST /quarantine/replay", func(r *http.Request) (any, error) { return o.Replay(r.Context(), r.URL.Query()["file"]) })
-	routes.HandleFunc("POST /export", exportHandler(o, log))
-	route("POST /publish", func(r *http.Request) (any, error) { return o.Publish(r.Context()) })
-	route("GET /keys", func(r *http.Request) (any, error) { return o.Keys(r.Context()) })
-	route("GET /sources", func(r *http.Request) (any, error) { return o.Sources(r.Context()) })
-	route("GET /tenants", func(r *http.Request) (any, error) { return o.Tenants(r.Context()) })
+	route("POST /quarantine/replay", func(r *http.Request) (any, error) {
+		return api.Replay(r.Context(), r.URL.Query()["file"])
+	})
+	routes.HandleFunc("POST /export", exportHandler(api, log))
+	route("POST /publish", func(r *http.Request) (any, error) { return api.Publish(r.Context()) })
+	route("GET /keys", func(r *http.Request) (any, error) { return api.Keys(r.Context()) })
+	route("GET /sources", func(r *http.Request) (any, error) { return api.Sources(r.Context()) })
+	route("GET /tenants", func(r *http.Request) (any, error) { return api.Tenants(r.Context()) })
 	route("POST /keys", func(r *http.Request) (any, error) {
 		var key warehouse.Key
 		if err := json.NewDecoder(r.Body).Decode(&key); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.CreateKey(r.Context(), key.Tenant, key.Type, key.KeySettings)
+		return api.CreateKey(r.Context(), key.Tenant, key.Type, key.KeySettings)
 	})
 	route("PUT /keys/{id}", func(r *http.Request) (any, error) {
 		id, err := uuid.Parse(r.PathValue("id"))
@@ -116,14 +120,14 @@ func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http
 		if err := json.NewDecoder(r.Body).Decode(&settings); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.UpdateKey(r.Context(), id, settings)
+		return api.UpdateKey(r.Context(), id, settings)
 	})
 	route("GET /requests", func(r *http.Request) (any, error) {
 		var q requestLogQuery
 		if err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &q); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.Requests(r.Context(), q.Since, q.Tenant, q.Limit)
+		return api.Requests(r.Context(), q.Since, q.Tenant, q.Limit)
 	})
 	routes.HandleFunc("POST /query", func(w http.ResponseWriter, r *http.Request) {
 		stream(w, r, log, func(out io.Writer) error {
@@ -131,7 +135,7 @@ func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http
 			if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
 				return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 			}
-			return o.Query(r.Context(), request, out)
+			return api.Query(r.Context(), request, out)
 		})
 	})
 	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
@@ -139,35 +143,35 @@ func adminHandler(o local, registry *prometheus.Registry, log *slog.Logger) http
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		return o.RevokeKey(r.Context(), id)
+		return api.RevokeKey(r.Context(), id)
 	})
 	return routes
 }
 
-// stream answers with what write writes, as it is written. An error before the first byte is sent as an operatorReply with another
-// status. A later one cuts the connection.
+// stream sends what write writes, without buffering it. If write returns an error before its first byte, stream sends an
+// adminReply with status 422. After the first byte, it closes the connection, so that the client sees an incomplete body.
 func stream(w http.ResponseWriter, r *http.Request, log *slog.Logger, write func(io.Writer) error) {
 	out := &writeTracker{ResponseWriter: w}
 	err := write(out)
 	if err == nil {
 		return
 	}
-	log.Warn("operator request failed", "path", r.URL.Path, "error", err)
+	log.Warn("admin request failed", "path", r.URL.Path, "error", err)
 	if out.written {
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(http.StatusUnprocessableEntity)
-	_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)}) // the client may have left
+	_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)}) // the client may have disconnected
 }
 
-// writeRefusals writes refused rows as lines of JSON.
-func streamRefusals(r *http.Request, o operator, out io.Writer) error {
+// streamRefusals writes refused rows to out as NDJSON.
+func streamRefusals(r *http.Request, api admin, out io.Writer) error {
 	limit, err := strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
 	if err != nil {
 		return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 	}
 	lines := json.NewEncoder(out)
-	for refusal, err := range o.Quarantine(r.Context(), limit) {
+	for refusal, err := range api.Quarantine(r.Context(), limit) {
 		if err == nil {
 			err = lines.Encode(refusal)
 		}
@@ -178,7 +182,7 @@ func streamRefusals(r *http.Request, o operator, out io.Writer) error {
 	return nil
 }
 
-// firstByte notes that something was written.
+// writeTracker records whether any byte of the response was written.
 type writeTracker struct {
 	http.ResponseWriter
 	written bool
@@ -189,16 +193,19 @@ func (f *writeTracker) Write(p []byte) (int, error) {
 	return f.ResponseWriter.Write(p)
 }
 
-// operatorReply is every answer: a result, or an error with its kind.
+// adminReply is the body of a reply: a result, or an error with its kind.
 type adminReply struct {
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  string          `json:"error,omitempty"`
 	Kind   string          `json:"kind,omitempty"`
 }
 
-// kinds that keep their meaning across the socket.
-var errorKinds = []error{warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy}
+// errorKinds are the errors that errors.Is also finds in an error of remoteAdmin.
+var errorKinds = []error{
+	warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy,
+}
 
+// errorKind returns the text of the error kind that err wraps, or "" if it wraps none of errorKinds.
 func errorKind(err error) string {
 	for _, kind := range errorKinds {
 		if errors.Is(err, kind) {
@@ -208,7 +215,7 @@ func errorKind(err error) string {
 	return ""
 }
 
-// remoteError is an error that the server reported.
+// remoteError is an error that the server returned. It unwraps to its kind.
 type remoteError struct {
 	text string
 	kind error
@@ -217,19 +224,19 @@ type remoteError struct {
 func (e *remoteError) Error() string { return e.text }
 func (e *remoteError) Unwrap() error { return e.kind }
 
-// remote operates on the data folder of a running server.
-type remote struct{ client *http.Client }
+// remoteAdmin implements admin by requests to a running server.
+type remoteAdmin struct{ client *http.Client }
 
-func dialAdmin(socket string) remote {
-	return remote{&http.Client{Transport: &http.Transport{
+func dialAdmin(socket string) remoteAdmin {
+	return remoteAdmin{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}}
 }
 
-// send sends one request; the host is only there because HTTP wants one. The caller closes the answer's body.
-func (c remote) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+// send sends a request and returns the response, whose body the caller closes. The host of the URL is not used.
+func (c remoteAdmin) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://voicory"+path, body)
 	if err != nil {
 		return nil, err
@@ -239,13 +246,13 @@ func (c remote) send(ctx context.Context, method, path string, body io.Reader) (
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("ask the running server: %w", err)
+		return nil, fmt.Errorf("send the request to the running server: %w", err)
 	}
 	return response, nil
 }
 
-// call sends one request and reads its reply.
-func (c remote) call(ctx context.Context, method, path string, body io.Reader, result any) error {
+// call sends a request and decodes the result of the reply.
+func (c remoteAdmin) call(ctx context.Context, method, path string, body io.Reader, result any) error {
 	response, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
@@ -254,11 +261,11 @@ func (c remote) call(ctx context.Context, method, path string, body io.Reader, r
 	return readReply(response.Body, result)
 }
 
-// replyTo reads an answer of the server.
+// readReply decodes the result of a reply, or returns the error in it as a remoteError.
 func readReply(body io.Reader, result any) error {
 	var reply adminReply
 	if err := json.NewDecoder(body).Decode(&reply); err != nil {
-		return fmt.Errorf("the running server broke off: %w", err)
+		return fmt.Errorf("read the reply of the running server: %w", err)
 	}
 	if reply.Error != "" {
 		failure := &remoteError{text: reply.Error}
@@ -272,7 +279,7 @@ func readReply(body io.Reader, result any) error {
 	return json.Unmarshal(reply.Result, result)
 }
 
-func (c remote) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Summary, err error) {
+func (c remoteAdmin) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Summary, err error) {
 	query := url.Values{"name": {in.Name}, "dataset": {in.Dataset}}
 	if in.Tenant != uuid.Nil {
 		query.Set("tenant", in.Tenant.String())
@@ -281,7 +288,7 @@ func (c remote) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Sum
 	return summary, c.call(ctx, http.MethodPost, "/ingest?"+query.Encode(), body, &summary)
 }
 
-// toldReader tells how much of it was read.
+// progressReader calls progress, if it is not nil, with the number of bytes of each read.
 type progressReader struct {
 	in       io.Reader
 	progress func(int64)
@@ -295,7 +302,7 @@ func (r *progressReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error {
+func (c remoteAdmin) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error {
 	body, err := json.Marshal(refusal)
 	if err != nil {
 		return err
@@ -303,8 +310,8 @@ func (c remote) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
 	return c.call(ctx, http.MethodPost, "/refusals", bytes.NewReader(body), &struct{}{})
 }
 
-// Sync has the server pull; how far it is, `voicory sources` tells.
-func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total syncSummary, err error) {
+// Sync makes the server pull from the source. It does not call progress; `voicory sources` shows the progress.
+func (c remoteAdmin) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total syncSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err
@@ -312,12 +319,12 @@ func (c remote) Sync(ctx context.Context, spec sourceSpec, _ func(done, total in
 	return total, c.call(ctx, http.MethodPost, "/sync", bytes.NewReader(body), &total)
 }
 
-func (c remote) Sources(ctx context.Context) (sources []sourceStatus, err error) {
+func (c remoteAdmin) Sources(ctx context.Context) (sources []sourceStatus, err error) {
 	return sources, c.call(ctx, http.MethodGet, "/sources", nil, &sources)
 }
 
-// Quarantine yields what the server sends, as it comes.
-func (c remote) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
+// Quarantine yields the refused rows while the server sends them.
+func (c remoteAdmin) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
 	return func(yield func(warehouse.Refusal, error) bool) {
 		response, err := c.send(ctx, http.MethodGet, "/quarantine?limit="+strconv.FormatInt(limit, 10), nil)
 		if err != nil {
@@ -345,15 +352,17 @@ func (c remote) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse
 	}
 }
 
-func (c remote) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
+func (c remoteAdmin) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
 	return total, c.call(ctx, http.MethodPost, "/quarantine/replay?"+url.Values{"file": files}.Encode(), nil, &total)
 }
 
-func (c remote) Publish(ctx context.Context) (published warehouse.Published, err error) {
+func (c remoteAdmin) Publish(ctx context.Context) (published warehouse.Published, err error) {
 	return published, c.call(ctx, http.MethodPost, "/publish", nil, &published)
 }
 
-func (c remote) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings) (key createdKey, err error) {
+func (c remoteAdmin) CreateKey(
+	ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings,
+) (key createdKey, err error) {
 	body, err := json.Marshal(warehouse.Key{Tenant: tenant, Type: typ, KeySettings: settings})
 	if err != nil {
 		return key, err
@@ -361,7 +370,9 @@ func (c remote) CreateKey(ctx context.Context, tenant uuid.UUID, typ warehouse.K
 	return key, c.call(ctx, http.MethodPost, "/keys", bytes.NewReader(body), &key)
 }
 
-func (c remote) UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.KeySettings) (key warehouse.Key, err error) {
+func (c remoteAdmin) UpdateKey(
+	ctx context.Context, id uuid.UUID, settings warehouse.KeySettings,
+) (key warehouse.Key, err error) {
 	body, err := json.Marshal(settings)
 	if err != nil {
 		return key, err
@@ -369,34 +380,37 @@ func (c remote) UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.
 	return key, c.call(ctx, http.MethodPut, "/keys/"+id.String(), bytes.NewReader(body), &key)
 }
 
-// requestQuery is what is asked of the request log.
+// requestLogQuery selects entries of the request log.
 type requestLogQuery struct {
 	Since  time.Time     `json:"since"`
 	Tenant uuid.NullUUID `json:"tenant_id"`
 	Limit  int64         `json:"limit"`
 }
 
-func (c remote) Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) (requests []warehouse.Request, err error) {
+func (c remoteAdmin) Requests(
+	ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64,
+) (requests []warehouse.Request, err error) {
 	query, err := json.Marshal(requestLogQuery{since, tenant, limit})
 	if err != nil {
 		return nil, err
 	}
-	return requests, c.call(ctx, http.MethodGet, "/requests?"+url.Values{"query": {string(query)}}.Encode(), nil, &requests)
+	path := "/requests?" + url.Values{"query": {string(query)}}.Encode()
+	return requests, c.call(ctx, http.MethodGet, path, nil, &requests)
 }
 
-func (c remote) Keys(ctx context.Context) (keys []warehouse.Key, err error) {
+func (c remoteAdmin) Keys(ctx context.Context) (keys []warehouse.Key, err error) {
 	return keys, c.call(ctx, http.MethodGet, "/keys", nil, &keys)
 }
 
-func (c remote) RevokeKey(ctx context.Context, id uuid.UUID) (key warehouse.Key, err error) {
+func (c remoteAdmin) RevokeKey(ctx context.Context, id uuid.UUID) (key warehouse.Key, err error) {
 	return key, c.call(ctx, http.MethodDelete, "/keys/"+id.String(), nil, &key)
 }
 
-func (c remote) Tenants(ctx context.Context) (tenants []warehouse.Tenant, err error) {
+func (c remoteAdmin) Tenants(ctx context.Context) (tenants []warehouse.Tenant, err error) {
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
 }
 
-func (c remote) Query(ctx context.Context, request query.Request, out io.Writer) error {
+func (c remoteAdmin) Query(ctx context.Context, request query.Request, out io.Writer) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
@@ -410,12 +424,12 @@ func (c remote) Query(ctx context.Context, request query.Request, out io.Writer)
 		return readReply(response.Body, nil)
 	}
 	if _, err := io.Copy(out, response.Body); err != nil {
-		return fmt.Errorf("the query failed midway: %w", err)
+		return fmt.Errorf("the query failed; its result is incomplete: %w", err)
 	}
 	return nil
 }
 
-func (c remote) Close() error {
+func (c remoteAdmin) Close() error {
 	c.client.CloseIdleConnections()
 	return nil
 }

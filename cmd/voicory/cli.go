@@ -19,16 +19,17 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Main is the program, with its surroundings given: tests run it as a person would.
+// Main is the program with its arguments and streams, so that tests can run a command in their own process.
 type Main struct {
 	Args           []string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Umask is that of the user, for the files that a command writes outside of the data folder. The process has a stricter one.
+	// Umask is the umask of the user. It applies to files that a command writes outside the data folder;
+	// the umask of the process is stricter.
 	Umask fs.FileMode
-	// Listening, when set, is told the address of a server that has begun to listen.
+	// Listening, if not nil, is called with the address of the API once the server accepts connections.
 	Listening func(address string)
-	// Exit ends the process if a stop takes too long; default: os.Exit.
+	// Exit ends the process if a shutdown takes too long. The default is os.Exit.
 	Exit func(status int)
 }
 
@@ -46,31 +47,31 @@ const (
 	exitUsage  = 2
 )
 
-// flags is the command line. Every flag is also an environment variable: VOICORY_ and its name.
+// flags is the command line. Every flag can also be set by an environment variable: VOICORY_ and the name in capitals.
 type flags struct {
 	Data        string `help:"Data folder." default:"data" type:"path"`
-	MemoryLimit string `help:"Memory that DuckDB may use, for all tenants together (${default})." default:"600MB" placeholder:"SIZE"`
+	MemoryLimit string `help:"Maximum memory of DuckDB for all tenants together (${default})." default:"600MB" placeholder:"SIZE"`
 	JSON        bool   `help:"Machine-readable output." name:"json"`
-	LakeMode    string `help:"Users of the machine that may read the published files in lake/: private, group or world. Stored with the data folder; private for a new one." placeholder:"MODE"`
+	LakeMode    string `help:"Which users of the machine can read the published files in lake/: private, group or world. Stored in the data folder; a new folder is private." placeholder:"MODE"`
 
 	Log *slog.Logger `kong:"-"`
 
 	Serve      serveCommand      `cmd:"" help:"Serve the REST API."`
-	Ingest     ingestCommand     `cmd:"" help:"Take files of rows in: NDJSON, CSV or Parquet, each also .gz or .zst."`
-	Sync       syncCommand       `cmd:"" help:"Pull what is new from where rows come from."`
-	Sources    sourcesCommand    `cmd:"" help:"List what is pulled from, and how that goes."`
-	Quarantine quarantineCommand `cmd:"" help:"Rows that were refused."`
-	Export     exportCommand     `cmd:"" help:"Write rows in bulk: Parquet, Arrow, CSV or NDJSON."`
-	Query      queryCommand      `cmd:"" help:"Ask a tenant's published rows, in SQL."`
-	Keys       keysCommand       `cmd:"" help:"API keys."`
-	Tenants    tenantsCommand    `cmd:"" help:"Tenants."`
+	Ingest     ingestCommand     `cmd:"" help:"Ingest files of rows: NDJSON, JSON, CSV, Parquet or Arrow, each also .gz or .zst."`
+	Sync       syncCommand       `cmd:"" help:"Pull new rows from a source."`
+	Sources    sourcesCommand    `cmd:"" help:"List the sources and the state of their last runs."`
+	Quarantine quarantineCommand `cmd:"" help:"List and replay refused rows."`
+	Export     exportCommand     `cmd:"" help:"Export rows as Parquet, Arrow, CSV or NDJSON."`
+	Query      queryCommand      `cmd:"" help:"Query the published rows of a tenant with SQL."`
+	Keys       keysCommand       `cmd:"" help:"Manage API keys."`
+	Tenants    tenantsCommand    `cmd:"" help:"Manage tenants."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
-	Demo       demoCommand       `cmd:"" help:"Make a demo tenant with invented data, and its keys."`
+	Demo       demoCommand       `cmd:"" help:"Create a demo tenant with generated rows and new keys."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
 	Licenses   licensesCommand   `cmd:"" help:"Print the licences of the software that the program is linked with."`
 }
 
-// Run does what the arguments say and returns the exit status.
+// Run runs the command that the arguments name and returns the exit status.
 func (m *Main) Run(ctx context.Context) (status int) {
 	f := flags{Log: slog.New(slog.NewTextHandler(m.Stderr, nil))}
 	exited := -1
@@ -88,29 +89,30 @@ func (m *Main) Run(ctx context.Context) (status int) {
 		return exitFailed
 	}
 	command, err := parser.Parse(m.Args)
-	if exited >= 0 { // help was asked for
+	if exited >= 0 { // --help was printed
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(m.Stderr, "voicory: %v; `voicory --help` shows what there is\n", err)
+		fmt.Fprintf(m.Stderr, "voicory: %v; run `voicory --help` for usage\n", err)
 		return exitUsage
 	}
 	err = command.Run()
-	if interrupted := (*duckdb.Error)(nil); errors.As(err, &interrupted) && interrupted.Type == duckdb.ErrorTypeInterrupt && ctx.Err() != nil {
-		err = ctx.Err() // DuckDB says in its own way that it was stopped
+	failure := (*duckdb.Error)(nil)
+	if errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeInterrupt && ctx.Err() != nil {
+		err = ctx.Err() // DuckDB returns an error of its own if it was cancelled
 	}
 	return m.exitStatus(err)
 }
 
-// exitStatus is the one place where errors become an exit status and a line for the user.
+// exitStatus prints err as one line and returns the exit status for it. All errors of commands end here.
 func (m *Main) exitStatus(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errStrict):
-		return exitFailed // the summary has said it
+		return exitFailed // the summary was printed already
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(m.Stderr, "voicory: stopped; what was finished is kept")
+		fmt.Fprintln(m.Stderr, "voicory: stopped; finished work is kept")
 		return exitFailed
 	}
 	fmt.Fprintln(m.Stderr, "voicory:", err)
@@ -120,7 +122,7 @@ func (m *Main) exitStatus(err error) int {
 	return exitFailed
 }
 
-// print writes a result: as JSON where that was asked for, else as text.
+// printResult writes value as JSON if --json is set. Otherwise it calls text.
 func (m *Main) printResult(f *flags, value any, text func(io.Writer)) error {
 	if !f.JSON {
 		text(m.Stdout)
@@ -131,7 +133,7 @@ func (m *Main) printResult(f *flags, value any, text func(io.Writer)) error {
 	return encoder.Encode(value)
 }
 
-// printable is a text from outside as it can be shown on a terminal and in a table.
+// printable returns text, quoted if it has characters that could control a terminal or break a table.
 func printable(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.QuoteToGraphic(text)
@@ -139,7 +141,7 @@ func printable(text string) string {
 	return text
 }
 
-// isTerminal tells whether progress may be shown.
+// isTerminal reports whether w is a terminal. Progress is shown only on a terminal.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {

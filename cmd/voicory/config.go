@@ -18,12 +18,12 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// config is the file of `serve --config`; config.example.yaml explains each key.
+// config is the content of the file of `serve --config`. config.example.yaml describes each key.
 type config struct {
 	Sources map[string]sourceConfig `mapstructure:"sources"`
 }
 
-// sourceConfig is a schedule and, of the kinds of source, one.
+// sourceConfig is a source and its schedule. Exactly one of Postgres, Voicory and Files is set.
 type sourceConfig struct {
 	Every    time.Duration `mapstructure:"every"`
 	Postgres *struct {
@@ -46,10 +46,10 @@ type sourceConfig struct {
 
 const (
 	defaultWindow = 72 * time.Hour
-	minEvery      = time.Second
+	minEvery      = time.Second // shortest pause between two runs of a source
 )
 
-// readConfig reads the file; what is wrong with it is warehouse.ErrInvalid, in one line with the key's path.
+// readConfig reads the file. If the file is invalid, it returns warehouse.ErrInvalid in one line that names the key.
 func readConfig(path string) (c config, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -59,8 +59,13 @@ func readConfig(path string) (c config, err error) {
 	if err := yaml.Unmarshal(text, &raw); err != nil {
 		return c, fmt.Errorf("%w: %s: %s", warehouse.ErrInvalid, path, oneLine(err))
 	}
-	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &c, ErrorUnused: true, MatchName: func(key, field string) bool { return key == field },
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(rejectInlineSecret, mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc())})
+	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
+		Result:      &c,
+		ErrorUnused: true,
+		MatchName:   func(key, field string) bool { return key == field },
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(rejectInlineSecret, mapstructure.StringToTimeDurationHookFunc(),
+			mapstructure.TextUnmarshallerHookFunc()),
+	})
 	if err != nil {
 		return c, err
 	}
@@ -75,7 +80,7 @@ func readConfig(path string) (c config, err error) {
 	return c, nil
 }
 
-// fault is what is missing, or too much, with the end of its path.
+// fault returns the first error of the source as text that continues the path of its key, or "" if it is valid.
 func (s sourceConfig) fault() string {
 	errorKinds := 0
 	for _, given := range []bool{s.Postgres != nil, s.Voicory != nil, s.Files != nil} {
@@ -85,16 +90,16 @@ func (s sourceConfig) fault() string {
 	}
 	switch {
 	case errorKinds != 1:
-		return fmt.Sprintf(": wants one of %s, %s and %s", kindPostgres, kindVoicory, kindFiles)
+		return fmt.Sprintf(": want exactly one of %s, %s and %s", kindPostgres, kindVoicory, kindFiles)
 	case s.Every < minEvery:
-		return fmt.Sprintf(".every: wants a time of at least %s, as 30s", minEvery)
+		return fmt.Sprintf(".every: want a duration of at least %s, such as 30s", minEvery)
 	case s.Voicory != nil && s.Voicory.Tenant == uuid.Nil:
-		return ".voicory.tenant: wants the tenant's UUID"
+		return ".voicory.tenant: want the UUID of a tenant"
 	}
 	return ""
 }
 
-// spec is the source with its secrets.
+// spec returns the source with its secrets, which it reads from the environment or from their files.
 func (s sourceConfig) spec() (spec sourceSpec, err error) {
 	if f := s.Files; f != nil {
 		return sourceSpec{Kind: kindFiles, Path: f.Path, Tenant: f.Tenant, Dataset: f.Dataset}, nil
@@ -107,22 +112,24 @@ func (s sourceConfig) spec() (spec sourceSpec, err error) {
 		return spec, nil
 	}
 	v := s.Voicory
-	spec = sourceSpec{Kind: kindVoicory, BaseURL: v.BaseURL, Tenant: v.Tenant, Details: v.Details, Window: *cmp.Or(v.Window, new(defaultWindow))}
+	window := *cmp.Or(v.Window, new(defaultWindow))
+	spec = sourceSpec{Kind: kindVoicory, BaseURL: v.BaseURL, Tenant: v.Tenant, Details: v.Details, Window: window}
 	if spec.APIKey, err = v.APIKey.read(); err != nil {
 		return spec, fmt.Errorf("voicory.api_key: %w", err)
 	}
 	return spec, nil
 }
 
-// secret names where a secret is; it never holds it.
+// secret names the environment variable or the file that holds a secret. It never holds the secret itself.
 type secret struct {
 	Env  string `mapstructure:"env"`
 	File string `mapstructure:"file"`
 }
 
-var errInlineSecret = errors.New("wants {env: VARIABLE} or {file: PATH}; a secret does not stand here")
+var errInlineSecret = errors.New("want {env: VARIABLE} or {file: PATH}; a secret cannot be written into this file")
 
-// hideSecrets keeps what stands where a secret must not out of errors.
+// rejectInlineSecret is a decode hook. It returns errInlineSecret for a secret that is a plain value, so that the value
+// is not part of the error of the decoder.
 func rejectInlineSecret(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[secret]() && from.Kind() != reflect.Map {
 		return nil, errInlineSecret
@@ -130,6 +137,7 @@ func rejectInlineSecret(from, to reflect.Type, value any) (any, error) {
 	return value, nil
 }
 
+// read returns the secret, or warehouse.ErrInvalid if it is missing or empty.
 func (s secret) read() (string, error) {
 	text, found := "", true
 	switch {
@@ -145,12 +153,12 @@ func (s secret) read() (string, error) {
 		text = strings.TrimSpace(string(content))
 	}
 	if !found || text == "" {
-		return "", fmt.Errorf("%w: %s is empty or not there", warehouse.ErrInvalid, cmp.Or(s.Env, s.File))
+		return "", fmt.Errorf("%w: %s is empty or not set", warehouse.ErrInvalid, cmp.Or(s.Env, s.File))
 	}
 	return text, nil
 }
 
-// decodingFault is the first thing that is wrong, after its key's path.
+// firstDecodeError returns the first error of the decoder after the path of its key.
 func firstDecodeError(err error) string {
 	if several, ok := err.(interface{ Unwrap() []error }); ok && len(several.Unwrap()) > 0 {
 		return firstDecodeError(several.Unwrap()[0])

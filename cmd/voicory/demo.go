@@ -33,7 +33,7 @@ type demoKeys struct {
 // Run takes the invented rows in, if they are not there yet, and makes two keys. Keys are shown once only, so those of
 // an earlier demo are revoked and replaced.
 func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withCreated(ctx, func(o operator) error {
+	return f.withCreated(ctx, func(api admin) error {
 		for _, part := range []struct {
 			dataset warehouse.Dataset
 			write   func(io.Writer) error
@@ -44,36 +44,36 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		} {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()
-			_, err := o.Ingest(ctx, ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader})
+			_, err := api.Ingest(ctx, ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader})
 			if err := errors.Join(err, reader.Close()); err != nil { // closing ends the writer, also after an error
 				return err
 			}
 		}
-		if _, err := o.Publish(ctx); err != nil {
+		if _, err := api.Publish(ctx); err != nil {
 			return err
 		}
 		out := demoKeys{Tenant: demoTenant.ID}
-		if err := replaceDemoKeys(ctx, o, &out); err != nil {
+		if err := replaceDemoKeys(ctx, api, &out); err != nil {
 			return err
 		}
 		return m.printResult(f, out, func(w io.Writer) { c.printExamples(w, f, out) })
 	})
 }
 
-func replaceDemoKeys(ctx context.Context, o operator, out *demoKeys) error {
-	keys, err := o.Keys(ctx)
+func replaceDemoKeys(ctx context.Context, api admin, out *demoKeys) error {
+	keys, err := api.Keys(ctx)
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
 		if key.Tenant == demoTenant.ID && key.Label == demoLabel && key.RevokedAt == nil {
-			if _, err := o.RevokeKey(ctx, key.ID); err != nil {
+			if _, err := api.RevokeKey(ctx, key.ID); err != nil {
 				return err
 			}
 		}
 	}
 	for typ, text := range map[warehouse.KeyType]*string{warehouse.Public: &out.Public, warehouse.Secret: &out.Secret} {
-		key, err := o.CreateKey(ctx, demoTenant.ID, typ, warehouse.KeySettings{Label: demoLabel})
+		key, err := api.CreateKey(ctx, demoTenant.ID, typ, warehouse.KeySettings{Label: demoLabel})
 		if err != nil {
 			return err
 		}

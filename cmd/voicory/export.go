@@ -57,13 +57,13 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if c.Output == "" && !spec.Format.IsText() && isTerminal(m.Stdout) {
 		return fmt.Errorf("%w: %s is not for a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
 	}
-	return f.withAdmin(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(api admin) error {
 		bar := newExportProgress(m, spec.Dataset)
 		defer bar.finish()
 		var total exportSummary
 		write := func(out io.Writer) (err error) {
 			startCountingProxy := &countingWriter{out: out, progress: bar.add}
-			total, err = o.Export(ctx, spec, startCountingProxy)
+			total, err = api.Export(ctx, spec, startCountingProxy)
 			total.Bytes = startCountingProxy.bytes
 			return err
 		}
@@ -111,7 +111,7 @@ type exportWriter interface {
 }
 
 // Export writes an export of the open folder.
-func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
+func (l localAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
 	s, asOf, err := l.openExport(ctx, spec)
 	if err != nil {
 		return total, err
@@ -123,7 +123,7 @@ func (l local) Export(ctx context.Context, spec exportSpec, out io.Writer) (tota
 }
 
 // openExport begins an export of a tenant that there is; of everything, it is the database.
-func (l local) openExport(ctx context.Context, spec exportSpec) (_ exportWriter, asOf time.Time, err error) {
+func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWriter, asOf time.Time, err error) {
 	if spec.Dataset == allExports {
 		d, err := l.openDatabase(ctx, spec.Tenant)
 		return d, d.AsOf, err
@@ -143,7 +143,7 @@ func (l local) openExport(ctx context.Context, spec exportSpec) (_ exportWriter,
 }
 
 // wantTenant is ErrNotFound for a tenant that there is not: asking for one must not make it.
-func (l local) requireTenant(ctx context.Context, id uuid.UUID) error {
+func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
 	if err == nil && !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == id }) {
 		err = fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, id)

@@ -33,9 +33,9 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 	bar := newExportProgress(m, allExports)
 	defer bar.finish()
 	var folder exports.Bundle
-	err = f.withAdmin(ctx, func(o operator) error {
+	err = f.withAdmin(ctx, func(api admin) error {
 		return m.writeFolderAtomic(c.Output, func(dir string) error {
-			total, err := fetchDatabase(ctx, o, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
+			total, err := fetchDatabase(ctx, api, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
 			if err != nil {
 				return err
 			}
@@ -54,12 +54,12 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 	})
 }
 
-func fetchDatabase(ctx context.Context, o operator, tenant uuid.UUID, path string, bar *progress) (total exportSummary, err error) {
+func fetchDatabase(ctx context.Context, api admin, tenant uuid.UUID, path string, bar *progress) (total exportSummary, err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return total, err
 	}
-	total, err = o.Export(ctx, exportSpec{Tenant: tenant, Dataset: allExports}, &countingWriter{out: file, progress: bar.add})
+	total, err = api.Export(ctx, exportSpec{Tenant: tenant, Dataset: allExports}, &countingWriter{out: file, progress: bar.add})
 	return total, errors.Join(err, file.Close())
 }
 
@@ -128,7 +128,7 @@ type databaseExport struct {
 }
 
 // openDatabase writes the database of a tenant that there is.
-func (l local) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
+func (l localAdmin) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
 	if err := l.requireTenant(ctx, tenant); err != nil {
 		return d, err
 	}

@@ -22,7 +22,7 @@ const (
 	exportRows = "Voicory-Rows"
 )
 
-func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
+func exportHandler(api localAdmin, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var spec exportSpec
 		err := json.NewDecoder(r.Body).Decode(&spec)
@@ -32,7 +32,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 		var s exportWriter
 		var asOf time.Time
 		if err == nil {
-			s, asOf, err = o.openExport(r.Context(), spec)
+			s, asOf, err = api.openExport(r.Context(), spec)
 		}
 		if err != nil {
 			log.Warn("operator request failed", "path", r.URL.Path, "error", err)
@@ -53,7 +53,7 @@ func exportHandler(o local, log *slog.Logger) http.HandlerFunc {
 }
 
 // Export has the running server write.
-func (c remote) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
+func (c remoteAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err

@@ -16,22 +16,22 @@ import (
 )
 
 type ingestCommand struct {
-	Tenant  string   `help:"Whose rows these are; without it each row says so in user_id." placeholder:"UUID"`
-	Dataset string   `help:"calls, customers or messages; without it the file's name says so." placeholder:"NAME"`
-	Strict  bool     `help:"Fail if any row or file was refused."`
+	Tenant  string   `help:"Tenant of the rows; default: user_id of each row." placeholder:"UUID"`
+	Dataset string   `help:"calls, customers or messages; default: from the name of each file." placeholder:"NAME"`
+	Strict  bool     `help:"Exit with status 1 if any row or file was refused."`
 	Paths   []string `arg:"" name:"path" help:"Files, folders, or - for standard input (NDJSON)."`
 }
 
-// errStrict ends a strict ingest that refused something; the summary says what.
+// errStrict is returned by `ingest --strict` if rows or files were refused. The summary, already printed, lists them.
 var errStrict = errors.New("rows or files were refused")
 
-// ingested is the summary of the whole command.
+// ingestSummary is the summary of the whole command.
 type ingestSummary struct {
 	ingest.Summary
 	Published warehouse.Published `json:"published"`
 }
 
-// Run takes every file in, then brings the lake up to date.
+// Run ingests every file, publishes, and prints the summary.
 func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	tenant, err := parseOptionalUUID(c.Tenant)
 	if err != nil {
@@ -46,23 +46,23 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	if err != nil {
 		return err
 	}
-	o, err := f.openAdmin(ctx, true)
+	api, err := f.openAdmin(ctx, true)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, o.Close()) }()
+	defer func() { err = errors.Join(err, api.Close()) }()
 
 	bar := newProgress(m, files)
 	var total ingestSummary
 	for _, name := range files {
-		summary, err := c.file(ctx, m, o, name, tenant, bar)
+		summary, err := c.file(ctx, m, api, name, tenant, bar)
 		total.Add(summary)
 		if err != nil {
 			return fmt.Errorf("ingest %s: %w", name, err)
 		}
 	}
 	bar.finish()
-	if total.Published, err = o.Publish(ctx); err != nil {
+	if total.Published, err = api.Publish(ctx); err != nil {
 		return err
 	}
 	if err := m.printResult(f, total, total.text); err != nil {
@@ -74,31 +74,36 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	return nil
 }
 
-func (c *ingestCommand) file(ctx context.Context, m *Main, o operator, name string, tenant uuid.UUID, bar *progress) (ingest.Summary, error) {
+// file ingests one file, or standard input. If the file cannot be opened, it is recorded in the quarantine.
+func (c *ingestCommand) file(
+	ctx context.Context, m *Main, api admin, name string, tenant uuid.UUID, bar *progress,
+) (ingest.Summary, error) {
 	in := ingest.Input{Name: name, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
 	info, err := os.Stat(name)
 	switch {
 	case name == ingest.Stdin:
 		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
-	case err == nil && !info.Mode().IsRegular() && !info.IsDir(): // a pipe: even opening it may take until someone writes
+	case err == nil && !info.Mode().IsRegular() && !info.IsDir(): // a pipe: opening it blocks until it has a writer
 		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
 	default:
 		file, err := os.Open(name)
 		if err != nil {
-			return ingest.Refused(warehouse.Refusal{File: name, Dataset: c.Dataset, Reason: err.Error()}, func(refusal warehouse.Refusal) error {
-				return o.RefuseFile(ctx, refusal)
+			refusal := warehouse.Refusal{File: name, Dataset: c.Dataset, Reason: err.Error()}
+			return ingest.Refused(refusal, func(refusal warehouse.Refusal) error {
+				return api.RefuseFile(ctx, refusal)
 			})
 		}
 		defer file.Close()
 		in.Path, in.Body = name, file
 	}
-	return o.Ingest(ctx, in)
+	return api.Ingest(ctx, in)
 }
 
-// interruptible reads what may keep a reader waiting for ever; when the context ends, the reader ends with it.
+// cancellableReader returns a reader of a source whose open or reads may block for ever. When ctx is done, reads return
+// its error.
 func cancellableReader(ctx context.Context, open func() (io.ReadCloser, error)) io.Reader {
 	reader, writer := io.Pipe()
-	go func() { // where it waits for ever, it ends with the process
+	go func() { // if the source blocks for ever, this goroutine runs until the process exits
 		source, err := open()
 		if err == nil {
 			_, err = io.Copy(writer, source)
@@ -111,7 +116,8 @@ func cancellableReader(ctx context.Context, open func() (io.ReadCloser, error)) 
 }
 
 func (total *ingestSummary) text(w io.Writer) {
-	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused", total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)
+	fmt.Fprintf(w, "read %d rows of %d files: %d new, %d changed, %d unchanged, %d refused",
+		total.Read, total.Files, total.New, total.Changed, total.Unchanged, total.Refused)
 	if total.Deleted > 0 {
 		fmt.Fprintf(w, ", %d deleted", total.Deleted)
 	}
@@ -127,7 +133,7 @@ func (total *ingestSummary) text(w io.Writer) {
 	printUnknown(w, total.Unknown)
 }
 
-// printRefusals shows the first refused rows.
+// printRefusals prints the first maxShown refused rows.
 func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 	for i, refusal := range refusals {
 		if i == maxShown {
@@ -142,10 +148,10 @@ func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 	}
 }
 
-// printUnknown names the fields that came and are not kept.
+// printUnknown prints the names of the fields that were read but are not stored.
 func printUnknown(w io.Writer, fields []string) {
 	if len(fields) > 0 {
-		fmt.Fprintf(w, "fields that are not known here, and not kept: %s\n", printable(strings.Join(fields, ", ")))
+		fmt.Fprintf(w, "unknown fields, not stored: %s\n", printable(strings.Join(fields, ", ")))
 	}
 }
 
@@ -162,14 +168,15 @@ func parseOptionalUUID(text string) (uuid.UUID, error) {
 func parseUUID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || id == uuid.Nil {
-		return uuid.Nil, fmt.Errorf("%w: %q is no UUID", warehouse.ErrInvalid, text)
+		return uuid.Nil, fmt.Errorf("%w: invalid UUID %q", warehouse.ErrInvalid, text)
 	}
 	return id, nil
 }
 
-// progress is a bar over the bytes of all files, on a terminal; elsewhere it is silent.
+// progress is a progress bar that counts bytes. It prints nothing if standard error is not a terminal.
 type progress struct{ bar *progressbar.ProgressBar }
 
+// newProgress returns a progress bar for the total size of the files.
 func newProgress(m *Main, files []string) *progress {
 	if !isTerminal(m.Stderr) {
 		return &progress{}
@@ -178,18 +185,20 @@ func newProgress(m *Main, files []string) *progress {
 	for _, name := range files {
 		info, err := os.Stat(name)
 		if err != nil {
-			size = -1 // unknown: a spinner
+			size = -1 // unknown: the bar is a spinner
 			break
 		}
 		size += info.Size()
 	}
-	return &progress{progressbar.NewOptions64(size, progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
-		progressbar.OptionSetDescription("ingest"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
+	return &progress{progressbar.NewOptions64(size,
+		progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription("ingest"), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionClearOnFinish())}
 }
 
 func (p *progress) add(n int64) {
 	if p.bar != nil {
-		_ = p.bar.Add64(n) // a bar that cannot be drawn is not worth an error
+		_ = p.bar.Add64(n) // a failure to draw the bar is ignored
 	}
 }
 

@@ -14,22 +14,22 @@ import (
 )
 
 type keysCommand struct {
-	Create createKeyCommand `cmd:"" help:"Make a key and print it, for once."`
-	List   listKeysCommand  `cmd:"" help:"List keys (never their text)."`
-	Update updateKeyCommand `cmd:"" help:"Give a key another label, other limits, another expiry or other origins, from the next request on."`
-	Revoke revokeKeyCommand `cmd:"" help:"End a key, from the next request on."`
+	Create createKeyCommand `cmd:"" help:"Create a key and print it. It cannot be printed again."`
+	List   listKeysCommand  `cmd:"" help:"List keys, without their text."`
+	Update updateKeyCommand `cmd:"" help:"Change the label, limits, expiry or origins of a key, effective with the next request."`
+	Revoke revokeKeyCommand `cmd:"" help:"Revoke a key, effective with the next request."`
 }
 
-// keyFlags are the settings of a key; what is not given stays as it is.
+// keyFlags are the settings of a key. A setting without its flag keeps its value.
 type keyFlags struct {
-	Label     *string   `help:"A name to recognise the key by."`
-	Expires   *expiry   `help:"When the key ends: a date, a date-time or a time from now such as 720h; never takes it back." placeholder:"TIME"`
-	RateLimit *keyLimit `help:"Requests that this key has, as 600/1m,50/5s; none lifts it, default is what the server says." placeholder:"N/TIME"`
-	Origin    []string  `help:"Web origin whose pages may use the public key (CORS), as https://app.example.com; * is any, none takes them back." placeholder:"ORIGIN"`
+	Label     *string   `help:"Name of the key in lists."`
+	Expires   *expiry   `help:"Expiry of the key: a date, a date-time, or a duration from now such as 720h; never removes it." placeholder:"TIME"`
+	RateLimit *keyLimit `help:"Rate limits of the key, such as 600/1m,50/5s; none removes them, default restores those of the server." placeholder:"N/TIME"`
+	Origin    []string  `help:"Web origin whose pages may use the public key (CORS), such as https://app.example.com; * allows any, none removes all." placeholder:"ORIGIN"`
 	queryLimits
 }
 
-// change puts what was given into the settings.
+// apply sets the settings whose flags were given.
 func (k *keyFlags) apply(settings *warehouse.KeySettings) {
 	if k.Label != nil {
 		settings.Label = *k.Label
@@ -46,10 +46,10 @@ func (k *keyFlags) apply(settings *warehouse.KeySettings) {
 	k.queryLimits.apply(settings)
 }
 
-// keyLimit is the text of rules, or "" for those of the server.
+// keyLimit is the text of rate limits, or "" for those of the server.
 type keyLimit string
 
-// UnmarshalText takes rules, none and default.
+// UnmarshalText parses rate limits, none or default.
 func (l *keyLimit) UnmarshalText(text []byte) error {
 	if *l = ""; string(text) == "default" {
 		return nil
@@ -59,10 +59,10 @@ func (l *keyLimit) UnmarshalText(text []byte) error {
 	return rules.UnmarshalText(text)
 }
 
-// moment is a time, or never.
-type expiry struct{ at *time.Time }
+// expiry is the time at which a key expires.
+type expiry struct{ at *time.Time } // nil: never
 
-// UnmarshalText takes a date (its first moment in UTC), a date-time, a duration from now, and never.
+// UnmarshalText parses a date (midnight UTC), a date-time, a duration from now, or never.
 func (m *expiry) UnmarshalText(text []byte) error {
 	if m.at = nil; string(text) == "never" {
 		return nil
@@ -78,16 +78,16 @@ func (m *expiry) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no time; 2027-01-31, 2027-01-31T12:00:00Z, 720h and never are some", text)
+	return fmt.Errorf("invalid time %q (examples: 2027-01-31, 2027-01-31T12:00:00Z, 720h, never)", text)
 }
 
 type createKeyCommand struct {
-	Tenant string `help:"Whose rows the key reads." required:"" placeholder:"UUID"`
-	Type   string `help:"secret (sk_, everything) or public (pk_, the six documented endpoints)." required:"" enum:"secret,public" placeholder:"TYPE"`
+	Tenant string `help:"Tenant whose rows the key can read." required:"" placeholder:"UUID"`
+	Type   string `help:"secret (sk_, all endpoints) or public (pk_, the six endpoints of the documented API)." required:"" enum:"secret,public" placeholder:"TYPE"`
 	keyFlags
 }
 
-// Run prints the key alone, so that a script can take it.
+// Run creates a key and prints only the key, so that scripts can use the output.
 func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	tenant, err := parseUUID(c.Tenant)
 	if err != nil {
@@ -95,8 +95,8 @@ func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err erro
 	}
 	var settings warehouse.KeySettings
 	c.apply(&settings)
-	return f.withCreated(ctx, func(o operator) error {
-		key, err := o.CreateKey(ctx, tenant, warehouse.KeyType(c.Type), settings)
+	return f.withCreated(ctx, func(api admin) error {
+		key, err := api.CreateKey(ctx, tenant, warehouse.KeyType(c.Type), settings)
 		if err != nil {
 			return err
 		}
@@ -109,25 +109,25 @@ type updateKeyCommand struct {
 	keyFlags
 }
 
-// Run changes what was given and nothing else.
+// Run changes the settings whose flags were given.
 func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	id, err := parseUUID(c.ID)
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(o operator) error {
-		keys, err := o.Keys(ctx)
+	return f.withAdmin(ctx, func(api admin) error {
+		keys, err := api.Keys(ctx)
 		if err != nil {
 			return err
 		}
-		var settings warehouse.KeySettings // of a key that is not there: updating says so
+		var settings warehouse.KeySettings // stays zero for an unknown id: UpdateKey returns an error for it
 		for _, key := range keys {
 			if key.ID == id {
 				settings = key.KeySettings
 			}
 		}
 		c.apply(&settings)
-		key, err := o.UpdateKey(ctx, id, settings)
+		key, err := api.UpdateKey(ctx, id, settings)
 		if err != nil {
 			return err
 		}
@@ -137,10 +137,10 @@ func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 
 type listKeysCommand struct{}
 
-// Run lists the keys of all tenants.
+// Run prints the keys of all tenants.
 func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(o operator) error {
-		keys, err := o.Keys(ctx)
+	return f.withAdmin(ctx, func(api admin) error {
+		keys, err := api.Keys(ctx)
 		if err != nil {
 			return err
 		}
@@ -148,14 +148,18 @@ func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "ID\tTENANT\tTYPE\tKEY\tLABEL\tLIMIT\tSQL\tORIGINS\tCREATED\tLAST USED\tEXPIRES\tREVOKED")
 			for _, key := range keys {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label), key.RateLimit, queryLimitsText(key.KeySettings),
-					strings.Join(key.Origins, " "), key.CreatedAt.Format(time.RFC3339), optionalTime(key.LastUsedAt), optionalTime(key.ExpiresAt), optionalTime(key.RevokedAt))
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+					key.ID, key.Tenant, key.Type, key.Prefix, printable(key.Label),
+					key.RateLimit, queryLimitsText(key.KeySettings), strings.Join(key.Origins, " "),
+					key.CreatedAt.Format(time.RFC3339), optionalTime(key.LastUsedAt),
+					optionalTime(key.ExpiresAt), optionalTime(key.RevokedAt))
 			}
-			_ = table.Flush() // like any print: there is nobody left to tell
+			_ = table.Flush() // errors of stdout are ignored, as for every other output
 		})
 	})
 }
 
+// optionalTime returns the time as RFC 3339, or "" if it is nil.
 func optionalTime(at *time.Time) string {
 	if at == nil {
 		return ""
@@ -167,14 +171,14 @@ type revokeKeyCommand struct {
 	ID string `arg:"" help:"The key's id, as keys list shows it."`
 }
 
-// Run revokes; a key that is revoked already stays so.
+// Run revokes a key. A key that is already revoked stays revoked.
 func (c *revokeKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	id, err := parseUUID(c.ID)
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(o operator) error {
-		key, err := o.RevokeKey(ctx, id)
+	return f.withAdmin(ctx, func(api admin) error {
+		key, err := api.RevokeKey(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -18,62 +18,69 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// limitFlags say how many requests may come.
+// limitFlags are the flags of rate limits and concurrency limits.
 type limitFlags struct {
-	Redis         string         `help:"Redis in which several servers share the rate limits: redis://, rediss://, also of a cluster or (with master_name) of sentinels." placeholder:"URL"`
-	RedisTimeout  time.Duration  `help:"How long an answer of Redis is waited for (${default}); a server whose Redis is slower counts by itself." default:"50ms" placeholder:"TIME"`
-	RateLimit     limit.Rules    `help:"Requests that each key has in any stretch of time, the longest first (${default}), unless the key has its own; none lifts it." default:"60/1m,10/5s" placeholder:"N/TIME"`
-	FileWindow    time.Duration  `help:"How long the parts of one file count as one request of a key (${default}), within bounds; 0s lets each count." default:"1m" placeholder:"TIME"`
-	GuessLimit    limit.Rules    `help:"Unknown keys that one address may try (${default})." default:"60/1m" placeholder:"N/TIME"`
-	TrustedProxy  []proxyNetwork `help:"Address or network of a proxy whose X-Forwarded-For is believed." placeholder:"NETWORK"`
+	Redis         string         `help:"Redis that shares rate limits between servers: redis:// or rediss://, for a cluster with addr parameters, for sentinels with master_name." placeholder:"URL"`
+	RedisTimeout  time.Duration  `help:"Maximum time for a reply of Redis (${default}). If it takes longer, the server counts requests by itself." default:"50ms" placeholder:"TIME"`
+	RateLimit     limit.Rules    `help:"Maximum requests of a key in any time window, the longest window first (${default}). Keys can have their own; none removes the limit." default:"60/1m,10/5s" placeholder:"N/TIME"`
+	FileWindow    time.Duration  `help:"Range requests of a key for one file within this time count as one request (${default}), up to a bound; 0s counts each." default:"1m" placeholder:"TIME"`
+	GuessLimit    limit.Rules    `help:"Maximum requests with unknown keys from one address (${default})." default:"60/1m" placeholder:"N/TIME"`
+	TrustedProxy  []proxyNetwork `help:"Address or network of a proxy whose X-Forwarded-For is trusted." placeholder:"NETWORK"`
 	MaxConcurrent int            `help:"Maximum concurrent requests (${default}), at least 2; a tenant may have half of them. Further requests wait up to 5 s and then get 429 or 503." default:"64" placeholder:"N"`
 }
 
 const (
-	redisRetryInterval = time.Second // between two looks at a Redis that does not answer
-	maxKeys            = 1_000_000   // keys and addresses that are counted at a time
-	maxGuessAddresses  = 100_000
+	redisRetryInterval = time.Second // pause between two attempts to reach a Redis that does not reply
+	maxKeys            = 1_000_000   // keys whose requests are counted
+	maxGuessAddresses  = 100_000     // addresses whose unknown keys are counted
 )
 
-// set puts what the flags say into the API's options; close ends the connections to Redis.
-func (c *limitFlags) apply(options *httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (closeRedis func() error, err error) {
+// apply sets the options of the API that the flags determine. closeRedis closes the connections to Redis, if any. It
+// returns warehouse.ErrInvalid if a flag is invalid.
+func (c *limitFlags) apply(
+	options *httpapi.Options, registry *prometheus.Registry, log *slog.Logger,
+) (closeRedis func() error, err error) {
 	local := limit.NewMemory(maxKeys, time.Now)
 	options.Limiter, options.Rules = local, c.RateLimit
 	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessAddresses, time.Now), c.GuessLimit
 	options.FileWindow = c.FileWindow
 	if c.MaxConcurrent < 2 {
-		return nil, fmt.Errorf("%w: --max-concurrent %d is less than 2: one tenant could keep all others out", warehouse.ErrInvalid, c.MaxConcurrent)
+		return nil, fmt.Errorf("%w: --max-concurrent %d: want at least 2, so that one tenant cannot take every slot",
+			warehouse.ErrInvalid, c.MaxConcurrent)
 	}
 	options.Slots = httpapi.NewSlots(c.MaxConcurrent)
 	for _, proxy := range c.TrustedProxy {
 		options.TrustedProxies = append(options.TrustedProxies, proxy.Prefix)
 	}
 	if c.Redis == "" {
-		log.Info("rate limits hold within this process; --redis shares them between servers")
+		log.Info("rate limits apply to this process only; use --redis to share them between servers")
 		return func() error { return nil }, nil
 	}
 	client, err := redisClient(c.Redis)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --redis: %w", warehouse.ErrInvalid, err)
 	}
-	shared := limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetryInterval, func(healthy bool, cause error) {
+	onChange := func(healthy bool, cause error) {
 		if healthy {
-			log.Info("Redis is back; rate limits are shared again")
+			log.Info("Redis replies again; rate limits are shared")
 		} else {
-			log.Warn("Redis does not answer; rate limits hold within this process", "error", cause)
+			log.Warn("Redis does not reply; rate limits apply to this process only", "error", cause)
 		}
-	})
+	}
+	shared := limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetryInterval, onChange)
 	options.Limiter = shared
 	options.Checks = append(options.Checks, httpapi.Check{Name: "redis", Run: func(ctx context.Context) error {
 		if !shared.Healthy() {
-			return errors.New("the limiter found Redis away")
+			return errors.New("Redis did not reply to the rate limiter")
 		}
 		ctx, cancel := context.WithTimeout(ctx, c.RedisTimeout)
 		defer cancel()
 		return client.Ping(ctx).Err()
 	}})
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "voicory_redis_up",
-		Help: "Whether Redis answered in time when it was last asked; 0: rate limits hold within this process."}, func() float64 {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "voicory_redis_up",
+		Help: "1 if the last request to Redis was answered in time; if 0, rate limits apply to this process only.",
+	}, func() float64 {
 		if shared.Healthy() {
 			return 1
 		}
@@ -82,10 +89,10 @@ func (c *limitFlags) apply(options *httpapi.Options, registry *prometheus.Regist
 	return client.Close, nil
 }
 
-// proxies are one address or a network of them.
+// proxyNetwork is a network of proxies, or a single address.
 type proxyNetwork struct{ netip.Prefix }
 
-// UnmarshalText reads 10.0.0.0/8 or 10.0.0.1.
+// UnmarshalText parses a network such as 10.0.0.0/8, or an address such as 10.0.0.1.
 func (p *proxyNetwork) UnmarshalText(text []byte) (err error) {
 	if address, err := netip.ParseAddr(string(text)); err == nil {
 		p.Prefix, err = address.Prefix(address.BitLen())
@@ -95,11 +102,12 @@ func (p *proxyNetwork) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// redisClient reads a URL of one Redis, of a cluster (several addr parameters) or of sentinels (master_name).
+// redisClient returns a client for the URL of a single Redis, of a cluster (if the URL has addr parameters) or of
+// sentinels (if it has master_name). Its errors do not contain the password of the URL.
 func redisClient(text string) (redis.UniversalClient, error) {
 	location, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("it is no URL") // the URL itself may hold a password
+		return nil, errors.New("not a valid URL") // err would contain the URL and its password
 	}
 	query := location.Query()
 	switch {
@@ -122,12 +130,12 @@ func redisClient(text string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, redactPassword(err, location)
 		}
-		options.ContextTimeoutEnabled = true // else a Redis that hangs is waited for beyond the timeout
+		options.ContextTimeoutEnabled = true // otherwise the client ignores the deadline if Redis hangs
 		return redis.NewClient(options), nil
 	}
 }
 
-// withoutSecrets is the error without the URL's password.
+// redactPassword returns err with the password of the URL replaced.
 func redactPassword(err error, location *url.URL) error {
 	password, ok := location.User.Password()
 	if !ok || password == "" {

@@ -1,4 +1,11 @@
-// Command voicory is the warehouse: it takes rows in, keeps them and serves them. See README.md.
+// Command voicory ingests rows, stores them per tenant in DuckDB and as Parquet, and serves them over HTTP. See README.md.
+//
+// Package main has the flags of each command, the admin API over the Unix socket, the HTTP servers and their graceful
+// shutdown. It contains no SQL, and no rules about rows: those are in the packages that it wires together.
+//
+// Commands use the admin interface. Its implementation is localAdmin if the command opened the data folder, and
+// remoteAdmin if a server has the folder open. A server runs one goroutine per source, one that publishes, one that
+// writes the request log, and those of net/http. The locks of this package are never held while another one is taken.
 package main
 
 import (
@@ -13,7 +20,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 { // the server starts itself as one of these
+	if len(os.Args) == 2 { // the server starts its worker processes from its own binary
 		switch os.Args[1] {
 		case query.WorkerArgument:
 			os.Exit(query.Work())
@@ -23,7 +30,7 @@ func main() {
 	}
 	umask := syscall.Umask(0o077)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // restores the default handler: a second signal kills the process
 	program := Main{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Umask: fs.FileMode(umask)}
 	status := program.Run(ctx)
 	stop()

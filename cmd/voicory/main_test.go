@@ -180,7 +180,7 @@ func TestMain_ExitStatus(t *testing.T) {
 	}{
 		{exitUsage, "expected", []string{"ingest"}},
 		{exitUsage, "unexpected argument", []string{"frobnicate"}},
-		{exitUsage, "no UUID", []string{"ingest", "--tenant", "me", dir}},
+		{exitUsage, "invalid UUID", []string{"ingest", "--tenant", "me", dir}},
 		{exitUsage, "unknown dataset", []string{"ingest", "--dataset", "faxes", dir}},
 		{exitUsage, "--type", []string{"keys", "create", "--tenant", someTenant, "--type", "admin"}},
 		{exitFailed, "there is no file or folder", []string{"ingest", filepath.Join(dir, "nowhere")}},
@@ -208,7 +208,7 @@ func TestIngest_ReportsUnknownFields(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
-	if got := wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone); !strings.Contains(got.stdout, "not kept: calls.mood\n") {
+	if got := wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone); !strings.Contains(got.stdout, "not stored: calls.mood\n") {
 		t.Error(got.stdout)
 	}
 	if exposition := metrics(t, data); !strings.Contains(exposition, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(exposition, "voicory_quarantine_dropped_total 0") {
@@ -235,7 +235,7 @@ func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
-	_, err = local{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
+	_, err = localAdmin{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {

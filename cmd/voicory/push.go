@@ -15,15 +15,19 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// maxRefused bounds the rows of one push that go to the quarantine, so that nobody fills the disk with what is none.
+// maxPushRefusals bounds the refused rows of one push that are quarantined, so that a client cannot fill the disk with
+// invalid rows.
 const maxPushRefusals = 100_000
 
-// pushTo takes in what is pushed to the API, as files are taken in.
+// ingestPush returns the function that ingests pushed bodies. They use the same pipeline as files.
 func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
 	return func(ctx context.Context, push httpapi.Push) (httpapi.Pushed, error) {
-		name := "push-" + push.Tenant.String() // in the quarantine; the same rows, refused again, are the same file there
-		summary, err := ingest.Load(ctx, w, ingest.Input{Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant,
-			Body: push.Body, Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxPushRefusals}, InTurn: true, Log: log})
+		// The quarantine names files by origin and content: the same rows, if refused again, replace their file there.
+		name := "push-" + push.Tenant.String()
+		summary, err := ingest.Load(ctx, w, ingest.Input{
+			Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant, Body: push.Body,
+			Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxPushRefusals}, InTurn: true, Log: log,
+		})
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")
 		}
@@ -31,7 +35,7 @@ func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, 
 	}
 }
 
-// byteSize is a number of bytes, written as 500MB or 1GiB.
+// byteSize is a number of bytes as a flag, such as 500MB or 1GiB.
 type byteSize int64
 
 type sizeUnit struct {
@@ -39,24 +43,31 @@ type sizeUnit struct {
 	bytes int64
 }
 
-// sizeUnits are what a size is written in, the largest first.
-var sizeUnits = []sizeUnit{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1}}
+// sizeUnits lists the units of sizes, the largest first.
+var sizeUnits = []sizeUnit{
+	{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10},
+	{"KB", 1e3}, {"B", 1},
+}
 
-// String is a whole number of the largest unit that allows it.
+// String returns the size as a whole number of the largest unit that divides it.
 func (b byteSize) String() string {
-	unit := sizeUnits[slices.IndexFunc(sizeUnits, func(u sizeUnit) bool { return int64(b)%u.bytes == 0 })] // the last one always does
+	divides := func(u sizeUnit) bool { return int64(b)%u.bytes == 0 }
+	unit := sizeUnits[slices.IndexFunc(sizeUnits, divides)] // "B" always matches
 	return strconv.FormatInt(int64(b)/unit.bytes, 10) + unit.name
 }
 
-// UnmarshalText reads a whole number with a unit, or without one.
+// UnmarshalText parses a whole number with an optional unit.
 func (b *byteSize) UnmarshalText(text []byte) error {
 	number := strings.TrimRight(string(text), "KMGTiB")
 	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 	for _, unit := range sizeUnits {
-		if unit.name == cmp.Or(string(text[len(number):]), "B") && err == nil && n >= 1 && n <= math.MaxInt64/unit.bytes/1024 { // it is multiplied further
+		if unit.name != cmp.Or(string(text[len(number):]), "B") || err != nil || n < 1 {
+			continue
+		}
+		if n <= math.MaxInt64/unit.bytes/1024 { // callers multiply sizes
 			*b = byteSize(n * unit.bytes)
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no size; 500MB is one", text)
+	return fmt.Errorf("invalid size %q (example: 500MB)", text)
 }

@@ -14,24 +14,24 @@ import (
 )
 
 type quarantineCommand struct {
-	List   listQuarantineCommand   `cmd:"" help:"List refused rows, and why; with --json, also the rows."`
-	Replay replayQuarantineCommand `cmd:"" help:"Take refused rows in again: once they were mended, or can be read now."`
+	List   listQuarantineCommand   `cmd:"" help:"List refused rows with the reasons; --json includes the rows."`
+	Replay replayQuarantineCommand `cmd:"" help:"Ingest refused rows again, after they were fixed or voicory was upgraded."`
 }
 
 type listQuarantineCommand struct {
 	Limit int64 `help:"Maximum refused rows to list (${default})." default:"100" placeholder:"N"`
 }
 
-// Run lists refused rows, those of the oldest files first. Each is printed as it is read.
+// Run prints refused rows while they are read, those of the oldest files first.
 func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	limit := min(max(c.Limit, 0), math.MaxInt64-1)
-	return f.withAdmin(ctx, func(o operator) error {
+	return f.withAdmin(ctx, func(api admin) error {
 		list := refusalWriter(&refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)})
 		if f.JSON {
 			list = &refusalArray{out: m.Stdout}
 		}
 		n, more := int64(0), false
-		for refusal, err := range o.Quarantine(ctx, limit+1) {
+		for refusal, err := range api.Quarantine(ctx, limit+1) {
 			if err != nil {
 				return err
 			}
@@ -47,22 +47,22 @@ func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) erro
 			return err
 		}
 		if more && !f.JSON {
-			fmt.Fprintln(m.Stdout, "… there are more; --limit shows them")
+			fmt.Fprintln(m.Stdout, "… more rows are not listed; raise --limit")
 		}
 		return nil
 	})
 }
 
-// refusalPrinter prints a list of refused rows, one at a time.
+// refusalWriter writes a list of refused rows one by one. end completes the list.
 type refusalWriter interface {
 	write(warehouse.Refusal) error
 	end() error
 }
 
-// tableBlock is the number of rows whose columns are aligned together, which bounds what a table holds.
+// tableBlock is the number of rows whose columns are aligned together. It bounds the memory of a table.
 const tableBlock = 100
 
-// refusalTable prints a table.
+// refusalTable writes a table.
 type refusalTable struct {
 	out  *tabwriter.Writer
 	rows int
@@ -92,7 +92,7 @@ func (t *refusalTable) end() error {
 	return t.out.Flush()
 }
 
-// refusalArray prints an array of JSON objects.
+// refusalArray writes an array of JSON objects.
 type refusalArray struct {
 	out  io.Writer
 	rows int
@@ -121,8 +121,8 @@ func (a *refusalArray) end() error {
 	return err
 }
 
-// Quarantine yields the refused rows of the open folder.
-func (l local) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
+// Quarantine yields at most limit refused rows of the open folder.
+func (l localAdmin) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
 	return func(yield func(warehouse.Refusal, error) bool) {
 		n := int64(0)
 		for refusal, err := range l.Warehouse.Quarantine(ctx) {
@@ -134,28 +134,29 @@ func (l local) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.
 }
 
 type replayQuarantineCommand struct {
-	Files []string `arg:"" optional:"" name:"file" help:"Files of the quarantine, by name; without any, all."`
+	Files []string `arg:"" optional:"" name:"file" help:"Names of quarantine files; default: all."`
 }
 
 // replayed is the summary of a replay.
 type replaySummary struct {
 	warehouse.Counts
-	Refusals  []warehouse.Refusal `json:"refusals"` // the first that were refused again
+	Refusals  []warehouse.Refusal `json:"refusals"` // the first rows that were refused again
 	Published warehouse.Published `json:"published"`
 }
 
-// Run takes refused rows in again.
+// Run ingests refused rows again, publishes, and prints the summary.
 func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(o operator) error {
-		total, err := o.Replay(ctx, c.Files)
+	return f.withAdmin(ctx, func(api admin) error {
+		total, err := api.Replay(ctx, c.Files)
 		if err != nil {
 			return err
 		}
-		if total.Published, err = o.Publish(ctx); err != nil {
+		if total.Published, err = api.Publish(ctx); err != nil {
 			return err
 		}
 		return m.printResult(f, total, func(w io.Writer) {
-			fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused again, %d superseded by a newer version\n",
+			fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused again, "+
+				"%d superseded by a newer version\n",
 				total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused, total.Superseded)
 			printRefusals(w, total.Refusals)
 			warnDropped(w, total.Counts)
@@ -163,16 +164,17 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 	})
 }
 
-// Replay takes refused rows in again here.
-func (l local) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
+// Replay ingests refused rows again, in this process.
+func (l localAdmin) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
 	total.Counts, total.Refusals, err = l.Warehouse.Replay(ctx, files...)
-	total.Refusals = append([]warehouse.Refusal{}, total.Refusals...) // a list in JSON, too
+	total.Refusals = append([]warehouse.Refusal{}, total.Refusals...) // [] in JSON instead of null
 	return total, err
 }
 
-// warnDropped tells of refused rows that the quarantine could not keep.
+// warnDropped prints a warning if the quarantine was full and dropped refused rows.
 func warnDropped(w io.Writer, counts warehouse.Counts) {
 	if counts.Dropped > 0 {
-		fmt.Fprintf(w, "warning: the quarantine is full: %d refused rows were dropped from it; see `voicory quarantine list`\n", counts.Dropped)
+		fmt.Fprintf(w, "warning: the quarantine is full: %d refused rows were dropped from it; "+
+			"see `voicory quarantine list`\n", counts.Dropped)
 	}
 }

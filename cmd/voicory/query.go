@@ -19,18 +19,18 @@ import (
 )
 
 type queryCommand struct {
-	SQL     string        `arg:"" optional:"" help:"One statement that reads; without it, what comes on the standard input, or a prompt."`
-	Tenant  string        `help:"Whose rows to ask." required:"" placeholder:"UUID"`
-	Format  string        `help:"table, json (a list of objects), csv, arrow, parquet or ndjson; default: table on a terminal, else csv." enum:"auto,table,json,csv,arrow,parquet,ndjson" default:"auto" placeholder:"FORMAT"`
-	Limit   int64         `help:"At most so many rows; default: 1000 of a table, else 10000000." placeholder:"N"`
-	Timeout time.Duration `help:"How long it may take (${default})." default:"30s" placeholder:"TIME"`
+	SQL     string        `arg:"" optional:"" help:"One reading statement; default: standard input, or a prompt on a terminal."`
+	Tenant  string        `help:"Tenant whose rows to query." required:"" placeholder:"UUID"`
+	Format  string        `help:"table, json (an array of objects), csv, arrow, parquet or ndjson; default: table on a terminal, otherwise csv." enum:"auto,table,json,csv,arrow,parquet,ndjson" default:"auto" placeholder:"FORMAT"`
+	Limit   int64         `help:"Maximum number of rows; default: 1000 for a table, otherwise 10000000." placeholder:"N"`
+	Timeout time.Duration `help:"Maximum run time of a statement (${default})." default:"30s" placeholder:"TIME"`
 
-	AllowUnsandboxedSQL bool `name:"allow-unsandboxed-sql" help:"If no server runs: run SQL even if the kernel lacks a protection of the sandbox. The others stay active."`
+	AllowUnsandboxedSQL bool `name:"allow-unsandboxed-sql" help:"Without a running server: run SQL even if the kernel lacks a protection of the sandbox. The other protections stay active."`
 }
 
 const formatTable = "table"
 
-// Run runs a statement, or one after the other as they are typed.
+// Run runs one statement, or on a terminal the statements that the user types.
 func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	tenant, err := uuid.Parse(c.Tenant)
 	if err != nil {
@@ -45,14 +45,16 @@ func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	default:
 		c.Format = query.CSV
 	}
-	return f.withAdmin(ctx, func(o operator) error {
-		session := sqlSession{operator: o, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout}
+	return f.withAdmin(ctx, func(api admin) error {
+		session := sqlSession{
+			admin: api, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout,
+		}
 		if c.SQL != "" {
 			return session.run(ctx, c.SQL, nil)
 		}
 		if stdin, ok := m.Stdin.(*os.File); ok && isTerminal(stdin) {
 			lines := newLineEditor()
-			defer func() { _ = lines.Close() }() // the terminal is as it was, or gone
+			defer func() { _ = lines.Close() }() // fails only if the terminal is gone
 			return session.interact(ctx, lines)
 		}
 		text, err := io.ReadAll(io.LimitReader(m.Stdin, query.MaxStatement+1))
@@ -63,20 +65,20 @@ func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	})
 }
 
-// asker asks an operator and prints what comes.
+// sqlSession runs statements of one tenant and prints their results.
 type sqlSession struct {
-	operator operator
-	tenant   uuid.UUID
-	format   string
-	limit    int64
-	timeout  time.Duration
-	out      io.Writer
+	admin   admin
+	tenant  uuid.UUID
+	format  string
+	limit   int64
+	timeout time.Duration
+	out     io.Writer
 }
 
-// tableRows is how many rows of a table are shown, and held.
+// tableRows is the default maximum number of rows of a table, which is held in memory.
 const tableRows = 1000
 
-// ask runs one statement with parameters (nil: none) and prints its result.
+// run runs one statement and prints its result. params may be nil.
 func (s sqlSession) run(ctx context.Context, sql string, params []string) error {
 	request := query.Request{Tenant: s.tenant, SQL: sql, Format: s.format, Limit: s.limit, Timeout: s.timeout}
 	if params != nil {
@@ -92,38 +94,38 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 			request.Limit = tableRows
 		}
 		var answer bytes.Buffer
-		if err := s.operator.Query(ctx, request, &answer); err != nil {
+		if err := s.admin.Query(ctx, request, &answer); err != nil {
 			return err
 		}
 		return printTable(s.out, answer.Bytes())
 	case query.JSON:
 		request.Format = query.NDJSON
 		list := &arrayWriter{out: bufio.NewWriter(s.out)}
-		if err := s.operator.Query(ctx, request, list); err != nil {
+		if err := s.admin.Query(ctx, request, list); err != nil {
 			return err
 		}
 		return list.end()
 	}
-	return s.operator.Query(ctx, request, s.out)
+	return s.admin.Query(ctx, request, s.out)
 }
 
-// objectList makes lines of objects a list of them.
+// arrayWriter converts NDJSON to a JSON array.
 type arrayWriter struct {
 	out   *bufio.Writer
-	begun bool
-	line  bool // one has ended, and the next has not begun
+	begun bool // the array was opened
+	line  bool // a line has ended and the next has not begun
 }
 
 func (l *arrayWriter) Write(p []byte) (int, error) {
 	for _, b := range p {
 		switch {
 		case !l.begun:
-			_, _ = l.out.WriteString("[\n") // an error stays until Flush
+			_, _ = l.out.WriteString("[\n") // Flush returns the first error
 		case l.line:
 			_, _ = l.out.WriteString(",\n")
 		}
 		l.begun, l.line = true, false
-		if b == '\n' { // there is none within a row
+		if b == '\n' { // newlines inside strings are escaped
 			l.line = true
 			continue
 		}
@@ -140,24 +142,32 @@ func (l *arrayWriter) end() error {
 	return l.out.Flush()
 }
 
-// lineReader reads what is typed, line by line.
+// lineEditor reads the lines that a user types.
 type lineEditor interface {
-	// Prompt shows the prompt and reads a line; io.EOF at the end.
+	// Prompt prints the prompt and reads a line. It returns io.EOF at the end of the input.
 	Prompt(prompt string) (string, error)
 	AppendHistory(line string)
 	Close() error
 }
 
+// Statements of .tables and .schema.
+const (
+	tablesStatement = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal ORDER BY name"
+	schemaStatement = "SELECT column_name AS name, data_type AS type, comment FROM duckdb_columns() " +
+		"WHERE NOT internal AND table_name = $1 ORDER BY column_index"
+)
+
 const promptHelp = `A statement ends with ; and may have several lines.
-.tables         the relations
-.schema TABLE   the columns of one, and what they mean
-.help           this
-.quit           the end, as Ctrl-D is
+.tables         list the tables
+.schema TABLE   list the columns of a table with their descriptions
+.help           print this help
+.quit           quit, like Ctrl-D
 `
 
-// converse asks what is typed, until the end.
+// interact runs the statements and dot commands that the user types, until .quit or the end of the input. Errors of
+// statements are printed.
 func (s sqlSession) interact(ctx context.Context, lines lineEditor) error {
-	fmt.Fprintln(s.out, "Statements end with ; and .help shows what else there is.")
+	fmt.Fprintln(s.out, "End each statement with ; and type .help for help.")
 	var statement strings.Builder
 	for {
 		prompt := "voicory> "
@@ -192,9 +202,9 @@ func (s sqlSession) interact(ctx context.Context, lines lineEditor) error {
 		case word == ".quit":
 			return nil
 		case word == ".tables":
-			err = s.run(ctx, "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal ORDER BY name", nil)
+			err = s.run(ctx, tablesStatement, nil)
 		case word == ".schema":
-			err = s.run(ctx, "SELECT column_name AS name, data_type AS type, comment FROM duckdb_columns() WHERE NOT internal AND table_name = $1 ORDER BY column_index", []string{strings.TrimSpace(rest)})
+			err = s.run(ctx, schemaStatement, []string{strings.TrimSpace(rest)})
 		default:
 			fmt.Fprint(s.out, promptHelp)
 		}

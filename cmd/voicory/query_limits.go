@@ -10,13 +10,15 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// queryLimits are the flags of what SQL that a key asks may take. What is not given stays as it is, and 0 is as much as the server allows.
+// queryLimits are the flags that limit the SQL queries of a key. A limit without its flag keeps its value, and 0 stands for
+// the limit of the server.
 type queryLimits struct {
-	QueryRows  *queryRows  `help:"The most rows that a result of the secret key's SQL has; 0 takes it back." placeholder:"N"`
-	QueryBytes *queryBytes `help:"Maximum size of a result of the secret key's SQL, in bytes of its format, such as 10MB; 0 removes the limit." placeholder:"SIZE"`
-	QueryTime  *queryTime  `help:"The longest that SQL of the secret key takes, as 5s; 0 takes it back." placeholder:"TIME"`
+	QueryRows  *queryRows  `help:"Maximum rows of a SQL result of the secret key; 0 removes the limit." placeholder:"N"`
+	QueryBytes *queryBytes `help:"Maximum size of a SQL result of the secret key, in bytes of its format, such as 10MB; 0 removes the limit." placeholder:"SIZE"`
+	QueryTime  *queryTime  `help:"Maximum run time of a SQL query of the secret key, such as 5s; 0 removes the limit." placeholder:"TIME"`
 }
 
+// apply sets the limits whose flags were given.
 func (q *queryLimits) apply(settings *warehouse.KeySettings) {
 	if q.QueryRows != nil {
 		settings.QueryRows = int64(*q.QueryRows)
@@ -29,7 +31,8 @@ func (q *queryLimits) apply(settings *warehouse.KeySettings) {
 	}
 }
 
-// printLimits is what SQL of a key is limited to, as 1000 rows, 10MB, 5s; "": to what the server allows.
+// queryLimitsText returns the limits of SQL queries of a key, such as "1000 rows, 10MB, 5s", or "" if the key has none of
+// its own.
 func queryLimitsText(settings warehouse.KeySettings) string {
 	var limits []string
 	if settings.QueryRows > 0 {
@@ -46,11 +49,11 @@ func queryLimitsText(settings warehouse.KeySettings) string {
 
 type queryRows int64
 
-// UnmarshalText takes a number, up to what the server allows.
+// UnmarshalText parses a number of at most query.MaxRows.
 func (r *queryRows) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < 0 || n > query.MaxRows {
-		return fmt.Errorf("%q is neither a number from 1 to %d nor 0", text, query.MaxRows)
+		return fmt.Errorf("invalid number %q: want 1 to %d, or 0 for no limit", text, query.MaxRows)
 	}
 	*r = queryRows(n)
 	return nil
@@ -58,12 +61,12 @@ func (r *queryRows) UnmarshalText(text []byte) error {
 
 type queryBytes int64
 
-// UnmarshalText takes a size, up to what the server allows.
+// UnmarshalText parses a size of at most query.MaxBytes.
 func (b *queryBytes) UnmarshalText(text []byte) error {
 	var size byteSize
 	if string(text) != "0" {
 		if err := size.UnmarshalText(text); err != nil || size > query.MaxBytes {
-			return fmt.Errorf("%q is neither a size from 1B to %v nor 0", text, byteSize(query.MaxBytes))
+			return fmt.Errorf("invalid size %q: want 1B to %v, or 0 for no limit", text, byteSize(query.MaxBytes))
 		}
 	}
 	*b = queryBytes(size)
@@ -72,11 +75,11 @@ func (b *queryBytes) UnmarshalText(text []byte) error {
 
 type queryTime warehouse.Milliseconds
 
-// UnmarshalText takes a length of time in whole milliseconds, up to what the server allows.
+// UnmarshalText parses a duration in whole milliseconds of at most query.MaxTimeout.
 func (t *queryTime) UnmarshalText(text []byte) error {
 	length, err := time.ParseDuration(string(text))
 	if err != nil || length < 0 || length > query.MaxTimeout || length%time.Millisecond != 0 {
-		return fmt.Errorf("%q is neither a time from 1ms to %v nor 0", text, query.MaxTimeout)
+		return fmt.Errorf("invalid duration %q: want 1ms to %v in whole milliseconds, or 0 for no limit", text, query.MaxTimeout)
 	}
 	*t = queryTime(length.Milliseconds())
 	return nil

@@ -86,10 +86,10 @@ func TestQuery_Interactive(t *testing.T) {
 	data := t.TempDir()
 	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
 	f := flags{Data: data, MemoryLimit: "100MB"}
-	noError(t, f.withAdmin(t.Context(), func(o operator) error {
+	noError(t, f.withAdmin(t.Context(), func(api admin) error {
 		var out bytes.Buffer
 		lines := &scriptedEditor{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
-		a := sqlSession{operator: o, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
+		a := sqlSession{admin: api, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
 		noError(t, a.interact(t.Context(), lines))
 		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
 			if !strings.Contains(out.String(), want) {

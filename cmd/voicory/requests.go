@@ -11,19 +11,19 @@ import (
 )
 
 type requestsCommand struct {
-	Since  time.Duration `help:"How far back (${default})." default:"1h" placeholder:"TIME"`
-	Tenant string        `help:"Only those of one tenant." placeholder:"UUID"`
-	Limit  int64         `help:"At most so many, the newest (${default})." default:"10000" placeholder:"N"`
+	Since  time.Duration `help:"Only requests received within this time before now (${default})." default:"1h" placeholder:"TIME"`
+	Tenant string        `help:"Only requests of this tenant." placeholder:"UUID"`
+	Limit  int64         `help:"Maximum number of requests; the newest are printed (${default})." default:"10000" placeholder:"N"`
 }
 
-// Run prints the requests, oldest first.
+// Run prints the logged requests, oldest first.
 func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	tenant, err := parseOptionalUUID(c.Tenant)
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(o operator) error {
-		requests, err := o.Requests(ctx, time.Now().Add(-c.Since), uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}, c.Limit)
+	return f.withAdmin(ctx, func(api admin) error {
+		requests, err := api.Requests(ctx, time.Now().Add(-c.Since), uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}, c.Limit)
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				fmt.Fprintf(table, "%s\t%d\t%.1f\t%d\t%s\t%s\t%s\t%s\t%s\n", r.At.Format("2006-01-02T15:04:05.000Z07:00"), r.Status, r.DurationMS, r.Bytes,
 					printable(target), optionalID(r.Key), optionalID(r.Tenant), r.Address, r.ID)
 			}
-			_ = table.Flush() // like any print: there is nobody left to tell
+			_ = table.Flush() // errors of stdout are ignored, as for every other output
 		})
 	})
 }

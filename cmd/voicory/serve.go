@@ -20,22 +20,22 @@ import (
 
 type serveCommand struct {
 	Listen              string        `help:"Address to serve on (${default})." default:"localhost:8080" placeholder:"ADDRESS"`
-	TLSCert             string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2; read anew when it changes." type:"path" placeholder:"FILE"`
-	TLSKey              string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
-	OperatorListen      string        `help:"Address for the operator alone: /metrics, /healthz, /readyz. Without it they are on the operator's socket." placeholder:"ADDRESS"`
-	Config              string        `help:"File that names the sources to pull from, and when; config.example.yaml explains it." type:"path" placeholder:"FILE"`
-	StopTimeout         time.Duration `help:"Time that requests have to finish on a stop (${default}). Then they are cancelled; 10 s later the process exits in any case." default:"30s" placeholder:"TIME"`
-	LogFormat           string        `help:"text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
-	KeepRequests        time.Duration `help:"How long the request log is kept (${default})." default:"720h" placeholder:"TIME"`
-	MaxBody             byteSize      `help:"Size of a push of rows, as it comes over the wire (${default}); unpacked at most eight times that." default:"1GB" placeholder:"SIZE"`
-	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The others stay active."`
+	TLSCert             string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2. A renewed file is used without a restart." type:"path" placeholder:"FILE"`
+	TLSKey              string        `name:"tls-key" help:"Private key of the certificate." type:"path" placeholder:"FILE"`
+	OperatorListen      string        `help:"Address for monitoring: /metrics, /healthz and /readyz. Without it /metrics is only on the admin socket." placeholder:"ADDRESS"`
+	Config              string        `help:"File with the sources to pull from and their schedule; see config.example.yaml." type:"path" placeholder:"FILE"`
+	StopTimeout         time.Duration `help:"Time for requests to finish on shutdown (${default}). Then they are cancelled; 10 s later the process exits in any case." default:"30s" placeholder:"TIME"`
+	LogFormat           string        `help:"Format of log lines: text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
+	KeepRequests        time.Duration `help:"Retention of the request log (${default})." default:"720h" placeholder:"TIME"`
+	MaxBody             byteSize      `help:"Maximum size of a pushed body as it is sent (${default}); at most eight times that when decompressed." default:"1GB" placeholder:"SIZE"`
+	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The other protections stay active."`
 	limitFlags
 }
 
-// Run serves the API and the operator until the context ends.
+// Run serves the API and the admin socket until ctx is done.
 func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return fmt.Errorf("%w: --tls-cert and --tls-key go together", warehouse.ErrInvalid)
+		return fmt.Errorf("%w: --tls-cert and --tls-key must be given together", warehouse.ErrInvalid)
 	}
 	log := c.logger(m.Stderr)
 	var config config
@@ -61,30 +61,36 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	stop := startLoops(ctx, append(sources.loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
 		func(ctx context.Context) { requestLogLoop(ctx, w, c.KeepRequests, log) })...)
 	defer func() {
-		defer watch.hold("pulls, publishing or the request log")()
+		defer watch.hold("sources, publishing or the request log")()
 		stop()
 	}()
 
 	registry := newRegistry(w)
 	registry.MustRegister(sources)
-	options := httpapi.Options{Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody), CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
-		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...)}
-	if options.Queries, err = query.New(query.Options{Files: w, AllowUnsandboxed: c.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log}); err != nil {
+	options := httpapi.Options{
+		Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody),
+		CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
+		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...),
+	}
+	options.Queries, err = query.New(
+		query.Options{Files: w, AllowUnsandboxed: c.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log})
+	if err != nil {
 		return err
 	}
 	defer func() {
-		defer watch.hold("processes of SQL")()
+		defer watch.hold("SQL workers")()
 		options.Queries.Close()
 	}()
 	if err := options.Queries.Available(); err != nil {
-		log.Warn("there is no SQL", "error", err)
+		log.Warn("SQL queries are not available", "error", err)
 	}
 	closeRedis, err := c.apply(&options, registry, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	endpoints, err := c.listen(ctx, local{w, sources, options.Queries, options.Slots[httpapi.Queries]}, options, registry, log)
+	api := localAdmin{w, sources, options.Queries, options.Slots[httpapi.Queries]}
+	endpoints, err := c.listen(ctx, api, options, registry, log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +101,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	return serveAll(ctx, log, watch, c.StopTimeout, endpoints...)
 }
 
-// logger returns the log of the server. No line of it shows an API key, whatever the key came in.
+// logger returns the logger of the server. It masks API keys in the text and error attributes of every line.
 func (c *serveCommand) logger(out io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{ReplaceAttr: maskAttr}
 	if c.LogFormat == "json" {
@@ -104,7 +110,7 @@ func (c *serveCommand) logger(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// maskAttr masks keys in every text of a log line.
+// maskAttr masks API keys in an attribute of a log line.
 func maskAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
@@ -117,35 +123,44 @@ func maskAttr(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// newRegistry holds the metrics of the process and of the warehouse.
+// newRegistry returns a registry with the metrics of the process and of the warehouse.
 func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_request_log_dropped_total", Help: "Requests that the request log had no room for."},
-			func() float64 { return float64(w.DroppedRequests()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "voicory_quarantine_dropped_total", Help: "Refused rows that the quarantine had no room for."},
-			func() float64 { return float64(w.DroppedRefusals()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "voicory_request_log_dropped_total",
+			Help: "Entries dropped because the request log was full.",
+		}, func() float64 { return float64(w.DroppedRequests()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "voicory_quarantine_dropped_total",
+			Help: "Refused rows dropped because the quarantine was full.",
+		}, func() float64 { return float64(w.DroppedRefusals()) }),
 		unknownFields{w})
 	return registry
 }
 
-// unknownFields are a metric: each field that rows came with and that no dataset has.
+// unknownFields is a metric with one series for each field of ingested rows that its dataset does not have.
 type unknownFields struct{ *warehouse.Warehouse }
 
-var unknownMetric = prometheus.NewDesc("voicory_unknown_field_info", "1 for each field that rows came with since the start and that is not known, nor kept.", []string{"dataset", "field"}, nil)
+var unknownMetric = prometheus.NewDesc("voicory_unknown_field_info",
+	"1 for each unknown field in rows ingested since the start; unknown fields are not stored.",
+	[]string{"dataset", "field"}, nil)
 
-// Describe is for Prometheus.
+// Describe implements prometheus.Collector.
 func (unknownFields) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- unknownMetric }
 
-// Collect is for Prometheus.
+// Collect implements prometheus.Collector.
 func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
 	for _, field := range u.UnknownFields() {
 		metrics <- prometheus.MustNewConstMetric(unknownMetric, prometheus.GaugeValue, 1, field.Dataset, field.Name)
 	}
 }
 
-// listen opens what the server answers on, the API's face first.
-func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger) (endpoints []endpoint, err error) {
+// listen opens the listeners of the server and returns their endpoints, that of the public API first. If it returns an
+// error, it has closed all listeners.
+func (c *serveCommand) listen(
+	ctx context.Context, l localAdmin, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger,
+) (endpoints []endpoint, err error) {
 	defer func() {
 		if err != nil {
 			for _, endpoint := range endpoints {
@@ -153,7 +168,9 @@ func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Opti
 			}
 		}
 	}()
-	public := endpoint{handler: httpapi.New(options), graceful: true, connections: httpapi.NewConnections(options.TrustedProxies)}
+	public := endpoint{
+		handler: httpapi.New(options), graceful: true, connections: httpapi.NewConnections(options.TrustedProxies),
+	}
 	if c.TLSCert != "" {
 		if public.tls, err = reloadingTLSConfig(c.TLSCert, c.TLSKey, log); err != nil {
 			return nil, err
@@ -171,14 +188,14 @@ func (c *serveCommand) listen(ctx context.Context, l local, options httpapi.Opti
 	if c.OperatorListen != "" {
 		watched := endpoint{handler: monitoringHandler(public.handler, registry)}
 		if watched.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.OperatorListen); err != nil {
-			return endpoints, fmt.Errorf("listen for the operator: %w; choose another address with --operator-listen", err)
+			return endpoints, fmt.Errorf("listen for monitoring: %w; choose another address with --operator-listen", err)
 		}
 		endpoints = append(endpoints, watched)
 	}
 	return endpoints, nil
 }
 
-// inBackground runs the loops until stop is called, which waits for them to end.
+// startLoops starts a goroutine for each loop. stop cancels their context and waits until all have returned.
 func startLoops(ctx context.Context, loops ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -191,14 +208,15 @@ func startLoops(ctx context.Context, loops ...func(context.Context)) (stop func(
 	}
 }
 
-// spareWorkers is one for a query and one for the next, which notebooks and dashboards ask before another can be started.
+// idleWorkers is the number of SQL workers that are started ahead: notebooks and dashboards often send a second query
+// before another worker could be started.
 const idleWorkers = 2
 
-// publishEvery is the shortest time between two looks for what is not published.
+// publishEvery is the shortest time between two searches for stale partitions.
 const publishEvery = 5 * time.Second
 
-// keepPublished brings the lake up to date again and again: what a crash left, and what a command that was killed did not
-// come to. Publishing takes at most about one twentieth of the time.
+// publishLoop publishes stale partitions until ctx is done. Stale partitions are left by a crash and by commands that were
+// killed before they published. The loop pauses 19 times as long as it works, so it uses at most 5 % of the time.
 func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -214,28 +232,28 @@ func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) 
 	}
 }
 
-// maxRequests bounds the request log, to some hundred MB.
+// maxRequests is the maximum number of entries of the request log. They take a few hundred MB.
 const maxRequests = 2_000_000
 
-// keepRequests writes the request log down every second, and forgets what is older than it is kept.
-func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, kept time.Duration, log *slog.Logger) {
-	save, forget := time.NewTicker(time.Second), time.NewTicker(10*time.Minute)
+// requestLogLoop stores new entries of the request log every second and deletes old ones every 10 minutes.
+func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, retention time.Duration, log *slog.Logger) {
+	save, prune := time.NewTicker(time.Second), time.NewTicker(10*time.Minute)
 	defer save.Stop()
-	defer forget.Stop()
+	defer prune.Stop()
 	logError := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			log.Error("request log", "error", err)
 		}
 	}
-	logError(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
+	logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-save.C:
-			logError(w.SaveRequests(context.WithoutCancel(ctx))) // what it has taken must not be lost
-		case <-forget.C:
-			logError(w.PruneRequests(ctx, time.Now().Add(-kept), maxRequests))
+			logError(w.SaveRequests(context.WithoutCancel(ctx))) // entries that it has dequeued would be lost
+		case <-prune.C:
+			logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
 		}
 	}
 }

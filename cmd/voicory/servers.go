@@ -19,29 +19,33 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// face is one address that the server answers on.
+// endpoint is a listener with the handler that serves its requests.
 type endpoint struct {
 	listener net.Listener
 	handler  http.Handler
-	tls      *tls.Config // nil: none
-	graceful bool        // a stop waits for its answers under way, and it bounds how long clients may take
-	// connections bounds the open connections; nil: they are not bounded.
+	tls      *tls.Config // nil: no TLS
+	graceful bool        // drain requests in flight on shutdown and apply client timeouts
+	// connections bounds the open connections. If it is nil, they are unbounded.
 	connections *httpapi.Connections
 }
 
-// How long clients may take for a header, for a whole request, and to read their answer; and what a header may hold.
+// Limits of a client connection.
 const (
-	headerTimeout = 10 * time.Second
-	readTimeout   = 30 * time.Second
-	writeTimeout  = 2 * time.Minute
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
+	headerTimeout = 10 * time.Second // to send the header
+	readTimeout   = 30 * time.Second // to send the whole request
+	writeTimeout  = 2 * time.Minute  // to read the response
+	idleTimeout   = 2 * time.Minute  // between two requests
+	maxHeader     = 64 << 10         // bytes of a request header
 )
 
-// serveAll serves every face until the context ends or one of them fails; then all stop. A face that finishes has stopTimeout
-// for its answers under way; what the others do is broken off, since the operator's work goes on where it was when it is asked
-// for again. When serveAll returns, no handler runs any more; watch ends the process if one does not end when it is cancelled.
-func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeout time.Duration, endpoints ...endpoint) error {
+// serveAll serves all endpoints until ctx is done or one of them fails. Then it shuts all of them down.
+//
+// Requests of a graceful endpoint have stopTimeout to finish before they are cancelled. Requests of other endpoints are
+// cancelled at once: commands of the operator resume when they are run again. When serveAll returns, no handler is
+// running. watch ends the process if a handler ignores its cancellation.
+func serveAll(
+	ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeout time.Duration, endpoints ...endpoint,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers, abort := context.WithCancel(context.WithoutCancel(ctx))
@@ -49,37 +53,37 @@ func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeo
 	var handling sync.WaitGroup
 	failed := make(chan error, len(endpoints))
 	servers := make([]*http.Server, len(endpoints))
-	for i, f := range endpoints {
+	for i, e := range endpoints {
 		server := &http.Server{
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				handling.Add(1)
 				defer handling.Done()
 				defer watch.hold("request " + r.Method + " " + requestGroup(r.URL.Path))()
-				f.handler.ServeHTTP(w, r)
+				e.handler.ServeHTTP(w, r)
 			}),
 			BaseContext:       func(net.Listener) context.Context { return ctx },
-			TLSConfig:         f.tls,
+			TLSConfig:         e.tls,
 			ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-			DisableGeneralOptionsHandler: true, // it would leave the headers of every answer out
+			DisableGeneralOptionsHandler: true, // it would omit the headers that every response has
 			ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		}
-		if f.graceful {
+		if e.graceful {
 			server.BaseContext = func(net.Listener) context.Context { return answers }
 			server.ReadTimeout, server.WriteTimeout = readTimeout, writeTimeout
 			server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 				if err := httpapi.CutStalled(conn, writeTimeout); err != nil {
-					log.Warn("a client that stalls may stay for long", "error", err)
+					log.Warn("cannot set TCP_USER_TIMEOUT; stalled clients keep their connection longer", "error", err)
 				}
-				return f.connections.Opened(ctx, conn)
+				return e.connections.Opened(ctx, conn)
 			}
-			server.ConnState = f.connections.Changed
+			server.ConnState = e.connections.Changed
 		}
 		servers[i] = server
 		go func() {
-			if f.tls != nil {
-				failed <- server.ServeTLS(f.listener, "", "")
+			if e.tls != nil {
+				failed <- server.ServeTLS(e.listener, "", "")
 			} else {
-				failed <- server.Serve(f.listener)
+				failed <- server.Serve(e.listener)
 			}
 		}()
 	}
@@ -98,7 +102,7 @@ func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeo
 	defer done()
 	for _, server := range servers {
 		if err := server.Shutdown(stop); err != nil {
-			log.Warn("answers under way were cut off", "error", err)
+			log.Warn("requests in flight were cancelled", "error", err)
 			errs = append(errs, server.Close())
 		}
 	}
@@ -112,14 +116,15 @@ func serveAll(ctx context.Context, log *slog.Logger, watch *stopWatch, stopTimeo
 	return errors.Join(errs...)
 }
 
-// requestGroup returns the first three elements of a request's path. The others may hold ids, or a key.
+// requestGroup returns the first three elements of a path. Further elements may be ids or a key, which are not logged.
 func requestGroup(path string) string {
 	elements := strings.SplitN(path, "/", 5)
 	return strings.Join(elements[:min(len(elements), 4)], "/")
 }
 
-// certificate is a TLS configuration whose certificate is read anew for every client, so that it can be renewed in place.
-// Files that do not fit each other, as while they are being replaced, leave the one before in use.
+// reloadingTLSConfig returns a TLS configuration that reads the certificate again for every handshake, so that the files
+// can be renewed in place. If they cannot be read or do not match, as while they are replaced, the configuration keeps
+// using the last valid certificate. It returns warehouse.ErrInvalid if there is no valid certificate at the start.
 func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
 	first, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
@@ -132,7 +137,7 @@ func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			log.Error("the certificate cannot be read again; the one before is used", "error", err)
+			log.Error("reload the certificate; the previous one stays in use", "error", err)
 			return current, nil
 		}
 		current = &fresh
@@ -140,7 +145,7 @@ func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config
 	}}, nil
 }
 
-// watchHandler answers what watches the server: Prometheus, and whoever asks how it is.
+// monitoringHandler serves /metrics, /healthz and /readyz, the latter with the errors of the checks.
 func monitoringHandler(api http.Handler, registry *prometheus.Registry) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

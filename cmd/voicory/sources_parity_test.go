@@ -82,13 +82,13 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 // Whatever way rows come: each is here as it is there, whatever its shape; the same again changes nothing, not even the place in the
 // feed; what is written late arrives; and a run that ends midway loses nothing.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, operator remote, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
+	for name, start := range map[string]func(t *testing.T, admin remoteAdmin, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
-			operator := dialAdmin(warehouse.SocketPath(here))
-			defer func() { noError(t, operator.Close()) }()
-			from := start(t, operator, here, url)
+			admin := dialAdmin(warehouse.SocketPath(here))
+			defer func() { noError(t, admin.Close()) }()
+			from := start(t, admin, here, url)
 			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
 
 			there := docsOfEveryShape(time.Now())
@@ -189,7 +189,7 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 	return text.Bytes()
 }
 
-func fromPush(t *testing.T, _ remote, data, url string) sourceFixture {
+func fromPush(t *testing.T, _ remoteAdmin, data, url string) sourceFixture {
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", demoTenant.ID.String(), "--type", "secret"), exitDone).stdout)
 	there := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	return sourceFixture{
@@ -219,7 +219,7 @@ func fromPush(t *testing.T, _ remote, data, url string) sourceFixture {
 	}
 }
 
-func fromFiles(t *testing.T, operator remote, _, _ string) sourceFixture {
+func fromFiles(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 	incoming, puts, waiting := t.TempDir(), 0, false
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -231,7 +231,7 @@ func fromFiles(t *testing.T, operator remote, _, _ string) sourceFixture {
 		},
 		pull: func() (total ingest.Summary) {
 			until(t, "the files are read", func() bool { // which are left alone while they are fresh
-				summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindFiles, Path: incoming}, nil)
+				summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindFiles, Path: incoming}, nil)
 				noError(t, err)
 				total.Add(summary.Summary)
 				return !waiting || total.Files == 3
@@ -242,7 +242,7 @@ func fromFiles(t *testing.T, operator remote, _, _ string) sourceFixture {
 	}
 }
 
-func fromVoicory(t *testing.T, operator remote, _, _ string) sourceFixture {
+func fromVoicory(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -251,14 +251,14 @@ func fromVoicory(t *testing.T, operator remote, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindVoicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow}, nil)
+			summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindVoicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow}, nil)
 			noError(t, err)
 			return summary.Summary
 		},
 	}
 }
 
-func fromPostgres(t *testing.T, operator remote, _, _ string) sourceFixture {
+func fromPostgres(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
@@ -294,7 +294,7 @@ func fromPostgres(t *testing.T, operator remote, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := operator.Sync(t.Context(), sourceSpec{Kind: kindPostgres, DSN: database.DSN("postgres"), Window: defaultWindow}, nil)
+			summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindPostgres, DSN: database.DSN("postgres"), Window: defaultWindow}, nil)
 			noError(t, err)
 			return summary.Summary
 		},

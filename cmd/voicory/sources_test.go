@@ -164,17 +164,17 @@ func TestConfig_ErrorsAreOneLine(t *testing.T) {
 	const good = "base_url: 'http://127.0.0.1:1/api/v1', api_key: {env: KEY}, tenant: d3a0c0de-0000-4000-8000-000000000001"
 	for text, says := range map[string]string{
 		"sources: {a: {every: soon, postgres: {dsn: {env: X}}}}":                                      "sources.a.every: time: invalid duration",
-		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}":                                        "sources.a.every: wants a time of at least 1s",
-		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}":                        "sources.a.postgres.dsn: wants {env: VARIABLE} or {file: PATH}",
+		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}":                                        "sources.a.every: want a duration of at least 1s",
+		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}":                        "sources.a.postgres.dsn: want {env: VARIABLE} or {file: PATH}",
 		"sources: {a: {every: 30s, postgres: {dsn: {env: X, file: hush}}}}":                           "sources.a.postgres.dsn: ",
-		"sources: {a: {every: 30s, postgres: {dsn: {env: NOT_THERE}}}}":                               "sources.a.postgres.dsn: invalid: NOT_THERE is empty or not there",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: NOT_THERE}}}}":                               "sources.a.postgres.dsn: invalid: NOT_THERE is empty or not set",
 		"sources: {a: {every: 30s, postgres: {dsn: {file: /not/there}}}}":                             "sources.a.postgres.dsn: ",
 		"sources: {a: {every: 30s, postgres: {dsn: {env: KEY}}}}":                                     "sources.a.postgres: ",
 		"sources: {a: {evry: 30s, postgres: {dsn: {env: X}}}}":                                        "sources.a: has invalid keys: evry",
 		"sources: {a: {every: 30s, voicory: {tenant: nobody}}}":                                       "sources.a.voicory.tenant: ",
 		"sources: {a: {every: 30s, voicory: {" + good + ", details: maybe}}}":                         "sources.a.voicory.details: ",
 		"sources: {a: {every: 30s, voicory: {" + good + ", window: -1h}}}":                            "sources.a.voicory: ",
-		"sources: {a: {every: 30s}}":                                                                  "sources.a: wants one of",
+		"sources: {a: {every: 30s}}":                                                                  "sources.a: want exactly one of",
 		"sources: {a: {every: 9s, voicory: {" + good + "}}, b: {every: 9s, voicory: {" + good + "}}}": "sources.a and sources.b are the same source",
 		"sorces: {}":   "sorces",
 		"sources: [1]": "sources: ",
@@ -241,7 +241,7 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 		stop()
 	}
 	got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--limit", "0"), exitDone)
-	if !strings.Contains(got.stdout, "there are more") {
+	if !strings.Contains(got.stdout, "raise --limit") {
 		t.Error(got.stdout)
 	}
 	path := filepath.Join(data, "quarantine", refusals[0].Name)

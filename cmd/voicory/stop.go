@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// stopGrace is the time that work which was cancelled at the end of --stop-timeout has to end, and the data folder to be closed.
+// stopGrace is the time after --stop-timeout in which cancelled work has to end and the data folder to be closed.
 const stopGrace = 10 * time.Second
 
-// stopWatch bounds how long a stop takes. Work that can hang, such as a call into a library that cannot be interrupted, is registered
-// with hold. If some of it is left when the time is up, the process exits and logs what it waited for. Every commit is durable, so an
-// exit loses no more than a crash: nothing.
+// A stopWatch bounds how long a shutdown takes. Work that can hang, such as a call into a library that cannot be
+// interrupted, is registered with hold. If some of it is still running at the limit, the process logs its names and
+// exits. Every commit is durable, so this exit loses no rows.
 type stopWatch struct {
 	log  *slog.Logger
 	exit func(status int)
 
 	mu   sync.Mutex
 	next int
-	held map[int]string // names of what a stop waits for, guarded by mu
+	held map[int]string // names of the running work; guarded by mu
 }
 
 func newStopWatch(log *slog.Logger, exit func(int)) *stopWatch {
 	return &stopWatch{log: log, exit: exit, held: map[int]string{}}
 }
 
-// hold registers work under a name that is safe to be logged, until release is called.
+// hold registers running work until release is called. The name is logged, so it must not contain secrets.
 func (s *stopWatch) hold(name string) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *stopWatch) hold(name string) (release func()) {
 	}
 }
 
-// limit makes the process exit if ended is not called within the limit after the context has ended.
+// limit makes the process exit if ended is not called within limit after ctx is done.
 func (s *stopWatch) limit(ctx context.Context, limit time.Duration) (ended func()) {
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -59,7 +59,7 @@ func (s *stopWatch) limit(ctx context.Context, limit time.Duration) (ended func(
 		}
 		s.mu.Unlock()
 		slices.Sort(names)
-		s.log.Error("the stop takes too long; exiting", "limit", limit, "waiting_for", names)
+		s.log.Error("shutdown exceeded its limit; exiting", "limit", limit, "waiting_for", names)
 		s.exit(exitFailed)
 	})
 	return func() {

@@ -59,14 +59,14 @@ type syncSummary struct {
 // run pulls once, or again and again; then an error of the source is told, and the next run goes on where this one was.
 func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec) error {
 	for {
-		err := f.withCreated(ctx, func(o operator) error {
+		err := f.withCreated(ctx, func(api admin) error {
 			bar := newSyncProgress(m)
-			total, err := o.Sync(ctx, spec, bar.set)
+			total, err := api.Sync(ctx, spec, bar.set)
 			bar.finish()
 			if err != nil {
 				return err
 			}
-			if total.Published, err = o.Publish(ctx); err != nil {
+			if total.Published, err = api.Publish(ctx); err != nil {
 				return err
 			}
 			return m.printResult(f, total, total.text)

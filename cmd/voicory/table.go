@@ -9,10 +9,11 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// maxCell is the columns of a terminal that a cell of a table may take.
+// maxCell is the maximum width of a cell, in terminal columns.
 const maxCell = 60
 
-// printTable prints a result in JSON as a table: numbers to the right, NULL for what is none, long cells cut.
+// printTable prints a JSON result as a table. Numbers are aligned right, nulls are printed as NULL, and cells that are
+// wider than maxCell are truncated.
 func printTable(out io.Writer, answer []byte) error {
 	var result struct {
 		Columns   []struct{ Name, Type string }
@@ -65,13 +66,14 @@ func printTable(out io.Writer, answer []byte) error {
 	}
 	more := ""
 	if result.Truncated != nil {
-		more = ", and there are more"
+		more = ", more are not shown"
 	}
 	fmt.Fprintf(&text, "%d rows%s, %.0f ms\n", len(rows), more, result.ElapsedMS)
 	_, err := io.WriteString(out, text.String())
 	return err
 }
 
+// isNumber reports whether a DuckDB type is numeric. Lists, structs and intervals of numbers are not.
 func isNumber(typ string) bool {
 	for _, part := range []string{"INT", "DECIMAL", "FLOAT", "DOUBLE"} {
 		if strings.Contains(typ, part) && !strings.ContainsAny(typ, "[\"") && typ != "INTERVAL" {
@@ -81,7 +83,7 @@ func isNumber(typ string) bool {
 	return false
 }
 
-// cellText is a value as a table shows it.
+// cellText returns the text of a JSON value in a table.
 func cellText(value json.RawMessage) string {
 	if string(value) == "null" {
 		return "NULL"

@@ -13,10 +13,10 @@ type tenantsCommand struct {
 
 type listTenantsCommand struct{}
 
-// Run lists the tenants, oldest first.
+// Run prints the tenants, oldest first.
 func (c *listTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(o operator) error {
-		tenants, err := o.Tenants(ctx)
+	return f.withAdmin(ctx, func(api admin) error {
+		tenants, err := api.Tenants(ctx)
 		if err != nil {
 			return err
 		}

@@ -2,10 +2,10 @@ package main
 
 import "github.com/peterh/liner"
 
-// errAborted is that of a line that was given up, with Ctrl-C.
+// errAborted is returned by Prompt if the user pressed Ctrl-C.
 var errAborted = liner.ErrPromptAborted
 
-// newTerminal reads lines that can be edited, with those before them at hand.
+// newLineEditor returns a line editor with a history, on the terminal of the process.
 func newLineEditor() lineEditor {
 	lines := liner.NewLiner()
 	lines.SetCtrlCAborts(true)

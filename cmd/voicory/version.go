@@ -9,10 +9,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// versionCommand prints the versions of the program and of its engine.
 type versionCommand struct{}
 
-// versions are the versions that a bug report needs.
+// versions lists the versions that a bug report needs.
 type versions struct {
 	Version  string `json:"version"`  // of the module: a tag, or (devel)
 	Commit   string `json:"commit"`   // empty if the build was not from a Git checkout
@@ -23,6 +22,7 @@ type versions struct {
 	Platform string `json:"platform"` // operating system and architecture
 }
 
+// Run prints the versions of the program, DuckDB and Arrow.
 func (c *versionCommand) Run(m *Main, f *flags) error {
 	v := programVersions()
 	return m.printResult(f, v, func(out io.Writer) {
@@ -35,7 +35,7 @@ func (c *versionCommand) Run(m *Main, f *flags) error {
 	})
 }
 
-// programVersions returns the versions as the linker recorded them, and DuckDB's as the library reports it.
+// programVersions returns the versions in the build information of the binary, and the one that DuckDB reports.
 func programVersions() versions {
 	v := versions{DuckDB: warehouse.EngineVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
