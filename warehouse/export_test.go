@@ -1,6 +1,12 @@
 package warehouse
 
-import "github.com/google/uuid"
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/google/uuid"
+)
 
 // Bounds of the rows in WALs.
 const (
@@ -20,4 +26,28 @@ func (w *Warehouse) Attached(tenant uuid.UUID) (n int, attached bool) {
 	w.tenants.mu.Lock()
 	defer w.tenants.mu.Unlock()
 	return len(w.tenants.open), w.tenants.open[tenant] != nil
+}
+
+// OpenTenant attaches the tenant and releases it.
+func (w *Warehouse) OpenTenant(ctx context.Context, id uuid.UUID) error {
+	_, release, err := w.tenant(ctx, id)
+	if err == nil {
+		release()
+	}
+	return err
+}
+
+// HookDetach makes the pool call before and after with the tenant at each DETACH. An error of before prevents the
+// DETACH. Both errors make it fail.
+func (w *Warehouse) HookDetach(before, after func(uuid.UUID) error) {
+	w.tenants.detach = func(ctx context.Context, catalog string, db *sql.DB) error {
+		id := uuid.MustParse(catalog)
+		if err := before(id); err != nil {
+			if db != nil {
+				err = errors.Join(err, db.Close())
+			}
+			return err
+		}
+		return errors.Join(w.detach(ctx, catalog, db), after(id))
+	}
 }

@@ -18,13 +18,13 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Tenant is one business whose rows are kept apart from all others'.
+// A Tenant is one business. Its rows are stored apart from those of all other tenants.
 type Tenant struct {
 	ID        uuid.UUID `json:"id"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// Tenants lists the tenants, oldest first.
+// Tenants returns the tenants, oldest first.
 func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
 	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_tenants"))
 	if err != nil {
@@ -42,102 +42,119 @@ func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
 	return tenants, rows.Err()
 }
 
-// registerTenant makes the tenant known to the control database.
+// registerTenant adds the tenant to the control database, unless it is there.
 func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
-	if _, err := w.control.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String())); err != nil {
+	_, err := w.control.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String()))
+	if err != nil {
 		return fmt.Errorf("register tenant %s: %w", id, w.diagnose(err))
 	}
 	return nil
 }
 
-// maxAttached bounds the tenants that are attached at once. One that was written holds some memory until it is detached; one that
-// was detached takes milliseconds to attach again.
+// maxAttached is the maximum number of attached tenants. An attached tenant with recent writes holds memory. To attach
+// a detached tenant again takes milliseconds.
 const maxAttached = 256
 
-// RowGroup is the number of rows that a tenant's file keeps together, half of DuckDB's own: a batch of that many new rows
-// is written straight into the file rather than to its log first, and half the memory holds it.
+// RowGroup is the number of rows in a row group of a tenant's file, which is half of DuckDB's default. DuckDB writes a
+// batch with at least that many new rows directly to the file instead of to the WAL, and a row group needs half of the
+// memory.
 const RowGroup = 61_440
 
-// storageVersion is how files are written, older ones from their next checkpoint on. DuckDB's default, which versions of long ago can
-// read, packs texts in a way that takes longer to write and to read.
+// storageVersion is the storage format of new files, and of existing files from their next checkpoint on. DuckDB's
+// default is compatible with very old versions; it compresses texts in a way that is slower to write and to read.
 const storageVersion = "'v1.5.0'"
 
-// The bytes of a block of a tenant's file, which it keeps for good. A block holds columns of few rows only, so that of a small tenant's most is
-// empty: smaller ones are read and kept in memory more quickly. Many rows are written more quickly in larger ones, which are DuckDB's own.
+// Block sizes of tenants' files, in bytes. The size of a file's blocks cannot be changed later. A block holds values of
+// few rows, so most of a large block is empty in the file of a small tenant; small blocks are faster to read and need
+// less memory. Large blocks, which are DuckDB's default, are faster to write if there are many rows.
 const (
 	smallBlock = 64 << 10
 	largeBlock = 256 << 10
-	// manyRows is what makes a tenant none that begins small: so many in its first batch, or anybody who asks for its file before that.
+	// manyRows is the number of rows in a tenant's first batch from which its file gets large blocks. A file that is
+	// created before any rows arrive gets large blocks too.
 	manyRows = 4 * 2048
 )
 
-// maxReaders bounds what is read at the same time. More than keeps the cores busy would only make all of them slower, and some
-// much slower; whoever waits gets in in turn.
+// maxReaders is the maximum number of concurrent readers, of all tenants. Further readers wait: more of them than keep
+// the cores busy would make every reader slower.
 var maxReaders = 2 * runtime.GOMAXPROCS(0)
 
-// tenantPool attaches tenants on demand and detaches the least recently used.
+// A tenantPool attaches tenants on demand and detaches the least recently used tenant if too many are attached.
+//
+// DETACH writes a checkpoint to the disk, so mu is never held during ATTACH or DETACH. A tenant whose DETACH is under
+// way is in detaching instead of open: an open of that tenant waits for this DETACH, and all other tenants are opened
+// meanwhile.
 type tenantPool struct {
-	w    *Warehouse
-	mu   sync.Mutex
-	open map[uuid.UUID]*tenantStore
-	// maxAttached is the constant maxAttached, unless a test has lowered it; guarded by mu.
-	maxAttached int
-	walRows     atomic.Int64 // the sum of the stores'
+	w      *Warehouse
+	detach func(ctx context.Context, catalog string, db *sql.DB) error // Warehouse.detach, unless replaced by a test
 
-	made map[uuid.UUID]*storeFacts // of tenants whose files this process has made, attached or not; guarded by mu
+	mu          sync.Mutex
+	open        map[uuid.UUID]*tenantStore  // attached, or about to be attached; guarded by mu
+	detaching   map[uuid.UUID]chan struct{} // closed after the DETACH; guarded by mu
+	made        map[uuid.UUID]*storeFacts   // of the files that this process has created; guarded by mu
+	maxAttached int                         // the constant, unless lowered by a test; guarded by mu
+
+	walRows atomic.Int64 // rows in the WALs of all attached tenants
 
 	making sync.Mutex
-	empty  map[int][]byte // the files of a tenant without rows, by the size of their blocks, as far as they were made; guarded by making
+	empty  map[int][]byte // content of a new tenant's file, by block size, made on demand; guarded by making
 }
 
-// tenantStore is one tenant's attached file.
+// A tenantStore is the attached file of one tenant.
 type tenantStore struct {
 	id          uuid.UUID
-	db          *sql.DB     // its connections stand in this tenant's database
-	writing     sync.Mutex  // one merge, or one note of an edition, at a time
+	db          *sql.DB     // connections whose default database is the tenant's; nil until attached
+	writing     sync.Mutex  // held by one merge, or by one update of the manifest, at a time
 	facts       *storeFacts // guarded by writing
-	walRows     int64       // rows that are written to its log and, otherwise, are in memory only; guarded by writing
-	publishing  sync.Mutex  // one publisher at a time
+	walRows     int64       // rows that are in the WAL and in memory, but not in the file; guarded by writing
+	publishing  sync.Mutex  // held by one publisher at a time
 	pageIndexes pageIndexCache
-	version     atomic.Int64 // counts the commits: once before each and once after it, so that it is odd meanwhile
+	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
 
+	victim    *tenantStore // detached before this store is attached; nil if the pool was not full
 	attaching sync.Once
-	failure   error // of attaching
+	failure   error // of the attachment; set by attaching
 
-	users    int // guarded by tenantPool.mu, as lastUsed
-	lastUsed time.Time
+	users    int       // callers that have not released the store; guarded by tenantPool.mu
+	lastUsed time.Time // guarded by tenantPool.mu
 }
 
-// committing runs a commit, and has readers know of it.
+// committing runs commit, and increments version before and after it.
 func (s *tenantStore) committing(commit func() error) error {
 	s.version.Add(1)
 	defer s.version.Add(1)
 	return commit()
 }
 
-// unchanged tells whether all that was read since version was, is of one state.
+// unchanged reports whether no commit has happened since version was loaded. If so, everything that was read since
+// then is from one state of the store.
 func (s *tenantStore) unchanged(version int64) bool {
 	return version%2 == 0 && s.version.Load() == version
 }
 
 func (p *tenantPool) init(w *Warehouse) {
-	p.maxAttached = maxAttached
-	p.w, p.open, p.made, p.empty = w, map[uuid.UUID]*tenantStore{}, map[uuid.UUID]*storeFacts{}, map[int][]byte{}
+	p.w, p.detach, p.maxAttached = w, w.detach, maxAttached
+	p.open, p.detaching = map[uuid.UUID]*tenantStore{}, map[uuid.UUID]chan struct{}{}
+	p.made, p.empty = map[uuid.UUID]*storeFacts{}, map[int][]byte{}
 }
 
-// tenant attaches the tenant's file, making it if it is missing; release lets it go again. Other tenants' are attached meanwhile.
+// tenant attaches the tenant's file, and creates a missing file with large blocks. The store stays attached until the
+// caller calls release.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
 	return w.tenantFor(ctx, id, largeBlock)
 }
 
-// tenantFor is tenant with the size of blocks of a file that is made.
-func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (_ *tenantStore, release func(), err error) {
-	ctx = context.WithoutCancel(ctx) // what is attached by half, or not quite detached, would be in everybody's way
-	store, err := w.tenants.take(ctx, id)
+// tenantFor attaches the tenant's file. It creates a missing file with blocks of the given size in bytes. The context
+// ends the wait for a DETACH of the tenant; it does not cancel an ATTACH or DETACH, because a half-done one would
+// make the tenant unusable for all callers.
+func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
+	_ *tenantStore, release func(), err error,
+) {
+	store, err := w.tenants.acquire(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("open tenant %s: %w", id, err)
 	}
-	store.attaching.Do(func() { store.failure = w.attachTenant(ctx, store, block) })
+	store.attaching.Do(func() { store.failure = w.attachTenant(context.WithoutCancel(ctx), store, block) })
 	if store.failure != nil {
 		w.tenants.forget(store)
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(store.failure))
@@ -145,15 +162,27 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (_ *
 	return store, func() { w.tenants.release(store) }, nil
 }
 
-// take is the tenant's store, perhaps one that is not attached yet, which is not detached before it was released.
-func (p *tenantPool) take(ctx context.Context, id uuid.UUID) (*tenantStore, error) {
+// acquire returns the tenant's store, which may not be attached yet. The store stays in the pool until it is released.
+// If a DETACH of the tenant is under way, acquire waits for it.
+func (p *tenantPool) acquire(ctx context.Context, id uuid.UUID) (*tenantStore, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open[id] == nil {
-		if err := p.makeRoom(ctx); err != nil {
+	for p.detaching[id] != nil {
+		done := p.detaching[id]
+		p.mu.Unlock()
+		var err error
+		select {
+		case <-done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		p.mu.Lock()
+		if err != nil {
 			return nil, err
 		}
-		p.open[id] = &tenantStore{id: id}
+	}
+	if p.open[id] == nil {
+		p.open[id] = &tenantStore{id: id, victim: p.takeVictim()}
 	}
 	p.open[id].users++
 	return p.open[id], nil
@@ -166,16 +195,26 @@ func (p *tenantPool) release(store *tenantStore) {
 	store.lastUsed = time.Now()
 }
 
-// forget leaves a store that could not be attached to those who wait for it; who comes later tries again.
+// forget removes a store that could not be attached, so that the next open of the tenant tries again. Callers that
+// wait for this store get its error.
 func (p *tenantPool) forget(store *tenantStore) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open[store.id] == store {
 		delete(p.open, store.id)
+		p.walRows.Add(-store.walRows)
 	}
 }
 
+// attachTenant detaches the victim of the store, if it has one, and attaches the store. If the DETACH fails, the pool
+// has one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
+	if victim := store.victim; victim != nil {
+		if err := w.tenants.detachVictim(ctx, victim); err != nil {
+			w.folder.log.Warn("detach tenant; it stays attached until the next try", "tenant", victim.id, "error", err)
+		}
+		store.victim = nil
+	}
 	path := w.tenantPath(store.id)
 	exists, err := w.folder.exists(path)
 	if err != nil {
@@ -187,12 +226,13 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	return err
 }
 
-// knownOf is what is known of a tenant: of one whose file this process has made, all.
+// factsOf returns the facts about the tenant's tables. They are complete if this process has created the file; made
+// reports that it has done so just now. Otherwise they are loaded on demand.
 func (p *tenantPool) factsOf(id uuid.UUID, made bool) *storeFacts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if made {
-		p.made[id] = &storeFacts{loaded: true, tables: map[string]tableFacts{}} // nothing, so far
+		p.made[id] = &storeFacts{loaded: true, tables: map[string]tableFacts{}} // a new file has no rows
 	}
 	if p.made[id] != nil {
 		return p.made[id]
@@ -200,25 +240,26 @@ func (p *tenantPool) factsOf(id uuid.UUID, made bool) *storeFacts {
 	return &storeFacts{}
 }
 
-// reader waits for a reader's slot and returns the tenant's store. The queue has no bound of its own: callers are bounded before they come.
+// reader waits for a reader's slot and returns the tenant's store. The queue has no bound of its own: callers are
+// bounded by admission control before they get here.
 func (w *Warehouse) reader(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
-	done, err := w.reading.Acquire(ctx, id, id)
+	releaseSlot, err := w.reading.Acquire(ctx, id, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, letGo, err := w.tenant(ctx, id)
+	store, releaseStore, err := w.tenant(ctx, id)
 	if err != nil {
-		done()
+		releaseSlot()
 		return nil, nil, err
 	}
 	return store, func() {
-		letGo()
-		done()
+		releaseStore()
+		releaseSlot()
 	}, nil
 }
 
-// begin starts a transaction. It cannot be cancelled: cut off in the midst of it, BEGIN may have happened all the same, and the
-// next to get the connection would be in a transaction that he knows nothing of.
+// begin starts a transaction. BEGIN is not cancelled with the context: an interrupted BEGIN may have started the
+// transaction anyway, and the next user of the connection would be in a transaction without knowing it.
 func begin(ctx context.Context, db interface {
 	BeginTx(ctx context.Context, options *sql.TxOptions) (*sql.Tx, error)
 }) (*sql.Tx, error) {
@@ -232,8 +273,10 @@ func (w *Warehouse) tenantPath(id uuid.UUID) string {
 	return filepath.Join(w.dir, warehouseDir, id.String()+".duckdb")
 }
 
-// makeRoom detaches the least recently used tenant that nobody uses, if there are too many.
-func (p *tenantPool) makeRoom(ctx context.Context) error {
+// takeVictim moves the least recently used store without users from open to detaching and returns it. The caller must
+// call detachVictim without holding mu. takeVictim returns nil if the pool is not full, or if all stores are in use:
+// a pool over its bound is better than an open that fails. The caller holds mu.
+func (p *tenantPool) takeVictim() *tenantStore {
 	if len(p.open) < p.maxAttached {
 		return nil
 	}
@@ -243,41 +286,62 @@ func (p *tenantPool) makeRoom(ctx context.Context) error {
 			oldest = store
 		}
 	}
-	if oldest == nil {
-		return nil // all in use: better too many than none
+	if oldest != nil {
+		delete(p.open, oldest.id)
+		p.detaching[oldest.id] = make(chan struct{})
 	}
-	delete(p.open, oldest.id)
-	p.walRows.Add(-oldest.walRows)
-	return p.w.detach(ctx, oldest.id.String(), oldest.db)
+	return oldest
 }
 
-func (p *tenantPool) close() error {
+// detachVictim detaches a store that takeVictim has returned, and wakes the callers that wait for this. If the DETACH
+// fails, the database may still be attached or not. A new store then takes the place of the old one: an open of the
+// tenant attaches it if necessary, and a later DETACH, which the bound of the pool causes, tries again.
+func (p *tenantPool) detachVictim(ctx context.Context, victim *tenantStore) error {
+	err := p.detach(ctx, victim.id.String(), victim.db)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err == nil {
+		p.walRows.Add(-victim.walRows)
+	} else {
+		p.open[victim.id] = &tenantStore{id: victim.id, walRows: victim.walRows, lastUsed: time.Now()}
+	}
+	close(p.detaching[victim.id])
+	delete(p.detaching, victim.id)
+	return err
+}
+
+// close detaches all tenants. No other method may run at the same time or later.
+func (p *tenantPool) close() error {
+	p.mu.Lock()
+	open := p.open
+	p.open = nil
+	p.mu.Unlock()
 	var errs []error
-	for id, store := range p.open {
-		errs = append(errs, p.w.detach(context.Background(), id.String(), store.db))
-		delete(p.open, id)
+	for id, store := range open {
+		errs = append(errs, p.detach(context.Background(), id.String(), store.db))
 	}
 	return errors.Join(errs...)
 }
 
-// attach attaches the database file at path under the name catalog, made, of blocks of so many bytes, and migrated if need be, and returns
-// connections that stand in it. A new file gets its name only when it is whole.
+// attach attaches the database file at path under the name catalog. It creates a missing file with blocks of the given
+// size in bytes, under a temporary name until the file is complete, and migrates an older one. It returns connections
+// whose default database is this one.
 func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
 	exists, err := w.folder.exists(path)
 	if err != nil {
 		return nil, err
 	}
 	if !exists {
-		if err := w.folder.writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) }); err != nil {
+		err := w.folder.writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) })
+		if err != nil {
 			return nil, err
 		}
 	}
-	return w.attachFile(ctx, catalog, path, "")
+	return w.attachFile(ctx, catalog, path, existingFile)
 }
 
-// makeFile makes an empty database. That of a tenant is a copy of one that is made once, since making it takes far longer.
+// makeFile creates a database without rows. All tenants' files of a block size are copies of one that is made once,
+// because to copy a file is much faster than to create its schema.
 func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block int) error {
 	if storeKind(catalog) != "tenant" {
 		return w.makeEmpty(ctx, catalog, path, block)
@@ -286,7 +350,7 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block in
 	defer w.tenants.making.Unlock()
 	if w.tenants.empty[block] == nil {
 		empty := filepath.Join(w.TempDir(), "empty.duckdb")
-		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is emptied at the next start, too
+		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is also emptied at the next start
 		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
 			return err
 		}
@@ -298,23 +362,34 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block in
 	return w.folder.writeFile(path, w.tenants.empty[block])
 }
 
+// makeEmpty creates a database with the current schema and no rows.
 func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
-	db, err := w.attachFile(ctx, catalog, path, fmt.Sprintf(", BLOCK_SIZE %d", block))
+	db, err := w.attachFile(ctx, catalog, path, block)
 	if err != nil {
 		return err
 	}
 	return w.detach(ctx, catalog, db)
 }
 
-func (w *Warehouse) attachFile(ctx context.Context, catalog, path, option string) (*sql.DB, error) {
+// existingFile is the block size to be passed for a file that exists. Such a file has its own.
+const existingFile = 0
+
+// attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
+// file may still be attached, because an earlier DETACH failed; it is used as it is.
+func (w *Warehouse) attachFile(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, err
 	}
-	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)", statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
+	verb, option := "ATTACH IF NOT EXISTS", ""
+	if block != existingFile {
+		verb, option = "ATTACH", fmt.Sprintf(", BLOCK_SIZE %d", block)
+	}
+	attach := fmt.Sprintf("%s %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)",
+		verb, statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(standingIn{w.instance, catalog})
+	db := sql.OpenDB(catalogConnector{w.instance, catalog})
 	db.SetMaxIdleConns(maxReaders)
 	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
@@ -322,15 +397,18 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path, option string
 	return db, nil
 }
 
-// detach closes the connections and writes the file down.
+// detach closes the connections, unless db is nil, and detaches the database, which writes a checkpoint to its file.
 func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
-	return errors.Join(db.Close(), func() error {
-		_, err := w.loader.ExecContext(ctx, "DETACH "+statements.Ident(catalog))
-		return w.diagnose(err)
-	}())
+	var closed error
+	if db != nil {
+		closed = db.Close()
+	}
+	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
+	return errors.Join(closed, w.diagnose(err))
 }
 
-// checkAdopted refuses to adopt a data folder if its control database, which is opened to read only, has no schema of this program.
+// checkAdopted returns ErrInvalid if the data folder is to be adopted and its control database has no schema of this
+// program. It opens the control database read-only.
 func (w *Warehouse) checkAdopted(ctx context.Context) error {
 	if !w.folder.adopted {
 		return nil
@@ -345,7 +423,8 @@ func (w *Warehouse) checkAdopted(ctx context.Context) error {
 	var version int
 	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
 	if err != nil {
-		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data", ErrInvalid, w.dir, controlFile, err)
+		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data",
+			ErrInvalid, w.dir, controlFile, err)
 	}
 	_, detached := w.loader.ExecContext(ctx, "DETACH adopted")
 	return errors.Join(err, detached)
@@ -358,27 +437,28 @@ func storeKind(catalog string) string {
 	return "tenant"
 }
 
-// standingIn is a connector whose every connection has the database catalog as its only one to look names up in.
-type standingIn struct {
+// A catalogConnector opens connections that look up names in the database catalog only.
+type catalogConnector struct {
 	*duckdb.Connector
 	catalog string
 }
 
-func (s standingIn) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := s.Connector.Connect(ctx)
+func (c catalogConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "USE "+statements.Ident(s.catalog), nil); err != nil {
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "USE "+statements.Ident(c.catalog), nil); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
 }
 
-// Close leaves the shared instance open: sql.DB.Close would close it with the first tenant.
-func (s standingIn) Close() error { return nil }
+// Close does nothing. [sql.DB.Close] calls it, and must not close the DuckDB instance, which all tenants share.
+func (c catalogConnector) Close() error { return nil }
 
-// migrate brings a database up to the current version, one transaction per script.
+// migrate upgrades a database to the current version, in one transaction per script. It returns ErrInvalid if the
+// database was written by a newer program.
 func migrate(ctx context.Context, db *sql.DB, kind string) error {
 	version, err := schemaVersion(ctx, db)
 	if err != nil {
@@ -386,7 +466,8 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 	}
 	scripts := statements.Migrations(kind)
 	if version > len(scripts) {
-		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one", ErrInvalid, kind, version, len(scripts))
+		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one",
+			ErrInvalid, kind, version, len(scripts))
 	}
 	for i := version; i < len(scripts); i++ {
 		tx, err := begin(ctx, db)
@@ -406,12 +487,12 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 	return nil
 }
 
-// schemaVersion is the version of the database, 0 for an empty one.
+// schemaVersion returns the schema version of the database, or 0 if the database is empty.
 func schemaVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 	read := func() error {
 		return db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version)
 	}
-	if err = read(); isUnknown(err) { // asked first, since nearly every file has it
+	if err = read(); isCatalogError(err) { // read first, because nearly every file has the table
 		if _, err = db.ExecContext(ctx, statements.Get("migrations/version")); err == nil {
 			err = read()
 		}
@@ -419,8 +500,8 @@ func schemaVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 	return version, err
 }
 
-// isUnknown tells that a statement names what is not there.
-func isUnknown(err error) bool {
+// isCatalogError reports whether a statement failed because it names a table that does not exist.
+func isCatalogError(err error) bool {
 	var failure *duckdb.Error
 	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeCatalog
 }

@@ -1,7 +1,9 @@
 package warehouse_test
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,43 +15,146 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// A file that cannot be opened is the matter of those who want that tenant, each of whom is told, and only until it can be.
-func TestTenantsAreOpenedApart(t *testing.T) {
+// A damaged file fails the calls for its tenant, each with an error that names the tenant, until the file is repaired.
+// Other tenants are not affected.
+func TestTenants_DamagedFileAffectsOneTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), call(tenantB, 2, nil))
 	noError(t, w.Close())
-	broken := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
-	whole, err := os.ReadFile(broken)
+	path := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
+	whole, err := os.ReadFile(path)
 	noError(t, err)
-	noError(t, os.WriteFile(broken, []byte("no database"), 0o644))
+	noError(t, os.WriteFile(path, []byte("no database"), 0o644))
 
 	w = open(t, dir)
+	list := func(tenant uuid.UUID) (warehouse.Page, error) {
+		return w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 10})
+	}
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {
-			if _, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10}); err == nil || !strings.Contains(err.Error(), tenantA.String()) {
-				t.Errorf("of a broken file: %v", err)
+			if _, err := list(tenantA); err == nil || !strings.Contains(err.Error(), tenantA.String()) {
+				t.Errorf("damaged file: got error %v, want one that names tenant %s", err, tenantA)
 			}
 		})
 		readers.Go(func() {
-			page, err := w.List(t.Context(), tenantB, warehouse.Calls, warehouse.Listing{Limit: 10})
+			page, err := list(tenantB)
 			if err != nil || len(page.Items) != 2 {
-				t.Errorf("%d calls, %v", len(page.Items), err)
+				t.Errorf("other tenant: got %d calls and error %v, want 2 calls", len(page.Items), err)
 			}
 		})
 	}
 	readers.Wait()
-	noError(t, os.WriteFile(broken, whole, 0o644))
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
+	noError(t, os.WriteFile(path, whole, 0o644))
+	page, err := list(tenantA)
 	if err != nil || len(page.Items) != 1 {
-		t.Errorf("%d calls of the mended file, %v", len(page.Items), err)
+		t.Errorf("repaired file: got %d calls and error %v, want 1 call", len(page.Items), err)
 	}
 	noError(t, w.Close())
 }
 
-// What makes a tenant's file decides how it is divided, whatever comes later.
-func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
+// While the DETACH of a tenant is under way, all other tenants are opened, and an open of this tenant waits.
+func TestTenantPool_OpensOtherTenantsDuringDetach(t *testing.T) {
+	w := openNew(t)
+	w.SetMaxAttached(2)
+	for n := range 4 {
+		merge(t, w, warehouse.Calls, call(numbered(n), n, nil))
+	}
+	noError(t, w.OpenTenant(t.Context(), numbered(0)))
+	noError(t, w.OpenTenant(t.Context(), numbered(1))) // attached now: 0 and 1
+
+	started, finish := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.HookDetach(func(id uuid.UUID) error {
+		if id == numbered(0) {
+			once.Do(func() {
+				close(started)
+				<-finish
+			})
+		}
+		return nil
+	}, func(uuid.UUID) error { return nil })
+	opened := make(chan error, 2)
+	go func() { opened <- w.OpenTenant(t.Context(), numbered(2)) }() // detaches tenant 0
+	<-started
+
+	for _, n := range []int{1, 3, 1} { // attached; not attached and detaches another tenant; the same
+		noError(t, w.OpenTenant(t.Context(), numbered(n)))
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.OpenTenant(cancelled, numbered(0)); !errors.Is(err, context.Canceled) {
+		t.Errorf("open of the tenant that is detached: got %v, want %v", err, context.Canceled)
+	}
+	go func() { opened <- w.OpenTenant(t.Context(), numbered(0)) }()
+	select {
+	case err := <-opened:
+		t.Errorf("got an open that returns before the DETACH it waits for, with error %v", err)
+	default:
+	}
+	close(finish)
+	for range 2 {
+		noError(t, <-opened)
+	}
+	for n := range 4 {
+		wantCallCount(t, w, numbered(n), 1)
+	}
+}
+
+// If a DETACH fails, both tenants are usable, and a later DETACH of the same tenant is tried.
+func TestTenantPool_FailedDetach(t *testing.T) {
+	for name, attached := range map[string]bool{"still attached": true, "detached": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := open(t, dir)
+			w.SetMaxAttached(1)
+			failed := 0
+			fail := func(fails bool) func(uuid.UUID) error {
+				return func(id uuid.UUID) error {
+					if fails && id == numbered(0) {
+						failed++
+						return errors.New("no space left on device")
+					}
+					return nil
+				}
+			}
+			w.HookDetach(fail(attached), fail(!attached))
+			merge(t, w, warehouse.Calls, call(numbered(0), 1, nil))
+			merge(t, w, warehouse.Calls, call(numbered(1), 1, nil)) // the DETACH of tenant 0 fails
+			if failed != 1 {
+				t.Fatalf("got %d failed DETACH, want 1", failed)
+			}
+			wantCallCount(t, w, numbered(0), 1)
+			merge(t, w, warehouse.Calls, call(numbered(0), 2, nil))
+			wantCallCount(t, w, numbered(1), 1)
+
+			w.HookDetach(fail(false), fail(false))
+			for _, n := range []int{2, 3, 2} { // one more tenant than the bound is attached, and the oldest is detached
+				noError(t, w.OpenTenant(t.Context(), numbered(n)))
+			}
+			if _, attached := w.Attached(numbered(0)); attached {
+				t.Error("got tenant 0 attached, want it detached by a later DETACH")
+			}
+			wantCallCount(t, w, numbered(0), 2)
+			noError(t, w.Close())
+			want(t, query(t, dir, numbered(0), "SELECT count(*) FROM calls"), "2")
+		})
+	}
+}
+
+// wantCallCount checks the number of the tenant's calls.
+func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want int64) {
+	t.Helper()
+	page, err := w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 10})
+	noError(t, err)
+	if int64(page.Total) != want {
+		t.Errorf("tenant %s: got %d calls, want %d", tenant, page.Total, want)
+	}
+}
+
+// The first use of a tenant's file sets its block size. Later rows do not change it.
+func TestTenants_BlockSizeOfNewFile(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	var many []any
@@ -57,7 +162,7 @@ func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
 		many = append(many, call(tenantB, n, nil))
 	}
 	read := uuid.UUID{15: 3}
-	for _, tenant := range []uuid.UUID{tenantA, read} { // a key makes no file, nor does the search for customers
+	for _, tenant := range []uuid.UUID{tenantA, read} { // neither a key nor the search for customers creates a file
 		_, _, err := w.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
 		noError(t, err)
 	}
@@ -68,19 +173,20 @@ func TestBlocksOfSmallTenantsAreSmall(t *testing.T) {
 	merge(t, w, warehouse.Calls, append(many, call(tenantA, 1, nil), call(read, 1, nil))...)
 	merge(t, w, warehouse.Calls, call(tenantB, 1, row{"status": "failed"}))
 	noError(t, w.Close())
-	w = open(t, dir) // one size does not keep the other from being opened
+	w = open(t, dir) // files of both sizes can be attached at the same time
 	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
 		merge(t, w, warehouse.Calls, call(tenant, 1, row{"status": "busy"}))
 	}
 	noError(t, w.Close())
 	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10, read: 256 << 10} {
-		db, err := sql.Open("duckdb", filepath.Join(dir, "warehouse", tenant.String()+".duckdb")+"?access_mode=read_only")
+		path := filepath.Join(dir, "warehouse", tenant.String()+".duckdb")
+		db, err := sql.Open("duckdb", path+"?access_mode=read_only")
 		noError(t, err)
 		var size int
 		noError(t, db.QueryRowContext(t.Context(), "SELECT block_size FROM pragma_database_size()").Scan(&size))
 		noError(t, db.Close())
 		if size != block {
-			t.Errorf("the blocks of tenant %s have %d bytes, not %d", tenant, size, block)
+			t.Errorf("tenant %s: got blocks of %d bytes, want %d", tenant, size, block)
 		}
 	}
 }

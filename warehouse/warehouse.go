@@ -26,7 +26,7 @@ type Options struct {
 	LakeMode    LakeMode     // users that may read the lake; default: as stored with the folder, private for a new one
 	MemoryLimit string       // DuckDB's, for all tenants together; default 600MB
 	Quarantine  int64        // bytes that the refused rows may take; default 1 GiB
-	Log         *slog.Logger // changes of the folder made by Open; nil for none
+	Log         *slog.Logger // changes of the folder made by Open, and tenants that cannot be detached; nil: no log
 }
 
 // Warehouse is an open data folder. It is safe for concurrent use; Close it.
