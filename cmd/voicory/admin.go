@@ -61,8 +61,8 @@ type createdKey struct {
 	Text string `json:"key"`
 }
 
-// openAdmin returns a remoteAdmin if a server has the data folder open, and otherwise opens the folder. If the folder is
-// missing or empty, it is created if create is true; otherwise openAdmin returns warehouse.ErrNotFound.
+// openAdmin returns a remoteAdmin if a server has the data folder open, and otherwise opens the folder. If the folder
+// is missing or empty, it is created if create is true; otherwise openAdmin returns warehouse.ErrNotFound.
 func (f *flags) openAdmin(ctx context.Context, create bool) (admin, error) {
 	socket := warehouse.SocketPath(f.Data)
 	// Lstat: a symbolic link is not followed. Opening the folder refuses it.

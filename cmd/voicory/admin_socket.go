@@ -26,9 +26,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// The admin API is HTTP over a Unix socket with mode 0600, so only the user of the server can connect. Client and server
-// are the same program: requests and replies are the Go types of the admin interface as JSON, and a file is sent as the
-// request body.
+// The admin API is HTTP over a Unix socket with mode 0600, so only the user of the server can connect. Client and
+// server are the same program: requests and replies are the Go types of the admin interface as JSON, and a file is sent
+// as the request body.
 
 // listenAdmin listens on the admin socket. The caller holds the lock of the data folder, so an existing socket is a
 // leftover of a process that was killed, and is removed. The socket never has a wider mode than 0600: Linux creates it
@@ -148,8 +148,9 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 	return routes
 }
 
-// stream sends what write writes, without buffering it. If write returns an error before its first byte, stream sends an
-// adminReply with status 422. After the first byte, it closes the connection, so that the client sees an incomplete body.
+// stream sends what write writes, without buffering it. If write returns an error before its first byte, stream sends
+// an adminReply with status 422. After the first byte, it closes the connection, so that the client sees an incomplete
+// body.
 func stream(w http.ResponseWriter, r *http.Request, log *slog.Logger, write func(io.Writer) error) {
 	out := &writeTracker{ResponseWriter: w}
 	err := write(out)
@@ -311,7 +312,9 @@ func (c remoteAdmin) RefuseFile(ctx context.Context, refusal warehouse.Refusal) 
 }
 
 // Sync makes the server pull from the source. It does not call progress; `voicory sources` shows the progress.
-func (c remoteAdmin) Sync(ctx context.Context, spec sourceSpec, _ func(done, total int64)) (total syncSummary, err error) {
+func (c remoteAdmin) Sync(
+	ctx context.Context, spec sourceSpec, _ func(done, total int64),
+) (total syncSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return total, err

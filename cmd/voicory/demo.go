@@ -15,23 +15,26 @@ import (
 )
 
 type demoCommand struct {
-	URL string `help:"Where the server will answer, for the lines to try." default:"http://localhost:8080"`
+	URL string `help:"URL of the server in the printed examples." default:"http://localhost:8080"`
 }
 
-// demoTenant is invented, like all its rows.
-var demoTenant = demo.Tenant{ID: uuid.MustParse("d3a0c0de-0000-4000-8000-000000000001"), Calls: 2_000, Customers: 500, Messages: 10_000}
+// demoTenant is the tenant of the demo. All of its rows are generated.
+var demoTenant = demo.Tenant{
+	ID: uuid.MustParse("d3a0c0de-0000-4000-8000-000000000001"), Calls: 2_000, Customers: 500, Messages: 10_000,
+}
 
+// demoLabel is the label of the keys that the demo creates and replaces.
 const demoLabel = "demo"
 
-// tryOut is what the demo leaves to try.
+// demoKeys is the result of the command: the tenant and its new keys.
 type demoKeys struct {
 	Tenant uuid.UUID `json:"tenant_id"`
 	Public string    `json:"public_key"`
 	Secret string    `json:"secret_key"`
 }
 
-// Run takes the invented rows in, if they are not there yet, and makes two keys. Keys are shown once only, so those of
-// an earlier demo are revoked and replaced.
+// Run ingests and publishes the generated rows and creates two keys. A second run changes no rows. It replaces the keys
+// of the first run, because their texts cannot be printed again.
 func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	return f.withCreated(ctx, func(api admin) error {
 		for _, part := range []struct {
@@ -45,7 +48,7 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()
 			_, err := api.Ingest(ctx, ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader})
-			if err := errors.Join(err, reader.Close()); err != nil { // closing ends the writer, also after an error
+			if err := errors.Join(err, reader.Close()); err != nil { // Close ends the writer goroutine, also after an error
 				return err
 			}
 		}
@@ -60,6 +63,7 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	})
 }
 
+// replaceDemoKeys revokes the keys of earlier demos and stores a new public and a new secret key in out.
 func replaceDemoKeys(ctx context.Context, api admin, out *demoKeys) error {
 	keys, err := api.Keys(ctx)
 	if err != nil {
@@ -82,7 +86,7 @@ func replaceDemoKeys(ctx context.Context, api admin, out *demoKeys) error {
 	return nil
 }
 
-// explain prints lines that work as they are.
+// printExamples prints the keys and commands that use them.
 func (c *demoCommand) printExamples(w io.Writer, f *flags, out demoKeys) {
 	customer := demoTenant.CustomerID(0)
 	fmt.Fprintf(w, `demo tenant %s
@@ -97,7 +101,8 @@ A customer with recent calls and messages:
   curl -s '%s/api/v1/customers/%s' -H 'x-api-key: %s'
 
 The published Parquet, in any DuckDB shell:
-  SELECT month, count(*) AS calls, sum(cost) AS usd FROM read_parquet('%s/tenant_id=*/calls/*/*.parquet', hive_partitioning = true) GROUP BY month ORDER BY month;
+  SELECT month, count(*) AS calls, sum(cost) AS usd `+
+		`FROM read_parquet('%s/tenant_id=*/calls/*/*.parquet', hive_partitioning = true) GROUP BY month ORDER BY month;
 
 `, out.Tenant, out.Public, out.Secret, c.URL, out.Public, c.URL, customer, out.Public, filepath.Join(f.Data, "lake"))
 }

@@ -18,17 +18,17 @@ import (
 )
 
 type exportCommand struct {
-	Tenant         string   `help:"Whose rows." required:"" placeholder:"UUID"`
-	Format         string   `help:"parquet, arrow, csv or ndjson; without it the file's extension says so, and it is ndjson on standard output." placeholder:"NAME"`
+	Tenant         string   `help:"Tenant of the rows." required:"" placeholder:"UUID"`
+	Format         string   `help:"parquet, arrow, csv or ndjson; default: from the extension of the file, or ndjson on standard output." placeholder:"NAME"`
 	Columns        []string `help:"Only these columns, in this order." placeholder:"NAME"`
-	BOM            bool     `name:"bom" help:"Begin CSV with a byte order mark, as Excel wants it."`
-	EscapeFormulas bool     `help:"In CSV, an apostrophe before texts that a spreadsheet would take for a formula."`
-	Output         string   `short:"o" help:"File to write, whole or not at all; without it standard output. Of all, a folder." placeholder:"FILE"`
+	BOM            bool     `name:"bom" help:"Begin CSV with a byte order mark, which Excel needs."`
+	EscapeFormulas bool     `help:"In CSV, prefix texts that a spreadsheet would run as a formula with an apostrophe."`
+	Output         string   `short:"o" help:"Output file, written completely or not at all; default: standard output. For all: a folder." placeholder:"FILE"`
 	filterFlags
-	Dataset string `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all: a folder with these as Parquet and as one DuckDB file."`
+	Dataset string `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all, a folder with each of them as Parquet and in one DuckDB file."`
 }
 
-// exportSpec says what to export, and crosses the socket.
+// exportSpec describes an export. It is also the body of a request on the admin socket.
 type exportSpec struct {
 	Tenant  uuid.UUID          `json:"tenant_id"`
 	Dataset string             `json:"dataset"`
@@ -38,14 +38,14 @@ type exportSpec struct {
 	CSV     exports.CSVOptions `json:"csv"`
 }
 
-// exported is the summary.
+// exportSummary is the summary of an export.
 type exportSummary struct {
 	Rows  int64     `json:"rows"`
 	Bytes int64     `json:"bytes"`
 	AsOf  time.Time `json:"as_of"`
 }
 
-// Run writes one export to a file or to standard output, or all to a folder.
+// Run writes one export to a file or to standard output, or all exports to a folder.
 func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if c.Dataset == allExports {
 		return c.runBundle(ctx, m, f)
@@ -55,7 +55,7 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		return err
 	}
 	if c.Output == "" && !spec.Format.IsText() && isTerminal(m.Stdout) {
-		return fmt.Errorf("%w: %s is not for a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
+		return fmt.Errorf("%w: cannot write %s to a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
 	}
 	return f.withAdmin(ctx, func(api admin) error {
 		bar := newExportProgress(m, spec.Dataset)
@@ -80,8 +80,10 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	})
 }
 
+// spec returns the export that the flags describe, or warehouse.ErrInvalid if a flag is invalid.
 func (c *exportCommand) spec() (spec exportSpec, err error) {
-	spec = exportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: exports.CSVOptions{BOM: c.BOM, EscapeFormulas: c.EscapeFormulas}}
+	csv := exports.CSVOptions{BOM: c.BOM, EscapeFormulas: c.EscapeFormulas}
+	spec = exportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: csv}
 	if spec.Tenant, err = parseUUID(c.Tenant); err != nil {
 		return spec, err
 	}
@@ -104,7 +106,7 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 	return spec, err
 }
 
-// openedExport is an export of one state, ready to be written.
+// exportWriter is an export of one snapshot, ready to be written. The caller closes it.
 type exportWriter interface {
 	Write(ctx context.Context, out io.Writer) (rows int64, err error)
 	Close() error
@@ -122,7 +124,8 @@ func (l localAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer) 
 	return total, err
 }
 
-// openExport begins an export of a tenant that there is; of everything, it is the database.
+// openExport opens an export, or the DuckDB database of the tenant if spec.Dataset is allExports. asOf is the time of
+// its snapshot. It returns warehouse.ErrNotFound if the tenant or the export does not exist.
 func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWriter, asOf time.Time, err error) {
 	if spec.Dataset == allExports {
 		d, err := l.openDatabase(ctx, spec.Tenant)
@@ -135,25 +138,29 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 	if err != nil {
 		return nil, asOf, err
 	}
-	s, err := exports.Open(ctx, l.Warehouse, spec.Tenant, exports.Request{Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV})
+	request := exports.Request{
+		Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV,
+	}
+	s, err := exports.Open(ctx, l.Warehouse, spec.Tenant, request)
 	if err != nil {
 		return nil, asOf, err
 	}
 	return s, s.AsOf, nil
 }
 
-// wantTenant is ErrNotFound for a tenant that there is not: asking for one must not make it.
+// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, opening an export would
+// create the tenant.
 func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
 	if err == nil && !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == id }) {
-		err = fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", warehouse.ErrNotFound, id)
+		err = fmt.Errorf("%w: no tenant %s; run `voicory tenants list` for their ids", warehouse.ErrNotFound, id)
 	}
 	return err
 }
 
-// writeFileAtomic calls write with a temporary file beside path, makes the file durable and renames it to path, so that path
-// never names a part of it. The mode of the file follows the user's umask. If path is a symbolic link, its target is
-// replaced. If path is a device, a FIFO or a socket, write writes into it.
+// writeFileAtomic calls write with a temporary file beside path, syncs the file and renames it to path, so that path
+// never names an incomplete file. The mode of the file follows the user's umask. If path is a symbolic link, its target
+// is replaced. If path is a device, a FIFO or a socket, write writes into it.
 func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) (err error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -192,7 +199,7 @@ func writeThrough(path string, write func(io.Writer) error) error {
 	return errors.Join(write(file), file.Close())
 }
 
-// countingWriter counts what is written, and tells of it.
+// countingWriter counts the bytes written to out and calls progress with the number of each write.
 type countingWriter struct {
 	out      io.Writer
 	progress func(int64)
@@ -206,11 +213,12 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// newExportProgress shows how many bytes were written, on a terminal.
+// newExportProgress returns a progress bar that shows the number of bytes written.
 func newExportProgress(m *Main, dataset string) *progress {
 	if !isTerminal(m.Stderr) {
 		return &progress{}
 	}
-	return &progress{progressbar.NewOptions64(-1, progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
+	return &progress{progressbar.NewOptions64(-1,
+		progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),
 		progressbar.OptionSetDescription("export "+dataset), progressbar.OptionClearOnFinish())}
 }

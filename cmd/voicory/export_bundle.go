@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,11 +16,12 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// everything, as the name of an export, is all of them, in a folder.
+// allExports is the name under which all exports are written to one folder.
 const allExports = "all"
 
-// runAll writes all exports of one state to a folder that stands alone, whole or not at all. The database is what the operator gives; the
-// rest is made of it here, so that all fits together, whoever has the data folder open.
+// runBundle writes all exports of one snapshot to a self-contained folder, completely or not at all. The admin returns
+// only the DuckDB database. runBundle writes the other files from that database, so that all of them have the same
+// rows, also if a server has the data folder open.
 func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error {
 	tenant, err := parseUUID(c.Tenant)
 	switch {
@@ -28,7 +30,8 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 	case c.Output == "":
 		return fmt.Errorf("%w: name a folder with -o", warehouse.ErrInvalid)
 	case c.Format != "" || c.filterFlags != (filterFlags{}) || len(c.Columns) > 0 || c.BOM || c.EscapeFormulas:
-		return fmt.Errorf("%w: `export all` writes all rows and columns in formats of its own; it takes --tenant and -o only", warehouse.ErrInvalid)
+		return fmt.Errorf("%w: `export all` writes all rows and columns in fixed formats; it accepts only --tenant and -o",
+			warehouse.ErrInvalid)
 	}
 	bar := newExportProgress(m, allExports)
 	defer bar.finish()
@@ -39,7 +42,8 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 			if err != nil {
 				return err
 			}
-			if folder, err = exports.WriteBundle(ctx, dir, total.AsOf, f.MemoryLimit, bar.add); err == nil && folder.Files[0].Rows != total.Rows {
+			folder, err = exports.WriteBundle(ctx, dir, total.AsOf, f.MemoryLimit, bar.add)
+			if err == nil && folder.Files[0].Rows != total.Rows {
 				err = fmt.Errorf("%d rows were written and %d read", total.Rows, folder.Files[0].Rows)
 			}
 			return err
@@ -50,21 +54,27 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 	}
 	bar.finish()
 	return m.printResult(f, folder, func(w io.Writer) {
-		fmt.Fprintf(w, "wrote %d rows in %d files to %s, as of %s; %s says what they are\n", folder.Files[0].Rows, len(folder.Files), c.Output, folder.AsOf.Format("2006-01-02T15:04:05Z07:00"), exports.ReadmeFile)
+		fmt.Fprintf(w, "wrote %d rows in %d files to %s, as of %s; %s describes them\n",
+			folder.Files[0].Rows, len(folder.Files), c.Output, folder.AsOf.Format(time.RFC3339), exports.ReadmeFile)
 	})
 }
 
-func fetchDatabase(ctx context.Context, api admin, tenant uuid.UUID, path string, bar *progress) (total exportSummary, err error) {
+// fetchDatabase writes the DuckDB database of the tenant to a new file.
+func fetchDatabase(
+	ctx context.Context, api admin, tenant uuid.UUID, path string, bar *progress,
+) (total exportSummary, err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return total, err
 	}
-	total, err = api.Export(ctx, exportSpec{Tenant: tenant, Dataset: allExports}, &countingWriter{out: file, progress: bar.add})
+	spec := exportSpec{Tenant: tenant, Dataset: allExports}
+	total, err = api.Export(ctx, spec, &countingWriter{out: file, progress: bar.add})
 	return total, errors.Join(err, file.Close())
 }
 
-// writeFolder has write fill a folder beside path, then renames it to path, so that path never names a part of it. A folder that
-// exists must be empty. The modes follow the user's umask.
+// writeFolderAtomic calls write with a temporary folder beside path, then renames the folder to path, so that path
+// never names an incomplete folder. If path exists and is not an empty folder, it returns warehouse.ErrInvalid. The
+// modes follow the user's umask.
 func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -92,13 +102,13 @@ func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err
 	if err := m.setModes(dir); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, path); err != nil { // an empty folder it replaces; one that was filled meanwhile, it does not
+	if err := os.Rename(dir, path); err != nil { // replaces an empty folder, and fails if path is no longer empty
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
 }
 
-// setModes gives a folder, and all in it, the modes that the user's umask leaves.
+// setModes sets the modes of a folder and of all files and folders in it according to the user's umask.
 func (m *Main) setModes(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -113,6 +123,7 @@ func (m *Main) setModes(dir string) error {
 	})
 }
 
+// syncFolder makes renames in a folder durable.
 func syncFolder(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -121,13 +132,14 @@ func syncFolder(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// databaseExport is the database of a tenant, written to a file that nobody else sees and that is gone when it is closed.
+// databaseExport is the DuckDB database of a tenant in an unlinked file, which the kernel removes when it is closed.
 type databaseExport struct {
 	exportSummary
 	*os.File
 }
 
-// openDatabase writes the database of a tenant that there is.
+// openDatabase writes the DuckDB database of a tenant and opens it. It returns warehouse.ErrNotFound if the tenant does
+// not exist.
 func (l localAdmin) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
 	if err := l.requireTenant(ctx, tenant); err != nil {
 		return d, err
@@ -136,7 +148,7 @@ func (l localAdmin) openDatabase(ctx context.Context, tenant uuid.UUID) (d datab
 	if err != nil {
 		return d, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }() // what is open stays readable
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }() // an open file stays readable
 	path := filepath.Join(dir, exports.DatabaseFile)
 	made, err := l.WriteDatabase(ctx, tenant, path)
 	if err != nil {
@@ -150,13 +162,13 @@ func (l localAdmin) openDatabase(ctx context.Context, tenant uuid.UUID) (d datab
 	return d, err
 }
 
-// Write copies it.
+// Write copies the database to out until ctx is done.
 func (d databaseExport) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
 	_, err = io.Copy(out, &contextReader{ctx, d.File})
 	return d.Rows, err
 }
 
-// endedReader ends with the context.
+// contextReader returns the cause of ctx from its reads once ctx is done.
 type contextReader struct {
 	ctx context.Context
 	in  io.Reader

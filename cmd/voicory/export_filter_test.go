@@ -66,7 +66,7 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 		other(t, test.dataset+"?format=ndjson&"+test.filter, lines)
 	}
 	for _, test := range []struct{ says, dataset, flag string }{
-		{"customers cannot be filtered by --status; there are --from, --to, --search, --source", "customers", "--status=busy"},
+		{"customers cannot be filtered by --status; its filters are --from, --to, --search, --source", "customers", "--status=busy"},
 		{"messages cannot be filtered by --assistant-id", "messages", "--assistant-id=11111111-0000-4000-8000-000000000001"},
 		{"cost_daily cannot be filtered by --customer-id", "cost_daily", "--customer-id=1"},
 		{"--assistant-id is not a UUID", "calls", "--assistant-id=1"},

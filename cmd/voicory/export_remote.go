@@ -15,13 +15,14 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// An export crosses the socket as the body itself. What fails before it begins is an operatorReply, with its status; how many rows there
-// were, the trailer says; and what breaks off later has no end.
+// Headers of the reply to POST /export, whose body is the export itself. An error before the body is an adminReply with
+// status 400. An error within the body closes the connection, so that the client sees an incomplete body.
 const (
-	exportAsOf = "Voicory-As-Of"
-	exportRows = "Voicory-Rows"
+	exportAsOf = "Voicory-As-Of" // time of the snapshot
+	exportRows = "Voicory-Rows"  // trailer: number of rows
 )
 
+// exportHandler returns the handler of POST /export.
 func exportHandler(api localAdmin, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var spec exportSpec
@@ -35,9 +36,10 @@ func exportHandler(api localAdmin, log *slog.Logger) http.HandlerFunc {
 			s, asOf, err = api.openExport(r.Context(), spec)
 		}
 		if err != nil {
-			log.Warn("operator request failed", "path", r.URL.Path, "error", err)
+			log.Warn("admin request failed", "path", r.URL.Path, "error", err)
 			w.WriteHeader(http.StatusBadRequest)
-			_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)}) // a command that left is no error of ours
+			// An error of Encode is ignored: the client may have disconnected.
+			_ = json.NewEncoder(w).Encode(adminReply{Error: err.Error(), Kind: errorKind(err)})
 			return
 		}
 		w.Header().Set(exportAsOf, asOf.Format(time.RFC3339Nano))
@@ -45,14 +47,14 @@ func exportHandler(api localAdmin, log *slog.Logger) http.HandlerFunc {
 		w.WriteHeader(http.StatusOK)
 		rows, err := s.Write(r.Context(), w)
 		if err = errors.Join(err, s.Close()); err != nil {
-			log.Warn("export broke off", "dataset", spec.Dataset, "error", err)
+			log.Warn("export failed", "dataset", spec.Dataset, "error", err)
 			panic(http.ErrAbortHandler)
 		}
 		w.Header().Set(exportRows, strconv.FormatInt(rows, 10))
 	}
 }
 
-// Export has the running server write.
+// Export requests an export from the running server and copies it to out.
 func (c remoteAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
@@ -67,7 +69,7 @@ func (c remoteAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer)
 		if ctx.Err() != nil {
 			return total, ctx.Err()
 		}
-		return total, fmt.Errorf("ask the running server: %w", err)
+		return total, fmt.Errorf("send the request to the running server: %w", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -77,7 +79,7 @@ func (c remoteAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer)
 		if ctx.Err() != nil {
 			return total, ctx.Err()
 		}
-		return total, fmt.Errorf("the running server broke off: %w", err)
+		return total, fmt.Errorf("read the export from the running server: %w", err)
 	}
 	if total.AsOf, err = time.Parse(time.RFC3339Nano, response.Header.Get(exportAsOf)); err != nil {
 		return total, err

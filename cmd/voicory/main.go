@@ -1,4 +1,5 @@
-// Command voicory ingests rows, stores them per tenant in DuckDB and as Parquet, and serves them over HTTP. See README.md.
+// Command voicory ingests rows, stores them per tenant in DuckDB and as Parquet, and serves them over HTTP. See
+// README.md.
 //
 // Package main has the flags of each command, the admin API over the Unix socket, the HTTP servers and their graceful
 // shutdown. It contains no SQL, and no rules about rows: those are in the packages that it wires together.

@@ -10,8 +10,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// queryLimits are the flags that limit the SQL queries of a key. A limit without its flag keeps its value, and 0 stands for
-// the limit of the server.
+// queryLimits are the flags that limit the SQL queries of a key. A limit without its flag keeps its value, and 0 stands
+// for the limit of the server.
 type queryLimits struct {
 	QueryRows  *queryRows  `help:"Maximum rows of a SQL result of the secret key; 0 removes the limit." placeholder:"N"`
 	QueryBytes *queryBytes `help:"Maximum size of a SQL result of the secret key, in bytes of its format, such as 10MB; 0 removes the limit." placeholder:"SIZE"`
@@ -31,8 +31,8 @@ func (q *queryLimits) apply(settings *warehouse.KeySettings) {
 	}
 }
 
-// queryLimitsText returns the limits of SQL queries of a key, such as "1000 rows, 10MB, 5s", or "" if the key has none of
-// its own.
+// queryLimitsText returns the limits of SQL queries of a key, such as "1000 rows, 10MB, 5s", or "" if the key has none
+// of its own.
 func queryLimitsText(settings warehouse.KeySettings) string {
 	var limits []string
 	if settings.QueryRows > 0 {
@@ -79,7 +79,8 @@ type queryTime warehouse.Milliseconds
 func (t *queryTime) UnmarshalText(text []byte) error {
 	length, err := time.ParseDuration(string(text))
 	if err != nil || length < 0 || length > query.MaxTimeout || length%time.Millisecond != 0 {
-		return fmt.Errorf("invalid duration %q: want 1ms to %v in whole milliseconds, or 0 for no limit", text, query.MaxTimeout)
+		return fmt.Errorf("invalid duration %q: want 1ms to %v in whole milliseconds, or 0 for no limit",
+			text, query.MaxTimeout)
 	}
 	*t = queryTime(length.Milliseconds())
 	return nil

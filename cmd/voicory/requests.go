@@ -23,7 +23,8 @@ func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		return err
 	}
 	return f.withAdmin(ctx, func(api admin) error {
-		requests, err := api.Requests(ctx, time.Now().Add(-c.Since), uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}, c.Limit)
+		filter := uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}
+		requests, err := api.Requests(ctx, time.Now().Add(-c.Since), filter, c.Limit)
 		if err != nil {
 			return err
 		}
@@ -35,7 +36,8 @@ func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				if r.Query != "" {
 					target += "?" + r.Query
 				}
-				fmt.Fprintf(table, "%s\t%d\t%.1f\t%d\t%s\t%s\t%s\t%s\t%s\n", r.At.Format("2006-01-02T15:04:05.000Z07:00"), r.Status, r.DurationMS, r.Bytes,
+				fmt.Fprintf(table, "%s\t%d\t%.1f\t%d\t%s\t%s\t%s\t%s\t%s\n",
+					r.At.Format("2006-01-02T15:04:05.000Z07:00"), r.Status, r.DurationMS, r.Bytes,
 					printable(target), optionalID(r.Key), optionalID(r.Tenant), r.Address, r.ID)
 			}
 			_ = table.Flush() // errors of stdout are ignored, as for every other output

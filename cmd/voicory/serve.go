@@ -215,8 +215,8 @@ const idleWorkers = 2
 // publishEvery is the shortest time between two searches for stale partitions.
 const publishEvery = 5 * time.Second
 
-// publishLoop publishes stale partitions until ctx is done. Stale partitions are left by a crash and by commands that were
-// killed before they published. The loop pauses 19 times as long as it works, so it uses at most 5 % of the time.
+// publishLoop publishes stale partitions until ctx is done. Stale partitions are left by a crash and by commands that
+// were killed before they published. The loop pauses 19 times as long as it works, so it uses at most 5 % of the time.
 func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
 	for ctx.Err() == nil {
 		start := time.Now()

@@ -122,9 +122,10 @@ func requestGroup(path string) string {
 	return strings.Join(elements[:min(len(elements), 4)], "/")
 }
 
-// reloadingTLSConfig returns a TLS configuration that reads the certificate again for every handshake, so that the files
-// can be renewed in place. If they cannot be read or do not match, as while they are replaced, the configuration keeps
-// using the last valid certificate. It returns warehouse.ErrInvalid if there is no valid certificate at the start.
+// reloadingTLSConfig returns a TLS configuration that reads the certificate again for every handshake, so that the
+// files can be renewed in place. If they cannot be read or do not match, as while they are replaced, the configuration
+// keeps using the last valid certificate. It returns warehouse.ErrInvalid if the certificate cannot be loaded at the
+// start.
 func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
 	first, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {

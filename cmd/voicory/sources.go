@@ -216,7 +216,8 @@ func (s *sources) checks() (checks []httpapi.Check) {
 			}
 			for _, status := range list {
 				if status.Name == job.Name && status.Failures > 0 {
-					return fmt.Errorf("%d runs have failed since the last success (%s): %s", status.Failures, timeOrNever(status.AsOf), status.Error)
+					return fmt.Errorf("%d runs have failed since the last success (%s): %s",
+						status.Failures, timeOrNever(status.AsOf), status.Error)
 				}
 			}
 			return nil

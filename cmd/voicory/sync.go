@@ -16,18 +16,18 @@ import (
 )
 
 type syncCommand struct {
-	Postgres syncPostgresCommand `cmd:"" help:"Pull all tenants' rows, and their API keys, from the platform's PostgreSQL."`
-	Voicory  syncVoicoryCommand  `cmd:"" help:"Pull one tenant's rows from the Voicory API, within its limits."`
+	Postgres syncPostgresCommand `cmd:"" help:"Pull the rows and API keys of all tenants from the platform's PostgreSQL."`
+	Voicory  syncVoicoryCommand  `cmd:"" help:"Pull the rows of one tenant from the Voicory API, within its rate limits."`
 }
 
-// syncFlags are those of every source.
+// syncFlags are the flags that all sources have.
 type syncFlags struct {
-	Window time.Duration `help:"How far back each run reads again what it has read, for what is written late (${default})." default:"72h" placeholder:"TIME"`
-	Every  time.Duration `help:"Run again and again, this long after the run before." placeholder:"TIME"`
+	Window time.Duration `help:"How far back each run reads rows again, to find late changes (${default})." default:"72h" placeholder:"TIME"`
+	Every  time.Duration `help:"Repeat, with this pause after each run; default: run once." placeholder:"TIME"`
 }
 
 type syncPostgresCommand struct {
-	DSN string `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; better given as VOICORY_DSN." required:"" placeholder:"DSN"`
+	DSN string `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; set VOICORY_DSN to keep it off the command line." required:"" placeholder:"DSN"`
 	syncFlags
 }
 
@@ -37,26 +37,29 @@ func (c *syncPostgresCommand) Run(ctx context.Context, m *Main, f *flags) error 
 }
 
 type syncVoicoryCommand struct {
-	BaseURL string    `name:"base-url" help:"Of the API, as https://HOST/api/v1." required:"" placeholder:"URL"`
-	APIKey  string    `name:"api-key" help:"Of the tenant's account there; better given as VOICORY_API_KEY." required:"" placeholder:"KEY"`
-	Tenant  uuid.UUID `help:"Whose rows these are." required:"" placeholder:"UUID"`
-	Details bool      `help:"Ask for stt_minutes and tts_characters too: one request a call."`
+	BaseURL string    `name:"base-url" help:"Base URL of the API, such as https://HOST/api/v1." required:"" placeholder:"URL"`
+	APIKey  string    `name:"api-key" help:"API key of the tenant there; set VOICORY_API_KEY to keep it off the command line." required:"" placeholder:"KEY"`
+	Tenant  uuid.UUID `help:"Tenant of the rows." required:"" placeholder:"UUID"`
+	Details bool      `help:"Also read stt_minutes and tts_characters, with one request per call."`
 	syncFlags
 }
 
-// Run pulls from the API.
+// Run pulls from the Voicory API.
 func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return c.run(ctx, m, f, sourceSpec{Kind: kindVoicory, BaseURL: c.BaseURL, APIKey: c.APIKey, Tenant: c.Tenant, Details: c.Details, Window: c.Window})
+	return c.run(ctx, m, f, sourceSpec{
+		Kind: kindVoicory, BaseURL: c.BaseURL, APIKey: c.APIKey, Tenant: c.Tenant, Details: c.Details, Window: c.Window,
+	})
 }
 
-// synced is the summary of a run.
+// syncSummary is the summary of a run.
 type syncSummary struct {
 	ingest.Summary
 	Missing   []string            `json:"missing"` // tables and columns that the source lacks
 	Published warehouse.Published `json:"published"`
 }
 
-// run pulls once, or again and again; then an error of the source is told, and the next run goes on where this one was.
+// run pulls once, or repeatedly if Every is set. A repeated pull prints the error of a failed run, and the next run
+// resumes it; only warehouse.ErrInvalid and the end of ctx stop it.
 func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec) error {
 	for {
 		err := f.withCreated(ctx, func(api admin) error {
@@ -86,7 +89,8 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec)
 }
 
 func (total *syncSummary) text(w io.Writer) {
-	fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused", total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused)
+	fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused",
+		total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused)
 	if total.Superseded > 0 {
 		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
 	}
@@ -100,15 +104,18 @@ func (total *syncSummary) text(w io.Writer) {
 	printUnknown(w, total.Unknown)
 }
 
-// syncProgress is a bar over the rows of a source, with the time that is left, on a terminal; elsewhere it is silent.
+// syncProgress is a progress bar that counts rows and shows the remaining time. It prints nothing if standard error is
+// not a terminal.
 type syncProgress struct{ bar *progressbar.ProgressBar }
 
 func newSyncProgress(m *Main) *syncProgress {
 	if !isTerminal(m.Stderr) {
 		return &syncProgress{}
 	}
-	return &syncProgress{progressbar.NewOptions64(-1, progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString("rows"), progressbar.OptionSetDescription("sync"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
+	return &syncProgress{progressbar.NewOptions64(-1,
+		progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("rows"), progressbar.OptionSetDescription("sync"),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
 }
 
 func (p *syncProgress) set(done, total int64) {
@@ -116,7 +123,7 @@ func (p *syncProgress) set(done, total int64) {
 		if total > 0 {
 			p.bar.ChangeMax64(max(total, done))
 		}
-		_ = p.bar.Set64(done) // a bar that cannot be drawn is not worth an error
+		_ = p.bar.Set64(done) // a failure to draw the bar is ignored
 	}
 }
 
