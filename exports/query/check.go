@@ -25,8 +25,8 @@ const maxTree = 32 << 20
 // sets). No function is allowed that reads a text as SQL. So nothing runs that was not in the tree.
 
 // grammar lists the nodes of a parse tree: their sort, their kind, and their properties in the order of the walk. A
-// property holds text, numbers or booleans, or a node of the sort after its colon; a star is a list of them. The
-// first line of a sort names the properties that all its kinds have and, in brackets, the property that tells the
+// property holds text, numbers or booleans, or a node of the sort after its colon. A star stands for a list of such
+// nodes. The first line of a sort has the properties of all its kinds and, in brackets, the property that holds the
 // kind.
 var grammar = parseGrammar(`
 statement: node:query named_param_map:parameter*
@@ -130,22 +130,23 @@ var expressionTypes = map[string][]string{
 	},
 }
 
-// showTables are the names that a SHOW statement has in the tree if it is not about one relation: SHOW TABLES and
-// SHOW ALL TABLES.
+// showTables are the table names in the trees of SHOW TABLES and SHOW ALL TABLES. SHOW of a single relation has the
+// relation's name there.
 var showTables = []string{`"tables"`, "__show_tables_expanded"}
 
-// property is one that a node may have.
+// A property describes a property of a node.
 type property struct {
-	name, sort string // an empty sort: text, numbers, booleans and lists of them
-	lists      int    // lists around the nodes: 0 to 2
+	name, sort string // an empty sort stands for text, numbers, booleans and lists of them
+	lists      int    // levels of lists around the nodes: 0 to 2
 }
 
-// nodes is a parsed grammar.
+// A nodes value is a parsed grammar.
 type nodes struct {
-	kindOf     map[string]string     // the property that tells the kind, by sort; none if a sort has one kind
+	kindOf     map[string]string     // name of the property that holds the kind, by sort; missing if a sort has one kind
 	properties map[string][]property // by sort, or by sort and kind
 }
 
+// parseGrammar parses a grammar in the notation of grammar.
 func parseGrammar(text string) nodes {
 	g := nodes{map[string]string{}, map[string][]property{}}
 	for line := range strings.Lines(strings.ReplaceAll(text, "\n\t", " ")) {
@@ -171,17 +172,17 @@ func parseGrammar(text string) nodes {
 	return g
 }
 
-// checker walks the parse tree of one statement.
+// A checker walks the parse tree of one statement.
 type checker struct {
-	text     string   // of the user
-	offset   int      // bytes of text before the statement that the tree is of
-	location int      // of the innermost node that has one, in bytes from the statement's beginning; -1: none
-	ctes     []string // names of the common table expressions that are visible, in lower case
-	ordered  bool     // something in the statement is sorted
-	shows    bool     // it describes relations or results
+	text     string   // the user's text
+	offset   int      // offset in text of the statement to which the tree belongs, in bytes
+	location int      // offset of the innermost node that has one, in bytes from the statement's beginning; -1 if none
+	ctes     []string // names of the visible common table expressions, in lower case
+	ordered  bool     // the statement has an ORDER BY
+	shows    bool     // the statement has a SHOW or DESCRIBE
 }
 
-// refuse returns the failure of a statement at the node where the walk is.
+// refuse returns a Failure at the location of the walk.
 func (c *checker) refuse(format string, args ...any) error {
 	f := &Failure{Kind: ErrSQL, Message: fmt.Sprintf(format, args...)}
 	if c.location >= 0 {
@@ -190,12 +191,13 @@ func (c *checker) refuse(format string, args ...any) error {
 	return f
 }
 
-// unavailable returns the failure of a statement with something that queries may not use.
+// unavailable returns a Failure for a name that queries cannot use.
 func (c *checker) unavailable(what, name string) error {
 	return c.refuse("%s %q is not available in queries (docs/sql.md lists what is)", what, name)
 }
 
-// statement walks a tree as json_serialize_sql wrote it.
+// statement checks a tree in the format of json_serialize_sql. It returns a Failure unless the tree has exactly one
+// statement and all its nodes are allowed.
 func (c *checker) statement(tree string) error {
 	decoder := json.NewDecoder(strings.NewReader(tree))
 	decoder.UseNumber()
@@ -211,19 +213,19 @@ func (c *checker) statement(tree string) error {
 	}
 	switch {
 	case answer.Message == onlySelect:
-		return c.refuse("Only statements that read are run, and one at a time: SELECT, WITH, FROM, VALUES, TABLE, DESCRIBE, " +
-			"SUMMARIZE, SHOW TABLES, UNPIVOT, PIVOT with its values named (ON column IN (…)), and EXPLAIN of these")
+		return c.refuse("Only statements that read are run, and one at a time: SELECT, WITH, FROM, VALUES, TABLE, " +
+			"DESCRIBE, SUMMARIZE, SHOW TABLES, UNPIVOT, PIVOT with its values named (ON column IN (…)), and EXPLAIN of these")
 	case answer.Failed:
 		return c.parseFailure(answer.Type, answer.Message, answer.Position)
 	case len(answer.Statements) == 0:
-		return c.refuse("There is no statement")
+		return c.refuse("The text has no statement")
 	case len(answer.Statements) > 1:
-		return c.refuse("There is more than one statement")
+		return c.refuse("The text has more than one statement")
 	}
 	return c.node("statement", answer.Statements[0])
 }
 
-// parseFailure returns the failure of a text that DuckDB's parser, or its serializer, refuses.
+// parseFailure returns the Failure for an error of DuckDB's parser or of json_serialize_sql.
 func (c *checker) parseFailure(kind, message, position string) error {
 	switch kind {
 	case "internal", "fatal":
@@ -241,10 +243,10 @@ func (c *checker) parseFailure(kind, message, position string) error {
 	return f
 }
 
-// onlySelect is what json_serialize_sql says of statements that are not SELECT statements to DuckDB's parser.
+// onlySelect is the error of json_serialize_sql for statements other than SELECT.
 const onlySelect = "Only SELECT statements can be serialized to json!"
 
-// node walks one node of a sort.
+// node checks a node of the given sort, and then the nodes in its properties.
 func (c *checker) node(sort string, tree any) error {
 	node, ok := tree.(map[string]any)
 	if !ok {
@@ -304,7 +306,7 @@ func (c *checker) node(sort string, tree any) error {
 	return nil
 }
 
-// property walks what a property holds.
+// property checks the value of a property, with the given levels of lists around the nodes.
 func (c *checker) property(sort string, lists int, value any) error {
 	switch v := value.(type) {
 	case []any:
@@ -330,7 +332,7 @@ func (c *checker) property(sort string, lists int, value any) error {
 	return c.refuse("The statement cannot be checked: its tree is not of the expected form")
 }
 
-// names checks the names in a node, and notes what else of it matters.
+// names checks the names in a node. It also sets shows and ordered.
 func (c *checker) names(sort, kind string, node map[string]any) error {
 	types := expressionTypes[kind]
 	if sort == "expression" && types != nil && !slices.Contains(types, text(node, "type")) {
@@ -365,12 +367,12 @@ func (c *checker) name(place position, what, name string) error {
 	return nil
 }
 
-// recurring marks, among the names of common table expressions, that of a recursion USING KEY: recurring.name is all
-// its rows so far.
+// recurring is a prefix of names of common table expressions. The name with the prefix is that of the relation
+// recurring.name, which holds all rows so far of a recursion with USING KEY.
 const recurring = "recurring\x00"
 
-// relation checks the name of a relation. DuckDB looks for a common table expression, then for a view, and at last
-// for a file of that name, which is why every name must be one of those that DuckDB finds before.
+// relation checks the name of a relation. DuckDB looks for a common table expression, then for a view, and at last for
+// a file of that name. So every name must be one that DuckDB finds before it looks for a file.
 func (c *checker) relation(catalog, schema, name string) error {
 	catalog, schema, lower := lowerASCII(catalog), lowerASCII(schema), lowerASCII(name)
 	cte := lower
@@ -405,7 +407,7 @@ func (c *checker) relation(catalog, schema, name string) error {
 	return c.refuse("table %q is not available in queries: the tables are %s", name, strings.Join(names, ", "))
 }
 
-// text returns a property that holds text, or "".
+// text returns the text of a property, or "" if it holds no text.
 func text(node map[string]any, property string) string {
 	s, _ := node[property].(string)
 	return s
@@ -419,11 +421,11 @@ var explains = regexp.MustCompile(strings.ReplaceAll(`(?is)^_*explain\b(?:_+(ana
 // explainFormats are the formats of a plan.
 var explainFormats = []string{"default", "text", "json", "html", "graphviz", "yaml", "mermaid"}
 
-// cutExplain splits an EXPLAIN statement: what is explained begins at a byte of the text, and prefix is to stand
-// before it instead. Of any other text, prefix is empty and begin is 0.
+// cutExplain splits an EXPLAIN statement. The explained statement begins at offset begin of the text, and prefix
+// replaces the text before it. For any other text, prefix is empty and begin is 0.
 //
-// The result does not depend on reading the text as DuckDB does: what begins there is checked as a statement of its
-// own, and then runs after the prefix, which is made here.
+// Security does not depend on parsing the text exactly as DuckDB does. The text from begin on is checked as a
+// statement of its own, and prefix is made here.
 func cutExplain(text string) (prefix string, begin int) {
 	found := explains.FindStringSubmatchIndex(text)
 	if found == nil {
@@ -443,7 +445,7 @@ func cutExplain(text string) (prefix string, begin int) {
 			options = append(options, "ANALYZE")
 		case len(words) == 2 && words[0] == "format" && slices.Contains(explainFormats, strings.Trim(words[1], "'")):
 			options = append(options, "FORMAT "+strings.Trim(words[1], "'"))
-		default: // brackets around a statement, or an option that there is not
+		default: // brackets around a statement, or an unknown option
 			return "EXPLAIN ", found[4] - 1
 		}
 	}

@@ -16,15 +16,17 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// encoder writes a result in one of the formats. All that it writes, with the end of the format, is at most the bytes
-// that its [sink] takes: it writes no row for which there is no room, and no row after that.
+// An encoder writes a result in one format. All its output, including the end of the format, stays within the limit of
+// its [sink]: it stops at the first row that does not fit.
 type encoder interface {
-	// write writes rows, and returns how many of them there was room for. The encoder may change the batch.
+	// write writes the rows that fit, and returns their number. It may change the batch.
 	write(rows arrow.RecordBatch) (int64, error)
-	// end writes what follows the last row.
+	// end writes the end of the format.
 	end(Outcome) error
 }
 
+// newEncoder returns the encoder of the task's format. It returns a Failure if the limit is too small for a result
+// without rows.
 func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 	switch t.Format {
 	case JSON:
@@ -40,10 +42,10 @@ func newEncoder(t *task, out *sink, r *rows) (encoder, error) {
 	case Parquet:
 		return newParquet(t, out, r)
 	}
-	return nil, fmt.Errorf("no format %q", t.Format)
+	return nil, fmt.Errorf("unknown format %q", t.Format)
 }
 
-// appenders are those of the columns of some rows.
+// appenders returns the appender of each column of a batch.
 func appenders(batch arrow.RecordBatch, columns []column) []appender {
 	all := make([]appender, len(columns))
 	for i, values := range batch.Columns() {
@@ -52,19 +54,19 @@ func appenders(batch arrow.RecordBatch, columns []column) []appender {
 	return all
 }
 
-// jsonHead is the beginning of a JSON result.
+// jsonHead returns the beginning of a JSON result: the columns.
 func jsonHead(columns []column) []byte {
 	head, err := json.Marshal(columns)
 	if err != nil {
-		panic(err) // texts are always JSON
+		panic(err) // strings can always be encoded
 	}
 	return append(append([]byte(`{"columns":`), head...), ',')
 }
 
-// maxElapsed bounds elapsed_ms, so that the end of a JSON result has a bounded length.
+// maxElapsed bounds elapsed_ms, so that the length of a JSON result's end is bounded.
 const maxElapsed = 1e9
 
-// jsonTail returns the end of a JSON result.
+// jsonTail returns the end of a JSON result with the given elapsed time in milliseconds.
 func jsonTail(t *task, outcome Outcome, elapsed float64) []byte {
 	tail := struct {
 		RowCount  int64      `json:"row_count"`
@@ -78,38 +80,40 @@ func jsonTail(t *task, outcome Outcome, elapsed float64) []byte {
 	}
 	text, err := json.Marshal(tail)
 	if err != nil {
-		panic(err) // as above
+		panic(err) // these types can always be encoded
 	}
 	return append([]byte(","), text[1:]...)
 }
 
-// jsonEnd returns the end of a JSON result, written now.
+// jsonEnd returns the end of a JSON result with the time elapsed until now.
 func jsonEnd(t *task, outcome Outcome) []byte {
 	return jsonTail(t, outcome, min(float64(time.Since(t.Started).Microseconds())/1000, maxElapsed))
 }
 
-// maxJSONEnd returns how many bytes jsonEnd returns at most.
+// maxJSONEnd returns the maximum length of the result of jsonEnd in bytes.
 func maxJSONEnd(t *task) int64 {
 	return int64(len(jsonTail(t, Outcome{Rows: t.Limit, Truncated: truncatedBytes}, maxElapsed-0.001)))
 }
 
-// What cuts a result off.
+// The values of [Outcome.Truncated].
 const (
 	truncatedRows  = "rows"
 	truncatedBytes = "bytes"
 )
 
-// rowEncoder writes row by row: open, the cells with commas between them, shut; between stands before each row but the
-// first.
+// A rowEncoder writes row by row: separator (before each row but the first), opening, the cells with their prefixes,
+// closing.
 type rowEncoder struct {
-	out                 *sink
-	columns             []column
-	reserve             int64 // bytes of what follows the last row
-	between, open, shut string
-	before              []string // each cell
-	cell                func(appender, []byte, int) []byte
-	row                 []byte
-	begun               bool
+	out       *sink
+	columns   []column
+	reserve   int64 // maximum bytes of the end of the format
+	separator string
+	opening   string
+	closing   string
+	prefixes  []string                           // one per column
+	cell      func(appender, []byte, int) []byte // appends the cell of a row
+	row       []byte                             // buffer
+	begun     bool                               // a row was written
 }
 
 func (b *rowEncoder) write(batch arrow.RecordBatch) (int64, error) {
@@ -117,13 +121,13 @@ func (b *rowEncoder) write(batch arrow.RecordBatch) (int64, error) {
 	for i := range int(batch.NumRows()) {
 		b.row = b.row[:0]
 		if b.begun {
-			b.row = append(b.row, b.between...)
+			b.row = append(b.row, b.separator...)
 		}
-		b.row = append(b.row, b.open...)
+		b.row = append(b.row, b.opening...)
 		for j, cell := range cells {
-			b.row = b.cell(cell, append(b.row, b.before[j]...), i)
+			b.row = b.cell(cell, append(b.row, b.prefixes[j]...), i)
 		}
-		b.row = append(b.row, b.shut...)
+		b.row = append(b.row, b.closing...)
 		if int64(len(b.row)) > b.out.remaining()-b.reserve {
 			return int64(i), nil
 		}
@@ -137,18 +141,19 @@ func (b *rowEncoder) write(batch arrow.RecordBatch) (int64, error) {
 
 func (b *rowEncoder) end(Outcome) error { return nil }
 
+// jsonCell appends the JSON of a value.
 func jsonCell(value appender, dst []byte, i int) []byte { return value(dst, i) }
 
-// commas stand before all cells but the first.
-func commas(count int) []string {
-	before := make([]string, count)
+// commaPrefixes returns the prefixes of cells that are separated by commas.
+func commaPrefixes(count int) []string {
+	prefixes := make([]string, count)
 	for i := 1; i < count; i++ {
-		before[i] = ","
+		prefixes[i] = ","
 	}
-	return before
+	return prefixes
 }
 
-// jsonRows is {"columns":[{name,type}],"rows":[[…],…],…}.
+// jsonRows encodes {"columns": [{"name": …, "type": …}], "rows": [[…], …], …}.
 type jsonRows struct {
 	rowEncoder
 	task *task
@@ -157,7 +162,11 @@ type jsonRows struct {
 func newJSONRows(t *task, out *sink, r *rows) (*jsonRows, error) {
 	reserve := int64(len("]")) + maxJSONEnd(t)
 	err := out.begin(append(jsonHead(r.columns), `"rows":[`...), reserve)
-	return &jsonRows{rowEncoder{out: out, columns: r.columns, reserve: reserve, between: ",", open: "[", shut: "]", before: commas(len(r.columns)), cell: jsonCell}, t}, err
+	rows := rowEncoder{
+		out: out, columns: r.columns, reserve: reserve, separator: ",", opening: "[", closing: "]",
+		prefixes: commaPrefixes(len(r.columns)), cell: jsonCell,
+	}
+	return &jsonRows{rows, t}, err
 }
 
 func (j *jsonRows) end(outcome Outcome) error {
@@ -165,19 +174,21 @@ func (j *jsonRows) end(outcome Outcome) error {
 	return err
 }
 
-// newNDJSON returns an encoder that writes an object per row and line.
+// newNDJSON returns an encoder that writes each row as a line with an object.
 func newNDJSON(out *sink, r *rows) *rowEncoder {
-	before := make([]string, len(r.columns))
+	prefixes := make([]string, len(r.columns))
 	for i, name := range uniqueNames(r.columns) {
-		before[i] = string(append(appendText(nil, name), ':'))
+		prefixes[i] = string(append(appendText(nil, name), ':'))
 		if i > 0 {
-			before[i] = "," + before[i]
+			prefixes[i] = "," + prefixes[i]
 		}
 	}
-	return &rowEncoder{out: out, columns: r.columns, open: "{", shut: "}\n", before: before, cell: jsonCell}
+	return &rowEncoder{
+		out: out, columns: r.columns, opening: "{", closing: "}\n", prefixes: prefixes, cell: jsonCell,
+	}
 }
 
-// uniqueNames are the names of columns; one that is there before gets a number.
+// uniqueNames returns the names of the columns. A name that occurred before gets the suffix _N.
 func uniqueNames(columns []column) []string {
 	names, taken := make([]string, len(columns)), map[string]bool{}
 	for _, c := range columns {
@@ -211,23 +222,27 @@ func newCSV(out *sink, r *rows) (*rowEncoder, error) {
 		return nil, err
 	}
 	var value []byte
-	return &rowEncoder{out: out, columns: r.columns, shut: "\n", before: commas(len(r.columns)), cell: func(of appender, dst []byte, i int) []byte {
+	cell := func(of appender, dst []byte, i int) []byte {
 		value = of(value[:0], i)
 		switch value[0] {
 		case 'n': // null
 			return dst
 		case '"':
 			var text string
-			if json.Unmarshal(value, &text) == nil { // as it is a JSON string
+			if json.Unmarshal(value, &text) == nil { // always true for a JSON string
 				return appendCSVField(dst, text)
 			}
 		case '[', '{':
 			return appendCSVField(dst, string(value))
 		}
 		return append(dst, value...)
-	}}, nil
+	}
+	return &rowEncoder{
+		out: out, columns: r.columns, closing: "\n", prefixes: commaPrefixes(len(r.columns)), cell: cell,
+	}, nil
 }
 
+// appendCSVField appends a CSV field, in quotes if it is empty or has special characters.
 func appendCSVField(dst []byte, text string) []byte {
 	if text != "" && !strings.ContainsAny(text, ",\"\r\n") {
 		return append(dst, text...)
@@ -235,20 +250,22 @@ func appendCSVField(dst []byte, text string) []byte {
 	return append(append(append(dst, '"'), strings.ReplaceAll(text, `"`, `""`)...), '"')
 }
 
-// jsonColumns is {"columns":[{name,type}],"values":[[…],…],…}, with a list for each column, which is held until its
-// end.
+// jsonColumns encodes {"columns": [{"name": …, "type": …}], "values": [[…], …], …}, with a list per column. It holds
+// the lists in memory until the end, at most maxHeldBytes.
 type jsonColumns struct {
 	task   *task
 	out    *sink
 	head   []byte
 	kinds  []column
-	values [][]byte
-	ends   []int // of values, before the row that is added
-	room   int64 // bytes that values may still take
+	values [][]byte // the list of each column so far
+	ends   []int    // length of each list before the row that is being added
+	room   int64    // bytes that the lists can still grow by
 }
 
 func newJSONColumns(t *task, out *sink, r *rows) (*jsonColumns, error) {
-	j := &jsonColumns{task: t, out: out, kinds: r.columns, values: make([][]byte, len(r.columns)), ends: make([]int, len(r.columns))}
+	j := &jsonColumns{
+		task: t, out: out, kinds: r.columns, values: make([][]byte, len(r.columns)), ends: make([]int, len(r.columns)),
+	}
 	j.head = append(jsonHead(r.columns), `"values":[`...)
 	around := int64(len(j.head)+len("[],")*len(r.columns)+len("]")) + maxJSONEnd(t)
 	if j.room = min(out.remaining()-around, maxHeldBytes); j.room < 0 {
@@ -296,7 +313,7 @@ func (j *jsonColumns) end(outcome Outcome) error {
 	return nil
 }
 
-// arrowStream is an Arrow IPC stream.
+// An arrowStream encodes an Arrow IPC stream.
 type arrowStream struct {
 	*ipc.Writer
 	out *payloadWriter
@@ -324,22 +341,22 @@ func (a *arrowStream) write(batch arrow.RecordBatch) (int64, error) {
 	if err := a.Write(part); !errors.Is(err, errNoRoom) {
 		return count, err
 	}
-	return 0, nil // for a dictionary
+	return 0, nil // the dictionaries of the batch do not fit
 }
 
 func (a *arrowStream) end(Outcome) error { return a.Close() }
 
-// messages writes the messages of an Arrow stream for which there is room.
+// A payloadWriter writes the messages of an Arrow stream that fit. It returns errNoRoom for a message that does not.
 type payloadWriter struct {
 	out   *sink
-	begun bool // the schema, which is the first message, was written
+	begun bool // the first message, the schema, was written
 }
 
-// endOfStream is an Arrow message without metadata.
+// endOfStream is the end-of-stream marker of Arrow IPC: a message without metadata.
 const endOfStream = "\xff\xff\xff\xff\x00\x00\x00\x00"
 
-// errNoRoom is that of a message that was not written.
-var errNoRoom = errors.New("no room for the message")
+// errNoRoom reports that a message exceeds the limit of the result and was not written.
+var errNoRoom = errors.New("the message exceeds the limit of the result")
 
 func (m *payloadWriter) Start() error { return nil }
 
@@ -363,8 +380,8 @@ func (m *payloadWriter) Close() error {
 	return err
 }
 
-// rowsWithin returns how many of the first rows of a batch there is room for, if its dictionaries were written. It may
-// return some rows less, since a slice of a batch takes up to a cache line more for each buffer than a head of it.
+// rowsWithin returns how many of the first rows of a batch fit, if its dictionaries have been written. The result may
+// be a few rows too small, because a slice of a batch has up to 64 bytes of padding more per buffer than a head of it.
 func (m *payloadWriter) rowsWithin(batch arrow.RecordBatch) (int64, error) {
 	var failed error
 	over := sort.Search(int(batch.NumRows()), func(before int) bool {
@@ -383,14 +400,14 @@ func (m *payloadWriter) rowsWithin(batch arrow.RecordBatch) (int64, error) {
 	return int64(over), failed
 }
 
-// payloadSize returns how many bytes of a stream a message takes. The bytes are counted, and not copied.
+// payloadSize returns the size of a message in the stream, in bytes. It counts the bytes without copying them.
 func payloadSize(message ipc.Payload) (int64, error) {
 	size := &byteCounter{}
 	_, err := message.WritePayload(size)
 	return size.bytes, err
 }
 
-// counter counts the bytes that are written to it.
+// A byteCounter counts the bytes that are written to it.
 type byteCounter struct{ bytes int64 }
 
 func (c *byteCounter) Write(p []byte) (int, error) {

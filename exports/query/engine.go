@@ -13,24 +13,25 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// engine is an in-memory DuckDB with one connection. It is used through its C interface, since the driver for
-// database/sql reads a whole result into memory before it hands out the first row, and does not tell what kind of
-// statement it has.
+// An engine is an in-memory DuckDB with one connection, used through DuckDB's C API. The driver for database/sql is
+// not used: it reads a whole result into memory before it returns the first row, and does not return the type of a
+// statement.
 type engine struct {
 	db   duckdb.Database
 	conn duckdb.Connection
-	// serialize writes the parse tree of a text. It is prepared before a task is known, since that takes most of its
-	// time.
+	// serialize returns the parse tree of a text. It is prepared before the task is known, because preparing it takes
+	// longer than running it.
 	serialize duckdb.PreparedStatement
 }
 
+// openEngine opens DuckDB with the given settings.
 func openEngine(settings map[string]string) (*engine, error) {
 	var config duckdb.Config
 	if duckdb.CreateConfig(&config) == duckdb.StateError {
 		return nil, fmt.Errorf("configure DuckDB")
 	}
 	defer duckdb.DestroyConfig(&config)
-	// The version of parse trees, too: in older ones, parts of a statement are missing.
+	// The setting also selects the version of parse trees. Older versions leave out parts of a statement.
 	if duckdb.SetConfig(config, "storage_compatibility_version", "latest") == duckdb.StateError {
 		return nil, fmt.Errorf("configure DuckDB: storage_compatibility_version")
 	}
@@ -52,11 +53,11 @@ func openEngine(settings map[string]string) (*engine, error) {
 	if duckdb.Prepare(e.conn, serialize, &e.serialize) == duckdb.StateError {
 		return nil, fmt.Errorf("prepare the check of statements: %s", duckdb.PrepareError(e.serialize))
 	}
-	allowList() // reads it
+	allowList() // parses the list before the task is known
 	return &e, nil
 }
 
-// run runs a script of the program itself.
+// run runs trusted statements, which are not checked.
 func (e *engine) run(script string) error {
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
@@ -66,17 +67,17 @@ func (e *engine) run(script string) error {
 	return nil
 }
 
-// statement is one statement of a user, checked and prepared, alone or within one of the program.
+// A statement is one statement of a user, checked and prepared, alone or within a statement of the program.
 type statement struct {
 	engine     *engine
 	prepared   duckdb.PreparedStatement
-	text       string // of the user
-	before     int    // bytes by which positions in the text that DuckDB has prepared are greater than in text
-	standalone bool   // it must not be put within another statement
+	text       string // the user's text
+	before     int    // offset of the user's text in the prepared text, in bytes; may be negative
+	standalone bool   // the statement cannot run within another one
 }
 
-// prepare parses a text, refuses it unless it is one statement made of what queries may use, and prepares it. DuckDB
-// binds no part of a statement that is refused.
+// prepare parses a text, checks it and prepares it. It returns a Failure unless the text is exactly one statement that
+// the check accepts. DuckDB binds no part of a statement that the check refuses.
 func (e *engine) prepare(text string) (*statement, error) {
 	if strings.ContainsRune(text, 0) {
 		return nil, &Failure{Kind: ErrSQL, Message: "The statement holds a zero byte"}
@@ -100,16 +101,18 @@ func (e *engine) prepare(text string) (*statement, error) {
 	if prefix != "" {
 		want = duckdb.StatementTypeExplain
 	}
-	if got := duckdb.PreparedStatementType(s.prepared); got != want { // not the checked one
+	if got := duckdb.PreparedStatementType(s.prepared); got != want { // not the statement that was checked
 		defer s.close()
 		return nil, fmt.Errorf("prepare a statement: got type %v, want %v", got, want)
 	}
 	return s, nil
 }
 
+// close releases the prepared statement.
 func (s *statement) close() { duckdb.DestroyPrepare(&s.prepared) }
 
-// tree returns the parse trees of the statements in a text as JSON, or why there are none. Defaults are left out.
+// tree returns the parse trees of the statements in a text, as JSON, without properties that have their default. It
+// returns a Failure if the JSON is longer than maxTree.
 func (e *engine) tree(text string) (string, error) {
 	if duckdb.BindVarchar(e.serialize, 1, text) == duckdb.StateError {
 		return "", explain(text, 0, duckdb.PrepareError(e.serialize))
@@ -128,13 +131,18 @@ func (e *engine) tree(text string) (string, error) {
 	return duckdb.StringTData(tree), nil
 }
 
-// explain puts DuckDB's words about the statement into a failure.
+// explain returns the failure for an error message of DuckDB about the statement.
 func (s *statement) explain(message string) *Failure { return explain(s.text, s.before, message) }
 
-// explain puts DuckDB's words about a text, before which it had so many bytes of ours, into a failure.
+// explain returns the failure for an error message of DuckDB about a text. Positions in the message are reduced by
+// before.
 func explain(text string, before int, message string) *Failure {
 	prefix, document := "", message
-	if i := strings.Index(message, ": {"); i >= 0 && !strings.HasPrefix(message, "{") { // the parser's: Parser Error: {…}
+	if i := strings.Index(
+		message,
+		": {",
+	); i >= 0 &&
+		!strings.HasPrefix(message, "{") { // parser errors have a prefix: Parser Error: {…}
 		document = message[i+2:]
 	}
 	var detail struct {
@@ -154,7 +162,7 @@ func explain(text string, before int, message string) *Failure {
 	}
 	switch prefix {
 	case "Out of Memory":
-		f.Message, _, _ = strings.Cut(f.Message, "\n") // the rest is advice for whoever may change settings
+		f.Message, _, _ = strings.Cut(f.Message, "\n") // the rest suggests settings that users cannot change
 		f.Kind, f.Line, f.Column = ErrMemory, 0, 0
 	case "INTERNAL", "FATAL", "Internal", "Fatal":
 		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
@@ -162,7 +170,7 @@ func explain(text string, before int, message string) *Failure {
 	return f
 }
 
-// locate sets the line and the column of a byte of the statement's text. A byte that is not in the text sets nothing.
+// locate sets the line and column for a byte offset in the text. It sets nothing if the offset is out of range.
 func (f *Failure) locate(text string, at int) {
 	if at < 0 || at > len(text) {
 		return
@@ -172,28 +180,34 @@ func (f *Failure) locate(text string, at int) {
 	f.Line, f.Column = 1+strings.Count(passed, "\n"), 1+utf8.RuneCountInString(line)
 }
 
-// rows are those of a statement that is about to run.
+// rows is a prepared result: the rows of a statement that is about to run.
 type rows struct {
 	statement *statement
 	options   duckdb.ArrowOptions
 	schema    *arrow.Schema
 	columns   []column
-	each      func(take func(arrow.RecordBatch) error) error // hands all rows over, to the end or to an error; a batch is lent
+
+	// each calls consume with each batch, until the rows end or an error occurs. A batch is valid until consume returns.
+	each func(consume func(arrow.RecordBatch) error) error
 }
 
-// column is a column of a result, and its type as DuckDB names it.
+// A column is a column of a result with its DuckDB type name.
 type column struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
 }
 
-// rows are those of the statement, with such columns.
-func (s *statement) rows(options duckdb.ArrowOptions, names []string, types []duckdb.LogicalType) (*rows, error) {
+// rows returns the rows of the statement with the given columns, without each. It returns a Failure if no format can
+// hold a column's type.
+func (s *statement) rows(
+	options duckdb.ArrowOptions, names []string, types []duckdb.LogicalType,
+) (*rows, error) {
 	r := &rows{statement: s, options: options}
 	for i, t := range types {
 		name, err := typeName(t)
 		if err != nil {
-			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", names[i], name)}
+			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf(
+				"The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", names[i], name)}
 		}
 		r.columns = append(r.columns, column{names[i], name})
 	}
@@ -206,7 +220,7 @@ func (s *statement) rows(options duckdb.ArrowOptions, names []string, types []du
 	return r, nil
 }
 
-// converted returns a chunk of the rows as Arrow, to be released. Each byte of it is determined by the rows.
+// toArrow converts a chunk to Arrow. Every byte of the batch is determined by the rows. The caller releases the batch.
 func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
 	batch, fault := arrowbatch.FromChunk(r.options, r.schema, chunk)
 	defer duckdb.DestroyErrorData(&fault)

@@ -16,21 +16,23 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 )
 
-// appender appends the i-th value of an array to JSON.
+// An appender appends the JSON of value i of an array to dst.
 type appender func(dst []byte, i int) []byte
 
-// maxExact is the largest whole number up to which a double, which is all that many readers of JSON have, holds every
-// one.
+// maxExact is 2^53−1: a double holds each integer up to it, and many JSON readers store numbers as doubles.
 const maxExact = 1<<53 - 1
 
-// jsonAppender makes the appender of an array: as the JSON of results has it. document says that its texts are JSON.
+// jsonAppender returns the appender of an array's values. isJSON is set if the array's texts are JSON documents.
 //
-// Numbers that a double does not hold to the last digit (whole ones beyond ±(2^53−1), decimals of more than 15 digits)
-// are texts with all their digits; so are NaN, Infinity and -Infinity. Times are ISO 8601 with three to nine digits of
-// a second, those with a time zone in UTC with Z; an INTERVAL is text, a BLOB base64, a MAP with text keys an object,
-// another MAP a list of {key, value}, a UNION its value.
-func jsonAppender(values arrow.Array, document bool) appender {
-	inner := nonNullAppender(values, document)
+// Values are written as follows:
+//   - Numbers are JSON numbers, unless a double loses digits: integers beyond ±(2^53−1) and decimals of over 15 digits
+//     are strings. NaN, Infinity and -Infinity are strings.
+//   - Times are ISO 8601 with three, six or nine digits of a second. Times with a time zone are in UTC and end in Z.
+//   - An INTERVAL is a string as DuckDB shows it. A BLOB is base64.
+//   - A STRUCT, and a MAP with text keys, is an object. Any other MAP is a list of {"key": …, "value": …}.
+//   - A UNION is the value of its member.
+func jsonAppender(values arrow.Array, isJSON bool) appender {
+	inner := nonNullAppender(values, isJSON)
 	if values.NullN() == 0 && values.DataType().ID() != arrow.NULL {
 		return inner
 	}
@@ -42,7 +44,8 @@ func jsonAppender(values arrow.Array, document bool) appender {
 	}
 }
 
-func nonNullAppender(values arrow.Array, document bool) appender {
+// nonNullAppender returns the appender of an array's values other than NULL.
+func nonNullAppender(values arrow.Array, isJSON bool) appender {
 	switch v := values.(type) {
 	case *array.Boolean:
 		return func(dst []byte, i int) []byte { return strconv.AppendBool(dst, v.Value(i)) }
@@ -70,7 +73,7 @@ func nonNullAppender(values arrow.Array, document bool) appender {
 		scale := v.DataType().(*arrow.Decimal128Type).Scale
 		return func(dst []byte, i int) []byte { return appendDecimal(dst, v.Value(i), scale) }
 	case *array.String:
-		if document {
+		if isJSON {
 			return func(dst []byte, i int) []byte { return appendDocument(dst, v.Value(i)) }
 		}
 		return func(dst []byte, i int) []byte { return appendText(dst, v.Value(i)) }
@@ -88,7 +91,7 @@ func nonNullAppender(values arrow.Array, document bool) appender {
 	return func(dst []byte, i int) []byte { return appendText(dst, values.ValueStr(i)) }
 }
 
-// timeAppender is for dates and times; nil: it is none.
+// timeAppender returns the appender of an array of dates, times or intervals, or nil for other arrays.
 func timeAppender(values arrow.Array) appender {
 	switch v := values.(type) {
 	case *array.Date32:
@@ -121,10 +124,10 @@ func timeAppender(values arrow.Array) appender {
 	return nil
 }
 
-// nestedAppender is for values made of others; nil: it is none.
+// nestedAppender returns the appender of an array of nested values, ENUMs or UNIONs, or nil for other arrays.
 func nestedAppender(values arrow.Array) appender {
 	switch v := values.(type) {
-	case *array.Map: // before the list that it is
+	case *array.Map: // before ListLike, which a Map implements too
 		return mapAppender(v)
 	case array.ListLike:
 		element := jsonAppender(v.ListValues(), false)
@@ -168,6 +171,7 @@ func nestedAppender(values arrow.Array) appender {
 	return nil
 }
 
+// mapAppender returns the appender of an array of MAPs.
 func mapAppender(v *array.Map) appender {
 	key, item := jsonAppender(v.Keys(), false), jsonAppender(v.Items(), false)
 	_, text := v.Keys().(*array.String)
@@ -192,6 +196,7 @@ func mapAppender(v *array.Map) appender {
 	}
 }
 
+// appendInt appends an integer as a number, or as a string beyond ±maxExact.
 func appendInt(dst []byte, n int64) []byte {
 	if n > maxExact || n < -maxExact {
 		return append(strconv.AppendInt(append(dst, '"'), n, 10), '"')
@@ -199,6 +204,7 @@ func appendInt(dst []byte, n int64) []byte {
 	return strconv.AppendInt(dst, n, 10)
 }
 
+// appendUint appends an integer as a number, or as a string above maxExact.
 func appendUint(dst []byte, n uint64) []byte {
 	if n > maxExact {
 		return append(strconv.AppendUint(append(dst, '"'), n, 10), '"')
@@ -206,6 +212,7 @@ func appendUint(dst []byte, n uint64) []byte {
 	return strconv.AppendUint(dst, n, 10)
 }
 
+// appendFloat appends a float of 32 or 64 bits with the fewest digits that identify it.
 func appendFloat(dst []byte, n float64, bits int) []byte {
 	switch {
 	case math.IsNaN(n):
@@ -220,9 +227,10 @@ func appendFloat(dst []byte, n float64, bits int) []byte {
 	return strconv.AppendFloat(dst, n, 'f', -1, bits)
 }
 
-// maxExactDecimal is below 10^15: decimals of 15 digits survive a double.
+// maxExactDecimal is 10^15−1: a double holds each decimal of up to 15 digits.
 var maxExactDecimal = decimal128.FromU64(999_999_999_999_999)
 
+// appendDecimal appends a decimal as a number, or as a string if a double loses digits.
 func appendDecimal(dst []byte, n decimal128.Num, scale int32) []byte {
 	exact := !maxExactDecimal.Less(n.Abs())
 	if scale == 0 && n.FitsInPrecision(16) {
@@ -238,6 +246,7 @@ func appendDecimal(dst []byte, n decimal128.Num, scale int32) []byte {
 	return dst
 }
 
+// decimalText returns n / 10^scale with all digits of the scale.
 func decimalText(n *big.Int, scale int32) string {
 	digits := n.String()
 	if scale <= 0 {
@@ -254,15 +263,16 @@ func decimalText(n *big.Int, scale int32) string {
 	return sign + digits[:point] + "." + digits[point:]
 }
 
-// How a fraction of a second is written: with as many digits as it needs, three or a multiple of them.
+// The suffixes of a time with a fraction of a second. The fraction has three, six or nine digits, as few as it needs.
 const (
 	fraction    = ".000"
 	fractionUTC = ".000Z"
 )
 
-func appendTime(dst []byte, at time.Time, layout, tail string) []byte {
+// appendTime appends a time in UTC. suffix is empty, fraction or fractionUTC.
+func appendTime(dst []byte, at time.Time, layout, suffix string) []byte {
 	dst = at.UTC().AppendFormat(append(dst, '"'), layout)
-	if tail != "" {
+	if suffix != "" {
 		switch nanoseconds := at.Nanosecond(); {
 		case nanoseconds%1e6 == 0:
 			dst = at.AppendFormat(dst, ".000")
@@ -272,13 +282,13 @@ func appendTime(dst []byte, at time.Time, layout, tail string) []byte {
 			dst = at.AppendFormat(dst, ".000000000")
 		}
 	}
-	if tail == fractionUTC {
+	if suffix == fractionUTC {
 		dst = append(dst, 'Z')
 	}
 	return append(dst, '"')
 }
 
-// intervalText is an interval as DuckDB shows it: 1 year 2 months 3 days 04:05:06.5.
+// intervalText returns an interval as DuckDB shows it, such as "1 year 2 months 3 days 04:05:06.5".
 func intervalText(v arrow.MonthDayNanoInterval) string {
 	var parts []string
 	count := func(n int64, unit string) {
@@ -308,17 +318,17 @@ func intervalText(v arrow.MonthDayNanoInterval) string {
 	return strings.Join(parts, " ")
 }
 
-// appendDocument puts a JSON document where a value is; a text that is none stays a text.
+// appendDocument appends a JSON document as it is, without line breaks. A text that is not valid JSON becomes a string.
 func appendDocument(dst []byte, text string) []byte {
 	if !json.Valid([]byte(text)) {
 		return appendText(dst, text)
 	}
 	out := bytes.NewBuffer(dst)
-	_ = json.Compact(out, []byte(text)) // it is valid; a line of it must not end a row
+	_ = json.Compact(out, []byte(text)) // cannot fail, since the text is valid; a line break in it would end an NDJSON row
 	return out.Bytes()
 }
 
-// appendText appends a JSON string.
+// appendText appends a JSON string. Invalid UTF-8 becomes the replacement character.
 func appendText(dst []byte, text string) []byte {
 	dst = append(dst, '"')
 	plain := 0

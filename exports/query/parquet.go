@@ -14,25 +14,25 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
-// parquetFile is a Parquet file, compressed with zstd. What Parquet has no type for (HUGEINT, DECIMALs of over 18 digits, INTERVAL, lists,
-// structs, maps, unions) is text as in the JSON of results, nested values with JSON as their logical type. The footer's keys
-// voicory.rows and voicory.truncated say what [Outcome] does.
+// A parquetFile encodes a Parquet file, compressed with zstd. Values of types that Parquet lacks (HUGEINT, DECIMALs of
+// over 18 digits, INTERVAL) are text as in JSON results. Nested values are JSON, as their logical type says. The
+// footer's keys voicory.rows and voicory.truncated hold the [Outcome].
 //
-// The size of a file is known when it is complete. So that no file is longer than it may be, the encoder counts what
-// the rows can take at most, uncompressed, with the metadata of their column chunks, and takes no row beyond the limit.
+// The size of a Parquet file is known only when it is complete. So the encoder adds up the maximum size of all rows,
+// uncompressed, and of the metadata of their column chunks. It writes no row with which the sum would exceed the limit.
 type parquetFile struct {
 	*parquet.Writer
 	columns    []column
-	maxBytes   int64         // bytes of the file
-	used       int64         // bytes that the file has at most
-	groupMeta  int64         // bytes that the metadata and page headers of one more row group take at most
-	groupRows  int64         // rows of the row group under way
-	groupBytes int64         // bytes of these rows, at most
-	rows       []parquet.Row // a block of rows that are written together
-	sizes      []int64       // bytes of each of these, at most, without parquetExpansion
+	maxBytes   int64         // limit of the file
+	used       int64         // maximum size of the file with the rows so far, in bytes
+	groupMeta  int64         // maximum size of the metadata and page headers of a row group, in bytes
+	groupRows  int64         // rows of the current row group
+	groupBytes int64         // maximum size of the current row group, in bytes
+	rows       []parquet.Row // buffer of rows that are written together
+	sizes      []int64       // maximum size of each row of the buffer, without parquetExpansion, in bytes
 }
 
-// Bounds of what is held in memory: a row group is held compressed until it is full, a page uncompressed.
+// Bounds of the memory of a file. A row group is held compressed until it is full, a page is held uncompressed.
 const (
 	parquetGroupRows  = 32_768
 	parquetGroupBytes = 32 << 20
@@ -40,23 +40,26 @@ const (
 	parquetPageBytes  = 256 << 10
 )
 
-// Bounds of what a file has beside the bytes of its values.
+// Maximum sizes of the parts of a file other than the bytes of its values.
 const (
-	// A column chunk: the header of one page, with the frame of zstd and of the definition levels, an entry of the column index and of the
-	// offset index, and the metadata of the chunk, with two statistics of maxStatistic bytes. The column's name comes on top.
+	// A column chunk without the column's name. It has one page with its header and the frames of zstd and of the
+	// definition levels. It has one entry in the column index and one in the offset index. Its metadata has two
+	// statistics of maxStatistic bytes.
 	parquetChunkBytes = 768
-	parquetGroupMeta  = 64 // bytes of a row group's own metadata
-	parquetValueBytes = 2  // definition levels of a value, which take a quarter of a byte
-	parquetTextBytes  = 4  // the length of a text
-	// One part of so many of the values' bytes covers what zstd adds to bytes that it cannot compress, and the headers and index entries of
-	// further pages, of which each has parquetPageBytes or more.
+	parquetGroupMeta  = 64 // the metadata of a row group
+	parquetValueBytes = 2  // the definition level of a value, which in fact takes a quarter of a byte
+	parquetTextBytes  = 4  // the length of a byte array
+	// The value bytes divided by parquetExpansion cover what zstd adds to incompressible bytes. They also cover the
+	// headers and index entries of further pages, which have at least parquetPageBytes each.
 	parquetExpansion = 64
-	parquetCounters  = 32 // bytes that the numbers in a footer take beyond those of a file without rows
+	parquetCounters  = 32 // the growth of the numbers in the footer, compared with a file without rows
 )
 
-// parquetColumn makes the values of a column, the NULLs aside.
+// A parquetColumn returns a function that returns value i of an array. It is not called for NULLs.
 type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
+// newParquet returns an encoder for the rows. It returns a Failure if a column has no name, or if the limit is too
+// small for a file without rows.
 func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
 	p := &parquetFile{columns: r.columns, maxBytes: out.remaining(), groupMeta: parquetGroupMeta,
@@ -91,7 +94,7 @@ func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 	return p, nil
 }
 
-// orderedGroup is a group whose fields keep their order.
+// An orderedGroup is a parquet.Group that keeps the order of its fields.
 type orderedGroup struct {
 	parquet.Group
 	order []string
@@ -105,51 +108,81 @@ func (g orderedGroup) Fields() []parquet.Field {
 	return fields
 }
 
-// parquetNode is the type of a column in Parquet, and how its values become that.
+// parquetNode returns the Parquet type of a column, and the conversion of its values.
 func parquetNode(typ arrow.DataType, name string) (parquet.Node, parquetColumn) {
 	switch t := typ.(type) {
 	case *arrow.BooleanType:
-		return parquet.Leaf(parquet.BooleanType), valuesAs(func(v *array.Boolean, i int) parquet.Value { return parquet.BooleanValue(v.Value(i)) })
+		return parquet.Leaf(parquet.BooleanType), valuesAs(func(v *array.Boolean, i int) parquet.Value {
+			return parquet.BooleanValue(v.Value(i))
+		})
 	case *arrow.Int8Type:
-		return parquet.Int(8), valuesAs(func(v *array.Int8, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Int(8), valuesAs(func(v *array.Int8, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.Int16Type:
-		return parquet.Int(16), valuesAs(func(v *array.Int16, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Int(16), valuesAs(func(v *array.Int16, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.Int32Type:
-		return parquet.Int(32), valuesAs(func(v *array.Int32, i int) parquet.Value { return parquet.Int32Value(v.Value(i)) })
+		return parquet.Int(32), valuesAs(func(v *array.Int32, i int) parquet.Value {
+			return parquet.Int32Value(v.Value(i))
+		})
 	case *arrow.Int64Type:
-		return parquet.Int(64), valuesAs(func(v *array.Int64, i int) parquet.Value { return parquet.Int64Value(v.Value(i)) })
+		return parquet.Int(64), valuesAs(func(v *array.Int64, i int) parquet.Value {
+			return parquet.Int64Value(v.Value(i))
+		})
 	case *arrow.Uint8Type:
-		return parquet.Uint(8), valuesAs(func(v *array.Uint8, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Uint(8), valuesAs(func(v *array.Uint8, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.Uint16Type:
-		return parquet.Uint(16), valuesAs(func(v *array.Uint16, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Uint(16), valuesAs(func(v *array.Uint16, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.Uint32Type:
-		return parquet.Uint(32), valuesAs(func(v *array.Uint32, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Uint(32), valuesAs(func(v *array.Uint32, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.Uint64Type:
-		return parquet.Uint(64), valuesAs(func(v *array.Uint64, i int) parquet.Value { return parquet.Int64Value(int64(v.Value(i))) })
+		return parquet.Uint(64), valuesAs(func(v *array.Uint64, i int) parquet.Value {
+			return parquet.Int64Value(int64(v.Value(i)))
+		})
 	case *arrow.Float32Type:
-		return parquet.Leaf(parquet.FloatType), valuesAs(func(v *array.Float32, i int) parquet.Value { return parquet.FloatValue(v.Value(i)) })
+		return parquet.Leaf(parquet.FloatType), valuesAs(func(v *array.Float32, i int) parquet.Value {
+			return parquet.FloatValue(v.Value(i))
+		})
 	case *arrow.Float64Type:
-		return parquet.Leaf(parquet.DoubleType), valuesAs(func(v *array.Float64, i int) parquet.Value { return parquet.DoubleValue(v.Value(i)) })
+		return parquet.Leaf(parquet.DoubleType), valuesAs(func(v *array.Float64, i int) parquet.Value {
+			return parquet.DoubleValue(v.Value(i))
+		})
 	case *arrow.Date32Type:
-		return parquet.Date(), valuesAs(func(v *array.Date32, i int) parquet.Value { return parquet.Int32Value(int32(v.Value(i))) })
+		return parquet.Date(), valuesAs(func(v *array.Date32, i int) parquet.Value {
+			return parquet.Int32Value(int32(v.Value(i)))
+		})
 	case *arrow.BinaryType:
-		return parquet.Leaf(parquet.ByteArrayType), valuesAs(func(v *array.Binary, i int) parquet.Value { return parquet.ByteArrayValue(v.Value(i)) })
+		return parquet.Leaf(parquet.ByteArrayType), valuesAs(func(v *array.Binary, i int) parquet.Value {
+			return parquet.ByteArrayValue(v.Value(i))
+		})
 	case *arrow.Decimal128Type:
 		const inInt32, inInt64 = 9, 18 // digits
 		switch {
 		case t.Precision <= inInt32:
-			return parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int32Type), valuesAs(func(v *array.Decimal128, i int) parquet.Value {
+			node := parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int32Type)
+			return node, valuesAs(func(v *array.Decimal128, i int) parquet.Value {
 				return parquet.Int32Value(int32(v.Value(i).LowBits()))
 			})
 		case t.Precision <= inInt64:
-			return parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int64Type), valuesAs(func(v *array.Decimal128, i int) parquet.Value {
+			node := parquet.Decimal(int(t.Scale), int(t.Precision), parquet.Int64Type)
+			return node, valuesAs(func(v *array.Decimal128, i int) parquet.Value {
 				return parquet.Int64Value(int64(v.Value(i).LowBits()))
 			})
 		}
 	case *arrow.TimestampType:
 		return parquetTimestamp(t)
 	case *arrow.StringType:
-		text := valuesAs(func(v *array.String, i int) parquet.Value { return parquet.ByteArrayValue(bytesOf(v.Value(i))) })
+		text := valuesAs(func(v *array.String, i int) parquet.Value {
+			return parquet.ByteArrayValue(bytesOf(v.Value(i)))
+		})
 		if name == "JSON" {
 			return parquet.JSON(), text
 		}
@@ -164,6 +197,8 @@ func parquetNode(typ arrow.DataType, name string) (parquet.Node, parquetColumn) 
 // bytesOf returns the bytes of a text without a copy. They must not be changed.
 func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
+// parquetTimestamp returns the Parquet type of a timestamp column, and the conversion of its values. Seconds become
+// milliseconds, because Parquet has no unit of seconds.
 func parquetTimestamp(t *arrow.TimestampType) (parquet.Node, parquetColumn) {
 	unit, scale := parquet.Microsecond, int64(1)
 	switch t.Unit {
@@ -179,6 +214,7 @@ func parquetTimestamp(t *arrow.TimestampType) (parquet.Node, parquetColumn) {
 	})
 }
 
+// valuesAs returns a parquetColumn for arrays of type A.
 func valuesAs[A arrow.Array](value func(A, int) parquet.Value) parquetColumn {
 	return func(values arrow.Array) func(int) parquet.Value {
 		typed := values.(A)
@@ -186,12 +222,12 @@ func valuesAs[A arrow.Array](value func(A, int) parquet.Value) parquetColumn {
 	}
 }
 
-// parquetText is a value as the JSON of results has it, a text without its quotes.
+// parquetText returns values as in JSON results, strings without their quotes.
 func parquetText(values arrow.Array) func(int) parquet.Value {
 	value := jsonAppender(values, false)
 	return func(i int) parquet.Value {
 		document, text := value(nil, i), ""
-		if json.Unmarshal(document, &text) != nil { // it is no text
+		if json.Unmarshal(document, &text) != nil { // not a string
 			return parquet.ByteArrayValue(document)
 		}
 		return parquet.ByteArrayValue([]byte(text))
@@ -218,8 +254,11 @@ func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
 	return int64(count), nil
 }
 
-// fill makes rows of the values from a row on. The rows point into the columns.
-func (p *parquetFile) fill(rows []parquet.Row, columns []arrow.Array, values []func(int) parquet.Value, from int) error {
+// fill converts the rows of the columns from index from on, and sets p.sizes. The rows point into the columns. It
+// returns a Failure if a value has no short upper bound for the statistics.
+func (p *parquetFile) fill(
+	rows []parquet.Row, columns []arrow.Array, values []func(int) parquet.Value, from int,
+) error {
 	for i := range rows {
 		rows[i], p.sizes[i] = slices.Grow(rows[i][:0], len(columns)), 0
 	}
@@ -230,9 +269,10 @@ func (p *parquetFile) fill(rows []parquet.Row, columns []arrow.Array, values []f
 				continue
 			}
 			value := values[c](from + i)
-			if p.sizes[i] += sizeOfValue(value); value.Kind() == parquet.ByteArray && !hasUpperBound(value.ByteArray()) {
-				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound for the statistics of Parquet: "+
-					"cast it, or choose another format", p.columns[c].Name, maxStatistic)}
+			if p.sizes[i] += maxValueSize(value); value.Kind() == parquet.ByteArray && !hasUpperBound(value.ByteArray()) {
+				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf(
+					"A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound "+
+						"for the statistics of Parquet: cast it, or choose another format", p.columns[c].Name, maxStatistic)}
 			}
 			rows[i] = append(rows[i], value.Level(0, 1, c))
 		}
@@ -240,8 +280,8 @@ func (p *parquetFile) fill(rows []parquet.Row, columns []arrow.Array, values []f
 	return nil
 }
 
-// sizeOfValue returns how many bytes a value takes at most, uncompressed.
-func sizeOfValue(v parquet.Value) int64 {
+// maxValueSize returns the maximum size of a value, uncompressed, in bytes.
+func maxValueSize(v parquet.Value) int64 {
 	switch v.Kind() {
 	case parquet.Boolean:
 		return parquetValueBytes + 1
@@ -253,9 +293,9 @@ func sizeOfValue(v parquet.Value) int64 {
 	return parquetValueBytes + 8
 }
 
-// add writes rows of the sizes in p.sizes, and returns how many there was room for.
+// add writes the rows that fit and returns their number. Their sizes are in p.sizes. It ends a row group that is full.
 func (p *parquetFile) add(rows []parquet.Row) (int, error) {
-	written, waiting := 0, int64(0) // waiting is the bytes of the rows from written on
+	written, pending := 0, int64(0) // pending is the size of rows[written:i+1] in bytes
 	for i := range rows {
 		size := p.sizes[i] + p.sizes[i]/parquetExpansion + 1
 		need := size
@@ -269,13 +309,13 @@ func (p *parquetFile) add(rows []parquet.Row) (int, error) {
 		p.used += need
 		p.groupRows++
 		p.groupBytes += size
-		waiting += size
+		pending += size
 		full := p.groupRows >= parquetGroupRows || p.groupBytes >= parquetGroupBytes
-		if full || waiting >= parquetPageBytes || i == len(rows)-1 {
+		if full || pending >= parquetPageBytes || i == len(rows)-1 {
 			if _, err := p.WriteRows(rows[written : i+1]); err != nil {
 				return i, err
 			}
-			written, waiting = i+1, 0
+			written, pending = i+1, 0
 		}
 		if full {
 			if err := p.Flush(); err != nil {

@@ -6,12 +6,12 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// maxStatistic is the most bytes of a text or BLOB in the statistics and indexes of a Parquet file. Longer values are
-// there as a lower and an upper bound of them, which is what readers take statistics for.
+// maxStatistic is the maximum length of a text or BLOB in the statistics and indexes of a Parquet file, in bytes.
+// Longer values are replaced by a lower or an upper bound, which the Parquet format allows.
 const maxStatistic = 64
 
-// boundedTexts is a type of byte arrays whose pages have bounds of at most maxStatistic bytes. The writer would copy
-// the least and the greatest value into the footer for each row group, and hold them until the end.
+// boundedTexts is a byte array type whose page bounds have at most maxStatistic bytes. Without it, the writer would
+// copy the smallest and the greatest value of each row group into the footer, and hold them in memory until the end.
 type boundedTexts struct{ parquet.Type }
 
 func (t boundedTexts) NewColumnBuffer(column, values int) parquet.ColumnBuffer {
@@ -48,14 +48,14 @@ func lowerBound(value []byte) []byte {
 	return value[:end]
 }
 
-// hasUpperBound reports whether upperBound has a value to return.
+// hasUpperBound reports whether upperBound returns a value.
 func hasUpperBound(value []byte) bool {
 	_, ok := upperBound(value)
 	return ok
 }
 
-// upperBound returns a value of at most maxStatistic bytes that is not less than value, unless there is none: the value
-// begins with the highest bytes or characters only. A text stays valid UTF-8.
+// upperBound returns a value of at most maxStatistic bytes that is not less than value. It returns false if no such
+// value exists: if value begins with the highest bytes or characters only. A text stays valid UTF-8.
 func upperBound(value []byte) (bound []byte, ok bool) {
 	if len(value) <= maxStatistic {
 		return value, true

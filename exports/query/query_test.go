@@ -488,8 +488,8 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"SELECT 'x'::INTEGER", 1, 11, "Conversion Error: Could not convert string 'x' to INT32"},
 		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM (FROM calls LIMIT 1)", 2, 26, "Conversion Error: Could not convert string 'inboundx' to INT32"},
 		{"SELECT error('mine')", 0, 0, "Invalid Input Error: mine"},
-		{"", 0, 0, "There is no statement"},
-		{"SELECT 1; SELECT 2", 0, 0, "There is more than one statement"},
+		{"", 0, 0, "The text has no statement"},
+		{"SELECT 1; SELECT 2", 0, 0, "The text has more than one statement"},
 		{"PRAGMA database_list", 0, 0, "Only statements that read are run"},
 	} {
 		for _, format := range []string{JSON, Arrow} {

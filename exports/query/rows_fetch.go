@@ -5,8 +5,8 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// fetchRows starts the statement and returns its rows in order. The parameters must be bound. DuckDB computes rows ahead
-// of the reader, up to streamingBuffer.
+// fetchRows starts the statement and returns its rows in order. The parameters must be bound. DuckDB computes rows
+// ahead of the reader, up to streamingBuffer.
 func (s *statement) fetchRows() (*rows, error) {
 	var pending duckdb.PendingResult
 	defer duckdb.DestroyPending(&pending)

@@ -21,9 +21,9 @@ import (
 // WorkerArgument is the only argument of this program if it is to run as a worker.
 const WorkerArgument = "query-worker"
 
-// Work runs a worker and returns its exit status. It reads the settings and then one task from standard input, writes the
-// result to answerOutput, and reports its progress to eventsOutput. Only run writes to answerOutput: the standard output,
-// which a statement can make DuckDB write to, is a bounded log.
+// Work runs a worker and returns its exit status. It reads the settings and then one task from standard input, writes
+// the result to answerOutput, and reports its progress to eventsOutput. Only run writes to answerOutput: the standard
+// output, which a statement can make DuckDB write to, is a bounded log.
 func Work() int {
 	nothing := func() error { return nil }
 	return work(probe{nothing, nothing})
@@ -90,12 +90,13 @@ func work(p probe) int {
 	return 0
 }
 
-// streamingBuffer bounds the rows that DuckDB holds ahead of the reader. DuckDB does not count the text of their strings, so
-// that its default of 1 MB can mean hundreds of megabytes of long transcripts. A smaller buffer is not slower.
+// streamingBuffer bounds the rows that DuckDB holds ahead of the reader. DuckDB does not count the text of their
+// strings, so that its default of 1 MB can mean hundreds of megabytes of long transcripts. A smaller buffer is not
+// slower.
 const streamingBuffer = "64KB"
 
-// newWorkerEngine limits the memory of the process, opens DuckDB and creates the views, which have no rows until bindTask
-// binds them to a tenant's files.
+// newWorkerEngine limits the memory of the process, opens DuckDB and creates the views, which have no rows until
+// bindTask binds them to a tenant's files.
 func newWorkerEngine(s settings) (*engine, error) {
 	if err := sandbox.LimitMemory(s.Memory); err != nil {
 		return nil, err
@@ -112,8 +113,8 @@ func newWorkerEngine(s settings) (*engine, error) {
 		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + streamingBuffer + "';")
 }
 
-// unordered reports whether rows of the format may be written in any order: Arrow and Parquet, the formats of large results.
-// Keeping the order of the files would take a tenth more time. A statement with ORDER BY keeps its order.
+// unordered reports whether rows of the format may be written in any order: Arrow and Parquet, the formats of large
+// results. Keeping the order of the files would take a tenth more time. A statement with ORDER BY keeps its order.
 func (t *task) unordered() bool { return t.Format == Arrow || t.Format == Parquet }
 
 // bindTask opens the files of the task, binds the views to them, and confines the process. It returns the active
@@ -141,8 +142,8 @@ func (e *engine) bindTask(t *task) (sandbox.Protections, error) {
 	return active, e.run(warehouse.LockQueryViews(names))
 }
 
-// openFiles opens the files of the task, which stay open until the process ends, and names each by its descriptor. Files
-// that are published or removed later do not affect the task.
+// openFiles opens the files of the task, which stay open until the process ends, and names each by its descriptor.
+// Files that are published or removed later do not affect the task.
 func openFiles(t *task) (descriptors []int, names map[string][]string, err error) {
 	names = map[string][]string{}
 	for export, all := range t.Files {
@@ -217,8 +218,8 @@ func run(e *engine, t *task, out io.Writer) (outcome Outcome, err error) {
 	return outcome, sink.Flush()
 }
 
-// query prepares to read the statement's rows: by a callback if their order does not matter, which is faster, and else by
-// fetching them.
+// query prepares to read the statement's rows: by a callback if their order does not matter, which is faster, and else
+// by fetching them.
 func (s *statement) query(t *task) (*rows, error) {
 	if t.unordered() {
 		if r, err := s.callbackRows(); err != nil || r != nil {
@@ -231,8 +232,8 @@ func (s *statement) query(t *task) (*rows, error) {
 // errLimitReached ends the reading of rows when a limit of the task is reached.
 var errLimitReached = errors.New("a limit of the result is reached")
 
-// write writes the rows of a batch that the limits of the task allow. If a limit is reached, it sets Truncated and returns
-// errLimitReached.
+// write writes the rows of a batch that the limits of the task allow. If a limit is reached, it sets Truncated and
+// returns errLimitReached.
 func (o *Outcome) write(batch arrow.RecordBatch, t *task, encoder encoder) error {
 	if left := t.Limit - o.Rows; batch.NumRows() > left {
 		if o.Truncated = truncatedRows; left == 0 {
@@ -258,8 +259,8 @@ func (o *Outcome) write(batch arrow.RecordBatch, t *task, encoder encoder) error
 	return nil
 }
 
-// A sink buffers a result, counts its bytes and enforces its limit. Encoders check remaining before they write, and reserve
-// bytes for the end of their format. A write beyond the limit is a bug of the encoder, and returns an error.
+// A sink buffers a result, counts its bytes and enforces its limit. Encoders check remaining before they write, and
+// reserve bytes for the end of their format. A write beyond the limit is a bug of the encoder, and returns an error.
 type sink struct {
 	*bufio.Writer
 	limit   int64 // bytes
