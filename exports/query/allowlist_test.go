@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "add new names of DuckDB's catalogue to allowlist.txt, remove old ones")
 
-// catalogue returns the kinds and names of the linked DuckDB's catalogue, as allowlist.txt has them, and the kinds
-// that it has none of.
+// catalogue returns the kinds and names in the catalogue of the linked DuckDB, and the functions that only its binder
+// knows.
 func catalogue(t *testing.T) (all []entry) {
 	t.Helper()
 	e, err := openEngine(nil)
@@ -73,7 +73,7 @@ func TestAllowList_NamesTheLinkedCatalogue(t *testing.T) {
 	}
 }
 
-// updateAllowList writes the lines of the linked catalogue to allowlist.txt: reviewed ones as they are, others as
+// updateAllowList writes allowlist.txt with the names of the linked catalogue. Reviewed lines are kept; new names are
 // denied.
 func updateAllowList(t *testing.T, reviewed, linked []entry) {
 	var text strings.Builder
@@ -96,8 +96,8 @@ func updateAllowList(t *testing.T, reviewed, linked []entry) {
 	noError(t, os.WriteFile("allowlist.txt", []byte(text.String()), 0o644))
 }
 
-// DuckDB turns some names of columns into calls after parsing, and list_aggregate calls the aggregate that a text
-// names. So these functions have to be allowed, or have to fail.
+// DuckDB turns some column names into function calls after parsing, and list_aggregate calls the aggregate that its
+// argument names. So these functions must be allowed, or must fail.
 func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 	for _, name := range []string{ // GetSQLValueFunctionName in DuckDB's binder
 		"current_catalog", "current_date", "current_schema", "current_role", "get_current_time",
@@ -120,7 +120,7 @@ func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 	}
 }
 
-// A macro that is allowed expands to functions, and reads views, of which each is allowed too.
+// An allowed macro calls only allowed functions and reads only allowed views.
 func TestAllowList_AllowsWhatMacrosCall(t *testing.T) {
 	e := checkedEngine(t)
 	const macros = "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"

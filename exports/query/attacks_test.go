@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// attack is one attempt and what it must come to.
+// An attack is a statement with its expected outcome: refused, harmless or bounded, see testdata/attacks.txt.
 type attack struct{ want, note, sql string }
 
-// attacks are those of testdata/attacks.txt, and some that are too long to be written down.
+// attacks returns the attacks of testdata/attacks.txt, and some that are too long for the file.
 func attacks(t *testing.T) (all []attack) {
 	t.Helper()
-	for _, line := range linesOf(t, "testdata/attacks.txt") {
+	for _, line := range readStatements(t, "testdata/attacks.txt") {
 		parts := strings.SplitN(line, " | ", 3)
 		if len(parts) != 3 {
-			t.Fatalf("no attack: %s", line)
+			t.Fatalf("invalid line: %s", line)
 		}
 		all = append(all, attack{parts[0], parts[1], parts[2]})
 	}
@@ -36,26 +36,25 @@ func attacks(t *testing.T) (all []attack) {
 		attack{"bounded", "many unions", strings.Repeat("SELECT 1 UNION ALL ", 50_000) + "SELECT 1"},
 		attack{"bounded", "one long name", "SELECT 1 AS \"" + strings.Repeat("x", 1<<20-20) + "\""},
 		attack{"refused", "many statements", strings.Repeat("SELECT 1;", 10_000)},
-		attack{"bounded", "very many statements", strings.Repeat("SELECT 1;", 100_000)}, // that are refused, unless reading them takes too long
+		attack{"bounded", "very many statements", strings.Repeat("SELECT 1;", 100_000)}, // refused, unless parsing takes too long
 		attack{"refused", "a zero byte that hides", "SELECT 1\x00; DROP VIEW calls"},
 		attack{"refused", "bytes that are no text", "SELECT '\xff\xfe' FROM \xc0\xaf"},
 		attack{"refused", "a mark of byte order", "\ufeffATTACH ':memory:' AS x"},
 	)
 }
 
-// Nothing that people may try shows them anything that is not theirs, takes more than it may, or leaves the server the
-// worse for it.
-func TestAttacks(t *testing.T) {
+// No attack returns data of another tenant or of the server, exceeds its limits, or harms the server.
+func TestQuery_Attacks(t *testing.T) {
 	t.Setenv("VOICORY_CANARY", canary)
-	w := lake(t)
+	w := openLake(t)
 	dir := w.Dir()
 	for _, name := range []string{"secret.json", "secret.xlsx", "secret.txt"} {
 		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(fmt.Sprintf("{%q: %q}\n", canary, canary)), 0o644))
 	}
-	published := w.PublishedDirs(theirs)[0]
+	published := w.PublishedDirs(tenantB)[0]
 	files, err := filepath.Glob(filepath.Join(published, "calls-*.parquet"))
 	noError(t, err)
-	inLake, err := filepath.Glob(filepath.Join(dir, "lake", "tenant_id="+theirs.String(), "calls", "*", "*.parquet"))
+	inLake, err := filepath.Glob(filepath.Join(dir, "lake", "tenant_id="+tenantB.String(), "calls", "*", "*.parquet"))
 	noError(t, err)
 	noError(t, os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "link")))
 	noError(t, os.Symlink(files[0], filepath.Join(dir, "link.parquet")))
@@ -64,7 +63,7 @@ func TestAttacks(t *testing.T) {
 	r := newRunner(t, w, func(o *Options) { o.MaxBytes, o.Memory = 20<<20, 128<<20 })
 	all := attacks(t)
 	if len(all) < 150 {
-		t.Errorf("only %d attacks", len(all))
+		t.Errorf("got %d attacks, want at least 150", len(all))
 	}
 	var running sync.WaitGroup
 	next := make(chan attack)
@@ -80,17 +79,18 @@ func TestAttacks(t *testing.T) {
 	}
 	close(next)
 	running.Wait()
-	if got := mustAsk(t, r, "SELECT count(*), (SELECT count(*) FROM customers) FROM calls").text(); got != "200 1" {
-		t.Errorf("afterwards: %s", got)
+	if got := mustQuery(t, r, "SELECT count(*), (SELECT count(*) FROM customers) FROM calls").text(); got != "200 1" {
+		t.Errorf("after the attacks: got %s, want 200 1", got)
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "mine*")); err != nil || left != nil {
-		t.Errorf("written: %v %v", left, err)
+		t.Errorf("got files %v (%v), want none", left, err)
 	}
 }
 
+// attempt runs an attack in two formats and checks its outcome.
 func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
 	for _, format := range []string{JSON, Arrow} {
-		text, _, err := ask(t.Context(), r, Request{SQL: sql, Format: format, Timeout: 1500 * time.Millisecond})
+		text, _, err := runQuery(t.Context(), r, Request{SQL: sql, Format: format, Timeout: 1500 * time.Millisecond})
 		shown := text
 		if err != nil {
 			shown += err.Error()
@@ -106,7 +106,7 @@ func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
 			if !errors.Is(err, ErrSQL) {
 				t.Errorf("%s: %.200s is not refused: %v %.200s", a.note, sql, err, text)
 			}
-			return // the format makes no difference
+			return // a statement is refused before its format matters
 		case "harmless":
 			if err != nil && !errors.Is(err, ErrSQL) {
 				t.Errorf("%s: %.200s: %v", a.note, sql, err)
@@ -117,7 +117,7 @@ func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
 			}
 			t.Logf("%s as %s: %v", a.note, format, err)
 		default:
-			t.Errorf("%s: what is %s?", a.note, a.want)
+			t.Errorf("%s: unknown outcome %q", a.note, a.want)
 		}
 	}
 }

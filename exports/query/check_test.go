@@ -17,7 +17,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// checkedEngine returns an engine with the relations of a worker, which hold no rows.
+// checkedEngine returns an engine with the views of a worker, which have no rows.
 func checkedEngine(t testing.TB) *engine {
 	t.Helper()
 	e, err := openEngine(map[string]string{"threads": "1"})
@@ -26,7 +26,7 @@ func checkedEngine(t testing.TB) *engine {
 	return e
 }
 
-// texts returns the first column of a statement of the test, which is not checked.
+// texts returns the first column of a trusted statement, which is not checked.
 func (e *engine) texts(t testing.TB, sql string) (all []string) {
 	t.Helper()
 	var result duckdb.Result
@@ -47,8 +47,8 @@ func (e *engine) texts(t testing.TB, sql string) (all []string) {
 	}
 }
 
-// linesOf returns the lines of a file of statements without comments. A backslash at the end of a line continues it.
-func linesOf(t testing.TB, name string) (all []string) {
+// readStatements returns the lines of a file of statements, without comments. A backslash continues a line.
+func readStatements(t testing.TB, name string) (all []string) {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	noError(t, err)
@@ -62,7 +62,7 @@ func linesOf(t testing.TB, name string) (all []string) {
 
 func TestCheck_AcceptsAnalyticStatements(t *testing.T) {
 	e := checkedEngine(t)
-	all := linesOf(t, "testdata/statements.txt")
+	all := readStatements(t, "testdata/statements.txt")
 	if len(all) < 150 {
 		t.Errorf("got %d statements, want 150 or more", len(all))
 	}
@@ -102,7 +102,7 @@ func TestCheck_AcceptsStatementsOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// run runs a statement and drops its rows.
+// run runs a statement and discards its rows.
 func (s *statement) run() error {
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
@@ -112,7 +112,7 @@ func (s *statement) run() error {
 	return nil
 }
 
-// refused reports whether a statement is refused by the check, not by DuckDB.
+// refused reports whether the check, not DuckDB, refuses a statement.
 func refused(e *engine, sql string) bool {
 	_, err := e.prepare(sql)
 	return errors.Is(err, ErrSQL) && strings.Contains(err.Error(), "is not available in queries")
@@ -312,8 +312,8 @@ func spellings(name string) []string {
 	}
 }
 
-// Each denied function is refused in each place, before DuckDB binds it: no call has the arguments that the function
-// requires, of which the binder would complain first.
+// Each denied function is refused in each place, before DuckDB binds it. No call has the required arguments, so the
+// binder would return another error.
 func TestCheck_RefusesDeniedFunctionsEverywhere(t *testing.T) {
 	e := checkedEngine(t)
 	n := 0
@@ -395,14 +395,14 @@ func TestCheck_RefusesOtherRelations(t *testing.T) {
 			if sql := fmt.Sprintf(place, name); !refused(e, sql) {
 				_, err := e.prepare(sql)
 				if strings.Contains(name, " AT ") && err != nil && strings.Contains(err.Error(), "syntax error") {
-					continue // an AT clause cannot stand there
+					continue // the place does not accept an AT clause
 				}
 				t.Errorf("%s: %v", sql, err)
 			}
 		}
 	}
-	// The name of a common table expression is visible where DuckDB sees it, and nowhere else: elsewhere it would be
-	// that of a file.
+	// A common table expression has the same scope in the check as in DuckDB. Outside it, DuckDB would open a file of
+	// that name.
 	for _, sql := range []string{
 		`SELECT * FROM (WITH "x.csv" AS (SELECT 1) FROM "x.csv"), "x.csv"`,
 		`SELECT (WITH "x.csv" AS (SELECT 1) FROM "x.csv"), (FROM "x.csv")`,
@@ -424,7 +424,7 @@ func TestCheck_RefusesOtherRelations(t *testing.T) {
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
-	// Where the check takes a name for that of a common table expression, DuckDB does, too.
+	// If the check accepts a name as a common table expression, DuckDB resolves it as one.
 	for _, place := range tablePlaces {
 		if strings.HasPrefix(place, "EXPLAIN") {
 			continue
@@ -470,17 +470,17 @@ func TestCheck_RefusesOtherStatementsAndClauses(t *testing.T) {
 		"SELECT 1 FROM calls FOR UPDATE; ",
 	} {
 		if s, err := e.prepare(sql); !errors.Is(err, ErrSQL) {
-			t.Errorf("%s: %v %v", sql, s, err)
+			t.Errorf("%s: got %v (%v), want ErrSQL", sql, s, err)
 		}
 	}
 }
 
-func TestCheck_SaysWhere(t *testing.T) {
+func TestCheck_FailuresHavePositions(t *testing.T) {
 	e := checkedEngine(t)
 	for _, c := range []struct {
 		sql          string
 		line, column int
-		says         string
+		message      string
 	}{
 		{"SELECT 1,\n  'é', getenv('x')", 2, 8, `function "getenv" is not available in queries`},
 		{"SELECT\n * FROM READ_CSV('x')", 2, 9, `table function "read_csv" is not available in queries`},
@@ -496,15 +496,15 @@ func TestCheck_SaysWhere(t *testing.T) {
 		_, err := e.prepare(c.sql)
 		failure := (*Failure)(nil)
 		if !errors.As(err, &failure) || !errors.Is(err, ErrSQL) {
-			t.Errorf("%s: %v", c.sql, err)
-		} else if failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
-			t.Errorf("%s: %+v", c.sql, failure)
+			t.Errorf("%s: got %v, want ErrSQL", c.sql, err)
+		} else if failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.message) {
+			t.Errorf("%s: got %+v, want %+v", c.sql, failure, c)
 		}
 	}
 }
 
-// Every node of every accepted tree is looked at: with a property that the grammar does not name, or of a kind or a
-// form that it does not name, the tree is refused.
+// The check visits every node of every accepted tree. It refuses a tree in which any node has an unknown property,
+// kind or form.
 func TestCheck_RefusesUnknownNodes(t *testing.T) {
 	e := checkedEngine(t)
 	accepts := func(tree any) bool {
@@ -512,7 +512,7 @@ func TestCheck_RefusesUnknownNodes(t *testing.T) {
 		return c.node("statement", tree) == nil
 	}
 	changed := 0
-	for _, sql := range linesOf(t, "testdata/statements.txt") {
+	for _, sql := range readStatements(t, "testdata/statements.txt") {
 		if prefix, _ := cutExplain(sql); prefix != "" {
 			continue
 		}
@@ -524,7 +524,7 @@ func TestCheck_RefusesUnknownNodes(t *testing.T) {
 		if !accepts(tree) {
 			t.Errorf("%s is refused", sql)
 		}
-		// expect changes a property, looks whether the tree is refused, and changes it back.
+		// expect changes a property, requires that the tree is refused, and restores the property.
 		expect := func(node map[string]any, property string, value any, path string) {
 			old, had := node[property]
 			node[property] = value
@@ -565,7 +565,7 @@ func TestCheck_RefusesUnknownNodes(t *testing.T) {
 	t.Logf("%d changed trees", changed)
 }
 
-// singleType are the classes of expressions for which the check reads the class alone.
+// singleType lists the expression classes with a single type, which the check does not read.
 var singleType = map[any]bool{
 	"BETWEEN": true, "CASE": true, "CAST": true, "COLLATE": true, "COLUMN_REF": true, "CONSTANT": true, "FUNCTION": true,
 	"LAMBDA": true, "PARAMETER": true, "POSITIONAL_REFERENCE": true, "STAR": true, "SUBQUERY": true, "TYPE": true,

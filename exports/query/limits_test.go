@@ -24,7 +24,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
 )
 
-// shapes are statements of rows of different shapes. Column n of each counts the rows from 0 on.
+// shapes are statements with rows of different shapes. They contain a %d for the number of rows. Column n numbers the
+// rows from 0.
 var shapes = map[string]string{
 	"small rows":   "SELECT range AS n FROM range(%d)",
 	"long texts":   "SELECT range AS n, repeat(chr((97 + range %% 26)::INTEGER), (range * 7919 %% 5000)::INTEGER) AS t FROM range(%d)",
@@ -46,10 +47,10 @@ func wideColumns(count int) string {
 	return strings.Join(columns, ", ")
 }
 
-// inWorker runs a task as a worker does, without a process of its own.
-func inWorker(t testing.TB, task task) (string, Outcome, error) {
+// runTask runs a task in this process, as a worker does.
+func runTask(t testing.TB, task task) (string, Outcome, error) {
 	t.Helper()
-	e := anEngine(t)
+	e := sharedEngine(t)
 	var out bytes.Buffer
 	task.Started, task.ID = time.Now(), "an-id"
 	outcome, err := run(e, &task, &out)
@@ -58,18 +59,19 @@ func inWorker(t testing.TB, task task) (string, Outcome, error) {
 
 var opened = sync.OnceValues(func() (*engine, error) { return openEngine(map[string]string{"threads": "2"}) })
 
-// anEngine returns the engine of all tests that run tasks by themselves. A worker runs one task alone.
-func anEngine(t testing.TB) *engine {
+// sharedEngine returns an engine that all tests share. A worker's engine runs one task only.
+func sharedEngine(t testing.TB) *engine {
 	t.Helper()
 	e, err := opened()
 	noError(t, err)
 	return e
 }
 
-// numbersOf reads column n of a result with a reader that is not the program's own.
-func numbersOf(t testing.TB, db *sql.DB, format, text string) (numbers []int64, said Outcome) {
+// readNumbers returns column n of a result, and the outcome that the result itself contains, with a reader that is not
+// part of this package. Rows is -1 if the format contains no outcome.
+func readNumbers(t testing.TB, db *sql.DB, format, text string) (numbers []int64, reported Outcome) {
 	t.Helper()
-	said.Rows = -1
+	reported.Rows = -1
 	add := func(value json.RawMessage) {
 		var n int64
 		noError(t, json.Unmarshal(value, &n))
@@ -77,7 +79,7 @@ func numbersOf(t testing.TB, db *sql.DB, format, text string) (numbers []int64, 
 	}
 	switch format {
 	case JSON, JSONColumns:
-		var a answered
+		var a jsonResult
 		noError(t, json.Unmarshal([]byte(text), &a))
 		for _, row := range a.Rows {
 			add(row[0])
@@ -87,8 +89,8 @@ func numbersOf(t testing.TB, db *sql.DB, format, text string) (numbers []int64, 
 				add(value)
 			}
 		}
-		if said.Rows = a.RowCount; a.Truncated != nil {
-			said.Truncated = *a.Truncated
+		if reported.Rows = a.RowCount; a.Truncated != nil {
+			reported.Truncated = *a.Truncated
 		}
 	case NDJSON:
 		for line := range strings.Lines(text) {
@@ -105,7 +107,7 @@ func numbersOf(t testing.TB, db *sql.DB, format, text string) (numbers []int64, 
 	case Arrow:
 		rows, err := arrowtest.CheckStream(strings.NewReader(text))
 		noError(t, err)
-		if numbers = numbersInArrow(t, text); int64(len(numbers)) != rows {
+		if numbers = arrowNumbers(t, text); int64(len(numbers)) != rows {
 			t.Fatalf("got %d numbers in %d rows", len(numbers), rows)
 		}
 	case Parquet:
@@ -121,16 +123,15 @@ func numbersOf(t testing.TB, db *sql.DB, format, text string) (numbers []int64, 
 		}
 		noError(t, rows.Err())
 		var count string
-		noError(t, db.QueryRowContext(t.Context(), "SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM parquet_kv_metadata('"+path+"')").Scan(&count, &said.Truncated))
-		_, err = fmt.Sscan(count, &said.Rows)
+		noError(t, db.QueryRowContext(t.Context(), "SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM parquet_kv_metadata('"+path+"')").Scan(&count, &reported.Truncated))
+		_, err = fmt.Sscan(count, &reported.Rows)
 		noError(t, err)
 	}
-	return numbers, said
+	return numbers, reported
 }
 
-func numbersInArrow(t testing.TB, text string) []int64 { return numbers(t, text) }
-
-// A result is never longer than its limits, is complete in its format, has the first rows, and says what cut it off.
+// A result is never longer than its limits, is complete in its format, contains the first rows, and reports which
+// limit was reached.
 func TestLimits_HoldExactly(t *testing.T) {
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
@@ -143,7 +144,7 @@ func TestLimits_HoldExactly(t *testing.T) {
 			t.Run(name+" as "+format, func(t *testing.T) {
 				const rows = 2500
 				statement := fmt.Sprintf(shape, rows) + " ORDER BY n"
-				whole, all, err := inWorker(t, task{SQL: statement, Format: format, Limit: MaxRows, MaxBytes: MaxBytes})
+				whole, all, err := runTask(t, task{SQL: statement, Format: format, Limit: MaxRows, MaxBytes: MaxBytes})
 				noError(t, err)
 				if all.Truncated != "" {
 					t.Fatalf("got %+v without limits", all)
@@ -158,7 +159,7 @@ func TestLimits_HoldExactly(t *testing.T) {
 					if i%3 == 0 {
 						limit = 1 + rng.Int64N(rows)
 					}
-					text, outcome, err := inWorker(t, task{SQL: statement, Format: format, Limit: limit, MaxBytes: most})
+					text, outcome, err := runTask(t, task{SQL: statement, Format: format, Limit: limit, MaxBytes: most})
 					if errors.Is(err, ErrLimitTooSmall) {
 						if text != "" || !strings.Contains(err.Error(), fmt.Sprintf("may have %d", most)) {
 							t.Fatalf("got %q and %v within %d bytes", text, err, most)
@@ -170,7 +171,7 @@ func TestLimits_HoldExactly(t *testing.T) {
 					if int64(len(text)) > most {
 						t.Fatalf("got %d bytes, want at most %d", len(text), most)
 					}
-					numbers, said := numbersOf(t, db, format, text)
+					numbers, reported := readNumbers(t, db, format, text)
 					for i, n := range numbers {
 						if n != int64(i) {
 							t.Fatalf("row %d is %d", i, n)
@@ -184,8 +185,8 @@ func TestLimits_HoldExactly(t *testing.T) {
 					default:
 						want = truncatedBytes
 					}
-					if outcome.Rows != int64(len(numbers)) || outcome.Rows > limit || outcome.Truncated != want || said.Rows >= 0 && said != outcome {
-						t.Fatalf("got %+v and in the result %+v, want %d rows cut off by %q", outcome, said, len(numbers), want)
+					if outcome.Rows != int64(len(numbers)) || outcome.Rows > limit || outcome.Truncated != want || reported.Rows >= 0 && reported != outcome {
+						t.Fatalf("got %+v and in the result %+v, want %d rows cut off by %q", outcome, reported, len(numbers), want)
 					}
 				}
 				if !fit && format != Parquet {
@@ -196,15 +197,15 @@ func TestLimits_HoldExactly(t *testing.T) {
 	}
 }
 
-// The largest limit below a result's own size leaves out its last row, and its own size does not.
+// A limit of a result's own size keeps every row. One byte less leaves out the last row.
 func TestLimits_LeaveOutNoRowThatFits(t *testing.T) {
 	for _, format := range []string{NDJSON, CSV, Arrow} {
 		task := task{SQL: "SELECT range AS n, 'some text' AS t FROM range(100) ORDER BY n", Format: format, Limit: MaxRows, MaxBytes: MaxBytes}
-		whole, _, err := inWorker(t, task)
+		whole, _, err := runTask(t, task)
 		noError(t, err)
 		for less, want := range map[int64]string{0: "{100 }", 1: "{99 bytes}"} {
 			task.MaxBytes = int64(len(whole)) - less
-			_, outcome, err := inWorker(t, task)
+			_, outcome, err := runTask(t, task)
 			if got := fmt.Sprint(outcome); err != nil || got != want && (format != Arrow || less == 0) || outcome.Rows == 100 != (less == 0) {
 				t.Errorf("%s within %d of %d bytes: got %s, want %s (%v)", format, task.MaxBytes, len(whole), got, want, err)
 			}
@@ -212,7 +213,8 @@ func TestLimits_LeaveOutNoRowThatFits(t *testing.T) {
 	}
 }
 
-// A limit is that of the rows' own encoding: a file counts its rows uncompressed, and so may be much shorter.
+// Parquet counts rows uncompressed, so that a file can be much shorter than its limit. Rows that fit uncompressed are
+// kept.
 func TestLimits_OfParquetAreTight(t *testing.T) {
 	for name, c := range map[string]struct {
 		sql  string
@@ -222,17 +224,17 @@ func TestLimits_OfParquetAreTight(t *testing.T) {
 		"texts":   {"SELECT repeat('x', 1000) AS t FROM range(5000)", 1_000_000, 950},
 		"numbers": {"SELECT range AS n, range * 2 AS m FROM range(1000000)", 1_000_000, 40_000},
 	} {
-		_, outcome, err := inWorker(t, task{SQL: c.sql, Format: Parquet, Limit: MaxRows, MaxBytes: c.most})
+		_, outcome, err := runTask(t, task{SQL: c.sql, Format: Parquet, Limit: MaxRows, MaxBytes: c.most})
 		if err != nil || outcome.Rows < c.rows || outcome.Truncated != truncatedBytes {
 			t.Errorf("%s: got %+v, want at least %d rows (%v)", name, outcome, c.rows, err)
 		}
 	}
 }
 
-// Values that no statistic should hold are in a file once.
+// Long values are in a Parquet file once, not in its statistics and indexes too.
 func TestParquet_StatisticsAreBounded(t *testing.T) {
 	const long = 5_000_000
-	text, outcome, err := inWorker(t, task{Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes,
+	text, outcome, err := runTask(t, task{Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes,
 		SQL: fmt.Sprintf("SELECT range AS n, repeat(chr((200 + range)::INTEGER), %d) AS t, repeat('z', 70) || range AS z, 'short' AS s FROM range(6) ORDER BY n", long/2)})
 	noError(t, err)
 	if outcome.Rows != 6 || len(text) > 20_000 { // it compresses well, unless a header has a value
@@ -267,13 +269,13 @@ func TestParquet_StatisticsAreBounded(t *testing.T) {
 			t.Errorf("%s: got %d rows, want %d", where, got, want)
 		}
 	}
-	_, _, err = inWorker(t, task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes})
+	_, _, err = runTask(t, task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes})
 	if !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), `column "b"`) {
 		t.Errorf("got %v for a value without an upper bound", err)
 	}
 }
 
-func TestBounds_AreBelowAndAbove(t *testing.T) {
+func TestStatistics_BoundsAreBelowAndAbove(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	alphabets := []string{"az", "\x7f\x7e", "é\u07ff", "\ud7ff\uffff", "\U0010ffff\U0010fffe", "\xff\x00\xfe", "a\U0010ffff"}
 	for range 20_000 {
@@ -306,32 +308,32 @@ func TestBounds_AreBelowAndAbove(t *testing.T) {
 	}
 }
 
-// One value of 50 MB leaves in every format, in a worker with the memory that it has by default.
+// A value of 50 MB fits in every format, in a worker with the default memory limit.
 func TestLimits_OneHugeValue(t *testing.T) {
-	r := newRunner(t, lake(t))
+	r := newRunner(t, openLake(t))
 	for _, format := range Formats {
-		text, outcome, err := ask(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format})
+		text, outcome, err := runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format})
 		if err != nil || outcome != (Outcome{Rows: 1}) || format != Parquet && len(text) < 50_000_000 {
 			t.Errorf("%s: got %+v, %d bytes and %v", format, outcome, len(text), err)
 		}
-		_, outcome, err = ask(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format, MaxBytes: 1_000_000})
+		_, outcome, err = runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format, MaxBytes: 1_000_000})
 		if err != nil || outcome != (Outcome{Truncated: truncatedBytes}) {
 			t.Errorf("%s within 1 MB: got %+v and %v", format, outcome, err)
 		}
 	}
 }
 
-// The server passes on no more than the limit, whatever the worker sends.
+// WriteTo writes no more than the limit, even if the worker sends more.
 func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 	const worker = `echo '{"confined":{"landlock":1,"seccomp":true,"privileges":true}}' >&3; read settings; read task
 		echo '{"begins":true}' >&3; head -c 5000000 /dev/zero >&4; exec 4>&-; echo '{"done":{"rows":1,"truncated":""}}' >&3`
 	for _, most := range []int64{10, maxHead, maxHead + 1, 3 * maxHead} {
 		var log bytes.Buffer
-		r := newRunner(t, lake(t), func(o *Options) {
+		r := newRunner(t, openLake(t), func(o *Options) {
 			o.MaxBytes, o.IdleWorkers, o.Command = most, 0, []string{"/bin/sh", "-c", worker}
 			o.Log = slog.New(slog.NewTextHandler(&log, nil))
 		})
-		result, err := r.Start(t.Context(), "id", Request{Tenant: mine, SQL: "SELECT 1", Format: NDJSON})
+		result, err := r.Start(t.Context(), "id", Request{Tenant: tenantA, SQL: "SELECT 1", Format: NDJSON})
 		var out bytes.Buffer
 		if err == nil {
 			_, err = result.WriteTo(&out)
@@ -347,7 +349,7 @@ func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 	}
 }
 
-// stalled is a client that takes nothing until it is released.
+// A stalled client blocks its first write until it is released.
 type stalled struct {
 	bytes.Buffer
 	reached chan struct{} // closed when the first bytes come
@@ -362,11 +364,11 @@ func (s *stalled) Write(p []byte) (int, error) {
 	return s.Buffer.Write(p)
 }
 
-// What is still to be sent when the time is up is not sent, though the worker has made all of it.
+// WriteTo writes nothing after its context has ended, even if the worker has sent the whole result.
 func TestResult_PassesOnNothingAfterItsTime(t *testing.T) {
-	r := newRunner(t, lake(t))
+	r := newRunner(t, openLake(t))
 	ctx, cancel := context.WithCancelCause(t.Context())
-	result, err := r.Start(ctx, "id", Request{Tenant: mine, SQL: "SELECT repeat('x', 1000) FROM range(500)", Format: NDJSON})
+	result, err := r.Start(ctx, "id", Request{Tenant: tenantA, SQL: "SELECT repeat('x', 1000) FROM range(500)", Format: NDJSON})
 	noError(t, err)
 	defer result.Close()
 	client := &stalled{reached: make(chan struct{}), release: make(chan struct{})}

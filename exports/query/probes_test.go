@@ -20,17 +20,18 @@ import (
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
-// probes run in a worker when it is locked in, in place of an attacker who is past DuckDB. Each says what it could do.
+// probes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it can
+// do anything.
 var probes = map[string]probe{
 	"process": {open: func() error { return nil }, locked: func() error {
 		var could []string
-		attempt := func(what string, err error, want ...error) {
+		attempt := func(action string, err error, want ...error) {
 			for _, w := range want {
 				if errors.Is(err, w) {
 					return
 				}
 			}
-			could = append(could, fmt.Sprintf("%s: %v", what, err))
+			could = append(could, fmt.Sprintf("%s: %v", action, err))
 		}
 		_, err := os.ReadFile("/etc/passwd")
 		attempt("read a file", err, syscall.EPERM)
@@ -48,7 +49,7 @@ var probes = map[string]probe{
 		_, _, errno := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 		attempt("make a process", errno, syscall.EPERM)
 		attempt("signal its parent", unix.Kill(os.Getppid(), 0), syscall.EPERM)
-		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM) // one that is not there: if it could, nothing is stopped
+		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM) // a process ID that does not exist, so that a success has no effect
 		_, err = unix.MemfdCreate("x", 0)
 		attempt("make a file of memory", err, syscall.EPERM)
 		if len(could) > 0 {
@@ -56,7 +57,7 @@ var probes = map[string]probe{
 		}
 		return nil
 	}},
-	// What is written to the standard output and standard error is no part of a result.
+	// Output to standard output and standard error is not part of a result.
 	"output": {open: func() error { return nil }, locked: func() error {
 		for _, file := range []*os.File{os.Stdout, os.Stderr} {
 			if _, err := file.Write(bytes.Repeat([]byte("not a result\n"), 100_000)); err != nil {
@@ -65,8 +66,8 @@ var probes = map[string]probe{
 		}
 		return nil
 	}},
-	// DuckDB's threads are held too, those that it started before the worker was locked in: nothing but the kernel
-	// refuses here.
+	// The confinement applies to DuckDB's threads too, including those that DuckDB started before. The engine of this
+	// probe has no settings, so that only the kernel refuses.
 	"engine": {open: func() (err error) {
 		unlocked, err = openEngine(map[string]string{"threads": "4"})
 		return err
@@ -83,39 +84,39 @@ var probes = map[string]probe{
 	}},
 }
 
-// unlocked is a DuckDB without any of the settings of a worker's.
+// unlocked is a DuckDB without the settings of a worker.
 var unlocked *engine
 
-// With DuckDB out of the way, the kernel alone holds.
-func TestWorkersAreLockedIn(t *testing.T) {
+// The kernel confines a worker even if DuckDB refuses nothing.
+func TestWork_KernelAloneConfines(t *testing.T) {
 	if err := sandbox.Supported(); err != nil {
 		t.Skip(err)
 	}
-	w := lake(t)
+	w := openLake(t)
 	for name := range probes {
 		r := newRunner(t, w, func(o *Options) { o.Command = append(o.Command, name) })
-		if got := mustAsk(t, r, "SELECT count(*) FROM calls").text(); got != "200" {
-			t.Errorf("%s: %s", name, got)
+		if got := mustQuery(t, r, "SELECT count(*) FROM calls").text(); got != "200" {
+			t.Errorf("%s: got %s, want 200", name, got)
 		}
 	}
 }
 
-// Where the kernel cannot lock a worker in there is no SQL, unless the operator wants it so.
-func TestNoSandboxNoSQL(t *testing.T) {
-	w := lake(t)
+// If the kernel cannot confine a worker, no query runs, unless the operator allows it.
+func TestRunner_RequiresSandbox(t *testing.T) {
+	w := openLake(t)
 	cannot := func(o *Options) { o.SandboxSupported = func() error { return ErrUnavailable } }
-	if _, _, err := ask(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
+	if _, _, err := runQuery(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
-	var said bytes.Buffer
-	open := newRunner(t, w, cannot, func(o *Options) { o.AllowUnsandboxed, o.Log = true, slog.New(slog.NewTextHandler(&said, nil)) })
-	if !strings.Contains(said.String(), "lacks a protection") {
-		t.Errorf("it is not said: %s", &said)
+	var log bytes.Buffer
+	open := newRunner(t, w, cannot, func(o *Options) { o.AllowUnsandboxed, o.Log = true, slog.New(slog.NewTextHandler(&log, nil)) })
+	if !strings.Contains(log.String(), "lacks a protection") {
+		t.Errorf("got log %s, want a warning", &log)
 	}
-	if got := mustAsk(t, open, "SELECT count(*) FROM calls").text(); got != "200" {
+	if got := mustQuery(t, open, "SELECT count(*) FROM calls").text(); got != "200" {
 		t.Error(got)
 	}
-	if _, _, err := ask(t.Context(), open, Request{SQL: "FROM read_text('/etc/passwd')"}); !errors.Is(err, ErrSQL) {
+	if _, _, err := runQuery(t.Context(), open, Request{SQL: "FROM read_text('/etc/passwd')"}); !errors.Is(err, ErrSQL) {
 		t.Error(err)
 	}
 }
@@ -126,9 +127,9 @@ func TestRunner_LogsProtectionsOnce(t *testing.T) {
 		t.Skip(err)
 	}
 	var log bytes.Buffer
-	r := newRunner(t, lake(t), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	r := newRunner(t, openLake(t), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	for range 2 {
-		mustAsk(t, r, "SELECT 1")
+		mustQuery(t, r, "SELECT 1")
 	}
 	text := log.String()
 	if strings.Count(text, "the kernel confines SQL workers") != 1 || !strings.Contains(text, "protections.seccomp=true protections.privileges_dropped=true") ||
@@ -137,7 +138,7 @@ func TestRunner_LogsProtectionsOnce(t *testing.T) {
 	}
 }
 
-// A worker that does not report every protection gets no statement's result through.
+// Start refuses a worker that does not report every protection.
 func TestRunner_RefusesUnconfinedWorkers(t *testing.T) {
 	const begins = `{"begins":true}{"done":{"rows":0,"truncated":""}}`
 	for name, c := range map[string]struct {
@@ -151,11 +152,11 @@ func TestRunner_RefusesUnconfinedWorkers(t *testing.T) {
 		"all, for comparison": {`{"confined":{"landlock":7,"seccomp":true,"privileges":true}}` + begins, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRunner(t, lake(t), func(o *Options) {
+			r := newRunner(t, openLake(t), func(o *Options) {
 				o.SandboxSupported = func() error { return nil }
 				o.Command = []string{"/bin/sh", "-c", `printf '%s' "$1" >&3`, "sh", c.events}
 			})
-			if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT 1"}); !errors.Is(err, c.want) {
+			if _, _, err := runQuery(t.Context(), r, Request{SQL: "SELECT 1"}); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})

@@ -23,14 +23,14 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// TestMain has the test binary be a worker where it is started as one; a second argument names a probe to run when it
-// is locked in.
+// TestMain runs the test binary as a worker if it is started as one. A second argument names a probe to run in the
+// worker.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == WorkerArgument:
 		os.Exit(Work())
 	case len(os.Args) == 3 && os.Args[1] == WorkerArgument:
-		os.Exit(work(probes[os.Args[2]])) // see TestWorkersAreLockedIn
+		os.Exit(work(probes[os.Args[2]])) // see TestWork_KernelAloneConfines
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -43,17 +43,18 @@ func noError(t testing.TB, err error) {
 }
 
 var (
-	mine   = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")
-	theirs = uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")
-	nobody = uuid.MustParse("cccccccc-0000-4000-8000-000000000003")
+	tenantA  = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")
+	tenantB  = uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")
+	noTenant = uuid.MustParse("cccccccc-0000-4000-8000-000000000003")
 )
 
-// canary is what must never be in an answer: it is in the other tenant's rows, in a file beside the data, and in the
+// canary is a text that no result may contain. It is in tenantB's rows, in a file in the data folder, and in the
 // environment.
 const canary = "canary-7f3a"
 
-// lake is a data folder with the published rows of two tenants: 200 calls over four months of mine, and one of theirs.
-func lake(t testing.TB) *warehouse.Warehouse {
+// openLake returns a warehouse with the published rows of two tenants: 200 calls in four months and a customer of
+// tenantA, and a call of tenantB.
+func openLake(t testing.TB) *warehouse.Warehouse {
 	t.Helper()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
@@ -61,16 +62,17 @@ func lake(t testing.TB) *warehouse.Warehouse {
 	var calls []string
 	for n := range 200 {
 		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,"direction":"inbound","cost":%d.25,"duration_seconds":%d,"transcript":[{"role":"user","content":"hi %d"}],"metadata":{"n": %d},"created_at":"2026-%02d-03T10:00:00.5Z"}`,
-			mine, n, []string{"completed", "failed"}[n%2], n%3, n, n, n, 1+n%4))
+			tenantA, n, []string{"completed", "failed"}[n%2], n%3, n, n, n, 1+n%4))
 	}
 	merge(t, w, warehouse.Calls, calls...)
-	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`, theirs, canary))
-	merge(t, w, warehouse.Customers, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao","created_at":"2026-01-01"}`, mine))
+	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`, tenantB, canary))
+	merge(t, w, warehouse.Customers, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao","created_at":"2026-01-01"}`, tenantA))
 	_, err = w.Publish(t.Context())
 	noError(t, err)
 	return w
 }
 
+// merge merges rows, each a JSON object, and requires that all are new.
 func merge(t testing.TB, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
 	t.Helper()
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, warehouse.LinesSchema)
@@ -92,6 +94,7 @@ func merge(t testing.TB, w *warehouse.Warehouse, dataset warehouse.Dataset, rows
 	}
 }
 
+// newRunner returns a runner whose workers are this test binary.
 func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
@@ -106,10 +109,10 @@ func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	return runner
 }
 
-// ask runs a query to its end.
-func ask(ctx context.Context, r *Runner, request Request) (string, Outcome, error) {
+// runQuery runs a query to its end, by default of tenantA, and returns the result and its outcome.
+func runQuery(ctx context.Context, r *Runner, request Request) (string, Outcome, error) {
 	if request.Tenant == uuid.Nil {
-		request.Tenant = mine
+		request.Tenant = tenantA
 	}
 	result, err := r.Start(ctx, uuid.NewString(), request)
 	if err != nil {
@@ -123,8 +126,8 @@ func ask(ctx context.Context, r *Runner, request Request) (string, Outcome, erro
 	return out.String(), *result.Outcome, nil
 }
 
-// answered is a result as JSON.
-type answered struct {
+// A jsonResult is a result in the format JSON or JSONColumns.
+type jsonResult struct {
 	Columns   []column            `json:"columns"`
 	Rows      [][]json.RawMessage `json:"rows"`
 	Values    [][]json.RawMessage `json:"values"`
@@ -135,7 +138,8 @@ type answered struct {
 	ElapsedMS float64             `json:"elapsed_ms"`
 }
 
-func (a answered) text() string {
+// text returns the rows with spaces between their cells and "; " between rows.
+func (a jsonResult) text() string {
 	var rows []string
 	for _, row := range a.Rows {
 		var cells []string
@@ -147,25 +151,26 @@ func (a answered) text() string {
 	return strings.Join(rows, "; ")
 }
 
-func mustAsk(t testing.TB, r *Runner, sql string, params ...string) answered {
+// mustQuery runs a query of tenantA, with at most one text of parameters, and returns its JSON result.
+func mustQuery(t testing.TB, r *Runner, sql string, params ...string) jsonResult {
 	t.Helper()
 	request := Request{SQL: sql}
 	if len(params) > 0 {
 		request.Params = json.RawMessage(params[0])
 	}
-	text, _, err := ask(t.Context(), r, request)
+	text, _, err := runQuery(t.Context(), r, request)
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
-	var a answered
+	var a jsonResult
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		t.Fatalf("%s: %v: %s", sql, err, text)
 	}
 	return a
 }
 
-func TestQueriesReadTheSnapshot(t *testing.T) {
-	r := newRunner(t, lake(t))
+func TestQuery_ReadsTheSnapshot(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	for _, c := range []struct{ sql, want string }{
 		{"SELECT count(*), sum(cost), min(created_at) FROM calls", `200 249.0000 "2026-01-03T10:00:00.500Z"`},
 		{"FROM calls SELECT status, count(*) GROUP BY ALL ORDER BY ALL", `"completed" 100; "failed" 100`},
@@ -178,26 +183,26 @@ func TestQueriesReadTheSnapshot(t *testing.T) {
 		{"SHOW TABLES", `"calls"; "cost_daily"; "customers"; "messages"; "transcript_turns"`},
 		{"SELECT column_name, column_type FROM (DESCRIBE messages) WHERE column_name = 'created_at'", `"created_at" "TIMESTAMP WITH TIME ZONE"`},
 		{"SELECT count(*) FROM (SUMMARIZE calls)", "22"},
-		{"SELECT (TIMESTAMPTZ '2026-01-01 00:00:00+05:30')::VARCHAR", `"2025-12-31 18:30:00+00"`}, // sessions are in UTC
+		{"SELECT (TIMESTAMPTZ '2026-01-01 00:00:00+05:30')::VARCHAR", `"2025-12-31 18:30:00+00"`}, // the session's time zone is UTC
 		{"-- a comment\nSELECT 1 /* ; SELECT 2 */ -- ; SELECT 3", "1"},
 	} {
-		if got := mustAsk(t, r, c.sql).text(); got != c.want {
-			t.Errorf("%s: %s, not %s", c.sql, got, c.want)
+		if got := mustQuery(t, r, c.sql).text(); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.sql, got, c.want)
 		}
 	}
-	a := mustAsk(t, r, "EXPLAIN SELECT * FROM calls")
+	a := mustQuery(t, r, "EXPLAIN SELECT * FROM calls")
 	if len(a.Rows) != 1 || a.AsOf == nil || a.QueryID == "" || a.ElapsedMS <= 0 || a.RowCount != 1 || a.Truncated != nil {
-		t.Errorf("%+v", a)
+		t.Errorf("got %+v, want one row with all metadata", a)
 	}
-	if _, _, err := ask(t.Context(), r, Request{Tenant: nobody, SQL: "SELECT 1"}); !errors.Is(err, warehouse.ErrNotFound) && err != nil {
-		t.Error(err)
+	if _, _, err := runQuery(t.Context(), r, Request{Tenant: noTenant, SQL: "SELECT 1"}); !errors.Is(err, warehouse.ErrNotFound) && err != nil {
+		t.Errorf("a tenant without files: got %v, want ErrNotFound or nil", err)
 	}
 }
 
-// What DuckDB says of the relations is what is said of the exports.
-func TestRelationsAreDescribed(t *testing.T) {
-	r := newRunner(t, lake(t))
-	a := mustAsk(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
+// The comments of the views and columns are the descriptions of the exports.
+func TestQuery_ViewsHaveComments(t *testing.T) {
+	r := newRunner(t, openLake(t))
+	a := mustQuery(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
 	var want [][4]string
 	for _, export := range warehouse.Exports {
 		for _, c := range export.Columns {
@@ -205,27 +210,28 @@ func TestRelationsAreDescribed(t *testing.T) {
 		}
 	}
 	if len(a.Rows) != len(want) {
-		t.Fatalf("%d columns, not %d", len(a.Rows), len(want))
+		t.Fatalf("got %d columns, want %d", len(a.Rows), len(want))
 	}
 	for i, row := range a.Rows {
 		for j := range row {
-			if cell, _ := json.Marshal(want[i][j]); !strings.EqualFold(unescaped(row[j]), unescaped(cell)) {
-				t.Errorf("%s, not %s", row[j], cell)
+			if cell, _ := json.Marshal(want[i][j]); !strings.EqualFold(decodeText(row[j]), decodeText(cell)) {
+				t.Errorf("got %s, want %s", row[j], cell)
 			}
 		}
 	}
-	if got := mustAsk(t, r, "SELECT count(comment) FROM duckdb_views() WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
-		t.Errorf("%s relations are described", got)
+	if got := mustQuery(t, r, "SELECT count(comment) FROM duckdb_views() WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
+		t.Errorf("got %s views with a comment, want %d", got, len(warehouse.Exports))
 	}
 }
 
-func unescaped(text []byte) (s string) {
+// decodeText returns the text of a JSON string, or "" if it is not a string.
+func decodeText(text []byte) (s string) {
 	_ = json.Unmarshal(text, &s)
 	return s
 }
 
-func TestParameters(t *testing.T) {
-	r := newRunner(t, lake(t))
+func TestQuery_Parameters(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	for _, c := range []struct{ sql, params, want string }{
 		{"SELECT count(*) FROM calls WHERE status = ? AND duration_seconds < ?", `["failed", 10]`, "5"},
 		{"SELECT $2, $1, $1", `["a", null]`, `null "a" "a"`},
@@ -240,13 +246,13 @@ func TestParameters(t *testing.T) {
 		{"SELECT count(*) FROM calls WHERE id = $1", `["00000000-0000-4000-8000-000000000007"]`, "1"},
 		{"SELECT ?", `["'; DROP TABLE calls; --"]`, `"'; DROP TABLE calls; --"`},
 	} {
-		if got := mustAsk(t, r, c.sql, c.params).text(); got != c.want {
-			t.Errorf("%s %s: %s, not %s", c.sql, c.params, got, c.want)
+		if got := mustQuery(t, r, c.sql, c.params).text(); got != c.want {
+			t.Errorf("%s %s: got %s, want %s", c.sql, c.params, got, c.want)
 		}
 	}
 	for _, c := range []struct{ sql, params string }{{"SELECT ?", ""}, {"SELECT ?", `[1, 2]`}, {"SELECT $a", `{"b": 1}`}, {"SELECT 1", `[1]`}, {"SELECT $1", `"x"`}} {
-		if _, _, err := ask(t.Context(), r, Request{SQL: c.sql, Params: json.RawMessage(c.params)}); !errors.Is(err, ErrSQL) {
-			t.Errorf("%s %s: %v", c.sql, c.params, err)
+		if _, _, err := runQuery(t.Context(), r, Request{SQL: c.sql, Params: json.RawMessage(c.params)}); !errors.Is(err, ErrSQL) {
+			t.Errorf("%s %s: got %v, want ErrSQL", c.sql, c.params, err)
 		}
 	}
 }
@@ -257,28 +263,28 @@ const everyType = `SELECT true, 1::TINYINT, 9007199254740991, 9007199254740992, 
   'a"b\c' || chr(10) || chr(1) || 'é', 'ab'::BLOB, '00000000-0000-4000-8000-000000000007'::UUID, '{"a":  [1]}'::JSON, [1, NULL, 3], {'a': 1, 'b c': {'d': 'x'}}, MAP {'k': 1}, MAP {1: 'x'},
   'x'::ENUM('w', 'x'), union_value(num := 2), [1, 2]::INTEGER[2], NULL, 'infinity'::TIMESTAMP`
 
-func TestValuesAsJSON(t *testing.T) {
-	r := newRunner(t, lake(t))
+func TestQuery_ValuesAsJSON(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	const want = `true 1 9007199254740991 "9007199254740992" "18446744073709551615" 1 "170141183460469231731687303715884105727" ` +
 		`1.5 "NaN" "-Infinity" 1e-07 12.3400 -0.05 "123456789012345678.12" "2026-01-02" "10:00:00.500" ` +
 		`"2026-01-02T03:04:05.123456" "2026-01-02T02:04:05.000Z" "2026-01-02T03:04:05.123456789" "1 year 2 months 3 days 04:05:06.5" ` +
 		`"a\"b\\c\n\u0001é" "YWI=" "00000000-0000-4000-8000-000000000007" {"a":[1]} [1,null,3] {"a":1,"b c":{"d":"x"}} {"k":1} [{"key":1,"value":"x"}] ` +
 		`"x" 2 [1,2] null "infinity"`
-	a := mustAsk(t, r, everyType)
+	a := mustQuery(t, r, everyType)
 	if got := a.text(); got != want {
-		t.Errorf("\n%s\nnot\n%s", got, want)
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	for _, typ := range []string{"BIT", "UHUGEINT", "TIMETZ", "BIGNUM"} {
-		if _, _, err := ask(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"}); !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
-			t.Errorf("%s: %v", typ, err)
+		if _, _, err := runQuery(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"}); !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
+			t.Errorf("%s: got %v, want ErrSQL with advice to cast", typ, err)
 		}
 	}
 }
 
-func TestFormats(t *testing.T) {
-	r := newRunner(t, lake(t))
+func TestQuery_Formats(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	in := func(format, sql string) (string, Outcome) {
-		text, outcome, err := ask(t.Context(), r, Request{SQL: sql, Format: format})
+		text, outcome, err := runQuery(t.Context(), r, Request{SQL: sql, Format: format})
 		if err != nil {
 			t.Fatalf("%s: %v", format, err)
 		}
@@ -295,7 +301,7 @@ func TestFormats(t *testing.T) {
 		t.Errorf("%q %v", got, outcome)
 	}
 	got, _ := in(JSONColumns, few)
-	var a answered
+	var a jsonResult
 	noError(t, json.Unmarshal([]byte(got), &a))
 	if fmt.Sprintf("%s", a.Values) != `[[1 2] ["x,\"" "y"] ["" "z"] [null 3] [[1] []]]` || a.RowCount != 2 {
 		t.Errorf("%s", got)
@@ -313,14 +319,14 @@ func TestFormats(t *testing.T) {
 		noError(t, reader.Err())
 		reader.Release()
 		if fmt.Sprint(rows) != a.text() || outcome.Rows != rows {
-			t.Errorf("Arrow: %d rows, and %+v, not %s", rows, outcome, a.text())
+			t.Errorf("Arrow: got %d rows and outcome %+v, want %s rows", rows, outcome, a.text())
 		}
 		text, outcome = in(Parquet, sql)
 		file, err := parquet.OpenFile(strings.NewReader(text), int64(len(text)))
 		noError(t, err)
-		said, _ := file.Lookup("voicory.rows")
-		if file.NumRows() != rows || outcome.Rows != rows || said != a.text() {
-			t.Errorf("Parquet: %d rows, and %+v, not %d", file.NumRows(), outcome, rows)
+		count, _ := file.Lookup("voicory.rows")
+		if file.NumRows() != rows || outcome.Rows != rows || count != a.text() {
+			t.Errorf("Parquet: got %d rows and outcome %+v, want %d rows", file.NumRows(), outcome, rows)
 		}
 	}
 	text, _ := in(Parquet, "SELECT 7 AS z, 'x' AS b, 1.50::DECIMAL(10,2) AS a, {'k': 'v'} AS s, 'it''s'::ENUM('it''s') AS e, NULL::INTEGER AS n")
@@ -334,12 +340,12 @@ func TestFormats(t *testing.T) {
 	}](strings.NewReader(text), int64(len(text)))
 	noError(t, err)
 	if fmt.Sprint(rows) != `[{7 x 150 {"k":"v"} it's <nil>}]` {
-		t.Error(rows)
+		t.Errorf("got %v", rows)
 	}
 }
 
-// numbers are the first column of an Arrow stream, BIGINTs.
-func numbers(t testing.TB, text string) (all []int64) {
+// arrowNumbers returns the first column, of type BIGINT, of an Arrow stream.
+func arrowNumbers(t testing.TB, text string) (all []int64) {
 	t.Helper()
 	reader, err := ipc.NewReader(strings.NewReader(text))
 	noError(t, err)
@@ -351,42 +357,43 @@ func numbers(t testing.TB, text string) (all []int64) {
 	return all
 }
 
-// Rows that the threads which make them hand over are all there, once, within the bounds and to the first fault.
-func TestPushedRows(t *testing.T) {
-	r := newRunner(t, lake(t))
+// Rows that DuckDB's threads deliver by a callback are complete and unique. They stop at a limit and at the first
+// error.
+func TestCallbackRows_CompleteAndUnique(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, range(5000)", 1_000_000
 	for _, limit := range []int64{0, 123_456} {
-		text, outcome, err := ask(t.Context(), r, Request{SQL: all, Format: Arrow, Limit: limit})
+		text, outcome, err := runQuery(t.Context(), r, Request{SQL: all, Format: Arrow, Limit: limit})
 		noError(t, err)
 		want, truncated := int64(many), ""
 		if limit > 0 {
 			want, truncated = limit, "rows"
 		}
 		seen := map[int64]bool{}
-		for _, n := range numbers(t, text) {
+		for _, n := range arrowNumbers(t, text) {
 			if n < 0 || n >= many || seen[n] {
-				t.Fatalf("%d, which is none, or twice there", n)
+				t.Fatalf("got %d, which is out of range or a duplicate", n)
 			}
 			seen[n] = true
 		}
 		if int64(len(seen)) != want || outcome != (Outcome{Rows: want, Truncated: truncated}) {
-			t.Errorf("%d rows, and %+v", len(seen), outcome)
+			t.Errorf("got %d rows and outcome %+v, want %d rows", len(seen), outcome, want)
 		}
 	}
-	ordered, _, err := ask(t.Context(), r, Request{SQL: all + " ORDER BY n DESC", Format: Arrow})
+	ordered, _, err := runQuery(t.Context(), r, Request{SQL: all + " ORDER BY n DESC", Format: Arrow})
 	noError(t, err)
-	for i, n := range numbers(t, ordered) {
+	for i, n := range arrowNumbers(t, ordered) {
 		if n != int64(many-1-i) {
-			t.Fatalf("row %d is %d", i, n)
+			t.Fatalf("row %d: got %d, want %d", i, n, many-1-i)
 		}
 	}
-	_, _, err = ask(t.Context(), r, Request{SQL: "SELECT CASE WHEN n = 999999 THEN error('too late') ELSE n END FROM (" + all + ")", Format: Arrow})
+	_, _, err = runQuery(t.Context(), r, Request{SQL: "SELECT CASE WHEN n = 999999 THEN error('too late') ELSE n END FROM (" + all + ")", Format: Arrow})
 	if !errors.Is(err, ErrSQL) {
-		t.Errorf("a fault near the end: %v", err)
+		t.Errorf("an error in the last row: got %v, want ErrSQL", err)
 	}
 }
 
-func TestWhatIsPushed(t *testing.T) {
+func TestCallbackRows_AcceptedStatements(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true, "FROM range(3)": true, "VALUES (1), (2)": true,
 		"WITH x AS (SELECT 1) FROM x": true, `SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true, "SELECT sum(range) OVER (ORDER BY range) FROM range(3)": true,
@@ -399,13 +406,13 @@ func TestWhatIsPushed(t *testing.T) {
 		s, err := e.prepare(sql)
 		noError(t, err)
 		if rows, err := s.callbackRows(); err != nil || (rows != nil) != want {
-			t.Errorf("%s: %v %v", sql, rows != nil, err)
+			t.Errorf("%s: got rows %t (%v), want %t", sql, rows != nil, err, want)
 		}
 	}
 }
 
-// The user's statement cannot call the function that takes rows, even if its name is known.
-func TestPush_FunctionIsNotAvailableInQueries(t *testing.T) {
+// A user's statement cannot call the callback function, even if the function's name is known.
+func TestCallbackRows_FunctionIsNotAvailableInQueries(t *testing.T) {
 	e, err := openEngine(nil)
 	noError(t, err)
 	s, err := e.prepare("SELECT 5")
@@ -429,8 +436,8 @@ func TestPush_FunctionIsNotAvailableInQueries(t *testing.T) {
 	}
 }
 
-func TestBounds(t *testing.T) {
-	r := newRunner(t, lake(t), func(o *Options) { o.MaxBytes = 100_000 })
+func TestRequest_Limits(t *testing.T) {
+	r := newRunner(t, openLake(t), func(o *Options) { o.MaxBytes = 100_000 })
 	for _, c := range []struct {
 		sql, format string
 		limit       int64
@@ -453,33 +460,33 @@ func TestBounds(t *testing.T) {
 		{"SELECT repeat('x', 1000000) FROM range(1)", Arrow, 0, "{0 bytes}"},
 		{"SELECT repeat('x', 1000000) FROM range(1)", Parquet, 0, "{0 bytes}"},
 	} {
-		if _, outcome, err := ask(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
-			t.Errorf("%s as %s: %v, not %s (%v)", c.sql, c.format, outcome, c.want, err)
+		if _, outcome, err := runQuery(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
+			t.Errorf("%s as %s: got %v, want %s (%v)", c.sql, c.format, outcome, c.want, err)
 		}
 	}
-	// Of a request's bound and the runner's, the less one holds.
+	// The smaller one of the request's and the runner's limit applies.
 	for most, want := range map[int64]string{5_000: "{4 bytes}", 50_000: "{48 bytes}", 1_000_000: "{97 bytes}"} {
 		request := Request{SQL: "SELECT repeat('x', 1000) FROM range(5000)", Format: NDJSON, MaxBytes: most}
-		if _, outcome, err := ask(t.Context(), r, request); err != nil || fmt.Sprint(outcome) != want {
-			t.Errorf("at most %d bytes: %v, not %s (%v)", most, outcome, want, err)
+		if _, outcome, err := runQuery(t.Context(), r, request); err != nil || fmt.Sprint(outcome) != want {
+			t.Errorf("at most %d bytes: got %v, want %s (%v)", most, outcome, want, err)
 		}
 	}
-	if _, _, err := ask(t.Context(), r, Request{SQL: "FROM range(1000000000000) WHERE range % 7 = 8", Timeout: 50 * time.Millisecond}); !errors.Is(err, ErrTimeout) || err.Error() != "The query took longer than 50ms" {
-		t.Error(err)
+	if _, _, err := runQuery(t.Context(), r, Request{SQL: "FROM range(1000000000000) WHERE range % 7 = 8", Timeout: 50 * time.Millisecond}); !errors.Is(err, ErrTimeout) || err.Error() != "The query took longer than 50ms" {
+		t.Errorf("got %v, want ErrTimeout", err)
 	}
 	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1}, {SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour}, {SQL: "SELECT 1", MaxBytes: -1}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
-		if _, _, err := ask(t.Context(), r, request); !errors.Is(err, ErrRequest) {
-			t.Errorf("%v", err)
+		if _, _, err := runQuery(t.Context(), r, request); !errors.Is(err, ErrRequest) {
+			t.Errorf("%.100s: got %v, want ErrRequest", request.SQL, err)
 		}
 	}
 }
 
-func TestErrorsSayWhere(t *testing.T) {
-	r := newRunner(t, lake(t))
+func TestFailure_HasPosition(t *testing.T) {
+	r := newRunner(t, openLake(t))
 	for _, c := range []struct {
 		sql          string
 		line, column int
-		says         string
+		message      string
 	}{
 		{"SELEC 1", 1, 1, `Parser Error: syntax error at or near "SELEC"`},
 		{"SELECT\n  'é', nope\nFROM calls", 2, 8, `Binder Error: Referenced column "nope" not found`},
@@ -493,10 +500,10 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"PRAGMA database_list", 0, 0, "Only statements that read are run"},
 	} {
 		for _, format := range []string{JSON, Arrow} {
-			_, _, err := ask(t.Context(), r, Request{SQL: c.sql, Format: format})
+			_, _, err := runQuery(t.Context(), r, Request{SQL: c.sql, Format: format})
 			failure := (*Failure)(nil)
-			if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.says) {
-				t.Errorf("%s as %s: %+v", c.sql, format, failure)
+			if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.message) {
+				t.Errorf("%s as %s: got %+v, want %+v", c.sql, format, failure, c)
 			}
 		}
 	}
