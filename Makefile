@@ -25,8 +25,9 @@ services:
 		apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -yqq redis-server postgresql >/dev/null; } || \
 		echo "redis-server or PostgreSQL is missing and cannot be installed: tests that need them are skipped"
 
-lint: ## check the format, vet, the linters and the import rules
+lint: ## check the format, vet, the linters, the import rules and the prose
 	$(GOLANGCI) run
+	go run ./.ci/prose
 
 bench: build ## run the benchmarks and print a table
 	go run ./bench
