@@ -21,13 +21,13 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-// installPython makes venv, and a home in which DuckDB finds what it reads HTTP with.
+// installPython creates venv, and a home directory with the httpfs extension of DuckDB.
 const installPython = `python3 -m venv venv
 venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 HOME=$PWD venv/bin/python -c 'from duckdb_extensions import import_extension; import_extension("httpfs")'`
 
-// installed is a folder of its own for what a client needs, which is kept for the next run; without a network, the test skips. install
-// runs in it, with the folder's files of testdata/clients.
+// installClient runs the script install in a cache folder and returns the folder. The folder contains the file wants of
+// testdata/clients and is reused by later runs. If the script fails, as without a network, the test is skipped.
 func installClient(t *testing.T, wants, install string) (dir string) {
 	t.Helper()
 	wanted, err := os.ReadFile(filepath.Join("testdata", "clients", wants))
@@ -46,13 +46,13 @@ func installClient(t *testing.T, wants, install string) (dir string) {
 	command := exec.CommandContext(t.Context(), "sh", "-ec", install)
 	command.Dir = dir
 	if out, err := command.CombinedOutput(); err != nil {
-		t.Skipf("these clients cannot be installed here: %v: %.300s", err, out)
+		t.Skipf("cannot install the clients: %v: %.300s", err, out)
 	}
 	noError(t, os.WriteFile(done, nil, 0o600))
 	return dir
 }
 
-// counting passes requests on to the server, and tells at /bytes how many bytes of answers went through it.
+// startCountingProxy starts a proxy in front of the server. GET /bytes returns the number of bytes of all responses.
 func startCountingProxy(t *testing.T, server string) (base string) {
 	t.Helper()
 	target, err := url.Parse(server)
@@ -82,7 +82,7 @@ func (w *passingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// exporting serves an invented tenant, and returns where, a secret key, and the tenant's folder in the lake.
+// serveDemoExports serves a demo tenant. It returns the base URL, a secret key, and the tenant's folder in the lake.
 func serveDemoExports(t *testing.T) (base, key, lake string) {
 	t.Helper()
 	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000}, "--rate-limit", "none")
@@ -90,8 +90,8 @@ func serveDemoExports(t *testing.T) (base, key, lake string) {
 	return startCountingProxy(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
 }
 
-// What data scientists use reads every row as the pages show it: pandas, polars, pyarrow and DuckDB in Python, hyparquet and apache-arrow in
-// JavaScript.
+// pandas, polars, pyarrow and DuckDB in Python, and hyparquet and apache-arrow in JavaScript read the same rows from
+// exports as the REST pages have.
 func TestExports_Clients(t *testing.T) {
 	base, key, lake := serveDemoExports(t)
 	scripts, err := filepath.Abs(filepath.Join("testdata", "clients"))
@@ -114,12 +114,12 @@ func TestExports_Clients(t *testing.T) {
 		dir := installClient(t, "package.json", "npm install --silent --no-audit --no-fund --ignore-scripts")
 		text, err := os.ReadFile(filepath.Join(scripts, "clients.mjs"))
 		noError(t, err)
-		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600)) // modules are looked for beside it
+		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600)) // node resolves modules relative to the script
 		script(t, dir, "node", "clients.mjs", base, key)
 	})
 }
 
-// curl goes on with a file where it was cut off.
+// curl resumes an interrupted download of a file.
 func TestFiles_ResumedDownload(t *testing.T) {
 	base, key, _ := serveDemoExports(t)
 	curl := func(args ...string) []byte {
@@ -147,10 +147,10 @@ func TestFiles_ResumedDownload(t *testing.T) {
 		content, err := os.ReadFile(path)
 		noError(t, err)
 		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != file.SHA256 || !strings.Contains(file.Name, file.SHA256[:16]) {
-			t.Errorf("%s has %d bytes with another sum", file.Name, len(content))
+			t.Errorf("%s: the SHA-256 of %d bytes differs from the listed one", file.Name, len(content))
 		}
 	}
 	if len(list.Data) == 0 {
-		t.Error("there are no files")
+		t.Error("got no files, want some")
 	}
 }

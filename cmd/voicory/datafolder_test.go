@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// messyCalls are rows that load, one that is refused, and months that are published as several files.
+// mixedCalls returns n valid calls of three months, which are published as several files, and one invalid call.
 func mixedCalls(from, n int) string {
 	var text strings.Builder
 	for i := from; i < from+n; i++ {
@@ -24,7 +24,7 @@ func mixedCalls(from, n int) string {
 	return text.String() + `{"user_id":"` + someTenant + `","id":"refused ` + strconv.Itoa(from) + `","created_at":"2026-03-01T10:00:00Z"}` + "\n"
 }
 
-// underUmask runs the program as a process with the umask.
+// underUmask returns a command that runs the program in a process with the umask.
 func underUmask(t *testing.T, umask, stdin string, args ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`, os.Args[0], umask}, args...)...)
@@ -79,8 +79,8 @@ func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (
 	return visited
 }
 
-// Every file of a data folder has the mode of the layout, whatever the umask: of a folder in use, of one that a
-// killed server left with its logs, and of one with replaced files.
+// Every file of a data folder has the mode of the layout under every umask: in a folder in use, in a folder with the
+// logs of a killed server, and in a folder with replaced files.
 func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 	for _, umask := range []string{"000", "022", "077"} {
 		for mode, want := range map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}} {
@@ -127,7 +127,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 
 				wantUnderUmask(t, umask, "", "quarantine", "replay", "--data", data)
 				check()
-				// What a command writes outside of the data folder follows the umask.
+				// Files outside the data folder follow the umask.
 				file, folder := filepath.Join(dir, "calls.csv"), filepath.Join(dir, "all")
 				wantUnderUmask(t, umask, "", "export", "calls", "--data", data, "--tenant", someTenant, "-o", file)
 				wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
@@ -147,8 +147,7 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 	}
 }
 
-// Modes that are too wide are set at the next start, with a line that says so; the lake mode stays as the folder has
-// it.
+// Modes that are too wide are corrected and logged at the next start. The stored lake mode is kept.
 func TestDataFolder_WideModesAreTightened(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
@@ -249,7 +248,7 @@ func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
 		for _, data := range []string{empty, missing} {
 			got := wantStatus(t, runFolderCommand(t, data, args), exitFailed)
 			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "voicory ingest") {
-				t.Errorf("%v: got %q, want one line that says the way out", args, got.stderr)
+				t.Errorf("%v: got %q, want one line that names a command", args, got.stderr)
 			}
 		}
 	}
@@ -281,7 +280,7 @@ func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 	}
 	noError(t, os.Remove(kept))
 	wantModes(t, data, 0o711, 0o755, 0o644)
-	// A database of someone else among the same names is not adopted, nor written to.
+	// A DuckDB database with other tables under the same name is neither adopted nor written to.
 	control := filepath.Join(data, "control.duckdb")
 	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
 	noError(t, os.Remove(control))
@@ -307,7 +306,7 @@ func TestDataFolder_MarkIsChecked(t *testing.T) {
 	}
 }
 
-// A data folder of another user is refused: files of root in it would lock its owner out.
+// A data folder of another user is refused, because files of root in it would lock out its owner.
 func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
@@ -319,8 +318,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 	}
 }
 
-// A symbolic link in any place of a data folder, to a file or folder outside or to another place inside, is followed
-// by no command.
+// No command follows a symbolic link within a data folder, whether it points outside the folder or to another place
+// inside.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	template := filepath.Join(t.TempDir(), "data")
 	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
@@ -347,7 +346,7 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 				} else {
 					isDir = strings.HasSuffix(name, "messages") || strings.HasSuffix(name, "replaced")
 				}
-				if inside { // the same content, elsewhere in the folder, where no command looks
+				if inside { // the target is inside the folder, under a name that no command uses
 					canary = filepath.Join(data, "canary")
 				}
 				if _, err := os.Lstat(path); err == nil {
@@ -369,7 +368,7 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 						t.Errorf("%v: got %q, want one line about a symbolic link", args, got.stderr)
 					}
 					if after := fingerprint(t, canary); after != before {
-						t.Fatalf("%v changed what the link leads to:\n%s\nwas\n%s", args, after, before)
+						t.Fatalf("%v changed the target of the link: got\n%s\nwant\n%s", args, after, before)
 					}
 				}
 			})
@@ -377,7 +376,7 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	}
 }
 
-// The operator may put the data folder itself elsewhere.
+// The data folder itself may be a symbolic link.
 func TestDataFolder_MayBeASymlink(t *testing.T) {
 	dir := t.TempDir()
 	noError(t, os.Mkdir(filepath.Join(dir, "there"), 0o755))
@@ -386,8 +385,8 @@ func TestDataFolder_MayBeASymlink(t *testing.T) {
 	wantModes(t, filepath.Join(dir, "there"), 0o700, 0o700, 0o600)
 }
 
-// The operator's socket has its final mode when bind creates it, before anything can connect to it.
-func TestOperatorSocket_IsCreatedPrivate(t *testing.T) {
+// The admin socket has its final mode when bind creates it, before a client can connect.
+func TestAdminSocket_IsCreatedPrivate(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	path := filepath.Join(t.TempDir(), "s")

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Rows that filters tell apart. Their ids end in what is to be found.
+// filterable contains rows that the filters distinguish. The last digit of each id identifies the row.
 var filterable = map[string]string{
 	"calls": `
 		{"id":"1","status":"no_answer","direction":"inbound","from_number":"+49 30 1","assistant_id":"11111111-0000-4000-8000-000000000001","created_at":"2026-03-01T23:59:59.9996Z","transcript":"AI: hi"}
@@ -23,7 +23,7 @@ var filterable = map[string]string{
 		{"id":"7","direction":"outbound","to_number":"+49301","created_at":"2026-03-02"}`,
 }
 
-// filtered are exports with a filter, as the API has it, and the last digits of the ids that are within it.
+// filtered lists exports with a filter as URL parameters, and the last digits of the ids of the expected rows.
 var filtered = []struct{ dataset, filter, ids string }{
 	{"calls", "", "123"},
 	{"calls", "status=no-answer", "12"},
@@ -42,7 +42,8 @@ var filtered = []struct{ dataset, filter, ids string }{
 	{"messages", "phone_number=%2B49301&from=2026-03-02", "7"},
 }
 
-// exportsFiltered runs each of them with the folder open in this process, or in a server, and has other compare what came.
+// checkFilteredExports runs each export of filtered and calls other with its output. It also checks that unsupported
+// filters are refused.
 func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, target, lines string)) {
 	t.Helper()
 	for _, test := range filtered {
@@ -61,7 +62,7 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 		}
 		slices.Sort(ids)
 		if got := strings.Join(ids, ""); got != test.ids {
-			t.Errorf("%v has %s, not %s", args[5:], got, test.ids)
+			t.Errorf("%v: got ids %s, want %s", args[5:], got, test.ids)
 		}
 		other(t, test.dataset+"?format=ndjson&"+test.filter, lines)
 	}
@@ -81,7 +82,7 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 	}
 }
 
-// An export with filters has the rows that they let through, and the very ones that the API's stream has.
+// A filtered export has the expected rows, and the same rows as the stream of the REST API.
 func TestExport_Filters(t *testing.T) {
 	data := t.TempDir()
 	for dataset, rows := range filterable {
@@ -95,7 +96,7 @@ func TestExport_Filters(t *testing.T) {
 	checkFilteredExports(t, data, func(t *testing.T, target, lines string) {
 		t.Helper()
 		if status, body := get(t, address+"/api/v1/exports/"+target, key); status != 200 || sorted(body) != sorted(lines) {
-			t.Errorf("%s: %d %s, not %s", target, status, body, lines)
+			t.Errorf("%s: got %d %s, want 200 %s", target, status, body, lines)
 		}
 	})
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-// stopped runs the program and interrupts it once midway says so: it is held at that moment, so that it cannot have ended since.
-func stopped(t *testing.T, midway func() bool, args ...string) (status int, stderr string) {
+// interruptAt runs the program and interrupts it once midway returns true. SIGSTOP before the interrupt keeps the
+// program from ending in between.
+func interruptAt(t *testing.T, midway func() bool, args ...string) (status int, stderr string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], args...)
 	command.Env = append(os.Environ(), runAsProgram+"=yes")
@@ -25,7 +26,7 @@ func stopped(t *testing.T, midway func() bool, args ...string) (status int, stde
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = command.Wait() // how it ended, its state says
+		_ = command.Wait() // ProcessState has the result
 	}()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
@@ -43,13 +44,13 @@ func stopped(t *testing.T, midway func() bool, args ...string) (status int, stde
 	return command.ProcessState.ExitCode(), out.String()
 }
 
-// there tells whether a file or folder is where the pattern says.
+// exists reports whether a file or folder matches the pattern.
 func exists(pattern ...string) bool {
 	found, _ := filepath.Glob(filepath.Join(pattern...))
 	return len(found) > 0
 }
 
-// stopsExports interrupts exports at several points of their work, with the folder open in their process, or in a server.
+// checkInterruptedExports interrupts exports at several points of their work.
 func checkInterruptedExports(t *testing.T, data string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -73,16 +74,17 @@ func checkInterruptedExports(t *testing.T, data string) {
 		{"all", "everything", func(to string) bool { return exists(to, ".everything.unfinished-*", "calls", "*", "calls.parquet") }},
 	} {
 		to := t.TempDir()
-		status, stderr := stopped(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant", demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
+		status, stderr := interruptAt(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant", demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
 		left, err := os.ReadDir(to)
 		noError(t, err)
 		if status != exitFailed || !strings.HasPrefix(stderr, "voicory: stopped") || strings.Count(stderr, "\n") != 1 || len(left) > 0 {
-			t.Errorf("%s: %d, %s, leaves %v", test.dataset, status, stderr, left)
+			t.Errorf("%s: got status %d, %q and files %v, want status %d, one line and no files", test.dataset, status, stderr, left, exitFailed)
 		}
 	}
 }
 
-// An export that is interrupted leaves nothing: neither a part under its name, nor a temporary file, here or in the data folder.
+// An interrupted export leaves no incomplete output and no temporary file, neither beside the output nor in the data
+// folder.
 func TestExport_InterruptLeavesNoFile(t *testing.T) {
 	data, dump := t.TempDir(), filepath.Join(t.TempDir(), "calls.ndjson")
 	file, err := os.Create(dump)
@@ -92,13 +94,13 @@ func TestExport_InterruptLeavesNoFile(t *testing.T) {
 	clean := func() {
 		t.Helper()
 		if left, err := os.ReadDir(filepath.Join(data, "tmp")); err != nil || len(left) > 0 {
-			t.Errorf("the data folder keeps %v, %v", left, err)
+			t.Errorf("got files %v in tmp, %v; want none", left, err)
 		}
 	}
 	checkInterruptedExports(t, data)
 	clean()
 	_, stop := serve(t, data)
 	checkInterruptedExports(t, data)
-	stop() // no handler runs any more
+	stop() // returns after the last handler has ended
 	clean()
 }

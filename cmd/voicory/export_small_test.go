@@ -17,8 +17,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// readBack are the names of an exported file's columns, as what reads the format sees them, and how many rows it has. NDJSON without rows
-// has no columns.
+// readBack returns the column names and the number of rows of an exported file, as a reader of the format finds them.
+// NDJSON without rows has no columns.
 func readBack(t *testing.T, format exports.Format, path string) (names []string, rows int) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -52,7 +52,7 @@ func readBack(t *testing.T, format exports.Format, path string) (names []string,
 	return names, rows
 }
 
-// exportsFew writes what has so many rows of each export in every form, with the data folder open in this process, or in a server.
+// checkSmallExports exports a tenant with the given number of rows in every format, and as a bundle.
 func checkSmallExports(t *testing.T, data string, rows int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
 	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
 	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {
-		t.Errorf("the database of %+v has %s tables", all, tables)
+		t.Errorf("got %s tables in the database of %+v", tables, all)
 	}
 	for _, e := range warehouse.Exports {
 		var want []string
@@ -76,17 +76,17 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 			summary := export(e.Name, "-o", path)
 			names, n := readBack(t, format, path)
 			if !strings.Contains(summary, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
-				t.Errorf("%s as %s has %d rows of %q: %s", e.Name, format, n, names, summary)
+				t.Errorf("%s as %s: got %d rows with columns %q, want %d with %q: %s", e.Name, format, n, names, rows, want, summary)
 			}
 		}
 		inDatabase := queryValue(t, database+"SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '"+e.Name+"') || ' ' || count(*) FROM written."+e.Name)
 		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
-			t.Errorf("in the database, %s is %s", e.Name, inDatabase)
+			t.Errorf("%s in the database: got %s, want %v and %d rows", e.Name, inDatabase, want, rows)
 		}
 	}
 }
 
-// A tenant without rows, and one with a single row of each export, is exported as any other.
+// A tenant without rows and a tenant with one row per dataset can be exported in every format.
 func TestExport_ZeroAndOneRow(t *testing.T) {
 	for rows := range 2 {
 		data := t.TempDir()

@@ -17,7 +17,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// exportsTo runs exports with the folder open in this process, or in a server.
+// checkExports runs exports in every format, with a filter, and with invalid arguments.
 func checkExports(t *testing.T, data string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,7 +66,7 @@ func TestExport_Formats(t *testing.T) {
 	stop()
 }
 
-// A file that is not finished never has its name, and one that was there stays.
+// If writing fails, the previous file stays and the temporary file is removed.
 func TestWriteFileAtomic_FailureKeepsOldFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("before"), 0o600))
@@ -83,7 +83,7 @@ func TestWriteFileAtomic_FailureKeepsOldFile(t *testing.T) {
 	}
 }
 
-// answered is the one value that DuckDB answers with.
+// queryValue returns the single value of a query in DuckDB.
 func queryValue(t *testing.T, query string) (value string) {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
@@ -93,14 +93,14 @@ func queryValue(t *testing.T, query string) (value string) {
 	return value
 }
 
-// exportsAll writes a folder with the data folder open in this process, or in a server, and compares it with the published files.
+// checkBundle exports a bundle and compares its files with the published ones.
 func checkBundle(t *testing.T, data string) {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "a folder's")
 	all := []string{"export", "--data", data, "--tenant", someTenant, "all", "-o", at, "--json"}
 	var bundle exports.Bundle
 	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &bundle))
-	wantStatus(t, run(t, "", all...), exitUsage) // it is not empty
+	wantStatus(t, run(t, "", all...), exitUsage) // the folder is not empty
 	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
 	noError(t, err)
 	for _, file := range bundle.Files {
@@ -126,7 +126,7 @@ func checkBundle(t *testing.T, data string) {
 			continue
 		}
 		if got, want := rows(path+files), rows(data+"/lake/tenant_id="+someTenant+files); got != want {
-			t.Errorf("%s: %s, not %s", export.Name, got, want)
+			t.Errorf("%s: got %s, want %s", export.Name, got, want)
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(at), ".*"))
@@ -154,7 +154,7 @@ func TestExport_Bundle(t *testing.T) {
 	stop()
 }
 
-// A folder that is not finished never has its name.
+// If writing fails, neither the folder nor a temporary folder exists.
 func TestWriteFolderAtomic_FailureLeavesNoFolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "folder")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// The guide for data scientists does what it says, block by block, within the limits that keys have: each of its ways finds the same
-// costs of each day, which are those that were taken in, and its plot shows them.
+// All blocks of the guide for data scientists run within the rate limits of a key. Each way to read the data that it
+// shows finds the daily costs of the generated calls, and its plot shows them.
 func TestGuide_DataScientists(t *testing.T) {
 	python := installClient(t, "requirements.txt", installPython)
 	document, err := os.ReadFile("../../docs/data-scientists.md")
@@ -50,17 +50,17 @@ func TestGuide_DataScientists(t *testing.T) {
 	want := demoCosts(t, "2026-03-01", "2026-05-31")
 	for way, costs := range daily {
 		if !maps.Equal(costs, want) {
-			t.Errorf("%s finds %v, not %v", way, costs, want)
+			t.Errorf("%s: got costs %v, want %v", way, costs, want)
 		}
 	}
 	ways := []string{"DuckDB, database", "DuckDB, files", "SQL", "analytics", "curl, CSV", "pandas", "polars"}
 	if got := slices.Sorted(maps.Keys(daily)); !slices.Equal(got, ways) {
-		t.Errorf("the ways are %q, not %q", got, ways)
+		t.Errorf("got results by %q, want %q", got, ways)
 	}
 
 	plot := decodePNG(t, filepath.Join(dir, "cost-per-day.png"))
 	if shown := decodePNG(t, "../../docs/cost-per-day.png").Bounds(); plot.Bounds() != image.Rect(0, 0, 1000, 500) || shown != plot.Bounds() {
-		t.Errorf("the plot is %v, and that of the document %v", plot.Bounds(), shown)
+		t.Errorf("got a plot of %v and one of %v in docs, want 1000x500", plot.Bounds(), shown)
 	}
 	pixels := map[color.RGBA]int{}
 	for y := range plot.Bounds().Dy() {
@@ -68,19 +68,19 @@ func TestGuide_DataScientists(t *testing.T) {
 			pixels[color.RGBAModel.Convert(plot.At(x, y)).(color.RGBA)]++
 		}
 	}
-	days, mean, awaited := pixels[color.RGBA{0x9e, 0xca, 0xe1, 255}], pixels[color.RGBA{0x08, 0x51, 0x9c, 255}], pixels[color.RGBA{0xfd, 0x8d, 0x3c, 255}]
-	if days < 50_000 || days > 300_000 || mean < 500 || awaited < 500 {
-		t.Errorf("the plot has %d pixels of days, %d of their mean and %d of calls that wait for their cost", days, mean, awaited)
+	days, mean, pending := pixels[color.RGBA{0x9e, 0xca, 0xe1, 255}], pixels[color.RGBA{0x08, 0x51, 0x9c, 255}], pixels[color.RGBA{0xfd, 0x8d, 0x3c, 255}]
+	if days < 50_000 || days > 300_000 || mean < 500 || pending < 500 {
+		t.Errorf("got %d pixels of days, %d of their mean and %d of pending calls", days, mean, pending)
 	}
 }
 
 type documentBlock struct {
 	Kind string `json:"kind"`
-	Line int    `json:"line"` // of its first line in the document, from 1
+	Line int    `json:"line"` // number of its first line in the document, from 1
 	Text string `json:"text"`
 }
 
-// blocksOf are the blocks of a document that are to be run, with the server at url.
+// blocksOf returns the executable blocks of a document, with url as the address of the server.
 func blocksOf(document, url string) (blocks []documentBlock) {
 	for _, at := range fence.FindAllStringSubmatchIndex(document, -1) {
 		kind, text := document[at[2]:at[3]], document[at[4]:at[5]]
@@ -91,8 +91,8 @@ func blocksOf(document, url string) (blocks []documentBlock) {
 	return blocks
 }
 
-// demoCosts are what the calls of the demo tenant cost, in US dollars with four places, for each day in Kolkata from first to last; days
-// without costs are not there.
+// demoCosts returns the costs of the calls of the demo tenant in US dollars with four decimals, for each day in Kolkata
+// from first to last. Days without costs are missing.
 func demoCosts(t *testing.T, first, last string) map[string]string {
 	t.Helper()
 	zone := time.FixedZone("IST", 5*60*60+30*60)
@@ -106,7 +106,7 @@ func demoCosts(t *testing.T, first, last string) map[string]string {
 		}
 		noError(t, decoder.Decode(&call))
 		day := call.At.In(zone).Format(time.DateOnly)
-		if dollars, cents, ok := strings.Cut(call.Cost.String(), "."); ok && first <= day && day <= last { // null and 0 have no point
+		if dollars, cents, ok := strings.Cut(call.Cost.String(), "."); ok && first <= day && day <= last { // null and 0 have no decimal point
 			n, err := strconv.Atoi(dollars + cents)
 			noError(t, err)
 			sums[day] += n

@@ -28,7 +28,7 @@ func startRedis(t *testing.T) (address string, server *os.Process) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		t.Skip("there is no redis-server here (apt-get install redis-server)")
+		t.Skip("redis-server is not installed (apt-get install redis-server)")
 	}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noError(t, err)
@@ -47,15 +47,16 @@ func startRedis(t *testing.T) (address string, server *os.Process) {
 	return address, command.Process
 }
 
-// withKey makes a data folder that knows one key.
-func withKey(t *testing.T) (data, key string) {
+// newFolderWithKey creates a data folder with one public key.
+func newFolderWithKey(t *testing.T) (data, key string) {
 	t.Helper()
 	data = t.TempDir()
 	return data, strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
 }
 
-// ask makes n requests, at once where that is wanted, to the urls in turn, and says how many passed; all others were too many.
-func ask(t *testing.T, urls []string, key string, n int, atOnce bool) (passed int64) {
+// sendRequests sends n requests to the urls in turn, concurrently if atOnce is true. It returns the number with status
+// 200; the others must have status 429.
+func sendRequests(t *testing.T, urls []string, key string, n int, atOnce bool) (passed int64) {
 	t.Helper()
 	defer http.DefaultClient.CloseIdleConnections()
 	var count atomic.Int64
@@ -78,11 +79,11 @@ func ask(t *testing.T, urls []string, key string, n int, atOnce bool) (passed in
 	return count.Load()
 }
 
-// Three processes on one Redis give a key 10 requests a second between them, however many come at once: by the clock of
-// Redis, no second has 11.
+// Three servers that share a Redis allow a key 10 requests per second together. By the clock of Redis, no second has 11
+// requests.
 func TestLimits_SharedInRedis(t *testing.T) {
 	address, _ := startRedis(t)
-	data, key := withKey(t)
+	data, key := newFolderWithKey(t)
 	var urls []string
 	for range 3 {
 		copied := t.TempDir()
@@ -91,19 +92,19 @@ func TestLimits_SharedInRedis(t *testing.T) {
 	}
 	var passed int64
 	for begun := time.Now(); time.Since(begun) < 2500*time.Millisecond; {
-		passed += ask(t, urls, key, 15, true)
+		passed += sendRequests(t, urls, key, 15, true)
 	}
 	client := redis.NewClient(&redis.Options{Addr: address})
 	defer func() { noError(t, client.Close()) }()
 	keys, err := client.Keys(t.Context(), "voicory:limit:*").Result()
 	noError(t, err)
 	if len(keys) != 1 {
-		t.Fatalf("Redis has %v", keys)
+		t.Fatalf("got Redis keys %v, want one", keys)
 	}
 	texts, err := client.LRange(t.Context(), keys[0], 0, -1).Result()
 	noError(t, err)
 	if int64(len(texts)) != passed || passed < 30 {
-		t.Errorf("%d requests passed, and Redis has counted %d", passed, len(texts))
+		t.Errorf("got %d requests in Redis, want the %d that were allowed (at least 30)", len(texts), passed)
 	}
 	var times []int64
 	for _, text := range texts {
@@ -114,18 +115,18 @@ func TestLimits_SharedInRedis(t *testing.T) {
 	full := 0
 	for i := range times {
 		if i+10 < len(times) && times[i+10]-times[i] < 1_000_000 {
-			t.Errorf("11 requests passed within %d microseconds", times[i+10]-times[i])
+			t.Errorf("got 11 requests within %d microseconds, want at most 10 per second", times[i+10]-times[i])
 		}
 		if i+9 < len(times) && times[i+9]-times[i] < 1_000_000 {
 			full++
 		}
 	}
 	if full == 0 {
-		t.Error("no second had its 10")
+		t.Error("got no second with 10 requests, want some")
 	}
 }
 
-// serveProcess runs a server as a process of its own until the test ends.
+// serveProcess runs a server in a separate process until the test ends.
 func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 	t.Helper()
 	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...) //nolint:gosec,noctx // ended below
@@ -156,10 +157,11 @@ func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 	return url
 }
 
-// A Redis that hangs is not waited for: the server counts by itself, knowing of its own requests before, until Redis is back.
+// While Redis hangs, the server enforces the limits by itself, including its own earlier requests. It uses Redis again
+// once Redis replies.
 func TestLimits_RedisOutage(t *testing.T) {
 	address, redisProcess := startRedis(t)
-	data, key := withKey(t)
+	data, key := newFolderWithKey(t)
 	url, _ := serve(t, data, "--redis", "redis://"+address, "--rate-limit", "60/1h,10/30m")
 	state := func() string {
 		_, ready := get(t, url+"/readyz", "")
@@ -168,10 +170,10 @@ func TestLimits_RedisOutage(t *testing.T) {
 	if got := state(); got != `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"}} voicory_redis_up 1` {
 		t.Error(got)
 	}
-	before := ask(t, []string{url}, key, 4, false)
+	before := sendRequests(t, []string{url}, key, 4, false)
 	noError(t, redisProcess.Signal(syscall.SIGSTOP))
-	if passed := ask(t, []string{url}, key, 12, false); before != 4 || passed != 6 {
-		t.Errorf("%d passed before Redis hung, %d while it did: not 4 and 6", before, passed)
+	if passed := sendRequests(t, []string{url}, key, 12, false); before != 4 || passed != 6 {
+		t.Errorf("got %d requests before Redis hung and %d after, want 4 and 6", before, passed)
 	}
 	if got := state(); got != `{"status":"ready","checks":{"redis":"away","warehouse":"ok"}} voicory_redis_up 0` {
 		t.Error(got)
@@ -180,9 +182,9 @@ func TestLimits_RedisOutage(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
 	noError(t, client.FlushAll(t.Context()).Err())
 	noError(t, client.Close())
-	for deadline := time.Now().Add(time.Minute); ask(t, []string{url}, key, 1, false) == 0; { // emptied, Redis allows, and is asked again
+	for deadline := time.Now().Add(time.Minute); sendRequests(t, []string{url}, key, 1, false) == 0; { // Redis is empty, so it allows a request once the server uses it
 		if time.Now().After(deadline) {
-			t.Fatal("Redis was not taken up again")
+			t.Fatal("timed out: the server does not use Redis again")
 		}
 	}
 	if got := state(); !strings.HasSuffix(got, `"redis":"ok","warehouse":"ok"}} voicory_redis_up 1`) {
@@ -190,7 +192,7 @@ func TestLimits_RedisOutage(t *testing.T) {
 	}
 }
 
-// metrics asks for them at the operator's socket.
+// metrics returns the metrics that the admin socket serves.
 func metrics(t *testing.T, data string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://voicory/metrics", nil)

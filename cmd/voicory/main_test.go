@@ -27,7 +27,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// asProgram, when set, has the test binary be the program itself: what must be killed has to be a process.
+// runAsProgram is an environment variable. If it is set, the test binary runs main, so that tests can kill the program.
 const runAsProgram = "VOICORY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -49,7 +49,7 @@ type result struct {
 	stdout, stderr string
 }
 
-// run runs a command as a person would type it.
+// run runs a command in this process.
 func run(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -60,12 +60,12 @@ func run(t *testing.T, stdin string, args ...string) result {
 func wantStatus(t *testing.T, got result, status int) result {
 	t.Helper()
 	if got.status != status {
-		t.Fatalf("exit status %d, not %d\nstdout: %s\nstderr: %s", got.status, status, got.stdout, got.stderr)
+		t.Fatalf("got exit status %d, want %d\nstdout: %s\nstderr: %s", got.status, status, got.stdout, got.stderr)
 	}
 	return got
 }
 
-// serve runs a server on the folder until stop is called, and returns its address.
+// serve runs a server on the folder until stop is called. It returns the URL of the server.
 func serve(t *testing.T, data string, flags ...string) (url string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -76,7 +76,7 @@ func serve(t *testing.T, data string, flags ...string) (url string, stop func())
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if status := <-done; status != exitDone {
-			t.Errorf("the server ended with %d: %s", status, stderr.String())
+			t.Errorf("got exit status %d of the server, want %d: %s", status, exitDone, stderr.String())
 		}
 	})
 	t.Cleanup(stop)
@@ -120,7 +120,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, `"total":0`) {
 		t.Fatal(status, body)
 	}
-	// A file, and standard input, go through the socket and are served and published at once.
+	// Rows of a file and of standard input are sent over the socket, and are served and published at once.
 	file := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
 	got := wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
@@ -139,7 +139,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":1`) {
 		t.Fatal(body)
 	}
-	// Errors keep their kind on the way.
+	// Errors keep their kind over the socket.
 	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"), exitFailed); !strings.Contains(got.stderr, "keys list") {
 		t.Error(got.stderr)
 	}
@@ -158,7 +158,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(data, "voicory.sock")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v %v", info, err)
 	}
-	// A second server on the folder is refused; once the first has stopped, commands open the folder themselves.
+	// A second server on the folder is refused. After the first has stopped, commands open the folder themselves.
 	if got := wantStatus(t, run(t, "", "serve", "--data", data, "--listen", "127.0.0.1:0"), exitFailed); !strings.Contains(got.stderr, "data folder is in use") {
 		t.Error(got.stderr)
 	}
@@ -175,7 +175,7 @@ func TestMain_ExitStatus(t *testing.T) {
 	noError(t, os.WriteFile(filepath.Join(dir, "README.md"), []byte("about"), 0o600))
 	for _, test := range []struct {
 		status int
-		says   string
+		want   string
 		args   []string
 	}{
 		{exitUsage, "expected", []string{"ingest"}},
@@ -189,8 +189,8 @@ func TestMain_ExitStatus(t *testing.T) {
 		{exitDone, "Usage: voicory", []string{"--help"}},
 	} {
 		got := wantStatus(t, run(t, "", append(test.args, "--data", data)...), test.status)
-		if !strings.Contains(got.stdout+got.stderr, test.says) || strings.Count(got.stderr, "\n") > 1 {
-			t.Errorf("%v says %q and %q, not %q", test.args, got.stdout, got.stderr, test.says)
+		if !strings.Contains(got.stdout+got.stderr, test.want) || strings.Count(got.stderr, "\n") > 1 {
+			t.Errorf("%v: got %q and %q, want %q", test.args, got.stdout, got.stderr, test.want)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func TestDemo_SecondRunReplacesKeys(t *testing.T) {
 	}
 }
 
-// A server publishes what was merged and never published, as when the command that merged it was killed.
+// A server publishes rows that were merged but not published, as after a killed command.
 func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
@@ -246,7 +246,7 @@ func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	}
 }
 
-// An interrupt ends a command that waits for its input.
+// An interrupt ends a command that is waiting for its input.
 func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, syscall.Mkfifo(fifo, 0o600))
@@ -259,7 +259,7 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 		command.Stdin, command.Stderr = stdin, &stderr
 		noError(t, command.Start())
 		data := command.Args[3]
-		for waiting := time.NewTicker(5 * time.Millisecond); ; <-waiting.C { // until it has the folder open
+		for waiting := time.NewTicker(5 * time.Millisecond); ; <-waiting.C { // until the command has opened the folder
 			if _, err := os.Stat(filepath.Join(data, "control.duckdb")); err == nil {
 				waiting.Stop()
 				break
@@ -273,7 +273,8 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 	}
 }
 
-// Ten times an ingest is killed at any moment; the same command, run once more, leaves what it would have left anyway.
+// An ingest is killed ten times at different points. When the same command is run again, it completes, and the
+// published rows are the same as without a kill.
 func TestIngest_ResumesAfterKill(t *testing.T) {
 	dump, data := t.TempDir(), t.TempDir()
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 70_000, Customers: 1_000, Messages: 20_000}
@@ -283,13 +284,13 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		noError(t, errors.Join(write(file), file.Close()))
 	}
 	program := func(ctx context.Context, args ...string) *exec.Cmd {
-		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
+		command := exec.CommandContext(ctx, os.Args[0], args...) // cancelling ctx kills the process with SIGKILL
 		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		return command
 	}
 	killed := 0
 	for n := range 10 {
-		// Killed once the folder has grown so far: at another point of the work each time.
+		// Each run is killed after it has written 2.5 MB more than the one before.
 		ctx, kill := context.WithCancel(t.Context())
 		command := program(ctx, "ingest", "--data", data, dump)
 		noError(t, command.Start())
@@ -315,7 +316,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		}
 	}
 	if killed < 5 {
-		t.Errorf("only %d of 10 runs were killed before their end", killed)
+		t.Errorf("got %d of 10 runs killed before their end, want at least 5", killed)
 	}
 	out, err := program(t.Context(), "ingest", "--data", data, "--json", dump).CombinedOutput()
 	if err != nil {
@@ -331,7 +332,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 	for _, dataset := range []string{"calls/*/calls", "customers/customers", "messages/*/messages"} {
 		ours, theirs := lakeDigest(t, data, dataset), lakeDigest(t, clean, dataset)
 		if ours != theirs {
-			t.Errorf("%s: %s after kills, %s without", dataset, ours, theirs)
+			t.Errorf("%s: got %s after kills, want %s", dataset, ours, theirs)
 		}
 	}
 }
@@ -343,7 +344,7 @@ func folderSize(dir string) (size int64) {
 				size += info.Size()
 			}
 		}
-		return nil // a file that is gone again counts for nothing
+		return nil // files that were removed meanwhile are ignored
 	})
 	return size
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-// pusher sends rows to a server with a secret key of someTenant.
+// pusher pushes rows to a server with a secret key of someTenant.
 type pusher struct {
 	data, url, key string
 	stop           func()
@@ -45,12 +45,12 @@ func secretKey(t *testing.T, data, tenant string) string {
 	return strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", tenant, "--type", "secret"), exitDone).stdout)
 }
 
-// pushed is the answer to a push.
+// pushResult is the response to a push.
 type pushResult struct {
 	status int
 	header http.Header
 	body   string
-	code   string // of an error
+	code   string // error code; "" for success
 	counts [7]int // read, new, changed, unchanged, deleted, superseded, refused
 }
 
@@ -62,7 +62,7 @@ type pushCounts struct {
 	}
 }
 
-// push sends a body, with headers as pairs of name and value; every answer is held to the API document.
+// push sends a body. headers are pairs of a name and a value. It checks the response against the OpenAPI document.
 func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader, headers ...string) pushResult {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/api/v1/ingest/"+dataset, body)
@@ -81,7 +81,7 @@ func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader,
 	openapitest.Check(t, request, response, text)
 	for _, hidden := range []string{p.data, os.TempDir(), someTenant, "duckdb"} {
 		if strings.Contains(string(text), hidden) {
-			t.Errorf("the answer shows %s: %s", hidden, text)
+			t.Errorf("the response contains %s: %s", hidden, text)
 		}
 	}
 	var answer struct {
@@ -104,7 +104,7 @@ func (got pushResult) want(t *testing.T, status int, code string, counts ...int)
 	var want [7]int
 	copy(want[:], counts)
 	if got.status != status || got.code != code || got.counts != want {
-		t.Fatalf("%d %s, not %d %s %v", got.status, got.body, status, code, want)
+		t.Fatalf("got %d %s, want %d %s %v", got.status, got.body, status, code, want)
 	}
 	return got
 }
@@ -127,7 +127,7 @@ func zstdCompressed(t *testing.T, plain []byte) []byte {
 	return packed
 }
 
-// inFormats writes NDJSON in every format that can be pushed, by content type.
+// inFormats converts NDJSON to every format that can be pushed. The keys of the result are content types.
 func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -166,7 +166,7 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 	return formats
 }
 
-// Whatever the format and the compression, the same rows are there afterwards; and pushed once more, nothing changes.
+// A push results in the same rows in every format and compression. Pushing the rows again changes nothing.
 func TestPush_EveryFormat(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30}
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
@@ -181,9 +181,9 @@ func TestPush_EveryFormat(t *testing.T) {
 			p := &pusher{data: data}
 			wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
 			keys["file"] = secretKey(t, data, tenant.ID.String())
-			own := bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, tenant.ID), nil) // the key says it
+			own := bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, tenant.ID), nil) // the key determines the tenant
 			formats := inFormats(t, own)
-			for contentType := range formats { // a tenant each
+			for contentType := range formats { // one tenant per format
 				keys[contentType] = secretKey(t, data, fmt.Sprintf("bbbbbbbb-0000-4000-8000-%012d", len(keys)))
 			}
 			p.url, _ = serve(t, data, "--rate-limit", "none")
@@ -200,7 +200,7 @@ func TestPush_EveryFormat(t *testing.T) {
 				got := rowsOf(t, p.url, p.key, dataset)
 				for id, row := range want {
 					if got[id] != row || len(got) != len(want) {
-						t.Fatalf("%s: of %d rows, %s\nnot %s", contentType, len(got), got[id], row)
+						t.Fatalf("%s: got %d rows and %s\nwant %d and %s", contentType, len(got), got[id], len(want), row)
 					}
 				}
 			}
@@ -212,7 +212,7 @@ func pushLine(n int, more string) string {
 	return fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"%s}`+"\n", n, more)
 }
 
-// What a body may be, and what each other one is answered.
+// Valid bodies are accepted, and each kind of invalid body gets its status and error code.
 func TestPush_Bodies(t *testing.T) {
 	p := newPusher(t, "--max-body", "40MB")
 	const ndjson = "application/x-ndjson"
@@ -266,13 +266,13 @@ func TestPush_Bodies(t *testing.T) {
 	p.push(t, "calls", ndjson, strings.NewReader(row)).want(t, 403, "SECRET_KEY_REQUIRED")
 }
 
-// What is small and unpacks to much is read no further than it may, in every format.
+// A small body that decompresses to a large one is refused at the limit, in every format.
 func TestPush_DecompressionBomb(t *testing.T) {
 	p := newPusher(t, "--max-body", "100KB")
 	rows := strings.Repeat(pushLine(1, ""), 20_000)
 	for contentType, plain := range inFormats(t, []byte(rows)) {
 		if contentType == "application/vnd.apache.parquet" {
-			continue // the same values once, 20,000 times told: it is as small as it looks
+			continue // its dictionary has the values once, so it is small also when decompressed
 		}
 		got := p.push(t, "calls", contentType, bytes.NewReader(gzipped(t, plain)))
 		if got.status != 413 || got.code != "PAYLOAD_TOO_LARGE" {
@@ -284,26 +284,26 @@ func TestPush_DecompressionBomb(t *testing.T) {
 	}
 }
 
-// The same push under its key is done once, over a restart too; anything else under that key is refused.
+// A push with an idempotency key is done once, also across a restart. A different push with the same key is refused.
 func TestPush_IdempotencyKey(t *testing.T) {
 	p := newPusher(t)
 	const ndjson = "application/x-ndjson"
 	name := []string{"Idempotency-Key", "nightly-2026-04-18"}
 	first := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 200, "", 2, 1, 0, 0, 0, 0, 1)
 	if first.header.Get("Idempotency-Replayed") != "" {
-		t.Error("the first counts as replayed")
+		t.Error("the first push is marked as replayed")
 	}
 	again := func() {
 		t.Helper()
 		got := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...)
 		if got.body != first.body || got.header.Get("Idempotency-Replayed") != "true" {
-			t.Errorf("%d %s, not %s", got.status, got.body, first.body)
+			t.Errorf("got %d %s, want %s", got.status, got.body, first.body)
 		}
 	}
 	again()
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(2, "")), name...).want(t, 422, "IDEMPOTENCY_KEY_REUSED")
 	p.push(t, "messages", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 422, "IDEMPOTENCY_KEY_REUSED")
-	// What failed may be sent again under its key, mended.
+	// A key of a failed push can be used again.
 	p.push(t, "calls", ndjson, strings.NewReader("{}"), "Idempotency-Key", "another-one").want(t, 422, "NO_ROW_ACCEPTED", 1, 0, 0, 0, 0, 0, 1)
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(3, "")), "Idempotency-Key", "another-one").want(t, 200, "", 1, 1)
 	p.stop()
@@ -311,7 +311,7 @@ func TestPush_IdempotencyKey(t *testing.T) {
 	again()
 }
 
-// hold begins a push that goes on when more is written to it, and waits until the server asks for its body.
+// hold starts a push and waits until the server requests its body. The test writes the body to conn.
 func (p *pusher) hold(t *testing.T, headers string) (conn net.Conn) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
@@ -326,14 +326,15 @@ func (p *pusher) hold(t *testing.T, headers string) (conn net.Conn) {
 	return conn
 }
 
-// A key has two pushes at a time, of which the beginning has arrived; one of an idempotency key; a body that is too large is not asked for.
+// A key can have two concurrent pushes whose first bytes have arrived, and one push per idempotency key. A body whose
+// Content-Length is too large is refused before it is sent.
 func TestPush_ConcurrencyLimits(t *testing.T) {
 	p := newPusher(t, "--max-body", "1MB")
 	const ndjson, chunked = "application/x-ndjson", "Transfer-Encoding: chunked\r\n"
 	held := p.hold(t, chunked+"Idempotency-Key: nightly-2026\r\n")
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")), "Idempotency-Key", "nightly-2026").want(t, 409, "IDEMPOTENCY_KEY_IN_USE")
 	other := p.hold(t, chunked)
-	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, ""))).want(t, 200, "", 1, 1) // those that are held have no slot yet
+	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, ""))).want(t, 200, "", 1, 1) // the held pushes have no slot before their first bytes
 	line := pushLine(1, "")
 	beginning := strings.Repeat(line, 300<<10/len(line))
 	for _, conn := range []net.Conn{held, other} {
@@ -341,7 +342,7 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 		noError(t, err)
 	}
 	got := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")))
-	for got.status == 200 { // the two have not arrived yet
+	for got.status == 200 { // the server has not read the bytes of both yet
 		got = p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")))
 	}
 	if got.want(t, 429, "RATE_LIMIT_EXCEEDED"); got.header.Get("Retry-After") == "" {
@@ -355,7 +356,7 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 	if string(answer) != "HTTP/1.1 200" {
 		t.Errorf("%s", answer)
 	}
-	// 413 as soon as it is known.
+	// The server sends 413 before the end of the body.
 	_, err = fmt.Fprintf(other, "%x\r\n%s\r\n", 1_100_000, strings.Repeat(" ", 1_100_000))
 	noError(t, err)
 	_, err = io.ReadFull(other, answer)
@@ -375,7 +376,7 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 	}
 }
 
-// A client that leaves midway, and a key that is revoked midway, have nothing more merged and leave nothing behind.
+// If the client disconnects or the key is revoked during a push, no row is merged and no file is left.
 func TestPush_EndsMidway(t *testing.T) {
 	p := newPusher(t)
 	line := pushLine(1, "")
@@ -405,7 +406,7 @@ func TestPush_EndsMidway(t *testing.T) {
 	}
 }
 
-// A server that is killed right after its 200 has the rows, and knows of the push.
+// A server that is killed right after it sent 200 has stored the rows and the idempotency record.
 func TestPush_SurvivesKill(t *testing.T) {
 	p := &pusher{data: t.TempDir()}
 	p.key = secretKey(t, p.data, someTenant)
@@ -428,7 +429,7 @@ func TestPush_SurvivesKill(t *testing.T) {
 		drained.Go(func() { _, _ = io.Copy(io.Discard, stderr) }) // until it is killed
 		if n > 0 {
 			if got := p.push(t, "calls", "application/x-ndjson", strings.NewReader(pushLine(n-1, "")), "Idempotency-Key", fmt.Sprint("push-no-", n-1)); got.header.Get("Idempotency-Replayed") != "true" {
-				t.Errorf("push %d is not known: %s", n-1, got.body)
+				t.Errorf("push %d is not replayed: %s", n-1, got.body)
 			}
 			if status, body := get(t, p.url+"/api/v1/calls", p.key); status != 200 || !strings.Contains(body, fmt.Sprintf(`"total":%d,`, n)) {
 				t.Errorf("after %d pushes: %d %s", n, status, body)
@@ -438,12 +439,12 @@ func TestPush_SurvivesKill(t *testing.T) {
 		kill()
 		drained.Wait()
 		if err := command.Wait(); err == nil {
-			t.Error("the server ended by itself")
+			t.Error("got exit status 0, want the server to be killed")
 		}
 	}
 }
 
-// Over HTTP/2 too, a push is answered, and one whose body is too large.
+// Pushes work over HTTP/2, also with a body that is too large.
 func TestPush_HTTP2(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -460,7 +461,7 @@ func TestPush_HTTP2(t *testing.T) {
 		noError(t, err)
 		defer response.Body.Close()
 		if response.StatusCode != status || response.Proto != "HTTP/2.0" {
-			t.Errorf("%d over %s, not %d", response.StatusCode, response.Proto, status)
+			t.Errorf("got %d over %s, want %d over HTTP/2.0", response.StatusCode, response.Proto, status)
 		}
 	}
 }

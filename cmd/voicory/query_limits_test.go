@@ -11,7 +11,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// postSQL runs a statement with a key and returns its rows in NDJSON, and whether that was all of them.
+// postSQL runs a statement with a key. It returns the number of rows of its result and the X-Truncated header.
 func postSQL(t *testing.T, url, key, statement string) (rows int, truncated string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"sql": statement, "format": "ndjson"})
@@ -32,7 +32,7 @@ func postSQL(t *testing.T, url, key, statement string) (rows int, truncated stri
 	return bytes.Count(answer, []byte("\n")), response.Header.Get("X-Truncated")
 }
 
-// Limits of a key's queries are given, shown, changed one by one and taken back, with a server and without one.
+// The query limits of a key can be set, listed, changed one by one and removed, with and without a running server.
 func TestKeys_QueryLimits(t *testing.T) {
 	data := t.TempDir()
 	keys := func(status int, args ...string) result {
@@ -54,7 +54,7 @@ func TestKeys_QueryLimits(t *testing.T) {
 		lines := strings.Split(keys(exitDone, "list").stdout, "\n")
 		begin, end := strings.Index(lines[0], "SQL"), strings.Index(lines[0], "ORIGINS")
 		if got := strings.TrimSpace(string([]rune(lines[1])[begin:end])); got != column {
-			t.Errorf("%q is shown, not %q", got, column)
+			t.Errorf("got %q in the list, want %q", got, column)
 		}
 	}
 	key := create("--query-rows", "1000", "--query-bytes", "10MB", "--query-time", "5s")
@@ -68,14 +68,14 @@ func TestKeys_QueryLimits(t *testing.T) {
 	asked := func(key string, want int, cut string) {
 		t.Helper()
 		if rows, truncated := postSQL(t, url, key, "FROM range(2000)"); rows != want || truncated != cut {
-			t.Errorf("%d rows, truncated: %s", rows, truncated)
+			t.Errorf("got %d rows, truncated %s, want %d, %s", rows, truncated, want, cut)
 		}
 	}
 	asked(key, 1000, "rows")
 	asked(free, 2000, "no")
 	keys(exitDone, "update", id, "--query-rows", "7")
 	asked(key, 7, "rows")
-	for range 2 { // asked of the server, then of the folder
+	for range 2 { // with the server, then without it
 		keys(exitDone, "update", id, "--query-rows", "7", "--query-bytes", "1500", "--query-time", "5s")
 		shown("7 rows, 1500B, 5s")
 		keys(exitDone, "update", id, "--query-rows", "0", "--query-time", "90s", "--label", "limited")
@@ -105,7 +105,7 @@ func TestByteSize_RoundTrip(t *testing.T) {
 		var size byteSize
 		noError(t, size.UnmarshalText([]byte(text)))
 		if size.String() != text {
-			t.Errorf("%s is written %s", text, size)
+			t.Errorf("got %s, want %s", size, text)
 		}
 	}
 }

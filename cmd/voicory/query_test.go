@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A query is the same through a server and without one, in every format.
+// A query prints the same result in every format, with and without a running server.
 func TestQuery_Formats(t *testing.T) {
 	data := t.TempDir()
 	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
@@ -54,12 +54,12 @@ func TestQuery_Formats(t *testing.T) {
 	_, stop := serve(t, data)
 	check()
 	if got := ask(exitFailed, "--format", "csv", "SELECT range, CASE WHEN range = 900000 THEN error('late') ELSE repeat('x', 50) END FROM range(1000000)"); len(got.stdout) == 0 {
-		t.Error("nothing was written before it failed")
+		t.Error("got no output before the failure, want some")
 	}
 	stop()
 }
 
-// typed are lines as if they were typed.
+// scriptedEditor is a lineEditor that returns prepared lines. The line ^C stands for Ctrl-C.
 type scriptedEditor struct {
 	lines   []string
 	prompts []string
@@ -93,7 +93,7 @@ func TestQuery_Interactive(t *testing.T) {
 		noError(t, a.interact(t.Context(), lines))
 		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
 			if !strings.Contains(out.String(), want) {
-				t.Errorf("%q is not in\n%s", want, out.String())
+				t.Errorf("got\n%s\nwant %q in it", out.String(), want)
 			}
 		}
 		if len(lines.history) != 2 || lines.history[0] != "SELECT count(*) AS calls FROM calls;" || lines.prompts[1] != "    ...> " || len(lines.lines) != 1 {

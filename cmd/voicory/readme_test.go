@@ -11,18 +11,18 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/duckdb/duckdb-go/v2" // the DuckDB shell of the README
+	_ "github.com/duckdb/duckdb-go/v2" // runs the SQL blocks of the README
 
 	"github.com/voicory/warehouse/ingest/demo"
 )
 
-// lakeDigest says how many rows a dataset has in the lake, and a hash over all of their values.
+// lakeDigest returns the number of rows of a dataset in the lake and a hash of all their values.
 func lakeDigest(t *testing.T, data, dataset string) string {
 	t.Helper()
 	return queryDuckDB(t, fmt.Sprintf("SELECT count(*) || ' rows, ' || bit_xor(hash(rows)) FROM read_parquet('%s/lake/tenant_id=*/%s.parquet') AS rows", data, dataset))
 }
 
-// queryDuckDB returns the first column of the first row.
+// queryDuckDB runs a query in DuckDB and returns the first column of the first row.
 func queryDuckDB(t *testing.T, statement string) string {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
@@ -46,15 +46,15 @@ func queryDuckDB(t *testing.T, statement string) string {
 
 var fence = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 
-// asBuilt has bin/voicory in the folder be this program.
+// installProgram creates a script bin/voicory in the folder that runs this test binary as the program.
 func installProgram(t *testing.T, dir string) {
 	t.Helper()
 	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
 	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+runAsProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
 }
 
-// Every command of the README runs, in its order, in one folder; a block of kind sh ends with status 0, and one of kind
-// sql gives rows. Blocks of other kinds are what is printed, or pictures.
+// All commands of the README run in order in one folder. Blocks of kind sh must exit with status 0, and blocks of kind
+// sql must return rows. Other blocks show output or diagrams and are not run.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	noError(t, err)
@@ -80,9 +80,9 @@ func TestReadme(t *testing.T) {
 		return command
 	}
 
-	// `make run`: what it is made of is run here, since the test has no business on port 8080.
+	// The commands of `make run` are run one by one, because the test cannot use port 8080.
 	if out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", root, "run", "test", "lint", "bench", "build").CombinedOutput(); err != nil {
-		t.Fatalf("make does not know a target of the README: %v %s", err, out)
+		t.Fatalf("a make target of the README is missing: %v %s", err, out)
 	} else if !strings.Contains(string(out), "go build -buildmode=pie") {
 		t.Errorf("make build: got %s, want a position-independent program", out)
 	}
@@ -92,7 +92,7 @@ func TestReadme(t *testing.T) {
 	url, stop := serve(t, filepath.Join(dir, "data"))
 	served := true
 
-	var environment strings.Builder // variables that one block sets are there for the next
+	var environment strings.Builder // variables that a block sets are kept for later blocks
 	ran := 0
 	for _, block := range fence.FindAllStringSubmatch(string(readme), -1) {
 		kind, text := block[1], strings.ReplaceAll(block[2], "http://localhost:8080", url)
@@ -102,7 +102,7 @@ func TestReadme(t *testing.T) {
 		case kind != "sh" || strings.HasPrefix(text, "make "):
 			continue
 		case strings.Contains(text, "voicory serve"):
-			if served { // what the README says to start is running already; it must at least be a command line that is understood
+			if served { // the server is already running, so only the flags are checked
 				if out, err := shell(t.Context(), strings.TrimSpace(text)+" --help").CombinedOutput(); err != nil {
 					t.Errorf("%s: %v %s", text, err, out)
 				}
@@ -121,7 +121,7 @@ func TestReadme(t *testing.T) {
 		ran++
 	}
 	if ran < 6 {
-		t.Errorf("only %d blocks of the README were run", ran)
+		t.Errorf("got %d blocks of the README, want at least 6", ran)
 	}
 	stop()
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// makeCertificate writes a certificate for 127.0.0.1 with the serial number, and its key.
+// makeCertificate writes a self-signed certificate for 127.0.0.1 with the serial number, and its private key.
 func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -42,7 +42,7 @@ func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509
 	return reloadingTLSConfig
 }
 
-// With a certificate the server speaks HTTP/2, and a renewed one is used without a restart.
+// With a certificate, the server uses HTTP/2. A renewed certificate is used without a restart.
 func TestServe_TLSReload(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -65,20 +65,20 @@ func TestServe_TLSReload(t *testing.T) {
 	}
 	roots.AddCert(makeCertificate(t, certFile, keyFile, 2))
 	if _, serial := look(); serial != 2 {
-		t.Errorf("the certificate is still number %d", serial)
+		t.Errorf("got certificate %d, want 2", serial)
 	}
 	noError(t, os.WriteFile(keyFile, []byte("half of"), 0o600))
 	if _, serial := look(); serial != 2 {
-		t.Errorf("a broken certificate left number %d", serial)
+		t.Errorf("got certificate %d while the files are invalid, want 2", serial)
 	}
 	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--tls-cert", certFile), exitUsage)
 	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--tls-cert", certFile, "--tls-key", keyFile), exitUsage)
 }
 
-// long is a data folder whose first page is some 20 MB, more than the sockets between server and client hold.
+// largePage creates a data folder whose first page of customers has 20 MB, more than the socket buffers hold.
 func largePage(t *testing.T) (data, key string, size int) {
 	t.Helper()
-	data, key = withKey(t)
+	data, key = newFolderWithKey(t)
 	var rows strings.Builder
 	for n := range 50 {
 		fmt.Fprintf(&rows, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01","name":%q}`+"\n", someTenant, n, strings.Repeat("x", 400_000))
@@ -87,7 +87,7 @@ func largePage(t *testing.T) (data, key string, size int) {
 	return data, key, 50 * 400_000
 }
 
-// begin asks for the long page and reads its beginning.
+// begin requests the large page and reads its first bytes.
 func begin(t *testing.T, url, key string) (conn net.Conn, read int) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
@@ -103,7 +103,7 @@ func begin(t *testing.T, url, key string) (conn net.Conn, read int) {
 	return conn, len(begun)
 }
 
-// A stop lets an answer that is being read come to its end, but waits no longer than it may.
+// On shutdown, the server completes responses in flight, but waits no longer than --stop-timeout.
 func TestStop_DrainsResponses(t *testing.T) {
 	data, key, size := largePage(t)
 	url, stop := serve(t, data, "--stop-timeout", "1m")
@@ -111,7 +111,7 @@ func TestStop_DrainsResponses(t *testing.T) {
 	defer conn.Close()
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); stop() }()
-	for { // until it has begun to stop: nobody is let in any more
+	for { // until the server is shutting down and refuses connections
 		other, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
 		if err != nil {
 			break
@@ -120,26 +120,26 @@ func TestStop_DrainsResponses(t *testing.T) {
 	}
 	rest, err := io.Copy(io.Discard, conn)
 	if err != nil || int(rest)+read < size {
-		t.Errorf("%d bytes of more than %d came: %v", int(rest)+read, size, err)
+		t.Errorf("got %d bytes, want at least %d: %v", int(rest)+read, size, err)
 	}
 	<-stopped
 
 	url, stop = serve(t, data, "--stop-timeout", "50ms")
 	conn, read = begin(t, url, key)
 	defer conn.Close()
-	stop() // though nobody reads
+	stop() // although the client does not read
 	if rest, err := io.Copy(io.Discard, conn); int(rest)+read >= size {
-		t.Errorf("all of it was sent: %v", err)
+		t.Errorf("got the whole response, want an incomplete one: %v", err)
 	}
 }
 
-// What watches the server has an address of its own, where there is nothing else; the public one has no metrics.
+// --operator-listen serves only the monitoring routes, and the public address does not serve metrics.
 func TestServe_OperatorListen(t *testing.T) {
 	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noError(t, err)
 	address := free.Addr().String()
 	noError(t, free.Close())
-	data, key := withKey(t)
+	data, key := newFolderWithKey(t)
 	url, _ := serve(t, data, "--operator-listen", address)
 	get(t, url+"/api/v1/calls", key)
 	for path, want := range map[string]int{"/metrics": 200, "/readyz": 200, "/healthz": 200, "/api/v1/calls": 404, "/keys": 404} {
@@ -148,11 +148,12 @@ func TestServe_OperatorListen(t *testing.T) {
 		}
 	}
 	if status, _ := get(t, url+"/metrics", key); status != 404 {
-		t.Errorf("public metrics: %d", status)
+		t.Errorf("public /metrics: got %d, want 404", status)
 	}
 }
 
-// What the operator sets of a key holds from the next request on, and the request log tells of it, with and without a server.
+// Settings of a key apply from the next request on. The request log has each request, with and without a running
+// server.
 func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	data := t.TempDir()
 	url, stop := serve(t, data)
@@ -186,7 +187,7 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	for _, wrong := range [][]string{{id, "--rate-limit", "many"}, {id, "--expires", "tomorrow"}, {id, "--origin", "app.example.com"}, {"nobody"}} {
 		wantStatus(t, run(t, "", append([]string{"keys", "update", "--data", data}, wrong...)...), exitUsage)
 	}
-	for range 2 { // asked of the server, then of the folder
+	for range 2 { // with the server, then without it
 		got := wantStatus(t, run(t, "", "requests", "--data", data, "--since", "1h", "--tenant", someTenant), exitDone).stdout
 		if strings.Count(got, "\n") != 5 || !strings.Contains(got, "429") || !strings.Contains(got, "GET /api/v1/calls?status=busy") || strings.Contains(got, key) {
 			t.Error(got)

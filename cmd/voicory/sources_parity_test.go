@@ -24,19 +24,19 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// doc is a row as the API shows it.
+// doc is a row as the REST API returns it.
 type doc map[string]any
 
-// docs are rows of each dataset by id.
+// datasetDocs maps each dataset to its rows by id.
 type datasetDocs map[string]map[string]doc
 
-// platformOf is where a source's rows are: put has them there, new or changed, and pull has them here.
+// sourceFixture is a source under test: put inserts or updates rows in the source, and pull ingests from it.
 type sourceFixture struct {
 	put  func(datasetDocs)
 	pull func() ingest.Summary
 }
 
-// oddDocs are rows as they really are: of each dataset every shape that a field comes in.
+// docsOfEveryShape returns rows of each dataset with every shape that the platform uses for a field.
 func docsOfEveryShape(now time.Time) datasetDocs {
 	at := func(n int) string {
 		return now.Add(-time.Duration(n) * time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
@@ -79,8 +79,8 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 	return all
 }
 
-// Whatever way rows come: each is here as it is there, whatever its shape; the same again changes nothing, not even the place in the
-// feed; what is written late arrives; and a run that ends midway loses nothing.
+// Rows are the same through every input, whatever the shape of their fields. Ingesting them again changes neither rows
+// nor the change feed. Late updates are ingested.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T, admin remoteAdmin, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
@@ -99,10 +99,10 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 			wantDocs(t, url, key, there)
 			places := feedCursors(t, url, key)
 			if summary := from.pull(); summary.New+summary.Changed+summary.Deleted+summary.Refused != 0 {
-				t.Errorf("once more: %+v", summary)
+				t.Errorf("second pull: got %+v, want no changes", summary)
 			}
 			if again := feedCursors(t, url, key); again != places {
-				t.Errorf("the feed moved from %s to %s", places, again)
+				t.Errorf("got feed cursors %s after the second pull, want %s", again, places)
 			}
 			late := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 			for id, row := range there["calls"] {
@@ -112,7 +112,7 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 				}
 			}
 			for id, row := range there["messages"] {
-				row["status"] = "failed" // it may go back
+				row["status"] = "failed" // a status may go back
 				late["messages"][id] = row
 			}
 			for id, row := range there["customers"] {
@@ -130,18 +130,18 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 	}
 }
 
-// wantDocs compares what the API shows with the rows: all of them, and each field that a row has.
+// wantDocs compares the rows of the REST API with want: their number, and each field that a row of want has.
 func wantDocs(t *testing.T, url, key string, want datasetDocs) {
 	t.Helper()
 	for dataset, rows := range want {
 		shown := rowsOf(t, url, key, dataset)
 		if len(shown) != len(rows) {
-			t.Errorf("%d %s, not %d", len(shown), dataset, len(rows))
+			t.Errorf("got %d %s, want %d", len(shown), dataset, len(rows))
 		}
 		for id, row := range rows {
 			var got, plain doc
 			if shown[id] == "" {
-				t.Errorf("%s %s is not there", dataset, id)
+				t.Errorf("%s %s is missing", dataset, id)
 				continue
 			}
 			noError(t, json.Unmarshal([]byte(shown[id]), &got))
@@ -150,17 +150,17 @@ func wantDocs(t *testing.T, url, key string, want datasetDocs) {
 			for field, value := range plain {
 				if field == "user_id" {
 					if _, present := got[field]; present {
-						t.Errorf("the tenant is shown: %s", shown[id])
+						t.Errorf("the row contains its tenant: %s", shown[id])
 					}
 				} else if !reflect.DeepEqual(got[field], value) {
-					t.Errorf("%s %s: %s is %#v, not %#v", dataset, id, field, got[field], value)
+					t.Errorf("%s %s: got %s %#v, want %#v", dataset, id, field, got[field], value)
 				}
 			}
 		}
 	}
 }
 
-// placesInFeed is where the feeds of all datasets end.
+// feedCursors returns the cursors at the end of the change feeds of all datasets.
 func feedCursors(t *testing.T, url, key string) (places string) {
 	t.Helper()
 	for _, dataset := range []string{"calls", "customers", "messages"} {
@@ -179,6 +179,7 @@ func feedCursors(t *testing.T, url, key string) (places string) {
 	return places
 }
 
+// ndjson returns rows as NDJSON, in the order of their ids.
 func ndjson(t *testing.T, rows map[string]doc) []byte {
 	t.Helper()
 	var text bytes.Buffer
@@ -230,7 +231,7 @@ func fromFiles(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 			waiting = true
 		},
 		pull: func() (total ingest.Summary) {
-			until(t, "the files are read", func() bool { // which are left alone while they are fresh
+			until(t, "the files are read", func() bool { // files are not read until they are two seconds old
 				summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindFiles, Path: incoming}, nil)
 				noError(t, err)
 				total.Add(summary.Summary)
@@ -284,7 +285,7 @@ func fromPostgres(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 					row := maps.Clone(row)
 					row["config_id"] = config
 					if row["updated_at"] == nil {
-						row["updated_at"] = row["created_at"] // and so it stays: costs are written without touching it
+						row["updated_at"] = row["created_at"] // the platform does not update it when it writes costs
 					}
 					text, err := json.Marshal(row)
 					noError(t, err)

@@ -24,14 +24,14 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// until looks again and again until it is as it should be.
-func until(t *testing.T, what string, so func() bool) {
+// until waits until condition returns true. It fails the test after a minute.
+func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for deadline := time.Now().Add(time.Minute); !so(); <-look.C {
+	for deadline := time.Now().Add(time.Minute); !condition(); <-look.C {
 		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
+			t.Fatal("timed out waiting until " + what)
 		}
 	}
 }
@@ -47,7 +47,8 @@ func sourcesOf(t *testing.T, data string) map[string]sourceStatus {
 	return byName
 }
 
-// The server pulls what its config says, again and again, and tells how that goes.
+// The server pulls from the sources of its config on schedule. `voicory sources`, /readyz and the metrics show their
+// state.
 func TestServe_PullsConfiguredSources(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 250, Customers: 30, Messages: 120}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
@@ -94,10 +95,10 @@ sources:
 	for _, want := range []string{`voicory_source_rows_total{outcome="new",source="acme"} 401`, `voicory_source_failures_total{source="acme"} 0`,
 		`voicory_source_rows_total{outcome="new",source="platform"} 0`, `voicory_source_lag_seconds{source="platform"} `} {
 		if !strings.Contains(exposition, want) {
-			t.Errorf("%s is not in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(exposition, -1))
+			t.Errorf("missing %s in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(exposition, -1))
 		}
 	}
-	for range 2 { // asked of the server, then of the folder
+	for range 2 { // with the server, then without it
 		got := wantStatus(t, run(t, "", "sources", "--data", here), exitDone)
 		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres 127.0.0.1:1/platform", "connect"} {
 			if !strings.Contains(got.stdout, want) {
@@ -111,7 +112,7 @@ sources:
 	}
 }
 
-// Of two runs of one source the second is turned away.
+// A second run of a source is refused while the first is running.
 func TestSources_OneRunPerSource(t *testing.T) {
 	asked, answer := make(chan bool, 100), make(chan bool)
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -141,7 +142,7 @@ func TestSources_OneRunPerSource(t *testing.T) {
 	}
 }
 
-// What a run that did not end by itself is called.
+// The state of a source follows from its last run.
 func TestSources_States(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
@@ -150,7 +151,7 @@ func TestSources_States(t *testing.T) {
 	for _, run := range []warehouse.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
 		{Source: "c", StartedAt: ended, EndedAt: &ended, Error: "broken", Failures: 2}, {Source: "d'", StartedAt: ended, EndedAt: &ended, AsOf: &ended}} {
 		noError(t, w.SaveRun(t.Context(), run))
-		noError(t, w.SaveRun(t.Context(), run)) // in place of the one before
+		noError(t, w.SaveRun(t.Context(), run)) // replaces the first
 	}
 	noError(t, w.Close())
 	states := regexp.MustCompile(`(?m)^-  +(\w+)`).FindAllString(wantStatus(t, run(t, "", "sources", "--data", data), exitDone).stdout, -1)
@@ -159,10 +160,11 @@ func TestSources_States(t *testing.T) {
 	}
 }
 
+// An invalid config is reported in one line with the key, and without secrets.
 func TestConfig_ErrorsAreOneLine(t *testing.T) {
 	t.Setenv("KEY", "sk_0123456789abcdefghijklmnopqrstuv")
 	const good = "base_url: 'http://127.0.0.1:1/api/v1', api_key: {env: KEY}, tenant: d3a0c0de-0000-4000-8000-000000000001"
-	for text, says := range map[string]string{
+	for text, want := range map[string]string{
 		"sources: {a: {every: soon, postgres: {dsn: {env: X}}}}":                                      "sources.a.every: time: invalid duration",
 		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}":                                        "sources.a.every: want a duration of at least 1s",
 		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}":                        "sources.a.postgres.dsn: want {env: VARIABLE} or {file: PATH}",
@@ -184,14 +186,14 @@ func TestConfig_ErrorsAreOneLine(t *testing.T) {
 		noError(t, os.WriteFile(path, []byte(text), 0o600))
 		got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--config", path), exitUsage)
 		lines := slices.DeleteFunc(strings.Split(got.stderr, "\n"), func(line string) bool { return line == "" || strings.Contains(line, "level=INFO") })
-		if len(lines) != 1 || !strings.Contains(lines[0], says) || !strings.Contains(lines[0], path) || strings.Contains(lines[0], "hush") || strings.Contains(lines[0], "sk_") {
-			t.Errorf("%s: %q does not say %q", text, lines, says)
+		if len(lines) != 1 || !strings.Contains(lines[0], want) || !strings.Contains(lines[0], path) || strings.Contains(lines[0], "hush") || strings.Contains(lines[0], "sk_") {
+			t.Errorf("%s: got %q, want %q", text, lines, want)
 		}
 	}
 	wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--config", "/not/there"), exitUsage)
 }
 
-// The example can be read, and shows every key that there is.
+// config.example.yaml is valid and contains every key.
 func TestConfig_ExampleHasEveryKey(t *testing.T) {
 	const path = "../../config.example.yaml"
 	c, err := readConfig(path)
@@ -211,7 +213,7 @@ func TestConfig_ExampleHasEveryKey(t *testing.T) {
 		}
 		for field := range typ.Fields() {
 			if key := field.Tag.Get("mapstructure"); !regexp.MustCompile(`\b` + key + `:`).Match(text) {
-				t.Errorf("%s is not shown", key)
+				t.Errorf("key %s is missing", key)
 			}
 			shown(field.Type)
 		}
@@ -219,14 +221,14 @@ func TestConfig_ExampleHasEveryKey(t *testing.T) {
 	shown(reflect.TypeOf(c))
 }
 
-// Refused rows can be read, mended and taken in again, by the server and without one.
+// Refused rows can be listed, fixed and ingested again, with and without a running server.
 func TestQuarantine_ListAndReplay(t *testing.T) {
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
 	wantStatus(t, run(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
 	var refusals []warehouse.Refusal
-	for range 2 { // asked of the server, then of the folder
+	for range 2 { // with the server, then without it
 		got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data), exitDone)
 		if !strings.Contains(got.stdout, "cost is not a decimal(10,4): cheap") || strings.Count(got.stdout, "\n") != 2 {
 			t.Error(got.stdout)
@@ -260,7 +262,7 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 	}
 }
 
-// countingOutput counts lines, and remembers the most memory that was in use while it was written to.
+// heapRecorder is an output that counts lines and records the peak size of the heap.
 type heapRecorder struct {
 	lines int
 	peak  uint64 // bytes
@@ -276,7 +278,7 @@ func (c *heapRecorder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A quarantine of any size is listed with bounded memory, by the server and without one.
+// Listing a quarantine uses bounded memory whatever its size, with and without a running server.
 func TestQuarantine_ListIsStreamed(t *testing.T) {
 	const rows, rowBytes, maxHeap = 100_000, 1000, 64 << 20 // bytes; all rows take 100 MB in each form
 	data := t.TempDir()
@@ -303,7 +305,7 @@ func TestQuarantine_ListIsStreamed(t *testing.T) {
 		}
 		stop()
 	}
-	// What cannot be read is said after what can.
+	// An unreadable row is reported after the rows before it are printed.
 	noError(t, os.WriteFile(filepath.Join(data, "quarantine", "zz.ndjson"), []byte("{}\n{\"line\":\"x\"}\n"), 0o600))
 	for _, want := range []string{"zz.ndjson", "running server"} {
 		if got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--limit", strconv.Itoa(2*rows)), exitFailed); !strings.Contains(got.stderr, want) {

@@ -22,7 +22,7 @@ import (
 	"github.com/voicory/warehouse/ingest/filereader"
 )
 
-// A handler that does not end when it is cancelled cannot keep the process: it exits, and the log names the request.
+// If a handler ignores its cancellation, the process exits at the limit and logs the request.
 func TestStop_HandlerThatHangs(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noError(t, err)
@@ -38,7 +38,7 @@ func TestStop_HandlerThatHangs(t *testing.T) {
 		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true,
 			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				stop()
-				<-hanging // whatever its context says
+				<-hanging // ignores its context
 			})})
 	}()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/api/v1/calls/secret", nil)
@@ -61,7 +61,7 @@ func TestStop_HandlerThatHangs(t *testing.T) {
 	ended()
 }
 
-// A stop that ends in time does not exit.
+// A shutdown within the limit does not call exit.
 func TestStop_InTime(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	watch := newStopWatch(slog.New(slog.DiscardHandler), func(int) { t.Error("got an exit, want none") })
@@ -72,7 +72,7 @@ func TestStop_InTime(t *testing.T) {
 	ended()
 }
 
-// startProcess starts a server process and returns its address.
+// startProcess starts a server process and returns its URL and a function that returns the rest of its log.
 func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd, url string, stderr func() string) {
 	t.Helper()
 	process = exec.CommandContext(t.Context(), os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
@@ -97,7 +97,7 @@ func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd
 	}
 }
 
-// fileReaders lists the child processes of a process that read files.
+// fileReaders returns the ids of the file reader processes that parent has started.
 func fileReaders(t *testing.T, parent int) (pids []int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -109,7 +109,7 @@ func fileReaders(t *testing.T, parent int) (pids []int) {
 		}
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		command, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil || err2 != nil { // it has ended
+		if err != nil || err2 != nil { // the process has ended
 			continue
 		}
 		_, after, _ := bytes.Cut(stat, []byte(") "))
@@ -121,7 +121,7 @@ func fileReaders(t *testing.T, parent int) (pids []int) {
 	return pids
 }
 
-// A server with a push in flight whose file reader hangs ends when it is told to, and the reader with it.
+// SIGTERM ends a server with a push in flight whose file reader hangs, and also ends the file reader.
 func TestStop_FileReaderThatHangs(t *testing.T) {
 	data := t.TempDir()
 	key := secretKey(t, data, someTenant)
@@ -133,7 +133,7 @@ func TestStop_FileReaderThatHangs(t *testing.T) {
 	var pushing sync.WaitGroup
 	defer pushing.Wait()
 	defer cancel()
-	pushing.Go(func() { // again and again, until one reader is caught
+	pushing.Go(func() { // repeat until a file reader could be stopped
 		for ctx.Err() == nil {
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/ingest/calls", bytes.NewReader(content))
 			if err != nil {

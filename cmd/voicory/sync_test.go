@@ -23,7 +23,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// rowsOf walks through a list by its links and returns its rows by id.
+// rowsOf reads all pages of a list by their cursors and returns the rows by id.
 func rowsOf(t *testing.T, url, key, dataset string) map[string]string {
 	t.Helper()
 	rows := map[string]string{}
@@ -49,7 +49,8 @@ func rowsOf(t *testing.T, url, key, dataset string) map[string]string {
 	}
 }
 
-// All tenants of the platform's database come in one run, with their API keys; what changes, goes or is revoked there does so here.
+// One run pulls the rows and API keys of all tenants of the platform. Later runs pull updates, deletions and
+// revocations.
 func TestSync_Postgres(t *testing.T) {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
@@ -79,19 +80,19 @@ func TestSync_Postgres(t *testing.T) {
 	}
 	sync("read 1260 rows: 1260 new, 0 changed, 0 unchanged, 0 deleted, 0 refused\n")
 	sync(" 0 new, 0 changed, ")
-	var key, tenant string // as the platform has given it to its customer
+	var key, tenant string // a key that the platform has created
 	noError(t, conn.QueryRow(t.Context(), "SELECT key, user_id::text FROM api_keys LIMIT 1").Scan(&key, &tenant))
 	url, _ := serve(t, here, "--rate-limit", "none")
 	for dataset, want := range map[string]int{"calls": 100, "customers": 20, "messages": 300} {
 		if rows := rowsOf(t, url, key, dataset); len(rows) != want {
-			t.Errorf("%d %s, not %d", len(rows), dataset, want)
+			t.Errorf("got %d %s, want %d", len(rows), dataset, want)
 		}
 	}
 	there("UPDATE call_logs SET summary = 'late', updated_at = now() WHERE id = (SELECT min(id::text)::uuid FROM call_logs WHERE user_id = '" + tenant + "')")
 	there("DELETE FROM customers WHERE id = (SELECT min(id::text)::uuid FROM customers WHERE user_id = '" + tenant + "')")
-	sync(" 0 new, 1 changed, ") // by the server
+	sync(" 0 new, 1 changed, ") // in the server
 	if rows := rowsOf(t, url, key, "customers"); len(rows) != 19 {
-		t.Errorf("%d customers after a deletion", len(rows))
+		t.Errorf("got %d customers after a deletion, want 19", len(rows))
 	}
 	there("UPDATE api_keys SET is_revoked = true, revoked_at = now() WHERE key = '" + key + "'")
 	sync(" 0 new, 0 changed, ")
@@ -106,7 +107,8 @@ func TestSync_Postgres(t *testing.T) {
 	}
 }
 
-// upstream is a server with a tenant's rows and a key to them: another warehouse, which speaks the documented API.
+// upstream starts another warehouse as the upstream API. It returns its URL, a public key of the tenant, and its data
+// folder.
 func upstream(t *testing.T, tenant demo.Tenant, flags ...string) (url, key, data string) {
 	t.Helper()
 	data = t.TempDir()
@@ -122,7 +124,7 @@ func upstream(t *testing.T, tenant demo.Tenant, flags ...string) (url, key, data
 	return url, key, data
 }
 
-// sameRows compares what two servers show of a tenant, row by row.
+// sameRows compares the rows of a tenant on two servers.
 func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
 	t.Helper()
 	for _, dataset := range []string{"calls", "customers", "messages"} {
@@ -141,7 +143,7 @@ func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
 	}
 }
 
-// What the API shows of a tenant is shown here in the same words; what is new there comes with the next run, and nothing else.
+// Pulled rows are identical to those of the upstream API. The next run pulls only new rows.
 func TestSync_Voicory(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 900, Customers: 150, Messages: 450}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
@@ -181,13 +183,14 @@ func TestSync_Voicory(t *testing.T) {
 	}
 }
 
-// killedAgainAndAgain runs a command that works on the folder until it has ended by itself, each time killed after it has written
-// a little more than the time before, at most so many times. It returns how many runs were killed.
+// killRepeatedly runs a command up to the given number of times and returns the number of runs that it killed. It kills
+// each run once the data folder has grown step bytes more than in the run before, and stops after a run that ends by
+// itself.
 func killRepeatedly(t *testing.T, times int, step int64, data string, args ...string) (killed int) {
 	t.Helper()
 	for n := range times {
 		ctx, kill := context.WithCancel(t.Context())
-		command := exec.CommandContext(ctx, os.Args[0], args...) // ends it by SIGKILL
+		command := exec.CommandContext(ctx, os.Args[0], args...) // cancelling ctx kills the process with SIGKILL
 		command.Env = append(os.Environ(), runAsProgram+"=yes")
 		noError(t, command.Start())
 		before := folderSize(data)
@@ -215,13 +218,14 @@ func killRepeatedly(t *testing.T, times int, step int64, data string, args ...st
 	return killed
 }
 
+// A sync that is killed repeatedly ends up with the rows of the upstream API.
 func TestSync_ResumesAfterKill(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 300, Messages: 2000}
 	theirs, theirKey, _ := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
 	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
 	if killed := killRepeatedly(t, 20, 300_000, here, args...); killed < 5 {
-		t.Errorf("only %d runs were killed before their end", killed)
+		t.Errorf("got %d runs killed before their end, want at least 5", killed)
 	}
 	got := wantStatus(t, run(t, "", args...), exitDone)
 	if !strings.Contains(got.stdout, " 0 changed, ") {
@@ -232,7 +236,7 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 	sameRows(t, ours, ourKey, theirs, theirKey)
 }
 
-// What is told of the rows read adds up.
+// The printed counts add up to the number of rows read.
 func TestSyncSummary_CountsSuperseded(t *testing.T) {
 	var out strings.Builder
 	(&syncSummary{Summary: ingest.Summary{Counts: warehouse.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&out)
