@@ -86,7 +86,7 @@ func (w *passingWriter) Write(p []byte) (int, error) {
 func serveDemoExports(t *testing.T) (base, key, lake string) {
 	t.Helper()
 	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000}, "--rate-limit", "none")
-	key = secretKey(t, data, demoTenant.ID.String())
+	key = createKey(t, data, demoTenant.ID.String(), "secret")
 	return startCountingProxy(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
 }
 

@@ -150,19 +150,19 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 // Modes that are too wide are corrected and logged at the next start. The stored lake mode is kept.
 func TestDataFolder_WideModesAreTightened(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-")
 	for _, name := range []string{"control.duckdb", "warehouse/" + someTenant + ".duckdb", "signing.key", "quarantine"} {
 		noError(t, os.Chmod(filepath.Join(data, name), 0o777))
 	}
-	got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone)
+	got := mustRun(t, "", "tenants", "list", "--data", data)
 	wantModes(t, data, 0o711, 0o755, 0o644)
 	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "changed=4") {
 		t.Errorf("got %q, want one line about 4 changed modes", got.stderr)
 	}
-	if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone); got.stderr != "" {
+	if got := mustRun(t, "", "tenants", "list", "--data", data); got.stderr != "" {
 		t.Errorf("got %q, want nothing", got.stderr)
 	}
-	wantStatus(t, run(t, "", "tenants", "list", "--lake-mode", "private", "--data", data), exitDone)
+	mustRun(t, "", "tenants", "list", "--lake-mode", "private", "--data", data)
 	wantModes(t, data, 0o700, 0o700, 0o600)
 	wantStatus(t, run(t, "", "tenants", "list", "--lake-mode", "all", "--data", data), exitUsage)
 }
@@ -259,19 +259,19 @@ func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
 		t.Errorf("%v was created, %v", entries, err)
 	}
 	noError(t, os.Mkdir(filepath.Join(empty, "lost+found"), 0o700)) // a new file system
-	wantStatus(t, run(t, callLine(1), "ingest", "--data", empty, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1), "ingest", "--data", empty, "--dataset", "calls", "-")
 }
 
 // The folder of a version that wrote no mark is adopted: it gets the mark, private modes and keeps its lake readable.
 // Its first start removes nothing.
 func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, mixedCalls(0, 3), "ingest", "--lake-mode", "world", "--data", data, "--dataset", "calls", "-")
 	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
 	kept := filepath.Join(data, "tmp", "kept")
 	noError(t, os.WriteFile(kept, nil, 0o644))
 	noError(t, os.Chmod(filepath.Join(data, "warehouse", someTenant+".duckdb"), 0o644))
-	got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitDone)
+	got := mustRun(t, "", "tenants", "list", "--data", data)
 	if !strings.HasPrefix(got.stdout, someTenant) || !strings.Contains(got.stderr, "adopted") {
 		t.Errorf("got %+v", got)
 	}
@@ -297,7 +297,7 @@ func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 // A folder of a newer version, and one with a damaged mark, are refused.
 func TestDataFolder_MarkIsChecked(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
 	for text, want := range map[string]string{`{"format":2,"lake_mode":"private"}`: "upgrade", `{`: "damaged", `{"format":1,"lake_mode":"x"}`: "damaged", ``: "damaged"} {
 		noError(t, os.WriteFile(filepath.Join(data, "voicory.json"), []byte(text), 0o600))
 		if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr, want) {
@@ -322,8 +322,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 // inside.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	template := filepath.Join(t.TempDir(), "data")
-	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-"), exitDone)
-	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "customers", "-"), exitDone)
+	mustRun(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "calls", "-")
+	mustRun(t, mixedCalls(0, 3), "ingest", "--data", template, "--dataset", "customers", "-")
 	var names []string
 	noError(t, filepath.WalkDir(template, func(path string, _ fs.DirEntry, err error) error {
 		if name, _ := filepath.Rel(template, path); name != "." {
@@ -381,7 +381,7 @@ func TestDataFolder_MayBeASymlink(t *testing.T) {
 	dir := t.TempDir()
 	noError(t, os.Mkdir(filepath.Join(dir, "there"), 0o755))
 	noError(t, os.Symlink("there", filepath.Join(dir, "data")))
-	wantStatus(t, run(t, mixedCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-"), exitDone)
+	mustRun(t, mixedCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-")
 	wantModes(t, filepath.Join(dir, "there"), 0o700, 0o700, 0o600)
 }
 

@@ -53,7 +53,7 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 		for name := range values {
 			args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+values.Get(name))
 		}
-		lines := wantStatus(t, run(t, "", args...), exitDone).stdout
+		lines := mustRun(t, "", args...).stdout
 		var ids []string
 		for line := range strings.Lines(lines) {
 			var row struct{ ID, CallID string }
@@ -87,9 +87,9 @@ func TestExport_Filters(t *testing.T) {
 	data := t.TempDir()
 	for dataset, rows := range filterable {
 		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))
-		wantStatus(t, run(t, rows, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
+		mustRun(t, rows, "ingest", "--data", data, "--dataset", dataset, "-")
 	}
-	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret", "--rate-limit", "none"), exitDone).stdout)
+	key := createKey(t, data, someTenant, "secret", "--rate-limit", "none")
 	checkFilteredExports(t, data, func(*testing.T, string, string) {})
 	address, _ := serve(t, data)
 	sorted := func(lines string) string { return strings.Join(slices.Sorted(strings.Lines(lines)), "") }

@@ -55,7 +55,7 @@ func checkInterruptedExports(t *testing.T, data string) {
 	t.Helper()
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole.ndjson")
-	wantStatus(t, run(t, "", "export", "--data", data, "--tenant", demoTenant.ID.String(), "calls", "-o", whole), exitDone)
+	mustRun(t, "", "export", "--data", data, "--tenant", demoTenant.ID.String(), "calls", "-o", whole)
 	info, err := os.Stat(whole)
 	noError(t, err)
 	for _, test := range []struct {
@@ -90,7 +90,7 @@ func TestExport_InterruptLeavesNoFile(t *testing.T) {
 	file, err := os.Create(dump)
 	noError(t, err)
 	noError(t, errors.Join(demo.Tenant{ID: demoTenant.ID, Calls: 60_000, Customers: 1000}.WriteCalls(file), file.Close()))
-	wantStatus(t, run(t, "", "ingest", "--data", data, dump), exitDone)
+	mustRun(t, "", "ingest", "--data", data, dump)
 	clean := func() {
 		t.Helper()
 		if left, err := os.ReadDir(filepath.Join(data, "tmp")); err != nil || len(left) > 0 {

@@ -58,7 +58,7 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 	dir := t.TempDir()
 	export := func(args ...string) string {
 		t.Helper()
-		return wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "--json"}, args...)...), exitDone).stdout
+		return mustRun(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "--json"}, args...)...).stdout
 	}
 	var all exports.Bundle
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
@@ -90,11 +90,11 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 func TestExport_ZeroAndOneRow(t *testing.T) {
 	for rows := range 2 {
 		data := t.TempDir()
-		wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret"), exitDone)
+		mustRun(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret")
 		if rows > 0 {
 			call := strings.Replace(callLine(1), "{", `{"transcript":"AI: hi",`, 1)
 			for dataset, line := range map[string]string{"calls": call, "customers": callLine(1), "messages": callLine(1)} {
-				wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", dataset, "-"), exitDone)
+				mustRun(t, line, "ingest", "--data", data, "--dataset", dataset, "-")
 			}
 		}
 		checkSmallExports(t, data, rows)

@@ -59,7 +59,7 @@ func checkExports(t *testing.T, data string) {
 
 func TestExport_Formats(t *testing.T) {
 	data := t.TempDir()
-	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	checkExports(t, data)
 	_, stop := serve(t, data)
 	checkExports(t, data)
@@ -99,7 +99,7 @@ func checkBundle(t *testing.T, data string) {
 	at := filepath.Join(t.TempDir(), "a folder's")
 	all := []string{"export", "--data", data, "--tenant", someTenant, "all", "-o", at, "--json"}
 	var bundle exports.Bundle
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", all...), exitDone).stdout), &bundle))
+	noError(t, json.Unmarshal([]byte(mustRun(t, "", all...).stdout), &bundle))
 	wantStatus(t, run(t, "", all...), exitUsage) // the folder is not empty
 	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
 	noError(t, err)
@@ -142,8 +142,8 @@ func TestExport_Bundle(t *testing.T) {
 	data := t.TempDir()
 	later := strings.ReplaceAll(callLine(3), "2026-03-01", "2026-04-01")
 	later = strings.Replace(later, "{", `{"transcript":"AI: hi\nCaller: hello",`, 1)
-	wantStatus(t, run(t, callLine(1)+callLine(2)+later, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
-	wantStatus(t, run(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+"\n", "ingest", "--data", data, "--dataset", "customers", "-"), exitDone)
+	mustRun(t, callLine(1)+callLine(2)+later, "ingest", "--data", data, "--dataset", "calls", "-")
+	mustRun(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+"\n", "ingest", "--data", data, "--dataset", "customers", "-")
 	checkBundle(t, data)
 	for _, wrong := range [][]string{{}, {"-o", filepath.Join(data, "x"), "--from", "2026-01-01"}, {"-o", data}} {
 		wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "all"}, wrong...)...), exitUsage)

@@ -29,7 +29,7 @@ func TestGuide_DataScientists(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	installProgram(t, dir)
-	wantStatus(t, run(t, "", "demo", "--data", data), exitDone)
+	mustRun(t, "", "demo", "--data", data)
 	url, _ := serve(t, data)
 
 	blocks, err := json.Marshal(blocksOf(string(document), url))

@@ -51,7 +51,7 @@ func startRedis(t *testing.T) (address string, server *os.Process) {
 func newFolderWithKey(t *testing.T) (data, key string) {
 	t.Helper()
 	data = t.TempDir()
-	return data, strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
+	return data, createKey(t, data, someTenant, "public")
 }
 
 // sendRequests sends n requests to the urls in turn, concurrently if atOnce is true. It returns the number with status

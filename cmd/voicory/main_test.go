@@ -65,6 +65,19 @@ func wantStatus(t *testing.T, got result, status int) result {
 	return got
 }
 
+// mustRun runs a command that must exit with status 0.
+func mustRun(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	return wantStatus(t, run(t, stdin, args...), exitDone)
+}
+
+// createKey creates a key of a tenant and returns its text.
+func createKey(t *testing.T, data, tenant, keyType string, flags ...string) string {
+	t.Helper()
+	args := append([]string{"keys", "create", "--data", data, "--tenant", tenant, "--type", keyType}, flags...)
+	return strings.TrimSpace(mustRun(t, "", args...).stdout)
+}
+
 // serve runs a server on the folder until stop is called. It returns the URL of the server.
 func serve(t *testing.T, data string, flags ...string) (url string, stop func()) {
 	t.Helper()
@@ -113,7 +126,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	data := t.TempDir()
 	url, stop := serve(t, data)
 
-	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
+	key := createKey(t, data, someTenant, "public")
 	if !strings.HasPrefix(key, "pk_") {
 		t.Fatalf("key is %q", key)
 	}
@@ -123,16 +136,16 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	// Rows of a file and of standard input are sent over the socket, and are served and published at once.
 	file := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
-	got := wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
+	got := mustRun(t, "", "ingest", "--data", data, file)
 	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is not a JSON object") {
 		t.Fatal(got.stdout)
 	}
-	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":2`) {
 		t.Fatal(body)
 	}
 	deletion := fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000002","deleted_at":"2026-06-01T10:00:00Z"}`, someTenant)
-	got = wantStatus(t, run(t, deletion, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	got = mustRun(t, deletion, "ingest", "--data", data, "--dataset", "calls", "-")
 	if !strings.HasPrefix(got.stdout, "read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 2 files, 1 rows\n") {
 		t.Fatal(got.stdout)
 	}
@@ -148,7 +161,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	if len(keys) != 1 || strings.Contains(fmt.Sprint(keys), key) {
 		t.Fatalf("keys are %v", keys)
 	}
-	wantStatus(t, run(t, "", "keys", "revoke", "--data", data, keys[0].ID.String()), exitDone)
+	mustRun(t, "", "keys", "revoke", "--data", data, keys[0].ID.String())
 	if status, body := get(t, url+"/api/v1/calls", key); status != 401 || !strings.Contains(body, "REVOKED_API_KEY") {
 		t.Fatal(status, body)
 	}
@@ -198,7 +211,7 @@ func TestMain_ExitStatus(t *testing.T) {
 func TestFlags_FromEnvironment(t *testing.T) {
 	data := t.TempDir()
 	t.Setenv("VOICORY_DATA", data)
-	wantStatus(t, run(t, "", "keys", "create", "--tenant", someTenant, "--type", "secret"), exitDone)
+	mustRun(t, "", "keys", "create", "--tenant", someTenant, "--type", "secret")
 	if _, err := os.Stat(filepath.Join(data, "control.duckdb")); err != nil {
 		t.Error(err)
 	}
@@ -208,7 +221,7 @@ func TestIngest_ReportsUnknownFields(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
-	if got := wantStatus(t, run(t, line, "ingest", "--data", data, "--dataset", "calls", "-"), exitDone); !strings.Contains(got.stdout, "not stored: calls.mood\n") {
+	if got := mustRun(t, line, "ingest", "--data", data, "--dataset", "calls", "-"); !strings.Contains(got.stdout, "not stored: calls.mood\n") {
 		t.Error(got.stdout)
 	}
 	if exposition := metrics(t, data); !strings.Contains(exposition, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(exposition, "voicory_quarantine_dropped_total 0") {
@@ -219,8 +232,8 @@ func TestIngest_ReportsUnknownFields(t *testing.T) {
 func TestDemo_SecondRunReplacesKeys(t *testing.T) {
 	data := t.TempDir()
 	var first, second demoKeys
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &first))
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "demo", "--data", data, "--json"), exitDone).stdout), &second))
+	noError(t, json.Unmarshal([]byte(mustRun(t, "", "demo", "--data", data, "--json").stdout), &first))
+	noError(t, json.Unmarshal([]byte(mustRun(t, "", "demo", "--data", data, "--json").stdout), &second))
 	url, _ := serve(t, data)
 	for key, want := range map[string]int{first.Public: 401, first.Secret: 401, second.Public: 200, second.Secret: 200} {
 		status, body := get(t, url+"/api/v1/messages", key)
@@ -328,7 +341,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		t.Errorf("summary is %s", out)
 	}
 	clean := t.TempDir()
-	wantStatus(t, run(t, "", "ingest", "--data", clean, dump), exitDone)
+	mustRun(t, "", "ingest", "--data", clean, dump)
 	for _, dataset := range []string{"calls/*/calls", "customers/customers", "messages/*/messages"} {
 		ours, theirs := lakeDigest(t, data, dataset), lakeDigest(t, clean, dataset)
 		if ours != theirs {

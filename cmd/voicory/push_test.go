@@ -35,14 +35,9 @@ type pusher struct {
 func newPusher(t *testing.T, flags ...string) *pusher {
 	t.Helper()
 	p := &pusher{data: t.TempDir()}
-	p.key = secretKey(t, p.data, someTenant)
+	p.key = createKey(t, p.data, someTenant, "secret")
 	p.url, p.stop = serve(t, p.data, append([]string{"--rate-limit", "none"}, flags...)...)
 	return p
-}
-
-func secretKey(t *testing.T, data, tenant string) string {
-	t.Helper()
-	return strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", tenant, "--type", "secret"), exitDone).stdout)
 }
 
 // pushResult is the response to a push.
@@ -179,12 +174,12 @@ func TestPush_EveryFormat(t *testing.T) {
 			data := t.TempDir()
 			keys := map[string]string{}
 			p := &pusher{data: data}
-			wantStatus(t, run(t, "", "ingest", "--data", data, file), exitDone)
-			keys["file"] = secretKey(t, data, tenant.ID.String())
+			mustRun(t, "", "ingest", "--data", data, file)
+			keys["file"] = createKey(t, data, tenant.ID.String(), "secret")
 			own := bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, tenant.ID), nil) // the key determines the tenant
 			formats := inFormats(t, own)
 			for contentType := range formats { // one tenant per format
-				keys[contentType] = secretKey(t, data, fmt.Sprintf("bbbbbbbb-0000-4000-8000-%012d", len(keys)))
+				keys[contentType] = createKey(t, data, fmt.Sprintf("bbbbbbbb-0000-4000-8000-%012d", len(keys)), "secret")
 			}
 			p.url, _ = serve(t, data, "--rate-limit", "none")
 			want := rowsOf(t, p.url, keys["file"], dataset)
@@ -389,12 +384,12 @@ func TestPush_EndsMidway(t *testing.T) {
 	noError(t, err)
 	var keys []struct{ ID string }
 	noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", p.data, "--json").stdout), &keys))
-	wantStatus(t, run(t, "", "keys", "revoke", "--data", p.data, keys[0].ID), exitDone)
+	mustRun(t, "", "keys", "revoke", "--data", p.data, keys[0].ID)
 	answer, err := io.ReadAll(held)
 	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 401")) || !bytes.Contains(answer, []byte("REVOKED_API_KEY")) {
 		t.Errorf("%s %v", answer, err)
 	}
-	p.key = secretKey(t, p.data, someTenant)
+	p.key = createKey(t, p.data, someTenant, "secret")
 	if status, body := get(t, p.url+"/api/v1/calls", p.key); status != 200 || !strings.Contains(body, `"total":0`) {
 		t.Errorf("%d %s", status, body)
 	}
@@ -409,7 +404,7 @@ func TestPush_EndsMidway(t *testing.T) {
 // A server that is killed right after it sent 200 has stored the rows and the idempotency record.
 func TestPush_SurvivesKill(t *testing.T) {
 	p := &pusher{data: t.TempDir()}
-	p.key = secretKey(t, p.data, someTenant)
+	p.key = createKey(t, p.data, someTenant, "secret")
 	for n := range 3 {
 		ctx, kill := context.WithCancel(t.Context())
 		command := exec.CommandContext(ctx, os.Args[0], "serve", "--data", p.data, "--listen", "127.0.0.1:0", "--log-format", "json")

@@ -12,7 +12,7 @@ import (
 // A query prints the same result in every format, with and without a running server.
 func TestQuery_Formats(t *testing.T) {
 	data := t.TempDir()
-	wantStatus(t, run(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	ask := func(status int, args ...string) result {
 		t.Helper()
 		return wantStatus(t, run(t, "", append([]string{"query", "--data", data, "--tenant", someTenant}, args...)...), status)
@@ -46,7 +46,7 @@ func TestQuery_Formats(t *testing.T) {
 		ask(exitFailed, "DROP VIEW calls")
 		ask(exitUsage, "--format", "xml", "SELECT 1")
 		wantStatus(t, run(t, "", "query", "--data", data, "--tenant", "x", "SELECT 1"), exitUsage)
-		if got := wantStatus(t, run(t, "SELECT 7 AS x", "query", "--data", data, "--tenant", someTenant), exitDone).stdout; got != "x\n7\n" {
+		if got := mustRun(t, "SELECT 7 AS x", "query", "--data", data, "--tenant", someTenant).stdout; got != "x\n7\n" {
 			t.Errorf("%q", got)
 		}
 	}
@@ -84,7 +84,7 @@ func (*scriptedEditor) Close() error                { return nil }
 
 func TestQuery_Interactive(t *testing.T) {
 	data := t.TempDir()
-	wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
 	f := flags{Data: data, MemoryLimit: "100MB"}
 	noError(t, f.withAdmin(t.Context(), func(api admin) error {
 		var out bytes.Buffer

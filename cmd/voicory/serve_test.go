@@ -83,7 +83,7 @@ func largePage(t *testing.T) (data, key string, size int) {
 	for n := range 50 {
 		fmt.Fprintf(&rows, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01","name":%q}`+"\n", someTenant, n, strings.Repeat("x", 400_000))
 	}
-	wantStatus(t, run(t, rows.String(), "ingest", "--data", data, "--dataset", "customers", "-"), exitDone)
+	mustRun(t, rows.String(), "ingest", "--data", data, "--dataset", "customers", "-")
 	return data, key, 50 * 400_000
 }
 
@@ -157,8 +157,8 @@ func TestServe_OperatorListen(t *testing.T) {
 func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	data := t.TempDir()
 	url, stop := serve(t, data)
-	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public", "--label", "app",
-		"--rate-limit", "1/1h", "--expires", "720h", "--origin", "https://app.example.com"), exitDone).stdout)
+	key := createKey(t, data, someTenant, "public", "--label", "app",
+		"--rate-limit", "1/1h", "--expires", "720h", "--origin", "https://app.example.com")
 	listed := func() (k warehouse.Key) {
 		var keys []warehouse.Key
 		noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
@@ -173,14 +173,14 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 		}
 	}
 	id := listed().ID.String()
-	wantStatus(t, run(t, "", "keys", "update", "--data", data, id, "--rate-limit", "none", "--origin", "none"), exitDone)
+	mustRun(t, "", "keys", "update", "--data", data, id, "--rate-limit", "none", "--origin", "none")
 	if status, _ := get(t, url+"/api/v1/calls", key); status != 200 {
 		t.Error(status)
 	}
 	if k := listed(); k.LastUsedAt == nil || k.ExpiresAt == nil || k.RateLimit != "none" || k.Label != "app" || len(k.Origins) != 0 {
 		t.Errorf("%+v", k)
 	}
-	wantStatus(t, run(t, "", "keys", "update", "--data", data, id, "--expires", "2026-01-01"), exitDone)
+	mustRun(t, "", "keys", "update", "--data", data, id, "--expires", "2026-01-01")
 	if status, body := get(t, url+"/api/v1/calls", key); status != 401 || !strings.Contains(body, "expired") {
 		t.Error(status, body)
 	}
@@ -188,18 +188,18 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 		wantStatus(t, run(t, "", append([]string{"keys", "update", "--data", data}, wrong...)...), exitUsage)
 	}
 	for range 2 { // with the server, then without it
-		got := wantStatus(t, run(t, "", "requests", "--data", data, "--since", "1h", "--tenant", someTenant), exitDone).stdout
+		got := mustRun(t, "", "requests", "--data", data, "--since", "1h", "--tenant", someTenant).stdout
 		if strings.Count(got, "\n") != 5 || !strings.Contains(got, "429") || !strings.Contains(got, "GET /api/v1/calls?status=busy") || strings.Contains(got, key) {
 			t.Error(got)
 		}
 		stop()
 	}
 	var requests []warehouse.Request
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "requests", "--data", data, "--json"), exitDone).stdout), &requests))
+	noError(t, json.Unmarshal([]byte(mustRun(t, "", "requests", "--data", data, "--json").stdout), &requests))
 	if len(requests) != 4 || requests[3].Status != 401 || requests[3].Key.UUID.String() != id {
 		t.Errorf("%+v", requests)
 	}
-	if got := wantStatus(t, run(t, "", "requests", "--data", data, "--since", "0s", "--json"), exitDone).stdout; strings.TrimSpace(got) != "[]" {
+	if got := mustRun(t, "", "requests", "--data", data, "--since", "0s", "--json").stdout; strings.TrimSpace(got) != "[]" {
 		t.Error(got)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -89,7 +88,7 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 			admin := dialAdmin(warehouse.SocketPath(here))
 			defer func() { noError(t, admin.Close()) }()
 			from := start(t, admin, here, url)
-			key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", demoTenant.ID.String(), "--type", "public"), exitDone).stdout)
+			key := createKey(t, here, demoTenant.ID.String(), "public")
 
 			there := docsOfEveryShape(time.Now())
 			from.put(there)
@@ -191,7 +190,7 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 }
 
 func fromPush(t *testing.T, _ remoteAdmin, data, url string) sourceFixture {
-	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", demoTenant.ID.String(), "--type", "secret"), exitDone).stdout)
+	key := createKey(t, data, demoTenant.ID.String(), "secret")
 	there := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -248,7 +247,7 @@ func fromVoicory(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 	return sourceFixture{
 		put: func(rows datasetDocs) {
 			for dataset := range rows {
-				wantStatus(t, run(t, string(ndjson(t, rows[dataset])), "ingest", "--data", there, "--dataset", dataset, "--strict", "-"), exitDone)
+				mustRun(t, string(ndjson(t, rows[dataset])), "ingest", "--data", there, "--dataset", dataset, "--strict", "-")
 			}
 		},
 		pull: func() ingest.Summary {

@@ -39,7 +39,7 @@ func until(t *testing.T, what string, condition func() bool) {
 func sourcesOf(t *testing.T, data string) map[string]sourceStatus {
 	t.Helper()
 	var list []sourceStatus
-	noError(t, json.Unmarshal([]byte(wantStatus(t, run(t, "", "sources", "--data", data, "--json"), exitDone).stdout), &list))
+	noError(t, json.Unmarshal([]byte(mustRun(t, "", "sources", "--data", data, "--json").stdout), &list))
 	byName := map[string]sourceStatus{}
 	for _, s := range list {
 		byName[s.Name] = s
@@ -75,11 +75,11 @@ sources:
 		list := sourcesOf(t, here)
 		return list["acme"].AsOf != nil && list["platform"].Failures > 1
 	})
-	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	sameRows(t, ours, ourKey, theirs, theirKey)
 
 	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q}`, tenant.ID, "00000000-0000-4000-8000-000000000001", time.Now().UTC().Format(time.RFC3339Nano))
-	wantStatus(t, run(t, line, "ingest", "--data", there, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, line, "ingest", "--data", there, "--dataset", "calls", "-")
 	until(t, "the new row is here", func() bool {
 		status, _ := get(t, ours+"/api/v1/calls/00000000-0000-4000-8000-000000000001", ourKey)
 		return status == 200
@@ -99,7 +99,7 @@ sources:
 		}
 	}
 	for range 2 { // with the server, then without it
-		got := wantStatus(t, run(t, "", "sources", "--data", here), exitDone)
+		got := mustRun(t, "", "sources", "--data", here)
 		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres 127.0.0.1:1/platform", "connect"} {
 			if !strings.Contains(got.stdout, want) {
 				t.Errorf("%q is not in %s", want, got.stdout)
@@ -154,7 +154,7 @@ func TestSources_States(t *testing.T) {
 		noError(t, w.SaveRun(t.Context(), run)) // replaces the first
 	}
 	noError(t, w.Close())
-	states := regexp.MustCompile(`(?m)^-  +(\w+)`).FindAllString(wantStatus(t, run(t, "", "sources", "--data", data), exitDone).stdout, -1)
+	states := regexp.MustCompile(`(?m)^-  +(\w+)`).FindAllString(mustRun(t, "", "sources", "--data", data).stdout, -1)
 	if got := strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(states, " "), "-", "")), " "); got != "interrupted stopped failing ok" {
 		t.Error(got)
 	}
@@ -225,11 +225,11 @@ func TestConfig_ExampleHasEveryKey(t *testing.T) {
 func TestQuarantine_ListAndReplay(t *testing.T) {
 	data := t.TempDir()
 	_, stop := serve(t, data)
-	key := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public"), exitDone).stdout)
-	wantStatus(t, run(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	key := createKey(t, data, someTenant, "public")
+	mustRun(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data", data, "--dataset", "calls", "-")
 	var refusals []warehouse.Refusal
 	for range 2 { // with the server, then without it
-		got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data), exitDone)
+		got := mustRun(t, "", "quarantine", "list", "--data", data)
 		if !strings.Contains(got.stdout, "cost is not a decimal(10,4): cheap") || strings.Count(got.stdout, "\n") != 2 {
 			t.Error(got.stdout)
 		}
@@ -237,12 +237,12 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 		if len(refusals) != 1 || !strings.Contains(refusals[0].Row, someTenant) {
 			t.Fatalf("%+v", refusals)
 		}
-		if got := wantStatus(t, run(t, "", "quarantine", "replay", "--data", data), exitDone); !strings.Contains(got.stdout, "read 1 rows: 0 new, 0 changed, 0 unchanged, 0 deleted, 1 refused again") {
+		if got := mustRun(t, "", "quarantine", "replay", "--data", data); !strings.Contains(got.stdout, "read 1 rows: 0 new, 0 changed, 0 unchanged, 0 deleted, 1 refused again") {
 			t.Error(got.stdout)
 		}
 		stop()
 	}
-	got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--limit", "0"), exitDone)
+	got := mustRun(t, "", "quarantine", "list", "--data", data, "--limit", "0")
 	if !strings.Contains(got.stdout, "raise --limit") {
 		t.Error(got.stdout)
 	}
@@ -251,13 +251,13 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 	noError(t, mend.Run())
 	url, _ := serve(t, data)
 	wantStatus(t, run(t, "", "quarantine", "replay", "--data", data, "nothing.ndjson"), exitFailed)
-	if got := wantStatus(t, run(t, "", "quarantine", "replay", "--data", data, refusals[0].Name), exitDone); !strings.Contains(got.stdout, "read 1 rows: 1 new") {
+	if got := mustRun(t, "", "quarantine", "replay", "--data", data, refusals[0].Name); !strings.Contains(got.stdout, "read 1 rows: 1 new") {
 		t.Error(got.stdout)
 	}
 	if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, `"cost":0.25`) {
 		t.Error(status, body)
 	}
-	if got := wantStatus(t, run(t, "", "quarantine", "list", "--data", data, "--json"), exitDone); strings.TrimSpace(got.stdout) != "[]" {
+	if got := mustRun(t, "", "quarantine", "list", "--data", data, "--json"); strings.TrimSpace(got.stdout) != "[]" {
 		t.Error(got.stdout)
 	}
 }
@@ -283,7 +283,7 @@ func TestQuarantine_ListIsStreamed(t *testing.T) {
 	const rows, rowBytes, maxHeap = 100_000, 1000, 64 << 20 // bytes; all rows take 100 MB in each form
 	data := t.TempDir()
 	_, stop := serve(t, data)
-	wantStatus(t, run(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-")
 	var text strings.Builder
 	for n := range rows {
 		fmt.Fprintf(&text, `{"file":"f","line":%d,"dataset":"calls","reason":"r%s","row":"%s"}`+"\n", n, strings.Repeat("x", rowBytes/2), strings.Repeat("y", rowBytes/2))

@@ -124,7 +124,7 @@ func fileReaders(t *testing.T, parent int) (pids []int) {
 // SIGTERM ends a server with a push in flight whose file reader hangs, and also ends the file reader.
 func TestStop_FileReaderThatHangs(t *testing.T) {
 	data := t.TempDir()
-	key := secretKey(t, data, someTenant)
+	key := createKey(t, data, someTenant, "secret")
 	var ndjson bytes.Buffer
 	noError(t, demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 10}.WriteCalls(&ndjson))
 	content := inFormats(t, bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, demoTenant.ID), nil))["application/vnd.apache.parquet"]

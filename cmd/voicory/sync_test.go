@@ -73,7 +73,7 @@ func TestSync_Postgres(t *testing.T) {
 	here := t.TempDir()
 	sync := func(says string) {
 		t.Helper()
-		got := wantStatus(t, run(t, "", "sync", "postgres", "--data", here, "--dsn", database.DSN("postgres")), exitDone)
+		got := mustRun(t, "", "sync", "postgres", "--data", here, "--dsn", database.DSN("postgres"))
 		if !strings.Contains(got.stdout, says) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
@@ -118,8 +118,8 @@ func upstream(t *testing.T, tenant demo.Tenant, flags ...string) (url, key, data
 		noError(t, err)
 		noError(t, errors.Join(write(file), file.Close()))
 	}
-	wantStatus(t, run(t, "", "ingest", "--data", data, dump), exitDone)
-	key = strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", data, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	mustRun(t, "", "ingest", "--data", data, dump)
+	key = createKey(t, data, tenant.ID.String(), "public")
 	url, _ = serve(t, data, flags...)
 	return url, key, data
 }
@@ -150,13 +150,13 @@ func TestSync_Voicory(t *testing.T) {
 	here := t.TempDir()
 	sync := func(says string) {
 		t.Helper()
-		got := wantStatus(t, run(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String(), "--details"), exitDone)
+		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String(), "--details")
 		if !strings.Contains(got.stdout, says) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
 	}
 	sync(" 1500 new, ")
-	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	ours, _ := serve(t, here, "--rate-limit", "none")
 	sameRows(t, ours, ourKey, theirs, theirKey)
 	for id := range rowsOf(t, ours, ourKey, "calls") {
@@ -167,7 +167,7 @@ func TestSync_Voicory(t *testing.T) {
 	}
 	sync(" 0 new, 0 changed, ")
 	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q,"summary":"late"}`, tenant.ID, uuid.NewString(), time.Now().UTC().Format(time.RFC3339Nano))
-	wantStatus(t, run(t, line, "ingest", "--data", there, "--dataset", "calls", "-"), exitDone)
+	mustRun(t, line, "ingest", "--data", there, "--dataset", "calls", "-")
 	sync(" 1 new, 0 changed, ")
 	sync(" 0 new, 0 changed, ")
 	sameRows(t, ours, ourKey, theirs, theirKey)
@@ -227,11 +227,11 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 	if killed := killRepeatedly(t, 20, 300_000, here, args...); killed < 5 {
 		t.Errorf("got %d runs killed before their end, want at least 5", killed)
 	}
-	got := wantStatus(t, run(t, "", args...), exitDone)
+	got := mustRun(t, "", args...)
 	if !strings.Contains(got.stdout, " 0 changed, ") {
 		t.Error(got.stdout)
 	}
-	ourKey := strings.TrimSpace(wantStatus(t, run(t, "", "keys", "create", "--data", here, "--tenant", tenant.ID.String(), "--type", "public"), exitDone).stdout)
+	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	ours, _ := serve(t, here, "--rate-limit", "none")
 	sameRows(t, ours, ourKey, theirs, theirKey)
 }
