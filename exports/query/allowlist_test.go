@@ -123,7 +123,8 @@ func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 // An allowed macro calls only allowed functions and reads only allowed views.
 func TestAllowList_AllowsWhatMacrosCall(t *testing.T) {
 	e := checkedEngine(t)
-	const macros = "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"
+	const macros = "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() " +
+		"WHERE function_type = 'macro'"
 	for _, line := range e.texts(t, macros) {
 		name, definition, _ := strings.Cut(line, "\t")
 		if !isAllowed(inExpression, name) {

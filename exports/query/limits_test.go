@@ -27,16 +27,24 @@ import (
 // shapes are statements with rows of different shapes. They contain a %d for the number of rows. Column n numbers the
 // rows from 0.
 var shapes = map[string]string{
-	"small rows":   "SELECT range AS n FROM range(%d)",
-	"long texts":   "SELECT range AS n, repeat(chr((97 + range %% 26)::INTEGER), (range * 7919 %% 5000)::INTEGER) AS t FROM range(%d)",
-	"escaped text": "SELECT range AS n, repeat('\"' || chr(1) || ',' || chr(10), (range %% 300)::INTEGER) AS t FROM range(%d)",
-	"noise":        "SELECT range AS n, (SELECT string_agg(md5((range * 100 + i)::VARCHAR), '') FROM range(20) t(i)) AS t, hash(range) AS h, random() AS r FROM range(%d)",
-	"nested":       "SELECT range AS n, [range, NULL] AS l, {'a': 'x' || range, 'b': [range::VARCHAR]} AS s, MAP {'k': range} AS m, union_value(num := range) AS u FROM range(%d)",
-	"NULLs":        "SELECT range AS n, CASE WHEN range %% 3 = 0 THEN range::VARCHAR END AS t, NULL AS x, CASE WHEN range %% 2 = 0 THEN range::DECIMAL(9, 2) END AS d, CASE WHEN range %% 5 = 0 THEN true END AS b FROM range(%d)",
-	"enums":        "SELECT range AS n, (['low', 'high', repeat('middle', 50)])[range %% 3 + 1]::ENUM('low', 'high', '" + strings.Repeat("middle", 50) + "') AS e FROM range(%d)",
-	"wide":         "SELECT range AS n, " + wideColumns(500) + " FROM range(least(%d, 100))",
-	"blobs":        "SELECT range AS n, repeat('\\xFF\\x00', (range %% 90)::INTEGER)::BLOB AS b FROM range(%d)",
-	"one huge row": "SELECT range AS n, CASE WHEN range = 5 THEN repeat('x', 3000000) ELSE 'small' END AS t FROM range(least(%d, 100))",
+	"small rows": "SELECT range AS n FROM range(%d)",
+	"long texts": "SELECT range AS n, repeat(chr((97 + range %% 26)::INTEGER), " +
+		"(range * 7919 %% 5000)::INTEGER) AS t FROM range(%d)",
+	"escaped text": "SELECT range AS n, repeat('\"' || chr(1) || ',' || chr(10), " +
+		"(range %% 300)::INTEGER) AS t FROM range(%d)",
+	"noise": "SELECT range AS n, (SELECT string_agg(md5((range * 100 + i)::VARCHAR), '') " +
+		"FROM range(20) t(i)) AS t, hash(range) AS h, random() AS r FROM range(%d)",
+	"nested": "SELECT range AS n, [range, NULL] AS l, {'a': 'x' || range, 'b': [range::VARCHAR]} AS s, " +
+		"MAP {'k': range} AS m, union_value(num := range) AS u FROM range(%d)",
+	"NULLs": "SELECT range AS n, CASE WHEN range %% 3 = 0 THEN range::VARCHAR END AS t, NULL AS x, " +
+		"CASE WHEN range %% 2 = 0 THEN range::DECIMAL(9, 2) END AS d, " +
+		"CASE WHEN range %% 5 = 0 THEN true END AS b FROM range(%d)",
+	"enums": "SELECT range AS n, (['low', 'high', repeat('middle', 50)])[range %% 3 + 1]::ENUM('low', 'high', '" +
+		strings.Repeat("middle", 50) + "') AS e FROM range(%d)",
+	"wide":  "SELECT range AS n, " + wideColumns(500) + " FROM range(least(%d, 100))",
+	"blobs": "SELECT range AS n, repeat('\\xFF\\x00', (range %% 90)::INTEGER)::BLOB AS b FROM range(%d)",
+	"one huge row": "SELECT range AS n, CASE WHEN range = 5 THEN repeat('x', 3000000) " +
+		"ELSE 'small' END AS t FROM range(least(%d, 100))",
 }
 
 func wideColumns(count int) string {
@@ -123,7 +131,9 @@ func readNumbers(t testing.TB, db *sql.DB, format, text string) (numbers []int64
 		}
 		noError(t, rows.Err())
 		var count string
-		noError(t, db.QueryRowContext(t.Context(), "SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM parquet_kv_metadata('"+path+"')").Scan(&count, &reported.Truncated))
+		noError(t, db.QueryRowContext(t.Context(), "SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), "+
+			"max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM "+
+			"parquet_kv_metadata('"+path+"')").Scan(&count, &reported.Truncated))
 		_, err = fmt.Sscan(count, &reported.Rows)
 		noError(t, err)
 	}
@@ -185,7 +195,8 @@ func TestLimits_HoldExactly(t *testing.T) {
 					default:
 						want = truncatedBytes
 					}
-					if outcome.Rows != int64(len(numbers)) || outcome.Rows > limit || outcome.Truncated != want || reported.Rows >= 0 && reported != outcome {
+					if outcome.Rows != int64(len(numbers)) || outcome.Rows > limit || outcome.Truncated != want ||
+						reported.Rows >= 0 && reported != outcome {
 						t.Fatalf("got %+v and in the result %+v, want %d rows cut off by %q", outcome, reported, len(numbers), want)
 					}
 				}
@@ -200,13 +211,15 @@ func TestLimits_HoldExactly(t *testing.T) {
 // A limit of a result's own size keeps every row. One byte less leaves out the last row.
 func TestLimits_LeaveOutNoRowThatFits(t *testing.T) {
 	for _, format := range []string{NDJSON, CSV, Arrow} {
-		task := task{SQL: "SELECT range AS n, 'some text' AS t FROM range(100) ORDER BY n", Format: format, Limit: MaxRows, MaxBytes: MaxBytes}
+		task := task{SQL: "SELECT range AS n, 'some text' AS t FROM range(100) ORDER BY n", Format: format, Limit: MaxRows,
+			MaxBytes: MaxBytes}
 		whole, _, err := runTask(t, task)
 		noError(t, err)
 		for less, want := range map[int64]string{0: "{100 }", 1: "{99 bytes}"} {
 			task.MaxBytes = int64(len(whole)) - less
 			_, outcome, err := runTask(t, task)
-			if got := fmt.Sprint(outcome); err != nil || got != want && (format != Arrow || less == 0) || outcome.Rows == 100 != (less == 0) {
+			if got := fmt.Sprint(outcome); err != nil || got != want && (format != Arrow || less == 0) ||
+				outcome.Rows == 100 != (less == 0) {
 				t.Errorf("%s within %d of %d bytes: got %s, want %s (%v)", format, task.MaxBytes, len(whole), got, want, err)
 			}
 		}
@@ -235,7 +248,8 @@ func TestLimits_OfParquetAreTight(t *testing.T) {
 func TestParquet_StatisticsAreBounded(t *testing.T) {
 	const long = 5_000_000
 	text, outcome, err := runTask(t, task{Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes,
-		SQL: fmt.Sprintf("SELECT range AS n, repeat(chr((200 + range)::INTEGER), %d) AS t, repeat('z', 70) || range AS z, 'short' AS s FROM range(6) ORDER BY n", long/2)})
+		SQL: fmt.Sprintf("SELECT range AS n, repeat(chr((200 + range)::INTEGER), %d) AS t, "+
+			"repeat('z', 70) || range AS z, 'short' AS s FROM range(6) ORDER BY n", long/2)})
 	noError(t, err)
 	if outcome.Rows != 6 || len(text) > 20_000 { // it compresses well, unless a header has a value
 		t.Errorf("got %+v and %d bytes", outcome, len(text))
@@ -245,7 +259,8 @@ func TestParquet_StatisticsAreBounded(t *testing.T) {
 	for _, group := range file.Metadata().RowGroups {
 		for i, chunk := range group.Columns[1:] {
 			least, greatest := chunk.MetaData.Statistics.MinValue, chunk.MetaData.Statistics.MaxValue
-			if len(least) == 0 || len(least) > maxStatistic || len(greatest) > maxStatistic || !utf8.Valid(least) || !utf8.Valid(greatest) {
+			if len(least) == 0 || len(least) > maxStatistic || len(greatest) > maxStatistic || !utf8.Valid(least) ||
+				!utf8.Valid(greatest) {
 				t.Errorf("column %d: got bounds of %d and %d bytes: %q, %q", i+1, len(least), len(greatest), least, greatest)
 			}
 		}
@@ -262,14 +277,16 @@ func TestParquet_StatisticsAreBounded(t *testing.T) {
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
-	for where, want := range map[string]int{"z = repeat('z', 70) || '5'": 1, "z > repeat('z', 70)": 6, "t >= chr(205)": 1, "t < chr(201)": 1, "s = 'short'": 6} {
+	for where, want := range map[string]int{"z = repeat('z', 70) || '5'": 1, "z > repeat('z', 70)": 6,
+		"t >= chr(205)": 1, "t < chr(201)": 1, "s = 'short'": 6} {
 		var got int
 		noError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM '"+path+"' WHERE "+where).Scan(&got))
 		if got != want {
 			t.Errorf("%s: got %d rows, want %d", where, got, want)
 		}
 	}
-	_, _, err = runTask(t, task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: Parquet, Limit: MaxRows, MaxBytes: MaxBytes})
+	_, _, err = runTask(t, task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: Parquet, Limit: MaxRows,
+		MaxBytes: MaxBytes})
 	if !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), `column "b"`) {
 		t.Errorf("got %v for a value without an upper bound", err)
 	}
@@ -277,7 +294,8 @@ func TestParquet_StatisticsAreBounded(t *testing.T) {
 
 func TestStatistics_BoundsAreBelowAndAbove(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	alphabets := []string{"az", "\x7f\x7e", "é\u07ff", "\ud7ff\uffff", "\U0010ffff\U0010fffe", "\xff\x00\xfe", "a\U0010ffff"}
+	alphabets := []string{"az", "\x7f\x7e", "é\u07ff", "\ud7ff\uffff", "\U0010ffff\U0010fffe", "\xff\x00\xfe",
+		"a\U0010ffff"}
 	for range 20_000 {
 		var value []byte
 		alphabet := alphabets[rng.IntN(len(alphabets))]
@@ -294,7 +312,8 @@ func TestStatistics_BoundsAreBelowAndAbove(t *testing.T) {
 		}
 		lower := lowerBound(value)
 		upper, ok := upperBound(value)
-		if len(lower) > maxStatistic || bytes.Compare(lower, value) > 0 || ok && (len(upper) > maxStatistic || bytes.Compare(upper, value) < 0) {
+		if len(lower) > maxStatistic || bytes.Compare(lower, value) > 0 || ok &&
+			(len(upper) > maxStatistic || bytes.Compare(upper, value) < 0) {
 			t.Fatalf("bounds of %q: got %q and %q", value, lower, upper)
 		}
 		if utf8.Valid(value) && (!utf8.Valid(lower) || !utf8.Valid(upper)) {
@@ -312,11 +331,13 @@ func TestStatistics_BoundsAreBelowAndAbove(t *testing.T) {
 func TestLimits_OneHugeValue(t *testing.T) {
 	r := newRunner(t, openLake(t))
 	for _, format := range Formats {
-		text, outcome, err := runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format})
+		text, outcome, err := runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t",
+			Format: format})
 		if err != nil || outcome != (Outcome{Rows: 1}) || format != Parquet && len(text) < 50_000_000 {
 			t.Errorf("%s: got %+v, %d bytes and %v", format, outcome, len(text), err)
 		}
-		_, outcome, err = runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format, MaxBytes: 1_000_000})
+		_, outcome, err = runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 50000000) AS t", Format: format,
+			MaxBytes: 1_000_000})
 		if err != nil || outcome != (Outcome{Truncated: truncatedBytes}) {
 			t.Errorf("%s within 1 MB: got %+v and %v", format, outcome, err)
 		}
@@ -343,7 +364,8 @@ func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 		if most <= maxHead { // the server reads so much before it begins its answer
 			want = 0
 		}
-		if !errors.Is(err, ErrCrashed) || int64(out.Len()) != want || !strings.Contains(log.String(), fmt.Sprintf("sent more than %d bytes", most)) {
+		if !errors.Is(err, ErrCrashed) || int64(out.Len()) != want ||
+			!strings.Contains(log.String(), fmt.Sprintf("sent more than %d bytes", most)) {
 			t.Errorf("within %d bytes: got %d and %v, want %d; the log is %s", most, out.Len(), err, want, &log)
 		}
 	}
@@ -368,7 +390,8 @@ func (s *stalled) Write(p []byte) (int, error) {
 func TestResult_PassesOnNothingAfterItsTime(t *testing.T) {
 	r := newRunner(t, openLake(t))
 	ctx, cancel := context.WithCancelCause(t.Context())
-	result, err := r.Start(ctx, "id", Request{Tenant: tenantA, SQL: "SELECT repeat('x', 1000) FROM range(500)", Format: NDJSON})
+	result, err := r.Start(ctx, "id", Request{Tenant: tenantA, SQL: "SELECT repeat('x', 1000) FROM range(500)",
+		Format: NDJSON})
 	noError(t, err)
 	defer result.Close()
 	client := &stalled{reached: make(chan struct{}), release: make(chan struct{})}

@@ -49,7 +49,8 @@ var probes = map[string]probe{
 		_, _, errno := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 		attempt("make a process", errno, syscall.EPERM)
 		attempt("signal its parent", unix.Kill(os.Getppid(), 0), syscall.EPERM)
-		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM) // a process ID that does not exist, so that a success has no effect
+		// a process ID that does not exist, so that a success has no effect
+		attempt("trace a process", unix.PtraceAttach(1<<22), syscall.EPERM)
 		_, err = unix.MemfdCreate("x", 0)
 		attempt("make a file of memory", err, syscall.EPERM)
 		if len(could) > 0 {
@@ -72,8 +73,10 @@ var probes = map[string]probe{
 		unlocked, err = openEngine(map[string]string{"threads": "4"})
 		return err
 	}, locked: func() error {
-		for _, read := range []string{"read_text('/etc/passwd')", "read_csv('/etc/passwd')", "read_blob(['/etc/passwd', '/etc/hostname', '/etc/group', '/proc/1/environ'])"} {
-			if err := unlocked.run("SELECT error('a row is read') FROM " + read); err != nil && !strings.Contains(err.Error(), "No files found") {
+		for _, read := range []string{"read_text('/etc/passwd')", "read_csv('/etc/passwd')",
+			"read_blob(['/etc/passwd', '/etc/hostname', '/etc/group', '/proc/1/environ'])"} {
+			if err := unlocked.run("SELECT error('a row is read') FROM " + read); err != nil &&
+				!strings.Contains(err.Error(), "No files found") {
 				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("%s: %v", read, err)}
 			}
 		}
@@ -105,11 +108,14 @@ func TestWork_KernelAloneConfines(t *testing.T) {
 func TestRunner_RequiresSandbox(t *testing.T) {
 	w := openLake(t)
 	cannot := func(o *Options) { o.SandboxSupported = func() error { return ErrUnavailable } }
-	if _, _, err := runQuery(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"}); !errors.Is(err, ErrUnavailable) {
+	_, _, err := runQuery(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"})
+	if !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
 	var log bytes.Buffer
-	open := newRunner(t, w, cannot, func(o *Options) { o.AllowUnsandboxed, o.Log = true, slog.New(slog.NewTextHandler(&log, nil)) })
+	open := newRunner(t, w, cannot, func(o *Options) {
+		o.AllowUnsandboxed, o.Log = true, slog.New(slog.NewTextHandler(&log, nil))
+	})
 	if !strings.Contains(log.String(), "lacks a protection") {
 		t.Errorf("got log %s, want a warning", &log)
 	}
@@ -132,7 +138,8 @@ func TestRunner_LogsProtectionsOnce(t *testing.T) {
 		mustQuery(t, r, "SELECT 1")
 	}
 	text := log.String()
-	if strings.Count(text, "the kernel confines SQL workers") != 1 || !strings.Contains(text, "protections.seccomp=true protections.privileges_dropped=true") ||
+	if strings.Count(text, "the kernel confines SQL workers") != 1 ||
+		!strings.Contains(text, "protections.seccomp=true protections.privileges_dropped=true") ||
 		strings.Contains(text, "protections.landlock=0") {
 		t.Errorf("got %s", text)
 	}

@@ -61,12 +61,17 @@ func openLake(t testing.TB) *warehouse.Warehouse {
 	t.Cleanup(func() { noError(t, w.Close()) })
 	var calls []string
 	for n := range 200 {
-		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,"direction":"inbound","cost":%d.25,"duration_seconds":%d,"transcript":[{"role":"user","content":"hi %d"}],"metadata":{"n": %d},"created_at":"2026-%02d-03T10:00:00.5Z"}`,
+		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,`+
+			`"direction":"inbound","cost":%d.25,"duration_seconds":%d,`+
+			`"transcript":[{"role":"user","content":"hi %d"}],"metadata":{"n": %d},"created_at":"2026-%02d-03T10:00:00.5Z"}`,
 			tenantA, n, []string{"completed", "failed"}[n%2], n%3, n, n, n, 1+n%4))
 	}
 	merge(t, w, warehouse.Calls, calls...)
-	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`, tenantB, canary))
-	merge(t, w, warehouse.Customers, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao","created_at":"2026-01-01"}`, tenantA))
+	const call = `{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`
+	merge(t, w, warehouse.Calls, fmt.Sprintf(call, tenantB, canary))
+	const customer = `{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao",` +
+		`"created_at":"2026-01-01"}`
+	merge(t, w, warehouse.Customers, fmt.Sprintf(customer, tenantA))
 	_, err = w.Publish(t.Context())
 	noError(t, err)
 	return w
@@ -87,7 +92,8 @@ func merge(t testing.TB, w *warehouse.Warehouse, dataset warehouse.Dataset, rows
 	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
 	noError(t, err)
 	defer reader.Release()
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: warehouse.Lines{Reader: reader}})
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test",
+		Rows: warehouse.Lines{Reader: reader}})
 	noError(t, err)
 	if counts.New != int64(len(rows)) {
 		t.Fatalf("%+v %+v", counts, refusals)
@@ -99,7 +105,8 @@ func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
 	noError(t, err)
-	options := Options{Files: files, Command: []string{program, WorkerArgument}, IdleWorkers: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	options := Options{Files: files, Command: []string{program, WorkerArgument}, IdleWorkers: 1,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, change := range tune {
 		change(&options)
 	}
@@ -181,9 +188,11 @@ func TestQuery_ReadsTheSnapshot(t *testing.T) {
 		{"VALUES (1), (2);", "1; 2"},
 		{"SELECT metadata FROM calls WHERE duration_seconds = 7", `{"n":7}`},
 		{"SHOW TABLES", `"calls"; "cost_daily"; "customers"; "messages"; "transcript_turns"`},
-		{"SELECT column_name, column_type FROM (DESCRIBE messages) WHERE column_name = 'created_at'", `"created_at" "TIMESTAMP WITH TIME ZONE"`},
+		{"SELECT column_name, column_type FROM (DESCRIBE messages) WHERE column_name = 'created_at'",
+			`"created_at" "TIMESTAMP WITH TIME ZONE"`},
 		{"SELECT count(*) FROM (SUMMARIZE calls)", "22"},
-		{"SELECT (TIMESTAMPTZ '2026-01-01 00:00:00+05:30')::VARCHAR", `"2025-12-31 18:30:00+00"`}, // the session's time zone is UTC
+		// the session's time zone is UTC
+		{"SELECT (TIMESTAMPTZ '2026-01-01 00:00:00+05:30')::VARCHAR", `"2025-12-31 18:30:00+00"`},
 		{"-- a comment\nSELECT 1 /* ; SELECT 2 */ -- ; SELECT 3", "1"},
 	} {
 		if got := mustQuery(t, r, c.sql).text(); got != c.want {
@@ -194,7 +203,8 @@ func TestQuery_ReadsTheSnapshot(t *testing.T) {
 	if len(a.Rows) != 1 || a.AsOf == nil || a.QueryID == "" || a.ElapsedMS <= 0 || a.RowCount != 1 || a.Truncated != nil {
 		t.Errorf("got %+v, want one row with all metadata", a)
 	}
-	if _, _, err := runQuery(t.Context(), r, Request{Tenant: noTenant, SQL: "SELECT 1"}); !errors.Is(err, warehouse.ErrNotFound) && err != nil {
+	_, _, err := runQuery(t.Context(), r, Request{Tenant: noTenant, SQL: "SELECT 1"})
+	if !errors.Is(err, warehouse.ErrNotFound) && err != nil {
 		t.Errorf("a tenant without files: got %v, want ErrNotFound or nil", err)
 	}
 }
@@ -202,7 +212,8 @@ func TestQuery_ReadsTheSnapshot(t *testing.T) {
 // The comments of the views and columns are the descriptions of the exports.
 func TestQuery_ViewsHaveComments(t *testing.T) {
 	r := newRunner(t, openLake(t))
-	a := mustQuery(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
+	a := mustQuery(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "+
+		"WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
 	var want [][4]string
 	for _, export := range warehouse.Exports {
 		for _, c := range export.Columns {
@@ -219,7 +230,8 @@ func TestQuery_ViewsHaveComments(t *testing.T) {
 			}
 		}
 	}
-	if got := mustQuery(t, r, "SELECT count(comment) FROM duckdb_views() WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
+	if got := mustQuery(t, r, "SELECT count(comment) FROM duckdb_views() "+
+		"WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
 		t.Errorf("got %s views with a comment, want %d", got, len(warehouse.Exports))
 	}
 }
@@ -236,7 +248,8 @@ func TestQuery_Parameters(t *testing.T) {
 		{"SELECT count(*) FROM calls WHERE status = ? AND duration_seconds < ?", `["failed", 10]`, "5"},
 		{"SELECT $2, $1, $1", `["a", null]`, `null "a" "a"`},
 		{"SELECT count(*) FROM calls WHERE status = $status AND cost = $cost", `{"status": "completed", "cost": 0.25}`, "34"},
-		{"SELECT typeof(?), typeof(?), typeof(?), typeof(?), typeof(?)", `[1, 1.50, 1e3, true, 12345678901234567890123]`, `"BIGINT" "DECIMAL(3,2)" "DOUBLE" "BOOLEAN" "DECIMAL(23,0)"`},
+		{"SELECT typeof(?), typeof(?), typeof(?), typeof(?), typeof(?)", `[1, 1.50, 1e3, true, 12345678901234567890123]`,
+			`"BIGINT" "DECIMAL(3,2)" "DOUBLE" "BOOLEAN" "DECIMAL(23,0)"`},
 		{"SELECT ?", `[-0.050]`, "-0.050"},
 		{"SELECT typeof($1), $1", `[["a", null]]`, `"VARCHAR[]" ["a",null]`},
 		{"SELECT $1", `[[1, 2.5]]`, "[1,2.5]"},
@@ -250,32 +263,44 @@ func TestQuery_Parameters(t *testing.T) {
 			t.Errorf("%s %s: got %s, want %s", c.sql, c.params, got, c.want)
 		}
 	}
-	for _, c := range []struct{ sql, params string }{{"SELECT ?", ""}, {"SELECT ?", `[1, 2]`}, {"SELECT $a", `{"b": 1}`}, {"SELECT 1", `[1]`}, {"SELECT $1", `"x"`}} {
-		if _, _, err := runQuery(t.Context(), r, Request{SQL: c.sql, Params: json.RawMessage(c.params)}); !errors.Is(err, ErrSQL) {
+	for _, c := range []struct{ sql, params string }{{"SELECT ?", ""}, {"SELECT ?", `[1, 2]`}, {"SELECT $a", `{"b": 1}`},
+		{"SELECT 1", `[1]`}, {"SELECT $1", `"x"`}} {
+		_, _, err := runQuery(t.Context(), r, Request{SQL: c.sql, Params: json.RawMessage(c.params)})
+		if !errors.Is(err, ErrSQL) {
 			t.Errorf("%s %s: got %v, want ErrSQL", c.sql, c.params, err)
 		}
 	}
 }
 
-const everyType = `SELECT true, 1::TINYINT, 9007199254740991, 9007199254740992, 18446744073709551615::UBIGINT, sum(1), 170141183460469231731687303715884105727::HUGEINT,
-  1.5::FLOAT, 'nan'::DOUBLE, '-inf'::DOUBLE, 1e-7, 12.3400::DECIMAL(10,4), -0.05::DECIMAL(4,2), 123456789012345678.12::DECIMAL(38,2), DATE '2026-01-02', TIME '10:00:00.5',
-  TIMESTAMP '2026-01-02 03:04:05.123456', TIMESTAMPTZ '2026-01-02 03:04:05+01', TIMESTAMP_NS '2026-01-02 03:04:05.123456789', INTERVAL '14 months 3 days 04:05:06.5',
-  'a"b\c' || chr(10) || chr(1) || 'é', 'ab'::BLOB, '00000000-0000-4000-8000-000000000007'::UUID, '{"a":  [1]}'::JSON, [1, NULL, 3], {'a': 1, 'b c': {'d': 'x'}}, MAP {'k': 1}, MAP {1: 'x'},
+const everyType = `SELECT true, 1::TINYINT, 9007199254740991, 9007199254740992, 18446744073709551615::UBIGINT, sum(1),
+  170141183460469231731687303715884105727::HUGEINT,
+  1.5::FLOAT, 'nan'::DOUBLE, '-inf'::DOUBLE, 1e-7, 12.3400::DECIMAL(10,4), -0.05::DECIMAL(4,2),
+  123456789012345678.12::DECIMAL(38,2),
+  DATE '2026-01-02', TIME '10:00:00.5',
+  TIMESTAMP '2026-01-02 03:04:05.123456', TIMESTAMPTZ '2026-01-02 03:04:05+01',
+  TIMESTAMP_NS '2026-01-02 03:04:05.123456789',
+  INTERVAL '14 months 3 days 04:05:06.5',
+  'a"b\c' || chr(10) || chr(1) || 'é', 'ab'::BLOB, '00000000-0000-4000-8000-000000000007'::UUID, '{"a":  [1]}'::JSON,
+  [1, NULL, 3], {'a': 1, 'b c': {'d': 'x'}}, MAP {'k': 1}, MAP {1: 'x'},
   'x'::ENUM('w', 'x'), union_value(num := 2), [1, 2]::INTEGER[2], NULL, 'infinity'::TIMESTAMP`
 
 func TestQuery_ValuesAsJSON(t *testing.T) {
 	r := newRunner(t, openLake(t))
-	const want = `true 1 9007199254740991 "9007199254740992" "18446744073709551615" 1 "170141183460469231731687303715884105727" ` +
+	const want = `true 1 9007199254740991 "9007199254740992" "18446744073709551615" 1 ` +
+		`"170141183460469231731687303715884105727" ` +
 		`1.5 "NaN" "-Infinity" 1e-07 12.3400 -0.05 "123456789012345678.12" "2026-01-02" "10:00:00.500" ` +
-		`"2026-01-02T03:04:05.123456" "2026-01-02T02:04:05.000Z" "2026-01-02T03:04:05.123456789" "1 year 2 months 3 days 04:05:06.5" ` +
-		`"a\"b\\c\n\u0001é" "YWI=" "00000000-0000-4000-8000-000000000007" {"a":[1]} [1,null,3] {"a":1,"b c":{"d":"x"}} {"k":1} [{"key":1,"value":"x"}] ` +
+		`"2026-01-02T03:04:05.123456" "2026-01-02T02:04:05.000Z" "2026-01-02T03:04:05.123456789" ` +
+		`"1 year 2 months 3 days 04:05:06.5" ` +
+		`"a\"b\\c\n\u0001é" "YWI=" "00000000-0000-4000-8000-000000000007" {"a":[1]} [1,null,3] {"a":1,"b c":{"d":"x"}} ` +
+		`{"k":1} [{"key":1,"value":"x"}] ` +
 		`"x" 2 [1,2] null "infinity"`
 	a := mustQuery(t, r, everyType)
 	if got := a.text(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	for _, typ := range []string{"BIT", "UHUGEINT", "TIMETZ", "BIGNUM"} {
-		if _, _, err := runQuery(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"}); !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
+		_, _, err := runQuery(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"})
+		if !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
 			t.Errorf("%s: got %v, want ErrSQL with advice to cast", typ, err)
 		}
 	}
@@ -294,7 +319,8 @@ func TestQuery_Formats(t *testing.T) {
 	if got, _ := in(CSV, few); got != "a,a,b,c,d\n1,\"x,\"\"\",\"\",,[1]\n2,y,z,3,[]\n" {
 		t.Errorf("%q", got)
 	}
-	if got, _ := in(NDJSON, few); got != `{"a":1,"a_1":"x,\"","b":"","c":null,"d":[1]}`+"\n"+`{"a":2,"a_1":"y","b":"z","c":3,"d":[]}`+"\n" {
+	const lines = `{"a":1,"a_1":"x,\"","b":"","c":null,"d":[1]}` + "\n" + `{"a":2,"a_1":"y","b":"z","c":3,"d":[]}` + "\n"
+	if got, _ := in(NDJSON, few); got != lines {
 		t.Errorf("%q", got)
 	}
 	if got, outcome := in(NDJSON, "SELECT 1 WHERE false"); got != "" || outcome.Rows != 0 {
@@ -306,7 +332,8 @@ func TestQuery_Formats(t *testing.T) {
 	if fmt.Sprintf("%s", a.Values) != `[[1 2] ["x,\"" "y"] ["" "z"] [null 3] [[1] []]]` || a.RowCount != 2 {
 		t.Errorf("%s", got)
 	}
-	for _, sql := range []string{everyType, "SELECT range AS n, 'text ' || range AS t, range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
+	for _, sql := range []string{everyType, "SELECT range AS n, 'text ' || range AS t, " +
+		"range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
 		want, _ := in(JSON, "SELECT count(*) FROM ("+strings.ReplaceAll(sql, "sum(1)", "1")+")")
 		noError(t, json.Unmarshal([]byte(want), &a))
 		text, outcome := in(Arrow, sql)
@@ -329,7 +356,8 @@ func TestQuery_Formats(t *testing.T) {
 			t.Errorf("Parquet: got %d rows and outcome %+v, want %d rows", file.NumRows(), outcome, rows)
 		}
 	}
-	text, _ := in(Parquet, "SELECT 7 AS z, 'x' AS b, 1.50::DECIMAL(10,2) AS a, {'k': 'v'} AS s, 'it''s'::ENUM('it''s') AS e, NULL::INTEGER AS n")
+	text, _ := in(Parquet, "SELECT 7 AS z, 'x' AS b, 1.50::DECIMAL(10,2) AS a, {'k': 'v'} AS s, "+
+		"'it''s'::ENUM('it''s') AS e, NULL::INTEGER AS n")
 	rows, err := parquet.Read[struct {
 		Z int32  `parquet:"z"`
 		B string `parquet:"b"`
@@ -361,7 +389,8 @@ func arrowNumbers(t testing.TB, text string) (all []int64) {
 // error.
 func TestCallbackRows_CompleteAndUnique(t *testing.T) {
 	r := newRunner(t, openLake(t))
-	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, range(5000)", 1_000_000
+	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, " +
+		"range(5000)", 1_000_000
 	for _, limit := range []int64{0, 123_456} {
 		text, outcome, err := runQuery(t.Context(), r, Request{SQL: all, Format: Arrow, Limit: limit})
 		noError(t, err)
@@ -387,7 +416,8 @@ func TestCallbackRows_CompleteAndUnique(t *testing.T) {
 			t.Fatalf("row %d: got %d, want %d", i, n, many-1-i)
 		}
 	}
-	_, _, err = runQuery(t.Context(), r, Request{SQL: "SELECT CASE WHEN n = 999999 THEN error('too late') ELSE n END FROM (" + all + ")", Format: Arrow})
+	_, _, err = runQuery(t.Context(), r, Request{SQL: "SELECT CASE WHEN n = 999999 THEN error('too late') ELSE n END " +
+		"FROM (" + all + ")", Format: Arrow})
 	if !errors.Is(err, ErrSQL) {
 		t.Errorf("an error in the last row: got %v, want ErrSQL", err)
 	}
@@ -395,10 +425,14 @@ func TestCallbackRows_CompleteAndUnique(t *testing.T) {
 
 func TestCallbackRows_AcceptedStatements(t *testing.T) {
 	for sql, want := range map[string]bool{
-		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true, "FROM range(3)": true, "VALUES (1), (2)": true,
-		"WITH x AS (SELECT 1) FROM x": true, `SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true, "SELECT sum(range) OVER (ORDER BY range) FROM range(3)": true,
-		"FROM range(3) ORDER BY 1": false, "SELECT 1 UNION SELECT 2 ORDER BY ALL": false, "FROM (FROM range(3) ORDER BY 1 LIMIT 2)": false,
-		"SHOW TABLES": false, "FROM (DESCRIBE SELECT 1)": false, "SELECT * FROM (SUMMARIZE SELECT 1)": false, "SELECT $1": false, "SELECT 1 WHERE ?": false,
+		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true,
+		"FROM range(3)": true, "VALUES (1), (2)": true, "WITH x AS (SELECT 1) FROM x": true,
+		`SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true,
+		"SELECT sum(range) OVER (ORDER BY range) FROM range(3)":    true,
+
+		"FROM range(3) ORDER BY 1": false, "SELECT 1 UNION SELECT 2 ORDER BY ALL": false,
+		"FROM (FROM range(3) ORDER BY 1 LIMIT 2)": false, "SHOW TABLES": false, "FROM (DESCRIBE SELECT 1)": false,
+		"SELECT * FROM (SUMMARIZE SELECT 1)": false, "SELECT $1": false, "SELECT 1 WHERE ?": false,
 		"EXPLAIN SELECT 1": false, "explain (format json) FROM range(3)": false,
 	} {
 		e, err := openEngine(nil)
@@ -460,7 +494,8 @@ func TestRequest_Limits(t *testing.T) {
 		{"SELECT repeat('x', 1000000) FROM range(1)", Arrow, 0, "{0 bytes}"},
 		{"SELECT repeat('x', 1000000) FROM range(1)", Parquet, 0, "{0 bytes}"},
 	} {
-		if _, outcome, err := runQuery(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil || fmt.Sprint(outcome) != c.want {
+		if _, outcome, err := runQuery(t.Context(), r, Request{SQL: c.sql, Format: c.format, Limit: c.limit}); err != nil ||
+			fmt.Sprint(outcome) != c.want {
 			t.Errorf("%s as %s: got %v, want %s (%v)", c.sql, c.format, outcome, c.want, err)
 		}
 	}
@@ -471,10 +506,13 @@ func TestRequest_Limits(t *testing.T) {
 			t.Errorf("at most %d bytes: got %v, want %s (%v)", most, outcome, want, err)
 		}
 	}
-	if _, _, err := runQuery(t.Context(), r, Request{SQL: "FROM range(1000000000000) WHERE range % 7 = 8", Timeout: 50 * time.Millisecond}); !errors.Is(err, ErrTimeout) || err.Error() != "The query took longer than 50ms" {
+	if _, _, err := runQuery(t.Context(), r, Request{SQL: "FROM range(1000000000000) WHERE range % 7 = 8",
+		Timeout: 50 * time.Millisecond}); !errors.Is(err, ErrTimeout) || err.Error() != "The query took longer than 50ms" {
 		t.Errorf("got %v, want ErrTimeout", err)
 	}
-	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1}, {SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour}, {SQL: "SELECT 1", MaxBytes: -1}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
+	for _, request := range []Request{{SQL: "SELECT 1", Format: "xml"}, {SQL: "SELECT 1", Limit: -1},
+		{SQL: "SELECT 1", Limit: MaxRows + 1}, {SQL: "SELECT 1", Timeout: time.Hour},
+		{SQL: "SELECT 1", MaxBytes: -1}, {SQL: strings.Repeat(" ", MaxStatement+1)}} {
 		if _, _, err := runQuery(t.Context(), r, request); !errors.Is(err, ErrRequest) {
 			t.Errorf("%.100s: got %v, want ErrRequest", request.SQL, err)
 		}
@@ -490,10 +528,12 @@ func TestFailure_HasPosition(t *testing.T) {
 	}{
 		{"SELEC 1", 1, 1, `Parser Error: syntax error at or near "SELEC"`},
 		{"SELECT\n  'é', nope\nFROM calls", 2, 8, `Binder Error: Referenced column "nope" not found`},
-		{"SELECT * FROM nothing", 1, 15, `table "nothing" is not available in queries: the tables are calls, customers, messages, transcript_turns, cost_daily`},
+		{"SELECT * FROM nothing", 1, 15, `table "nothing" is not available in queries: the tables are calls, customers, ` +
+			`messages, transcript_turns, cost_daily`},
 		{"SELECT 1,\n  upper(getenv('PATH'))", 2, 9, `function "getenv" is not available in queries`},
 		{"SELECT 'x'::INTEGER", 1, 11, "Conversion Error: Could not convert string 'x' to INT32"},
-		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM (FROM calls LIMIT 1)", 2, 26, "Conversion Error: Could not convert string 'inboundx' to INT32"},
+		{"SELECT\n  'é', (direction || 'x')::INTEGER\nFROM (FROM calls LIMIT 1)", 2, 26,
+			"Conversion Error: Could not convert string 'inboundx' to INT32"},
 		{"SELECT error('mine')", 0, 0, "Invalid Input Error: mine"},
 		{"", 0, 0, "The text has no statement"},
 		{"SELECT 1; SELECT 2", 0, 0, "The text has more than one statement"},
@@ -502,7 +542,8 @@ func TestFailure_HasPosition(t *testing.T) {
 		for _, format := range []string{JSON, Arrow} {
 			_, _, err := runQuery(t.Context(), r, Request{SQL: c.sql, Format: format})
 			failure := (*Failure)(nil)
-			if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.message) {
+			if !errors.As(err, &failure) || !errors.Is(failure, ErrSQL) || failure.Line != c.line ||
+				failure.Column != c.column || !strings.HasPrefix(failure.Message, c.message) {
 				t.Errorf("%s as %s: got %+v, want %+v", c.sql, format, failure, c)
 			}
 		}
