@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// tempMark is in the name of every unfinished file. Such names begin with a dot, so that no glob for data files
-// matches them. Start-up removes the unfinished files that a crash has left.
+// tempMark is part of the name of every unfinished file. These names begin with a dot, so that no glob for data files
+// matches them. Open removes the unfinished files that a crash has left.
 const tempMark = ".unfinished"
 
 // isUnfinished reports whether the name is that of an unfinished file.
@@ -19,8 +19,8 @@ func isUnfinished(name string) bool {
 	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
 }
 
-// writeAtomic has write create a file under a temporary name beside path, then makes the file durable and renames it
-// to path. A reader of path sees the whole old file or the whole new one. Missing folders are created.
+// writeAtomic calls write to create a file under a temporary name beside path, syncs the file, and renames it to path. A
+// reader of path sees the whole old file or the whole new one. writeAtomic creates missing folders.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
 	dir := filepath.Dir(path)
 	if err := f.mkdir(dir); err != nil {
@@ -32,7 +32,7 @@ func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (er
 	}
 	defer func() {
 		if err != nil {
-			_ = f.remove(temp) // start-up removes it, too
+			_ = f.remove(temp) // also removed at the next start
 		}
 	}()
 	if err := write(temp); err != nil {
@@ -48,7 +48,8 @@ func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (er
 	return f.sync(dir)
 }
 
-// linkAtomic adds the name to a file, in place of the file that has the name. The file gets its final mode before.
+// linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically. It
+// sets the final mode of the file first.
 func (f *dataFolder) linkAtomic(path, name string) error {
 	temp, changed := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark), 0
 	if err := errors.Join(f.setMode(path, false, &changed), f.removeIfThere(temp)); err != nil {
@@ -69,7 +70,7 @@ func (f *dataFolder) linkAtomic(path, name string) error {
 }
 
 // removeDurable removes a file and syncs its folder. A missing file may have been removed by a process that crashed
-// before the sync, so the folder, which must exist, is synced all the same.
+// before the sync, so the folder, which must exist, is synced anyway.
 func (f *dataFolder) removeDurable(path string) error {
 	if err := f.removeIfThere(path); err != nil {
 		return err
@@ -77,7 +78,7 @@ func (f *dataFolder) removeDurable(path string) error {
 	return f.sync(filepath.Dir(path))
 }
 
-// removeIfThere removes a file, if it exists.
+// removeIfThere removes a file if it exists.
 func (f *dataFolder) removeIfThere(path string) error {
 	if err := f.remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -85,7 +86,7 @@ func (f *dataFolder) removeIfThere(path string) error {
 	return nil
 }
 
-// mkdir creates a folder and those above it, with their modes. Each entry is synced before it is relied upon.
+// mkdir creates a folder and the folders above it, with their modes. It syncs each parent after the new entry.
 func (f *dataFolder) mkdir(path string) error {
 	name, err := f.resolve(path)
 	if err != nil {
@@ -108,7 +109,7 @@ func (f *dataFolder) mkdir(path string) error {
 	return errors.Join(f.setMode(path, true, &changed), f.sync(parent))
 }
 
-// open opens a file to read it.
+// open opens a file or folder for reading.
 func (f *dataFolder) open(path string) (*os.File, error) {
 	name, err := f.resolve(path)
 	if err != nil {
@@ -127,7 +128,7 @@ func (f *dataFolder) readFile(path string) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// readDir lists a folder, in no order.
+// readDir returns the entries of a folder, in no particular order.
 func (f *dataFolder) readDir(path string) ([]fs.DirEntry, error) {
 	dir, err := f.open(path)
 	if err != nil {
@@ -151,7 +152,7 @@ func (f *dataFolder) writeFile(path string, text []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// exists reports whether there is a file, which is not a symbolic link.
+// exists reports whether a file or folder exists at path. It returns an error if a part of path is a symbolic link.
 func (f *dataFolder) exists(path string) (bool, error) {
 	name, err := f.resolve(path)
 	if err != nil {
@@ -173,7 +174,7 @@ func (f *dataFolder) remove(path string) error {
 	return f.root.Remove(filepath.Join(dir, filepath.Base(path)))
 }
 
-// rename renames a file, in place of the file that has the new name.
+// rename renames a file. It replaces a file that has the new name.
 func (f *dataFolder) rename(from, to string) error {
 	old, err := f.resolve(from)
 	if err != nil {
@@ -195,7 +196,7 @@ func (f *dataFolder) touch(path string, at time.Time) error {
 	return f.root.Chtimes(name, at, at)
 }
 
-// sync makes a file or a folder durable.
+// sync flushes a file or a folder to the disk.
 func (f *dataFolder) sync(path string) error {
 	file, err := f.open(path)
 	if err != nil {

@@ -158,8 +158,8 @@ func openFolder(opts Options) (_ *dataFolder, err error) {
 	return f, f.recognize(opts)
 }
 
-var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a data folder",
-	ErrNotFound)
+var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a "+
+	"data folder", ErrNotFound)
 
 // createFolder creates the root of a data folder, and the folders above it, with the owner's access only.
 func createFolder(path string) error {
@@ -430,8 +430,8 @@ func (f *dataFolder) close() error {
 }
 
 // walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished
-// files. The content of tmp/ is not visited, because it is removed. Looking costs one system call per file; what has
-// to be changed is checked again by the method that changes it.
+// files. The content of tmp/ is not visited, because it is removed. The check costs one system call per file. The method
+// that changes a file checks it again.
 func (f *dataFolder) walk(name string, changed *int) error {
 	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -510,8 +510,8 @@ func (f *dataFolder) hasMode(path string, info fs.FileInfo) bool {
 // join returns the absolute path of a name below the folder.
 func (f *dataFolder) join(name string) string { return filepath.Join(f.path, name) }
 
-// resolve returns the name of an absolute path for use with root. It refuses a path outside of the folder, and one of
-// which any part, the last included, is a symbolic link.
+// resolve returns the name of an absolute path for use with root. It returns an error if the path is outside of the
+// folder, or if a part of the path, including the last, is a symbolic link.
 func (f *dataFolder) resolve(path string) (name string, err error) {
 	name, err = filepath.Rel(f.path, path)
 	if err != nil || !filepath.IsLocal(name) {
@@ -525,7 +525,7 @@ func (f *dataFolder) resolve(path string) (name string, err error) {
 		}
 		info, err := os.Lstat(f.join(name[:end]))
 		if errors.Is(err, fs.ErrNotExist) {
-			break // so is what follows
+			break // the parts below are missing too
 		}
 		if err != nil {
 			return "", err

@@ -24,7 +24,8 @@ func TestOpen_SpillFilesArePrivate(t *testing.T) {
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
 	defer func() { noError(t, snapshot.Close()) }()
-	_, err = snapshot.Conn.ExecContext(t.Context(), "CREATE TEMP TABLE spilled AS SELECT i, md5(i::VARCHAR) AS text FROM range(4_000_000) AS r(i)")
+	_, err = snapshot.Conn.ExecContext(t.Context(),
+		"CREATE TEMP TABLE spilled AS SELECT i, md5(i::VARCHAR) AS text FROM range(4_000_000) AS r(i)")
 	noError(t, err)
 	spilled := 0
 	noError(t, filepath.WalkDir(w.TempDir(), func(path string, entry fs.DirEntry, err error) error {
@@ -64,7 +65,7 @@ func contents(t *testing.T, dir string) (text string) {
 func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	defer func() { _ = w.Close() }() // what was replaced may be missing
+	defer func() { _ = w.Close() }() // fails if the test has replaced a file of the folder
 	month := func(n int) row { return row{"created_at": fmt.Sprintf("2026-%02d-01T00:00:00Z", n)} }
 	merge(t, w, warehouse.Calls, call(tenantA, 1, month(1)))
 	merge(t, w, warehouse.Calls, call(tenantB, 1, month(1)))
@@ -72,20 +73,24 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	work := func(n int) {
 		refused := call(tenantA, n, row{"created_at": "never"})
 		refused["id"] = fmt.Sprint("none ", n)
-		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, call(tenantA, n, month(1)), call(tenantA, 100+n, month(2)), refused)})
+		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+			Rows: lines(t, call(tenantA, n, month(1)), call(tenantA, 100+n, month(2)), refused)})
 		_, _ = w.Publish(t.Context())
 		_, _, _ = w.Replay(t.Context())
-		if file, content, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return func() {}, nil }); err == nil {
-			_ = file
+		admit := func() (func(), error) { return func() {}, nil }
+		if _, content, err := w.OpenDatabase(t.Context(), tenantA, "", admit); err == nil {
 			noError(t, content.Close())
 		}
 		_ = w.RefuseFile(warehouse.Refusal{File: "x", Reason: fmt.Sprint(n)})
 	}
 	lake := "lake/tenant_id=" + tenantA.String()
 	n := 1
-	for _, name := range []string{"tmp", "quarantine", "lake", lake, lake + "/calls", lake + "/calls/month=2026-01", lake + "/calls/month=2026-02",
-		lake + "/calls/month=2026-01/calls.parquet", lake + "/calls/month=2026-01/.calls.parquet.unfinished", "published", "published/" + tenantA.String(),
-		"published/replaced", "published/replaced/" + tenantA.String(), "warehouse", "warehouse/" + tenantA.String() + ".unpublished"} {
+	for _, name := range []string{
+		"tmp", "quarantine", "lake", lake, lake + "/calls", lake + "/calls/month=2026-01", lake + "/calls/month=2026-02",
+		lake + "/calls/month=2026-01/calls.parquet", lake + "/calls/month=2026-01/.calls.parquet.unfinished",
+		"published", "published/" + tenantA.String(), "published/replaced", "published/replaced/" + tenantA.String(),
+		"warehouse", "warehouse/" + tenantA.String() + ".unpublished",
+	} {
 		for _, target := range []string{t.TempDir(), filepath.Join(dir, "lake/tenant_id="+tenantB.String(), "calls")} {
 			path := filepath.Join(dir, name)
 			aside := filepath.Join(t.TempDir(), "aside")

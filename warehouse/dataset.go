@@ -102,8 +102,8 @@ func (d Dataset) FieldType(name string) (typ string, known bool) {
 	return "", slices.Contains(d.ignoredFields, name)
 }
 
-// looseType returns the type of the field's loose value, which is the value before it is cast to the field's type.
-func (f field) looseType() string {
+// untypedType returns the type of the field's untyped value, which is the value before it is cast to the field's type.
+func (f field) untypedType() string {
 	if f.typ == "JSON" {
 		return "JSON"
 	}
@@ -121,8 +121,8 @@ func (f field) kind() string {
 	}[f.typ]
 }
 
-// faultCondition returns a SQL condition that is true if the loose value is present but not valid for the column.
-func (f field) faultCondition(loose, value string) string {
+// faultCondition returns a SQL condition that is true if the untyped value is present but not valid for the column.
+func (f field) faultCondition(untyped, value string) string {
 	good := value + " IS NOT NULL"
 	switch f.typ {
 	case "JSON":
@@ -132,7 +132,7 @@ func (f field) faultCondition(loose, value string) string {
 	case "DOUBLE":
 		good = "isfinite(" + value + ")"
 	}
-	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", loose, good)
+	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", untyped, good)
 }
 
 // stores reports whether the field is a column of the dataset's table.
@@ -175,27 +175,27 @@ func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
 }
 
-// staging returns two statements: typing casts the rows of the query loose into the table staged, and reasons sets the
+// staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets the
 // reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
-func (d Dataset) staging(loose, tenant string) (typing, reasons string) {
+func (d Dataset) staging(untyped, tenant string) (typing, reasons string) {
 	var typed, faults, stored, causes []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
 		if f.typ != "VARCHAR" {
-			cast := func(loose string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", loose, f.typ) }
-			loose, suspect := "loose."+column, "suspect[1]."+column
-			typed = append(typed, cast(loose)+" AS "+column)
-			faults = append(faults, f.faultCondition(loose, column))
+			cast := func(untyped string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ) }
+			untyped, suspect := "untyped."+column, "suspect[1]."+column
+			typed = append(typed, cast(untyped)+" AS "+column)
+			faults = append(faults, f.faultCondition(untyped, column))
 			causes = append(causes, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END",
 				f.faultCondition(suspect, cast(suspect)), statements.Text(f.name+" is not "+f.kind()+": "), suspect))
 		} else {
-			typed = append(typed, "loose."+column)
+			typed = append(typed, "untyped."+column)
 		}
 		if d.stores(f) {
 			stored = append(stored, column)
 		}
 	}
-	typing = statements.Fill("stage/cast", "loose", loose, "tenant", tenant, "typed", strings.Join(typed, ", "),
+	typing = statements.Fill("stage/cast", "untyped", untyped, "tenant", tenant, "typed", strings.Join(typed, ", "),
 		"faults", strings.Join(faults, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber)
 	return typing, statements.Fill("stage/reasons", "reasons", strings.Join(causes, ",\n    "))
 }

@@ -101,7 +101,7 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 		return 0, err
 	}
 	for _, month := range months {
-		filter, err := edition{month: month}.filter()
+		filter, err := partition{month: month}.filter()
 		if err != nil {
 			return rows, err
 		}

@@ -9,11 +9,12 @@ import (
 // keyLike matches whatever [Warehouse.Authenticate] may take for a key.
 var keyLike = regexp.MustCompile(`[ps]k_[A-Za-z0-9]{7,}`)
 
-// maxEscaping is how often a text may be percent-encoded over. Proxies encode once or twice.
+// maxEscaping is the maximum number of times that a text may be percent-encoded. Proxies encode once or twice.
 const maxEscaping = 4
 
-// MaskKeys returns the text with everything that looks like an API key replaced by its type and …, also where it is percent-encoded, once or
-// several times. Every text from outside passes through it before it is logged, stored or sent back.
+// MaskKeys returns the text with everything that looks like an API key replaced by its type and …, also if it is
+// percent-encoded, once or several times. Every text from outside must pass through it before it is logged, stored or
+// sent back.
 func MaskKeys(text string) string {
 	if !strings.Contains(text, "%") {
 		return keyLike.ReplaceAllStringFunc(text, func(key string) string { return key[:3] + "…" })
@@ -44,7 +45,7 @@ func MaskKeys(text string) string {
 			last = level.starts[at[1]]
 		}
 		out.WriteString(text[last:])
-		return MaskKeys(out.String()) // what is left may have keys at another level
+		return MaskKeys(out.String()) // the rest of the text may have keys at another level
 	}
 	return text
 }

@@ -253,7 +253,7 @@ func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 // stage writes the typed rows of the batch to the table staged, with the reason for each refused row. It returns a
 // summary for each tenant.
 func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
-	loose, release, err := b.Rows.open(ctx, conn, b.Dataset)
+	untyped, release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
 		return nil, unreadable(err)
 	}
@@ -262,7 +262,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	if b.Tenant != uuid.Nil {
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
 	}
-	typing, reasons := b.Dataset.staging(loose, tenant)
+	typing, reasons := b.Dataset.staging(untyped, tenant)
 	if _, err := execute(ctx, conn, typing); err != nil {
 		return nil, unreadable(err)
 	}

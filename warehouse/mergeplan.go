@@ -232,7 +232,7 @@ func (p *mergePlan) rowsWithSeq() int64 {
 func (p *mergePlan) stalePartitions(dataset Dataset) (string, error) {
 	partitions := map[string]int64{}
 	for month := range p.months {
-		partitions[edition{dataset: dataset, month: month}.name()] = p.seq
+		partitions[partition{dataset: dataset, month: month}.name()] = p.seq
 	}
 	text, err := json.Marshal(partitions)
 	return statements.Text(string(text)), err

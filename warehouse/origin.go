@@ -14,8 +14,9 @@ const anyOrigin = "*"
 // hostName matches a DNS name of lower-case labels, as browsers send it.
 var hostName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// parseOrigin returns a web origin in the form in which browsers send it: http or https, a host name or an IP address, and the port unless it is
-// the scheme's default. Nothing else is an origin; a text that no browser sends would be a setting without effect.
+// parseOrigin returns a web origin in the form in which browsers send it: http or https, a host name or an IP address,
+// and the port unless it is the scheme's default. It returns ErrInvalid for any other text, because no browser would
+// send it, and the setting would have no effect.
 func parseOrigin(text string) (origin string, err error) {
 	fail := func(reason string) (string, error) {
 		return "", fmt.Errorf("%w: web origin %q: %s (example: https://app.example.com)", ErrInvalid, text, reason)
@@ -34,7 +35,8 @@ func parseOrigin(text string) (origin string, err error) {
 		}
 		host, port, hasPort = "["+address.String()+"]", strings.TrimPrefix(rest, ":"), rest != ""
 	} else if !validHost(host) {
-		return fail("the host is not a name in ASCII or an IP address; wildcards, paths and user names are not part of an origin")
+		return fail("the host is not a name in ASCII or an IP address; " +
+			"wildcards, paths and user names are not part of an origin")
 	}
 	if !hasPort {
 		return scheme + "://" + host, nil
@@ -49,7 +51,8 @@ func parseOrigin(text string) (origin string, err error) {
 	return scheme + "://" + host + ":" + port, nil
 }
 
-// validHost reports whether a lower-case host is a DNS name or an IPv4 address. A name whose last label is numeric is an address or nothing.
+// validHost reports whether a lower-case host is a DNS name or an IPv4 address. A host whose last label is numeric must
+// be an address.
 func validHost(host string) bool {
 	if len(host) > 253 || !hostName.MatchString(host) {
 		return false

@@ -7,23 +7,20 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
-
-	statements "github.com/voicory/warehouse/sql"
 )
 
-// Published says what Publish wrote.
+// Published holds the totals of a call of Publish.
 type Published struct {
-	Files int   `json:"files"` // of all exports
-	Rows  int64 `json:"rows"`  // of the datasets, not counting what is made of them
+	Files int   `json:"files"` // files written, of all exports
+	Rows  int64 `json:"rows"`  // rows written, of datasets only, not of derived exports
 }
 
-// Publish brings the lake up to date: every file that a commit has touched since it was last written is written anew,
-// whole, and takes its name in one step. A tenant or file that cannot be published keeps no other from it. What a crash
-// interrupts is published by the next call. Replaced files whose time is up are removed.
+// Publish updates the lake. It rewrites every partition that commits have changed since it was published, and replaces
+// each file atomically. An error of one tenant or partition does not stop the others; Publish returns all errors,
+// joined. The next call publishes what an error or a crash has left. Publish also removes expired replaced files.
 func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 	tenants, err := w.unpublished()
 	if err != nil {
@@ -36,14 +33,14 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 		group.Go(func() error {
 			id, err := uuid.Parse(name)
 			if err != nil {
-				failed[i] = fmt.Errorf("publish: %s names no tenant: %w", name, err)
+				failed[i] = fmt.Errorf("publish: %q is not the id of a tenant: %w", name, err)
 			} else if published[i], err = w.publishTenant(ctx, id); err != nil {
 				failed[i] = fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err))
 			}
 			return nil
 		})
 	}
-	_ = group.Wait() // each has its error in failed
+	_ = group.Wait() // the errors are in failed
 	for _, p := range published {
 		total.add(p)
 	}
@@ -55,7 +52,7 @@ func (p *Published) add(other Published) {
 	p.Rows += other.Rows
 }
 
-// count adds the files of an edition, of which the first is the dataset's.
+// count adds the files of a partition. The first file is the dataset's.
 func (p *Published) count(files []PublishedFile) {
 	for i, f := range files {
 		if f.Rows > 0 {
@@ -67,15 +64,15 @@ func (p *Published) count(files []PublishedFile) {
 	}
 }
 
-// unpublished names the tenants that a note says to be looked at, and those that have no folder for their published files yet:
-// they are of a version that made none.
+// unpublished returns the ids of the tenants that may have unpublished commits. These have a marker file beside their
+// file, or no folder of published files because an earlier version wrote them.
 func (w *Warehouse) unpublished() (names []string, err error) {
 	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if name, noted := strings.CutSuffix(entry.Name(), unpublishedSuffix); noted && !slices.Contains(names, name) {
+		if name, marked := strings.CutSuffix(entry.Name(), unpublishedSuffix); marked && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 		name, file := strings.CutSuffix(entry.Name(), ".duckdb")
@@ -92,18 +89,7 @@ func (w *Warehouse) unpublished() (names []string, err error) {
 	return names, nil
 }
 
-// edition is what has to be written anew of a dataset and a month, because of commits up to seq: the dataset's file, and
-// those of the exports that are made of it.
-type edition struct {
-	dataset Dataset
-	month   string // YYYY-MM in UTC; "" for a dataset of one file
-	seq     int64
-	asOf    time.Time // every commit before is in it
-}
-
-// name is what the edition is listed under: calls/2026-04, customers/.
-func (e edition) name() string { return e.dataset.Name + "/" + e.month }
-
+// publishTenant publishes the pending partitions of a tenant. It removes the tenant's marker file if none is left.
 func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Published, err error) {
 	store, release, err := w.tenant(ctx, id)
 	if err != nil {
@@ -115,80 +101,61 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err := w.folder.mkdir(w.filesPath(id)); err != nil {
 		return total, err
 	}
-	editions, err := pendingEditions(ctx, store.db)
+	pending, err := pendingPartitions(ctx, store.db)
 	if err != nil {
 		return total, err
 	}
-	// A month fits few row groups, so that one alone does not keep every core busy.
+	// A partition has few row groups, so one partition at a time would not keep all cores busy.
 	var group errgroup.Group
-	files, failed := make([][]PublishedFile, len(editions)), make([]error, len(editions))
-	for i, e := range editions {
+	files, failed := make([][]PublishedFile, len(pending)), make([]error, len(pending))
+	for i, p := range pending {
 		group.Go(func() error {
-			files[i], failed[i] = w.publishInTurn(ctx, store, e)
+			files[i], failed[i] = w.publishThrottled(ctx, store, p)
 			return nil
 		})
 	}
-	_ = group.Wait() // each has its error in failed
+	_ = group.Wait() // the errors are in failed
 	err = w.folder.sync(w.filesPath(id))
 	if err == nil {
-		err = store.note(ctx, editions, files)
+		err = store.updateManifest(ctx, pending, files)
 	}
 	if err != nil {
 		return total, errors.Join(append(failed, err)...)
 	}
-	for _, of := range files {
-		total.count(of)
+	for _, written := range files {
+		total.count(written)
 	}
-	if err := errors.Join(append(failed, w.retire(ctx, store))...); err != nil {
+	if err := errors.Join(append(failed, w.archiveStale(ctx, store))...); err != nil {
 		return total, err
 	}
 
-	store.writing.Lock() // no commit may come between the look and the removal
+	store.writing.Lock() // prevents a commit between the query and the removal
 	defer store.writing.Unlock()
-	editions, err = pendingEditions(ctx, store.db)
-	if err != nil || len(editions) > 0 {
+	pending, err = pendingPartitions(ctx, store.db)
+	if err != nil || len(pending) > 0 {
 		return total, err
 	}
 	return total, w.folder.removeDurable(w.unpublishedPath(id))
 }
 
-// publishInTurn publishes an edition while no more than there are cores are; one for which memory does not suffice, alone and with
-// fewer rows at a time.
-func (w *Warehouse) publishInTurn(ctx context.Context, store *tenantStore, e edition) (files []PublishedFile, err error) {
+// publishThrottled publishes a partition while at most one partition per core is being written. If DuckDB runs out of
+// memory, it tries again with smaller row groups while no other partition is written.
+func (w *Warehouse) publishThrottled(ctx context.Context, store *tenantStore, p partition) (
+	files []PublishedFile, err error,
+) {
 	all := int64(runtime.GOMAXPROCS(0))
 	for _, try := range []struct {
-		places   int64
+		slots    int64
 		rowGroup int
-	}{{1, parquetRowGroup}, {all, parquetSmallRowGroup}} {
-		if err := w.publishing.Acquire(ctx, try.places); err != nil {
+	}{{slots: 1, rowGroup: parquetRowGroup}, {slots: all, rowGroup: parquetSmallRowGroup}} {
+		if err := w.publishing.Acquire(ctx, try.slots); err != nil {
 			return nil, err
 		}
-		files, err = w.publishEdition(ctx, store, e, try.rowGroup)
-		w.publishing.Release(try.places)
+		files, err = w.publishPartition(ctx, store, p, try.rowGroup)
+		w.publishing.Release(try.slots)
 		if !isOutOfMemory(err) {
 			break
 		}
 	}
 	return files, err
-}
-
-func pendingEditions(ctx context.Context, db querier) ([]edition, error) {
-	rows, err := db.QueryContext(ctx, statements.Get("lake/select_unpublished"))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var editions []edition
-	for rows.Next() {
-		var e edition
-		var name string
-		if err := rows.Scan(&name, &e.month, &e.seq, &e.asOf); err != nil {
-			return nil, err
-		}
-		if e.dataset, err = DatasetNamed(name); err != nil {
-			return nil, err
-		}
-		editions = append(editions, e)
-	}
-	return editions, rows.Err()
 }

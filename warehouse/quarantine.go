@@ -22,48 +22,51 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// Refusal is a row, or a whole file (line 0, without a row), that was not taken in.
+// A Refusal is a refused row, or a file that could not be read (line 0, without a row).
 type Refusal struct {
-	Name    string `json:"quarantine,omitempty"` // of the file of the quarantine that keeps it, where that was asked
-	File    string `json:"file"`                 // where it came from: a file, or a source
-	Line    int64  `json:"line"`                 // there; 0 for rows of a source
+	Name    string `json:"quarantine,omitempty"` // name of the quarantine file; set only in listings of the quarantine
+	File    string `json:"file"`                 // origin: a file or a source
+	Line    int64  `json:"line"`                 // line in the file, from 1; 0 for rows of a source
 	Dataset string `json:"dataset,omitempty"`
-	Tenant  string `json:"tenant_id,omitempty"` // whose it is, unless that was for the row itself to say
+	Tenant  string `json:"tenant_id,omitempty"` // the tenant of the whole batch; empty if each row names its tenant
 	Reason  string `json:"reason"`
-	Row     string `json:"row,omitempty"` // as it came
+	Row     string `json:"row,omitempty"` // text of the row, unchanged
 }
 
-// quarantine is what is kept of refused rows: files of the folder quarantine/, within a limit.
+// A quarantine is the state of the folder quarantine/, which holds the files of refused rows.
 type quarantine struct {
-	replaying sync.Mutex // one replay at a time
+	replaying sync.Mutex // held by one replay at a time
 
-	mu      sync.Mutex
-	room    int64 // bytes
-	dropped int64 // rows since the start
+	mu       sync.Mutex
+	maxBytes int64 // size limit of the folder; constant
+	dropped  int64 // rows dropped since the start; guarded by mu
 }
 
 const (
-	// maxRefusals bounds the refusals that are handed back, to be shown; the quarantine holds all.
+	// maxRefusals is the maximum number of refusals that a merge returns. The quarantine holds all.
 	maxRefusals   = 10
 	refusedSuffix = ".ndjson"
-	// replayingSuffix marks a file that is being taken in again. After a crash it still is there, to be taken in by the next replay.
+	// replayingSuffix marks a file that is being replayed. If a crash leaves the file, the next replay completes it.
 	replayingSuffix = ".replaying"
 )
 
-// quarantine writes the refused rows of the staged batch down as NDJSON, and returns the first of them and how many refused rows,
-// of this batch or before, there was no room for.
-func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch, refused int64) (refusals []Refusal, dropped int64, err error) {
+// quarantine writes the refused rows of the staged batch to a quarantine file, as NDJSON. It returns the first refusals,
+// and the number of refused rows, of this batch and of earlier ones, that were dropped because of the size limit.
+func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch, refused int64) (
+	refusals []Refusal, dropped int64, err error,
+) {
 	tenant, line := "NULL", "line"
 	if batch.Tenant != uuid.Nil {
 		tenant = statements.Text(batch.Tenant.String())
 	}
 	if batch.NoLineNumbers {
-		line = "0" // it would make other rows of what was refused before
+		line = "0" // so that the same row, refused again, makes the same file
 	}
-	query := statements.Fill("quarantine/refused", "origin", statements.Text(batch.Origin), "dataset", statements.Text(batch.Dataset.Name), "tenant", tenant, "line", line,
-		"room", fmt.Sprint(w.refused.room))
+	query := statements.Fill("quarantine/refused", "origin", statements.Text(batch.Origin),
+		"dataset", statements.Text(batch.Dataset.Name), "tenant", tenant, "line", line,
+		"room", fmt.Sprint(w.refused.maxBytes))
 	temp := w.quarantineTemp()
-	defer func() { _ = w.folder.removeIfThere(temp) }() // start-up removes it, too
+	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
 	if err := w.folder.forDuckDB(temp); err != nil {
 		return nil, 0, err
 	}
@@ -78,7 +81,8 @@ func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch,
 	if dropped, err = w.keepRefused(temp, batch.Origin, refused-kept); err != nil {
 		return nil, 0, err
 	}
-	rows, err := conn.QueryContext(ctx, "SELECT line, reason FROM ("+query+" LIMIT $limit)", sql.Named("limit", maxRefusals))
+	rows, err := conn.QueryContext(ctx, "SELECT line, reason FROM ("+query+" LIMIT $limit)",
+		sql.Named("limit", maxRefusals))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read refused rows: %w", err)
 	}
@@ -93,14 +97,14 @@ func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch,
 	return refusals, dropped, rows.Err()
 }
 
-// RefuseFile puts a file that could not be read (to its end) into quarantine, by name and reason.
+// RefuseFile adds a file that could not be read to its end to the quarantine, with its name and the reason.
 func (w *Warehouse) RefuseFile(refusal Refusal) error {
 	text, err := json.Marshal(refusal)
 	if err != nil {
 		return err
 	}
 	temp := w.quarantineTemp()
-	defer func() { _ = w.folder.removeIfThere(temp) }() // start-up removes it, too
+	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
 	if err := w.folder.writeFile(temp, append(text, '\n')); err != nil {
 		return w.diagnose(fmt.Errorf("write quarantine: %w", err))
 	}
@@ -108,8 +112,9 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 	return w.diagnose(err)
 }
 
-// keepRefused gives a written quarantine file its name: the origin's and a digest of what it holds, so that the same
-// refused rows, met again, are the same file. It returns how many rows were dropped to make room for it, and lost before.
+// keepRefused renames a written quarantine file to its final name, which consists of the origin and a digest of the
+// content. So the same rows, refused again, make the same file. It returns lost, the number of rows that were not
+// written, plus the number of rows dropped with older files because of the size limit.
 func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64, err error) {
 	written, err := w.folder.open(temp)
 	if err != nil {
@@ -126,7 +131,7 @@ func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64,
 	defer w.refused.mu.Unlock()
 	err = errors.Join(w.folder.sync(temp), w.folder.rename(temp, path))
 	if err == nil {
-		dropped, err = w.makeRoom(name)
+		dropped, err = w.pruneQuarantine(name)
 	}
 	if err = errors.Join(err, w.folder.sync(filepath.Dir(path))); err != nil {
 		return 0, fmt.Errorf("write quarantine: %w", err)
@@ -135,8 +140,9 @@ func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64,
 	return lost + dropped, nil
 }
 
-// makeRoom removes the oldest files, but never the newest, until the others fit; it returns how many rows they had.
-func (w *Warehouse) makeRoom(newest string) (dropped int64, err error) {
+// pruneQuarantine removes the oldest files until the remaining files are within the size limit. It keeps the file newest
+// and files that are being replayed. It returns the number of rows in the removed files.
+func (w *Warehouse) pruneQuarantine(newest string) (dropped int64, err error) {
 	infos, err := w.quarantined()
 	if err != nil {
 		return 0, err
@@ -146,7 +152,7 @@ func (w *Warehouse) makeRoom(newest string) (dropped int64, err error) {
 		size += info.Size()
 	}
 	for _, info := range infos {
-		if size <= w.refused.room {
+		if size <= w.refused.maxBytes {
 			break
 		}
 		if info.Name() == newest || strings.HasSuffix(info.Name(), replayingSuffix) {
@@ -166,7 +172,7 @@ func (w *Warehouse) makeRoom(newest string) (dropped int64, err error) {
 	return dropped, nil
 }
 
-// measureLines counts the lines of a file, and the bytes of the longest.
+// measureLines returns the number of lines of a file, and the length of the longest line in bytes.
 func (w *Warehouse) measureLines(path string) (lines, longest int64, err error) {
 	file, err := w.folder.open(path)
 	if err != nil {
@@ -190,14 +196,15 @@ func (w *Warehouse) measureLines(path string) (lines, longest int64, err error) 
 	}
 }
 
-// quarantined lists the files of the quarantine, oldest first.
+// quarantined returns the files of the quarantine, oldest first.
 func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
 	entries, err := w.folder.readDir(w.folder.join(quarantineDir))
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if !strings.HasSuffix(strings.TrimSuffix(entry.Name(), replayingSuffix), refusedSuffix) || strings.HasPrefix(entry.Name(), ".") {
+		if !strings.HasSuffix(strings.TrimSuffix(entry.Name(), replayingSuffix), refusedSuffix) ||
+			strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
 		info, err := entry.Info()
@@ -215,7 +222,8 @@ func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
 	return infos, nil
 }
 
-// DroppedRefusals counts the refused rows that the quarantine had no room for since the start.
+// DroppedRefusals returns the number of refused rows that were dropped since the start because of the size limit of the
+// quarantine.
 func (w *Warehouse) DroppedRefusals() int64 {
 	w.refused.mu.Lock()
 	defer w.refused.mu.Unlock()
@@ -226,7 +234,8 @@ func (w *Warehouse) quarantineTemp() string {
 	return filepath.Join(w.dir, quarantineDir, "."+uuid.NewString()+tempMark)
 }
 
-// quarantineName is the origin's base name, of a length and an alphabet that every file system takes.
+// quarantineName returns the origin's base name with at most 100 characters of an alphabet that is valid in every file
+// system.
 func quarantineName(origin string) string {
 	name := strings.Map(func(r rune) rune {
 		if r == '.' || r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
@@ -234,7 +243,7 @@ func quarantineName(origin string) string {
 		}
 		return '_'
 	}, filepath.Base(origin))
-	name = strings.TrimLeft(name, ".-") // neither hidden nor a flag
+	name = strings.TrimLeft(name, ".-") // the file must not be hidden or look like a flag
 	if name == "" {
 		return "rows"
 	}

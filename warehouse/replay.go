@@ -238,7 +238,7 @@ func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (str
 	}
 	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name),
 		"tenant", statements.Text(tenant), "file", statements.Text(g.origin))
-	return dataset.looseLines(lines), func() {}, nil
+	return dataset.untypedLines(lines), func() {}, nil
 }
 
 func (refusedGroup) finish(context.Context, *sql.Conn) error { return nil }

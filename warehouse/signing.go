@@ -11,17 +11,19 @@ import (
 
 const signingBytes = 32
 
-// SigningKey returns the key with which the server signs what clients bring back, another one for each purpose. It outlives
-// restarts; servers that are to understand each other's signatures share the file signing.key of the data folder.
+// SigningKey returns the key that signs cursors, signed URLs and the like, which clients send back. Each purpose has its
+// own key. The keys stay the same after a restart. Servers that must accept each other's signatures share the file
+// signing.key of the data folder.
 func (w *Warehouse) SigningKey(purpose string) []byte {
 	key, err := hkdf.Key(sha256.New, w.signing, nil, purpose, signingBytes)
 	if err != nil {
-		panic(err) // only a key that is too long is refused
+		panic(err) // unreachable: the only error is a length above the limit of HKDF
 	}
 	return key
 }
 
-// loadSigningSecret reads the secret, and creates it if it is missing.
+// loadSigningSecret reads the secret from its file, and creates a missing file. It returns ErrInvalid if the file has a
+// wrong size.
 func (f *dataFolder) loadSigningSecret() ([]byte, error) {
 	path := f.join(signingFile)
 	secret, err := f.readFile(path)
@@ -31,7 +33,8 @@ func (f *dataFolder) loadSigningSecret() ([]byte, error) {
 		return secret, f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, secret) })
 	}
 	if err == nil && len(secret) != signingBytes {
-		err = fmt.Errorf("%w: %s does not hold %d bytes; put the right file back, or remove it: then cursors and signed URLs given out before end", ErrInvalid, path, signingBytes)
+		err = fmt.Errorf("%w: %s does not hold %d bytes; restore the file, or remove it, which invalidates all cursors "+
+			"and signed URLs", ErrInvalid, path, signingBytes)
 	}
 	return secret, err
 }

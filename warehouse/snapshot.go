@@ -79,11 +79,11 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 			err = fmt.Errorf("read %s: %w", export.Name, err)
 		}
 	}()
-	changed, err := pendingEditions(ctx, s.Conn)
+	changed, err := pendingPartitions(ctx, s.Conn)
 	if err != nil {
 		return "", err
 	}
-	changed = slices.DeleteFunc(changed, func(e edition) bool { return e.dataset.Name != export.Source.Name })
+	changed = slices.DeleteFunc(changed, func(p partition) bool { return p.dataset.Name != export.Source.Name })
 	files, err := publishedFiles(ctx, s.Conn)
 	if err != nil {
 		return "", err
@@ -101,13 +101,13 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	var paths []string
 	for _, f := range files {
 		outside := f.MaxCreatedAt.Before(filter.From) || !filter.Before.IsZero() && !f.MinCreatedAt.Before(filter.Before)
-		stale := slices.ContainsFunc(changed, func(e edition) bool { return e.month == f.Month })
+		stale := slices.ContainsFunc(changed, func(p partition) bool { return p.month == f.Month })
 		if f.Export != source.Name || outside || stale {
 			continue
 		}
 		content, err := s.openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
 		if errors.Is(err, os.ErrNotExist) { // replaced and removed after the snapshot began
-			changed = append(changed, edition{dataset: export.Source, month: f.Month})
+			changed = append(changed, partition{dataset: export.Source, month: f.Month})
 			continue
 		}
 		if err != nil {
@@ -148,16 +148,16 @@ func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
 }
 
 // partitionCondition returns the condition for rows that match the filter and belong to one of the partitions.
-func (f Filter) partitionCondition(editions []edition) (string, error) {
-	months := make([]string, len(editions))
-	for i, e := range editions {
-		month, err := e.filter()
+func (f Filter) partitionCondition(partitions []partition) (string, error) {
+	months := make([]string, len(partitions))
+	for i, p := range partitions {
+		month, err := p.filter()
 		if err != nil {
 			return "", err
 		}
-		months[i] = month.literal(e.dataset)
+		months[i] = month.literal(p.dataset)
 	}
-	return f.literal(editions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
+	return f.literal(partitions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
 }
 
 // Diagnose wraps an error of reading a snapshot in ErrNoMemory or ErrNoSpace, if one of them is its cause.

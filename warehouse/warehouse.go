@@ -19,25 +19,25 @@ import (
 	"github.com/voicory/warehouse/warehouse/admission"
 )
 
-// Options of a warehouse; the zero value of each but Dir is a sensible default.
+// Options are the settings of a warehouse. The zero value of each, except Dir, selects its default.
 type Options struct {
 	Dir         string       // the data folder, created if it is missing or empty
 	MustExist   bool         // return ErrNotFound if the data folder is missing or empty
 	LakeMode    LakeMode     // users that may read the lake; default: as stored with the folder, private for a new one
-	MemoryLimit string       // DuckDB's, for all tenants together; default 600MB
-	Quarantine  int64        // bytes that the refused rows may take; default 1 GiB
+	MemoryLimit string       // memory limit of DuckDB, for all tenants together; default 600MB
+	Quarantine  int64        // size limit of the quarantine in bytes; default 1 GiB
 	Log         *slog.Logger // changes of the folder made by Open, and tenants that cannot be detached; nil: no log
 }
 
-// Warehouse is an open data folder. It is safe for concurrent use; Close it.
+// A Warehouse is an open data folder. It is safe for concurrent use. The caller must close it.
 type Warehouse struct {
 	dir      string // absolute, without symbolic links
 	folder   *dataFolder
-	instance *duckdb.Connector // the one DuckDB of this process, in memory itself
-	loader   *sql.DB           // connections for staging; they move from tenant to tenant
+	instance *duckdb.Connector // the DuckDB instance of this process; its own database is in memory
+	loader   *sql.DB           // connections for staging and for ATTACH and DETACH; not bound to a tenant
 	control  *sql.DB
 
-	signing     []byte // the secret that signs what clients bring back
+	signing     []byte // secret from which the signing keys are derived
 	keys        keyring
 	requests    requestLog
 	tenants     tenantPool
@@ -45,31 +45,36 @@ type Warehouse struct {
 	exportCache duckdbExportCache
 	unknown     unknownFields
 
-	reading    *admission.Controller // a place for each reader
-	staging    *semaphore.Weighted   // a place for each staged batch of those that take turns
-	publishing *semaphore.Weighted   // a place for each edition that is written
+	reading    *admission.Controller // one slot for each reader
+	staging    *semaphore.Weighted   // one slot for each throttled batch that is staged
+	publishing *semaphore.Weighted   // one slot for each partition that is being written
 }
 
 const (
-	defaultMemory = "600MB"
-	defaultRoom   = 1 << 30
+	defaultMemory     = "600MB"
+	defaultQuarantine = 1 << 30 // bytes
 )
 
-// Open opens the data folder for this process alone. It creates a folder that is missing or empty, unless opts.MustExist is set,
-// and removes the files that a crash has left unfinished. It returns ErrInvalid for a folder with foreign content or symbolic links,
-// ErrInUse for a folder that another process has open, and ErrNotWritable if the folder belongs to another user. It sets the umask
-// of the process to 0077.
+// Open opens the data folder and locks it for this process. It creates a missing or empty folder, unless opts.MustExist
+// is set, and removes the unfinished files that a crash has left. It returns ErrInvalid for a folder with foreign content
+// or symbolic links, ErrInUse for a folder that another process has open, and ErrNotWritable if the folder belongs to
+// another user. It sets the umask of the process to 0077.
 func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	syscall.Umask(privateUmask)
 	folder, err := openFolder(opts)
 	if err != nil {
 		return nil, err
 	}
-	w := &Warehouse{dir: folder.path, folder: folder, refused: quarantine{room: cmp.Or(opts.Quarantine, defaultRoom)},
+	w := &Warehouse{
+		dir:     folder.path,
+		folder:  folder,
+		refused: quarantine{maxBytes: cmp.Or(opts.Quarantine, defaultQuarantine)},
 		reading: admission.New(admission.Limits{
 			Total: maxReaders, PerTenant: maxReaders - 1, PerKey: maxReaders - 1}),
 		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
-		staging:     semaphore.NewWeighted(maxStaged), publishing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
+		staging:     semaphore.NewWeighted(maxStaged),
+		publishing:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -87,7 +92,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
 		return nil, fmt.Errorf("open control database: %w", w.diagnose(err))
 	}
-	w.control.SetMaxOpenConns(1) // so that its small writes come one after the other instead of into conflict
+	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
 	if err := w.keys.load(ctx, w.control); err != nil {
 		return nil, err
 	}
@@ -101,7 +106,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	return w, nil
 }
 
-// Close writes everything down and lets go of the folder.
+// Close saves the request log, checkpoints all files, and unlocks the folder.
 func (w *Warehouse) Close() error {
 	var errs []error
 	w.keys.end()
@@ -115,38 +120,40 @@ func (w *Warehouse) Close() error {
 		}
 	}
 	if w.instance != nil {
-		errs = append(errs, w.instance.Close()) // checkpoints what is attached
+		errs = append(errs, w.instance.Close()) // checkpoints the databases that are still attached
 	}
 	return errors.Join(append(errs, w.folder.close())...)
 }
 
-// Ping tells whether the warehouse answers.
+// Ping reads from the control database and returns the error, if any.
 func (w *Warehouse) Ping(ctx context.Context) error {
 	var version int
 	return w.control.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
 }
 
-// Dir is the data folder, absolute.
+// Dir returns the absolute path of the data folder.
 func (w *Warehouse) Dir() string { return w.dir }
 
-// TempDir is for files that only a running command needs; what a crash leaves in it is removed at the next start.
+// TempDir returns the folder for temporary files of this process. Open empties it.
 func (w *Warehouse) TempDir() string { return filepath.Join(w.dir, tempDir) }
 
-// SocketPath is where a server that has dir open listens for the operator.
+// SocketPath returns the path of the Unix socket of the admin API, on which a server with the data folder dir listens.
 func SocketPath(dir string) string { return filepath.Join(dir, socketFile) }
 
-// openInstance starts DuckDB with settings that hold for every connection. Nothing may be loaded from a network.
+// openInstance starts DuckDB with settings for all connections. DuckDB must not load extensions from a network.
 func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) {
 	if opts.MemoryLimit == "" {
 		opts.MemoryLimit = defaultMemory
 	}
 	set := []string{
 		"SET GLOBAL TimeZone = 'UTC'",
-		"SET GLOBAL preserve_insertion_order = false",  // statements that need an order say so; the rest takes less memory
-		"SET GLOBAL late_materialization_max_rows = 0", // pages are bounded by their hours: reading whole rows at once is quicker
+		"SET GLOBAL preserve_insertion_order = false", // needs less memory; statements that need an order have ORDER BY
+		// The page index bounds the rows that a page reads, so it is faster to read whole rows at once.
+		"SET GLOBAL late_materialization_max_rows = 0",
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
-		"SET GLOBAL enable_external_file_cache = false", // the system keeps what is read of Parquet; pages need the memory more
+		// The operating system caches Parquet files. DuckDB's memory is better used for blocks of pages.
+		"SET GLOBAL enable_external_file_cache = false",
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}

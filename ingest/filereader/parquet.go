@@ -152,7 +152,7 @@ func appendText(row []byte, text string) []byte {
 func value(column, columnType, fieldType string) string {
 	switch {
 	case fieldType == "JSON" && columnType == "VARCHAR":
-		return "loose_json(" + column + ")::VARCHAR"
+		return "text_to_json(" + column + ")::VARCHAR"
 	case fieldType == "JSON" && strings.Contains(columnType, "VARIANT"):
 		return "json(" + column + "::JSON)::VARCHAR"
 	case fieldType == "JSON" && columnType == "JSON":

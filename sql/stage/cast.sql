@@ -4,7 +4,8 @@
 -- use memory in all rows: 37 of 128 MB for 62,000 calls.
 CREATE TABLE staged AS
 WITH typed AS (
-    SELECT line, raw, defect, unknown, loose, {{typed}} FROM (SELECT line, raw, defect, unknown, loose FROM ({{loose}}) AS loose)
+    SELECT line, raw, defect, unknown, untyped, {{typed}}
+    FROM (SELECT line, raw, defect, unknown, untyped FROM ({{untyped}}) AS untyped)
 ), checked AS (
     SELECT *, coalesce({{tenant}}, user_id) AS tenant_id, coalesce(deleted_at, updated_at) AS _source_at,
            defect IS NOT NULL OR id IS NULL OR coalesce(created_at, deleted_at) IS NULL
@@ -12,5 +13,6 @@ WITH typed AS (
     FROM typed
 )
 SELECT tenant_id, line, {{stored}}, {{derived}} AS customer_number, deleted_at, _source_at, hash({{stored}}) AS _hash,
-       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw, CASE WHEN faulty THEN [loose] END AS suspect, unknown
+       NULL::VARCHAR AS reason, CASE WHEN faulty THEN coalesce(raw, '') END AS raw,
+       CASE WHEN faulty THEN [untyped] END AS suspect, unknown
 FROM checked;

@@ -3,7 +3,7 @@
 CREATE MACRO digits(number) AS nullif(regexp_replace(number, '[^0-9]', '', 'g'), '');
 
 -- Converts a text column to JSON. A text that is not valid JSON becomes a JSON string.
-CREATE MACRO loose_json(value) AS
+CREATE MACRO text_to_json(value) AS
     CASE WHEN trim(value) IN ('', 'null') THEN NULL WHEN json_valid(value) THEN json(value) ELSE to_json(value) END;
 
 -- Reports whether a value is JSON by the standard. DuckDB also accepts the numbers NaN and Infinity. CASE, unlike OR,

@@ -70,7 +70,7 @@ func Head(batch arrow.RecordBatch, rows int64) (arrow.RecordBatch, error) {
 	return array.NewRecordBatch(batch.Schema(), columns, rows), nil
 }
 
-// role is what values are to their parent.
+// A role is the relation of values to their parent array.
 type role int
 
 const (
@@ -242,7 +242,7 @@ func (p *parts) dictionary() {
 	}
 }
 
-// union sets the members of a sparse union: each has a value for every row, of which the row selects one.
+// union sets the members of a sparse union: each member has a value for every row, and each row selects one of them.
 func (p *parts) union(t *arrow.SparseUnionType, visible bitmap) error {
 	codes := p.buffer(1, p.n)
 	first := byte(t.TypeCodes()[0])

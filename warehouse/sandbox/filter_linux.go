@@ -12,15 +12,15 @@ import (
 // rule allows a system call. Every call without a rule fails with EPERM.
 type rule struct {
 	call uint32
-	when []arguments // alternatives, of which the arguments must satisfy one; empty: any arguments
+	when []arguments // alternatives; the arguments must satisfy one of them; empty: any arguments
 }
 
-// arguments are conditions on the arguments of a call, all of which must hold.
+// arguments are conditions on the arguments of a call. All conditions must hold.
 type arguments []condition
 
-// condition holds if the argument and the mask, combined bit by bit, are the value. The kernel passes 64 bits of each
-// argument and uses only the lower 32 of those that are an int, so that a condition on an int must ignore the others:
-// they may hold anything.
+// A condition holds if the bitwise AND of the argument and the mask equals the value. The kernel passes 64 bits of each
+// argument. If the argument is an int, it uses only the lower 32 bits, and the upper bits may hold anything. So a
+// condition on an int must mask them out.
 type condition struct {
 	argument    uint32 // from 0 on
 	mask, value uint64
@@ -72,7 +72,7 @@ func rules(process uint32) []rule {
 		call(unix.SYS_FSTAT), call(unix.SYS_CLOSE),
 		call(unix.SYS_FCNTL, anyInt(1, unix.F_GETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC)...),
 		call(unix.SYS_EPOLL_CREATE1), call(unix.SYS_EPOLL_CTL), call(unix.SYS_EPOLL_PWAIT), call(unix.SYS_EVENTFD2),
-		// Memory, none of which can be executed.
+		// Memory. No page can be executable.
 		call(unix.SYS_MUNMAP), call(unix.SYS_MREMAP), call(unix.SYS_BRK),
 		call(unix.SYS_MMAP, arguments{only(2, unix.PROT_READ|unix.PROT_WRITE)}),
 		call(unix.SYS_MPROTECT, arguments{only(2, unix.PROT_READ|unix.PROT_WRITE)}),

@@ -254,7 +254,7 @@ func TestConfine_AllowsOnlyListedCalls(t *testing.T) {
 	}
 }
 
-// waitConfined confines a process with several threads, of which some begin before and some after, and waits for the
+// waitConfined confines a process with several threads, some of them started before and some after, and waits for the
 // end of its input.
 func waitConfined(confine func(Policy) error) any {
 	if os.Getuid() == 0 {

@@ -43,7 +43,7 @@ func CheckBatch(batch arrow.RecordBatch) error {
 	return nil
 }
 
-// check checks an array, of which only the visible values may hold anything. The others are NULL, if they can be.
+// check checks an array. Only its visible values may hold anything. The others must be NULL, unless required is set.
 func check(data arrow.ArrayData, visible []bool, required bool) error {
 	n := data.Len()
 	if data.Offset() != 0 || n != len(visible) {

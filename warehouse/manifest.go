@@ -17,7 +17,8 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 )
 
-// PublishedFile is one file of an export. Its name stands for its content and never for another.
+// A PublishedFile is one file of an export, as listed in the manifest. Its name contains a digest of its content, so a
+// name never refers to two contents.
 type PublishedFile struct {
 	Export       string    `json:"-"`
 	Month        string    `json:"month"` // YYYY-MM of created_at in UTC; "" for an export of one file
@@ -25,20 +26,21 @@ type PublishedFile struct {
 	Rows         int64     `json:"rows"`
 	Bytes        int64     `json:"bytes"`
 	SHA256       string    `json:"sha256"`         // 64 hexadecimal digits
-	MinCreatedAt time.Time `json:"min_created_at"` // of its rows; for costs, of the calls that they are of
+	MinCreatedAt time.Time `json:"min_created_at"` // bounds of created_at; for cost_daily, of the calls
 	MaxCreatedAt time.Time `json:"max_created_at"`
-	AsOf         time.Time `json:"as_of"` // every commit before is in it
+	AsOf         time.Time `json:"as_of"` // all commits before this time are in the file
 }
 
-// Files have two names. The one in the lake stays the same when the content changes. The other one is a hard link in the folder
-// published/<tenant>, outside of the lake, so that whoever reads all files of the lake sees no row twice; when the lake shows the file no
-// more, it moves to published/replaced/<tenant>, and from there it is removed when its time is up.
+// A published file has two names. The name in the lake stays the same when the content changes. The name with the digest
+// is a hard link in the folder published/<tenant>, outside of the lake, so that a glob over the lake finds each row once.
+// When a new file replaces it in the lake, the link moves to published/replaced/<tenant>, and is removed after
+// keptReplaced.
 const (
 	replacedDir = "replaced"
-	// keptReplaced is how long a replaced file can be read by its name.
+	// keptReplaced is the time for which a replaced file can be opened by its name.
 	keptReplaced = time.Hour
-	// maxReplaced bounds what replaced files of a tenant take: so many times as much as the files that are shown, and at least minReplaced.
-	// Beyond it the oldest go before their time.
+	// maxReplaced bounds the bytes of a tenant's replaced files: maxReplaced times the bytes of its current files, but at
+	// least minReplaced. Above the bound, the oldest files are removed earlier.
 	maxReplaced = 4
 	minReplaced = 1 << 30
 )
@@ -51,7 +53,7 @@ func (w *Warehouse) replacedPath(tenant uuid.UUID) string {
 	return filepath.Join(w.dir, filesDir, replacedDir, tenant.String())
 }
 
-// PublishedFiles lists the files that the lake shows of a tenant, by export and month.
+// PublishedFiles returns the tenant's current files in the lake, ordered by export and month.
 func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]PublishedFile, error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
@@ -85,22 +87,27 @@ func (f *PublishedFile) scan(scan func(...any) error) error {
 	return err
 }
 
-// OpenPublished opens a file of a tenant's export by its name, one that was replaced less than an hour ago too; ErrNotFound where
-// there is none. The caller closes content, which stays whole whatever is published meanwhile.
-func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (file PublishedFile, content *os.File, err error) {
+// OpenPublished opens a file of a tenant's export by its name. The file may have been replaced up to an hour ago. It
+// returns ErrNotFound if there is no such file. The caller closes content, which later publishing does not change.
+func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (
+	file PublishedFile, content *os.File, err error,
+) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return file, nil, err
 	}
 	defer release()
-	err = file.scan(store.db.QueryRowContext(ctx, statements.Get("lake/select_file"), sql.Named("export", export), sql.Named("name", name)).Scan)
+	row := store.db.QueryRowContext(ctx, statements.Get("lake/select_file"),
+		sql.Named("export", export), sql.Named("name", name))
+	err = file.scan(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return file, nil, fmt.Errorf("%w: no such file", ErrNotFound)
 	}
 	if err != nil {
 		return file, nil, fmt.Errorf("published file: %w", err)
 	}
-	for _, dir := range []string{w.filesPath(tenant), w.replacedPath(tenant)} { // a file goes from the first to the second
+	// In this order, because a file may be moved from the first folder to the second meanwhile.
+	for _, dir := range []string{w.filesPath(tenant), w.replacedPath(tenant)} {
 		if content, err = w.folder.open(filepath.Join(dir, file.Name)); !errors.Is(err, os.ErrNotExist) {
 			return file, content, err
 		}
@@ -108,18 +115,19 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 	return file, nil, fmt.Errorf("%w: the file is gone", ErrNotFound)
 }
 
-// note writes down, in one transaction, what the lake shows of the editions from now on, and that they are published. Each has the files
-// that were written of it, whose names are to stay; an edition without any was not published.
-func (s *tenantStore) note(ctx context.Context, editions []edition, files [][]PublishedFile) error {
+// updateManifest replaces the files of the partitions in the manifest, and marks the partitions as published, in one
+// transaction. files[i] are the files of partitions[i]; if there are none, the partition was not published and is
+// skipped.
+func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition, files [][]PublishedFile) error {
 	type written struct {
 		Export string `json:"export"`
 		PublishedFile
 	}
 	all, published := []written{}, map[string]int64{}
-	for i, e := range editions {
+	for i, p := range partitions {
 		for _, f := range files[i] {
 			all = append(all, written{f.Export, f})
-			published[e.name()] = e.seq
+			published[p.name()] = p.seq
 		}
 	}
 	if len(all) == 0 {
@@ -129,11 +137,11 @@ func (s *tenantStore) note(ctx context.Context, editions []edition, files [][]Pu
 	for i, value := range []any{all, published} {
 		text, err := json.Marshal(value)
 		if err != nil {
-			return fmt.Errorf("note published files: %w", err)
+			return fmt.Errorf("update manifest: %w", err)
 		}
 		texts[i] = string(text)
 	}
-	s.writing.Lock() // a merge writes to the same list
+	s.writing.Lock() // a merge writes to the list of unpublished partitions too
 	defer s.writing.Unlock()
 	tx, err := begin(ctx, s.db)
 	if err != nil {
@@ -142,24 +150,29 @@ func (s *tenantStore) note(ctx context.Context, editions []edition, files [][]Pu
 	for _, step := range []struct {
 		name string
 		arg  sql.NamedArg
-	}{{"lake/mark_replaced", sql.Named("files", texts[0])}, {"lake/insert_files", sql.Named("files", texts[0])}, {"lake/clear_unpublished", sql.Named("published", texts[1])}} {
+	}{
+		{"lake/mark_replaced", sql.Named("files", texts[0])},
+		{"lake/insert_files", sql.Named("files", texts[0])},
+		{"lake/clear_unpublished", sql.Named("published", texts[1])},
+	} {
 		if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
-			return errors.Join(fmt.Errorf("note published files: %w", err), tx.Rollback())
+			return errors.Join(fmt.Errorf("update manifest: %w", err), tx.Rollback())
 		}
 	}
 	return tx.Commit()
 }
 
-// retire moves away the tenant's files that the lake shows no more, and those that a crash has left without a note. The caller holds
-// the store's publishing.
-func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
+// archiveStale moves the tenant's files that are not in the manifest to the folder of replaced files: files that were
+// replaced in the lake, and files that a crash has left. It removes the oldest replaced files above their bound, and
+// the manifest's entries of files that have expired. The caller holds the publishing lock of the store.
+func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore) error {
 	files, err := publishedFiles(ctx, store.db)
 	if err != nil {
 		return err
 	}
-	shown, bytes := map[string]bool{}, int64(0)
+	current, bytes := map[string]bool{}, int64(0)
 	for _, f := range files {
-		shown[f.Name] = true
+		current[f.Name] = true
 		bytes += f.Bytes
 	}
 	entries, err := w.folder.readDir(w.filesPath(store.id))
@@ -168,14 +181,14 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 	}
 	now, moved := time.Now(), false
 	for _, entry := range entries {
-		if shown[entry.Name()] {
+		if current[entry.Name()] {
 			continue
 		}
 		path := filepath.Join(w.filesPath(store.id), entry.Name())
 		if err := w.folder.mkdir(w.replacedPath(store.id)); err != nil {
 			return err
 		}
-		if err := w.folder.touch(path, now); err != nil { // its time begins
+		if err := w.folder.touch(path, now); err != nil { // keptReplaced begins now
 			return err
 		}
 		if err := w.folder.rename(path, filepath.Join(w.replacedPath(store.id), entry.Name())); err != nil {
@@ -184,17 +197,19 @@ func (w *Warehouse) retire(ctx context.Context, store *tenantStore) error {
 		moved = true
 	}
 	if moved {
-		err = errors.Join(w.folder.sync(w.replacedPath(store.id)), w.folder.sync(w.filesPath(store.id)), w.folder.removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
+		err = errors.Join(w.folder.sync(w.replacedPath(store.id)), w.folder.sync(w.filesPath(store.id)),
+			w.folder.removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
 	}
 	if err != nil {
 		return err
 	}
-	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"), sql.Named("before", now.Add(-2*keptReplaced)))
+	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"),
+		sql.Named("before", now.Add(-2*keptReplaced)))
 	return err
 }
 
-// removeOldest removes files of a folder, those first that were replaced first, until the others take no more than most bytes.
-func (f *dataFolder) removeOldest(dir string, most int64) error {
+// removeOldest removes the oldest files of a folder, until the remaining files have at most maxBytes bytes.
+func (f *dataFolder) removeOldest(dir string, maxBytes int64) error {
 	entries, err := f.readDir(dir)
 	if err != nil {
 		return err
@@ -203,28 +218,28 @@ func (f *dataFolder) removeOldest(dir string, most int64) error {
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if errors.Is(err, os.ErrNotExist) {
-			continue // its time was up
+			continue // expired and removed meanwhile
 		}
 		if err != nil {
 			return err
 		}
 		infos = append(infos, info)
-		most -= info.Size()
+		maxBytes -= info.Size()
 	}
 	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, info := range infos {
-		if most >= 0 {
+		if maxBytes >= 0 {
 			break
 		}
 		if err := f.removeIfThere(filepath.Join(dir, info.Name())); err != nil {
 			return err
 		}
-		most += info.Size()
+		maxBytes += info.Size()
 	}
 	return nil
 }
 
-// removeReplaced removes the replaced files whose time is up, and the databases that nobody uses, of all tenants.
+// removeReplaced removes the expired replaced files, and the unused DuckDB exports, of all tenants.
 func (w *Warehouse) removeReplaced() error {
 	w.exportCache.mu.Lock()
 	unused := w.exportCache.removeUnused(w.folder, time.Now())
@@ -242,7 +257,7 @@ func (w *Warehouse) removeReplaced() error {
 		return w.folder.removeIfThere(path)
 	})
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // gone already, or nothing was replaced yet
+		return nil // removed meanwhile, or no file was replaced yet
 	}
 	return err
 }

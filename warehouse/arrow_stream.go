@@ -12,8 +12,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// Results are the rows of a statement, as batches that DuckDB makes while they are read: the driver's own Arrow reader would first have
-// it hold all of them.
+// Results is a stream of the rows of a statement, as Arrow batches that DuckDB makes while they are read. The Arrow reader
+// of the driver would first make DuckDB hold all rows in memory.
 type Results struct {
 	Schema *arrow.Schema
 
@@ -21,12 +21,12 @@ type Results struct {
 	pending  bindings.PendingResult
 	result   bindings.Result
 	options  bindings.ArrowOptions
-	left     func() bool // whether whoever asked has left, so that the statement is interrupted
+	left     func() bool // reports whether the context has ended, which interrupts the statement
 	release  func()
 }
 
-// ResultsOf begins to run a statement. When the context ends, DuckDB is interrupted. Close the results, before anything else is done with
-// the connection.
+// ResultsOf starts a statement and returns its results. When the context ends, the statement is interrupted. The caller
+// must close the results before it uses the connection again.
 func ResultsOf(ctx context.Context, from driver.Conn, statement string) (*Results, error) {
 	conn, release, err := rawConnection(ctx, from)
 	if err != nil {
@@ -44,7 +44,8 @@ func (r *Results) run(conn bindings.Connection, statement string) error {
 	if bindings.Prepare(conn, statement, &r.prepared) == bindings.StateError {
 		return failureOfKind(bindings.ErrorTypeInvalid, bindings.PrepareError(r.prepared))
 	}
-	if bindings.PendingPreparedStreaming(r.prepared, &r.pending) == bindings.StateError { //nolint:staticcheck // said to go when there is another way to stream
+	//nolint:staticcheck // deprecated, but DuckDB has no other way to stream yet
+	if bindings.PendingPreparedStreaming(r.prepared, &r.pending) == bindings.StateError {
 		return failureOfKind(bindings.ErrorTypeInvalid, bindings.PendingError(r.pending))
 	}
 	if bindings.ExecutePending(r.pending, &r.result) == bindings.StateError {
@@ -66,7 +67,8 @@ func (r *Results) run(conn bindings.Connection, statement string) error {
 // by its rows, see [arrowbatch].
 func (r *Results) Next() (arrow.RecordBatch, error) {
 	var chunk bindings.DataChunk
-	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError { //nolint:staticcheck // as above
+	//nolint:staticcheck // deprecated, but DuckDB has no other way to stream yet
+	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError {
 		if bindings.ResultError(&r.result) != "" {
 			return nil, r.failure()
 		}
@@ -83,7 +85,7 @@ func (r *Results) Next() (arrow.RecordBatch, error) {
 	return batch, nil
 }
 
-// Close ends the statement, wherever it is.
+// Close ends the statement, which need not be complete, and frees its memory.
 func (r *Results) Close() {
 	bindings.DestroyArrowOptions(&r.options)
 	bindings.DestroyResult(&r.result)
@@ -92,7 +94,8 @@ func (r *Results) Close() {
 	r.release()
 }
 
-// failure is why the statement failed. Where one of DuckDB's threads fails, it interrupts the others, and may tell of that alone.
+// failure returns the error of the failed statement. If one of DuckDB's threads fails, it interrupts the others, and
+// DuckDB may report only the interrupt.
 func (r *Results) failure() error {
 	kind, message := bindings.ResultErrorType(&r.result), bindings.ResultError(&r.result)
 	if kind == bindings.ErrorTypeInterrupt && !r.left() {
@@ -101,11 +104,12 @@ func (r *Results) failure() error {
 	return failureOfKind(kind, message)
 }
 
-// failureOfKind is an error as the driver has them: its kinds have DuckDB's numbers.
+// failureOfKind returns an error of the driver's type, whose types have the same numbers as those of the bindings.
 func failureOfKind(kind bindings.ErrorType, message string) error {
 	return &duckdb.Error{Type: duckdb.ErrorType(kind), Msg: message}
 }
 
+// failureOf returns the error that the bindings report, or nil, and frees their memory.
 func failureOf(wrong bindings.ErrorData) error {
 	defer bindings.DestroyErrorData(&wrong)
 	if wrong.Ptr == nil || !bindings.ErrorDataHasError(wrong) {

@@ -1,0 +1,103 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Rows are the input rows of a batch before they are typed. They can be read once.
+type Rows interface {
+	// open returns a query that selects the untyped rows: line, raw and defect, and each field of the dataset as text or
+	// JSON. The caller calls release after the query.
+	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (untyped string, release func(), err error)
+	// finish is called after all rows were read. It may stage further rows, and returns the error that ended the reading
+	// early, if any.
+	finish(ctx context.Context, conn *sql.Conn) error
+}
+
+// LinesSchema is the schema of the reader of [Lines]: the number of the line in its file, from 1; its text, which must be
+// UTF-8; and the reason why the line cannot be a row, or null if no reason is known yet.
+var LinesSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "line", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "text", Type: arrow.BinaryTypes.String},
+	{Name: "defect", Type: arrow.BinaryTypes.String, Nullable: true},
+}, nil)
+
+// registering is held while a connection changes the views of the DuckDB instance.
+var registering sync.Mutex
+
+// Lines are rows as JSON objects, one per line. DuckDB's threads call the reader, one at a time. C code holds its
+// buffers, so they must be allocated outside of the Go heap.
+type Lines struct{ Reader array.RecordReader }
+
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (
+	untyped string, release func(), err error,
+) {
+	view, release, err := register(ctx, conn, l.Reader)
+	if err != nil {
+		return "", nil, err
+	}
+	return dataset.untypedLines(view), release, nil
+}
+
+// register creates a view of the reader's rows. The caller calls release, which drops the view, before it releases the
+// reader.
+func register(ctx context.Context, conn *sql.Conn, reader array.RecordReader) (view string, release func(), err error) {
+	// The view is visible to all connections of the instance, so its name must be unique.
+	name := "rows_" + uuid.NewString()
+	view = statements.Ident(name)
+	var unregister func()
+	registering.Lock()
+	defer registering.Unlock()
+	err = conn.Raw(func(driverConn any) error {
+		arrowConn, err := duckdb.NewArrowFromConn(driverConn.(driver.Conn))
+		if err != nil {
+			return err
+		}
+		unregister, err = arrowConn.RegisterView(reader, name)
+		return err
+	})
+	return view, func() {
+		registering.Lock()
+		defer registering.Unlock()
+		// The reader is unregistered even if the view cannot be dropped.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+view)
+		unregister()
+	}, err
+}
+
+// untypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
+func (d Dataset) untypedLines(relation string) string {
+	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
+	for i, f := range d.fields {
+		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
+		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
+	}
+	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.acceptedFields()...),
+		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
+}
+
+func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
+
+// trimmed returns an expression of the untyped value. If the column does not hold text, the expression trims the value
+// and is NULL for an empty one.
+func (f field) trimmed(untyped string) string {
+	if f.typed() {
+		return "nullif(trim(" + untyped + "), '')"
+	}
+	return untyped
+}
+
+// named returns the expression with the field's name as its alias.
+func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }

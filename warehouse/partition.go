@@ -1,0 +1,223 @@
+package warehouse
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/uuid"
+	"github.com/parquet-go/parquet-go"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// Rows in a row group of the published Parquet files. A reader holds some columns of one row group per core in memory,
+// uncompressed. COPY holds the row group that it builds in memory and cannot spill it.
+const (
+	parquetRowGroup      = 30_720
+	parquetCallsRowGroup = 8_192 // calls have transcripts, which are long
+	parquetSmallRowGroup = 2_048 // if COPY runs out of memory with a larger row group
+)
+
+// A partition is the unit of publishing: the rows of a dataset in one month. It has one file of the dataset, and one of
+// each export that is derived from the dataset.
+type partition struct {
+	dataset Dataset
+	month   string    // YYYY-MM of created_at in UTC; "" for a dataset with one file
+	seq     int64     // last commit that changed the partition
+	asOf    time.Time // all commits before this time are in the partition's files
+}
+
+// name returns the key of the partition in the list of unpublished partitions, such as calls/2026-04 or customers/.
+func (p partition) name() string { return p.dataset.Name + "/" + p.month }
+
+// pendingPartitions returns the partitions that commits have changed since they were published.
+func pendingPartitions(ctx context.Context, db querier) ([]partition, error) {
+	rows, err := db.QueryContext(ctx, statements.Get("lake/select_unpublished"))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var pending []partition
+	for rows.Next() {
+		var p partition
+		var name string
+		if err := rows.Scan(&name, &p.month, &p.seq, &p.asOf); err != nil {
+			return nil, err
+		}
+		if p.dataset, err = DatasetNamed(name); err != nil {
+			return nil, err
+		}
+		pending = append(pending, p)
+	}
+	return pending, rows.Err()
+}
+
+func isOutOfMemory(err error) bool {
+	var failure *duckdb.Error
+	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeOutOfMemory
+}
+
+// path returns the path of the partition's file of the export in the lake:
+// lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, or lake/tenant_id=T/customers/customers.parquet.
+func (p partition) path(w *Warehouse, tenant uuid.UUID, export Export) string {
+	dir := filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String(), export.Name)
+	if p.month != "" {
+		dir = filepath.Join(dir, "month="+p.month)
+	}
+	return filepath.Join(dir, export.Name+".parquet")
+}
+
+// filter returns a filter that selects the rows of the partition's month.
+func (p partition) filter() (Filter, error) {
+	if p.month == "" {
+		return Filter{}, nil
+	}
+	from, err := time.Parse("2006-01", p.month)
+	return Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
+}
+
+// publishPartition writes the partition's files: the dataset's file first, and then the files of the derived exports. If
+// the caller does not add them to the manifest, the next publishing writes them again.
+func (w *Warehouse) publishPartition(ctx context.Context, store *tenantStore, p partition, rowGroup int) (
+	files []PublishedFile, err error,
+) {
+	defer func() {
+		if err != nil {
+			files, err = nil, fmt.Errorf("%s %s: %w", p.dataset.Name, p.month, err)
+		}
+	}()
+	filter, err := p.filter()
+	if err != nil {
+		return nil, err
+	}
+	for _, export := range Exports { // each dataset precedes the exports derived from it
+		if export.Source.Name != p.dataset.Name {
+			continue
+		}
+		file := PublishedFile{Export: export.Name, Month: p.month, AsOf: p.asOf}
+		if export.derived() {
+			err = w.writeDerived(ctx, store, p, export, &file, files[0], rowGroup)
+		} else {
+			err = w.writeFile(ctx, store, p.path(w, store.id, export), export.Select(filter), &file, rowGroup)
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+var errNoRows = errors.New("no rows")
+
+// writeDerived writes the partition's file of a derived export, and completes file. It reads the rows from the
+// dataset's file, source, which was written just before. So both files have the same rows, and the transcripts are not
+// read from the tenant's file a second time.
+func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p partition, export Export,
+	file *PublishedFile, source PublishedFile, rowGroup int,
+) error {
+	path := p.path(w, store.id, export)
+	if source.Rows == 0 {
+		return errors.Join(w.folder.mkdir(filepath.Dir(path)), w.folder.removeDurable(path))
+	}
+	file.MinCreatedAt, file.MaxCreatedAt = source.MinCreatedAt, source.MaxCreatedAt
+	sourcePath := statements.Text(p.path(w, store.id, mustExport(source.Export)))
+	relation := "read_parquet(" + sourcePath + ", hive_partitioning = false)"
+	return w.writeFile(ctx, store, path, export.selectFrom(relation), file, rowGroup)
+}
+
+// writeFile writes the rows of the query to path, and completes file. If there are no rows, it removes the file at
+// path. It writes no bloom filters: DuckDB makes them for columns with few values only, and every row group has all of
+// these values.
+func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile,
+	rowGroup int,
+) error {
+	if file.Export == Calls.Name {
+		rowGroup = min(rowGroup, parquetCallsRowGroup)
+	}
+	err := w.folder.writeAtomic(path, func(temp string) error {
+		conn, err := store.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // returns the connection to its pool
+		metadata := statements.Struct(mustExport(file.Export).Metadata(file.AsOf))
+		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
+			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
+			query, statements.Text(temp), rowGroup, metadata)); err != nil {
+			return err
+		}
+		if file.Rows == 0 {
+			return errNoRows
+		}
+		if err := file.inspect(w.folder, temp); err != nil {
+			return err
+		}
+		return w.folder.linkAtomic(temp, filepath.Join(w.filesPath(store.id), file.Name))
+	})
+	if errors.Is(err, errNoRows) {
+		return w.folder.removeDurable(path)
+	}
+	return err
+}
+
+// inspect reads a written file back and completes f: the size, the checksum, the name, and the bounds of created_at. It
+// returns an error if the file does not have f.Rows rows.
+func (f *PublishedFile) inspect(folder *dataFolder, path string) error {
+	in, err := folder.open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	sum := sha256.New()
+	if f.Bytes, err = io.Copy(sum, in); err != nil {
+		return err
+	}
+	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	f.Name = f.Export + "-"
+	if f.Month != "" {
+		f.Name += f.Month + "-"
+	}
+	f.Name += f.SHA256[:16] + ".parquet"
+	file, err := parquet.OpenFile(in, f.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return fmt.Errorf("written Parquet cannot be read back: %w", err)
+	}
+	if file.NumRows() != f.Rows {
+		return fmt.Errorf("written Parquet holds %d rows instead of %d", file.NumRows(), f.Rows)
+	}
+	return f.bounds(file)
+}
+
+// bounds reads the bounds of created_at from the statistics in the file's footer. If the file has no such column, the
+// bounds of its source stay.
+func (f *PublishedFile) bounds(file *parquet.File) error {
+	column, ok := file.Schema().Lookup("created_at")
+	if !ok {
+		return nil
+	}
+	f.MinCreatedAt, f.MaxCreatedAt = time.Time{}, time.Time{}
+	for _, group := range file.Metadata().RowGroups {
+		statistics := group.Columns[column.ColumnIndex].MetaData.Statistics
+		if len(statistics.MinValue) != 8 || len(statistics.MaxValue) != 8 {
+			return errors.New("written Parquet has no bounds of created_at")
+		}
+		first := time.UnixMicro(int64(binary.LittleEndian.Uint64(statistics.MinValue))).UTC()
+		last := time.UnixMicro(int64(binary.LittleEndian.Uint64(statistics.MaxValue))).UTC()
+		if f.MinCreatedAt.IsZero() || first.Before(f.MinCreatedAt) {
+			f.MinCreatedAt = first
+		}
+		if last.After(f.MaxCreatedAt) {
+			f.MaxCreatedAt = last
+		}
+	}
+	return nil
+}
