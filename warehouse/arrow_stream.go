@@ -12,8 +12,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// Results is a stream of the rows of a statement, as Arrow batches that DuckDB makes while they are read. The Arrow reader
-// of the driver would first make DuckDB hold all rows in memory.
+// Results is a stream of the rows of a statement, as Arrow batches that DuckDB makes while they are read. The Arrow
+// reader of the driver would first make DuckDB hold all rows in memory.
 type Results struct {
 	Schema *arrow.Schema
 
@@ -104,7 +104,8 @@ func (r *Results) failure() error {
 	return failureOfKind(kind, message)
 }
 
-// failureOfKind returns an error of the driver's type, whose types have the same numbers as those of the bindings.
+// failureOfKind returns an error of the driver. The error types of the driver and of the bindings have the same
+// numbers.
 func failureOfKind(kind bindings.ErrorType, message string) error {
 	return &duckdb.Error{Type: duckdb.ErrorType(kind), Msg: message}
 }

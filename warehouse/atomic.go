@@ -19,8 +19,8 @@ func isUnfinished(name string) bool {
 	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
 }
 
-// writeAtomic calls write to create a file under a temporary name beside path, syncs the file, and renames it to path. A
-// reader of path sees the whole old file or the whole new one. writeAtomic creates missing folders.
+// writeAtomic calls write to create a file under a temporary name beside path, syncs the file, and renames it to path.
+// A reader of path sees the whole old file or the whole new one. writeAtomic creates missing folders.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
 	dir := filepath.Dir(path)
 	if err := f.mkdir(dir); err != nil {
@@ -48,8 +48,8 @@ func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (er
 	return f.sync(dir)
 }
 
-// linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically. It
-// sets the final mode of the file first.
+// linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically.
+// It sets the final mode of the file first.
 func (f *dataFolder) linkAtomic(path, name string) error {
 	temp, changed := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark), 0
 	if err := errors.Join(f.setMode(path, false, &changed), f.removeIfThere(temp)); err != nil {

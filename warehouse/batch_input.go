@@ -18,16 +18,16 @@ import (
 
 // Rows are the input rows of a batch before they are typed. They can be read once.
 type Rows interface {
-	// open returns a query that selects the untyped rows: line, raw and defect, and each field of the dataset as text or
-	// JSON. The caller calls release after the query.
+	// open returns a query that selects the untyped rows: line, raw and defect, and each field of the dataset as text
+	// or JSON. The caller calls release after the query.
 	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (untyped string, release func(), err error)
-	// finish is called after all rows were read. It may stage further rows, and returns the error that ended the reading
-	// early, if any.
+	// finish is called after all rows were read. It may stage further rows, and returns the error that ended the
+	// reading early, if any.
 	finish(ctx context.Context, conn *sql.Conn) error
 }
 
-// LinesSchema is the schema of the reader of [Lines]: the number of the line in its file, from 1; its text, which must be
-// UTF-8; and the reason why the line cannot be a row, or null if no reason is known yet.
+// LinesSchema is the schema of the reader of [Lines]: the number of the line in its file, from 1; its text, which must
+// be UTF-8; and the reason why the line cannot be a row, or null if no reason is known yet.
 var LinesSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "line", Type: arrow.PrimitiveTypes.Int64},
 	{Name: "text", Type: arrow.BinaryTypes.String},

@@ -430,8 +430,8 @@ func (f *dataFolder) close() error {
 }
 
 // walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished
-// files. The content of tmp/ is not visited, because it is removed. The check costs one system call per file. The method
-// that changes a file checks it again.
+// files. The content of tmp/ is not visited, because it is removed. The check costs one system call per file. The
+// method that changes a file checks it again.
 func (f *dataFolder) walk(name string, changed *int) error {
 	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
 		switch {

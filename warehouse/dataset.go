@@ -175,8 +175,8 @@ func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
 }
 
-// staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets the
-// reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
+// staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets
+// the reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
 func (d Dataset) staging(untyped, tenant string) (typing, reasons string) {
 	var typed, faults, stored, causes []string
 	for _, f := range d.fields {

@@ -323,7 +323,7 @@ func TestMigration_FileWithoutTombstones(t *testing.T) {
 	noError(t, w.Close())
 	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
 		"DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; "+
-			""+withoutUnpublished+"DELETE FROM schema_version WHERE version > 1")
+			""+downgradeToV5+"DELETE FROM schema_version WHERE version > 1")
 	w = open(t, dir)
 	wantCounts(t, merge(t, w, warehouse.Calls, deletion(1, "2026-06-01")), warehouse.Counts{Read: 1, Deleted: 1})
 	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 10)

@@ -22,9 +22,9 @@
 //   - the writing lock of a tenant, held from the comparison with existing rows to the commit
 //   - the lock of the tenant pool, which is held for changes of its maps only
 //
-// No lock is held during ATTACH or DETACH of a tenant. An open of a tenant whose DETACH is under way waits for that
-// DETACH without a lock of the pool; the goroutine that detaches needs no lock of a tenant, so this wait ends even if the
-// waiting goroutine holds locks of other tenants.
+// The lock of the pool is never held during ATTACH or DETACH. An open of a tenant whose DETACH is under way waits for
+// that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends even
+// if the waiting goroutine holds locks of other tenants.
 //
 // A change of keys takes keyring.changing before keyring.mu, which is never held during I/O. The request log takes
 // saving before mu. The other locks are held alone.

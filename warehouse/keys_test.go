@@ -78,7 +78,8 @@ func TestKeys_Settings(t *testing.T) {
 	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public,
 		warehouse.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
 	noError(t, err)
-	if key.LastUsedAt != nil || !key.AllowsOrigin("https://app.example.com") || key.AllowsOrigin("https://other.example.com") {
+	if key.LastUsedAt != nil || !key.AllowsOrigin("https://app.example.com") ||
+		key.AllowsOrigin("https://other.example.com") {
 		t.Errorf("%+v", key)
 	}
 	_, valid, err := w.Authenticate(text)

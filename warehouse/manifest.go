@@ -31,16 +31,16 @@ type PublishedFile struct {
 	AsOf         time.Time `json:"as_of"` // all commits before this time are in the file
 }
 
-// A published file has two names. The name in the lake stays the same when the content changes. The name with the digest
-// is a hard link in the folder published/<tenant>, outside of the lake, so that a glob over the lake finds each row once.
-// When a new file replaces it in the lake, the link moves to published/replaced/<tenant>, and is removed after
-// keptReplaced.
+// A published file has two names. The name in the lake stays the same when the content changes. The name with the
+// digest is a hard link in the folder published/<tenant>, outside of the lake, so that a glob over the lake finds each
+// row once. When a new file replaces it in the lake, the link moves to published/replaced/<tenant>, and is removed
+// after keptReplaced.
 const (
 	replacedDir = "replaced"
 	// keptReplaced is the time for which a replaced file can be opened by its name.
 	keptReplaced = time.Hour
-	// maxReplaced bounds the bytes of a tenant's replaced files: maxReplaced times the bytes of its current files, but at
-	// least minReplaced. Above the bound, the oldest files are removed earlier.
+	// maxReplaced bounds the bytes of a tenant's replaced files: maxReplaced times the bytes of its current files, but
+	// at least minReplaced. Above the bound, the oldest files are removed earlier.
 	maxReplaced = 4
 	minReplaced = 1 << 30
 )
@@ -247,7 +247,8 @@ func (w *Warehouse) removeReplaced() error {
 	if unused != nil {
 		return unused
 	}
-	err := filepath.WalkDir(filepath.Join(w.dir, filesDir, replacedDir), func(path string, entry fs.DirEntry, err error) error {
+	dir := filepath.Join(w.dir, filesDir, replacedDir)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// published lists what the manifest names, as a text.
+// published returns the files in the manifest of tenant A, and their names and numbers of rows as a text.
 func published(t *testing.T, w *warehouse.Warehouse) (found []warehouse.PublishedFile, names string) {
 	t.Helper()
 	found, err := w.PublishedFiles(t.Context(), tenantA)
@@ -27,7 +27,7 @@ func published(t *testing.T, w *warehouse.Warehouse) (found []warehouse.Publishe
 	return found, names
 }
 
-// content reads a published file by its name; a file that is gone is "".
+// content returns the content of a published file, which it opens by its name, or "" if there is no such file.
 func content(t *testing.T, w *warehouse.Warehouse, file warehouse.PublishedFile) string {
 	t.Helper()
 	again, in, err := w.OpenPublished(t.Context(), tenantA, file.Export, file.Name)
@@ -41,12 +41,12 @@ func content(t *testing.T, w *warehouse.Warehouse, file warehouse.PublishedFile)
 	noError(t, err)
 	sum := sha256.Sum256(bytes)
 	if hex.EncodeToString(sum[:]) != file.SHA256 || int64(len(bytes)) != file.Bytes {
-		t.Errorf("%s holds something else", file.Name)
+		t.Errorf("file %s: got SHA-256 %x and %d bytes, want %s and %d", file.Name, sum, len(bytes), file.SHA256, file.Bytes)
 	}
 	return string(bytes)
 }
 
-func TestEveryFileIsInTheManifest(t *testing.T) {
+func TestPublishedFiles_DescribeTheLake(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	started := time.Now().Add(-time.Second)
@@ -59,21 +59,27 @@ func TestEveryFileIsInTheManifest(t *testing.T) {
 	found, _ := published(t, w)
 	var all []string
 	for _, file := range found {
-		all = append(all, fmt.Sprint(file.Export, " ", file.Month, " ", file.Rows, " ", file.MinCreatedAt.Format(time.RFC3339Nano), " ", file.MaxCreatedAt.Format(time.RFC3339Nano)))
+		all = append(all, fmt.Sprint(file.Export, " ", file.Month, " ", file.Rows,
+			" ", file.MinCreatedAt.Format(time.RFC3339Nano), " ", file.MaxCreatedAt.Format(time.RFC3339Nano)))
 		month := "month=" + file.Month
 		if file.Month == "" {
 			month = ""
 		}
 		path := filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), file.Export, month, file.Export+".parquet")
 		if readFile(t, path) != content(t, w, file) {
-			t.Errorf("%s is not what the lake shows", file.Name)
+			t.Errorf("file %s differs from %s, want the same content", file.Name, path)
 		}
-		if !strings.HasSuffix(file.Name, "-"+file.SHA256[:16]+".parquet") || file.AsOf.Before(started) || file.AsOf.After(time.Now()) {
-			t.Errorf("%+v", file)
+		if !strings.HasSuffix(file.Name, "-"+file.SHA256[:16]+".parquet") {
+			t.Errorf("got name %s, want one with the digest %s", file.Name, file.SHA256[:16])
 		}
-		want(t, queryFile(t, "", "SELECT decode(value) FROM parquet_kv_metadata('"+path+"') WHERE decode(key) = 'voicory.as_of'"), file.AsOf.Format(time.RFC3339Nano))
-		want(t, queryFile(t, "", "SELECT to_json(decode(value) ->> '$[*].name') FROM parquet_kv_metadata('"+path+"') WHERE decode(key) = 'voicory.columns'"),
-			queryFile(t, "", "SELECT to_json(list(column_name)) FROM (DESCRIBE FROM read_parquet('"+path+"', hive_partitioning = false))"))
+		if file.AsOf.Before(started) || file.AsOf.After(time.Now()) {
+			t.Errorf("file %s: got as_of %v, want a time from %v until now", file.Name, file.AsOf, started)
+		}
+		metadata := " FROM parquet_kv_metadata('" + path + "') WHERE decode(key) = "
+		want(t, queryFile(t, "", "SELECT decode(value)"+metadata+"'voicory.as_of'"), file.AsOf.Format(time.RFC3339Nano))
+		columns := "(DESCRIBE FROM read_parquet('" + path + "', hive_partitioning = false))"
+		want(t, queryFile(t, "", "SELECT to_json(decode(value) ->> '$[*].name')"+metadata+"'voicory.columns'"),
+			queryFile(t, "", "SELECT to_json(list(column_name)) FROM "+columns))
 	}
 	want(t, strings.Join(all, "\n"), `calls 2026-01 2 2026-01-01T00:00:00Z 2026-01-31T23:59:59.999999Z
 calls 2026-02 1 2026-02-10T00:00:00Z 2026-02-10T00:00:00Z
@@ -82,16 +88,18 @@ cost_daily 2026-02 1 2026-02-10T00:00:00Z 2026-02-10T00:00:00Z
 customers  1 2020-05-05T00:00:00Z 2020-05-05T00:00:00Z
 transcript_turns 2026-01 2 2026-01-01T00:00:00Z 2026-01-01T00:00:00Z`)
 	if others, err := w.PublishedFiles(t.Context(), tenantB); err != nil || len(others) != 0 {
-		t.Errorf("another tenant has %v, %v", others, err)
+		t.Errorf("tenant without files: got %v and error %v, want no files", others, err)
 	}
-	if _, _, err := w.OpenPublished(t.Context(), tenantB, "calls", found[0].Name); !errors.Is(err, warehouse.ErrNotFound) {
-		t.Errorf("another tenant's file: %v", err)
+	_, _, err := w.OpenPublished(t.Context(), tenantB, "calls", found[0].Name)
+	if !errors.Is(err, warehouse.ErrNotFound) {
+		t.Errorf("file of another tenant: got error %v, want %v", err, warehouse.ErrNotFound)
 	}
 	noError(t, w.Close())
 }
 
-// A replaced file can be read by its name for an hour, over a restart too; then it goes. One that comes back stays.
-func TestReplacedFilesStayForAnHour(t *testing.T) {
+// A replaced file can be opened by its name for an hour, also after a restart. Then it is removed. A reader that has it
+// open can read it to the end.
+func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": "Caller: hi"}))
@@ -102,14 +110,14 @@ func TestReplacedFilesStayForAnHour(t *testing.T) {
 	publish(t, w)
 	second, names := published(t, w)
 	if len(second) != 2 || strings.Contains(names, first[0].Name) {
-		t.Fatalf("the manifest names %s", names)
+		t.Fatalf("got manifest %s, want 2 files without %s", names, first[0].Name)
 	}
 	noError(t, w.Close())
 	w = open(t, dir)
 	publish(t, w)
 	for _, file := range first {
 		if content(t, w, file) == "" {
-			t.Errorf("%s is gone", file.Name)
+			t.Errorf("file %s: got none, want the replaced file", file.Name)
 		}
 	}
 	_, reading, err := w.OpenPublished(t.Context(), tenantA, "calls", first[0].Name)
@@ -119,16 +127,17 @@ func TestReplacedFilesStayForAnHour(t *testing.T) {
 	noError(t, os.Chtimes(filepath.Join(dir, "published", "replaced", tenantA.String(), first[0].Name), long, long))
 	publish(t, w)
 	if content(t, w, first[0]) != "" || content(t, w, first[1]) == "" || content(t, w, second[0]) == "" {
-		t.Error("another file went than the one whose time is up")
+		t.Errorf("got other files removed, want only %s, which has expired", first[0].Name)
 	}
 	if rest, err := io.ReadAll(reading); err != nil || string(rest) != before {
-		t.Errorf("who was reading it has %d bytes of %d: %v", len(rest), len(before), err)
+		t.Errorf("open file: got %d bytes and error %v, want %d bytes", len(rest), err, len(before))
 	}
 	noError(t, w.Close())
 }
 
-// A crash between a file and its note: the next publishing makes good, and nothing is left over.
-func TestFilesAfterACrash(t *testing.T) {
+// After a crash between writing a file and updating the manifest, the next publishing writes the file again and removes
+// the files that are not in the manifest.
+func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
@@ -137,13 +146,13 @@ func TestFilesAfterACrash(t *testing.T) {
 	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 1}))
 	noError(t, w.Close())
 	orphan := filepath.Join(dir, "published", tenantA.String(), "calls-2026-03-0123456789abcdef.parquet")
-	noError(t, os.WriteFile(orphan, []byte("written, not noted"), 0o600))
+	noError(t, os.WriteFile(orphan, []byte("written, not in the manifest"), 0o600))
 	shown := filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls", "month=2026-03", "calls.parquet")
-	noError(t, os.Remove(shown)) // it is a link to the file that the manifest names
-	noError(t, os.WriteFile(shown, []byte("written, not noted"), 0o600))
+	noError(t, os.Remove(shown)) // a hard link to the file in the manifest
+	noError(t, os.WriteFile(shown, []byte("written, not in the manifest"), 0o600))
 	w = open(t, dir)
 	if content(t, w, first[0]) == "" {
-		t.Error("what the manifest names is gone")
+		t.Errorf("file %s: got none, want the file in the manifest", first[0].Name)
 	}
 	publish(t, w)
 	second, _ := published(t, w)
@@ -154,62 +163,71 @@ func TestFilesAfterACrash(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// withoutUnpublished takes a tenant's file back to when what the lake does not show yet had a table.
-const withoutUnpublished = `CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
+// downgradeToV5 reverts a tenant's file to schema version 5, in which the unpublished partitions were a table.
+const downgradeToV5 = `
+	CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
 	ALTER TABLE clock DROP COLUMN unpublished;
 	DELETE FROM schema_version WHERE version > 5;`
 
-// What an older version has not published yet is still published.
-func TestFileWithTableOfUnpublished(t *testing.T) {
+// Partitions that an older version has left unpublished are published after the upgrade.
+func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 	for _, c := range []struct {
 		unpublished string
 		files       int
 	}{
-		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 4}, // calls, their turns and costs; customers
+		// Files of calls, transcript_turns, cost_daily and customers.
+		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 4},
 		{"SELECT 'calls', '2026-01', 1 WHERE false", 0},
 	} {
 		dir := t.TempDir()
 		w := open(t, dir)
-		merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}), call(tenantA, 2, row{"created_at": "2026-02-10"}))
+		merge(t, w, warehouse.Calls,
+			call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}),
+			call(tenantA, 2, row{"created_at": "2026-02-10"}))
 		merge(t, w, warehouse.Customers, call(tenantA, 1, nil))
 		publish(t, w)
 		merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
 		noError(t, w.Close())
-		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), withoutUnpublished+"INSERT INTO unpublished "+c.unpublished)
+		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
+			downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
 		w = open(t, dir)
 		if got := publish(t, w); got.Files != c.files {
-			t.Errorf("of %q: published %+v", c.unpublished, got)
+			t.Errorf("unpublished %q: got %+v, want %d files", c.unpublished, got, c.files)
 		}
 		if got := publish(t, w); got.Files != 0 {
-			t.Errorf("of %q: published again: %+v", c.unpublished, got)
+			t.Errorf("unpublished %q: second call: got %+v, want no files", c.unpublished, got)
 		}
 		noError(t, w.Close())
 	}
 }
 
-// A data folder of before there was a manifest is published anew, as a whole, by itself.
-func TestFolderWithoutManifest(t *testing.T) {
+// A data folder of a version without a manifest is published again completely.
+func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}), call(tenantA, 2, row{"created_at": "2026-02-10"}))
+	merge(t, w, warehouse.Calls,
+		call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}),
+		call(tenantA, 2, row{"created_at": "2026-02-10"}))
 	merge(t, w, warehouse.Messages, call(tenantA, 1, nil))
 	merge(t, w, warehouse.Customers, call(tenantA, 1, nil))
 	publish(t, w)
 	_, names := published(t, w)
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "DROP TABLE published_files; "+withoutUnpublished+"DELETE FROM schema_version WHERE version > 4")
-	for _, made := range []string{"published", "lake/tenant_id=" + tenantA.String() + "/transcript_turns", "lake/tenant_id=" + tenantA.String() + "/cost_daily"} {
-		noError(t, os.RemoveAll(filepath.Join(dir, made)))
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
+		"DROP TABLE published_files; "+downgradeToV5+"DELETE FROM schema_version WHERE version > 4")
+	lake := "lake/tenant_id=" + tenantA.String()
+	for _, name := range []string{"published", lake + "/transcript_turns", lake + "/cost_daily"} {
+		noError(t, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	w = open(t, dir)
 	if got := publish(t, w); got != (warehouse.Published{Files: 7, Rows: 4}) {
-		t.Fatalf("published %+v", got)
+		t.Fatalf("got %+v, want 7 files of 4 rows", got)
 	}
 	if _, again := published(t, w); strings.Count(again, "\n") != strings.Count(names, "\n") {
-		t.Errorf("the manifest names\n%safter\n%s", again, names)
+		t.Errorf("got manifest\n%swant as many files as\n%s", again, names)
 	}
 	if got := publish(t, w); got.Files != 0 {
-		t.Errorf("published again: %+v", got)
+		t.Errorf("second call: got %+v, want no files", got)
 	}
 	noError(t, w.Close())
 }

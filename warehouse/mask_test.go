@@ -29,7 +29,8 @@ func escaped(text string, r *rand.Rand, every bool) string {
 func TestMaskKeys_LeavesNoKey(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	const alphabet = "ABCxyz019"
-	befores, afters := []string{"", " ", "/", "=", "pk", "_", "é", "%zz", "sk_", "X"}, []string{"", " ", "/", "%", "%2", "=", "_", "é", "…", "%zz", "%2F", "%25"}
+	befores := []string{"", " ", "/", "=", "pk", "_", "é", "%zz", "sk_", "X"}
+	afters := []string{"", " ", "/", "%", "%2", "=", "_", "é", "…", "%zz", "%2F", "%25"}
 	for range 20_000 {
 		key := []string{"pk_", "sk_"}[r.IntN(2)]
 		for range 7 + r.IntN(30) {
@@ -47,14 +48,17 @@ func TestMaskKeys_LeavesNoKey(t *testing.T) {
 }
 
 func TestMaskKeys_LeavesOtherText(t *testing.T) {
-	for _, text := range []string{"", "pk_123456", "sk_", "task_1234567"[1:5], "a%2Fb%20c", "%", "%2", "%%%", "100%25", "q=%70k"} {
+	for _, text := range []string{
+		"", "pk_123456", "sk_", "task_1234567"[1:5], "a%2Fb%20c", "%", "%2", "%%%", "100%25", "q=%70k",
+	} {
 		if got := warehouse.MaskKeys(text); got != text {
-			t.Errorf("MaskKeys(%q) = %q", text, got)
+			t.Errorf("MaskKeys(%q) = %q, want it unchanged", text, got)
 		}
 	}
 	for text, want := range map[string]string{
-		"a pk_1234567 b": "a pk_… b", "%70k_1234567/x": "pk_…/x", "sk%5f1234567&sk_12345678": "sk_…&sk_…", "sk%255f1234567": "sk_…",
-		"pk_1234567%": "pk_…%", "pk_1234567%2": "pk_…%2",
+		"a pk_1234567 b": "a pk_… b", "%70k_1234567/x": "pk_…/x", "sk%5f1234567&sk_12345678": "sk_…&sk_…",
+		"sk%255f1234567": "sk_…",
+		"pk_1234567%":    "pk_…%", "pk_1234567%2": "pk_…%2",
 	} {
 		if got := warehouse.MaskKeys(text); got != want {
 			t.Errorf("MaskKeys(%q) = %q, want %q", text, got, want)

@@ -26,7 +26,8 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 		for i, tenant := range tenants {
 			var batch []version
 			for range random.IntN(6) {
-				v := version{n: random.IntN(3), deleted: random.IntN(2) == 0, at: 1 + step + random.IntN(20), status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
+				v := version{n: random.IntN(3), deleted: random.IntN(2) == 0, at: 1 + step + random.IntN(20),
+					status: fmt.Sprint(random.IntN(4)), month: 1 + random.IntN(3)}
 				if !v.deleted && random.IntN(3) == 0 {
 					v.at = 0
 				}
@@ -36,7 +37,8 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 			kept[i].merge(batch)
 		}
 		counts := merge(t, w, warehouse.Calls, rows...)
-		if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded || counts.Read != int64(len(rows)) {
+		sum := counts.New + counts.Changed + counts.Unchanged + counts.Deleted + counts.Superseded
+		if counts.Read != sum || sum != int64(len(rows)) {
 			t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(rows))
 		}
 		for i, tenant := range tenants {

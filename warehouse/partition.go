@@ -84,8 +84,8 @@ func (p partition) filter() (Filter, error) {
 	return Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
 }
 
-// publishPartition writes the partition's files: the dataset's file first, and then the files of the derived exports. If
-// the caller does not add them to the manifest, the next publishing writes them again.
+// publishPartition writes the partition's files: the dataset's file first, and then the files of the derived exports.
+// If the caller does not add them to the manifest, the next publishing writes them again.
 func (w *Warehouse) publishPartition(ctx context.Context, store *tenantStore, p partition, rowGroup int) (
 	files []PublishedFile, err error,
 ) {

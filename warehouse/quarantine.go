@@ -50,8 +50,9 @@ const (
 	replayingSuffix = ".replaying"
 )
 
-// quarantine writes the refused rows of the staged batch to a quarantine file, as NDJSON. It returns the first refusals,
-// and the number of refused rows, of this batch and of earlier ones, that were dropped because of the size limit.
+// quarantine writes the refused rows of the staged batch to a quarantine file, as NDJSON. It returns the first
+// refusals, and the number of refused rows, of this batch and of earlier ones, that were dropped because of the size
+// limit.
 func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch, refused int64) (
 	refusals []Refusal, dropped int64, err error,
 ) {
@@ -140,8 +141,8 @@ func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64,
 	return lost + dropped, nil
 }
 
-// pruneQuarantine removes the oldest files until the remaining files are within the size limit. It keeps the file newest
-// and files that are being replayed. It returns the number of rows in the removed files.
+// pruneQuarantine removes the oldest files until the remaining files are within the size limit. It keeps the file
+// newest and files that are being replayed. It returns the number of rows in the removed files.
 func (w *Warehouse) pruneQuarantine(newest string) (dropped int64, err error) {
 	infos, err := w.quarantined()
 	if err != nil {

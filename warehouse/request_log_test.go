@@ -55,7 +55,8 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 
 // entryOf returns a log entry of a request of a tenant with a valid key.
 func entryOf(tenant uuid.UUID, at time.Time) warehouse.Request {
-	return warehouse.Request{ID: uuid.NewString(), At: at, Tenant: uuid.NullUUID{UUID: tenant, Valid: true}, Key: uuid.NullUUID{UUID: tenant, Valid: true}, Status: 200}
+	id := uuid.NullUUID{UUID: tenant, Valid: true}
+	return warehouse.Request{ID: uuid.NewString(), At: at, Tenant: id, Key: id, Status: 200}
 }
 
 // entries counts the log entries by tenant; uuid.Nil: those without a valid key.
@@ -74,7 +75,8 @@ func entries(t *testing.T, w *warehouse.Warehouse) map[uuid.UUID]int {
 	return counts
 }
 
-// Logging never waits: entries beyond the bounds of a tenant and of all are dropped and counted, and a tenant that floods leaves room for others.
+// Logging never waits: entries beyond the bounds of a tenant and of all are dropped and counted, and a tenant that
+// floods leaves room for others.
 func TestLogRequest_TenantHasAShareOfThePendingEntries(t *testing.T) {
 	w := openNew(t)
 	for range 6000 {
@@ -92,7 +94,8 @@ func TestLogRequest_TenantHasAShareOfThePendingEntries(t *testing.T) {
 	}
 }
 
-// The log is shared: neither a tenant with many requests nor requests without a valid key displace the entries of a tenant that has few.
+// The log is shared: neither a tenant with many requests nor requests without a valid key displace the entries of a
+// tenant that has few.
 func TestPruneRequests_TenantsShareTheLog(t *testing.T) {
 	w := openNew(t)
 	at := time.Now().UTC().Truncate(time.Millisecond)

@@ -11,8 +11,8 @@ import (
 
 const signingBytes = 32
 
-// SigningKey returns the key that signs cursors, signed URLs and the like, which clients send back. Each purpose has its
-// own key. The keys stay the same after a restart. Servers that must accept each other's signatures share the file
+// SigningKey returns the key that signs cursors, signed URLs and the like, which clients send back. Each purpose has
+// its own key. The keys stay the same after a restart. Servers that must accept each other's signatures share the file
 // signing.key of the data folder.
 func (w *Warehouse) SigningKey(purpose string) []byte {
 	key, err := hkdf.Key(sha256.New, w.signing, nil, purpose, signingBytes)

@@ -56,9 +56,9 @@ const (
 )
 
 // Open opens the data folder and locks it for this process. It creates a missing or empty folder, unless opts.MustExist
-// is set, and removes the unfinished files that a crash has left. It returns ErrInvalid for a folder with foreign content
-// or symbolic links, ErrInUse for a folder that another process has open, and ErrNotWritable if the folder belongs to
-// another user. It sets the umask of the process to 0077.
+// is set, and removes the unfinished files that a crash has left. It returns ErrInvalid for a folder with foreign
+// content or symbolic links, ErrInUse for a folder that another process has open, and ErrNotWritable if the folder
+// belongs to another user. It sets the umask of the process to 0077.
 func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	syscall.Umask(privateUmask)
 	folder, err := openFolder(opts)

@@ -27,7 +27,7 @@ var (
 	tenantB = uuid.MustParse("bbbbbbbb-0000-4000-8000-000000000002")
 )
 
-// open opens the folder, and closes it with the test if the test has not.
+// open opens the data folder. The test must close it.
 func open(t *testing.T, dir string) *warehouse.Warehouse {
 	t.Helper()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
@@ -51,14 +51,15 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// row is a row as it comes; call and message fill in what a test does not care for.
+// A row is an input row. call fills in the fields that a test does not set.
 type row map[string]any
 
 func call(tenant uuid.UUID, n int, fields row) row {
-	return with(row{"user_id": tenant, "id": id(n), "created_at": "2026-03-01T10:00:00.000Z", "status": "completed", "direction": "inbound"}, fields)
+	return with(row{"user_id": tenant, "id": id(n), "created_at": "2026-03-01T10:00:00.000Z",
+		"status": "completed", "direction": "inbound"}, fields)
 }
 
-// deletion is a row of tenant A that says that its source has deleted it.
+// deletion returns a row of tenant A that its source has deleted.
 func deletion(n int, at any) row { return row{"user_id": tenantA, "id": id(n), "deleted_at": at} }
 
 func with(base, fields row) row {
@@ -70,7 +71,7 @@ func with(base, fields row) row {
 
 func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 
-// lines makes a batch's rows of values that are written as JSON, or of texts that are taken as they are.
+// lines returns the rows as input of a batch. A string is a line as it is; other values are encoded as JSON.
 func lines(t *testing.T, rows ...any) warehouse.Lines {
 	t.Helper()
 	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
@@ -104,23 +105,23 @@ func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows
 func wantCounts(t *testing.T, got, want warehouse.Counts) {
 	t.Helper()
 	if got != want {
-		t.Fatalf("counts are %+v, not %+v", got, want)
+		t.Fatalf("got counts %+v, want %+v", got, want)
 	}
 }
 
-// query reads one value from a tenant's file with a DuckDB that is not the warehouse's; the warehouse must be closed.
+// query returns one value from a tenant's file. It uses a DuckDB instance of its own, so the warehouse must be closed.
 func query(t *testing.T, dir string, tenant uuid.UUID, statement string) string {
 	t.Helper()
 	return queryFile(t, filepath.Join(dir, "warehouse", tenant.String()+".duckdb")+"?access_mode=READ_ONLY", statement)
 }
 
-// queryLake reads one value from the published files; {lake} in the statement is their folder.
+// queryLake returns one value from the published files. {lake} in the statement is replaced by their folder.
 func queryLake(t *testing.T, dir, statement string) string {
 	t.Helper()
 	return queryFile(t, "", strings.ReplaceAll(statement, "{lake}", filepath.Join(dir, "lake")))
 }
 
-// execFile changes a file with a DuckDB that is not the warehouse's; the warehouse must be closed.
+// execFile changes a file. It uses a DuckDB instance of its own, so the warehouse must be closed.
 func execFile(t *testing.T, path, statements string) {
 	t.Helper()
 	connector, err := duckdb.NewConnector(path, nil)
@@ -154,7 +155,7 @@ func want(t *testing.T, got, want string) {
 	}
 }
 
-// files lists the files below dir, relative to it.
+// files returns the paths of the files below dir, relative to dir.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	var found []string

@@ -1,17 +1,17 @@
 // Package admission shares slots for concurrent work between tenants.
 //
-// A [Controller] is the one admission control of the project: one for each kind of work that is bounded (requests, files, bodies, pushes,
-// streams, SQL, database readers). Four rules hold at every moment, whatever callers do:
+// A [Controller] is the one admission control of the project: one for each kind of work that is bounded (requests,
+// files, bodies, pushes, streams, SQL, database readers). Four rules hold at every moment, whatever callers do:
 //
 //   - at most Total slots are in use, at most PerTenant of them by one tenant and at most PerKey by one key;
 //   - PerTenant is less than Total, so no tenant can take every slot;
-//   - the last slots (a reserve of one eighth, at least one) are granted only to tenants that hold none, so a tenant's first slot never
-//     waits for another tenant's second;
-//   - waiting tenants are served in turn, one slot each, and the callers of one tenant in order of arrival. A caller that waits for its own
-//     key's or tenant's share does not block other callers.
+//   - the last slots (a reserve of one eighth, at least one) are granted only to tenants that hold none, so a tenant's
+//     first slot never waits for another tenant's second;
+//   - waiting tenants are served in turn, one slot each, and the callers of one tenant in order of arrival. A caller that
+//     waits for its own key's or tenant's share does not block other callers.
 //
-// The queue is bounded in total and per tenant. When it is full, a caller of the tenant with the most waiting callers is refused, so no tenant
-// can fill the queue for others.
+// The queue is bounded in total and per tenant. When it is full, a caller of the tenant with the most waiting callers
+// is refused, so no tenant can fill the queue for others.
 package admission
 
 import (
@@ -84,8 +84,8 @@ func New(limits Limits) *Controller {
 	return &Controller{limits: limits, reserve: max(limits.Total/8, 1), tenants: map[uuid.UUID]*tenant{}}
 }
 
-// Acquire waits for a slot. release returns the slot and may be called more than once. The error is ErrTotal, ErrTenant or ErrKey if no slot
-// became free in time or the queue is full, and the context's cause if the context ends first.
+// Acquire waits for a slot. release returns the slot and may be called more than once. The error is ErrTotal, ErrTenant
+// or ErrKey if no slot became free in time or the queue is full, and the context's cause if the context ends first.
 func (c *Controller) Acquire(ctx context.Context, tenant, key uuid.UUID) (release func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

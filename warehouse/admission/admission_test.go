@@ -218,8 +218,8 @@ func TestAcquire_EndedContextTakesNoSlot(t *testing.T) {
 	wantStats(t, c, 0, 0)
 }
 
-// Random arrivals, stays and departures: no share is ever exceeded, a tenant that holds no slot is passed over at most once by each other
-// tenant, and no slot is lost.
+// Random arrivals, stays and departures: no share is ever exceeded, a tenant that holds no slot is passed over at most
+// once by each other tenant, and no slot is lost.
 func TestAcquire_RandomArrivals(t *testing.T) {
 	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
