@@ -7,59 +7,61 @@ import (
 	"io"
 )
 
-// arrayReader reads rows that are the elements of one JSON array. It looks no further into them than to see where each ends:
-// what is within an element is the warehouse's to judge, and refuses that row; what is wrong between elements ends the reading.
+// An arrayReader reads the elements of one JSON array as rows. It scans an element only for its end. The warehouse
+// parses elements and refuses invalid ones; a syntax error between elements ends the reading.
 type arrayReader struct {
-	in    *bufio.Reader
-	text  []byte
-	begun bool
-	err   error // io.EOF at the end, else why reading ended early
+	in      *bufio.Reader
+	text    []byte // current element; reused by each read
+	started bool
+	err     error // io.EOF at the end of the array, or the error that ended the reading
 }
 
-func newArrayReader(in io.Reader) *arrayReader { return &arrayReader{in: withoutMark(in)} }
+func newArrayReader(in io.Reader) *arrayReader { return &arrayReader{in: skipBOM(in)} }
 
+// more reports whether another element may follow. The first call reads the start of the array.
 func (r *arrayReader) more() bool {
-	if !r.begun {
-		r.begun = true
+	if !r.started {
+		r.started = true
 		r.err = r.open()
 	}
 	return r.err == nil
 }
 
-// skip does nothing: an array has no blank elements.
+// skip returns 0: an array has no blank elements.
 func (r *arrayReader) skip() int64 { return 0 }
 
-func (r *arrayReader) failure() error { return untilEnd(r.err) }
+// failure returns the error that ended the reading early, or nil.
+func (r *arrayReader) failure() error { return ignoreEOF(r.err) }
 
-// open reads as far as the first element; io.EOF where the array has none.
+// open reads up to the first element. It returns io.EOF if the array is empty.
 func (r *arrayReader) open() error {
-	switch b, err := r.visible(); {
+	switch b, err := r.nextNonSpace(); {
 	case errors.Is(err, io.EOF) || err == nil && b != '[':
-		return errors.New("it is no JSON array")
+		return errors.New("it is not a JSON array")
 	case err != nil:
 		return err
 	}
-	b, err := r.visible()
+	b, err := r.nextNonSpace()
 	switch {
 	case err != nil:
-		return brokenOff(err)
+		return unexpectedEOF(err)
 	case b == ']':
 		return r.close()
 	}
 	return r.in.UnreadByte()
 }
 
-// close looks whether the stream ends with the array; io.EOF where it does.
+// close returns io.EOF if only white space follows the array, and another error if not.
 func (r *arrayReader) close() error {
-	b, err := r.visible()
+	b, err := r.nextNonSpace()
 	if err == nil {
 		return fmt.Errorf("%q follows the JSON array", b)
 	}
 	return err
 }
 
-// visible reads the next byte that is no white space.
-func (r *arrayReader) visible() (byte, error) {
+// nextNonSpace returns the next byte that is not JSON white space.
+func (r *arrayReader) nextNonSpace() (byte, error) {
 	for {
 		b, err := r.in.ReadByte()
 		if err != nil || b != ' ' && b != '\t' && b != '\r' && b != '\n' {
@@ -68,14 +70,16 @@ func (r *arrayReader) visible() (byte, error) {
 	}
 }
 
-// brokenOff is the error where a stream must not end.
-func brokenOff(err error) error {
+// unexpectedEOF returns io.ErrUnexpectedEOF if err is io.EOF, and err otherwise. It is for places where the input must
+// not end.
+func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
+// read returns the next element. An element longer than maxLine is cut off and has the defect lineTooLong.
 func (r *arrayReader) read() (text []byte, defect string, ok bool) {
 	if !r.more() {
 		return nil, "", false
@@ -85,7 +89,7 @@ func (r *arrayReader) read() (text []byte, defect string, ok bool) {
 	for {
 		b, err := r.in.ReadByte()
 		if err != nil {
-			r.err = brokenOff(err)
+			r.err = unexpectedEOF(err)
 			return nil, "", false
 		}
 		switch {
@@ -110,10 +114,10 @@ func (r *arrayReader) read() (text []byte, defect string, ok bool) {
 	}
 }
 
-// end ends an element at the byte that parts it from what follows.
+// end finishes an element at the delimiter b. It returns the element as a row, or sets r.err if b is not valid there.
 func (r *arrayReader) end(b byte, defect string) ([]byte, string, bool) {
 	if len(trimLine(r.text)) == 0 || b == '}' {
-		r.err = fmt.Errorf("there is %q where a JSON array has none", b)
+		r.err = fmt.Errorf("unexpected %q in the JSON array", b)
 		return nil, "", false
 	}
 	if b == ']' {

@@ -92,7 +92,7 @@ func TestBounds_TableExpansion(t *testing.T) {
 	}{
 		"a dictionary":    {"SELECT uuid() AS id, repeat('x', 65536) AS summary FROM range(10000)", 128 << 20, ""},
 		"rows of nothing": {"SELECT NULL AS metadata FROM range(20000000)", 0, "more than 100000 rows were refused"},
-		"large rows":      {"SELECT uuid() AS id, repeat('x', 1000000) AS summary FROM range(2048)", 0, "reading it needs more than 512 MiB of memory"},
+		"large rows":      {"SELECT uuid() AS id, repeat('x', 1000000) AS summary FROM range(2048)", 0, "reading the file needs more than 512 MiB of memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
@@ -100,7 +100,7 @@ func TestBounds_TableExpansion(t *testing.T) {
 			if len(content) > 5_000_000 {
 				t.Fatalf("the file has %d bytes", len(content))
 			}
-			summary, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: ingest.Parquet, Dataset: "calls", Tenant: tenant.ID, InTurn: true,
+			summary, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: ingest.Parquet, Dataset: "calls", Tenant: tenant.ID, Throttled: true,
 				Body: bytes.NewReader(content), Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100_000}})
 			if tooLarge := (*warehouse.TooLargeError)(nil); test.limit > 0 && (!errors.As(err, &tooLarge) || tooLarge.Bytes != test.limit) {
 				t.Errorf("got %+v %v, want a limit of %d", summary, err, test.limit)

@@ -14,41 +14,44 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// csvReader reads the rows of CSV (RFC 4180, a header line) as JSON objects. A field becomes a text, or the JSON in it if the dataset has
-// JSON there; an empty field counts as absent. A record that is not CSV is refused by itself. It holds one record at a time.
+// A csvReader reads CSV (RFC 4180, with a header line) and returns each record as a JSON object. A field becomes a
+// string, or the JSON value it holds if the dataset stores JSON there. An empty field is left out. An invalid record
+// is refused alone. The reader holds one record in memory at a time.
 type csvReader struct {
 	lineReader
 	dataset warehouse.Dataset
-	columns []csvColumn // nil before the header was read
-	unknown []string    // names of columns that the dataset does not have; nil once the first row has named them
-	lines   int64       // of the last record, but for its first; for the header all
-	record  []byte
-	fields  [][]byte
-	row     []byte
+	columns []csvColumn // nil until the header is read
+	unknown []string    // columns that the dataset does not have; nil after the first row, which names them
+	lines   int64       // lines of the last record after its first line; all lines if it is the header
+	record  []byte      // current record, with its line break
+	fields  [][]byte    // unquoted fields of record
+	row     []byte      // record as a JSON object
 }
 
-// csvColumn is a column of the file.
+// A csvColumn describes a column of the file.
 type csvColumn struct {
-	prefix string // its name as JSON, with a colon; empty: it is not kept
-	json   bool
+	prefix string // JSON name and colon; empty if the column is not kept
+	json   bool   // the dataset stores JSON in this column
 }
 
 const (
 	maxCSVColumns = 2000
-	// Most unknown columns that are named, and most bytes of a name: more than the warehouse keeps of each.
+	// Maximum number of unknown columns that are reported, and maximum length of such a name in bytes. Both are above
+	// the limits of the warehouse.
 	maxCSVUnknown     = 64
 	maxCSVUnknownName = 400
 )
 
 func newCSVReader(in io.Reader, dataset warehouse.Dataset) *csvReader {
-	return &csvReader{lineReader: lineReader{in: withoutMark(in)}, dataset: dataset}
+	return &csvReader{lineReader: lineReader{in: skipBOM(in)}, dataset: dataset}
 }
 
+// more reports whether another record may follow. The first call reads the header.
 func (r *csvReader) more() bool {
 	if r.columns == nil && r.err == nil {
 		r.lines += r.lineReader.skip()
 		if r.lineReader.more() {
-			if err := r.header(); err != nil {
+			if err := r.readHeader(); err != nil {
 				r.err = err
 			}
 		}
@@ -56,14 +59,14 @@ func (r *csvReader) more() bool {
 	return r.lineReader.more()
 }
 
-// header reads the names of the columns.
-func (r *csvReader) header() error {
+// readHeader reads the header line and sets columns and unknown.
+func (r *csvReader) readHeader() error {
 	before := r.lines
-	tooLong, ok := r.next()
+	tooLong, ok := r.readRecord()
 	r.lines += before + 1
 	switch {
 	case !ok:
-		return cmpError(r.err, errors.New("there is no header line"))
+		return firstError(r.err, errors.New("the header line is missing"))
 	case tooLong:
 		return errors.New("the header line is longer than 16 MiB")
 	case !utf8.Valid(r.record):
@@ -82,26 +85,27 @@ func (r *csvReader) header() error {
 		typ, known := r.dataset.FieldType(name)
 		switch {
 		case slices.Contains(kept, name):
-			return fmt.Errorf("there are two columns %q", name)
+			return fmt.Errorf("column %q occurs twice", name)
 		case typ != "":
 			kept = append(kept, name)
-			r.columns[i] = csvColumn{`"` + name + `":`, typ == "JSON"} // no known name needs an escape
+			r.columns[i] = csvColumn{`"` + name + `":`, typ == "JSON"} // names of fields need no escapes
 		case !known && len(field) > 0 && len(r.unknown) < maxCSVUnknown:
-			r.unknown = append(r.unknown, strings.ToValidUTF8(string(field[:min(len(field), maxCSVUnknownName)]), ""))
+			shown := string(field[:min(len(field), maxCSVUnknownName)])
+			r.unknown = append(r.unknown, strings.ToValidUTF8(shown, ""))
 		}
 	}
 	return nil
 }
 
-// cmpError returns the first error unless it is nil or the end of the input.
-func cmpError(err, other error) error {
-	if untilEnd(err) != nil {
+// firstError returns err, or other if err is nil or io.EOF.
+func firstError(err, other error) error {
+	if ignoreEOF(err) != nil {
 		return err
 	}
 	return other
 }
 
-// skip also counts the lines of the record before, beyond its first.
+// skip discards blank lines and returns their number, plus the lines of the previous record after its first line.
 func (r *csvReader) skip() int64 {
 	if !r.more() {
 		return 0
@@ -111,10 +115,11 @@ func (r *csvReader) skip() int64 {
 	return lines + r.blankLines()
 }
 
-// blankLines passes over blank lines. White space that begins a line is part of its first field.
+// blankLines discards blank lines and returns their number. It keeps spaces and tabs at the start of a line, which
+// belong to the first field.
 func (r *csvReader) blankLines() (lines int64) {
 	for r.lineReader.more() {
-		buffered, _ := r.in.Peek(r.in.Buffered()) // what is buffered can be peeked at
+		buffered, _ := r.in.Peek(r.in.Buffered()) // cannot fail: the bytes are buffered
 		blank := len(buffered) - len(bytes.TrimLeft(buffered, "\r\n"))
 		lines += int64(bytes.Count(buffered[:blank], []byte{'\n'}))
 		_, _ = r.in.Discard(blank)
@@ -125,11 +130,12 @@ func (r *csvReader) blankLines() (lines int64) {
 	return lines
 }
 
+// read returns the next record as a JSON object, or as it is with a defect if it is invalid.
 func (r *csvReader) read() (text []byte, defect string, ok bool) {
 	if !r.more() {
 		return nil, "", false
 	}
-	tooLong, ok := r.next()
+	tooLong, ok := r.readRecord()
 	switch {
 	case !ok:
 		return nil, "", false
@@ -140,14 +146,16 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 		return r.record, "line is not CSV: " + err.Error(), true
 	}
 	if len(r.fields) != len(r.columns) {
-		return r.record, fmt.Sprintf("line is not CSV: it has %d fields, the header has %d", len(r.fields), len(r.columns)), true
+		defect = fmt.Sprintf("line is not CSV: it has %d fields, the header has %d", len(r.fields), len(r.columns))
+		return r.record, defect, true
 	}
 	r.toJSON()
 	return r.row, "", true
 }
 
-// next reads a record, which ends with the first line break outside of quotes. A record that breaks off where the input breaks is none.
-func (r *csvReader) next() (tooLong, ok bool) {
+// readRecord reads a record up to the first line break outside quotes. The rest of a record longer than maxLine is discarded
+// and tooLong is true. ok is false at the end, and for a record that is cut off by an error of the input.
+func (r *csvReader) readRecord() (tooLong, ok bool) {
 	r.record, r.lines = r.record[:0], 0
 	quotes := 0
 	for {
@@ -169,7 +177,7 @@ func (r *csvReader) next() (tooLong, ok bool) {
 	}
 }
 
-// split splits the record into its fields, without their quotes.
+// split sets fields to the unquoted fields of the record.
 func (r *csvReader) split() error {
 	r.fields = r.fields[:0]
 	rest := bytes.TrimSuffix(bytes.TrimSuffix(r.record, []byte("\n")), []byte("\r"))
@@ -186,7 +194,7 @@ func (r *csvReader) split() error {
 	}
 }
 
-// cutField returns the first field, and what follows it from the comma on.
+// cutField returns the first field of text without its quotes, and the rest of text from the comma on.
 func cutField(text []byte) (field, after []byte, err error) {
 	if len(text) == 0 || text[0] != '"' {
 		end := bytes.IndexByte(text, ',')
@@ -194,7 +202,7 @@ func cutField(text []byte) (field, after []byte, err error) {
 			end = len(text)
 		}
 		if bytes.IndexByte(text[:end], '"') >= 0 {
-			return nil, nil, errors.New("there is a quote within a field without quotes")
+			return nil, nil, errors.New("there is a quote in an unquoted field")
 		}
 		return text[:end], text[end:], nil
 	}
@@ -202,7 +210,7 @@ func cutField(text []byte) (field, after []byte, err error) {
 	for from := 0; ; {
 		end := bytes.IndexByte(text[from:], '"')
 		if end < 0 {
-			return nil, nil, errors.New("a quoted field has no end")
+			return nil, nil, errors.New("a quoted field is not closed")
 		}
 		end += from
 		if end+1 < len(text) && text[end+1] == '"' {
@@ -220,11 +228,11 @@ func cutField(text []byte) (field, after []byte, err error) {
 	}
 }
 
-// toJSON makes row the JSON object of the fields.
+// toJSON sets row to the JSON object of the fields. The first row also names the unknown columns, with null values.
 func (r *csvReader) toJSON() {
 	r.row = append(r.row[:0], '{')
 	for _, name := range r.unknown {
-		text, _ := json.Marshal(name) // a string can be marshalled
+		text, _ := json.Marshal(name) // cannot fail for a string
 		r.row = append(append(r.row, text...), ":null,"...)
 	}
 	r.unknown = nil
@@ -241,14 +249,14 @@ func (r *csvReader) toJSON() {
 		} else if compact := bytes.NewBuffer(r.row); json.Compact(compact, field) == nil {
 			r.row = compact.Bytes()
 		} else {
-			r.row = appendText(r.row, field) // a text that is not JSON is itself the value
+			r.row = appendText(r.row, field) // invalid JSON is kept as a string
 		}
 		r.row = append(r.row, ',')
 	}
 	r.row = append(bytes.TrimSuffix(r.row, []byte(",")), '}')
 }
 
-// appendText appends a text as JSON.
+// appendText appends text to row as a JSON string.
 func appendText(row, text []byte) []byte {
 	row = append(row, '"')
 	copied := 0

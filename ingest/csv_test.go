@@ -18,17 +18,18 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// cutCSV reads a whole CSV file of calls.
-func cutCSV(t *testing.T, in io.Reader) (lines []cutLine, failure error) {
+// readCSV returns the rows of a CSV file of calls, and the error that ended the reading.
+func readCSV(t *testing.T, in io.Reader) (lines []readRow, failure error) {
 	t.Helper()
-	c := newCutter(newCSVReader(in, warehouse.Calls), memory.DefaultAllocator)
+	c := newBatcher(newCSVReader(in, warehouse.Calls), memory.DefaultAllocator)
 	for c.more() {
-		batch := c.batch()
+		batch := c.nextBatch()
 		for batch.Next() {
 			record := batch.RecordBatch()
-			numbers, texts, defects := record.Column(0).(*array.Int64), record.Column(1).(*array.String), record.Column(2).(*array.String)
+			numbers, texts := record.Column(0).(*array.Int64), record.Column(1).(*array.String)
+			defects := record.Column(2).(*array.String)
 			for i := range int(record.NumRows()) {
-				l := cutLine{numbers.Value(i), strings.Clone(texts.Value(i)), ""}
+				l := readRow{numbers.Value(i), strings.Clone(texts.Value(i)), ""}
 				if defects.IsValid(i) {
 					l.defect = strings.Clone(defects.Value(i))
 				}
@@ -50,29 +51,31 @@ func TestCSV_Records(t *testing.T) {
 		"\nid,summary\n1,\n,\"a\nb\"\n3,\"say \"\"x\"\"\"\n": `[{3 {"id":"1"} } {4 {"summary":"a\u000ab"} } {6 {"id":"3","summary":"say \"x\""} }] <nil>`,
 		"id,mood,Mood\n1,a,b\n2,a,b\n":                       `[{2 {"mood":null,"Mood":null,"id":"1"} } {3 {"id":"2"} }] <nil>`,
 		"metadata\n\"{\"\"a\"\": \n[1]}\"\nnull\nnot JSON\n": `[{2 {"metadata":{"a":[1]}} } {4 {"metadata":null} } {5 {"metadata":"not JSON"} }] <nil>`,
-		"id\n1,2\nx\"y\n\"\n3\n":                             "[{2 1,2 line is not CSV: it has 2 fields, the header has 1} {3 x\"y\n\" line is not CSV: there is a quote within a field without quotes} {5 {\"id\":\"3\"} }] <nil>",
-		"id\n\"a\"b\n":                                       `[{2 "a"b line is not CSV: text follows a quoted field}] <nil>`,
-		"id\n\"1\n2\n":                                       "[{2 \"1\n2 line is not CSV: a quoted field has no end}] <nil>",
-		"id,ID\n1,2\n":                                       `[] there are two columns "id"`,
-		"id,\"x\n":                                           `[] the header line is not CSV: a quoted field has no end`,
-		"id\n\xff\n":                                         "[{2 {\"id\":\"\ufffd\"} line is no UTF-8}] <nil>",
-		"id\n\x00\n":                                         `[{2 {"id":"\u0000"} }] <nil>`,
-		strings.Repeat(",", 2000):                            "[] it has more than 2000 columns",
-		strings.Repeat("x,", 9<<20) + "\n":                   "[] the header line is longer than 16 MiB",
+		"id\n1,2\nx\"y\n\"\n3\n": "[{2 1,2 line is not CSV: it has 2 fields, the header has 1} " +
+			"{3 x\"y\n\" line is not CSV: there is a quote in an unquoted field} {5 {\"id\":\"3\"} }] <nil>",
+		"id\n\"a\"b\n":                     `[{2 "a"b line is not CSV: text follows a quoted field}] <nil>`,
+		"id\n\"1\n2\n":                     "[{2 \"1\n2 line is not CSV: a quoted field is not closed}] <nil>",
+		"id,ID\n1,2\n":                     `[] column "id" occurs twice`,
+		"id,\"x\n":                         `[] the header line is not CSV: a quoted field is not closed`,
+		"id\n\xff\n":                       "[{2 {\"id\":\"\ufffd\"} line is not UTF-8}] <nil>",
+		"id\n\x00\n":                       `[{2 {"id":"\u0000"} }] <nil>`,
+		strings.Repeat(",", 2000):          "[] it has more than 2000 columns",
+		strings.Repeat("x,", 9<<20) + "\n": "[] the header line is longer than 16 MiB",
 	} {
-		lines, failure := cutCSV(t, strings.NewReader(in))
+		lines, failure := readCSV(t, strings.NewReader(in))
 		if got := fmt.Sprint(lines, " ", failure); got != want {
 			t.Errorf("%.100q: got %s, want %s", in, got, want)
 		}
 	}
 }
 
-// A quote without an end, or a line of 100 MB, takes no more memory than a record may have.
+// An unclosed quote or a line of 100 MB takes no more memory than the longest record allowed.
 func TestCSV_LongRecord(t *testing.T) {
 	for _, begin := range []string{"id\n", "id\n\""} {
-		lines, failure := cutCSV(t, io.MultiReader(strings.NewReader(begin), io.LimitReader(digits{}, 100<<20), strings.NewReader("\n")))
+		long := io.LimitReader(digits{}, 100<<20)
+		lines, failure := readCSV(t, io.MultiReader(strings.NewReader(begin), long, strings.NewReader("\n")))
 		if failure != nil || len(lines) != 1 || lines[0].defect != lineTooLong {
-			t.Errorf("%q: got %d lines, %v", begin, len(lines), failure)
+			t.Errorf("%q: got %d lines and %v, want one that is too long", begin, len(lines), failure)
 		}
 	}
 }
@@ -87,14 +90,14 @@ func (digits) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Every CSV that encoding/csv accepts is read as it does.
+// Every input that encoding/csv accepts gives the same records as encoding/csv.
 func FuzzCSV(f *testing.F) {
 	for _, seed := range []string{"a,b\n", "\"a\",\"b\"\"c\"\n", "\"a\nb\",c\n\nd,e", ",\n", "\"\",x\n", "a\\,\t\x01\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if bytes.ContainsRune(in, '\r') || !utf8.Valid(in) {
-			return // encoding/csv changes line breaks within quotes; a row that is not UTF-8 is refused elsewhere
+			return // encoding/csv changes \r\n in quotes; batcher refuses rows that are not UTF-8
 		}
 		reader := csv.NewReader(bytes.NewReader(in))
 		reader.FieldsPerRecord = 2

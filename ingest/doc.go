@@ -1,7 +1,10 @@
-// Package ingest owns the way rows come in: it finds files and recognizes their formats, cuts rows into batches, and counts what
-// becomes of them. It also pulls sources, each by one run at a time that continues where the last one ended. Packages below it know the
-// kinds of source, and package filereader reads Parquet and Arrow.
+// Package ingest loads rows into the warehouse. It finds input files, recognizes their formats and compression, cuts rows
+// into batches, and counts the outcome of each row. Runner pulls sources on a schedule: each source has at most one run at a
+// time, and a run continues from the state that the previous one saved. The packages below it implement the kinds of source.
+// Package filereader reads Parquet and Arrow.
 //
-// It hands batches to the warehouse, which types and merges them. It never looks into a row of JSON itself, and knows nothing of how
-// rows leave again.
+// The warehouse types and merges the batches. This package never parses the values in a JSON row, and never reads rows back.
+//
+// Load stages the next batch in one goroutine while it merges the current batch in another; both end before Load returns.
+// Runner.mu guards the runs in progress and is never held during a call of the warehouse.
 package ingest

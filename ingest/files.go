@@ -12,13 +12,14 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Stdin is the name that stands for standard input.
+// Stdin is the path that stands for standard input.
 const Stdin = "-"
 
-// Format is how rows lie in a file.
+// A Format is the format of the rows in a file.
 type Format string
 
-// The formats: objects a line, objects in an array, RFC 4180 with a header line, Parquet, and an Arrow IPC stream or file.
+// The formats: one JSON object per line, a JSON array of objects, CSV (RFC 4180 with a header line), Parquet, and an
+// Arrow IPC stream or file.
 const (
 	NDJSON  Format = "ndjson"
 	JSON    Format = "json"
@@ -27,10 +28,14 @@ const (
 	Arrow   Format = "arrow"
 )
 
-var formatOf = map[string]Format{".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV, ".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow}
+// formatOf maps file extensions to formats.
+var formatOf = map[string]Format{
+	".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV, ".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow,
+}
 
-// recognise tells a file's format from its name; its compression is told by its first bytes.
-func recognise(name string) (Format, error) {
+// formatFromName returns the format that the extension of a file names, without .gz or .zst. It returns NDJSON for
+// Stdin and warehouse.ErrInvalid for an unknown extension.
+func formatFromName(name string) (Format, error) {
 	if name == Stdin {
 		return NDJSON, nil
 	}
@@ -41,12 +46,16 @@ func recognise(name string) (Format, error) {
 	if f, ok := formatOf[filepath.Ext(base)]; ok {
 		return f, nil
 	}
-	return "", fmt.Errorf("%w: file of an unknown kind; there are .ndjson, .jsonl, .json, .csv, .parquet, .arrow and .arrows, each also .gz or .zst", warehouse.ErrInvalid)
+	return "", fmt.Errorf("%w: unknown file extension; use .ndjson, .jsonl, .json, .csv, .parquet, .arrow or .arrows, "+
+		"each optionally with .gz or .zst", warehouse.ErrInvalid)
 }
 
-// datasetOf takes the dataset from the words of a file's name: calls-2026-01.ndjson.gz, whatsapp_messages.csv, call_logs.parquet.
-func datasetOf(name string) (warehouse.Dataset, error) {
-	words := strings.FieldsFunc(strings.ToLower(filepath.Base(name)), func(r rune) bool { return r < 'a' || r > 'z' })
+// datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
+// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. It returns warehouse.ErrInvalid unless exactly
+// one dataset matches.
+func datasetFromName(name string) (warehouse.Dataset, error) {
+	notLetter := func(r rune) bool { return r < 'a' || r > 'z' }
+	words := strings.FieldsFunc(strings.ToLower(filepath.Base(name)), notLetter)
 	var found []warehouse.Dataset
 	for _, d := range warehouse.Datasets {
 		if slices.Contains(words, d.Name) || slices.Contains(words, strings.TrimSuffix(d.Name, "s")) {
@@ -56,12 +65,13 @@ func datasetOf(name string) (warehouse.Dataset, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return warehouse.Dataset{}, fmt.Errorf("%w: the name does not say whether these are calls, customers or messages; say it with --dataset", warehouse.ErrInvalid)
+	return warehouse.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers and messages; "+
+		"set the dataset with --dataset", warehouse.ErrInvalid)
 }
 
-// Find lists the files that paths name; a folder stands for all files in it, in order of their names. Papers that lie
-// beside data (README, LICENSE, Markdown) and hidden files in a folder are passed over; any other file is listed,
-// whatever its kind. A path that does not exist is ErrNotFound.
+// Find returns the files at paths, in order. A folder is replaced by the files in it and below it, in lexical order.
+// It omits hidden files and documentation (README, LICENSE, Markdown) in folders; files with an unknown extension are
+// included. It returns warehouse.ErrNotFound if a path does not exist.
 func Find(paths []string) ([]string, error) {
 	var found []string
 	for _, path := range paths {
@@ -71,11 +81,11 @@ func Find(paths []string) ([]string, error) {
 		}
 		err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) && file == path {
-				return fmt.Errorf("%w: there is no file or folder %s", warehouse.ErrNotFound, path)
+				return fmt.Errorf("%w: file or folder %s does not exist", warehouse.ErrNotFound, path)
 			}
 			if err != nil {
 				found = append(found, file)
-				return nil //nolint:nilerr // it is refused by name when it is opened
+				return nil //nolint:nilerr // opening the file later reports the error
 			}
 			if entry.IsDir() {
 				if file != path && strings.HasPrefix(entry.Name(), ".") {
@@ -86,7 +96,7 @@ func Find(paths []string) ([]string, error) {
 				}
 				return nil
 			}
-			if file != path && isPaper(entry.Name()) {
+			if file != path && isIgnored(entry.Name()) {
 				return nil
 			}
 			found = append(found, file)
@@ -99,7 +109,8 @@ func Find(paths []string) ([]string, error) {
 	return found, nil
 }
 
-func isPaper(name string) bool {
+// isIgnored reports whether a file in a folder is hidden or documentation.
+func isIgnored(name string) bool {
 	upper := strings.ToUpper(name)
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(upper, ".MD") ||
 		strings.HasPrefix(upper, "README") || strings.HasPrefix(upper, "LICENSE") || strings.HasPrefix(upper, "LICENCE")

@@ -10,7 +10,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestNamesSayFormatAndDataset(t *testing.T) {
+func TestNames_FormatAndDataset(t *testing.T) {
 	for name, want := range map[string]string{
 		"calls.ndjson.gz":              "ndjson calls",
 		"dump/calls-2026-01.jsonl":     "ndjson calls",
@@ -28,19 +28,19 @@ func TestNamesSayFormatAndDataset(t *testing.T) {
 		"messages/2026/export.parquet": "parquet ?",
 	} {
 		format, dataset := "?", "?"
-		if f, err := recognise(name); err == nil {
+		if f, err := formatFromName(name); err == nil {
 			format = string(f)
 		}
-		if d, err := datasetOf(name); err == nil {
+		if d, err := datasetFromName(name); err == nil {
 			dataset = d.Name
 		}
 		if got := format + " " + dataset; got != want {
-			t.Errorf("%s is %s, not %s", name, got, want)
+			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
 }
 
-func TestFind(t *testing.T) {
+func TestFind_FoldersAndFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b/calls.ndjson", "a.csv", "README.md", "LICENSE", ".hidden", ".git/x.csv", "notes.xlsx"} {
 		path := filepath.Join(dir, name)
@@ -52,10 +52,11 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.ReplaceAll(strings.Join(found, " "), dir+"/", ""); got != "a.csv b/calls.ndjson notes.xlsx - README.md" {
-		t.Errorf("found %s", got)
+	want := "a.csv b/calls.ndjson notes.xlsx - README.md"
+	if got := strings.ReplaceAll(strings.Join(found, " "), dir+"/", ""); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if _, err := Find([]string{filepath.Join(dir, "nowhere")}); !errors.Is(err, warehouse.ErrNotFound) {
-		t.Errorf("a path that does not exist: %v", err)
+	if _, err := Find([]string{filepath.Join(dir, "missing")}); !errors.Is(err, warehouse.ErrNotFound) {
+		t.Errorf("got %v, want %v", err, warehouse.ErrNotFound)
 	}
 }

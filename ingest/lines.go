@@ -17,63 +17,68 @@ import (
 )
 
 const (
-	// maxLine is the longest line taken: a call of hours stays far below it.
+	// maxLine is the maximum length of a row in bytes. A call of several hours is far shorter.
 	maxLine = 16 << 20
-	// A batch is what one transaction merges: whole row groups in a bulk load, and bounded in memory.
+	// A batch is merged in one transaction. Its maximum is one row group, so that a bulk load writes whole row groups,
+	// and a number of bytes that bounds memory.
 	maxBatchRows  = warehouse.RowGroup
 	maxBatchBytes = 128 << 20
-	// maxReadyBytes bounds a batch that is read before its turn comes: several wait at a time.
+	// maxReadyBytes is the maximum size of a buffered batch. Several of these can wait for a staging slot at a time.
 	maxReadyBytes = 64 << 20
-	// DuckDB works on 2,048 rows at a time, in several copies: of wide rows a batch takes fewer.
+	// DuckDB processes vectors of 2,048 rows and holds several copies of each. A batch whose rows are on average at
+	// least wideRow bytes is therefore limited to maxWideBytes.
 	wideRow      = 8 << 10
 	maxWideBytes = 24 << 20
-	// A record is what DuckDB's threads take in turns.
+	// recordBytes is the target size of an Arrow record, the unit that a thread of DuckDB takes.
 	recordBytes = 1 << 20
 )
 
-// rowReader parts a stream into rows: JSON values, or what should be some.
+// A rowReader splits a stream into rows. A row should be a JSON value, but may be invalid.
 type rowReader interface {
-	// more says whether there may be a row left; before the end it may wait for the stream.
+	// more reports whether another row may follow. It may block until the stream has data.
 	more() bool
-	// skip passes over blank rows and returns how many there were.
+	// skip discards blank rows and returns their number.
 	skip() int64
-	// read reads a row, valid until the next call, and why it cannot be a row, if that is known; of such a row at least the first KB.
-	// A row that breaks off where the stream breaks is none.
+	// read returns the next row, which is valid until the next call. If the row is known to be invalid, defect is the
+	// reason, and text holds at least its first KB. ok is false at the end, and for a row that is cut off by an error
+	// of the stream.
 	read() (text []byte, defect string, ok bool)
-	// failure is why reading ended before the end of the stream; nil when it did not.
+	// failure returns the error that ended the reading before the end of the stream, or nil.
 	failure() error
 }
 
-// cutter cuts a stream of rows into batches.
-type cutter struct {
+// A batcher cuts the rows of a stream into batches.
+type batcher struct {
 	rowReader
-	mem   memory.Allocator
-	line  int64 // rows seen, blank lines too
-	whole bool  // each batch is read before it is handed out
+	mem      memory.Allocator
+	line     int64 // number of the last row read, counting blank lines
+	buffered bool  // read each batch into memory before it is staged
 }
 
-func newCutter(rows rowReader, mem memory.Allocator) *cutter {
-	return &cutter{rowReader: rows, mem: mem}
+func newBatcher(rows rowReader, mem memory.Allocator) *batcher {
+	return &batcher{rowReader: rows, mem: mem}
 }
 
-// batch returns a reader of the next batch's rows. When the stream breaks, the reader ends after the last whole row
-// and failure says why.
-func (c *cutter) batch() *lineBatch {
-	b := &lineBatch{cutter: c}
+// nextBatch returns a reader of the next batch. If the stream fails, the reader ends after the last complete row and
+// failure returns the error.
+func (c *batcher) nextBatch() *rowBatch {
+	b := &rowBatch{batcher: c}
 	b.Retain()
 	return b
 }
 
-func (c *cutter) rows() (_ warehouse.Rows, release func()) {
-	b := c.batch()
-	if c.whole {
+// rows returns the next batch for staging. The caller must call release after use.
+func (c *batcher) rows() (_ warehouse.Rows, release func()) {
+	b := c.nextBatch()
+	if c.buffered {
 		b.fill()
 	}
 	return warehouse.Lines{Reader: b}, b.Release
 }
 
-// next appends the next row that is not blank to the builder and returns its length; false at the end.
-func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
+// next appends the next row that is not blank to the builders and returns its length in bytes. It returns false at the
+// end.
+func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBuilder) (int, bool) {
 	for {
 		c.line += c.skip()
 		text, defect, ok := c.read()
@@ -95,7 +100,7 @@ func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBui
 			defects.Append(defect)
 		case !utf8.Valid(text):
 			texts.Append(strings.ToValidUTF8(string(text), "\uFFFD"))
-			defects.Append("line is no UTF-8")
+			defects.Append("line is not UTF-8")
 		default:
 			texts.BinaryBuilder.Append(text)
 			defects.AppendNull()
@@ -104,24 +109,25 @@ func (c *cutter) next(lines *array.Int64Builder, texts, defects *array.StringBui
 	}
 }
 
-// lineReader reads rows that are lines.
+// A lineReader reads lines as rows.
 type lineReader struct {
 	in   *bufio.Reader
-	long []byte // a line that is longer than in's buffer
-	err  error  // io.EOF at the end, else why reading ended early
+	long []byte // buffer for a line longer than the buffer of in
+	err  error  // io.EOF at the end of the stream, or the error that ended the reading
 }
 
-func newLineReader(in io.Reader) *lineReader { return &lineReader{in: withoutMark(in)} }
+func newLineReader(in io.Reader) *lineReader { return &lineReader{in: skipBOM(in)} }
 
-// withoutMark buffers a text without its byte order mark.
-func withoutMark(in io.Reader) *bufio.Reader {
+// skipBOM returns a buffered reader of in after its UTF-8 byte order mark, if it has one.
+func skipBOM(in io.Reader) *bufio.Reader {
 	buffered := bufio.NewReaderSize(in, 256<<10)
 	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
-		_, _ = buffered.Discard(3) // what was peeked at can be discarded
+		_, _ = buffered.Discard(3) // cannot fail: Peek has buffered the bytes
 	}
 	return buffered
 }
 
+// more reports whether the stream has another byte. It blocks until the stream has data or ends.
 func (r *lineReader) more() bool {
 	if r.err == nil {
 		if _, err := r.in.Peek(1); err != nil {
@@ -131,10 +137,11 @@ func (r *lineReader) more() bool {
 	return r.err == nil
 }
 
-// skip also passes over the white space that begins the next line. It is fast, because a small input can unpack to gigabytes of blank lines.
+// skip discards blank lines and the white space at the start of the next line. It returns the number of lines. It
+// works on whole buffers, because a small compressed input can expand to gigabytes of blank lines.
 func (r *lineReader) skip() (lines int64) {
 	for r.more() {
-		buffered, _ := r.in.Peek(r.in.Buffered()) // what is buffered can be peeked at
+		buffered, _ := r.in.Peek(r.in.Buffered()) // cannot fail: the bytes are buffered
 		blank := len(buffered) - len(bytes.TrimLeft(buffered, whiteSpace))
 		lines += int64(bytes.Count(buffered[:blank], []byte{'\n'}))
 		_, _ = r.in.Discard(blank)
@@ -145,10 +152,11 @@ func (r *lineReader) skip() (lines int64) {
 	return lines
 }
 
-func (r *lineReader) failure() error { return untilEnd(r.err) }
+// failure returns the error that ended the reading early, or nil.
+func (r *lineReader) failure() error { return ignoreEOF(r.err) }
 
-// untilEnd is the error with which reading ended, unless that was the end of the stream.
-func untilEnd(err error) error {
+// ignoreEOF returns nil if err is io.EOF, and err otherwise. An error that also wraps io.ErrUnexpectedEOF is returned.
+func ignoreEOF(err error) error {
 	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
 	}
@@ -158,6 +166,7 @@ func untilEnd(err error) error {
 // lineTooLong is the defect of a row longer than maxLine.
 const lineTooLong = "line is longer than 16 MiB"
 
+// read returns the next line. The rest of a line longer than maxLine is discarded, and its defect is lineTooLong.
 func (r *lineReader) read() (text []byte, defect string, ok bool) {
 	if r.err != nil {
 		return nil, "", false
@@ -183,36 +192,40 @@ func (r *lineReader) read() (text []byte, defect string, ok bool) {
 	return text, defect, true
 }
 
-// whiteSpace is the white space of JSON.
+// whiteSpace holds the white space characters of JSON.
 const whiteSpace = " \t\r\n"
 
-// trimLine removes white space from both ends.
+// trimLine returns text without white space at both ends.
 func trimLine(text []byte) []byte { return bytes.Trim(text, whiteSpace) }
 
-// lineBatch reads one batch as Arrow records of warehouse.LinesSchema.
-type lineBatch struct {
-	cutter      *cutter
-	rows, bytes int
+// A rowBatch reads one batch as Arrow records of warehouse.LinesSchema. It implements array.RecordReader.
+type rowBatch struct {
+	batcher     *batcher
+	rows, bytes int // read so far
 	record      arrow.RecordBatch
-	ready       []arrow.RecordBatch // read already, in their order
-	waits       bool                // it is read before its turn
-	filled      bool                // and all of it was
+	ready       []arrow.RecordBatch // records in memory, in order, if the batch is buffered
+	buffered    bool                // the batch is buffered, so maxReadyBytes applies
+	filled      bool                // all records are in ready; Next does not read the stream
 	refs        atomic.Int64
 }
 
-func (b *lineBatch) Schema() *arrow.Schema { return warehouse.LinesSchema }
-func (b *lineBatch) Err() error            { return nil }
+// Schema returns warehouse.LinesSchema.
+func (b *rowBatch) Schema() *arrow.Schema { return warehouse.LinesSchema }
 
-// fill reads the whole batch, so that who reads it then never waits for the stream.
-func (b *lineBatch) fill() {
-	b.waits = true
+// Err returns nil. Errors of the stream are returned by the failure method of the batcher.
+func (b *rowBatch) Err() error { return nil }
+
+// fill reads the whole batch into memory, so that staging it never blocks on the stream.
+func (b *rowBatch) fill() {
+	b.buffered = true
 	for record := b.read(); record != nil; record = b.read() {
 		b.ready = append(b.ready, record)
 	}
 	b.filled = true
 }
 
-func (b *lineBatch) Next() bool {
+// Next reads the next record and reports whether there is one. It releases the previous record.
+func (b *rowBatch) Next() bool {
 	b.drop()
 	if b.filled {
 		if len(b.ready) > 0 {
@@ -224,15 +237,16 @@ func (b *lineBatch) Next() bool {
 	return b.record != nil
 }
 
-// read reads the next record; nil at the end of the batch.
-func (b *lineBatch) read() arrow.RecordBatch {
-	builder := array.NewRecordBuilder(b.cutter.mem, warehouse.LinesSchema)
+// read returns the next record, or nil at the end of the batch.
+func (b *rowBatch) read() arrow.RecordBatch {
+	builder := array.NewRecordBuilder(b.batcher.mem, warehouse.LinesSchema)
 	defer builder.Release()
-	lines, texts, defects := builder.Field(0).(*array.Int64Builder), builder.Field(1).(*array.StringBuilder), builder.Field(2).(*array.StringBuilder)
+	lines := builder.Field(0).(*array.Int64Builder)
+	texts, defects := builder.Field(1).(*array.StringBuilder), builder.Field(2).(*array.StringBuilder)
 	texts.ReserveData(recordBytes + recordBytes/4)
 	rows := 0
 	for size := 0; size < recordBytes && !b.full(); {
-		n, ok := b.cutter.next(lines, texts, defects)
+		n, ok := b.batcher.next(lines, texts, defects)
 		if !ok {
 			break
 		}
@@ -247,14 +261,23 @@ func (b *lineBatch) read() arrow.RecordBatch {
 	return builder.NewRecordBatch()
 }
 
-func (b *lineBatch) full() bool {
-	return b.rows >= maxBatchRows || b.bytes >= maxBatchBytes || b.waits && b.bytes >= maxReadyBytes || b.bytes >= maxWideBytes && b.bytes/b.rows >= wideRow
+// full reports whether the batch has reached one of its limits.
+func (b *rowBatch) full() bool {
+	return b.rows >= maxBatchRows || b.bytes >= maxBatchBytes || b.buffered && b.bytes >= maxReadyBytes ||
+		b.bytes >= maxWideBytes && b.bytes/b.rows >= wideRow
 }
 
-func (b *lineBatch) RecordBatch() arrow.RecordBatch { return b.record }
-func (b *lineBatch) Record() arrow.RecordBatch      { return b.record }
-func (b *lineBatch) Retain()                        { b.refs.Add(1) }
-func (b *lineBatch) Release() {
+// RecordBatch returns the current record, which is valid until the next call of Next.
+func (b *rowBatch) RecordBatch() arrow.RecordBatch { return b.record }
+
+// Record returns the same as RecordBatch; the interface requires both.
+func (b *rowBatch) Record() arrow.RecordBatch { return b.record }
+
+// Retain adds a reference.
+func (b *rowBatch) Retain() { b.refs.Add(1) }
+
+// Release removes a reference. The last one releases all records of the batch.
+func (b *rowBatch) Release() {
 	if b.refs.Add(-1) == 0 {
 		b.drop()
 		for _, record := range b.ready {
@@ -264,7 +287,8 @@ func (b *lineBatch) Release() {
 	}
 }
 
-func (b *lineBatch) drop() {
+// drop releases the current record.
+func (b *rowBatch) drop() {
 	if b.record != nil {
 		b.record.Release()
 		b.record = nil

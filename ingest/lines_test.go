@@ -14,25 +14,28 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-type cutLine struct {
+// A readRow is a row as staged: its line number, its text, and its defect if it is invalid.
+type readRow struct {
 	line         int64
 	text, defect string
 }
 
-// cut reads a whole stream, and checks that no buffer is left behind.
-func cut(t *testing.T, in io.Reader) (lines []cutLine, batches int, failure error) {
+// readLines reads a whole stream. It returns the rows, the number of batches, and the error that ended the reading. It
+// fails the test if an Arrow buffer is not released.
+func readLines(t *testing.T, in io.Reader) (lines []readRow, batches int, failure error) {
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
-	c := newCutter(newLineReader(in), mem)
+	c := newBatcher(newLineReader(in), mem)
 	for c.more() {
-		batch := c.batch()
+		batch := c.nextBatch()
 		batches++
 		for batch.Next() {
 			record := batch.RecordBatch()
-			numbers, texts, defects := record.Column(0).(*array.Int64), record.Column(1).(*array.String), record.Column(2).(*array.String)
+			numbers, texts := record.Column(0).(*array.Int64), record.Column(1).(*array.String)
+			defects := record.Column(2).(*array.String)
 			for i := range int(record.NumRows()) {
-				l := cutLine{numbers.Value(i), strings.Clone(texts.Value(i)), ""}
+				l := readRow{numbers.Value(i), strings.Clone(texts.Value(i)), ""}
 				if defects.IsValid(i) {
 					l.defect = strings.Clone(defects.Value(i))
 				}
@@ -44,67 +47,61 @@ func cut(t *testing.T, in io.Reader) (lines []cutLine, batches int, failure erro
 	return lines, batches, c.failure()
 }
 
-func TestLines(t *testing.T) {
+func TestLines_NumbersAndDefects(t *testing.T) {
 	for name, test := range map[string]struct {
 		in   string
-		want []cutLine
+		want []readRow
 	}{
 		"nothing":               {"", nil},
 		"blank lines":           {"\n\r\n  \n", nil},
-		"no newline at the end": {"{}\n{1}", []cutLine{{1, "{}", ""}, {2, "{1}", ""}}},
-		"numbers of lines":      {"\n{}\r\n\n {1} \n", []cutLine{{2, "{}", ""}, {4, "{1}", ""}}},
-		"byte order mark":       {"\ufeff{}\n", []cutLine{{1, "{}", ""}}},
-		"no UTF-8":              {"{}\n\"\xff\"\n{}", []cutLine{{1, "{}", ""}, {2, "\"\uFFFD\"", "line is no UTF-8"}, {3, "{}", ""}}},
+		"no newline at the end": {"{}\n{1}", []readRow{{1, "{}", ""}, {2, "{1}", ""}}},
+		"numbers of lines":      {"\n{}\r\n\n {1} \n", []readRow{{2, "{}", ""}, {4, "{1}", ""}}},
+		"byte order mark":       {"\ufeff{}\n", []readRow{{1, "{}", ""}}},
+		"not UTF-8":             {"{}\n\"\xff\"\n{}", []readRow{{1, "{}", ""}, {2, "\"\uFFFD\"", "line is not UTF-8"}, {3, "{}", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lines, _, failure := cut(t, iotest.OneByteReader(strings.NewReader(test.in)))
-			if failure != nil {
-				t.Fatal(failure)
-			}
-			if len(lines) != len(test.want) {
-				t.Fatalf("lines are %+v", lines)
-			}
-			for i := range lines {
-				if lines[i] != test.want[i] {
-					t.Errorf("line is %+v, not %+v", lines[i], test.want[i])
-				}
+			lines, _, failure := readLines(t, iotest.OneByteReader(strings.NewReader(test.in)))
+			if failure != nil || !slices.Equal(lines, test.want) {
+				t.Errorf("got %+v and %v, want %+v", lines, failure, test.want)
 			}
 		})
 	}
 }
 
-func TestLineTooLong(t *testing.T) {
-	lines, _, failure := cut(t, strings.NewReader("{}\n"+strings.Repeat("x", maxLine+5)+"\n{}\n"+strings.Repeat("y", maxLine+1)))
+func TestLines_TooLong(t *testing.T) {
+	in := "{}\n" + strings.Repeat("x", maxLine+5) + "\n{}\n" + strings.Repeat("y", maxLine+1)
+	lines, _, failure := readLines(t, strings.NewReader(in))
 	if failure != nil || len(lines) != 4 {
-		t.Fatalf("%d lines, %v", len(lines), failure)
+		t.Fatalf("got %d lines and %v, want 4", len(lines), failure)
 	}
 	for i, long := range []bool{false, true, false, true} {
-		if (lines[i].defect == "line is longer than 16 MiB") != long || lines[i].line != int64(i+1) {
-			t.Errorf("line %d is %.80q %q", lines[i].line, lines[i].text, lines[i].defect)
+		if got := lines[i]; (got.defect == "line is longer than 16 MiB") != long || got.line != int64(i+1) {
+			t.Errorf("got line %d with the defect %q, want line %d, too long: %t", got.line, got.defect, i+1, long)
 		}
 	}
 }
 
-// A stream that breaks gives its whole lines; the one that broke off is none.
-func TestBrokenStream(t *testing.T) {
+// A stream that fails gives its complete lines, without the one that is readLines off.
+func TestLines_StreamFails(t *testing.T) {
 	broken := errors.New("broken")
-	lines, _, failure := cut(t, io.MultiReader(strings.NewReader("{}\n{\"half\":"), iotest.ErrReader(broken)))
+	lines, _, failure := readLines(t, io.MultiReader(strings.NewReader("{}\n{\"half\":"), iotest.ErrReader(broken)))
 	if len(lines) != 1 || !errors.Is(failure, broken) {
-		t.Fatalf("%+v, %v", lines, failure)
+		t.Fatalf("got %+v and %v, want one line and %v", lines, failure, broken)
 	}
 }
 
-func TestBatchesAreBounded(t *testing.T) {
-	lines, batches, failure := cut(t, strings.NewReader(strings.Repeat("{}\n", 2*maxBatchRows+1)))
+func TestBatcher_MaxRows(t *testing.T) {
+	lines, batches, failure := readLines(t, strings.NewReader(strings.Repeat("{}\n", 2*maxBatchRows+1)))
 	if failure != nil || len(lines) != 2*maxBatchRows+1 || batches != 3 {
-		t.Fatalf("%d lines in %d batches, %v", len(lines), batches, failure)
+		t.Fatalf("got %d lines in %d batches and %v, want %d in 3", len(lines), batches, failure, 2*maxBatchRows+1)
 	}
 }
 
+// Every line that is not blank gives a row.
 func FuzzLines(f *testing.F) {
 	f.Add("{}\n\n{\"a\":1}\r\n\xff")
 	f.Fuzz(func(t *testing.T, in string) {
-		lines, _, failure := cut(t, strings.NewReader(in))
+		lines, _, failure := readLines(t, strings.NewReader(in))
 		if failure != nil {
 			t.Fatal(failure)
 		}
@@ -115,17 +112,18 @@ func FuzzLines(f *testing.F) {
 			}
 		}
 		if len(lines) != wanted {
-			t.Fatalf("%d lines of %d", len(lines), wanted)
+			t.Fatalf("got %d lines, want %d", len(lines), wanted)
 		}
 	})
 }
 
+// Every valid array gives its elements.
 func FuzzArray(f *testing.F) {
 	for _, seed := range []string{`[]`, `[{"a":"]\\""},[1,[2]]] `, `[1,]`, `[`, `{}`, `[{}} ,2]`, "\ufeff[1]x"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		c := newCutter(newArrayReader(bytes.NewReader(in)), memory.DefaultAllocator)
+		c := newBatcher(newArrayReader(bytes.NewReader(in)), memory.DefaultAllocator)
 		var texts []string
 		for c.more() {
 			if text, _, ok := c.read(); ok {
@@ -134,24 +132,25 @@ func FuzzArray(f *testing.F) {
 		}
 		var want []json.RawMessage
 		if err := json.Unmarshal(bytes.TrimPrefix(in, []byte("\ufeff")), &want); err != nil || want == nil {
-			return // what is no array may still have elements that are rows
+			return // elements before a syntax error are rows, too
 		}
 		if c.failure() != nil || len(texts) != len(want) {
-			t.Fatalf("%q gives %q, %v", in, texts, c.failure())
+			t.Fatalf("%q: got %q and %v, want %q", in, texts, c.failure(), want)
 		}
 		for i := range want {
 			if string(trimLine([]byte(texts[i]))) != string(want[i]) {
-				t.Errorf("%q gives %q", in, texts)
+				t.Errorf("%q: got %q, want %q", in, texts, want)
 			}
 		}
 	})
 }
 
-// Blank lines are counted, and passed over without a row of their own, however many there are.
-func TestBlankLines_AreCounted(t *testing.T) {
+// Blank lines count as lines and give no rows.
+func TestLines_ManyBlankLines(t *testing.T) {
 	const blank = 10_000_000
-	lines, _, failure := cut(t, strings.NewReader("{1}\n"+strings.Repeat("\n", blank)+strings.Repeat(" \r\n", blank)+"\t{2}"))
-	if want := []cutLine{{1, "{1}", ""}, {2 + 2*blank, "{2}", ""}}; failure != nil || !slices.Equal(lines, want) {
+	in := "{1}\n" + strings.Repeat("\n", blank) + strings.Repeat(" \r\n", blank) + "\t{2}"
+	lines, _, failure := readLines(t, strings.NewReader(in))
+	if want := []readRow{{1, "{1}", ""}, {2 + 2*blank, "{2}", ""}}; failure != nil || !slices.Equal(lines, want) {
 		t.Errorf("got %v %v, want %v", lines, failure, want)
 	}
 }

@@ -25,43 +25,50 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Input is one file of rows.
+// An Input is one file of rows.
 type Input struct {
-	Name     string        // says format and dataset where these are empty; "-" is NDJSON
-	Format   Format        // empty: the name says it
-	Body     io.Reader     // its bytes, perhaps compressed with gzip or zstd
-	Path     string        // where it lies on this machine, if it does: DuckDB then reads it there where it can
-	Dataset  string        // empty: the name says it
-	Tenant   uuid.UUID     // whose rows these are; zero: each row says so
-	Progress func(n int64) // told the bytes of Body as they are used up; may be nil
-	Bounds   Bounds        // of what may come from anyone
-	Log      *slog.Logger  // for file readers that die; default: slog.Default
-	InTurn   bool          // many of this kind may be loaded at a time: they take turns, and none has others wait for its Body
+	Name     string        // path or label; "-" is standard input, as NDJSON
+	Format   Format        // empty: derived from the extension of Name
+	Body     io.Reader     // the bytes of the file, optionally compressed with gzip or zstd
+	Path     string        // path of the file on this machine, or empty; an uncompressed table is then read without a copy
+	Dataset  string        // empty: derived from Name
+	Tenant   uuid.UUID     // owner of the rows; zero: each row names its tenant
+	Progress func(n int64) // called with the number of bytes just read from Body; may be nil
+	Bounds   Bounds        // limits for an untrusted input
+	Log      *slog.Logger  // receives failures of file readers; default: slog.Default
+	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits for
+	// a staging slot, so that a slow client cannot hold a slot.
+	Throttled bool
 }
 
-// Bounds limit the work on one input of unknown origin. Zero is unlimited. Rows that were merged before a bound was reached stay.
+// Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached stay.
 type Bounds struct {
-	Bytes   int64 // unpacked, of the input and of the rows read from a table; above, and above MaxExpansion, a warehouse.TooLargeError
-	Refused int64 // rows, which the quarantine keeps; above, the rest is not read
+	// Bytes is the maximum size of the uncompressed input, and of the NDJSON made of a table. Load returns a
+	// warehouse.TooLargeError above it, and above MaxExpansion.
+	Bytes int64
+	// Refused is the maximum number of refused rows, which the quarantine stores. The rest of the input is not read.
+	Refused int64
 }
 
-// MaxExpansion bounds what a bounded input unpacks to: this many times its bytes, or minExpansion bytes if that is more. So a small input
-// cannot cause the work of a large one. Rows of JSON shrink to a tenth or a hundredth.
+// MaxExpansion is the maximum ratio of uncompressed to compressed size of a bounded input. An input may always expand to
+// minExpansion bytes. The limit keeps a small input from causing the work of a large one. JSON rows typically compress by
+// a factor of 10 to 100.
 const (
 	MaxExpansion = 200
 	minExpansion = 128 << 20
 )
 
-// Summary says what became of the rows of one or more files.
+// A Summary counts the outcome of loading one or more files.
 type Summary struct {
 	Files        int `json:"files"`
-	FilesRefused int `json:"files_refused"` // could not be read, or not to their end
+	FilesRefused int `json:"files_refused"` // files that could not be read, or not to their end
 	warehouse.Counts
-	Refusals []warehouse.Refusal `json:"refusals"`                 // the first; the quarantine holds all
-	Unknown  []string            `json:"unknown_fields,omitempty"` // of rows, as dataset.field; they are not kept
+	Refusals []warehouse.Refusal `json:"refusals"`                 // the first maxRefusals; the quarantine has all
+	Unknown  []string            `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
 }
 
-// Add sums.
+// Add adds the counts, refusals and unknown fields of other. It keeps at most maxRefusals refusals, except those of
+// refused files.
 func (s *Summary) Add(other Summary) {
 	s.Files += other.Files
 	s.FilesRefused += other.FilesRefused
@@ -76,10 +83,10 @@ func (s *Summary) Add(other Summary) {
 	s.Unknown = slices.Compact(s.Unknown)
 }
 
-// maxRefusals bounds the refused rows that a summary shows; it shows all refused files.
+// maxRefusals is the maximum number of refused rows in a summary. Refused files are always listed.
 const maxRefusals = 100
 
-// merge merges a batch and sums up what became of it.
+// merge merges a staged batch and adds its outcome to the summary.
 func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	batch := Summary{}
 	for _, field := range staged.Unknown() {
@@ -91,49 +98,53 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	return err
 }
 
-// Load takes one file in, batch by batch and in its order; loading a file again changes nothing. A file that cannot be read is
-// refused and counted, the last of the refusals, and is no error: errors are the warehouse's.
+// Load merges one file, batch by batch in its order. Loading a file again changes nothing. A file that cannot be read
+// is counted as refused and appended to Refusals; Load then returns no error. Load returns a warehouse.TooLargeError
+// if the input exceeds its bounds, the error of ctx, and errors of the warehouse.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
-	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // it is written into the quarantine
+	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // the quarantine stores it as text
 	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
 	err := in.load(ctx, w, func(staged *warehouse.Staged, _ bool) error {
 		if most := in.Bounds.Refused; most > 0 && summary.Refused+staged.Refused() > most {
-			return errors.Join(&unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not looked at", most)}, staged.Close())
+			err := &unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not read", most)}
+			return errors.Join(err, staged.Close())
 		}
 		return summary.merge(ctx, staged)
 	})
 	if ctx.Err() != nil {
-		return summary, ctx.Err() // whatever a cancelled reader looked like
+		return summary, ctx.Err() // the reader may have failed only because of the cancellation
 	}
 	if errors.Is(err, warehouse.ErrTooLarge) {
 		return summary, err
 	}
 	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
-		refused, err := Refused(warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}, w.RefuseFile)
-		refused.Files = 0 // it is counted already
+		refusal := warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}
+		refused, err := Refused(refusal, w.RefuseFile)
+		refused.Files = 0 // the summary counts it already
 		summary.Add(refused)
 		return summary, err
 	}
 	return summary, err
 }
 
-// Refused is the summary of a file that cannot be read; keep puts it into quarantine.
+// Refused calls keep, which stores the refusal in the quarantine, and returns the summary of a file that cannot be
+// read and the error of keep.
 func Refused(refusal warehouse.Refusal, keep func(warehouse.Refusal) error) (Summary, error) {
 	refusal.File = strings.ToValidUTF8(refusal.File, "\uFFFD")
 	return Summary{Files: 1, FilesRefused: 1, Refusals: []warehouse.Refusal{refusal}}, keep(refusal)
 }
 
-// unreadableError is the file's fault.
+// An unreadableError is an error caused by the file. It refuses the file and does not fail Load.
 type unreadableError struct{ err error }
 
 func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
-// load stages the batches of the file, and has each merged in turn.
+// load stages the batches of the file and calls merge with each, in order.
 func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFunc) error {
 	if in.Format == "" {
 		var err error
-		if in.Format, err = recognise(in.Name); err != nil {
+		if in.Format, err = formatFromName(in.Name); err != nil {
 			return &unreadableError{err}
 		}
 	}
@@ -150,7 +161,8 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.InTurn})
+		batch := warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.Throttled}
+		staged, err := w.Stage(ctx, batch)
 		if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
 			err = &unreadableError{err}
 		}
@@ -167,10 +179,10 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
 }
 
-// loadTable merges a Parquet or Arrow file. A child process reads it, and its rows are then read like NDJSON.
-func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool, bounded func(io.Reader) io.Reader, dataset warehouse.Dataset,
-	stage stageFunc, merge mergeFunc) error {
-	file, err := in.spool(body, packed, w.TempDir())
+// loadTable merges a Parquet or Arrow file. A child process reads the file and returns its rows as NDJSON.
+func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool,
+	bounded func(io.Reader) io.Reader, dataset warehouse.Dataset, stage stageFunc, merge mergeFunc) error {
+	file, err := in.openFile(body, packed, w.TempDir())
 	if err != nil {
 		return err
 	}
@@ -179,7 +191,9 @@ func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.R
 	if err != nil {
 		return err
 	}
-	rows, err := filereader.Open(ctx, file, filereader.Options{Command: command, Format: string(in.Format), Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())})
+	options := filereader.Options{Command: command, Format: string(in.Format), Dataset: dataset.Name,
+		Log: cmp.Or(in.Log, slog.Default())}
+	rows, err := filereader.Open(ctx, file, options)
 	if err != nil {
 		return err
 	}
@@ -187,8 +201,9 @@ func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.R
 	return in.loadRows(ctx, newLineReader(bounded(rows)), "row", stage, merge)
 }
 
-// spool returns the file of the input, opened for reading only: the one at Path, or a copy that has no name and ends with this process.
-func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, error) {
+// openFile returns the input as a file opened for reading only: the file at Path, or a copy of body that is already
+// unlinked and therefore disappears when it is closed.
+func (in Input) openFile(body io.Reader, packed bool, tempDir string) (*os.File, error) {
 	if in.Path != "" && !packed {
 		file, err := os.Open(in.Path)
 		if err != nil {
@@ -203,7 +218,7 @@ func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, er
 	}
 	defer os.Remove(path)
 	defer copied.Close()
-	source := &faultReader{Reader: body}
+	source := &errorReader{Reader: body}
 	if _, err := io.Copy(copied, source); err != nil {
 		if source.err != nil && !errors.Is(err, context.Canceled) {
 			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
@@ -213,15 +228,17 @@ func (in Input) spool(body io.Reader, packed bool, tempDir string) (*os.File, er
 	return os.Open(path)
 }
 
-// boundedReader reads what an input unpacks to. Every byte counts, whatever becomes of it. It fails with a warehouse.TooLargeError above
-// the bounds, and when the context of the source ends: a small part of the source can unpack to gigabytes.
+// A boundedReader limits the bytes that an input expands to. It counts every byte, including blank lines. Read returns
+// a warehouse.TooLargeError above the limit. It returns the error of the context of the source when that ends, because
+// a small part of the source can expand to gigabytes.
 type boundedReader struct {
 	in     io.Reader
 	source *progressReader
-	most   int64 // bytes; 0: any number
-	read   int64 // bytes
+	most   int64 // bytes; 0: unlimited
+	read   int64 // bytes read so far
 }
 
+// Read reads from in, within the limits of boundedReader.
 func (r *boundedReader) Read(p []byte) (int, error) {
 	if err := r.source.ctx.Err(); err != nil {
 		return 0, err
@@ -234,45 +251,41 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stageFunc stages a batch.
+// A stageFunc stages a batch of rows.
 type stageFunc func(context.Context, warehouse.Rows) (*warehouse.Staged, error)
 
-// mergeFunc merges a batch; last says that it is the last one, and that nothing was left unread.
+// A mergeFunc merges a staged batch. last is true for the last batch of an input that was read to its end.
 type mergeFunc func(staged *warehouse.Staged, last bool) error
 
+// dataset returns the dataset that Dataset or else Name specifies, or warehouse.ErrInvalid.
 func (in Input) dataset() (warehouse.Dataset, error) {
 	if in.Dataset != "" {
 		return warehouse.DatasetNamed(in.Dataset)
 	}
-	return datasetOf(in.Name)
+	return datasetFromName(in.Name)
 }
 
-// loadRows cuts the rows of the input into batches.
+// loadRows cuts rows into batches, and stages and merges these. It returns an unreadableError if the rows could not be
+// read to their end. The error names the last row that was read as its unit ("line" or "row") and its number.
 func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
-	cutter := newCutter(rows, mallocator.NewMallocator())
-	cutter.whole = in.InTurn
-	err := loadBatches(ctx, cutter, stage, merge)
-	if err == nil && cutter.failure() != nil {
-		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, cutter.line, cutter.failure())}
+	batches := newBatcher(rows, mallocator.NewMallocator())
+	batches.buffered = in.Throttled
+	err := loadBatches(ctx, batches, stage, merge)
+	if err == nil && batches.failure() != nil {
+		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, batches.line, batches.failure())}
 	}
 	return err
 }
 
-// batches are portions of rows, in their order.
-type batches interface {
-	more() bool
-	rows() (_ warehouse.Rows, release func())
-	failure() error // why there are no more before the end; nil where there are, or it is the end
-}
-
-// loadBatches stages and merges. While one batch is merged, which keeps one core busy, the next is staged.
-func loadBatches(ctx context.Context, in batches, stage stageFunc, merge mergeFunc) error {
+// loadBatches stages and merges all batches. One goroutine stages the next batch while another merges the current one,
+// which keeps only one core busy. Both have ended when loadBatches returns.
+func loadBatches(ctx context.Context, in *batcher, stage stageFunc, merge mergeFunc) error {
 	group, ctx := errgroup.WithContext(ctx)
-	type read struct {
+	type stagedBatch struct {
 		*warehouse.Staged
 		last bool
 	}
-	ready := make(chan read)
+	ready := make(chan stagedBatch)
 	group.Go(func() error {
 		defer close(ready)
 		for in.more() {
@@ -283,7 +296,7 @@ func loadBatches(ctx context.Context, in batches, stage stageFunc, merge mergeFu
 				return err
 			}
 			select {
-			case ready <- read{staged, !in.more() && in.failure() == nil}:
+			case ready <- stagedBatch{staged, !in.more() && in.failure() == nil}:
 			case <-ctx.Done():
 				return errors.Join(ctx.Err(), staged.Close())
 			}
@@ -301,13 +314,15 @@ func loadBatches(ctx context.Context, in batches, stage stageFunc, merge mergeFu
 	return group.Wait()
 }
 
-// faultReader remembers that it was the reading that failed, not the writing.
-type faultReader struct {
+// An errorReader records the error of a read, so that a failed copy can be attributed to its source or its
+// destination.
+type errorReader struct {
 	io.Reader
 	err error
 }
 
-func (r *faultReader) Read(p []byte) (int, error) {
+// Read reads from the underlying reader and sets r.err if that fails.
+func (r *errorReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		r.err = err
@@ -315,7 +330,8 @@ func (r *faultReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpack returns a reader of the input without its compression, which its first bytes tell, and whether it has one.
+// unpack returns a reader of the uncompressed input and reports whether the input is compressed. It detects gzip and
+// zstd by their first bytes.
 func (in Input) unpack(source io.Reader) (_ io.ReadCloser, packed bool, err error) {
 	buffered := bufio.NewReaderSize(source, 1<<20)
 	magic, err := buffered.Peek(4)
@@ -343,21 +359,22 @@ func (in Input) unpack(source io.Reader) (_ io.ReadCloser, packed bool, err erro
 	return io.NopCloser(buffered), false, nil
 }
 
-// Largest windows of zstd, in bytes, each of which a frame of a few bytes makes the decoder allocate: that of the zstd command, and that
-// of its level 20 for a bounded input.
+// Maximum window sizes of zstd in bytes. A frame of a few bytes can make the decoder allocate a whole window. maxWindow is
+// the default limit of the zstd command; maxBoundedWindow is the window of its level 20 and applies to bounded inputs.
 const (
 	maxWindow        = 128 << 20
 	maxBoundedWindow = 32 << 20
 )
 
-// progressReader reads an input as it came, counts its bytes, and ends with the context.
+// A progressReader reads the compressed input and counts its bytes. It fails when its context ends.
 type progressReader struct {
 	ctx      context.Context
 	in       io.Reader
 	progress func(int64)  // may be nil
-	read     atomic.Int64 // bytes; a decompressor reads in a goroutine of its own
+	read     atomic.Int64 // bytes read so far; atomic because decompressors read in their own goroutines
 }
 
+// Read reads from in and calls progress.
 func (r *progressReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err

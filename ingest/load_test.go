@@ -241,14 +241,14 @@ func TestBadInput(t *testing.T) {
 		counts       warehouse.Counts
 		reason       string
 	}{
-		"unknown kind":     {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "file of an unknown kind"},
-		"unknown dataset":  {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "say it with --dataset"},
+		"unknown kind":     {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "unknown file extension"},
+		"unknown dataset":  {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "set the dataset with --dataset"},
 		"unreadable":       {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
 		"no gzip":          {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
 		"no Parquet":       {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
 		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "the header line is not CSV"},
-		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "no JSON array"},
-		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "no JSON array"},
+		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "not a JSON array"},
+		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "not a JSON array"},
 		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
 		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
 		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
@@ -349,7 +349,7 @@ func TestTruncatedFile(t *testing.T) {
 func TestBrokenArray(t *testing.T) {
 	w := openNew(t)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
-	for end, reason := range map[string]string{`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "where a JSON array has none", "": "unexpected EOF", ", {}}": "has none"} {
+	for end, reason := range map[string]string{`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array", "": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array"} {
 		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID, Body: strings.NewReader("[" + row + end)})
 		if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, reason) || summary.Read != 1 && end != "" {
 			t.Errorf("%s: %+v", end, summary)

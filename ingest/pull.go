@@ -9,33 +9,37 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// take merges a portion batch by batch. Its state is noted with the last one, once all of it was read; that of a file after it: a crash
-// between the two has it read again.
-func take(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion) (Summary, error) {
+// mergePortion merges the rows of a portion batch by batch. It stores the state of the portion in the transaction of
+// the last batch, after all rows are read. For a file, or a portion without rows, it stores the state after the merge.
+// A crash between the two makes the next pull read the file again, which changes nothing.
+func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
+) (Summary, error) {
 	summary := Summary{Refusals: []warehouse.Refusal{}}
-	noted := portion.State == nil
+	saved := portion.State == nil // there is nothing left to store
 	if portion.File != nil {
 		summary, err := Load(ctx, w, *portion.File)
-		if err == nil && !noted {
+		if err == nil && !saved {
 			err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
 		}
 		return summary, err
 	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows, MissingFields: portion.Absent, NoLineNumbers: true})
+		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows,
+			MissingFields: portion.Absent, NoLineNumbers: true})
 	}
-	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), "line", stage, func(staged *warehouse.Staged, last bool) error {
-		if last && !noted {
+	merge := func(staged *warehouse.Staged, last bool) error {
+		if last && !saved {
 			staged.SetState(warehouse.State{Source: source, Value: portion.State})
-			noted = true
+			saved = true
 		}
 		return summary.merge(ctx, staged)
-	})
-	if err == nil && !noted {
+	}
+	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), "line", stage, merge)
+	if err == nil && !saved {
 		err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
 	}
 	if err != nil {
-		err = fmt.Errorf("take %s of %s: %w", portion.Dataset.Name, source, err)
+		err = fmt.Errorf("merge %s of source %s: %w", portion.Dataset.Name, source, err)
 	}
 	return summary, err
 }

@@ -16,39 +16,42 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Job is a source that is pulled again and again.
+// A Job is a source that is pulled repeatedly.
 type Job struct {
-	Name   string // that the operator gave it
+	Name   string // name of the source in the configuration
 	Source Source
-	Tenant uuid.UUID     // whose rows these are, zero for a source of many tenants
-	Every  time.Duration // from the end of a run to the next
+	Tenant uuid.UUID     // owner of the rows; zero if each row names its tenant
+	Every  time.Duration // pause between the end of a run and the start of the next
 }
 
-// Runner pulls sources into a warehouse, each by one run at a time, and notes what became of each run.
+// A Runner pulls sources into a warehouse and records the outcome of each run. It runs each source at most once at a
+// time.
 type Runner struct {
-	w *warehouse.Warehouse
+	w     *warehouse.Warehouse
+	began time.Time // creation of the runner
 
-	mu      sync.Mutex
-	began   time.Time
-	running map[string]*warehouse.SourceRun // by the source's name
-	totals  map[string]*Totals              // likewise
+	mu      sync.Mutex                      // guards running and totals
+	running map[string]*warehouse.SourceRun // runs in progress by source name
+	totals  map[string]*Totals              // by source name
 }
 
-// Totals is what became of all runs of a source since the process began.
+// Totals counts the outcomes of all runs of a source in this process.
 type Totals struct {
 	Runs, Failures int64
-	Rows           warehouse.Counts
-	AsOf           time.Time // when the last run that succeeded began, in whichever process; the runner's own beginning where none has
+	Rows           warehouse.Counts // of merged portions, those of failed runs included
+	// AsOf is the start of the last successful run, which may have been in an earlier process. It is the creation of the
+	// runner if no run has succeeded.
+	AsOf time.Time
 }
 
-// NewRunner returns the runner of a warehouse.
+// NewRunner returns a runner that pulls sources into w.
 func NewRunner(w *warehouse.Warehouse) *Runner {
 	return &Runner{w: w, began: time.Now(), running: map[string]*warehouse.SourceRun{}, totals: map[string]*Totals{}}
 }
 
-// Pull has a source give what is new since it was pulled last, and merges it. tenant is whose rows these are, zero for a source
-// of many tenants. What was merged stays merged when it ends with an error: the next pull goes on from there. While the source
-// is being pulled already, that is [warehouse.ErrBusy].
+// Pull merges all rows of a source that are new since its last run, and returns their summary. tenant owns the rows;
+// it is zero for a source of many tenants. If Pull fails, the portions merged so far stay and the next run continues
+// after them. Pull returns [warehouse.ErrBusy] if a run of the source is in progress.
 func (r *Runner) Pull(ctx context.Context, source Source, tenant uuid.UUID) (total Summary, err error) {
 	total.Refusals = []warehouse.Refusal{}
 	if err := r.begin(ctx, source.Name()); err != nil {
@@ -60,7 +63,7 @@ func (r *Runner) Pull(ctx context.Context, source Source, tenant uuid.UUID) (tot
 		return total, err
 	}
 	err = source.Pull(ctx, state, func(ctx context.Context, portion Portion) error {
-		summary, err := take(ctx, r.w, tenant, source.Name(), portion)
+		summary, err := mergePortion(ctx, r.w, tenant, source.Name(), portion)
 		total.Add(summary)
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -71,7 +74,7 @@ func (r *Runner) Pull(ctx context.Context, source Source, tenant uuid.UUID) (tot
 	return total, err
 }
 
-// begin notes that a run has begun.
+// begin records the start of a run. It returns warehouse.ErrBusy if a run of the source is in progress.
 func (r *Runner) begin(ctx context.Context, source string) error {
 	runs, err := r.w.Runs(ctx)
 	if err != nil {
@@ -85,7 +88,8 @@ func (r *Runner) begin(ctx context.Context, source string) error {
 	r.mu.Lock()
 	if other, ok := r.running[source]; ok {
 		r.mu.Unlock()
-		return fmt.Errorf("%w: %s is being pulled since %s", warehouse.ErrBusy, source, other.StartedAt.Format(time.RFC3339))
+		since := other.StartedAt.Format(time.RFC3339)
+		return fmt.Errorf("%w: source %s is being pulled since %s", warehouse.ErrBusy, source, since)
 	}
 	r.running[source] = &run
 	if r.totals[source] == nil {
@@ -101,10 +105,10 @@ func (r *Runner) begin(ctx context.Context, source string) error {
 	return nil
 }
 
-// stopped is said of a run that was cancelled: that is no failure.
-const stopped = "stopped; the next run goes on from there"
+// stopped is the error recorded for a cancelled run. A cancelled run does not count as a failure.
+const stopped = "stopped; the next run continues from there"
 
-// end notes how the run has ended: with failure, unless that is nil.
+// end records the end of a run. failure is the error of the run, or nil. The record is written even if ctx has ended.
 func (r *Runner) end(ctx context.Context, source string, failure error) error {
 	r.mu.Lock()
 	run := *r.running[source]
@@ -128,8 +132,9 @@ func (r *Runner) end(ctx context.Context, source string, failure error) error {
 	return r.w.SaveRun(context.WithoutCancel(ctx), run)
 }
 
-// Runs lists the last run of every source that was ever pulled, by name; one without an end that is not under way, as running
-// says, was cut off with its process.
+// Runs returns the last run of every source that was ever pulled, sorted by name. running holds the names of the
+// sources whose run is in progress in this process. Any other run without an end was interrupted by the end of its
+// process.
 func (r *Runner) Runs(ctx context.Context) (runs []warehouse.SourceRun, running map[string]bool, err error) {
 	if runs, err = r.w.Runs(ctx); err != nil {
 		return nil, nil, err
@@ -145,7 +150,7 @@ func (r *Runner) Runs(ctx context.Context) (runs []warehouse.SourceRun, running 
 	return runs, running, nil
 }
 
-// Totals is what became of a source's runs since the process began.
+// Totals returns the totals of a source in this process.
 func (r *Runner) Totals(source string) Totals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,10 +160,11 @@ func (r *Runner) Totals(source string) Totals {
 	return Totals{AsOf: r.began}
 }
 
-// Repeat pulls a source until the context ends. A run that fails is told to the log, and the next goes on where it was.
+// Repeat pulls the source of a job until ctx ends, with a pause of job.Every between runs. It logs a failed run and
+// continues.
 func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 	log = log.With("source", job.Name)
-	told := "" // of unknown fields: the same are not told of again
+	logged := "" // unknown fields of the last warning, which is not repeated for the same fields
 	for {
 		total, err := r.Pull(ctx, job.Source, job.Tenant)
 		switch {
@@ -167,14 +173,15 @@ func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 		case err != nil:
 			log.Error("pull failed", "error", err)
 		case total.New+total.Changed+total.Deleted+total.Refused > 0:
-			log.Info("pulled", "new", total.New, "changed", total.Changed, "deleted", total.Deleted, "refused", total.Refused, "unchanged", total.Unchanged)
+			log.Info("pulled", "new", total.New, "changed", total.Changed, "deleted", total.Deleted,
+				"refused", total.Refused, "unchanged", total.Unchanged)
 		}
-		if fields := strings.Join(total.Unknown, ", "); fields != "" && fields != told {
-			told = fields
-			log.Warn("rows have fields that are not known here, and not kept", "fields", fields)
+		if fields := strings.Join(total.Unknown, ", "); fields != "" && fields != logged {
+			logged = fields
+			log.Warn("unknown fields in the rows were dropped", "fields", fields)
 		}
 		if total.Dropped > 0 {
-			log.Warn("the quarantine is full: refused rows were dropped from it", "rows", total.Dropped)
+			log.Warn("the quarantine is full; refused rows were dropped", "rows", total.Dropped)
 		}
 		select {
 		case <-ctx.Done():

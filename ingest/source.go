@@ -10,26 +10,28 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Source is where rows come from, again and again.
+// A Source is a system from which rows are pulled repeatedly.
 type Source interface {
-	// Name is what the source's state is kept under.
+	// Name returns the key under which the state of the source is stored.
 	Name() string
-	// Pull gives take all that is new since state, portion by portion, and returns when it is up to date. state is the State of
-	// the last portion that was taken, nil at first. A portion that take has returned nil for is durable, its State with it; when
-	// take fails, Pull ends with that error. A source that is asked again with the same state may give the same rows again.
+	// Pull calls take with portions of all rows that are new since state, and returns when it is up to date. state is
+	// the State of the last portion that was merged, or nil at first. After take returns nil, the portion and its
+	// State are durable. If take fails, Pull returns that error. Pull may pass the same rows again if it is called
+	// with the same state.
 	Pull(ctx context.Context, state json.RawMessage, take func(context.Context, Portion) error) error
 }
 
-// Portion is a number of rows of one dataset.
+// A Portion is a part of the rows of a pull, all of one dataset.
 type Portion struct {
-	File    *Input // a file of rows; nil: the rows are in the fields below it
+	File    *Input // file that holds the rows; nil: use the fields below
 	Dataset warehouse.Dataset
-	Tenant  uuid.UUID // whose rows these are; zero: each row names its tenant in user_id
-	// Rows are lines of JSON objects (NDJSON), with the fields of the dataset; a row with deleted_at is one that the source has
-	// deleted. They are read once, before take returns.
+	Tenant  uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
+	// Rows holds JSON objects with the fields of the dataset, one per line (NDJSON). A row with deleted_at is a
+	// deletion. Rows is read once, before take returns.
 	Rows io.Reader
-	// Absent are fields that this portion's rows never have: what is known of them already stays.
+	// Absent lists fields that these rows never have. A merge keeps the stored values of these fields.
 	Absent []string
-	// State is where to go on once this portion is merged; nil: where the last one said.
+	// State is stored after the portion is merged, as the start of the next pull. If it is nil, the stored state does
+	// not change.
 	State json.RawMessage
 }

@@ -174,8 +174,8 @@ func TestParquet_RowGroups(t *testing.T) {
 	for _, size := range []int{2048, 65_000, 200_000} {
 		content := parquetOf(t, "SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
 			fmt.Sprintf(", ROW_GROUP_SIZE %d", size))
-		for _, inTurn := range []bool{false, true} {
-			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content), InTurn: inTurn})
+		for _, throttled := range []bool{false, true} {
+			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content), Throttled: throttled})
 			if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 || summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
 				t.Errorf("row groups of %d: got %+v", size, summary)
 			}
@@ -249,7 +249,7 @@ func TestTables_Limits(t *testing.T) {
 		"Parquet of 17 lists":    {ingest.Parquet, nestedParquet(t, 17), "a column is nested more than 16 deep"},
 		"Parquet of 40 lists":    {ingest.Parquet, nestedParquet(t, 40), "a column is nested more than 16 deep"},
 		"Parquet columns":        {ingest.Parquet, parquetOf(t, manyInParquet, ""), "it has more than 2000 columns"},
-		"Parquet column twice":   {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `there are two columns "id"`},
+		"Parquet column twice":   {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `column "id" occurs twice`},
 		"Parquet without schema": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema = nil }), "schema"},
 		"Parquet schema":         {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[0].NumChildren.V = 1 }), "its schema contradicts itself"},
 		"Parquet fewer rows":     {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.NumRows, m.RowGroups[0].NumRows = 1<<40, 1<<40 }), "cannot be read after row"},
@@ -258,7 +258,7 @@ func TestTables_Limits(t *testing.T) {
 		"Arrow of 17 lists":      {ingest.Arrow, nestedArrow(t, 17), "a column is nested more than 16 deep"},
 		"Arrow of 60 lists":      {ingest.Arrow, nestedArrow(t, 60), "a column is nested more than 16 deep"},
 		"Arrow columns":          {ingest.Arrow, arrowColumnsOf(t, many...), "it has more than 2000 columns"},
-		"Arrow column twice":     {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `there are two columns "id"`},
+		"Arrow column twice":     {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `column "id" occurs twice`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)

@@ -196,7 +196,7 @@ func TestMain_ExitStatus(t *testing.T) {
 		{exitUsage, "invalid UUID", []string{"ingest", "--tenant", "me", dir}},
 		{exitUsage, "unknown dataset", []string{"ingest", "--dataset", "faxes", dir}},
 		{exitUsage, "--type", []string{"keys", "create", "--tenant", someTenant, "--type", "admin"}},
-		{exitFailed, "there is no file or folder", []string{"ingest", filepath.Join(dir, "nowhere")}},
+		{exitFailed, "nowhere does not exist", []string{"ingest", filepath.Join(dir, "nowhere")}},
 		{exitDone, "2 files: 1 new, 0 changed, 0 unchanged, 1 refused; 1 files refused", []string{"ingest", dir}},
 		{exitFailed, "2 files: 0 new, 0 changed, 1 unchanged, 1 refused; 1 files refused", []string{"ingest", "--strict", dir}},
 		{exitDone, "Usage: voicory", []string{"--help"}},

@@ -26,7 +26,7 @@ func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, 
 		name := "push-" + push.Tenant.String()
 		summary, err := ingest.Load(ctx, w, ingest.Input{
 			Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant, Body: push.Body,
-			Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxPushRefusals}, InTurn: true, Log: log,
+			Bounds: ingest.Bounds{Bytes: push.MaxBytes, Refused: maxPushRefusals}, Throttled: true, Log: log,
 		})
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")

@@ -17,20 +17,21 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// arrowColumn is a column that the dataset keeps.
+// An arrowColumn is a column of the file that the dataset has.
 type arrowColumn struct {
-	index  int
-	prefix string // its name as JSON, with a colon
-	json   bool   // its texts are JSON
+	index  int    // of the column in the schema, from 0
+	prefix string // JSON name and colon
+	json   bool   // the dataset stores JSON in this column
 }
 
-// readArrow writes the rows of an Arrow IPC stream, or of an Arrow file, which holds a stream between a mark of eight bytes and an index.
+// readArrow writes the rows of an Arrow IPC stream or file to w. An Arrow file is a stream after an 8-byte magic,
+// followed by an index, which readArrow ignores.
 func readArrow(file io.Reader, dataset warehouse.Dataset, w *rowWriter) (err error) {
 	in := bufio.NewReaderSize(file, 256<<10)
 	if mark, _ := in.Peek(6); string(mark) == "ARROW1" {
-		_, _ = in.Discard(8) // a shorter file has no schema
+		_, _ = in.Discard(8) // if the file is shorter, reading the schema fails
 	}
-	defer func() { // an array whose buffers are not what it claims
+	defer func() { // the Arrow library panics on arrays with invalid offsets or lengths
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("a record batch contradicts itself: %v", cause)
 		}
@@ -61,7 +62,8 @@ func readArrow(file io.Reader, dataset warehouse.Dataset, w *rowWriter) (err err
 	return stream.Err()
 }
 
-// arrowColumns checks the schema of a stream and returns the columns that the dataset keeps.
+// arrowColumns checks the schema of a stream and returns the columns that the dataset has. It adds the others to the
+// unknown columns of w.
 func arrowColumns(schema *arrow.Schema, dataset warehouse.Dataset, w *rowWriter) (columns []arrowColumn, err error) {
 	checker := schemaChecker{names: map[string]bool{}}
 	for i, field := range schema.Fields() {
@@ -81,6 +83,7 @@ func arrowColumns(schema *arrow.Schema, dataset warehouse.Dataset, w *rowWriter)
 	return columns, nil
 }
 
+// checkArrow checks the number and depth of a column and the columns nested in it.
 func checkArrow(checker *schemaChecker, typ arrow.DataType, depth int) error {
 	if err := checker.column(depth); err != nil {
 		return err
@@ -100,7 +103,7 @@ func checkArrow(checker *schemaChecker, typ arrow.DataType, depth int) error {
 	return nil
 }
 
-// arrowRow makes row the JSON object of a row. A null value is left out.
+// arrowRow sets row to the JSON object of row i of the batch. Null values are left out.
 func arrowRow(row *bytes.Buffer, batch arrow.RecordBatch, i int, columns []arrowColumn) error {
 	row.Reset()
 	row.WriteByte('{')
@@ -121,11 +124,13 @@ func arrowRow(row *bytes.Buffer, batch arrow.RecordBatch, i int, columns []arrow
 	return nil
 }
 
+// arrowValue appends a value to row as JSON. If isJSON is set, a string that holds valid JSON is appended unchanged, and a
+// blank string becomes null. Invalid UTF-8 is copied, so that the row is refused for its encoding.
 func arrowValue(row *bytes.Buffer, value any, isJSON bool) error {
 	if text, ok := value.(string); ok {
 		switch {
 		case !utf8.ValidString(text):
-			row.WriteString(strings.ReplaceAll(text, "\n", " ")) // the row is refused because of its encoding
+			row.WriteString(strings.ReplaceAll(text, "\n", " ")) // keeps the row on one line
 			return nil
 		case isJSON && strings.TrimSpace(text) == "":
 			value = nil
@@ -138,6 +143,6 @@ func arrowValue(row *bytes.Buffer, value any, isJSON bool) error {
 	if err := values.Encode(value); err != nil {
 		return fmt.Errorf("a value cannot be written as JSON: %w", err)
 	}
-	row.Truncate(row.Len() - 1) // the encoder ends each value with a line break
+	row.Truncate(row.Len() - 1) // remove the line break of the encoder
 	return nil
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// engine is a DuckDB in memory with one connection.
+// An engine is an in-memory DuckDB instance with one connection.
 type engine struct{ conn driver.Conn }
 
-// openEngine opens a DuckDB that reads a file in its order, with one thread, and writes nothing.
+// openEngine opens a DuckDB instance with one thread, so that rows are read in the order of the file.
 func openEngine() (*engine, error) {
 	connector, err := duckdb.NewConnector("?threads=1&memory_limit="+strconv.Itoa(Memory)+"B", nil)
 	if err != nil {
@@ -36,12 +36,13 @@ func openEngine() (*engine, error) {
 	return e, e.run(statements.Get("filereader/settings") + statements.Get("stage/macros"))
 }
 
+// run executes the statements of a script.
 func (e *engine) run(script string) error {
 	_, err := e.conn.(driver.ExecerContext).ExecContext(context.Background(), script, nil)
 	return err
 }
 
-// each calls do with each batch of a statement's result.
+// each executes a statement and calls do with each batch of its result. It returns the first error of either.
 func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error {
 	results, err := warehouse.ResultsOf(context.Background(), e.conn, statement)
 	if err != nil {
@@ -61,14 +62,14 @@ func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error 
 	}
 }
 
-// readParquet writes the rows of a Parquet file.
+// readParquet checks the footer of a Parquet file and writes the rows to w.
 func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWriter) error {
 	if err := checkFooter(file); err != nil {
 		return err
 	}
 	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
 	var columns []parquetColumn
-	values := "NULL" // so that a file without columns of the dataset has rows, too
+	values := "NULL" // keeps the rows of a file without columns of the dataset
 	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
 		names, types := batch.Column(0).(*array.String), batch.Column(1).(*array.String)
 		for i := range int(batch.NumRows()) {
@@ -76,7 +77,8 @@ func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWrit
 			if !kept {
 				continue
 			}
-			columns = append(columns, parquetColumn{`"` + lower(names.Value(i)) + `":`, typ == "JSON"}) // no known name needs an escape
+			// Names of fields need no escapes.
+			columns = append(columns, parquetColumn{`"` + lower(names.Value(i)) + `":`, typ == "JSON"})
 			values += ", " + value(statements.Ident(names.Value(i)), types.Value(i), typ)
 		}
 		return nil
@@ -100,13 +102,13 @@ func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWrit
 	}))
 }
 
-// parquetColumn is a column that the dataset keeps.
+// A parquetColumn is a column of the file that the dataset has.
 type parquetColumn struct {
-	prefix string // its name as JSON, with a colon
-	json   bool   // its texts are JSON
+	prefix string // JSON name and colon
+	json   bool   // the query returns JSON for this column
 }
 
-// parquetRow appends the JSON object of a row. A null value is left out.
+// parquetRow appends the JSON object of row i to row and returns it. Null values are left out.
 func parquetRow(row []byte, columns []parquetColumn, texts []*array.String, i int) []byte {
 	row = append(row, '{')
 	for c, column := range columns {
@@ -126,7 +128,7 @@ func parquetRow(row []byte, columns []parquetColumn, texts []*array.String, i in
 	return append(row, '}')
 }
 
-// appendText appends a text as JSON.
+// appendText appends text to row as a JSON string.
 func appendText(row []byte, text string) []byte {
 	row = append(row, '"')
 	copied := 0
@@ -147,8 +149,9 @@ func appendText(row []byte, text string) []byte {
 	return append(append(row, text[copied:]...), '"')
 }
 
-// value returns the expression of a column's value as text: of JSON on one line for a field that holds JSON. Other fields do not get
-// JSON, whose numbers would lose digits of a decimal and make 0.10000000149 of the FLOAT 0.1.
+// value returns the SQL expression that converts a column to text. For a field that holds JSON, the text is JSON on
+// one line. Other fields are cast to VARCHAR directly: JSON numbers would lose digits of a DECIMAL and turn the FLOAT
+// 0.1 into 0.10000000149.
 func value(column, columnType, fieldType string) string {
 	switch {
 	case fieldType == "JSON" && columnType == "VARCHAR":
@@ -165,7 +168,8 @@ func value(column, columnType, fieldType string) string {
 	return column + "::VARCHAR"
 }
 
-// explain returns the reason for which DuckDB could not read the file, without its advice on settings.
+// explain returns the first line of an error of DuckDB, which omits its hints about settings. It returns other errors
+// unchanged.
 func explain(err error) error {
 	failure := (*duckdb.Error)(nil)
 	if !errors.As(err, &failure) {
@@ -179,11 +183,12 @@ func explain(err error) error {
 }
 
 const (
-	parquetMark = "PAR1"
-	parquetTail = 4 + len(parquetMark) // the footer's length and the mark
+	parquetMark = "PAR1"               // first and last bytes of a file
+	parquetTail = 4 + len(parquetMark) // bytes: length of the footer, and parquetMark
 )
 
-// checkFooter checks the schema of a Parquet file. DuckDB takes time exponential in the depth of one.
+// checkFooter checks the schema in the footer of a Parquet file before DuckDB opens it. The time that DuckDB takes is
+// exponential in the depth of the schema.
 func checkFooter(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -208,12 +213,12 @@ func checkFooter(file *os.File) error {
 	return checkSchema(metadata.Schema)
 }
 
-// checkSchema checks the nodes of a schema, which are listed depth first. A list is a group with a repeated node in it, so groups and
-// repeated nodes are counted apart.
+// checkSchema checks the number, names and depth of the columns. nodes lists the schema in depth-first order. A
+// Parquet list is a group around a repeated node, so groups and repeated nodes are counted separately.
 func checkSchema(nodes []format.SchemaElement) error {
 	type level struct {
 		left           int32 // children that follow
-		groups, repeat int
+		groups, repeat int   // groups and repeated nodes on the path to this node
 	}
 	if len(nodes) == 0 {
 		return errors.New("its footer has no schema")

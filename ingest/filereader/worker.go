@@ -16,7 +16,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
-// Argument is the only argument of a program that is started as a file reader.
+// Argument is the only command-line argument of a process that is a file reader.
 const Argument = "file-reader"
 
 // Command returns the command that starts this program as a file reader.
@@ -28,10 +28,11 @@ func Command() ([]string, error) {
 	return []string{program, Argument}, nil
 }
 
-// Run is the program of a file reader. It receives a task on standard input and the file as a descriptor, writes the rows to its first
-// output and a verdict to the second, and returns the exit status.
+// Run is the main function of a file reader and returns its exit status. It reads a task from standard input and the
+// file from an inherited descriptor. It writes the rows to its first output and a verdict to its second.
 func Run() int {
-	rows, verdicts := os.NewFile(sandbox.FirstOutput+rowsOutput, "rows"), os.NewFile(sandbox.FirstOutput+verdictOutput, "verdict")
+	rows := os.NewFile(sandbox.FirstOutput+rowsOutput, "rows")
+	verdicts := os.NewFile(sandbox.FirstOutput+verdictOutput, "verdict")
 	err := read(rows)
 	v := verdict{}
 	if err != nil {
@@ -44,7 +45,8 @@ func Run() int {
 	return 0
 }
 
-// read limits and confines this process, then reads the file.
+// read limits and confines this process, then writes the rows of the file to out. It opens DuckDB before the CPU limit
+// and the confinement apply.
 func read(out io.Writer) error {
 	var t task
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
@@ -72,7 +74,7 @@ func read(out io.Writer) error {
 	}
 	w := &rowWriter{out: bufio.NewWriterSize(out, 1<<20)}
 	file := os.NewFile(fileDescriptor, "file")
-	defer runtime.KeepAlive(file) // else the descriptor, which DuckDB opens by its number, is closed by a garbage collection
+	defer runtime.KeepAlive(file) // DuckDB opens the descriptor by number; the finalizer of file would close it
 	if t.Format == Parquet {
 		err = readParquet(engine, file, dataset, w)
 	} else {
@@ -81,21 +83,23 @@ func read(out io.Writer) error {
 	return errors.Join(err, w.out.Flush())
 }
 
-// rowWriter writes rows as lines. The first row also names the unknown columns of the file, with null as their value: this is how
-// unknown fields of NDJSON are found.
+// A rowWriter writes rows as lines. It adds the unknown columns of the file to the first row, with null values. The
+// warehouse then reports them like unknown fields of NDJSON.
 type rowWriter struct {
 	out     *bufio.Writer
-	unknown []string
-	begun   bool
+	unknown []string // names of columns that the dataset does not have
+	started bool     // the first row was written
 }
 
-// Most unknown columns that are named, and most runes of a name: more than the warehouse keeps of each.
+// Maximum number of unknown columns that are reported, and maximum length of such a name in runes. Both are above the limits
+// of the warehouse.
 const (
 	maxUnknown     = 64
 	maxUnknownName = 80
 )
 
-// addColumn notes a column of the file, and reports whether the dataset keeps it, and the type of its values there.
+// addColumn returns the type of a column in the dataset and reports whether the dataset stores it. A column that the
+// dataset does not have is added to unknown.
 func (w *rowWriter) addColumn(dataset warehouse.Dataset, name string) (typ string, kept bool) {
 	typ, known := dataset.FieldType(lower(name))
 	if !known && len(w.unknown) < maxUnknown {
@@ -105,10 +109,10 @@ func (w *rowWriter) addColumn(dataset warehouse.Dataset, name string) (typ strin
 	return typ, typ != ""
 }
 
-// write writes a row, a JSON object without a line break.
+// write writes a row, which must be a JSON object without line breaks.
 func (w *rowWriter) write(row []byte) error {
-	if !w.begun {
-		w.begun = true
+	if !w.started {
+		w.started = true
 		if len(w.unknown) > 0 {
 			row = w.withUnknown(row)
 		}
@@ -117,12 +121,13 @@ func (w *rowWriter) write(row []byte) error {
 	return errors.Join(err, w.out.WriteByte('\n'))
 }
 
+// withUnknown returns the row with the unknown columns as its first fields.
 func (w *rowWriter) withUnknown(row []byte) []byte {
 	var fields []string
 	for _, name := range w.unknown {
 		text, err := json.Marshal(name)
 		if err != nil {
-			continue // it cannot fail for a string
+			continue // cannot happen for a string
 		}
 		fields = append(fields, string(text)+":null")
 	}
@@ -133,7 +138,7 @@ func (w *rowWriter) withUnknown(row []byte) []byte {
 	return slices.Concat([]byte(first), row[1:])
 }
 
-// lower returns a name in the lower case of ASCII. DuckDB does not distinguish columns beyond that.
+// lower returns name with its ASCII letters in lower case. Column names in DuckDB are case-insensitive only for ASCII.
 func lower(name string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -143,23 +148,23 @@ func lower(name string) string {
 	}, name)
 }
 
-// schemaChecker checks the schema of a file before its data is read.
+// A schemaChecker checks the columns of a schema before data is read.
 type schemaChecker struct {
-	names   map[string]bool
-	columns int
+	names   map[string]bool // of top-level columns, in lower case
+	columns int             // checked so far, including nested ones
 }
 
-// root checks the name of a column that is not within another.
+// root returns an error if the name of a top-level column occurs twice, ignoring case.
 func (c *schemaChecker) root(name string) error {
 	name = lower(name)
 	if c.names[name] {
-		return fmt.Errorf("there are two columns %.80q", name)
+		return fmt.Errorf("column %.80q occurs twice", name)
 	}
 	c.names[name] = true
 	return nil
 }
 
-// column checks a column, at the given nesting depth.
+// column counts a column and returns an error if there are more than MaxColumns, or if depth exceeds MaxDepth.
 func (c *schemaChecker) column(depth int) error {
 	if c.columns++; c.columns > MaxColumns {
 		return fmt.Errorf("it has more than %d columns", MaxColumns)
