@@ -17,7 +17,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// compressed returns the bytes of a reader as gzip or zstd.
+// compressed returns the bytes of in, compressed with zstd if name is ".zst" and with gzip otherwise.
 func compressed(t testing.TB, in io.Reader, name string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -32,7 +32,7 @@ func compressed(t testing.TB, in io.Reader, name string) []byte {
 	return out.Bytes()
 }
 
-// endless repeats a text.
+// endless is a reader that repeats text without end.
 type endless struct {
 	text string
 	at   int
@@ -47,35 +47,39 @@ func (r *endless) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// A small input cannot cause the work of a large one: every byte that it unpacks to counts, whatever it is.
+// A small input cannot cause the work of a large one. All uncompressed bytes count, including blank lines and
+// padding.
 func TestBounds_Expansion(t *testing.T) {
 	const unpacked = 130 << 20
 	w := openNew(t)
 	blank := strings.Repeat("\n", 1<<16)
-	for format, inputs := range map[ingest.Format]map[string][2]string{ // a beginning, and what follows again and again
-		ingest.NDJSON: {"blank lines": {"", blank}, "spaces": {"", strings.Repeat(" ", 1<<16)}, "one line": {`{"summary":"`, strings.Repeat("x", 1<<16)},
-			"nothing": {"", strings.Repeat("\x00", 1<<16)}},
-		ingest.JSON: {"white space": {"", blank}, "white space in an array": {"[", blank}, "white space in an element": {`[{"summary":"x",`, blank},
-			"one element": {`["`, strings.Repeat("x", 1<<16)}, "nested": {"[", strings.Repeat("[", 1<<16)}},
-		ingest.CSV:     {"blank lines": {"id\n", blank}, "one line": {"id\n", strings.Repeat("x", 1<<16)}, "one header": {"", strings.Repeat("x,", 1<<15)}, "quotes": {"id\n\"", blank}},
-		ingest.Parquet: {"no file": {"PAR1", blank}},
-		ingest.Arrow:   {"no file": {"", "\xff\xff\xff\xff"}},
+	for format, inputs := range map[ingest.Format]map[string][2]string{ // a prefix, and a text that is repeated
+		ingest.NDJSON: {"blank lines": {"", blank}, "spaces": {"", strings.Repeat(" ", 1<<16)},
+			"one line": {`{"summary":"`, strings.Repeat("x", 1<<16)}, "zero bytes": {"", strings.Repeat("\x00", 1<<16)}},
+		ingest.JSON: {"white space": {"", blank}, "white space in an array": {"[", blank},
+			"white space in an element": {`[{"summary":"x",`, blank},
+			"one element":               {`["`, strings.Repeat("x", 1<<16)}, "nested": {"[", strings.Repeat("[", 1<<16)}},
+		ingest.CSV: {"blank lines": {"id\n", blank}, "one line": {"id\n", strings.Repeat("x", 1<<16)},
+			"one header": {"", strings.Repeat("x,", 1<<15)}, "quotes": {"id\n\"", blank}},
+		ingest.Parquet: {"invalid": {"PAR1", blank}},
+		ingest.Arrow:   {"invalid": {"", "\xff\xff\xff\xff"}},
 	} {
 		for name, input := range inputs {
 			for _, packed := range []string{".gz", ".zst"} {
 				if packed == ".gz" && format != ingest.NDJSON {
-					continue // the same reader
+					continue // the reader of uncompressed bytes is the same
 				}
 				t.Run(fmt.Sprint(format, " ", name, packed), func(t *testing.T) {
-					body := compressed(t, io.LimitReader(io.MultiReader(strings.NewReader(input[0]), &endless{text: input[1]}), unpacked), packed)
-					_, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(body),
-						Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100}})
+					in := io.MultiReader(strings.NewReader(input[0]), &endless{text: input[1]})
+					body := compressed(t, io.LimitReader(in, unpacked), packed)
+					_, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: format, Dataset: "calls",
+						Tenant: tenant.ID, Body: bytes.NewReader(body), Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100}})
 					var tooLarge *warehouse.TooLargeError
 					if !errors.As(err, &tooLarge) || tooLarge.Bytes != 128<<20 {
-						t.Errorf("got %v, want that it unpacks to more than 128 MiB", err)
+						t.Errorf("got %v, want a warehouse.TooLargeError of 128 MiB", err)
 					}
 					if left, err := os.ReadDir(w.TempDir()); err != nil || len(left) > 0 {
-						t.Errorf("left behind: %v %v", left, err)
+						t.Errorf("got temporary files %v and %v, want none", left, err)
 					}
 				})
 			}
@@ -83,11 +87,11 @@ func TestBounds_Expansion(t *testing.T) {
 	}
 }
 
-// The rows of a table count as NDJSON, not as they are in the file.
+// The limit applies to the rows of a table as NDJSON, not to the size of the file.
 func TestBounds_TableExpansion(t *testing.T) {
 	for name, test := range map[string]struct {
 		query  string
-		limit  int64 // that an error names; 0: the file is refused for the reason
+		limit  int64 // of the error, in bytes; 0: the file is refused with reason
 		reason string
 	}{
 		"a dictionary":    {"SELECT uuid() AS id, repeat('x', 65536) AS summary FROM range(10000)", 128 << 20, ""},
@@ -98,49 +102,58 @@ func TestBounds_TableExpansion(t *testing.T) {
 			w := openNew(t)
 			content := parquetOf(t, test.query, ", COMPRESSION zstd")
 			if len(content) > 5_000_000 {
-				t.Fatalf("the file has %d bytes", len(content))
+				t.Fatalf("got a file of %d bytes, want at most 5 MB", len(content))
 			}
-			summary, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: ingest.Parquet, Dataset: "calls", Tenant: tenant.ID, Throttled: true,
-				Body: bytes.NewReader(content), Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100_000}})
-			if tooLarge := (*warehouse.TooLargeError)(nil); test.limit > 0 && (!errors.As(err, &tooLarge) || tooLarge.Bytes != test.limit) {
-				t.Errorf("got %+v %v, want a limit of %d", summary, err, test.limit)
+			summary, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: ingest.Parquet, Dataset: "calls",
+				Tenant: tenant.ID, Throttled: true, Body: bytes.NewReader(content),
+				Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100_000}})
+			if test.limit > 0 {
+				var tooLarge *warehouse.TooLargeError
+				if !errors.As(err, &tooLarge) || tooLarge.Bytes != test.limit {
+					t.Errorf("got %+v and %v, want a limit of %d", summary, err, test.limit)
+				}
+				return
 			}
-			if test.limit == 0 && (err != nil || summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason, test.reason)) {
-				t.Errorf("got %+v %v, want %q", summary, err, test.reason)
+			if err != nil || summary.FilesRefused != 1 ||
+				!strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason, test.reason) {
+				t.Errorf("got %+v and %v, want %q", summary, err, test.reason)
 			}
 		})
 	}
 }
 
-// Members of gzip and frames of zstd that hold nothing are passed over.
+// Empty gzip members and empty zstd frames are skipped.
 func TestBounds_EmptyMembers(t *testing.T) {
 	row := fmt.Sprintf(`{"id":"%s","created_at":"2026-01-01"}`, tenant.ID)
 	for _, packed := range []string{".gz", ".zst"} {
-		nothing := compressed(t, strings.NewReader(""), packed)
+		empty := compressed(t, strings.NewReader(""), packed)
 		if packed == ".zst" {
-			nothing = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0} // a frame of no bytes
+			empty = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0} // an empty frame
 		}
-		body := append(bytes.Repeat(nothing, 100_000), compressed(t, strings.NewReader(row), packed)...)
-		summary := load(t, openNew(t), ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(body), Bounds: ingest.Bounds{Bytes: 1 << 20}})
+		body := append(bytes.Repeat(empty, 100_000), compressed(t, strings.NewReader(row), packed)...)
+		summary := load(t, openNew(t), ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(body),
+			Bounds: ingest.Bounds{Bytes: 1 << 20}})
 		wantCounts(t, summary, warehouse.Counts{Read: 1, New: 1})
 	}
 }
 
-// An input ends with its context even while a small part of it unpacks to gigabytes.
+// Load ends when its context does, even if the bytes already read expand to gigabytes.
 func TestBounds_CancelWhileUnpacking(t *testing.T) {
-	for format, input := range map[ingest.Format][2]string{ingest.NDJSON: {"", "\n"}, ingest.JSON: {"[", "\n"}, ingest.CSV: {"id\n", "\n"}, ingest.Parquet: {"", "\n"}} {
-		body := compressed(t, io.MultiReader(strings.NewReader(input[0]), io.LimitReader(&endless{text: strings.Repeat(input[1], 1<<16)}, 2<<30)), ".zst")
+	for format, prefix := range map[ingest.Format]string{ingest.NDJSON: "", ingest.JSON: "[", ingest.CSV: "id\n", ingest.Parquet: ""} {
+		blank := io.LimitReader(&endless{text: strings.Repeat("\n", 1<<16)}, 2<<30)
+		body := compressed(t, io.MultiReader(strings.NewReader(prefix), blank), ".zst")
 		ctx, cancel := context.WithCancel(t.Context())
-		// The whole body is read in one piece, and the context ends right after.
-		_, err := ingest.Load(ctx, openNew(t), ingest.Input{Name: "calls", Format: format, Dataset: "calls", Body: &cancelledAtEnd{bytes.NewReader(body), cancel}})
+		// One Read returns the whole body, and then the context is cancelled.
+		_, err := ingest.Load(ctx, openNew(t), ingest.Input{Name: "calls", Format: format, Dataset: "calls",
+			Body: &cancelledAtEnd{bytes.NewReader(body), cancel}})
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: got %v, want that it was cancelled", format, err)
+			t.Errorf("%s: got %v, want %v", format, err, context.Canceled)
 		}
 		cancel()
 	}
 }
 
-// cancelledAtEnd cancels a context when all has been read.
+// cancelledAtEnd is a reader that calls cancel after its last byte is read.
 type cancelledAtEnd struct {
 	in     *bytes.Reader
 	cancel func()

@@ -153,8 +153,8 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 	return r.row, "", true
 }
 
-// readRecord reads a record up to the first line break outside quotes. The rest of a record longer than maxLine is discarded
-// and tooLong is true. ok is false at the end, and for a record that is cut off by an error of the input.
+// readRecord reads a record up to the first line break outside quotes. The rest of a record longer than maxLine is
+// discarded and tooLong is true. ok is false at the end, and for a record that is cut off by an error of the input.
 func (r *csvReader) readRecord() (tooLong, ok bool) {
 	r.record, r.lines = r.record[:0], 0
 	quotes := 0

@@ -30,7 +30,8 @@ const (
 
 // formatOf maps file extensions to formats.
 var formatOf = map[string]Format{
-	".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV, ".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow,
+	".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV,
+	".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow,
 }
 
 // formatFromName returns the format that the extension of a file names, without .gz or .zst. It returns NDJSON for
@@ -51,8 +52,8 @@ func formatFromName(name string) (Format, error) {
 }
 
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
-// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. It returns warehouse.ErrInvalid unless exactly
-// one dataset matches.
+// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. It returns warehouse.ErrInvalid unless
+// exactly one dataset matches.
 func datasetFromName(name string) (warehouse.Dataset, error) {
 	notLetter := func(r rune) bool { return r < 'a' || r > 'z' }
 	words := strings.FieldsFunc(strings.ToLower(filepath.Base(name)), notLetter)
@@ -65,8 +66,8 @@ func datasetFromName(name string) (warehouse.Dataset, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return warehouse.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers and messages; "+
-		"set the dataset with --dataset", warehouse.ErrInvalid)
+	return warehouse.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers "+
+		"and messages; set the dataset with --dataset", warehouse.ErrInvalid)
 }
 
 // Find returns the files at paths, in order. A folder is replaced by the files in it and below it, in lexical order.

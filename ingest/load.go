@@ -36,12 +36,13 @@ type Input struct {
 	Progress func(n int64) // called with the number of bytes just read from Body; may be nil
 	Bounds   Bounds        // limits for an untrusted input
 	Log      *slog.Logger  // receives failures of file readers; default: slog.Default
-	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits for
-	// a staging slot, so that a slow client cannot hold a slot.
+	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits
+	// for a staging slot, so that a slow client cannot hold a slot.
 	Throttled bool
 }
 
-// Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached stay.
+// Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached
+// stay.
 type Bounds struct {
 	// Bytes is the maximum size of the uncompressed input, and of the NDJSON made of a table. Load returns a
 	// warehouse.TooLargeError above it, and above MaxExpansion.
@@ -50,9 +51,9 @@ type Bounds struct {
 	Refused int64
 }
 
-// MaxExpansion is the maximum ratio of uncompressed to compressed size of a bounded input. An input may always expand to
-// minExpansion bytes. The limit keeps a small input from causing the work of a large one. JSON rows typically compress by
-// a factor of 10 to 100.
+// MaxExpansion is the maximum ratio of uncompressed to compressed size of a bounded input. An input may always expand
+// to minExpansion bytes. The limit keeps a small input from causing the work of a large one. JSON rows typically
+// compress by a factor of 10 to 100.
 const (
 	MaxExpansion = 200
 	minExpansion = 128 << 20
@@ -228,9 +229,9 @@ func (in Input) openFile(body io.Reader, packed bool, tempDir string) (*os.File,
 	return os.Open(path)
 }
 
-// A boundedReader limits the bytes that an input expands to. It counts every byte, including blank lines. Read returns
-// a warehouse.TooLargeError above the limit. It returns the error of the context of the source when that ends, because
-// a small part of the source can expand to gigabytes.
+// A boundedReader limits the bytes that an input expands to. It counts every byte, including blank lines. Read
+// returns a warehouse.TooLargeError above the limit. It returns the error of the context of the source when that
+// ends, because a small part of the source can expand to gigabytes.
 type boundedReader struct {
 	in     io.Reader
 	source *progressReader
@@ -265,8 +266,8 @@ func (in Input) dataset() (warehouse.Dataset, error) {
 	return datasetFromName(in.Name)
 }
 
-// loadRows cuts rows into batches, and stages and merges these. It returns an unreadableError if the rows could not be
-// read to their end. The error names the last row that was read as its unit ("line" or "row") and its number.
+// loadRows cuts rows into batches, and stages and merges these. It returns an unreadableError if the rows could not
+// be read to their end. The error names the last row that was read as its unit ("line" or "row") and its number.
 func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
 	batches := newBatcher(rows, mallocator.NewMallocator())
 	batches.buffered = in.Throttled
@@ -277,8 +278,8 @@ func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage
 	return err
 }
 
-// loadBatches stages and merges all batches. One goroutine stages the next batch while another merges the current one,
-// which keeps only one core busy. Both have ended when loadBatches returns.
+// loadBatches stages and merges all batches. One goroutine stages the next batch while another merges the current
+// one, which keeps only one core busy. Both have ended when loadBatches returns.
 func loadBatches(ctx context.Context, in *batcher, stage stageFunc, merge mergeFunc) error {
 	group, ctx := errgroup.WithContext(ctx)
 	type stagedBatch struct {
@@ -359,8 +360,9 @@ func (in Input) unpack(source io.Reader) (_ io.ReadCloser, packed bool, err erro
 	return io.NopCloser(buffered), false, nil
 }
 
-// Maximum window sizes of zstd in bytes. A frame of a few bytes can make the decoder allocate a whole window. maxWindow is
-// the default limit of the zstd command; maxBoundedWindow is the window of its level 20 and applies to bounded inputs.
+// Maximum window sizes of zstd in bytes. A frame of a few bytes can make the decoder allocate a whole window.
+// maxWindow is the default limit of the zstd command; maxBoundedWindow is the window of its level 20 and applies to
+// bounded inputs.
 const (
 	maxWindow        = 128 << 20
 	maxBoundedWindow = 32 << 20

@@ -53,7 +53,8 @@ func openNew(t *testing.T) *warehouse.Warehouse {
 	return w
 }
 
-func invented(t *testing.T, write func(io.Writer) error) []byte {
+// generated returns the bytes that write writes.
+func generated(t *testing.T, write func(io.Writer) error) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	noError(t, write(&buf))
@@ -70,10 +71,11 @@ func load(t *testing.T, w *warehouse.Warehouse, in ingest.Input) ingest.Summary 
 func wantCounts(t *testing.T, got ingest.Summary, want warehouse.Counts) {
 	t.Helper()
 	if got.Counts != want {
-		t.Fatalf("counts are %+v, not %+v: %+v", got.Counts, want, got.Refusals[:min(1, len(got.Refusals))])
+		t.Fatalf("got counts %+v, want %+v; first refusal: %+v", got.Counts, want, got.Refusals[:min(1, len(got.Refusals))])
 	}
 }
 
+// packed returns plain, compressed as the extension of name requires.
 func packed(t *testing.T, name string, plain []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -93,7 +95,7 @@ func packed(t *testing.T, name string, plain []byte) []byte {
 	return buf.Bytes()
 }
 
-// asTable writes NDJSON as another format, with a DuckDB that is not the warehouse's.
+// asTable converts NDJSON to a file of another format with DuckDB, and returns its path.
 func asTable(t *testing.T, ndjson []byte, format string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -108,7 +110,7 @@ func asTable(t *testing.T, ndjson []byte, format string) string {
 	return out
 }
 
-// asArray writes NDJSON as a JSON array, each row over several lines.
+// asArray converts NDJSON to a JSON array with each row on several lines.
 func asArray(t *testing.T, ndjson []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -116,7 +118,8 @@ func asArray(t *testing.T, ndjson []byte) []byte {
 	return out.Bytes()
 }
 
-// asArrow writes NDJSON as an Arrow IPC stream of several batches; columns says which, of the types that DuckDB finds in it.
+// asArrow converts NDJSON to an Arrow IPC stream of several batches. columns are the select expressions, with the
+// types that DuckDB detects.
 func asArrow(t *testing.T, ndjson []byte, columns string) []byte {
 	t.Helper()
 	in := filepath.Join(t.TempDir(), "in.ndjson")
@@ -141,12 +144,12 @@ func asArrow(t *testing.T, ndjson []byte, columns string) []byte {
 	return out.Bytes()
 }
 
-// The same rows by every way in are the same rows: whatever comes after the first changes nothing.
-func TestEveryFormatGivesTheSameRows(t *testing.T) {
+// Loading the same rows again in any other format changes nothing.
+func TestLoad_EveryFormat(t *testing.T) {
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
 			w := openNew(t)
-			ndjson := invented(t, write)
+			ndjson := generated(t, write)
 			rows := int64(bytes.Count(ndjson, []byte("\n")))
 			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}), warehouse.Counts{Read: rows, New: rows})
 			unchanged := warehouse.Counts{Read: rows, Unchanged: rows}
@@ -171,22 +174,22 @@ func TestEveryFormatGivesTheSameRows(t *testing.T) {
 	}
 }
 
-// Deletions come in every format, with no more columns than they need.
-func TestDeletionsInEveryFormat(t *testing.T) {
-	ndjson := invented(t, tenant.WriteCalls)
-	var gone bytes.Buffer
+// Deletions can be loaded in every format, with only the columns id and deleted_at.
+func TestLoad_Deletions(t *testing.T) {
+	ndjson := generated(t, tenant.WriteCalls)
+	var deletions bytes.Buffer
 	for line := range bytes.Lines(ndjson) {
 		var call struct {
 			ID string `json:"id"`
 		}
 		noError(t, json.Unmarshal(line, &call))
-		fmt.Fprintf(&gone, `{"id":%q,"deleted_at":"2027-01-01T00:00:00Z"}`+"\n", call.ID)
+		fmt.Fprintf(&deletions, `{"id":%q,"deleted_at":"2027-01-01T00:00:00Z"}`+"\n", call.ID)
 	}
 	for _, format := range []string{"ndjson", "csv", "parquet"} {
 		t.Run(format, func(t *testing.T) {
 			w := openNew(t)
 			load(t, w, ingest.Input{Name: "calls.ndjson", Body: bytes.NewReader(ndjson)})
-			content := gone.Bytes()
+			content := deletions.Bytes()
 			if format != "ndjson" {
 				var err error
 				content, err = os.ReadFile(asTable(t, content, format))
@@ -201,14 +204,14 @@ func TestDeletionsInEveryFormat(t *testing.T) {
 			page, err := w.List(t.Context(), tenant.ID, warehouse.Calls, warehouse.Listing{Limit: 1})
 			noError(t, err)
 			if page.Total != 0 {
-				t.Errorf("%d calls are left", page.Total)
+				t.Errorf("got %d calls, want none", page.Total)
 			}
 		})
 	}
 }
 
-// A Parquet file that breaks off being readable in its middle is refused there; the batches before are merged.
-func TestParquetBroken(t *testing.T) {
+// A Parquet file with a damaged second row group is refused there. The batches before it are merged.
+func TestLoad_DamagedParquet(t *testing.T) {
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
@@ -225,15 +228,15 @@ func TestParquetBroken(t *testing.T) {
 	w := openNew(t)
 	summary := load(t, w, ingest.Input{Name: "calls.parquet", Path: path, Body: mustOpen(t, path), Tenant: tenant.ID})
 	if summary.New < 61_440 || summary.New > 65_536 || summary.New != summary.Read {
-		t.Errorf("got %+v, want the first row group, but for rows that DuckDB had not handed over yet", summary.Counts)
+		t.Errorf("got %+v, want the first row group, except rows that DuckDB has not returned yet", summary.Counts)
 	}
 	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") || strings.Contains(summary.Refusals[0].Reason, w.TempDir()) {
-		t.Errorf("%+v", summary)
+		t.Errorf("got %+v, want one file that cannot be read, without its path", summary)
 	}
 }
 
-func TestBadInput(t *testing.T) {
-	ndjson := invented(t, tenant.WriteCalls)
+func TestLoad_BadInput(t *testing.T) {
+	ndjson := generated(t, tenant.WriteCalls)
 	gz := packed(t, ".gz", ndjson)
 	for name, test := range map[string]struct {
 		in           ingest.Input
@@ -272,31 +275,31 @@ func TestBadInput(t *testing.T) {
 			summary := load(t, w, test.in)
 			wantCounts(t, summary, test.counts)
 			if summary.FilesRefused != test.filesRefused {
-				t.Errorf("%d files refused: %+v", summary.FilesRefused, summary.Refusals)
+				t.Errorf("got %d refused files, want %d: %+v", summary.FilesRefused, test.filesRefused, summary.Refusals)
 			}
 			if test.reason == "" {
 				return
 			}
 			if len(summary.Refusals) != max(1, int(test.counts.Refused)) || !strings.Contains(summary.Refusals[0].Reason, test.reason) {
-				t.Errorf("refusals are %+v, not for %q", summary.Refusals, test.reason)
+				t.Errorf("got refusals %+v, want the reason %q", summary.Refusals, test.reason)
 			}
 			kept, err := os.ReadDir(filepath.Join(w.Dir(), "quarantine"))
 			noError(t, err)
 			if len(kept) != 1 {
-				t.Errorf("quarantine holds %v", kept)
+				t.Errorf("got quarantine files %v, want one", kept)
 			}
 			left, err := os.ReadDir(w.TempDir())
 			noError(t, err)
 			if len(left) > 0 {
-				t.Errorf("left behind: %v", left)
+				t.Errorf("got temporary files %v, want none", left)
 			}
 		})
 	}
 }
 
-// What may come from anyone is bounded by what it unpacks to, in every format.
-func TestUnpackedBytesAreBounded(t *testing.T) {
-	ndjson := invented(t, tenant.WriteCalls)
+// Bounds.Bytes limits the uncompressed size in every format.
+func TestBounds_Bytes(t *testing.T) {
+	ndjson := generated(t, tenant.WriteCalls)
 	parquet, err := os.ReadFile(asTable(t, ndjson, "parquet"))
 	noError(t, err)
 	csv, err := os.ReadFile(asTable(t, ndjson, "csv"))
@@ -306,18 +309,18 @@ func TestUnpackedBytesAreBounded(t *testing.T) {
 		w := openNew(t)
 		in := ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID, Bounds: ingest.Bounds{Bytes: 50_000}, Body: bytes.NewReader(packed(t, ".zst", content))}
 		if _, err := ingest.Load(t.Context(), w, in); !errors.Is(err, warehouse.ErrTooLarge) {
-			t.Errorf("%s: %v", format, err)
+			t.Errorf("%s: got %v, want %v", format, err, warehouse.ErrTooLarge)
 		}
 		left, err := os.ReadDir(w.TempDir())
 		noError(t, err)
 		if len(left) > 0 {
-			t.Errorf("%s left behind: %v", format, left)
+			t.Errorf("%s: got temporary files %v, want none", format, left)
 		}
 	}
 }
 
-// A stream of Arrow whose offsets point elsewhere is read no further.
-func TestArrowThatContradictsItself(t *testing.T) {
+// An Arrow stream with invalid offsets is refused.
+func TestLoad_InvalidArrowOffsets(t *testing.T) {
 	w := openNew(t)
 	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}}, nil)
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -328,36 +331,39 @@ func TestArrowThatContradictsItself(t *testing.T) {
 	broken := bytes.Replace(whole.Bytes(), []byte{3, 0, 0, 0, 8, 0, 0, 0}, []byte{0, 0, 0, 0x40, 8, 0, 0, 0}, 1)
 	summary := load(t, w, ingest.Input{Name: "calls.arrows", Body: bytes.NewReader(broken)})
 	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason, "contradicts itself") {
-		t.Errorf("%+v", summary)
+		t.Errorf("got %+v, want a refused file that contradicts itself", summary)
 	}
 }
 
-// A file that breaks off gives the rows before the break.
-func TestTruncatedFile(t *testing.T) {
+// A truncated file gives the rows before its end, and is refused.
+func TestLoad_TruncatedFile(t *testing.T) {
 	w := openNew(t)
-	gz := packed(t, ".gz", invented(t, tenant.WriteCalls))
+	gz := packed(t, ".gz", generated(t, tenant.WriteCalls))
 	summary := load(t, w, ingest.Input{Name: "calls.ndjson.gz", Body: bytes.NewReader(gz[:len(gz)/2])})
 	if summary.FilesRefused != 1 || summary.New == 0 || summary.New >= int64(tenant.Calls) || summary.Refused != 0 {
-		t.Fatalf("summary is %+v", summary)
+		t.Fatalf("got %+v, want one refused file and some new rows", summary)
 	}
-	if reason := summary.Refusals[0].Reason; !strings.Contains(reason, fmt.Sprintf("cannot be read after line %d: unexpected EOF", summary.New)) {
-		t.Errorf("the reason is %s", reason)
+	want := fmt.Sprintf("cannot be read after line %d: unexpected EOF", summary.New)
+	if reason := summary.Refusals[0].Reason; !strings.Contains(reason, want) {
+		t.Errorf("got %s, want %s", reason, want)
 	}
 }
 
-// What is wrong between the elements of an array ends it; those before are rows.
-func TestBrokenArray(t *testing.T) {
+// A syntax error between the elements of an array ends the reading. The elements before it are loaded.
+func TestLoad_BrokenArray(t *testing.T) {
 	w := openNew(t)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
-	for end, reason := range map[string]string{`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array", "": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array"} {
+	for end, reason := range map[string]string{
+		`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array", "": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array",
+	} {
 		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID, Body: strings.NewReader("[" + row + end)})
 		if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, reason) || summary.Read != 1 && end != "" {
-			t.Errorf("%s: %+v", end, summary)
+			t.Errorf("%s: got %+v, want the reason %q", end, summary, reason)
 		}
 	}
 }
 
-func TestCancel(t *testing.T) {
+func TestLoad_Cancel(t *testing.T) {
 	w := openNew(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
@@ -368,23 +374,23 @@ func TestCancel(t *testing.T) {
 	}()
 	_, err := ingest.Load(ctx, w, ingest.Input{Name: "calls.ndjson", Body: reader})
 	if !errors.Is(err, context.Canceled) {
-		t.Fatalf("error is %v", err)
+		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
 	noError(t, reader.Close())
 }
 
-// The real dialogues: every row once, every sum as in the files.
-func TestRealDialogues(t *testing.T) {
+// Each row of the real dialogues is loaded once, and the lake has the values of the files.
+func TestLoad_RealDialogues(t *testing.T) {
 	const folder = "../../shared/data/sgd"
 	if _, err := os.Stat(folder); err != nil {
-		t.Skip("the folder of real dialogues is not here: " + folder)
+		t.Skip("missing folder " + folder)
 	}
 	w := openNew(t)
 	files, err := ingest.Find([]string{folder})
 	noError(t, err)
 	rows := map[string]int64{"calls": 10_031, "customers": 6_679, "messages": 78_232}
 	if len(files) != len(rows) {
-		t.Fatalf("found %v", files)
+		t.Fatalf("got files %v, want %d", files, len(rows))
 	}
 	for _, file := range files {
 		n := rows[strings.TrimSuffix(filepath.Base(file), ".ndjson.gz")]
@@ -394,13 +400,13 @@ func TestRealDialogues(t *testing.T) {
 	published, err := w.Publish(t.Context())
 	noError(t, err)
 	if published.Rows != 94_942 {
-		t.Errorf("published %+v", published)
+		t.Errorf("got %+v, want 94942 rows", published)
 	}
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
 	var differing int64
-	// Row by row: what the lake shows against what the file says, read by DuckDB itself.
+	// Compare each row of the lake with the row that DuckDB reads from the file.
 	noError(t, db.QueryRowContext(t.Context(), fmt.Sprintf(`
 		WITH theirs AS (SELECT id::UUID AS id, user_id::VARCHAR AS tenant, cost::DECIMAL(10, 4) AS cost, duration_seconds, status, summary, created_at::TIMESTAMPTZ AS created_at,
 		                       CASE WHEN json_type(transcript) = 'ARRAY' THEN list_transform(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), lambda t: t.text)
@@ -411,7 +417,7 @@ func TestRealDialogues(t *testing.T) {
 		              FROM read_parquet('%s/lake/tenant_id=*/calls/*/*.parquet', hive_partitioning = true))
 		SELECT count(*) FROM ((FROM theirs EXCEPT ALL FROM ours) UNION ALL (FROM ours EXCEPT ALL FROM theirs))`, folder, w.Dir())).Scan(&differing))
 	if differing != 0 {
-		t.Errorf("%d rows differ", differing)
+		t.Errorf("got %d rows that differ, want none", differing)
 	}
 }
 

@@ -39,8 +39,8 @@ type Runner struct {
 type Totals struct {
 	Runs, Failures int64
 	Rows           warehouse.Counts // of merged portions, those of failed runs included
-	// AsOf is the start of the last successful run, which may have been in an earlier process. It is the creation of the
-	// runner if no run has succeeded.
+	// AsOf is the start of the last successful run, which may have been in an earlier process. It is the creation of
+	// the runner if no run has succeeded.
 	AsOf time.Time
 }
 

@@ -26,7 +26,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// parquetOf returns a Parquet file of a query's rows.
+// parquetOf returns a Parquet file with the rows of a query.
 func parquetOf(t testing.TB, query, options string) []byte {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
@@ -43,7 +43,7 @@ func parquetOf(t testing.TB, query, options string) []byte {
 	return content
 }
 
-// keptCalls closes a warehouse and returns a query's texts of the calls that it has kept.
+// keptCalls closes a warehouse and returns an expression, as text, for each call stored in it.
 func keptCalls(t *testing.T, w *warehouse.Warehouse, expression string) (texts []string) {
 	t.Helper()
 	noError(t, w.Close())
@@ -68,7 +68,7 @@ func keptCalls(t *testing.T, w *warehouse.Warehouse, expression string) (texts [
 	return texts
 }
 
-// A Parquet column of any type, and of any case, becomes what its field holds.
+// A Parquet column of any type, and with a name in any case, is converted to the type of its field.
 func TestParquet_EveryType(t *testing.T) {
 	cases := []struct{ column, want string }{
 		{"'x' AS summary", `"summary":"x"`},
@@ -124,7 +124,7 @@ func TestParquet_EveryType(t *testing.T) {
 	}
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
-	got := make([]string, len(cases)) // reasons of refused rows, then values
+	got := make([]string, len(cases)) // reasons of refusals, or stored rows
 	for i, c := range cases {
 		content := parquetOf(t, fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
 		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
@@ -148,7 +148,8 @@ func TestParquet_EveryType(t *testing.T) {
 	}
 }
 
-// Columns that the dataset does not have are named, however many there are, and refused rows keep their number and their known fields.
+// Columns that the dataset does not have are named, however many there are, and refused rows keep their number and
+// their known fields.
 func TestParquet_UnknownColumns(t *testing.T) {
 	var columns strings.Builder
 	for i := range 1900 {
@@ -169,7 +170,7 @@ func TestParquet_UnknownColumns(t *testing.T) {
 	}
 }
 
-// The rows of a file come in its order, whatever its row groups are.
+// Rows are read in the order of the file, for any size of its row groups.
 func TestParquet_RowGroups(t *testing.T) {
 	for _, size := range []int{2048, 65_000, 200_000} {
 		content := parquetOf(t, "SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
@@ -183,7 +184,7 @@ func TestParquet_RowGroups(t *testing.T) {
 	}
 }
 
-// forged returns a Parquet file with another footer.
+// forged returns a Parquet file with its footer changed.
 func forged(t testing.TB, whole []byte, change func(*format.FileMetaData)) []byte {
 	t.Helper()
 	file, err := parquet.OpenFile(bytes.NewReader(whole), int64(len(whole)))
@@ -197,13 +198,13 @@ func forged(t testing.TB, whole []byte, change func(*format.FileMetaData)) []byt
 	return append(binary.LittleEndian.AppendUint32(content, uint32(len(footer))), "PAR1"...)
 }
 
-// nestedParquet returns a file whose one column is a list of lists, and so on, of the given depth.
+// nestedParquet returns a file with one column of lists nested to the given depth.
 func nestedParquet(t testing.TB, depth int) []byte {
 	t.Helper()
 	return parquetOf(t, "SELECT "+strings.Repeat("[", depth)+"1"+strings.Repeat("]", depth)+" AS metadata", "")
 }
 
-// nestedArrow returns a stream whose one column is nested to the given depth.
+// nestedArrow returns a stream with one column of lists nested to the given depth.
 func nestedArrow(t testing.TB, depth int) []byte {
 	t.Helper()
 	var typ arrow.DataType = arrow.PrimitiveTypes.Int64
@@ -220,7 +221,7 @@ func nestedArrow(t testing.TB, depth int) []byte {
 	return out.Bytes()
 }
 
-// arrowColumnsOf returns a stream of no rows with columns of these names.
+// arrowColumnsOf returns an empty stream with columns of these names.
 func arrowColumnsOf(t testing.TB, names ...string) []byte {
 	t.Helper()
 	fields := make([]arrow.Field, len(names))

@@ -124,8 +124,8 @@ func arrowRow(row *bytes.Buffer, batch arrow.RecordBatch, i int, columns []arrow
 	return nil
 }
 
-// arrowValue appends a value to row as JSON. If isJSON is set, a string that holds valid JSON is appended unchanged, and a
-// blank string becomes null. Invalid UTF-8 is copied, so that the row is refused for its encoding.
+// arrowValue appends a value to row as JSON. If isJSON is set, a string that holds valid JSON is appended unchanged,
+// and a blank string becomes null. Invalid UTF-8 is copied, so that the row is refused for its encoding.
 func arrowValue(row *bytes.Buffer, value any, isJSON bool) error {
 	if text, ok := value.(string); ok {
 		switch {

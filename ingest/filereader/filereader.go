@@ -23,7 +23,8 @@ const (
 	Arrow   = "arrow"
 )
 
-// Limits of a file. The child checks the schema before it reads data. The kernel enforces the limits of memory and CPU time.
+// Limits of a file. The child checks the schema before it reads data. The kernel enforces the limits of memory and
+// CPU time.
 const (
 	MaxDepth   = 16        // nested lists, or nested structs, of a column
 	MaxColumns = 2000      // columns, including nested ones
@@ -93,8 +94,8 @@ type Options struct {
 }
 
 // Open starts a child that reads file, which must be open for reading only and positioned at its start. It waits if
-// maxChildren children are running. The child is killed when ctx ends. The caller must close the returned rows. It may
-// close file as soon as Open has returned.
+// maxChildren children are running. The child is killed when ctx ends. The caller must close the returned rows. It
+// may close file as soon as Open has returned.
 func Open(ctx context.Context, file *os.File, o Options) (_ *Rows, err error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -185,7 +186,8 @@ func (r *Rows) verdict() error {
 		strings.Contains(stderr, "bad_alloc"):
 		reason = tooMuchMemory
 	}
-	r.log.Error("file reader died", "reason", reason, "state", state.String(), "stderr", stderr[:min(len(stderr), maxLogged)])
+	r.log.Error("file reader died", "reason", reason, "state", state.String(),
+		"stderr", stderr[:min(len(stderr), maxLogged)])
 	return &Error{reason}
 }
 

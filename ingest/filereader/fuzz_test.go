@@ -70,11 +70,11 @@ func smallArrow(t testing.TB, options ...ipc.Option) []byte {
 	return out.Bytes()
 }
 
-// maxRows is more than a small file can hold.
+// maxRows is more than the number of rows of a small file.
 const maxRows = 100_000
 
-// readFile reads a file in a child, and fails the test if this process is affected: if reading ends with anything but the last row or an
-// *Error, or a row is not one line of JSON.
+// readFile reads a file in a child and returns the number of rows and the reason of an *Error. It fails the test if
+// reading ends with another error, or if a row is not one line of JSON.
 func readFile(t testing.TB, format string, content []byte) (rows int, reason string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -103,7 +103,7 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 			return rows, err.Error()
 		}
 		if rows++; rows == maxRows {
-			return rows, "" // a footer may claim any number of rows, for which a reader of rows has a bound
+			return rows, "" // a footer may declare any number of rows; the caller bounds it
 		}
 		if format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line, []byte("Infinity")) {
 			t.Errorf("got the row %q, want JSON", line)
@@ -124,7 +124,7 @@ func TestOpen_SmallFiles(t *testing.T) {
 	}
 }
 
-// mutate changes one to four places of a file, mostly of its end for Parquet, which has the footer there.
+// mutate returns content with one to four random changes.
 func mutate(random *rand.Rand, content []byte) []byte {
 	content = bytes.Clone(content)
 	extremes := []byte{0, 1, 0x7f, 0x80, 0xff}
@@ -146,7 +146,8 @@ func mutate(random *rand.Rand, content []byte) []byte {
 	return content
 }
 
-// Files with mutated bytes never affect this process, whatever becomes of their child. The seed is fixed, so a failure can be repeated.
+// Files with mutated bytes do not affect this process, even if a child crashes. The seed is fixed, so that failures
+// can be reproduced.
 func TestOpen_MutatedFiles(t *testing.T) {
 	files := map[string]map[string][]byte{
 		Parquet: {"snappy": smallParquet(t, "snappy"), "uncompressed": smallParquet(t, "uncompressed")},
@@ -170,7 +171,7 @@ func TestOpen_MutatedFiles(t *testing.T) {
 	}
 }
 
-// Any change of a byte of an Arrow message's metadata can be a length that a parser believes. Such a child dies, and says why.
+// A changed byte in the metadata of an Arrow message can become a huge length. The child then fails with a reason.
 func TestOpen_ArrowLengths(t *testing.T) {
 	content := smallArrow(t)
 	reasons := map[string]int{}
@@ -187,7 +188,7 @@ func TestOpen_ArrowLengths(t *testing.T) {
 		}
 	}
 	if len(reasons) < 2 || memory == 0 {
-		t.Errorf("got only %v, want files that are refused for different reasons", reasons)
+		t.Errorf("got reasons %v, want at least two, one of them about memory or contradictions", reasons)
 	}
 }
 

@@ -45,8 +45,8 @@ func Run() int {
 	return 0
 }
 
-// read limits and confines this process, then writes the rows of the file to out. It opens DuckDB before the CPU limit
-// and the confinement apply.
+// read limits and confines this process, then writes the rows of the file to out. It opens DuckDB before the CPU
+// limit and the confinement apply.
 func read(out io.Writer) error {
 	var t task
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
@@ -91,8 +91,8 @@ type rowWriter struct {
 	started bool     // the first row was written
 }
 
-// Maximum number of unknown columns that are reported, and maximum length of such a name in runes. Both are above the limits
-// of the warehouse.
+// Maximum number of unknown columns that are reported, and maximum length of such a name in runes. Both are above the
+// limits of the warehouse.
 const (
 	maxUnknown     = 64
 	maxUnknownName = 80
@@ -138,7 +138,8 @@ func (w *rowWriter) withUnknown(row []byte) []byte {
 	return slices.Concat([]byte(first), row[1:])
 }
 
-// lower returns name with its ASCII letters in lower case. Column names in DuckDB are case-insensitive only for ASCII.
+// lower returns name with its ASCII letters in lower case. Column names in DuckDB are case-insensitive only for
+// ASCII.
 func lower(name string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

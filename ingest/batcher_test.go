@@ -20,8 +20,8 @@ type readRow struct {
 	text, defect string
 }
 
-// readLines reads a whole stream. It returns the rows, the number of batches, and the error that ended the reading. It
-// fails the test if an Arrow buffer is not released.
+// readLines reads a whole stream. It returns the rows, the number of batches, and the error that ended the reading.
+// It fails the test if an Arrow buffer is not released.
 func readLines(t *testing.T, in io.Reader) (lines []readRow, batches int, failure error) {
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)

@@ -70,8 +70,8 @@ func (r *arrayReader) nextNonSpace() (byte, error) {
 	}
 }
 
-// unexpectedEOF returns io.ErrUnexpectedEOF if err is io.EOF, and err otherwise. It is for places where the input must
-// not end.
+// unexpectedEOF returns io.ErrUnexpectedEOF if err is io.EOF, and err otherwise. It is for places where the input
+// must not end.
 func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -10,8 +10,8 @@ import (
 )
 
 // mergePortion merges the rows of a portion batch by batch. It stores the state of the portion in the transaction of
-// the last batch, after all rows are read. For a file, or a portion without rows, it stores the state after the merge.
-// A crash between the two makes the next pull read the file again, which changes nothing.
+// the last batch, after all rows are read. For a file, or a portion without rows, it stores the state after the
+// merge. A crash between the two makes the next pull read the file again, which changes nothing.
 func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
 ) (Summary, error) {
 	summary := Summary{Refusals: []warehouse.Refusal{}}
