@@ -57,7 +57,8 @@ func TestLines_NumbersAndDefects(t *testing.T) {
 		"no newline at the end": {"{}\n{1}", []readRow{{1, "{}", ""}, {2, "{1}", ""}}},
 		"numbers of lines":      {"\n{}\r\n\n {1} \n", []readRow{{2, "{}", ""}, {4, "{1}", ""}}},
 		"byte order mark":       {"\ufeff{}\n", []readRow{{1, "{}", ""}}},
-		"not UTF-8":             {"{}\n\"\xff\"\n{}", []readRow{{1, "{}", ""}, {2, "\"\uFFFD\"", "line is not UTF-8"}, {3, "{}", ""}}},
+		"not UTF-8": {"{}\n\"\xff\"\n{}", []readRow{{1, "{}", ""}, {2, "\"\uFFFD\"", "line is not UTF-8"},
+			{3, "{}", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lines, _, failure := readLines(t, iotest.OneByteReader(strings.NewReader(test.in)))

@@ -96,7 +96,8 @@ func TestBounds_TableExpansion(t *testing.T) {
 	}{
 		"a dictionary":    {"SELECT uuid() AS id, repeat('x', 65536) AS summary FROM range(10000)", 128 << 20, ""},
 		"rows of nothing": {"SELECT NULL AS metadata FROM range(20000000)", 0, "more than 100000 rows were refused"},
-		"large rows":      {"SELECT uuid() AS id, repeat('x', 1000000) AS summary FROM range(2048)", 0, "reading the file needs more than 512 MiB of memory"},
+		"large rows": {"SELECT uuid() AS id, repeat('x', 1000000) AS summary FROM range(2048)", 0,
+			"reading the file needs more than 512 MiB of memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)

@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/klauspost/compress/zstd.(*blockDec).startDecoder"))
 }
 
-var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 300, Customers: 40, Messages: 500}
+var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 300, Customers: 40,
+	Messages: 500}
 
 func noError(t testing.TB, err error) {
 	t.Helper()
@@ -71,7 +72,8 @@ func load(t *testing.T, w *warehouse.Warehouse, in ingest.Input) ingest.Summary 
 func wantCounts(t *testing.T, got ingest.Summary, want warehouse.Counts) {
 	t.Helper()
 	if got.Counts != want {
-		t.Fatalf("got counts %+v, want %+v; first refusal: %+v", got.Counts, want, got.Refusals[:min(1, len(got.Refusals))])
+		t.Fatalf("got counts %+v, want %+v; first refusal: %+v", got.Counts, want, got.Refusals[:min(1,
+			len(got.Refusals))])
 	}
 }
 
@@ -114,7 +116,8 @@ func asTable(t *testing.T, ndjson []byte, format string) string {
 func asArray(t *testing.T, ndjson []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	noError(t, json.Indent(&out, append(append([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(ndjson), []byte("\n"), []byte(","))...), ']'), " ", "\t"))
+	noError(t, json.Indent(&out, append(append([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(ndjson), []byte("\n"),
+		[]byte(","))...), ']'), " ", "\t"))
 	return out.Bytes()
 }
 
@@ -132,7 +135,8 @@ func asArrow(t *testing.T, ndjson []byte, columns string) []byte {
 	defer func() { noError(t, conn.Close()) }()
 	interchange, err := duckdb.NewArrowFromConn(conn)
 	noError(t, err)
-	reader, err := interchange.QueryContext(t.Context(), fmt.Sprintf("SELECT %s FROM read_json('%s', sample_size = -1, maximum_depth = 1)", columns, in))
+	reader, err := interchange.QueryContext(t.Context(),
+		fmt.Sprintf("SELECT %s FROM read_json('%s', sample_size = -1, maximum_depth = 1)", columns, in))
 	noError(t, err)
 	defer reader.Release()
 	var out bytes.Buffer
@@ -151,24 +155,30 @@ func TestLoad_EveryFormat(t *testing.T) {
 			w := openNew(t)
 			ndjson := generated(t, write)
 			rows := int64(bytes.Count(ndjson, []byte("\n")))
-			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}), warehouse.Counts{Read: rows, New: rows})
+			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}),
+				warehouse.Counts{Read: rows, New: rows})
 			unchanged := warehouse.Counts{Read: rows, Unchanged: rows}
 			for _, name := range []string{"x.ndjson.gz", "x.jsonl.zst", "x.ndjson", "-"} {
-				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, ndjson))}), unchanged)
+				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
+					ndjson))}), unchanged)
 			}
-			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson, "(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', 'created_at')) ->> '$'")
+			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson,
+				"(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', 'created_at')) ->> '$'")
 			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson), "x.arrows": texts, "x.arrow.zst": texts,
 				"X.ARROW": append([]byte("ARROW1\x00\x00"), texts...), "typed.arrows": typed} {
-				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
+				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
+					plain))}), unchanged)
 			}
 			for _, format := range []string{"csv", "parquet"} {
 				path := asTable(t, ndjson, format)
 				plain, err := os.ReadFile(path)
 				noError(t, err)
 				for _, name := range []string{"x." + format, "x." + format + ".gz", "x." + format + ".zst"} {
-					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
+					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
+						plain))}), unchanged)
 				}
-				wantCounts(t, load(t, w, ingest.Input{Name: path, Path: path, Dataset: dataset, Body: bytes.NewReader(plain)}), unchanged)
+				wantCounts(t, load(t, w, ingest.Input{Name: path, Path: path, Dataset: dataset,
+					Body: bytes.NewReader(plain)}), unchanged)
 			}
 		})
 	}
@@ -220,7 +230,9 @@ func TestLoad_DamagedParquet(t *testing.T) {
 		TO '`+path+`' (FORMAT parquet, ROW_GROUP_SIZE 65536)`)
 	noError(t, err)
 	var page int64 // of the second row group
-	noError(t, db.QueryRowContext(t.Context(), "SELECT data_page_offset FROM parquet_metadata($1) WHERE row_group_id = 1 AND path_in_schema = 'id'", path).Scan(&page))
+	noError(t, db.QueryRowContext(t.Context(),
+		"SELECT data_page_offset FROM parquet_metadata($1) WHERE row_group_id = 1 AND path_in_schema = 'id'",
+		path).Scan(&page))
 	content, err := os.ReadFile(path)
 	noError(t, err)
 	copy(content[page:], bytes.Repeat([]byte{0xff}, 64))
@@ -230,7 +242,8 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	if summary.New < 61_440 || summary.New > 65_536 || summary.New != summary.Read {
 		t.Errorf("got %+v, want the first row group, except rows that DuckDB has not returned yet", summary.Counts)
 	}
-	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") || strings.Contains(summary.Refusals[0].Reason, w.TempDir()) {
+	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") ||
+		strings.Contains(summary.Refusals[0].Reason, w.TempDir()) {
 		t.Errorf("got %+v, want one file that cannot be read, without its path", summary)
 	}
 }
@@ -244,30 +257,51 @@ func TestLoad_BadInput(t *testing.T) {
 		counts       warehouse.Counts
 		reason       string
 	}{
-		"unknown kind":     {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{}, "unknown file extension"},
-		"unknown dataset":  {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "set the dataset with --dataset"},
-		"unreadable":       {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1, warehouse.Counts{}, "permission denied"},
-		"no gzip":          {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")}, 1, warehouse.Counts{}, "gzip"},
-		"no Parquet":       {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1, warehouse.Counts{}, "Parquet"},
-		"no CSV":           {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1, warehouse.Counts{}, "the header line is not CSV"},
-		"no array":         {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{}, "not a JSON array"},
-		"nothing as JSON":  {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{}, "not a JSON array"},
-		"strange array":    {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)}, 0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
-		"no Arrow":         {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
-		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{}, "not an Arrow IPC stream"},
-		"Arrow that lies":  {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{}, "more than 512 MiB of memory"},
-		"empty array":      {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff [ ] ")}, 0, warehouse.Counts{}, ""},
-		"bytes unpacked":   {ingest.Input{Name: "calls.ndjson.gz", Bounds: ingest.Bounds{Refused: 1}, Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, warehouse.Counts{}, "more than 1 rows were refused"},
-		"empty":            {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
-		"empty CSV":        {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0, warehouse.Counts{}, ""},
-		"CSV without a column": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id\n" + tenant.ID.String() + "," + tenant.ID.String() + "\n")}, 0,
+		"unknown kind": {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{},
+			"unknown file extension"},
+		"unknown dataset": {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{},
+			"set the dataset with --dataset"},
+		"unreadable": {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1,
+			warehouse.Counts{}, "permission denied"},
+		"no gzip": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")},
+			1, warehouse.Counts{}, "gzip"},
+		"no Parquet": {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1,
+			warehouse.Counts{}, "Parquet"},
+		"no CSV": {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1,
+			warehouse.Counts{}, "the header line is not CSV"},
+		"no array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{},
+			"not a JSON array"},
+		"nothing as JSON": {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{},
+			"not a JSON array"},
+		"strange array": {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)},
+			0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
+		"no Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1,
+			warehouse.Counts{}, "not an Arrow IPC stream"},
+		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{},
+			"not an Arrow IPC stream"},
+		"Arrow that lies": {ingest.Input{Name: "calls.arrows",
+			Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{},
+			"more than 512 MiB of memory"},
+		"empty array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff [ ] ")}, 0,
+			warehouse.Counts{}, ""},
+		"bytes unpacked": {ingest.Input{Name: "calls.ndjson.gz", Bounds: ingest.Bounds{Refused: 1},
+			Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, warehouse.Counts{},
+			"more than 1 rows were refused"},
+		"empty": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
+		"empty CSV": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0,
+			warehouse.Counts{}, ""},
+		"CSV without a column": {ingest.Input{Name: "calls.csv",
+			Body: strings.NewReader("user_id,id\n" + tenant.ID.String() + "," + tenant.ID.String() + "\n")}, 0,
 			warehouse.Counts{Read: 1, Refused: 1}, "created_at is missing"},
-		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv", Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
-			tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
+		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv",
+			Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
+				tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
 			warehouse.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
-		"CSV of many lengths": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
+		"CSV of many lengths": {ingest.Input{Name: "calls.csv",
+			Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
 			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is not CSV: it has 5 fields, the header has 3"},
-		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t, []byte(`{"x":1}`), "parquet"))}, 0,
+		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t,
+			[]byte(`{"x":1}`), "parquet"))}, 0,
 			warehouse.Counts{Read: 1, Refused: 1}, "id is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +314,8 @@ func TestLoad_BadInput(t *testing.T) {
 			if test.reason == "" {
 				return
 			}
-			if len(summary.Refusals) != max(1, int(test.counts.Refused)) || !strings.Contains(summary.Refusals[0].Reason, test.reason) {
+			if len(summary.Refusals) != max(1, int(test.counts.Refused)) || !strings.Contains(summary.Refusals[0].Reason,
+				test.reason) {
 				t.Errorf("got refusals %+v, want the reason %q", summary.Refusals, test.reason)
 			}
 			kept, err := os.ReadDir(filepath.Join(w.Dir(), "quarantine"))
@@ -307,7 +342,8 @@ func TestBounds_Bytes(t *testing.T) {
 	nothing := asArrow(t, []byte("{}"), "unnest([NULL FOR i IN range(1_000_000)]) AS id") // rows that take no bytes
 	for format, content := range map[ingest.Format][]byte{ingest.NDJSON: ndjson, ingest.JSON: asArray(t, ndjson), ingest.CSV: csv, ingest.Parquet: parquet, ingest.Arrow: nothing} {
 		w := openNew(t)
-		in := ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID, Bounds: ingest.Bounds{Bytes: 50_000}, Body: bytes.NewReader(packed(t, ".zst", content))}
+		in := ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID,
+			Bounds: ingest.Bounds{Bytes: 50_000}, Body: bytes.NewReader(packed(t, ".zst", content))}
 		if _, err := ingest.Load(t.Context(), w, in); !errors.Is(err, warehouse.ErrTooLarge) {
 			t.Errorf("%s: got %v, want %v", format, err, warehouse.ErrTooLarge)
 		}
@@ -330,7 +366,8 @@ func TestLoad_InvalidArrowOffsets(t *testing.T) {
 	noError(t, errors.Join(writer.Write(builder.NewRecordBatch()), writer.Close()))
 	broken := bytes.Replace(whole.Bytes(), []byte{3, 0, 0, 0, 8, 0, 0, 0}, []byte{0, 0, 0, 0x40, 8, 0, 0, 0}, 1)
 	summary := load(t, w, ingest.Input{Name: "calls.arrows", Body: bytes.NewReader(broken)})
-	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason, "contradicts itself") {
+	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[len(summary.Refusals)-1].Reason,
+		"contradicts itself") {
 		t.Errorf("got %+v, want a refused file that contradicts itself", summary)
 	}
 }
@@ -354,10 +391,13 @@ func TestLoad_BrokenArray(t *testing.T) {
 	w := openNew(t)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
 	for end, reason := range map[string]string{
-		`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array", "": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array",
+		`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array",
+		"": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array",
 	} {
-		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID, Body: strings.NewReader("[" + row + end)})
-		if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, reason) || summary.Read != 1 && end != "" {
+		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID,
+			Body: strings.NewReader("[" + row + end)})
+		if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, reason) || summary.Read != 1 &&
+			end != "" {
 			t.Errorf("%s: got %+v, want the reason %q", end, summary, reason)
 		}
 	}
@@ -395,7 +435,8 @@ func TestLoad_RealDialogues(t *testing.T) {
 	for _, file := range files {
 		n := rows[strings.TrimSuffix(filepath.Base(file), ".ndjson.gz")]
 		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n, New: n})
-		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n, Unchanged: n})
+		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n,
+			Unchanged: n})
 	}
 	published, err := w.Publish(t.Context())
 	noError(t, err)

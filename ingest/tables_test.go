@@ -77,7 +77,8 @@ func TestParquet_EveryType(t *testing.T) {
 		{"'x'::BLOB AS summary", `"summary":"x"`},
 		{"'\\xAA\\x00'::BLOB AS summary", `"summary":"\\xAA\\x00"`},
 		{"1.5::DECIMAL(38, 3) AS summary", `"summary":"1.500"`},
-		{"12345678901234567890123456.0123456789::DECIMAL(38,10) AS summary", `"summary":"12345678901234567890123456.0123456789"`},
+		{"12345678901234567890123456.0123456789::DECIMAL(38,10) AS summary",
+			`"summary":"12345678901234567890123456.0123456789"`},
 		{"18446744073709551615::UBIGINT AS summary", `"summary":"18446744073709551615"`},
 		{"DATE '2026-02-03' AS summary", `"summary":"2026-02-03"`},
 		{"TIME '11:00:00' AS summary", `"summary":"11:00:00"`},
@@ -97,10 +98,12 @@ func TestParquet_EveryType(t *testing.T) {
 		{"12345.6789::DECIMAL(38, 10) AS cost", `"cost":12345.6789`},
 		{"1::HUGEINT AS cost", `"cost":1.0,`},
 		{"7::UTINYINT AS duration_seconds", `"duration_seconds":7`},
-		{"UUID '00000000-0000-4000-8000-00000000000a' AS assistant_id", `"assistant_id":"00000000-0000-4000-8000-00000000000a"`},
+		{"UUID '00000000-0000-4000-8000-00000000000a' AS assistant_id",
+			`"assistant_id":"00000000-0000-4000-8000-00000000000a"`},
 		{"0.1::FLOAT AS stt_minutes", `"stt_minutes":0.1`},
 		{"1e300 AS stt_minutes", `"stt_minutes":1e300`},
-		{"{'deep': {'list': [{'i': 1}, NULL]}, 'n': NULL} AS metadata", `"metadata":{"deep":{"list":[{"i":1},null]},"n":null}`},
+		{"{'deep': {'list': [{'i': 1}, NULL]}, 'n': NULL} AS metadata",
+			`"metadata":{"deep":{"list":[{"i":1},null]},"n":null}`},
 		{"'{\"a\": [1]}'::JSON AS metadata", `"metadata":{"a":[1]}`},
 		{"'{\"a\": [1]}' AS metadata", `"metadata":{"a":[1]}`},
 		{"'not JSON' AS metadata", `"metadata":"not JSON"`},
@@ -127,7 +130,8 @@ func TestParquet_EveryType(t *testing.T) {
 	got := make([]string, len(cases)) // reasons of refusals, or stored rows
 	for i, c := range cases {
 		content := parquetOf(t, fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
-		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
+		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
+			Body: bytes.NewReader(content)})
 		if len(summary.Refusals) > 0 {
 			got[i] = summary.Refusals[0].Reason
 		}
@@ -158,13 +162,15 @@ func TestParquet_UnknownColumns(t *testing.T) {
 	content := parquetOf(t, "SELECT CASE WHEN i = 5000 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, DATE '2026-01-01' AS created_at, 'x' AS config_id"+
 		columns.String()+" FROM range(5001) AS r(i) ORDER BY i", "")
 	w := openNew(t)
-	summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)})
+	summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
+		Body: bytes.NewReader(content)})
 	var refused []warehouse.Refusal
 	for refusal, err := range w.Quarantine(t.Context()) {
 		noError(t, err)
 		refused = append(refused, refusal)
 	}
-	if len(summary.Unknown) != 50 || summary.Unknown[1] != "calls.Field 1" || summary.New != 5000 || len(refused) != 1 || refused[0].Line != 5001 ||
+	if len(summary.Unknown) != 50 || summary.Unknown[1] != "calls.Field 1" || summary.New != 5000 ||
+		len(refused) != 1 || refused[0].Line != 5001 ||
 		refused[0].Row != `{"id":"none","created_at":"2026-01-01"}` {
 		t.Errorf("got %+v %+v", summary, refused)
 	}
@@ -176,8 +182,10 @@ func TestParquet_RowGroups(t *testing.T) {
 		content := parquetOf(t, "SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
 			fmt.Sprintf(", ROW_GROUP_SIZE %d", size))
 		for _, throttled := range []bool{false, true} {
-			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content), Throttled: throttled})
-			if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 || summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
+			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
+				Body: bytes.NewReader(content), Throttled: throttled})
+			if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 ||
+				summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
 				t.Errorf("row groups of %d: got %+v", size, summary)
 			}
 		}
@@ -246,24 +254,34 @@ func TestTables_Limits(t *testing.T) {
 		content []byte
 		reason  string // empty: not refused
 	}{
-		"Parquet of 16 lists":    {ingest.Parquet, nestedParquet(t, 16), ""},
-		"Parquet of 17 lists":    {ingest.Parquet, nestedParquet(t, 17), "a column is nested more than 16 deep"},
-		"Parquet of 40 lists":    {ingest.Parquet, nestedParquet(t, 40), "a column is nested more than 16 deep"},
-		"Parquet columns":        {ingest.Parquet, parquetOf(t, manyInParquet, ""), "it has more than 2000 columns"},
-		"Parquet column twice":   {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `column "id" occurs twice`},
-		"Parquet without schema": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema = nil }), "schema"},
-		"Parquet schema":         {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema[0].NumChildren.V = 1 }), "its schema contradicts itself"},
-		"Parquet fewer rows":     {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.NumRows, m.RowGroups[0].NumRows = 1<<40, 1<<40 }), "cannot be read after row"},
-		"Parquet negative rows":  {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.NumRows, m.RowGroups[0].NumRows = -1, -1 }), "cannot be read after row 0"},
-		"Arrow of 16 lists":      {ingest.Arrow, nestedArrow(t, 16), ""},
-		"Arrow of 17 lists":      {ingest.Arrow, nestedArrow(t, 17), "a column is nested more than 16 deep"},
-		"Arrow of 60 lists":      {ingest.Arrow, nestedArrow(t, 60), "a column is nested more than 16 deep"},
-		"Arrow columns":          {ingest.Arrow, arrowColumnsOf(t, many...), "it has more than 2000 columns"},
-		"Arrow column twice":     {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `column "id" occurs twice`},
+		"Parquet of 16 lists": {ingest.Parquet, nestedParquet(t, 16), ""},
+		"Parquet of 17 lists": {ingest.Parquet, nestedParquet(t, 17), "a column is nested more than 16 deep"},
+		"Parquet of 40 lists": {ingest.Parquet, nestedParquet(t, 40), "a column is nested more than 16 deep"},
+		"Parquet columns":     {ingest.Parquet, parquetOf(t, manyInParquet, ""), "it has more than 2000 columns"},
+		"Parquet column twice": {ingest.Parquet, forged(t, plain,
+			func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `column "id" occurs twice`},
+		"Parquet without schema": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema = nil }),
+			"schema"},
+		"Parquet schema": {ingest.Parquet, forged(t, plain,
+			func(m *format.FileMetaData) { m.Schema[0].NumChildren.V = 1 }), "its schema contradicts itself"},
+		"Parquet fewer rows": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) {
+			m.NumRows,
+				m.RowGroups[0].NumRows = 1<<40, 1<<40
+		}), "cannot be read after row"},
+		"Parquet negative rows": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) {
+			m.NumRows,
+				m.RowGroups[0].NumRows = -1, -1
+		}), "cannot be read after row 0"},
+		"Arrow of 16 lists":  {ingest.Arrow, nestedArrow(t, 16), ""},
+		"Arrow of 17 lists":  {ingest.Arrow, nestedArrow(t, 17), "a column is nested more than 16 deep"},
+		"Arrow of 60 lists":  {ingest.Arrow, nestedArrow(t, 60), "a column is nested more than 16 deep"},
+		"Arrow columns":      {ingest.Arrow, arrowColumnsOf(t, many...), "it has more than 2000 columns"},
+		"Arrow column twice": {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `column "id" occurs twice`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
-			summary := load(t, w, ingest.Input{Name: "push", Format: test.format, Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(test.content)})
+			summary := load(t, w, ingest.Input{Name: "push", Format: test.format, Dataset: "calls", Tenant: tenant.ID,
+				Body: bytes.NewReader(test.content)})
 			if got := fmt.Sprint(summary.Refusals); (test.reason != "") != (summary.FilesRefused == 1) || !strings.Contains(got, test.reason) {
 				t.Errorf("got %+v, want %q", summary, test.reason)
 			}

@@ -31,13 +31,16 @@ func TestLoad_UnknownFields(t *testing.T) {
 		"none": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(call(1, ""))}, nil},
 		"ndjson": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(many.String())},
 			[]string{`calls.it's "new"`, "calls.mood"}},
-		"refused": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("{}\nno JSON\n[]\n" + call(1, `,"mood":1`))},
+		"refused": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("{}\nno JSON\n[]\n" + call(1,
+			`,"mood":1`))},
 			[]string{"calls.mood"}},
-		"csv": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at,mood,it's\n" + tenant.ID.String() +
-			",00000000-0000-4000-8000-000000000001,2026-03-01T10:00:00Z,good,2\n")}, []string{"calls.it's", "calls.mood"}},
+		"csv": {ingest.Input{Name: "calls.csv",
+			Body: strings.NewReader("user_id,id,created_at,mood,it's\n" + tenant.ID.String() +
+				",00000000-0000-4000-8000-000000000001,2026-03-01T10:00:00Z,good,2\n")}, []string{"calls.it's", "calls.mood"}},
 		"known, not stored": {ingest.Input{Name: "customers.ndjson",
 			Body: strings.NewReader(call(1, `,"recent_calls":[],"recent_messages":[]`))}, nil},
-		"long": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(call(1, `,"`+strings.Repeat("é", 100)+`":1`))},
+		"long": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(call(1, `,"`+strings.Repeat("é",
+			100)+`":1`))},
 			[]string{"calls." + strings.Repeat("é", 64) + "…"}},
 	} {
 		summary := load(t, w, test.in)

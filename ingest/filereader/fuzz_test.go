@@ -55,7 +55,8 @@ func smallParquet(t testing.TB, compression string) []byte {
 // smallArrow returns an Arrow stream of about 1 KB.
 func smallArrow(t testing.TB, options ...ipc.Option) []byte {
 	t.Helper()
-	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "created_at", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "created_at",
+		Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
 		{Name: "metadata", Type: arrow.ListOf(arrow.PrimitiveTypes.Int64), Nullable: true}}, nil)
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	builder.Field(0).(*array.StringBuilder).AppendValues([]string{"one", "two"}, nil)
@@ -86,7 +87,8 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 	defer cancel()
 	command, err := Command()
 	noError(t, err)
-	r, err := Open(ctx, file, Options{Command: command, Format: format, Dataset: "calls", Log: slog.New(slog.DiscardHandler)})
+	r, err := Open(ctx, file, Options{Command: command, Format: format, Dataset: "calls",
+		Log: slog.New(slog.DiscardHandler)})
 	noError(t, err)
 	defer r.Close()
 	lines := bufio.NewReader(r)
@@ -105,7 +107,8 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 		if rows++; rows == maxRows {
 			return rows, "" // a footer may declare any number of rows; the caller bounds it
 		}
-		if format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line, []byte("Infinity")) {
+		if format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line,
+			[]byte("Infinity")) {
 			t.Errorf("got the row %q, want JSON", line)
 		}
 	}
