@@ -40,7 +40,7 @@ func TestRangesOf_BoundsTheAnswer(t *testing.T) {
 		}
 		header := "bytes=" + strings.Join(parts, []string{",", ", ", ",,"}[r.IntN(3)])
 		kept, counted := rangesOf(header, int64(size))
-		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		if kept != "" {
 			request.Header.Set("Range", kept)
 		}

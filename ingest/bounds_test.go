@@ -100,6 +100,7 @@ func TestBounds_TableExpansion(t *testing.T) {
 			"reading the file needs more than 512 MiB of memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			skipMemoryLimit(t, test.reason)
 			w := openNew(t)
 			content := parquetOf(t, test.query, ", COMPRESSION zstd")
 			if len(content) > 5_000_000 {

@@ -305,6 +305,7 @@ func TestLoad_BadInput(t *testing.T) {
 			warehouse.Counts{Read: 1, Refused: 1}, "id is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			skipMemoryLimit(t, test.reason)
 			w := openNew(t)
 			summary := load(t, w, test.in)
 			wantCounts(t, summary, test.counts)

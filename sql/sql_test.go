@@ -61,6 +61,7 @@ func TestIdent_RoundTrips(t *testing.T) {
 			t.Errorf("Ident(%q): %v", name, err)
 			continue
 		}
+		defer rows.Close()
 		columns, err := rows.Columns()
 		if err != nil || len(columns) != 1 || columns[0] != name {
 			t.Errorf("Ident(%q): got %q, %v", name, columns, err)
@@ -68,7 +69,6 @@ func TestIdent_RoundTrips(t *testing.T) {
 		if err := rows.Err(); err != nil {
 			t.Error(err)
 		}
-		rows.Close()
 	}
 }
 
@@ -140,7 +140,7 @@ func TestStatements_NamesInCodeAreFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(files, ".", func(path string, _ fs.DirEntry, err error) error {
 		name, isSQL := strings.CutSuffix(path, ".sql")
 		if err != nil || !isSQL || strings.HasPrefix(path, "migrations/") {
 			return err

@@ -26,7 +26,11 @@ func TestStage_Timeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	defer func(before time.Duration) { stagingTimeout = before }(stagingTimeout)
 	stagingTimeout = time.Millisecond
 	batch := Batch{Dataset: Calls, Tenant: uuid.New(), Origin: "push", Rows: hangingRows{}, Throttled: true}

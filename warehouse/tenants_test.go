@@ -148,7 +148,7 @@ func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want 
 	t.Helper()
 	page, err := w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
-	if int64(page.Total) != want {
+	if page.Total != want {
 		t.Errorf("tenant %s: got %d calls, want %d", tenant, page.Total, want)
 	}
 }

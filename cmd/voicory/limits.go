@@ -71,7 +71,7 @@ func (c *limitFlags) apply(
 	options.Limiter = shared
 	options.Checks = append(options.Checks, httpapi.Check{Name: "redis", Run: func(ctx context.Context) error {
 		if !shared.Healthy() {
-			return errors.New("Redis did not reply to the rate limiter")
+			return errors.New("no reply from Redis to the rate limiter")
 		}
 		ctx, cancel := context.WithTimeout(ctx, c.RedisTimeout)
 		defer cancel()

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/filereader"
 )
@@ -35,7 +36,7 @@ func TestStop_HandlerThatHangs(t *testing.T) {
 	ended := watch.limit(ctx, time.Millisecond)
 	served := make(chan error)
 	go func() {
-		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true,
+		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true, connections: httpapi.NewConnections(nil),
 			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				stop()
 				<-hanging // ignores its context

@@ -45,8 +45,8 @@ func startRedis(t *testing.T) *redis.Client {
 	noError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port
 	noError(t, listener.Close())
-	server := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir",
-		t.TempDir()) //nolint:noctx // ends in the clean-up
+	args := []string{"--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()}
+	server := exec.Command(path, args...) //nolint:noctx // ends in the clean-up
 	noError(t, server.Start())
 	client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: 100})
 	t.Cleanup(func() {

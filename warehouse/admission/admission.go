@@ -205,10 +205,10 @@ func (c *Controller) refuse(w *waiter) {
 	if w.tenant.keys[w.key] >= c.limits.PerKey {
 		err = ErrKey
 	}
-	switch err {
-	case ErrKey:
+	switch {
+	case errors.Is(err, ErrKey):
 		c.stats.RefusedKey++
-	case ErrTenant:
+	case errors.Is(err, ErrTenant):
 		c.stats.RefusedTenant++
 	default:
 		err = ErrTotal

@@ -72,7 +72,7 @@ func TestAcquire_NoTenantTakesEverySlot(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := admission.New(admission.Limits{Total: total, PerTenant: 1000, PerKey: 1000, MaxWait: time.Second})
 			for n := range 2 * total { // each caller with a key of its own
-				go c.Acquire(t.Context(), id(1), id(n))
+				go func() { _, _ = c.Acquire(t.Context(), id(1), id(n)) }()
 			}
 			synctest.Wait()
 			if free := total - c.Stats().Active; free < 1 {
@@ -157,7 +157,7 @@ func TestAcquire_CallerThatWaitsForItsKeyBlocksNoOther(t *testing.T) {
 		c := admission.New(admission.Limits{Total: 8, PerTenant: 4, PerKey: 1})
 		release := acquire(t, c, 1, 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		go c.Acquire(ctx, id(1), id(1))
+		go func() { _, _ = c.Acquire(ctx, id(1), id(1)) }()
 		synctest.Wait()
 		acquire(t, c, 1, 2)()
 		acquire(t, c, 2, 3)()
