@@ -16,28 +16,30 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// keyed is a handler that a key has been checked for.
+// keyed is a handler for a request with an authenticated key.
 type keyed func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
 
-// access is what a route requires of a request.
+// access holds the requirements of a route.
 type access struct {
-	secret bool // the route refuses public keys: these read the six documented endpoints and nothing else
-	work   Work // whose slot the request holds; "": the handler acquires its own
-	// authenticate finds the request's key and limited counts the request; nil: the API's own.
+	secret bool // refuse public keys, which may only read the lists and details of the datasets
+	work   Work // kind of slot that the request holds; "": the handler acquires its own
+	// authenticate returns the key of the request, and limited applies the rate limits; nil: [api.authenticate]
+	// and [api.limited].
 	authenticate func(*http.Request) (warehouse.Key, context.Context, error)
 	limited      func(http.ResponseWriter, *http.Request, warehouse.Key) error
 }
 
-// withKey serves a route of the documented API, for any key.
+// withKey returns a handler that requires a valid key of any type and holds a [Requests] slot.
 func (a *api) withKey(h keyed) handler { return a.admitted(access{work: Requests}, h) }
 
-// withSecret serves a route for secret keys, which holds a slot of the work.
+// withSecret returns a handler that requires a valid secret key and holds a slot of the work.
 func (a *api) withSecret(work Work, h keyed) handler {
 	return a.admitted(access{secret: true, work: work}, h)
 }
 
-// admitted checks the request's key, counts the request and waits for a slot, in this order, before h sees the request: a request without a
-// valid key takes no slot. If the key is revoked or expires meanwhile, the request ends.
+// admitted returns a handler that authenticates the request, applies the rate limits, acquires a slot, and calls
+// h, in this order. So a request without a valid key takes no slot. If the key is revoked or expires while h runs,
+// the context of the request is cancelled.
 func (a *api) admitted(needs access, h keyed) handler {
 	authenticate, limited := needs.authenticate, needs.limited
 	if authenticate == nil {
@@ -56,7 +58,7 @@ func (a *api) admitted(needs access, h keyed) handler {
 		if err != nil {
 			return err
 		}
-		a.crossOrigin(w, r) // only now: without a valid key, the headers are the same for every key and origin
+		a.crossOrigin(w, r) // after authentication: without a valid key, no origin is allowed
 		if authenticated(r.Context(), key.Tenant) {
 			w.Header().Set("Connection", "close")
 		}
@@ -64,14 +66,17 @@ func (a *api) admitted(needs access, h keyed) handler {
 			return err
 		}
 		if needs.secret && key.Type != warehouse.Secret {
-			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED", message: "This endpoint needs a secret key (sk_)"}
+			return &problem{status: http.StatusForbidden, code: "SECRET_KEY_REQUIRED",
+				message: "This endpoint needs a secret key (sk_)"}
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		defer whenEnded(valid, func() {
 			cancel(context.Cause(valid))
-			if x.begun.Load() { // a write may be waiting for the client: it ends, and the connection with it
-				_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Unix(1, 0)) // where there is none to set, nothing waits
+			if x.begun.Load() {
+				// A write may be blocked on the client. The deadline ends it and closes the connection. A
+				// response writer without deadlines never blocks, so its error is ignored.
+				_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
 			}
 		})()
 		if needs.work != "" {
@@ -84,14 +89,14 @@ func (a *api) admitted(needs access, h keyed) handler {
 		}
 		err = h(w, r.WithContext(ctx), key)
 		if ended := context.Cause(valid); err != nil && ended != nil {
-			return ended // the error is only what came of it
+			return ended // the cause of err
 		}
 		return err
 	}
 }
 
-// whenEnded calls f when the context ends, unless stop was called before; where f is running, stop waits for it. What f does to
-// a response must not be done to one whose handler has returned.
+// whenEnded calls f in a new goroutine when ctx is done. After stop has returned, f is not running and will not be
+// called. So f never changes a response whose handler has returned.
 func whenEnded(ctx context.Context, f func()) (stop func()) {
 	var mu sync.Mutex
 	over := false
@@ -110,23 +115,28 @@ func whenEnded(ctx context.Context, f func()) (stop func()) {
 	}
 }
 
+// authenticate returns the key in the X-Api-Key header, with the results of [Store.Authenticate]. It limits the
+// requests with unknown keys from one client address.
 func (a *api) authenticate(r *http.Request) (key warehouse.Key, valid context.Context, err error) {
 	presented := r.Header.Get("X-Api-Key")
 	if presented == "" {
-		return key, nil, &problem{status: http.StatusUnauthorized, code: "MISSING_API_KEY", message: "No x-api-key header provided"}
+		return key, nil, &problem{status: http.StatusUnauthorized, code: "MISSING_API_KEY",
+			message: "No x-api-key header provided"}
 	}
 	key, valid, err = a.Store.Authenticate(presented)
 	if errors.Is(err, warehouse.ErrInvalidKey) && len(a.GuessRules) > 0 {
-		// A good key is let through wherever it comes from: others may share the address of one who guesses.
+		// A valid key is not affected: clients may share an address with one that guesses keys.
 		d, tooMany := a.Guesses.Take(r.Context(), guesser(a.clientAddress(r)), a.GuessRules)
 		if tooMany == nil && !d.Allowed {
-			err = &problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: max(seconds(d.Wait), 1), message: "Too many unknown API keys from this address."}
+			err = &problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED",
+				retryAfter: max(seconds(d.Wait), 1), message: "Too many unknown API keys from this address."}
 		}
 	}
 	return key, valid, err
 }
 
-// guesser names who is behind an address: whoever has one address of version 6 has its whole /64.
+// guesser returns the address as a key for limits. An IPv6 address is reduced to its /64 prefix, because one
+// client usually has the whole prefix.
 func guesser(address netip.Addr) string {
 	if address.Is6() {
 		if prefix, err := address.WithZone("").Prefix(64); err == nil {
@@ -136,8 +146,9 @@ func guesser(address netip.Addr) string {
 	return address.String()
 }
 
-// clientAddress is where a request comes from: the peer, or, where that is a trusted proxy, the last address in
-// X-Forwarded-For that is none. What stands before that was written by the client, and may be anything.
+// clientAddress returns the address of the client. This is the peer of the connection, or, if the peer is a
+// trusted proxy, the last address in X-Forwarded-For that is not a trusted proxy. The client itself may have
+// written the entries before that one, so they are ignored.
 func (a *api) clientAddress(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -157,26 +168,26 @@ func (a *api) clientAddress(r *http.Request) netip.Addr {
 
 func (a *api) trusted(address netip.Addr) bool { return contains(a.TrustedProxies, address) }
 
-// contains reports whether one of the networks has the address.
+// contains reports whether one of the networks contains the address.
 func contains(networks []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// crossOrigin sets the headers for web pages of other origins, and the status of a preflight.
+// crossOrigin sets the CORS headers, and answers a preflight request.
 func (a *api) crossOrigin(w http.ResponseWriter, r *http.Request) {
-	w.Header().Del("Vary") // it is set again
+	w.Header().Del("Vary") // the CORS handler sets it again
 	a.cors.HandlerFunc(w, r)
 }
 
-// newCORS returns the rules for web pages of other origins. A public key names the origins that it may be used from; only the answer to a
-// request with that key says so. A preflight comes without the key, so every origin gets the same answer: it allows the browser to send the
-// request, and not to read the answer.
+// newCORS returns the CORS rules. A public key lists the origins that may use it. Only the response to a request
+// with that key allows its origins. A preflight request comes without the key, so it gets the same response for
+// every origin: it allows the browser to send the request, but not to read the response.
 func newCORS() *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedMethods: []string{http.MethodGet, http.MethodHead},
 		AllowedHeaders: []string{"X-Api-Key", "X-Request-Id", "If-None-Match", "Accept"},
-		ExposedHeaders: []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit", "RateLimit-Policy", "Retry-After",
-			"Link", "ETag", "X-Request-Id", "X-API-Version"},
+		ExposedHeaders: []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit",
+			"RateLimit-Policy", "Retry-After", "Link", "ETag", "X-Request-Id", "X-API-Version"},
 		MaxAge: 600,
 		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
 			x := exchangeOf(r)

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // the zones must be there wherever the binary runs
+	_ "time/tzdata" // embed the time zones: the host may have none
 
 	"github.com/gorilla/mux"
 
@@ -21,7 +21,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// registerAnalytics adds the reports.
+// registerAnalytics registers the reports and the transcript search.
 func (a *api) registerAnalytics(router *mux.Router) {
 	for _, report := range warehouse.Reports {
 		a.get(router, "/api/v1/analytics/"+report.Name, a.withSecret(Requests, a.analyze(report)))
@@ -29,10 +29,10 @@ func (a *api) registerAnalytics(router *mux.Router) {
 	a.get(router, "/api/v1/analytics/transcripts/search", a.withSecret(Requests, a.search))
 }
 
-// figuresMeta is what the answer of a report says of its figures.
+// figuresMeta is the meta object of a report.
 type figuresMeta struct {
-	From     *moment  `json:"from"`   // the first moment; null where there is no bound
-	Before   *moment  `json:"before"` // the first moment that is no longer meant
+	From     *moment  `json:"from"`   // inclusive lower bound; nil: unbounded
+	Before   *moment  `json:"before"` // exclusive upper bound; nil: unbounded
 	Timezone string   `json:"timezone"`
 	Interval string   `json:"interval"`
 	GroupBy  []string `json:"group_by"`
@@ -40,12 +40,13 @@ type figuresMeta struct {
 	AsOf     moment   `json:"as_of"`
 }
 
-// Of terms: how many there are of each period and group, and which are too common, where that is not said.
+// Defaults of the terms report.
 const (
-	defaultTerms    = 25
-	defaultMaxShare = 0.2
+	defaultTerms    = 25  // terms of each period and group
+	defaultMaxShare = 0.2 // terms in a larger share of the calls are left out
 )
 
+// analyze returns the handler of a report.
 func (a *api) analyze(report warehouse.Report) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		analysis, err := parseAnalysis(r.URL.RawQuery, report)
@@ -60,7 +61,8 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		if err != nil {
 			return figuresProblem(err)
 		}
-		// At most warehouse.MostFigures rows: all are in memory before any is sent, so a slow client holds no reader and no slot.
+		// There are at most warehouse.MaxFigures rows. The response is held in memory and the figures are closed
+		// before it is sent, so a slow client holds neither a reader nor a slot.
 		body, err := render(r.Context(), found, analysis, format, options)
 		if err = errors.Join(err, found.Close()); err != nil {
 			return figuresProblem(err)
@@ -68,22 +70,24 @@ func (a *api) analyze(report warehouse.Report) keyed {
 		w.Header().Add("Vary", "Accept")
 		w.Header().Set("X-As-Of", moment(found.AsOf).String())
 		if format != exports.JSON {
-			w.Header().Set("Content-Disposition", `attachment; filename="`+fileName(path.Base(report.Name), analysis.Filter, format, found.AsOf)+`"`)
+			name := fileName(path.Base(report.Name), analysis.Filter, format, found.AsOf)
+			w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
 		}
 		return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 	}
 }
 
-// figuresProblem is the answer to whom figures cannot be made for.
+// figuresProblem returns the problem for an error of a report.
 func figuresProblem(err error) error {
 	if errors.Is(err, warehouse.ErrInvalid) {
 		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; take a shorter time, a longer interval or fewer groups", warehouse.MaxFigures)}
+			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; "+
+				"take a shorter time, a longer interval or fewer groups", warehouse.MaxFigures)}
 	}
 	return streamProblem(err)
 }
 
-// parseTable reads in which format figures are asked for: JSON, or one of tables.
+// parseTable returns the requested format of a table, with JSON as the default, and the CSV options.
 func parseTable(r *http.Request) (format exports.Format, options exports.CSVOptions, err error) {
 	if format, err = parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...); err == nil {
 		options, err = parseCSVOptions(r.URL.Query())
@@ -91,15 +95,19 @@ func parseTable(r *http.Request) (format exports.Format, options exports.CSVOpti
 	return format, options, err
 }
 
-// render writes figures in a format.
-func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.Analysis, format exports.Format, options exports.CSVOptions) ([]byte, error) {
+// render returns the figures as the body of a response in the format.
+func render(
+	ctx context.Context, found *warehouse.Figures, analysis warehouse.Analysis, format exports.Format,
+	options exports.CSVOptions,
+) ([]byte, error) {
 	if format != exports.JSON {
 		table, err := found.Table(ctx)
 		if err != nil {
 			return nil, err
 		}
 		var body bytes.Buffer
-		_, err = exports.Write(ctx, found.Conn, exports.Result{About: found.About(), AsOf: found.AsOf, Statement: table}, format, options, &body)
+		result := exports.Result{About: found.About(), AsOf: found.AsOf, Statement: table}
+		_, err = exports.Write(ctx, found.Conn, result, format, options, &body)
 		return body.Bytes(), err
 	}
 	meta, err := json.Marshal(figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
@@ -107,7 +115,7 @@ func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.An
 	if err != nil {
 		return nil, fmt.Errorf("write the figures: %w", err)
 	}
-	// The rows are JSON already, which the encoder would read through again.
+	// Append the rows directly: they are JSON already, and json.Marshal would parse them again.
 	body, err := found.AppendJSON(ctx, []byte(`{"data":`), false)
 	if err != nil {
 		return nil, err
@@ -124,7 +132,7 @@ func render(ctx context.Context, found *warehouse.Figures, analysis warehouse.An
 	return append(append(append(body, `,"meta":`...), meta...), '}'), nil
 }
 
-// orUnbound is a bound, or null where there is none.
+// orUnbound returns a bound for JSON: nil if at is zero.
 func orUnbound(at time.Time) *moment {
 	if at.IsZero() {
 		return nil
@@ -133,7 +141,8 @@ func orUnbound(at time.Time) *moment {
 	return &m
 }
 
-// parseAnalysis reads what a report is asked for: the filters of its list, in which times that name no zone are those of timezone.
+// parseAnalysis returns the parameters of a report: the filters of its list, the timezone, and the options of the
+// report.
 func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.Analysis, err error) {
 	filter, zone, values, err := parsePeriod(query, report.Source)
 	if err != nil {
@@ -148,7 +157,8 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 	if groups := values.Get("group_by"); groups != "" {
 		for name := range strings.SplitSeq(groups, ",") {
 			if !slices.Contains(report.Groups(), name) || slices.Contains(analysis.GroupBy, name) {
-				return analysis, invalidFilter("group_by", "names another than "+strings.Join(report.Groups(), ", ")+", or one twice")
+				return analysis, invalidFilter("group_by",
+					"names another than "+strings.Join(report.Groups(), ", ")+", or one twice")
 			}
 			analysis.GroupBy = append(analysis.GroupBy, name)
 		}
@@ -157,7 +167,8 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, warehouse.MaxTerms))
 		analysis.MaxShare = defaultMaxShare
 		if share := values.Get("max_share"); share != "" {
-			if analysis.MaxShare, err = strconv.ParseFloat(share, 64); err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {
+			analysis.MaxShare, err = strconv.ParseFloat(share, 64)
+			if err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {
 				return analysis, invalidFilter("max_share", "is not a number above 0, to 1")
 			}
 		}
@@ -176,15 +187,20 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 	return analysis, nil
 }
 
-// parsePeriod reads the filters of a dataset's list, and the zone in which their times are meant that name none.
-func parsePeriod(query string, source warehouse.Dataset) (filter warehouse.Filter, zone *time.Location, values url.Values, err error) {
+// parsePeriod returns the filter of the dataset's list, the time zone in the timezone parameter (default UTC), and
+// all parameters. Times in the filter without a zone are in this time zone.
+func parsePeriod(
+	query string, source warehouse.Dataset,
+) (filter warehouse.Filter, zone *time.Location, values url.Values, err error) {
 	zone = time.UTC
 	if values, err = url.ParseQuery(query); err != nil {
-		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: "The query is not properly escaped"}
 	}
 	if name := values.Get("timezone"); name != "" && name != "UTC" {
-		// Local is the server's own; posix/… and right/… are copies that some systems keep, and DuckDB does not.
-		if zone, err = time.LoadLocation(name); err != nil || name == "Local" || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") {
+		// "Local" is the time zone of the server. DuckDB does not have the copies under posix/ and right/.
+		zone, err = time.LoadLocation(name)
+		if err != nil || name == "Local" || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") {
 			return filter, nil, nil, invalidFilter("timezone", "is not the IANA name of a time zone")
 		}
 	}
@@ -192,8 +208,9 @@ func parsePeriod(query string, source warehouse.Dataset) (filter warehouse.Filte
 	return filter, zone, values, err
 }
 
-// periodBefore is the filter for the time just before that of the filter, as many days where that is of whole days: these need not be
-// of 24 hours; else as long.
+// periodBefore returns the filter for the period of equal length just before that of filter. If the period
+// consists of whole days in zone, the result has the same number of days, even if a change of daylight saving time
+// makes it longer or shorter.
 func periodBefore(filter warehouse.Filter, zone *time.Location) warehouse.Filter {
 	from, before := filter.From.In(zone), filter.Before.In(zone)
 	length := before.Sub(from)

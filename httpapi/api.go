@@ -21,57 +21,66 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Store is what the API needs of the warehouse.
+// Store is the part of the warehouse that the API uses.
 type Store interface {
-	// Authenticate finds a key; ErrInvalidKey, ErrRevokedKey or ErrExpiredKey where it is not good, the latter
-	// two with the key. valid ends when the key does.
+	// Authenticate returns the key with the given text. It returns ErrInvalidKey if there is no such key, and
+	// ErrRevokedKey or ErrExpiredKey together with a key that is no longer valid. valid is done when the key is
+	// revoked or expires.
 	Authenticate(key string) (_ warehouse.Key, valid context.Context, err error)
-	// List reads one page of a tenant's rows.
-	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, listing warehouse.Listing) (warehouse.Page, error)
-	// Changes reads one page of what has changed after a place in the tenant's feed.
-	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
-	// Get reads one row of a tenant; ErrNotFound where the tenant has none of that id.
+	// List returns one page of a tenant's rows.
+	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset,
+		listing warehouse.Listing) (warehouse.Page, error)
+	// Changes returns one page of the rows that changed after a position in the tenant's feed.
+	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset,
+		filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
+	// Get returns one row of a tenant as JSON, or ErrNotFound if the tenant has no row with the id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
-	// Pushed reads the note of a tenant's push under an idempotency key; ErrNotFound where there is none of the last day.
+	// FindPush returns the recorded push of a tenant with the idempotency key. It returns ErrNotFound if none was
+	// recorded in the 24 hours before now.
 	FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)
-	// NotePush remembers a push.
+	// RecordPush records a push under its idempotency key.
 	RecordPush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
-	// KeyByID finds a key by its id, with the errors of Authenticate.
+	// KeyByID returns the key with the id. Its errors are those of Authenticate.
 	KeyByID(id uuid.UUID) (_ warehouse.Key, valid context.Context, err error)
-	// PublishedFiles lists the files that are published of a tenant, by export and month.
+	// PublishedFiles returns the published files of a tenant, ordered by export and month.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
-	// OpenPublished opens one of them by its name, also one that was replaced a while ago; ErrNotFound where the tenant has none.
+	// OpenPublished opens a published file by its name, including a file that was replaced recently. It returns
+	// ErrNotFound if the tenant has no such file.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
-	// OpenDatabase opens the file of all exports, of the newest state or with the sum. admit is asked before one is written.
-	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string, admit func() (leave func(), err error)) (warehouse.CachedDatabase, *os.File, error)
-	// Source gives what streams are read from.
+	// OpenDatabase opens the DuckDB file of all exports: the one with the SHA-256 sum, or else one of the newest
+	// state. It calls admit before it writes a new file, and leave after that.
+	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string,
+		admit func() (leave func(), err error)) (warehouse.CachedDatabase, *os.File, error)
+	// Source opens the snapshots that exports are read from.
 	exports.Source
-	// Analyze reads the figures of a report; ErrInvalid where there would be too many.
+	// Analyze returns the figures of a report, or ErrInvalid if there would be more than warehouse.MaxFigures
+	// rows.
 	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (*warehouse.Figures, error)
+	// SearchTranscripts returns one page of the calls with a turn that matches the search.
 	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.SearchResult, error)
-	// LogRequest keeps a request for the operator; it does not wait.
+	// LogRequest adds a request to the request log. It does not block.
 	LogRequest(warehouse.Request)
 }
 
-// Options of the API.
+// Options configure the API.
 type Options struct {
 	Store Store
-	// Ingest takes pushed rows in. When it returns, what it counts is durable. When the context ends, it returns with what was merged
-	// until then.
+	// Ingest merges pushed rows. The rows that it counts are durable when it returns. If ctx is done, it returns
+	// the counts of the batches merged by then.
 	Ingest         func(ctx context.Context, push Push) (Pushed, error)
-	MaxBody        int64            // bytes of a push
-	Queries        *query.Runner    // runs SQL; nil: there is none
-	CursorKey      []byte           // signs cursors
-	FileKey        []byte           // signs URLs of files
-	FileWindow     time.Duration    // in which the parts of a file count as one request; 0: each counts
-	Limiter        limit.Limiter    // counts the requests of each key
-	Rules          limit.Rules      // for each key that has none of its own; none: no limit
-	Guesses        limit.Limiter    // counts the unknown keys of each address
-	GuessRules     limit.Rules      // for each address; none: no limit
-	TrustedProxies []netip.Prefix   // whose X-Forwarded-For is believed
-	Now            func() time.Time // the clock; nil: time.Now
-	Slots          Slots            // shared by all tenants; nil: those of NewSlots(DefaultConcurrent)
-	Checks         []Check          // what /readyz looks at
+	MaxBody        int64            // maximum size of a push in bytes, as received
+	Queries        *query.Runner    // runs SQL; nil: the SQL endpoint returns 501
+	CursorKey      []byte           // HMAC key of cursors
+	FileKey        []byte           // HMAC key of signed file URLs
+	FileWindow     time.Duration    // requests for ranges of a file count once per window; 0: each counts
+	Limiter        limit.Limiter    // counts requests per key
+	Rules          limit.Rules      // for keys without rules of their own; empty: no limit
+	Guesses        limit.Limiter    // counts requests with an unknown key per client address
+	GuessRules     limit.Rules      // for each client address; empty: no limit
+	TrustedProxies []netip.Prefix   // proxies that may set X-Forwarded-For
+	Now            func() time.Time // nil: time.Now
+	Slots          Slots            // shared by all tenants; nil: NewSlots(DefaultConcurrent)
+	Checks         []Check          // checks that /readyz runs
 	Metrics        prometheus.Registerer
 	Log            *slog.Logger
 }
@@ -86,7 +95,7 @@ type api struct {
 	keyless *keylessLog
 }
 
-// New returns the handler of all routes.
+// New returns the handler for all routes.
 func New(options Options) http.Handler {
 	if options.Now == nil {
 		options.Now = time.Now
@@ -94,13 +103,20 @@ func New(options Options) http.Handler {
 	if options.Slots == nil {
 		options.Slots = NewSlots(DefaultConcurrent)
 	}
-	a := &api{Options: options, metrics: newMetrics(options.Metrics, options.Slots), cors: newCORS(), pushing: newIdempotencyKeys(),
-		windows: newWindows(options.FileWindow, options.Now), unsent: unsent{tenants: map[uuid.UUID]int64{}}, keyless: newKeylessLog(options.Now)}
+	a := &api{
+		Options: options,
+		metrics: newMetrics(options.Metrics, options.Slots),
+		cors:    newCORS(),
+		pushing: newIdempotencyKeys(),
+		windows: newWindows(options.FileWindow, options.Now),
+		unsent:  unsent{tenants: map[uuid.UUID]int64{}},
+		keyless: newKeylessLog(options.Now),
+	}
 	return a.observed(a.recovered(headed(a.router())))
 }
 
 func (a *api) router() *mux.Router {
-	router := mux.NewRouter().SkipClean(true) // a path is what it is; nothing is redirected
+	router := mux.NewRouter().SkipClean(true) // match paths as sent, without redirects to a cleaned path
 	router.NotFoundHandler = a.handle("", func(http.ResponseWriter, *http.Request) error {
 		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
 	})
@@ -115,37 +131,39 @@ func (a *api) router() *mux.Router {
 	return router
 }
 
-// get registers a path that can be read.
+// get registers h for GET and HEAD requests to path.
 func (a *api) get(router *mux.Router, path string, h handler) {
 	a.route(router, path, h, http.MethodGet, http.MethodHead)
 }
 
-// post registers a path that something can be sent to.
+// post registers h for POST requests to path.
 func (a *api) post(router *mux.Router, path string, h handler) {
 	a.route(router, path, h, http.MethodPost)
 }
 
-// route registers a path that answers to the methods, and to OPTIONS; to no other.
+// route registers h for the methods. It answers OPTIONS with the allowed methods, and any other method with 405.
 func (a *api) route(router *mux.Router, path string, h handler, methods ...string) {
 	allowed := strings.Join(append(methods, http.MethodOptions), ", ")
 	router.Handle(path, a.handle(path, h)).Methods(methods...)
 	router.Handle(path, a.handle(path, func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		if a.crossOrigin(w, r); exchangeOf(r).status == 0 { // it is not a preflight
+		if a.crossOrigin(w, r); exchangeOf(r).status == 0 { // crossOrigin has not answered a preflight
 			w.WriteHeader(http.StatusNoContent)
 		}
 		return nil
 	})).Methods(http.MethodOptions)
 	router.Handle(path, a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "This path answers " + allowed}
+		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED",
+			message: "This path answers " + allowed}
 	}))
 }
 
-// handler answers a request or returns why it cannot. Only [api.handle] writes errors.
+// handler answers a request, or returns an error for [api.handle] to write.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// handle makes a handler one of net/http; route is the pattern of its path, empty where there is none.
+// handle returns an http.Handler that calls h and writes the error that h returns. route is the pattern of the
+// path for logs and metrics, or empty if no route matches.
 func (a *api) handle(route string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchangeOf(r).route = route
@@ -155,7 +173,7 @@ func (a *api) handle(route string, h handler) http.Handler {
 	})
 }
 
-// serving is a handler that never fails.
+// serving returns a handler that calls h and never fails.
 func serving(h http.Handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		h.ServeHTTP(w, r)
@@ -163,7 +181,7 @@ func serving(h http.Handler) handler {
 	}
 }
 
-// headed sets the headers that every answer has, errors too.
+// headed sets the headers that all responses have, including errors.
 func headed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -14,8 +14,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// A cursor is a place in a list or in a feed, signed for one tenant, one dataset and one filter: with any other it is not
-// valid. It holds 1 byte of kind, 8 of a number (a time in microseconds, or a commit), 16 of an id, and the signature.
+// A cursor is a position in a list or in a feed, signed for one tenant, dataset and filter; it is invalid with any
+// other. Before base64 it holds: kind (1 byte), number (8 bytes: the creation time in microseconds, or the
+// commit), id (16 bytes), signature (16 bytes).
 const (
 	listCursor byte = 1
 	feedCursor byte = 2
@@ -24,17 +25,18 @@ const (
 	signatureBytes = 16
 )
 
-// scope is what a cursor is bound to.
+// scope holds the values that a cursor is valid for.
 type scope struct {
 	Tenant  uuid.UUID
 	Dataset string
 	Filter  warehouse.Filter
 }
 
+// signature returns the HMAC of a position and its scope, cut to signatureBytes.
 func (a *api) signature(place []byte, s scope) []byte {
 	bound, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // texts, ids and times are always JSON
+		panic(err) // strings, ids and times always encode
 	}
 	mac := hmac.New(sha256.New, a.CursorKey)
 	mac.Write(place)
@@ -42,29 +44,34 @@ func (a *api) signature(place []byte, s scope) []byte {
 	return mac.Sum(nil)[:signatureBytes]
 }
 
+// cursor returns a signed cursor in base64.
 func (a *api) cursor(kind byte, number int64, id uuid.UUID, s scope) string {
 	place := append([]byte{kind}, binary.BigEndian.AppendUint64(nil, uint64(number))...)
 	place = append(place, id[:]...)
 	return base64.RawURLEncoding.EncodeToString(append(place, a.signature(place, s)...))
 }
 
+// cursorAfter returns the cursor for the rows of a list after p.
 func (a *api) cursorAfter(p warehouse.Position, s scope) string {
 	return a.cursor(listCursor, p.CreatedAt.UnixMicro(), p.ID, s)
 }
 
+// cursorInFeed returns the cursor for the rows of a feed after p.
 func (a *api) cursorInFeed(p warehouse.FeedPosition, s scope) string {
 	return a.cursor(feedCursor, p.Seq, p.ID, s)
 }
 
-// place is where a cursor points: into a list or into a feed.
+// place is the position of a cursor in a list or in a feed: one of its fields is set.
 type place struct {
 	list *warehouse.Position
 	feed *warehouse.FeedPosition
 }
 
+// parseCursor returns the position of a cursor, or an INVALID_CURSOR problem if it was not signed for the scope.
 func (a *api) parseCursor(text string, s scope) (place, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) != placeBytes+signatureBytes || !hmac.Equal(raw[placeBytes:], a.signature(raw[:placeBytes], s)) {
+	if err != nil || len(raw) != placeBytes+signatureBytes ||
+		!hmac.Equal(raw[placeBytes:], a.signature(raw[:placeBytes], s)) {
 		return place{}, &problem{status: http.StatusBadRequest, code: "INVALID_CURSOR",
 			message: "The cursor is not one of this list with these filters; begin again without it"}
 	}

@@ -1,6 +1,9 @@
-// Package httpapi owns the REST face: routes, keys, what a request may ask, and how answers and errors are written.
+// Package httpapi implements the HTTP API: routes, authentication, request parameters, responses and errors.
 //
-// It asks the warehouse through a small interface of its own, and it never touches SQL or the lake; a published file comes from there
-// already open, to be sent. A request passes: observation (its id, the log, metrics, panics), headers of every
-// answer, CORS, route, key, limits of the key, room for its work, handler. Handlers return errors; one place writes them.
+// It reads and writes data only through the [Store] interface and the functions in [Options]. It holds no SQL and
+// does not touch the files of the lake: the store returns published files already opened.
+//
+// A request passes these steps in order: access log, metrics and panic recovery; headers common to all responses;
+// CORS; route; authentication; rate limits of the key; a slot for its work ([Work]); handler. Handlers return
+// errors, and api.handle writes all error responses.
 package httpapi

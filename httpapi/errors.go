@@ -11,17 +11,17 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// problem is an error as the client sees it. Codes and statuses are those of the API documentation.
+// problem is an error response. Statuses and codes are those of the API documentation.
 type problem struct {
 	status     int
 	code       string
 	message    string
-	retryAfter int      // seconds; 0: not said
-	outcome    *outcome // what became of rows all the same; nil: there were none
-	fault      *fault   // in a statement, that is wrong; nil: it is about none
+	retryAfter int      // seconds; 0: no Retry-After header
+	outcome    *outcome // rows of the push that were merged or refused; nil: not a push
+	fault      *fault   // position in an SQL statement; nil: not an SQL error
 }
 
-// fault is where a statement is wrong, both null where it cannot be said.
+// fault is the position of an error in an SQL statement, counted from 1. Both fields are nil if it is not known.
 type fault struct {
 	Line   *int `json:"line"`
 	Column *int `json:"column"`
@@ -29,9 +29,11 @@ type fault struct {
 
 func (p *problem) Error() string { return p.code + ": " + p.message }
 
-var internalProblem = &problem{status: http.StatusInternalServerError, code: "INTERNAL_ERROR", message: "Server error - contact support"}
+var internalProblem = &problem{status: http.StatusInternalServerError, code: "INTERNAL_ERROR",
+	message: "Server error - contact support"}
 
-// problemOf is the one place where kinds of error become statuses. What it does not know is internal, and hidden.
+// problemOf returns the response for an error. It is the only place that maps kinds of error to statuses. Any
+// other error is internal, and its text is hidden from the client.
 func problemOf(err error) *problem {
 	var p *problem
 	switch {
@@ -43,13 +45,14 @@ func problemOf(err error) *problem {
 		return &problem{status: http.StatusUnauthorized, code: "INVALID_API_KEY", message: "Invalid API key"}
 	case errors.Is(err, warehouse.ErrRevokedKey):
 		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has been revoked"}
-	case errors.Is(err, warehouse.ErrExpiredKey): // to the documented API, a key that is no longer good is a revoked one
+	case errors.Is(err, warehouse.ErrExpiredKey): // the documented API has no code of its own for expired keys
 		return &problem{status: http.StatusUnauthorized, code: "REVOKED_API_KEY", message: "API key has expired"}
 	}
 	return queryProblem(err)
 }
 
-// writeError answers with the error. Where the client has left, or part of an answer was sent already, the connection is cut.
+// writeError sends the response for err. It cuts the connection if the client has closed it or if part of a
+// response has been sent.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r)
 	p := problemOf(err)
@@ -62,10 +65,11 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	begun, level, what := x.begun.Load(), slog.LevelError, "request failed"
 	if p != internalProblem {
-		level, what = slog.LevelWarn, "answer broken off" // of which its client cannot be told more
+		level, what = slog.LevelWarn, "answer broken off" // the client only sees the connection close
 	}
 	if p == internalProblem || begun {
-		a.Log.Log(r.Context(), level, what, "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "error", warehouse.MaskKeys(err.Error()))
+		a.Log.Log(r.Context(), level, what, "request_id", x.id, "method", r.Method,
+			"path", logged(r.URL.Path, 256), "error", warehouse.MaskKeys(err.Error()))
 	}
 	if begun {
 		panic(http.ErrAbortHandler)
@@ -75,7 +79,7 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 const problemJSON = "application/problem+json"
 
-// writeProblem writes the documented error, or that of RFC 9457 for a client that accepts it.
+// writeProblem sends p in the documented format, or in the format of RFC 9457 if the client accepts it.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	type detail struct {
 		Code       string   `json:"code"`
@@ -97,17 +101,20 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 		*fault
 	}
 	requestID := ""
-	if p == internalProblem { // what to tell the support
+	if p == internalProblem { // for the client to quote to support
 		requestID = exchangeOf(r).id
 	}
-	message := warehouse.MaskKeys(p.message) // it may quote what the client sent
-	contentType, answer := "application/json; charset=utf-8", any(map[string]detail{"error": {p.code, message, p.retryAfter, requestID, p.outcome, p.fault}})
+	message := warehouse.MaskKeys(p.message) // the message may quote text from the request
+	contentType := "application/json; charset=utf-8"
+	var answer any = map[string]detail{"error": {p.code, message, p.retryAfter, requestID, p.outcome, p.fault}}
 	if strings.Contains(r.Header.Get("Accept"), problemJSON) {
-		contentType, answer = problemJSON, rfc9457{"about:blank", http.StatusText(p.status), p.status, message, p.code, p.retryAfter, requestID, p.outcome, p.fault}
+		contentType = problemJSON
+		answer = rfc9457{"about:blank", http.StatusText(p.status), p.status, message, p.code, p.retryAfter,
+			requestID, p.outcome, p.fault}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {
-		panic(err) // texts and numbers are always JSON
+		panic(err) // strings and numbers always encode
 	}
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))

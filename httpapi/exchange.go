@@ -21,34 +21,36 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// exchange is one request and what became of it. It is the response writer that all handlers get.
+// exchange is the http.ResponseWriter of all handlers. It records the response for the log and the metrics, and
+// holds the state of the request.
 type exchange struct {
 	http.ResponseWriter
 	id        string
 	started   time.Time
-	head      bool           // HEAD: what is written is not sent
-	route     string         // pattern of the path; empty: no such path
-	key       *warehouse.Key // nil: none that is known
+	head      bool           // HEAD request: net/http discards the body
+	route     string         // pattern of the path; empty: no route matches
+	key       *warehouse.Key // nil: no key, or an unknown one
 	status    int
 	bytes     int64
 	authentic bool        // the key is valid
-	held      *held       // slot; nil: none
-	counted   bool        // it was taken from the limit of its key
-	probe     bool        // asked again and again by what watches the server: it is counted, not logged
-	begun     atomic.Bool // the answer's first byte was written, or is about to be
-	// impatient says that the server itself stopped waiting for the request's body. net/http then cancels the request as if the
-	// client had left; but it may be there, and gets its answer.
+	held      *held       // slot that the request holds; nil: none
+	counted   bool        // counted against the rate limit of the key; only for files
+	probe     bool        // health check: counted in the metrics, not logged
+	begun     atomic.Bool // the first byte of the response has been written or is about to be
+	// impatient is set when the server stops waiting for the request body. net/http then cancels the request as if
+	// the client had closed the connection, but the client may still be there and gets a response.
 	impatient atomic.Bool
 }
 
-// hold notes the slot that the request of the key holds, so that it is returned once the answer is in memory.
+// hold records the slot that the request holds, so that [held.produced] can release it once the response is in
+// memory.
 func (x *exchange) hold(a *api, key warehouse.Key, release func()) {
 	x.held = &held{release, &a.unsent, key.Tenant}
 }
 
 type exchangeKey struct{}
 
-// exchangeOf finds the exchange of a request.
+// exchangeOf returns the exchange of a request.
 func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
 
 func (x *exchange) WriteHeader(status int) {
@@ -70,7 +72,8 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom lets a file go to the client without passing through this process, where the connection can do that.
+// ReadFrom copies src to the client, without copying through this process (sendfile) if the connection supports
+// that.
 func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
@@ -82,17 +85,19 @@ func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 	return n, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the underlying writer for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// statusGone is logged where the client left before its answer; nobody receives it.
+// statusGone is the logged status if the client closed the connection before the response. It is never sent.
 const statusGone = 499
 
-// observed gives a request its id, and tells the log and the metrics what became of it.
+// observed returns a handler that assigns the request id, and logs and counts the request after next has returned.
 func (a *api) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, id: r.Header.Get("X-Request-Id"), started: time.Now(), head: r.Method == http.MethodHead}
-		if !goodID.MatchString(x.id) || warehouse.MaskKeys(x.id) != x.id { // a key in the wrong header is not sent back
+		x := &exchange{ResponseWriter: w, id: r.Header.Get("X-Request-Id"), started: time.Now(),
+			head: r.Method == http.MethodHead}
+		// A key sent in the wrong header must not appear in the response or the log.
+		if !goodID.MatchString(x.id) || warehouse.MaskKeys(x.id) != x.id {
 			x.id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", x.id)
@@ -107,8 +112,8 @@ func (a *api) observed(next http.Handler) http.Handler {
 
 var goodID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// keylessLog bounds the log entries of requests without a valid key, of each address and of all, so that no flood of them costs more than a
-// small part of the log.
+// keylessLog limits the log entries of requests without a valid key, per client address and in total. So a flood
+// of such requests takes only a small part of the log.
 type keylessLog struct{ addresses, all *limit.Memory }
 
 var (
@@ -116,14 +121,14 @@ var (
 	keylessRules        = limit.Rules{{Max: 600, Window: time.Minute}}
 )
 
-// maxKeylessAddresses bounds the memory of a keylessLog, to some 10 MB.
+// maxKeylessAddresses bounds the memory of a keylessLog to about 10 MB.
 const maxKeylessAddresses = 10_000
 
 func newKeylessLog(now func() time.Time) *keylessLog {
 	return &keylessLog{limit.NewMemory(maxKeylessAddresses, now), limit.NewMemory(1, now)}
 }
 
-// admit reports whether a request from the address is to be logged.
+// admit reports whether a request from the address is logged, and counts it.
 func (l *keylessLog) admit(address netip.Addr) bool {
 	d, err := l.addresses.Take(context.Background(), guesser(address), keylessAddressRules)
 	if err != nil || !d.Allowed {
@@ -133,7 +138,7 @@ func (l *keylessLog) admit(address netip.Addr) bool {
 	return err == nil && d.Allowed
 }
 
-// report counts and logs an exchange that is over.
+// report counts and logs a finished request.
 func (a *api) report(x *exchange, r *http.Request) {
 	took := time.Since(x.started)
 	a.metrics.done(x, r.Method, took)
@@ -145,22 +150,28 @@ func (a *api) report(x *exchange, r *http.Request) {
 		return
 	}
 	entry := warehouse.Request{
-		ID: x.id, At: x.started.UTC(), Method: logged(r.Method, 16), Path: logged(r.URL.Path, 256), Query: logged(loggedQuery(r.URL.RawQuery), 512),
-		Status: x.status, DurationMS: float64(took.Microseconds()) / 1000, Bytes: x.bytes, Address: a.clientAddress(r).String(), UserAgent: logged(r.UserAgent(), 256),
+		ID: x.id, At: x.started.UTC(),
+		Method: logged(r.Method, 16), Path: logged(r.URL.Path, 256), Query: logged(loggedQuery(r.URL.RawQuery), 512),
+		Status: x.status, DurationMS: float64(took.Microseconds()) / 1000, Bytes: x.bytes,
+		Address: a.clientAddress(r).String(), UserAgent: logged(r.UserAgent(), 256),
 	}
 	who := slog.Group("")
-	// A key that is no longer valid is named in the entry of its 401 alone, by which the store knows these entries.
+	// A revoked or expired key appears only in the entry of its 401 response. The store recognizes these entries
+	// by their status.
 	if x.key != nil && (x.authentic || x.status == http.StatusUnauthorized) {
-		entry.Key, entry.Tenant = uuid.NullUUID{UUID: x.key.ID, Valid: true}, uuid.NullUUID{UUID: x.key.Tenant, Valid: true}
+		entry.Key = uuid.NullUUID{UUID: x.key.ID, Valid: true}
+		entry.Tenant = uuid.NullUUID{UUID: x.key.Tenant, Valid: true}
 		who = slog.Group("", "key_id", x.key.ID.String(), "tenant_id", x.key.Tenant.String())
 	}
 	a.Log.LogAttrs(context.Background(), slog.LevelInfo, "request", slog.String("request_id", x.id), who,
-		slog.String("method", entry.Method), slog.String("path", entry.Path), slog.String("query", entry.Query), slog.Int("status", entry.Status),
-		slog.Float64("duration_ms", entry.DurationMS), slog.Int64("bytes", entry.Bytes), slog.String("address", entry.Address), slog.String("user_agent", entry.UserAgent))
+		slog.String("method", entry.Method), slog.String("path", entry.Path), slog.String("query", entry.Query),
+		slog.Int("status", entry.Status), slog.Float64("duration_ms", entry.DurationMS),
+		slog.Int64("bytes", entry.Bytes),
+		slog.String("address", entry.Address), slog.String("user_agent", entry.UserAgent))
 	a.Store.LogRequest(entry)
 }
 
-// logged returns the part of a text from outside that is logged: without keys, and at most so many bytes.
+// logged returns text from a request as it is logged: with keys masked, and cut after most bytes.
 func logged(text string, most int) string {
 	if text = warehouse.MaskKeys(text); len(text) > most {
 		text = text[:most] + "…"
@@ -168,10 +179,10 @@ func logged(text string, most int) string {
 	return text
 }
 
-// maxLoggedName is the longest name of a parameter that the API does not have and that the log shows.
+// maxLoggedName is the maximum length in bytes of an unknown parameter name that is logged.
 const maxLoggedName = 20
 
-// loggedQuery hides the values of parameters that the API does not have: they may be anything, secrets too.
+// loggedQuery returns the query string with the values of unknown parameters hidden, because they may be secrets.
 func loggedQuery(raw string) string {
 	if raw == "" {
 		return ""
@@ -184,7 +195,7 @@ func loggedQuery(raw string) string {
 		if slices.Contains(parameters, name) {
 			continue
 		}
-		if len(name) > maxLoggedName { // such as a value that came without its name
+		if len(name) > maxLoggedName { // it may be a value sent without a name
 			delete(values, name)
 			name = "hidden"
 		}
@@ -193,7 +204,8 @@ func loggedQuery(raw string) string {
 	return values.Encode()
 }
 
-// recovered turns a panic into an internal error that shows nothing.
+// recovered returns a handler that recovers from panics of next. It logs the panic and sends a 500 response
+// without details, or cuts the connection if a response has begun.
 func (a *api) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -203,13 +215,14 @@ func (a *api) recovered(next http.Handler) http.Handler {
 			}
 			x := exchangeOf(r)
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-				a.Log.Error("panic", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256), "cause", warehouse.MaskKeys(fmt.Sprint(cause)), "stack", string(debug.Stack()))
+				a.Log.Error("panic", "request_id", x.id, "method", r.Method, "path", logged(r.URL.Path, 256),
+					"cause", warehouse.MaskKeys(fmt.Sprint(cause)), "stack", string(debug.Stack()))
 				if !x.begun.Load() {
 					writeProblem(w, r, internalProblem)
 					return
 				}
 			}
-			panic(http.ErrAbortHandler) // what has begun cannot end well: the connection is cut
+			panic(http.ErrAbortHandler) // part of the response has been sent: cut the connection
 		}()
 		next.ServeHTTP(w, r)
 	})

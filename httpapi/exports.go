@@ -15,14 +15,16 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// registerExports adds what bulk readers ask: which exports there are, all as one
-// database, each as a stream, which files each has, and the files.
+// registerExports registers the endpoints for bulk readers: the list of exports, the database of all exports, and
+// for each export its stream, its list of files, and its files.
 func (a *api) registerExports(router *mux.Router) {
 	a.get(router, exportsPath, a.withSecret(Requests, a.listExports))
-	a.get(router, exportsPath+"/"+exports.DatabaseFile, a.admitted(access{secret: true, work: Files, limited: a.limitedFile}, a.database))
+	a.get(router, exportsPath+"/"+exports.DatabaseFile,
+		a.admitted(access{secret: true, work: Files, limited: a.limitedFile}, a.database))
 	a.get(router, exportsPath+"/{dataset}", a.withSecret(Streams, a.stream))
 	a.get(router, exportsPath+"/{dataset}/files", a.withSecret(Requests, a.listFiles))
-	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(access{secret: true, work: Files, authenticate: a.authenticateFile, limited: a.limitedFile}, a.file))
+	fileAccess := access{secret: true, work: Files, authenticate: a.authenticateFile, limited: a.limitedFile}
+	a.get(router, exportsPath+"/{dataset}/files/{name}", a.admitted(fileAccess, a.file))
 }
 
 const exportsPath = "/api/v1/exports"
@@ -33,8 +35,8 @@ type exportItem struct {
 	Columns     []columnItem     `json:"columns"`
 	Rows        int64            `json:"rows"`
 	Bytes       int64            `json:"bytes"`
-	Months      []string         `json:"months"` // those that have a file; of an export of one file, none
-	AsOf        *moment          `json:"as_of"`  // of the newest file; null where there is none
+	Months      []string         `json:"months"` // months with a file; empty if the export has one file for all
+	AsOf        *moment          `json:"as_of"`  // of the newest file; nil: no files
 	Formats     []exports.Format `json:"formats"`
 }
 
@@ -45,11 +47,11 @@ type columnItem struct {
 	Unit        *string `json:"unit"`
 	TimeZone    *string `json:"time_zone"`
 	Nullable    bool    `json:"nullable"`
-	Null        *string `json:"null"` // what a null means
+	Null        *string `json:"null"` // meaning of null
 }
 
 type fileItem struct {
-	Month        *string `json:"month"` // null where there is one file for all
+	Month        *string `json:"month"` // nil if the export has one file for all months
 	Name         string  `json:"name"`
 	Rows         int64   `json:"rows"`
 	Bytes        int64   `json:"bytes"`
@@ -57,19 +59,19 @@ type fileItem struct {
 	MinCreatedAt moment  `json:"min_created_at"`
 	MaxCreatedAt moment  `json:"max_created_at"`
 	AsOf         moment  `json:"as_of"`
-	URL          string  `json:"url"`        // relative to the address that was asked
-	ExpiresAt    *moment `json:"expires_at"` // of the URL; null where it is not signed
+	URL          string  `json:"url"`        // path on this server, with a signature if requested
+	ExpiresAt    *moment `json:"expires_at"` // of the URL; nil: not signed
 }
 
-// moment is a time as the API shows it.
+// moment is a time in the format of the API.
 type moment time.Time
 
 func (m moment) String() string { return time.Time(m).UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// MarshalJSON writes it in UTC, to the millisecond.
+// MarshalJSON returns the time as a string in UTC, with milliseconds.
 func (m moment) MarshalJSON() ([]byte, error) { return []byte(`"` + m.String() + `"`), nil }
 
-// orNull is a text, or null for an empty one.
+// orNull returns a pointer to text, or nil if it is empty.
 func orNull(text string) *string {
 	if text == "" {
 		return nil
@@ -77,6 +79,7 @@ func orNull(text string) *string {
 	return &text
 }
 
+// listExports answers with all exports: their columns, and the totals of their published files.
 func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	files, err := a.Store.PublishedFiles(r.Context(), key.Tenant)
 	if err != nil {
@@ -84,9 +87,11 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 	}
 	var items []exportItem
 	for _, export := range warehouse.Exports {
-		item := exportItem{Name: export.Name, Description: export.Description, Months: []string{}, Formats: exports.Formats}
+		item := exportItem{Name: export.Name, Description: export.Description,
+			Months: []string{}, Formats: exports.Formats}
 		for _, c := range export.Columns {
-			item.Columns = append(item.Columns, columnItem{c.Name, c.Type, c.Description, orNull(c.Unit), orNull(c.TimeZone), c.Nullable(), orNull(c.Null)})
+			item.Columns = append(item.Columns, columnItem{c.Name, c.Type, c.Description,
+				orNull(c.Unit), orNull(c.TimeZone), c.Nullable(), orNull(c.Null)})
 		}
 		for _, file := range files {
 			if file.Export != export.Name {
@@ -107,6 +112,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 	return writeData(w, r, items)
 }
 
+// listFiles answers with the published files of an export, with signed URLs if they are requested.
 func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	export, err := warehouse.ExportNamed(mux.Vars(r)["dataset"])
 	if err != nil {
@@ -123,8 +129,11 @@ func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key warehouse.Ke
 	files = slices.DeleteFunc(files, func(f warehouse.PublishedFile) bool { return f.Export != export.Name })
 	items := make([]fileItem, len(files))
 	for i, f := range files {
-		items[i] = fileItem{Month: orNull(f.Month), Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, SHA256: f.SHA256, MinCreatedAt: moment(f.MinCreatedAt),
-			MaxCreatedAt: moment(f.MaxCreatedAt), AsOf: moment(f.AsOf), URL: exportsPath + "/" + f.Export + "/files/" + f.Name}
+		items[i] = fileItem{
+			Month: orNull(f.Month), Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, SHA256: f.SHA256,
+			MinCreatedAt: moment(f.MinCreatedAt), MaxCreatedAt: moment(f.MaxCreatedAt), AsOf: moment(f.AsOf),
+			URL: exportsPath + "/" + f.Export + "/files/" + f.Name,
+		}
 		if lifetime > 0 {
 			until := a.Now().Add(lifetime).Truncate(time.Second)
 			expires := moment(until)
@@ -135,7 +144,7 @@ func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key warehouse.Ke
 	return writeData(w, r, items)
 }
 
-// writeData answers with a list.
+// writeData sends a list without pages.
 func writeData(w http.ResponseWriter, r *http.Request, items any) error {
 	body, err := json.Marshal(map[string]any{"data": items})
 	if err != nil {
@@ -144,30 +153,34 @@ func writeData(w http.ResponseWriter, r *http.Request, items any) error {
 	return writeJSON(w, r, http.StatusOK, body)
 }
 
-// How long a signed URL is good.
+// Lifetimes of signed URLs.
 const (
 	minSigned     = time.Minute
 	defaultSigned = time.Hour
 	maxSigned     = 7 * 24 * time.Hour
 )
 
-// signedFor reads how long URLs are to be good: expires_in, in seconds, or signed=true for an hour; 0 where they are not to be signed.
+// signedFor returns the requested lifetime of signed URLs: expires_in in seconds, or one hour for signed=true. It
+// returns 0 if the URLs are not to be signed.
 func signedFor(raw string) (time.Duration, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+		return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: "The query is not properly escaped"}
 	}
 	if text := values.Get("expires_in"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < int64(minSigned/time.Second) || n > int64(maxSigned/time.Second) {
-			return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "expires_in is not a number of seconds from 60 to 604800"}
+			return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+				message: "expires_in is not a number of seconds from 60 to 604800"}
 		}
 		return time.Duration(n) * time.Second, nil
 	}
 	if text := values.Get("signed"); text != "" {
 		signed, err := strconv.ParseBool(text)
 		if err != nil {
-			return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "signed is neither true nor false"}
+			return 0, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+				message: "signed is neither true nor false"}
 		}
 		if signed {
 			return defaultSigned, nil

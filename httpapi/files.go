@@ -17,8 +17,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// file answers with a published file or with parts of it. Its name stands for its content, so that parts that are asked for one after
-// the other fit together, whatever is published meanwhile.
+// file sends a published file or ranges of it. The content of a file name never changes, so ranges from several
+// requests fit together even if a newer file is published between them.
 func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	file, content, err := a.Store.OpenPublished(r.Context(), key.Tenant, mux.Vars(r)["dataset"], mux.Vars(r)["name"])
 	if err != nil {
@@ -27,12 +27,16 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	return a.sendFile(w, r, key, sentFile{content, file.Name, exports.Parquet.MediaType(), file.SHA256, file.Bytes, file.AsOf})
 }
 
-// database answers with a DuckDB file of all exports, or with parts of it. A reader that names the file in If-Match gets parts of that
-// one as long as it is kept; all others are of the newest state.
+// database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
+// ranges of that same file as long as it is kept. Other requests get a file of the newest state.
 func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	// A read deadline that passes while it is written would look as if the client had left.
-	_ = http.NewResponseController(exchangeOf(r).ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
-	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, strings.Trim(r.Header.Get("If-Match"), `"`), func() (func(), error) { return a.acquire(r.Context(), Streams, key) })
+	// Remove the read deadline: if it passed while the database is written, net/http would cancel the request as
+	// if the client had closed the connection. A response writer without deadlines returns an error, which is
+	// ignored.
+	_ = http.NewResponseController(exchangeOf(r).ResponseWriter).SetReadDeadline(time.Time{})
+	sum := strings.Trim(r.Header.Get("If-Match"), `"`)
+	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, sum,
+		func() (func(), error) { return a.acquire(r.Context(), Streams, key) })
 	if err != nil {
 		return streamProblem(err)
 	}
@@ -40,7 +44,7 @@ func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key
 	return a.sendFile(w, r, key, sentFile{content, name, "application/vnd.duckdb", file.SHA256, file.Bytes, file.AsOf})
 }
 
-// sentFile is a file whose sum stands for its content.
+// sentFile is an open file to send. Its SHA-256 sum is its ETag.
 type sentFile struct {
 	content                 *os.File
 	name, mediaType, sha256 string
@@ -48,7 +52,7 @@ type sentFile struct {
 	asOf                    time.Time
 }
 
-// sendFile answers with a file, or with the parts of it that are asked for, and closes it.
+// sendFile sends a file or the requested ranges of it, and closes it.
 func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key, file sentFile) error {
 	defer file.content.Close()
 	x, tag := exchangeOf(r), `"`+file.sha256+`"`
@@ -57,8 +61,11 @@ func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key
 	}
 	h := w.Header()
 	unshared := h.Get("Cache-Control")
-	own := map[string]string{"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": file.mediaType, "X-As-Of": moment(file.asOf).String(),
-		"Content-Disposition": `attachment; filename="` + file.name + `"`}
+	own := map[string]string{
+		"Cache-Control": "private, no-cache", "ETag": tag, "Content-Type": file.mediaType,
+		"X-As-Of":             moment(file.asOf).String(),
+		"Content-Disposition": `attachment; filename="` + file.name + `"`,
+	}
 	for name, value := range own {
 		h.Set(name, value)
 	}
@@ -80,23 +87,23 @@ func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key
 		return answer.refused
 	}
 	if ended := context.Cause(r.Context()); ended != nil || answer.broke == nil {
-		return ended // where the key has ended meanwhile, the answer broke off
+		return ended // nil, or the reason why the request was cancelled, such as a revoked key
 	}
 	if failure := (*fs.PathError)(nil); errors.As(answer.broke, &failure) {
 		return fmt.Errorf("read %s: %w", file.name, answer.broke)
 	}
-	panic(http.ErrAbortHandler) // the client has left, or takes nothing
+	panic(http.ErrAbortHandler) // the client closed the connection or stopped reading
 }
 
-// slowest is the pace, in bytes per second, at which a file can still be read to its end. The kernel sends files, so that only the time for a
-// whole file can be bounded.
+// slowest is the minimum rate, in bytes per second, at which a client must receive a file. The kernel sends files,
+// so the server can only bound the time for the whole file.
 const slowest = 16 << 10
 
-// begin notes that an answer, or the next part of one, begins, unless the request has ended. The client must take it within the patience; a
-// client that takes nothing at all is cut off sooner, see [CutStalled].
+// begin marks the response as begun and sets the write deadline to patience from now. It returns the cause if the
+// request has been cancelled. A client that reads nothing at all is disconnected sooner, see [CutStalled].
 func (x *exchange) begin(ctx context.Context, patience time.Duration) error {
-	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Now().Add(patience)) // where there is none to set, nothing is cut off
-	// As in writeJSON: first this, then a look whether the key is still good.
+	_ = http.NewResponseController(x.ResponseWriter).SetWriteDeadline(time.Now().Add(patience))
+	// Set begun before checking the key, as in writeBody.
 	x.begun.Store(true)
 	if err := context.Cause(ctx); err != nil {
 		x.begun.Store(false)
@@ -105,14 +112,15 @@ func (x *exchange) begin(ctx context.Context, patience time.Duration) error {
 	return nil
 }
 
-// writeGrace is what an answer may take beside what its bytes do.
+// writeGrace is the part of the write deadline that does not depend on the size of the response.
 const writeGrace = 2 * time.Minute
 
-// fileAnswer passes on what is sent, and keeps errors back, which are told in the way of this API.
+// fileAnswer passes successful responses of http.ServeContent to the client. It discards error responses and
+// records them as problems, so that they are sent in the format of this API.
 type fileAnswer struct {
 	*exchange
-	refused *problem // told instead of what would be sent
-	broke   error    // why not all of it was sent
+	refused *problem // error response to send instead; nil: none
+	broke   error    // error of the last write; nil: none
 }
 
 func (f *fileAnswer) WriteHeader(status int) {

@@ -9,26 +9,28 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// Check is a part that the server works with.
+// A Check tests a component that the server depends on.
 type Check struct {
 	Name     string
-	Required bool                        // without it the server is not ready
-	Run      func(context.Context) error // nil while the part works
+	Required bool                        // /readyz returns 503 if the check fails
+	Run      func(context.Context) error // returns nil if the component works
 }
 
-// checkTimeout is how long a check may take before it counts as failed.
+// checkTimeout is the time after which a check counts as failed.
 const checkTimeout = 2 * time.Second
 
 type operatorKey struct{}
 
-// ForOperator has the handler's /readyz say why a check has failed: what an operator may know, and the public may not.
+// ForOperator returns a handler whose /readyz includes the errors of failed checks. It is for the internal address
+// only: the errors must not be public.
 func ForOperator(api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), operatorKey{}, true)))
 	})
 }
 
-// registerHealth adds what load balancers ask: whether the process lives, and whether it should get requests.
+// registerHealth registers the endpoints for load balancers: /healthz (the process is alive) and /readyz (the
+// server can take requests).
 func (a *api) registerHealth(router *mux.Router) {
 	a.get(router, "/healthz", func(w http.ResponseWriter, r *http.Request) error {
 		exchangeOf(r).probe = true
@@ -39,7 +41,7 @@ func (a *api) registerHealth(router *mux.Router) {
 		answer := struct {
 			Status string            `json:"status"`
 			Checks map[string]string `json:"checks"`
-			Errors map[string]string `json:"errors,omitempty"` // for the operator alone
+			Errors map[string]string `json:"errors,omitempty"` // only for the operator
 		}{"ready", map[string]string{}, map[string]string{}}
 		status := http.StatusOK
 		for _, check := range a.Checks {

@@ -11,13 +11,13 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// DefaultRules are the documented limits of a key.
+// DefaultRules are the documented rate limits of a key.
 var DefaultRules = limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window: 5 * time.Second}}
 
-// DefaultGuessRules are the limits of unknown keys from one address.
+// DefaultGuessRules are the rate limits of requests with unknown keys from one client address.
 var DefaultGuessRules = limit.Rules{{Max: 60, Window: time.Minute}}
 
-// limited counts the request, says in the headers how the key stands, and returns the 429 of one that is too many.
+// limited counts the request, sets the rate limit headers, and returns a 429 problem if the key is over its limit.
 func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	rules := a.Rules
 	if key.RateLimit != "" {
@@ -48,13 +48,15 @@ func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key)
 	}
 	return &problem{
 		status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: max(seconds(d.Wait), 1),
-		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.", rules[0].Max, windowName(rules[0].Window)),
+		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.",
+			rules[0].Max, windowName(rules[0].Window)),
 	}
 }
 
-// seconds rounds up: a client that waits as long as it is told must pass.
+// seconds returns d in seconds, rounded up, so that a client that waits this long is admitted.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
+// windowName returns the window as it appears in the message of a 429 response.
 func windowName(window time.Duration) string {
 	if window == time.Minute {
 		return "minute"

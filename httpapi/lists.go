@@ -13,7 +13,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// registerLists adds the six documented endpoints: a list and a detail for each dataset.
+// registerLists registers the six documented endpoints: a list and a detail for each dataset.
 func (a *api) registerLists(router *mux.Router) {
 	for _, dataset := range warehouse.Datasets {
 		path := "/api/v1/" + dataset.Name
@@ -22,17 +22,20 @@ func (a *api) registerLists(router *mux.Router) {
 	}
 }
 
-// meta says where in its list a page lies. Beyond the documented fields there is next_cursor, and in a feed seq.
+// meta is the position of a page in its list. next_cursor, and seq in a feed, are additions to the documented
+// fields.
 type meta struct {
-	Page       *int64          `json:"page"` // null where a cursor says it
+	Page       *int64          `json:"page"` // nil if the request has a cursor
 	Limit      int64           `json:"limit"`
-	Total      *int64          `json:"total"` // null where it was not asked for
+	Total      *int64          `json:"total"` // rows in the list; nil if include_total is false
 	TotalPages *int64          `json:"total_pages"`
 	HasMore    bool            `json:"has_more"`
-	NextCursor *string         `json:"next_cursor"`   // null at the end of a list, never in a feed
-	Seq        json.RawMessage `json:"seq,omitempty"` // of a feed: the newest commit, null while there is more
+	NextCursor *string         `json:"next_cursor"`   // nil at the end of a list, never nil in a feed
+	Seq        json.RawMessage `json:"seq,omitempty"` // in a feed: the newest commit, or null if there are more pages
 }
 
+// list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has
+// since or a cursor of a feed.
 func (a *api) list(dataset warehouse.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		q, err := parseListQuery(r.URL.RawQuery, dataset)
@@ -60,14 +63,17 @@ func (a *api) list(dataset warehouse.Dataset) keyed {
 			return err
 		}
 		if where.HasMore {
-			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", warehouse.MaskKeys(next(r.URL, *where.NextCursor))))
+			link := warehouse.MaskKeys(next(r.URL, *where.NextCursor))
+			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", link))
 		}
 		return writeList(w, r, items, where)
 	}
 }
 
-// page reads a page of the list by its number, or after a place.
-func (a *api) page(r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after *warehouse.Position) ([]string, meta, error) {
+// page returns a page of the list, by its number or, if after is not nil, after a position.
+func (a *api) page(
+	r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after *warehouse.Position,
+) ([]string, meta, error) {
 	where := meta{Limit: q.limit}
 	listing := warehouse.Listing{Filter: q.filter, Limit: q.limit, After: after}
 	if after == nil {
@@ -88,8 +94,11 @@ func (a *api) page(r *http.Request, s scope, dataset warehouse.Dataset, q listQu
 	return page.Items, where, nil
 }
 
-// feed reads what has changed after a place, oldest change first. At its end the cursor stays good: what comes, comes after it.
-func (a *api) feed(r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after warehouse.FeedPosition) ([]string, meta, error) {
+// feed returns the rows that changed after a position, oldest change first. The cursor of the last page remains
+// valid: later changes come after it.
+func (a *api) feed(
+	r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after warehouse.FeedPosition,
+) ([]string, meta, error) {
 	feed, err := a.Store.Changes(r.Context(), s.Tenant, dataset, q.filter, after, q.limit)
 	if err != nil {
 		return nil, meta{}, err
@@ -102,7 +111,7 @@ func (a *api) feed(r *http.Request, s scope, dataset warehouse.Dataset, q listQu
 	return feed.Items, where, nil
 }
 
-// next is the address of the page that begins at the cursor.
+// next returns the URL of the page that begins at the cursor.
 func next(here *url.URL, cursor string) string {
 	query := here.Query()
 	query.Del("page")
@@ -111,6 +120,7 @@ func next(here *url.URL, cursor string) string {
 	return (&url.URL{Path: here.Path, RawQuery: query.Encode()}).String()
 }
 
+// writeList sends a page. It copies the items, which are JSON already.
 func writeList(w http.ResponseWriter, r *http.Request, items []string, where meta) error {
 	place, err := json.Marshal(where)
 	if err != nil {
@@ -134,11 +144,13 @@ func writeList(w http.ResponseWriter, r *http.Request, items []string, where met
 	return writeJSON(w, r, http.StatusOK, body.Bytes())
 }
 
+// detail returns the handler of a single row of the dataset.
 func (a *api) detail(dataset warehouse.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {
-			return &problem{status: http.StatusBadRequest, code: "INVALID_ID", message: "The id in the path is not a UUID"}
+			return &problem{status: http.StatusBadRequest, code: "INVALID_ID",
+				message: "The id in the path is not a UUID"}
 		}
 		item, err := a.Store.Get(r.Context(), key.Tenant, dataset, id)
 		if err != nil {
@@ -148,7 +160,8 @@ func (a *api) detail(dataset warehouse.Dataset) keyed {
 	}
 }
 
-// parseUUID takes the usual form of 36 characters and no other.
+// parseUUID parses a UUID in its usual form of 36 characters. Unlike uuid.Parse, it returns an error for other
+// forms.
 func parseUUID(text string) (uuid.UUID, error) {
 	if len(text) != 36 {
 		return uuid.Nil, fmt.Errorf("%q is no UUID", text)

@@ -10,7 +10,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// metrics are what Prometheus is told of the API's requests.
+// metrics are the Prometheus metrics of the API.
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -22,14 +22,18 @@ type metrics struct {
 func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_http_requests_total",
-			Help: "Requests answered, by route, method and status (499: the client left before)."}, []string{"route", "method", "status"}),
+			Help: "Requests answered, by route, method and status (499: the client left before)."},
+			[]string{"route", "method", "status"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "voicory_http_request_duration_seconds",
-			Help: "Time from a request's arrival to its answer's last byte.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"route"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "voicory_http_requests_in_flight", Help: "Requests that are being answered."}),
+			Help:    "Time from a request's arrival to its answer's last byte.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "voicory_http_requests_in_flight",
+			Help: "Requests that are being answered."}),
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "voicory_pushed_rows_total",
 			Help: "Rows that clients pushed, by dataset and what became of them."}, []string{"dataset", "outcome"}),
 		unlogged: prometheus.NewCounter(prometheus.CounterOpts{Name: "voicory_http_requests_unlogged_total",
-			Help: "Requests without a valid key that were not logged, because their address or all of them had used up their share of the log."}),
+			Help: "Requests without a valid key that were not logged, " +
+				"because their address or all of them had used up their share of the log."}),
 	}
 	if registry != nil {
 		registry.MustRegister(m.requests, m.duration, m.inFlight, m.rows, m.unlogged, slotMetrics(slots))
@@ -37,9 +41,11 @@ func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 	return m
 }
 
-// methods that are counted by name; whoever invents others cannot make new series with them.
+// methods are the values of the method label. Any other method is counted as "other", so that a client cannot
+// create new time series.
 var methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
+// done counts a finished request.
 func (m metrics) done(x *exchange, method string, took time.Duration) {
 	if !slices.Contains(methods, method) {
 		method = "other"
@@ -48,9 +54,10 @@ func (m metrics) done(x *exchange, method string, took time.Duration) {
 	m.duration.WithLabelValues(x.route).Observe(took.Seconds())
 }
 
-// pushed counts the rows of a push, or of as much of it as was merged.
+// pushed counts the rows of a push, or the merged part of them if it failed.
 func (m metrics) pushed(dataset warehouse.Dataset, c warehouse.Counts) {
-	for outcome, rows := range map[string]int64{"new": c.New, "changed": c.Changed, "unchanged": c.Unchanged, "deleted": c.Deleted, "superseded": c.Superseded, "refused": c.Refused} {
+	for outcome, rows := range map[string]int64{"new": c.New, "changed": c.Changed, "unchanged": c.Unchanged,
+		"deleted": c.Deleted, "superseded": c.Superseded, "refused": c.Refused} {
 		if rows > 0 {
 			m.rows.WithLabelValues(dataset.Name, outcome).Add(float64(rows))
 		}

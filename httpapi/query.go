@@ -15,29 +15,32 @@ import (
 const (
 	defaultLimit = 25
 	maxLimit     = 100
-	// maxPage keeps page × limit within a JSON number; no list is that long.
+	// maxPage keeps page × limit below 2^53, which JSON numbers hold exactly. No list is that long.
 	maxPage = 1 << 46
 )
 
-// listQuery is what a list was asked for.
+// listQuery holds the parameters of a list.
 type listQuery struct {
 	page, limit int64
-	cursor      string // "": none
-	since       *int64 // nil: it is no feed that was asked for
+	cursor      string // "": not given
+	since       *int64 // commit after which a feed starts; nil: a list
 	total       bool
 	filter      warehouse.Filter
 }
 
-// parameters are all that lists and streams know.
-var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction", "assistant_id", "phone_number",
-	"search", "source", "customer_id", "format", "columns", "bom", "escape_formulas"}
+// parameters are the query parameters of lists and streams. The log shows their values and hides those of all
+// others.
+var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction",
+	"assistant_id", "phone_number", "search", "source", "customer_id", "format", "columns", "bom", "escape_formulas"}
 
-// parseListQuery reads the parameters of a list. page and limit are forgiving, as documented; a filter that cannot be
-// understood is INVALID_FILTER; one the dataset does not have is not looked at.
+// parseListQuery returns the parameters of a list. Invalid values of page and limit are replaced by the nearest
+// valid one or by the default, as documented. An invalid filter returns INVALID_FILTER. Filters that the dataset
+// does not have are ignored.
 func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return q, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "The query is not properly escaped"}
+		return q, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: "The query is not properly escaped"}
 	}
 	q.page = parseCount(values.Get("page"), 1, maxPage)
 	q.limit = parseCount(values.Get("limit"), defaultLimit, maxLimit)
@@ -58,7 +61,7 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 	return q, err
 }
 
-// parseFilter reads the filters of the dataset's list.
+// parseFilter returns the filter of the dataset's list. Times without a zone are in zone.
 func parseFilter(values url.Values, dataset warehouse.Dataset, zone *time.Location) (warehouse.Filter, error) {
 	filter, err := dataset.ParseFilter(values.Get, zone)
 	if wrong := (*warehouse.FilterError)(nil); errors.As(err, &wrong) {
@@ -68,13 +71,15 @@ func parseFilter(values url.Values, dataset warehouse.Dataset, zone *time.Locati
 }
 
 func invalidFilter(name, fault string) *problem {
-	return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: fmt.Sprintf("The filter %s %s", name, fault)}
+	return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+		message: fmt.Sprintf("The filter %s %s", name, fault)}
 }
 
-// parseCount reads a whole number; what is none gives the fallback, what is out of bounds the bound.
+// parseCount returns the whole number in text, limited to the range from 1 to most, or fallback if text is not a
+// number.
 func parseCount(text string, fallback, most int64) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil && n == 0 { // out of range gives the largest number, with its sign
+	if err != nil && n == 0 { // out of range, n is the largest number of that sign
 		return fallback
 	}
 	return min(max(n, 1), most)

@@ -6,15 +6,19 @@ import (
 	"strings"
 )
 
-// A multipart answer has at most maxRanges parts, each with at most partOverhead bytes around it: a boundary of 60 characters and two headers.
+// Bounds of multipart responses: the number of parts, and the bytes around each part (a boundary of 60 characters
+// and two headers).
 const (
 	maxRanges    = 16
 	partOverhead = 256
 )
 
-// rangesOf returns the Range header with which a file of a size is answered, "" for the whole file, and the number of bytes that the answer has
-// at most. An answer never has more bytes than the file: RFC 9110 (14.2) allows to ignore a header, which is done for more than maxRanges ranges,
-// for ranges that overlap or are not in ascending order, and for parts that are longer than the file with what is around them.
+// rangesOf returns the Range header to use for a file of size bytes, or "" for the whole file, and the maximum
+// number of bytes of the response.
+//
+// A response is never longer than the file. The header is ignored if it has more than maxRanges ranges, or if
+// ranges overlap or are not in ascending order. It is also ignored if the parts with their headers are longer than
+// the file. RFC 9110 (14.2) allows this.
 func rangesOf(header string, size int64) (kept string, bytes int64) {
 	if header == "" {
 		return "", size
@@ -27,7 +31,7 @@ func rangesOf(header string, size int64) (kept string, bytes int64) {
 		return "", size
 	}
 	var parts []string
-	var next int64 // the first byte that the next range may have
+	var next int64 // lowest first byte allowed for the next range
 	for part := range strings.SplitSeq(list, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
@@ -47,7 +51,7 @@ func rangesOf(header string, size int64) (kept string, bytes int64) {
 		parts = append(parts, fmt.Sprintf("%d-%d", first, last))
 	}
 	if len(parts) == 0 {
-		return fmt.Sprintf("bytes=%d-", size), 0 // not satisfiable, as what was asked for
+		return fmt.Sprintf("bytes=%d-", size), 0 // no range is satisfiable
 	}
 	if len(parts) > 1 {
 		if bytes += int64(len(parts)) * partOverhead; bytes > size {
@@ -57,10 +61,11 @@ func rangesOf(header string, size int64) (kept string, bytes int64) {
 	return "bytes=" + strings.Join(parts, ","), bytes
 }
 
-// invalidRange is a header that is not understood, and answered with the status 416.
+// invalidRange is a malformed Range header, which net/http answers with 416.
 const invalidRange = "bytes=-"
 
-// resolve returns the first and the last byte of a range in a file of a size; ok is false if it is none.
+// resolve returns the first and the last byte of a range in a file of size bytes. ok is false if the range is
+// malformed.
 func resolve(part string, size int64) (first, last int64, ok bool) {
 	from, to, ok := strings.Cut(part, "-")
 	from, to = strings.TrimSpace(from), strings.TrimSpace(to)
@@ -69,7 +74,7 @@ func resolve(part string, size int64) (first, last int64, ok bool) {
 	}
 	if from == "" {
 		n, err := strconv.ParseUint(to, 10, 63)
-		return size - min(int64(n), size), size - 1, err == nil // of an empty suffix, behind the end
+		return size - min(int64(n), size), size - 1, err == nil // of the suffix "-0", first is size: not satisfiable
 	}
 	start, err := strconv.ParseUint(from, 10, 63)
 	if err != nil {

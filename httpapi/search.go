@@ -16,7 +16,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// foundCall is a call with turns that have what is searched for.
+// foundCall is a call with at least one turn that matches the search.
 type foundCall struct {
 	CallID      string      `json:"call_id"`
 	CreatedAt   moment      `json:"created_at"`
@@ -27,35 +27,38 @@ type foundCall struct {
 	Turns       []foundTurn `json:"turns"`
 }
 
+// foundTurn is a turn that matches the search.
 type foundTurn struct {
 	Turn         int64    `json:"turn"`
 	Speaker      *string  `json:"speaker"`
 	OffsetMS     *int64   `json:"offset_ms"`
 	Snippet      string   `json:"snippet"`
-	SnippetStart int      `json:"snippet_start"` // code points before it
-	Places       [][2]int `json:"places"`        // in the turn's text, in code points: the first, and the next after the last
+	SnippetStart int      `json:"snippet_start"` // code points of the text before the snippet
+	Places       [][2]int `json:"places"`        // matches in the text as [start, end), in code points
 }
 
+// foundMeta is the meta object of a search.
 type foundMeta struct {
 	Page     int64  `json:"page"`
 	Limit    int64  `json:"limit"`
-	Total    int64  `json:"total"` // calls
-	Turns    int64  `json:"turns"`
+	Total    int64  `json:"total"` // matching calls
+	Turns    int64  `json:"turns"` // matching turns
 	HasMore  bool   `json:"has_more"`
 	Sort     string `json:"sort"`
 	Timezone string `json:"timezone"`
 	AsOf     moment `json:"as_of"`
 }
 
-// foundAnswer is the answer as JSON.
+// foundAnswer is the body of a JSON response.
 type foundAnswer struct {
 	Data json.RawMessage `json:"data"`
 	Meta foundMeta       `json:"meta"`
 }
 
-// deepest is how many calls may be before a page of what was found.
+// deepest is the maximum offset of a page of results, in calls.
 const deepest = 10_000
 
+// search answers a transcript search with one page of calls, as JSON or as a table.
 func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	filter, zone, values, err := parsePeriod(r.URL.RawQuery, warehouse.Calls)
 	if err != nil {
@@ -63,9 +66,14 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	}
 	search := warehouse.Search{Filter: filter}
 	if search.Query, err = warehouse.ParseSearchQuery(values.Get("q")); err != nil {
-		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
+		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	}
-	meta := foundMeta{Page: parseCount(values.Get("page"), 1, maxPage), Limit: parseCount(values.Get("limit"), defaultLimit, maxLimit), Sort: "matches", Timezone: zone.String()}
+	meta := foundMeta{
+		Page:  parseCount(values.Get("page"), 1, maxPage),
+		Limit: parseCount(values.Get("limit"), defaultLimit, maxLimit),
+		Sort:  "matches", Timezone: zone.String(),
+	}
 	switch sort := values.Get("sort"); sort {
 	case "", "matches":
 	case "newest":
@@ -79,7 +87,8 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	}
 	search.Limit, search.Offset = meta.Limit, (meta.Page-1)*meta.Limit
 	if search.Offset > deepest {
-		return invalidFilter("page", fmt.Sprintf("lies behind the first %d calls; narrow the search instead", deepest))
+		return invalidFilter("page",
+			fmt.Sprintf("lies behind the first %d calls; narrow the search instead", deepest))
 	}
 	found, err := a.Store.SearchTranscripts(r.Context(), key.Tenant, search)
 	if err != nil {
@@ -89,10 +98,16 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	meta.HasMore = search.Offset+int64(len(found.Calls)) < found.Total
 	calls := make([]foundCall, len(found.Calls))
 	for i, c := range found.Calls {
-		calls[i] = foundCall{c.ID.String(), moment(c.CreatedAt), nil, given(c.Direction.String, c.Direction.Valid), given(c.Status.String, c.Status.Valid), c.Matches, []foundTurn{}}
-		calls[i].AssistantID = given(c.AssistantID.UUID.String(), c.AssistantID.Valid)
+		calls[i] = foundCall{
+			CallID: c.ID.String(), CreatedAt: moment(c.CreatedAt),
+			AssistantID: given(c.AssistantID.UUID.String(), c.AssistantID.Valid),
+			Direction:   given(c.Direction.String, c.Direction.Valid),
+			Status:      given(c.Status.String, c.Status.Valid),
+			Matches:     c.Matches, Turns: []foundTurn{},
+		}
 		for _, t := range c.Turns {
-			shown := foundTurn{Turn: t.Turn, Speaker: given(t.Speaker.String, t.Speaker.Valid), OffsetMS: given(t.Offset.Int64, t.Offset.Valid), Places: t.Places}
+			shown := foundTurn{Turn: t.Turn, Speaker: given(t.Speaker.String, t.Speaker.Valid),
+				OffsetMS: given(t.Offset.Int64, t.Offset.Valid), Places: t.Places}
 			shown.Snippet, shown.SnippetStart = snippet(t.Text, t.Places)
 			calls[i].Turns = append(calls[i].Turns, shown)
 		}
@@ -107,7 +122,8 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	if format == exports.JSON {
 		body, err = json.Marshal(foundAnswer{data, meta})
 	} else {
-		w.Header().Set("Content-Disposition", `attachment; filename="`+fileName("search", filter, format, found.AsOf)+`"`)
+		name := fileName("search", filter, format, found.AsOf)
+		w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
 		body, err = a.foundTable(r.Context(), key.Tenant, data, found.AsOf, format, options)
 	}
 	if err != nil {
@@ -116,20 +132,26 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 }
 
-// foundTable writes found calls as a table, a row for each turn. It reads nothing more of the tenant: DuckDB makes the table of the JSON.
-func (a *api) foundTable(ctx context.Context, tenant uuid.UUID, calls []byte, asOf time.Time, format exports.Format, options exports.CSVOptions) (_ []byte, err error) {
+// foundTable returns the calls, which are JSON, as a table with one row for each turn. It takes a snapshot only
+// for a connection: DuckDB converts the JSON, and no rows of the tenant are read.
+func (a *api) foundTable(
+	ctx context.Context, tenant uuid.UUID, calls []byte, asOf time.Time, format exports.Format,
+	options exports.CSVOptions,
+) (_ []byte, err error) {
 	snapshot, err := a.Store.Snapshot(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	about := warehouse.Export{Name: "search", Description: "Turns with what was searched for, and their calls.", Source: warehouse.Calls}
+	about := warehouse.Export{Name: "search", Source: warehouse.Calls,
+		Description: "Turns that match the search, and their calls."}
 	var body bytes.Buffer
-	_, err = exports.Write(ctx, snapshot.Conn, exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}, format, options, &body)
+	result := exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}
+	_, err = exports.Write(ctx, snapshot.Conn, result, format, options, &body)
 	return body.Bytes(), err
 }
 
-// given is a value that may be missing.
+// given returns a pointer to value, or nil if it is not valid.
 func given[T any](value T, valid bool) *T {
 	if !valid {
 		return nil
@@ -137,13 +159,13 @@ func given[T any](value T, valid bool) *T {
 	return &value
 }
 
-// A snippet has so many code points of the turn's text, from so many before the first place on.
+// Lengths of a snippet, in code points: its whole length, and the text before the first match.
 const (
 	snippetLength = 200
 	snippetBefore = 60
 )
 
-// snippet is a part of the text, and how many code points are before it.
+// snippet returns the part of the text around the first match, and the number of code points before that part.
 func snippet(text string, places [][2]int) (part string, start int) {
 	letters := []rune(text)
 	if len(places) > 0 {

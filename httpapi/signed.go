@@ -16,9 +16,10 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// grant is what a signed URL allows: to read one file, until a moment, in the name of the key that the URL was given to. It ends with
-// that key. The URL itself is all that is needed, for clients that cannot send a header; so whoever has it can read the file. Pages of
-// other web origins cannot: a secret key has no origins, nor have the URLs that were given to it.
+// grant is the permission in a signed URL: to read one file until a time, on behalf of the key that requested the
+// URL. It ends early if that key is revoked or expires. The URL needs no header, so any client that has it can
+// read the file. Pages of other web origins cannot, because only secret keys get signed URLs and these allow no
+// origins.
 type grant struct {
 	tenant       uuid.UUID
 	export, name string
@@ -26,21 +27,24 @@ type grant struct {
 	expires      int64 // Unix seconds
 }
 
+// mac returns the HMAC of the grant.
 func (g grant) mac(secret []byte) []byte {
 	mac := hmac.New(sha256.New, secret)
 	fmt.Fprintf(mac, "%s\n%q\n%q\n%s\n%d", g.tenant, g.export, g.name, g.key, g.expires)
 	return mac.Sum(nil)
 }
 
-// signed are the parameters that the grant's URL has.
+// signed returns the query parameters of the signed URL for the grant.
 func (a *api) signed(g grant) url.Values {
 	return url.Values{"expires": {strconv.FormatInt(g.expires, 10)}, "key_id": {g.key.String()},
 		"signature": {base64.RawURLEncoding.EncodeToString(g.mac(a.FileKey))}}
 }
 
-var invalidSignature = &problem{status: http.StatusForbidden, code: "INVALID_SIGNATURE", message: "The URL is not as it was signed"}
+var invalidSignature = &problem{status: http.StatusForbidden, code: "INVALID_SIGNATURE",
+	message: "The URL is not as it was signed"}
 
-// authenticateFile finds the key of a request for a file: that of its header, else the one that its URL was signed for.
+// authenticateFile returns the key of a request for a file: the key in the header, or else the key that the URL
+// was signed for. It returns INVALID_SIGNATURE or EXPIRED_URL if the signed URL is not valid.
 func (a *api) authenticateFile(r *http.Request) (key warehouse.Key, valid context.Context, err error) {
 	if r.Header.Get("X-Api-Key") != "" || !r.URL.Query().Has("signature") {
 		return a.authenticate(r)
@@ -53,18 +57,19 @@ func (a *api) authenticateFile(r *http.Request) (key warehouse.Key, valid contex
 	if err != nil {
 		return key, nil, invalidSignature
 	}
-	found, valid, ended := a.Store.KeyByID(id) // an unknown one has no tenant, and nothing was signed for that
+	found, valid, ended := a.Store.KeyByID(id) // an unknown key is rejected below, with the signature
 	expires, err := strconv.ParseInt(values.Get("expires"), 10, 64)
 	if err != nil {
 		return key, nil, invalidSignature
 	}
 	good := grant{found.Tenant, mux.Vars(r)["dataset"], mux.Vars(r)["name"], id, expires}
-	// The text that came is compared, not what it decodes to: there is one way to write a signed URL.
+	// Compare the encoded text, not decoded values: a signed URL has exactly one valid form.
 	if want := a.signed(good).Encode(); !hmac.Equal([]byte(values.Encode()), []byte(want)) || found.ID == uuid.Nil {
 		return key, nil, invalidSignature
 	}
 	if ended == nil && a.Now().Unix() >= expires {
-		ended = &problem{status: http.StatusForbidden, code: "EXPIRED_URL", message: "The URL was good until a time that has passed; ask for a new one"}
+		ended = &problem{status: http.StatusForbidden, code: "EXPIRED_URL",
+			message: "The URL was good until a time that has passed; ask for a new one"}
 	}
 	return found, valid, ended
 }

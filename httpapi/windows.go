@@ -11,43 +11,47 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// windows let readers of Parquet ask for a file in parts, as they do, without each part counting against the limit of the key.
+// windows are the allowances for range requests, per key and file. Parquet readers request a file in many ranges,
+// which would use up the rate limit of the key.
 //
-// The first request for a file counts as any other. It opens a window for this key and this file, in which further requests for the
-// same file are free as long as they stay within what the window holds: twice the file's bytes, and 100 requests and one more for every
-// 64 KiB of the file. What goes beyond counts again, and where it passes, opens a new window. So what a key can have for nothing is
-// bounded by what it has paid for, however it asks, and only parts of files that it may read are free.
+// The first request for a file counts against the rate limit. It opens a window for this key and this file.
+// Requests for the same file within the window are free until its allowance is used up: twice the bytes of the
+// file, and 100 requests plus one for every 64 KiB of the file. The next request counts again, and, if it
+// succeeds, opens a new window. So the free traffic of a key is bounded by its counted requests, and only files
+// that the key may read have windows.
 //
-// Windows are this process's own. Where several servers share the limits of keys in Redis, a file whose parts are asked for at n of them
-// is paid for at each, and has n windows.
+// The windows are in the memory of this process. If several servers share rate limits in Redis, each server opens
+// its own window for a file and counts a request for it.
 type windows struct {
 	length time.Duration
 	now    func() time.Time
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the fields below
 	open    map[windowOf]*window
-	sweepAt time.Time
+	sweepAt time.Time // when begin next removes the expired windows
 }
 
+// windowOf identifies a window.
 type windowOf struct {
 	key  uuid.UUID
 	file string
 }
 
-// window is what is left of one.
+// window is an open allowance.
 type window struct {
 	until    time.Time
-	size     int64  // of the file
-	tag      string // its ETag
-	bytes    int64
-	requests int64
+	size     int64  // bytes of the file
+	tag      string // ETag of the file
+	bytes    int64  // remaining
+	requests int64  // remaining
 }
 
 const (
-	windowSizes    = 2   // times the file's bytes
-	windowRequests = 100 // and one for every windowPart of the file
+	windowSizes    = 2   // allowance in bytes: multiple of the file size
+	windowRequests = 100 // plus one for every windowPart bytes of the file
 	windowPart     = 64 << 10
-	// maxWindows bounds what is held, to some 20 MB: while there is no room, every request counts.
+	// maxWindows bounds the memory of the windows to about 20 MB. At this number no window is opened, so every
+	// request counts.
 	maxWindows = 100_000
 )
 
@@ -55,7 +59,7 @@ func newWindows(length time.Duration, now func() time.Time) *windows {
 	return &windows{length: length, now: now, open: map[windowOf]*window{}}
 }
 
-// spend takes the request from an open window, if there is one that has enough left.
+// spend reports whether the request is covered by an open window, and deducts it from the allowance.
 func (s *windows) spend(of windowOf, r *http.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +76,7 @@ func (s *windows) spend(of windowOf, r *http.Request) bool {
 	return true
 }
 
-// begin opens a window, after a request that counted.
+// begin opens a window after a request that was counted.
 func (s *windows) begin(of windowOf, size int64, tag string) {
 	if s.length <= 0 {
 		return
@@ -91,10 +95,11 @@ func (s *windows) begin(of windowOf, size int64, tag string) {
 	if _, known := s.open[of]; !known && len(s.open) >= maxWindows {
 		return
 	}
-	s.open[of] = &window{until: now.Add(s.length), size: size, tag: tag, bytes: windowSizes * size, requests: windowRequests + size/windowPart}
+	s.open[of] = &window{until: now.Add(s.length), size: size, tag: tag,
+		bytes: windowSizes * size, requests: windowRequests + size/windowPart}
 }
 
-// cost returns the number of bytes that the answer has at most.
+// cost returns the maximum number of bytes of the response.
 func (w *window) cost(r *http.Request) int64 {
 	if r.Method == http.MethodHead {
 		return 0
@@ -106,7 +111,7 @@ func (w *window) cost(r *http.Request) int64 {
 	return bytes
 }
 
-// limitedFile is limited for requests of a file.
+// limitedFile applies the rate limits as [api.limited] does, except to requests that an open window covers.
 func (a *api) limitedFile(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	if a.windows.spend(fileWindow(r, key), r) {
 		return nil
@@ -115,8 +120,8 @@ func (a *api) limitedFile(w http.ResponseWriter, r *http.Request, key warehouse.
 	return a.limited(w, r, key)
 }
 
-// fileWindow is whose window a request for a file falls in.
+// fileWindow returns the window that a request for a file belongs to.
 func fileWindow(r *http.Request, key warehouse.Key) windowOf {
-	_, name, _ := strings.Cut(r.URL.Path, "/files/") // of the database, "": no file has that name
+	_, name, _ := strings.Cut(r.URL.Path, "/files/") // "" for the database, because no file has an empty name
 	return windowOf{key.ID, name}
 }
