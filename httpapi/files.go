@@ -24,7 +24,8 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	if err != nil {
 		return err
 	}
-	return a.sendFile(w, r, key, sentFile{content, file.Name, exports.Parquet.MediaType(), file.SHA256, file.Bytes, file.AsOf})
+	sent := sentFile{content, file.Name, exports.Parquet.MediaType(), file.SHA256, file.Bytes, file.AsOf}
+	return a.sendFile(w, r, key, sent)
 }
 
 // database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
@@ -126,9 +127,11 @@ type fileAnswer struct {
 func (f *fileAnswer) WriteHeader(status int) {
 	switch {
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		f.refused = &problem{status: status, code: "RANGE_NOT_SATISFIABLE", message: "No part of the file lies in this range"}
+		f.refused = &problem{status: status, code: "RANGE_NOT_SATISFIABLE",
+			message: "No part of the file lies in this range"}
 	case status == http.StatusPreconditionFailed:
-		f.refused = &problem{status: status, code: "PRECONDITION_FAILED", message: "The file is another one than the request is for"}
+		f.refused = &problem{status: status, code: "PRECONDITION_FAILED",
+			message: "The file is another one than the request is for"}
 	case status >= 400:
 		f.refused = internalProblem
 	default:

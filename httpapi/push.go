@@ -19,57 +19,62 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// Push is rows that a client sends.
+// A Push is a request to merge rows that a client sends.
 type Push struct {
-	Tenant   uuid.UUID // whose rows these are, whatever they say
+	Tenant   uuid.UUID // tenant of the key, whatever the rows contain
 	Dataset  warehouse.Dataset
 	Format   string    // ndjson, json, csv, parquet or arrow
-	Body     io.Reader // perhaps compressed with gzip or zstd
-	MaxBytes int64     // that the body may be unpacked; beyond, warehouse.ErrTooLarge
+	Body     io.Reader // plain, or compressed with gzip or zstd
+	MaxBytes int64     // maximum size after decompression; above: warehouse.ErrTooLarge
 }
 
-// registerPush adds the endpoint that takes rows in.
+// registerPush registers the endpoint that merges pushed rows.
 func (a *api) registerPush(router *mux.Router) {
 	a.post(router, "/api/v1/ingest/{dataset}", a.admitted(access{secret: true}, a.push))
 }
 
-// maxUnpacked is how many times --max-body a body may have once it is unpacked, so that none can fill the disk. What unpacks it also
-// bounds it by its own size.
+// maxUnpacked is the maximum size of a decompressed body, as a multiple of MaxBody, so that no body can fill the
+// disk. The decompressor has a bound of its own, relative to the compressed size.
 const maxUnpacked = 8
 
-// answerTimeout is how long a client may take to read the answer to its push, however long the push took.
+// answerTimeout bounds the time to send the response to a push, however long the push took.
 const answerTimeout = 2 * time.Minute
 
-// Pushed is what became of pushed rows.
+// Pushed is the result of a push.
 type Pushed struct {
 	warehouse.Counts
-	Refusals []warehouse.Refusal // the first; one with line 0, the last, says why the body was not read to its end
-	Unknown  []string            // fields that the rows have and the dataset has not, as dataset.field
+	Refusals []warehouse.Refusal // the first ones; the last has line 0 if the body could not be read to its end
+	Unknown  []string            // fields that the dataset does not have, as dataset.field
 }
 
-// outcome is how a client is told of it.
+// outcome is the result of a push in a response.
 type outcome struct {
 	warehouse.Counts
 	Unknown  []string     `json:"unknown_fields"`
 	Refusals []refusedRow `json:"refusals"`
 }
 
+// refusedRow is a row that was refused, and the reason.
 type refusedRow struct {
 	Line   int64  `json:"line"`
 	Reason string `json:"reason"`
 }
 
-// noRows is the outcome where none were looked at.
+// noRows is the outcome of a push whose rows were not processed.
 var noRows = &outcome{Unknown: []string{}, Refusals: []refusedRow{}}
 
-// maxShownRefusals bounds the refused rows of an answer; they are all counted.
+// maxShownRefusals bounds the refused rows in a response; the counts include all of them.
 const maxShownRefusals = 10
 
+// push answers a request that pushes rows. It sets its own deadlines: none while the rows are merged, and
+// answerTimeout for the response.
 func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // where there is none, nothing is bounded
+	// A response writer without deadlines returns an error, which is ignored.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	answer, replayed, err := a.take(w, r, key)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(stallTimeout)) // net/http reads what is left of a body that was refused
+	// net/http reads the rest of a refused body before it sends the response.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(stallTimeout))
 	if err != nil {
 		return err
 	}
@@ -79,11 +84,15 @@ func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	return writeJSON(w, r, http.StatusOK, []byte(`{"data":`+answer+`}`))
 }
 
-// take receives a push and has its rows merged; or, where it is one that was merged before, finds what was answered then.
-func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (answer string, replayed bool, err error) {
+// take receives a push and merges its rows, and returns the outcome as JSON. If a push with the same idempotency
+// key and body was merged before, it returns the recorded outcome, and replayed is true.
+func (a *api) take(
+	w http.ResponseWriter, r *http.Request, key warehouse.Key,
+) (answer string, replayed bool, err error) {
 	dataset, err := warehouse.DatasetNamed(mux.Vars(r)["dataset"])
 	if err != nil {
-		return "", false, &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
+		return "", false, &problem{status: http.StatusNotFound, code: "NOT_FOUND",
+			message: "There is nothing at this path"}
 	}
 	format, err := bodyFormat(r.Header)
 	if err != nil {
@@ -128,16 +137,19 @@ func (a *api) take(w http.ResponseWriter, r *http.Request, key warehouse.Key) (a
 			return "", false, err
 		}
 	}
-	answer, err = a.merge(ctx, body, Push{Tenant: key.Tenant, Dataset: dataset, Format: format, Body: body, MaxBytes: maxUnpacked * a.MaxBody})
+	answer, err = a.merge(ctx, body, Push{Tenant: key.Tenant, Dataset: dataset, Format: format,
+		Body: body, MaxBytes: maxUnpacked * a.MaxBody})
 	if err == nil && name != "" {
-		// After the rows: a crash in between has them merged again, which changes nothing. Only what went well is noted, so that
-		// what did not can be sent again under the same key.
-		err = a.Store.RecordPush(ctx, key.Tenant, warehouse.Push{Key: name, Digest: body.digest.Sum(nil), Outcome: answer, At: time.Now()})
+		// Record the push after its rows. After a crash in between, the client sends the rows again, and merging
+		// them twice changes nothing. Failed pushes are not recorded, so they can be sent again with the same key.
+		push := warehouse.Push{Key: name, Digest: body.digest.Sum(nil), Outcome: answer, At: time.Now()}
+		err = a.Store.RecordPush(ctx, key.Tenant, push)
 	}
 	return answer, false, err
 }
 
-// replay reads a body once more, to see that it is the one that was answered before.
+// replay reads the body and returns the recorded outcome of before, or IDEMPOTENCY_KEY_REUSED if the body differs
+// from the body of that push.
 func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return "", errors.Join(body.why(ctx), err)
@@ -149,7 +161,8 @@ func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string,
 	return before.Outcome, nil
 }
 
-// merge has the rows merged and says what became of them, as JSON.
+// merge merges the rows and returns the outcome as JSON. If the push fails after some batches were merged, the
+// returned problem has the outcome of those.
 func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, error) {
 	pushed, err := a.Ingest(ctx, push)
 	a.metrics.pushed(push.Dataset, pushed.Counts)
@@ -163,20 +176,22 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 		}
 	}
 	if err == nil && fault == "" {
-		_, err = io.Copy(io.Discard, body) // of Arrow, what follows the end of its stream
+		_, err = io.Copy(io.Discard, body) // an Arrow stream may end before the body
 	}
 	if cause := body.why(ctx); cause != nil {
-		err = cause // the error is only what came of it
+		err = cause // err is a consequence of it
 	} else if tooLarge := (*warehouse.TooLargeError)(nil); errors.As(err, &tooLarge) {
-		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("The body unpacks to more than %d bytes", tooLarge.Bytes)}
+		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
+			message: fmt.Sprintf("The body unpacks to more than %d bytes", tooLarge.Bytes)}
 	} else if errors.Is(err, warehouse.ErrNoMemory) {
-		err = &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5, message: "The server has too little memory left; if it stays so, send smaller parts"}
+		err = &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5,
+			message: "The server has too little memory left; if it stays so, send smaller parts"}
 	}
 	switch p := (*problem)(nil); {
 	case errors.As(err, &p):
 		told := *p
 		if p.retryAfter == 0 {
-			told.outcome = &became // of batches that were merged before
+			told.outcome = &became // of the batches merged before the failure
 		}
 		return "", &told
 	case err != nil:
@@ -185,7 +200,7 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "UNREADABLE_BODY", outcome: &became,
 			message: "The body was not read to its end: " + fault}
 	case pushed.Read > 0 && pushed.Refused == pushed.Read:
-		// A client that looks at the status alone must not take a push that changed nothing for one that went well.
+		// A client that checks only the status must not take a push without effect for a success.
 		return "", &problem{status: http.StatusUnprocessableEntity, code: "NO_ROW_ACCEPTED", outcome: &became,
 			message: fmt.Sprintf("All of %d rows were refused", pushed.Read)}
 	}
@@ -193,22 +208,28 @@ func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, err
 	return string(text), err
 }
 
+// bodyTooLarge returns the problem for a body of more than MaxBody bytes.
 func (a *api) bodyTooLarge() *problem {
-	return &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("A body may have %d bytes", a.MaxBody), outcome: noRows}
+	return &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
+		message: fmt.Sprintf("A body may have %d bytes", a.MaxBody), outcome: noRows}
 }
 
-// pushFormats are the media types of a push.
+// pushFormats maps the media types of a push to formats.
 var pushFormats = map[string]string{
-	"application/x-ndjson": "ndjson", "application/ndjson": "ndjson", "application/jsonl": "ndjson", "application/x-jsonlines": "ndjson", "application/jsonlines": "ndjson",
+	"application/x-ndjson": "ndjson", "application/ndjson": "ndjson", "application/jsonl": "ndjson",
+	"application/x-jsonlines": "ndjson", "application/jsonlines": "ndjson",
 	"application/json": "json", "text/csv": "csv", "application/vnd.apache.parquet": "parquet",
 	"application/vnd.apache.arrow.stream": "arrow", "application/vnd.apache.arrow.file": "arrow",
 }
 
-// bodyFormat tells what the body is. What it is compressed with, its first bytes say; the header only must not say something else.
+// bodyFormat returns the format of the body by its Content-Type, or a 415 problem. The compression is detected
+// from the first bytes of the body; an unknown Content-Encoding is refused.
 func bodyFormat(h http.Header) (string, error) {
 	fail := func(what string) error {
-		return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE", message: what + "; there are application/x-ndjson, application/json (an array), " +
-			"text/csv, application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8, each also with the Content-Encoding gzip or zstd"}
+		return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",
+			message: what + "; there are application/x-ndjson, application/json (an array), text/csv, " +
+				"application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8, " +
+				"each also with the Content-Encoding gzip or zstd"}
 	}
 	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
 	format, ok := pushFormats[media]
@@ -227,14 +248,17 @@ func bodyFormat(h http.Header) (string, error) {
 
 var goodIdempotencyKey = regexp.MustCompile(`^[!-~]{8,128}$`)
 
-// idempotencyKey is the client's name for this push; empty: it has none.
+// idempotencyKey returns the Idempotency-Key header, or "" if the request has none. It returns a 400 problem if
+// the key is malformed.
 func idempotencyKey(h http.Header) (string, error) {
 	names := h.Values("Idempotency-Key")
 	if len(names) == 0 {
 		return "", nil
 	}
-	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || warehouse.MaskKeys(names[0]) != names[0] { // it is stored
-		return "", &problem{status: http.StatusBadRequest, code: "INVALID_IDEMPOTENCY_KEY", message: "An Idempotency-Key has 8 to 128 visible ASCII characters, and is not an API key"}
+	// The name is stored, so it must not be an API key.
+	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || warehouse.MaskKeys(names[0]) != names[0] {
+		return "", &problem{status: http.StatusBadRequest, code: "INVALID_IDEMPOTENCY_KEY",
+			message: "An Idempotency-Key has 8 to 128 visible ASCII characters, and is not an API key"}
 	}
 	return names[0], nil
 }

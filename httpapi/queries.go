@@ -23,23 +23,27 @@ import (
 
 const queryPath = "/api/v1/query"
 
-// registerQueries adds SQL.
+// registerQueries registers the SQL endpoint and the cancellation of queries.
 func (a *api) registerQueries(router *mux.Router) {
 	a.post(router, queryPath, a.admitted(access{secret: true}, a.query))
 	a.route(router, queryPath+"/{id}", a.withSecret(Requests, a.cancelQuery), http.MethodDelete)
 }
 
-// maxQueryBody is the bytes of a query: a statement and its parameters.
+// maxQueryBody is the maximum size of a request body in bytes: a statement and its parameters.
 const maxQueryBody = 4 << 20
 
-// queryTypes are the content types of results.
+// queryTypes maps result formats to content types.
 var queryTypes = map[string]string{
-	query.JSON: "application/json; charset=utf-8", query.JSONColumns: "application/json; charset=utf-8", query.NDJSON: "application/x-ndjson; charset=utf-8",
-	query.CSV: "text/csv; charset=utf-8; header=present", query.Arrow: "application/vnd.apache.arrow.stream", query.Parquet: exports.Parquet.MediaType(),
+	query.JSON:        "application/json; charset=utf-8",
+	query.JSONColumns: "application/json; charset=utf-8",
+	query.NDJSON:      "application/x-ndjson; charset=utf-8",
+	query.CSV:         "text/csv; charset=utf-8; header=present",
+	query.Arrow:       "application/vnd.apache.arrow.stream",
+	query.Parquet:     exports.Parquet.MediaType(),
 }
 
-// query runs a statement. A short result comes with headers that say what it is; of a longer one, which is sent while it is made, they
-// come as trailers.
+// query runs an SQL statement and sends its result. A result that fits in memory has X-Row-Count and X-Truncated
+// as headers. A longer result is sent while it is produced and has them as trailers.
 func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	if a.Queries == nil {
 		return query.ErrUnavailable
@@ -55,10 +59,11 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	case id == "":
 		id = uuid.NewString()
 	case !goodID.MatchString(id) || warehouse.MaskKeys(id) != id:
-		return invalidQuery("An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores, and is not a key")
+		return invalidQuery(
+			"An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores, and is not a key")
 	}
-	controller := http.NewResponseController(w) // where there are no deadlines, nothing is cut off
-	_ = controller.SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
+	// A response writer without deadlines returns an error, which is ignored.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
 	release, err := a.acquire(r.Context(), Queries, key)
 	if err != nil {
 		return err
@@ -85,7 +90,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 			return err
 		}
 		tellOutcome(h, result.Outcome)
-		end() // the worker, before the slot is returned
+		end() // stop the worker before the slot is released
 		send(w, r, http.StatusOK, contentType, result.Head)
 		return nil
 	}
@@ -102,6 +107,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	return nil
 }
 
+// tellOutcome sets X-Row-Count and X-Truncated.
 func tellOutcome(h http.Header, outcome *query.Outcome) {
 	h.Set("X-Row-Count", strconv.FormatInt(outcome.Rows, 10))
 	truncated := outcome.Truncated
@@ -111,14 +117,14 @@ func tellOutcome(h http.Header, outcome *query.Outcome) {
 	h.Set("X-Truncated", truncated)
 }
 
-// within has a request ask for no more than its key may have.
+// within limits the rows, the time and the bytes of a request to those of its key.
 func within(request *query.Request, key warehouse.KeySettings) {
 	request.Limit = atMost(cmp.Or(request.Limit, query.DefaultLimit(request.Format)), key.QueryRows)
 	request.Timeout = atMost(cmp.Or(request.Timeout, query.DefaultTimeout), key.QueryTime.Duration())
 	request.MaxBytes = key.QueryBytes
 }
 
-// atMost is what is asked for or, where there is one (0: none), a bound that is less.
+// atMost returns the smaller of asked and bound; a bound of 0 means no bound.
 func atMost[N int64 | time.Duration](asked, bound N) N {
 	if bound == 0 {
 		return asked
@@ -126,7 +132,7 @@ func atMost[N int64 | time.Duration](asked, bound N) N {
 	return min(asked, bound)
 }
 
-// cancelQuery ends a query of the key's tenant.
+// cancelQuery cancels a running query of the tenant, or returns ErrNotFound if no query has the id.
 func (a *api) cancelQuery(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	if a.Queries == nil || !a.Queries.Cancel(key.Tenant, mux.Vars(r)["id"]) {
 		return warehouse.ErrNotFound
@@ -139,10 +145,11 @@ func invalidQuery(format string, args ...any) error {
 	return &problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: fmt.Sprintf(format, args...)}
 }
 
-// readQuery reads the request for a query. It holds a slot for bodies meanwhile.
+// readQuery returns the query in the request body. It holds a slot of [Bodies] while it reads.
 func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Request, err error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return request, &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE", message: "A query is application/json"}
+		return request, &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",
+			message: "A query is application/json"}
 	}
 	release, err := a.acquire(r.Context(), Bodies, key)
 	if err != nil {
@@ -154,7 +161,8 @@ func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Reque
 		return request, fmt.Errorf("%w: %w", errGone, err)
 	}
 	if len(body) > maxQueryBody {
-		return request, &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE", message: fmt.Sprintf("A query may have %d bytes", maxQueryBody)}
+		return request, &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
+			message: fmt.Sprintf("A query may have %d bytes", maxQueryBody)}
 	}
 	asked := struct {
 		SQL       *string         `json:"sql"`
@@ -192,7 +200,7 @@ func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Reque
 	return request, nil
 }
 
-// queryProblem tells why a query has no result; what is none of its errors is internal.
+// queryProblem returns the problem for an error of a query, or internalProblem for any other error.
 func queryProblem(err error) *problem {
 	for _, known := range []struct {
 		kind    error
@@ -200,12 +208,16 @@ func queryProblem(err error) *problem {
 	}{
 		{query.ErrSQL, problem{status: http.StatusBadRequest, code: "INVALID_SQL"}},
 		{query.ErrRequest, problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: err.Error()}},
-		{query.ErrIDInUse, problem{status: http.StatusConflict, code: "QUERY_ID_IN_USE", message: "A query with this X-Query-Id is running"}},
-		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED", message: "The query was cancelled"}},
+		{query.ErrIDInUse, problem{status: http.StatusConflict, code: "QUERY_ID_IN_USE",
+			message: "A query with this X-Query-Id is running"}},
+		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED",
+			message: "The query was cancelled"}},
 		{query.ErrMemory, problem{status: http.StatusUnprocessableEntity, code: "QUERY_OUT_OF_MEMORY"}},
 		{query.ErrLimitTooSmall, problem{status: http.StatusUnprocessableEntity, code: "RESULT_TOO_LARGE"}},
-		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED", message: "The query broke its process, and nothing else"}},
-		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE", message: "This server cannot run SQL safely, and so runs none"}},
+		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED",
+			message: "The query broke its process, and nothing else"}},
+		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE",
+			message: "This server cannot run SQL safely, and so runs none"}},
 		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: err.Error()}},
 	} {
 		if errors.Is(err, known.kind) {

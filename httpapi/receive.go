@@ -16,26 +16,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// minBody is the number of bytes of a body that must arrive in each stallTimeout: 6.4 KB/s. Mobile networks are faster, and a client that
-// trickles cannot keep the slots of its tenant.
+// minBody is the minimum number of bytes of a body per stallTimeout: 6.4 KB/s. Mobile networks are faster. A
+// slower client is cut off, so that it does not keep the slots of its tenant.
 const minBody = 192 << 10
 
-// stallTimeout bounds the wait for a body that does not flow, and is the window of minBody; tests shorten it.
+// stallTimeout bounds the wait for the next bytes of a body, and is the window of minBody. Tests shorten it.
 var stallTimeout = 30 * time.Second
 
-// headSize is the number of bytes of a push that must have arrived, unless it is shorter, before it takes a slot. Small pushes arrive whole, so a
-// client that trickles one holds no slot.
+// headSize is the number of bytes of a push that must have arrived, unless the body is shorter, before the push
+// takes a slot of [Pushes]. So a slow client with a small push never holds one.
 const headSize = 256 << 10
 
-// idempotencyKeys are the keys of the pushes under way, each of its tenant.
+// idempotencyKeys holds the idempotency keys of the pushes in progress.
 type idempotencyKeys struct {
 	mu    sync.Mutex
-	inUse map[string]bool
+	inUse map[string]bool // by tenant and key; guarded by mu
 }
 
 func newIdempotencyKeys() idempotencyKeys { return idempotencyKeys{inUse: map[string]bool{}} }
 
-// enter notes that a push with the key begins, until leave is called. name may be empty: then there is nothing to note.
+// enter marks the key as in use until leave is called, or returns IDEMPOTENCY_KEY_IN_USE if it is. An empty name
+// is never in use.
 func (k *idempotencyKeys) enter(tenant uuid.UUID, name string) (leave func(), err error) {
 	if name == "" {
 		return func() {}, nil
@@ -44,7 +45,8 @@ func (k *idempotencyKeys) enter(tenant uuid.UUID, name string) (leave func(), er
 	defer k.mu.Unlock()
 	full := tenant.String() + " " + name
 	if k.inUse[full] {
-		return nil, &problem{status: http.StatusConflict, code: "IDEMPOTENCY_KEY_IN_USE", message: "A push with this Idempotency-Key is under way"}
+		return nil, &problem{status: http.StatusConflict, code: "IDEMPOTENCY_KEY_IN_USE",
+			message: "A push with this Idempotency-Key is under way"}
 	}
 	k.inUse[full] = true
 	return func() {
@@ -54,35 +56,41 @@ func (k *idempotencyKeys) enter(tenant uuid.UUID, name string) (leave func(), er
 	}, nil
 }
 
-// pushBody is the body of a push as it comes in: bounded, digested, and given time as long as it flows. When reading fails, the
-// work on it is cancelled with the reason: a half-received body is not the client's last word.
+// pushBody reads the body of a push. It bounds the size, computes the digest, and requires a minimum pace. If a
+// read fails, it cancels the context of the push with the reason, because an incomplete body must not be merged to
+// its end as if it were whole.
 type pushBody struct {
 	exchange   *exchange
 	in         io.Reader
 	controller *http.ResponseController
 	cancel     context.CancelCauseFunc
 	tooLarge   *problem
-	most       int64
+	most       int64 // bytes
 	digest     hash.Hash
-	received   int64
+	received   int64 // bytes
 	pace       pace
-	head       bytes.Buffer // received and not yet read
+	head       bytes.Buffer // received and not yet returned by Read
 
-	mu    sync.Mutex
-	ended bool  // nothing is waited for any more
-	fault error // what to tell the client that it did wrong
+	mu    sync.Mutex // guards the fields below
+	ended bool       // the context is done; reads fail
+	fault error      // error of the client, for the response
 }
 
-// receive begins to read the request's body. The context ends when the body cannot be read on; done ends both.
+// receive returns the body of the request as a pushBody, and a context that is cancelled when the body cannot be
+// read to its end. The caller calls done when it no longer needs both.
 func (a *api) receive(w http.ResponseWriter, r *http.Request) (_ *pushBody, _ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	b := &pushBody{exchange: exchangeOf(r), in: r.Body, controller: http.NewResponseController(w), cancel: cancel, tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New(), pace: pace{bytes: minBody, per: stallTimeout}}
-	stop := whenEnded(ctx, func() { // a key that was revoked, a server that stops: whoever waits for the client waits no more
+	b := &pushBody{
+		exchange: exchangeOf(r), in: r.Body, controller: http.NewResponseController(w), cancel: cancel,
+		tooLarge: a.bodyTooLarge(), most: a.MaxBody, digest: sha256.New(),
+		pace: pace{bytes: minBody, per: stallTimeout},
+	}
+	stop := whenEnded(ctx, func() { // key revoked or server stopping: end a read that waits for the client
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.ended = true
 		b.exchange.impatient.Store(true)
-		_ = b.controller.SetReadDeadline(time.Unix(1, 0)) // where there is none to set, the body is at hand
+		_ = b.controller.SetReadDeadline(time.Unix(1, 0)) // fails only if reads never block
 	})
 	return b, ctx, func() {
 		stop()
@@ -90,7 +98,8 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request) (_ *pushBody, _ co
 	}
 }
 
-// wait bounds how long the client is waited for; zero: not at all, as while nobody reads.
+// wait sets the read deadline; zero removes it. It reports whether reading may go on, and is false if the context
+// is done.
 func (b *pushBody) wait(until time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,10 +109,10 @@ func (b *pushBody) wait(until time.Time) bool {
 	return !b.ended
 }
 
-// errGone is that of a client that left midway.
+// errGone is the error of a request whose client closed the connection before the body was complete.
 var errGone = errors.New("the client has left")
 
-// fillHead receives the beginning of the body, or all of a short one.
+// fillHead receives the first headSize bytes of the body, or all of a shorter body.
 func (b *pushBody) fillHead() error {
 	_, err := io.CopyN(&b.head, readerFunc(b.receive), headSize)
 	if errors.Is(err, io.EOF) {
@@ -116,15 +125,16 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// Read returns the bytes received by fillHead, then reads from the client.
 func (b *pushBody) Read(p []byte) (int, error) {
 	if b.head.Len() > 0 {
 		return b.head.Read(p)
 	}
-	b.head = bytes.Buffer{} // its memory is not needed while the rest is received
+	b.head = bytes.Buffer{} // free the memory
 	return b.receive(p)
 }
 
-// receive reads from the client, which must keep the pace.
+// receive reads from the client, which must keep the pace. It also counts and digests the bytes.
 func (b *pushBody) receive(p []byte) (int, error) {
 	start := time.Now()
 	until := start.Add(b.pace.left())
@@ -143,7 +153,8 @@ func (b *pushBody) receive(p []byte) (int, error) {
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(until):
 		b.exchange.impatient.Store(true)
-		err = &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT", message: fmt.Sprintf("The body came too slowly: less than %d bytes in %v", minBody, stallTimeout), outcome: noRows}
+		err = &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT", outcome: noRows,
+			message: fmt.Sprintf("The body came too slowly: less than %d bytes in %v", minBody, stallTimeout)}
 	default:
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}
@@ -151,7 +162,8 @@ func (b *pushBody) receive(p []byte) (int, error) {
 	return 0, err
 }
 
-// fail ends the work on the body. Where reading failed, net/http has cancelled it already, without the reason.
+// fail cancels the context of the push with err. After a failed read, net/http has already cancelled the context
+// of the request without a reason, so fault keeps an error of the client.
 func (b *pushBody) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,7 +173,7 @@ func (b *pushBody) fail(err error) {
 	b.cancel(err)
 }
 
-// why is the reason for which the work on the body ended before its end; nil: it did not.
+// why returns the reason why the push was cancelled, or nil if it was not.
 func (b *pushBody) why(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,13 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUnsent is how many bytes the kernel takes of an answer before the peer has room for them. By itself it takes 4 MB, and the next only
-// when a third of these is gone: to a deadline, whoever reads slowly would look for many minutes as if he took nothing.
+// maxUnsent is the number of unsent bytes that the kernel buffers for a connection. The default is 4 MB, and the
+// kernel accepts more only after a third of it has been sent. With that default, a slow client would look for many
+// minutes as if it read nothing.
 const maxUnsent = 128 << 10
 
-// CutStalled has the kernel end a TCP connection whose peer has taken nothing of what was sent for so long, and lets a write to a slow one
-// go on with every few pieces that it takes. A write deadline alone cannot tell them apart: it ends with the answer's size, not with what
-// is taken.
+// CutStalled makes the kernel close a TCP connection if the peer acknowledges none of the sent data for the given
+// time. It also limits the unsent data in the kernel, so that writes to a slow peer return after each small part
+// that the peer reads.
+//
+// A write deadline alone cannot distinguish a stalled peer from a slow one: it bounds the time for a whole write,
+// not the time without progress. CutStalled does nothing if conn is not a system connection, and returns the error
+// of a failed system call.
 func CutStalled(conn net.Conn, after time.Duration) error {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
@@ -32,7 +37,8 @@ func CutStalled(conn net.Conn, after time.Duration) error {
 	}
 	var failed error
 	err = control.Control(func(fd uintptr) {
-		failed = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after/time.Millisecond)),
+		failed = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after/time.Millisecond)),
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent))
 	})
 	if err == nil {

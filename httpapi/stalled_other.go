@@ -7,5 +7,6 @@ import (
 	"time"
 )
 
-// CutStalled does nothing where the kernel cannot be told: there, the time that an answer may take in all is the bound.
+// CutStalled does nothing, because this system has no such socket option. Write deadlines bound the time of a
+// whole response.
 func CutStalled(net.Conn, time.Duration) error { return nil }

@@ -20,7 +20,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// stream answers with all rows of an export within a filter, of one state. HEAD reads none.
+// stream sends all rows of an export that match a filter, as of one state. A HEAD request reads no rows.
 func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	request, err := parseStream(r)
 	if err != nil {
@@ -30,8 +30,16 @@ func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	if err != nil {
 		return streamProblem(err)
 	}
-	answer := &streamAnswer{exchange: exchangeOf(r), out: pacedWriter{exchangeOf(r), r.Context(), answerPace()}, r: r, headers: map[string]string{"Content-Type": request.Format.MediaType(), "X-As-Of": moment(stream.AsOf).String(),
-		"Content-Disposition": `attachment; filename="` + fileName(request.Export.Name, request.Filter, request.Format, stream.AsOf) + `"`}}
+	name := fileName(request.Export.Name, request.Filter, request.Format, stream.AsOf)
+	answer := &streamAnswer{
+		exchange: exchangeOf(r),
+		out:      pacedWriter{exchangeOf(r), r.Context(), answerPace()},
+		r:        r,
+		headers: map[string]string{
+			"Content-Type": request.Format.MediaType(), "X-As-Of": moment(stream.AsOf).String(),
+			"Content-Disposition": `attachment; filename="` + name + `"`,
+		},
+	}
 	if request.Format.IsText() {
 		answer.encoding = preferred(r.Header.Get("Accept-Encoding"))
 	}
@@ -42,12 +50,13 @@ func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) 
 		err = answer.end()
 	}
 	if answer.broke != nil && context.Cause(r.Context()) == nil {
-		panic(http.ErrAbortHandler) // the client has left, or takes nothing
+		panic(http.ErrAbortHandler) // the client closed the connection or stopped reading
 	}
 	return streamProblem(err)
 }
 
-// parseStream reads what is asked for: the export, the format, and the filters of the list that the export is made of.
+// parseStream returns the parameters of a stream: the export, the format, the columns, and the filters of the list
+// that the export is based on.
 func parseStream(r *http.Request) (request exports.Request, err error) {
 	if request.Export, err = warehouse.ExportNamed(mux.Vars(r)["dataset"]); err != nil {
 		return request, err
@@ -68,8 +77,8 @@ func parseStream(r *http.Request) (request exports.Request, err error) {
 	return request, err
 }
 
-// parseFormat reads in which of the formats rows are asked for: what format says, else what Accept likes best, and the first where it likes
-// all alike.
+// parseFormat returns the requested format, one of formats: the one in the format parameter, or else the one that
+// the Accept header prefers. The first is the default.
 func parseFormat(r *http.Request, formats ...exports.Format) (exports.Format, error) {
 	if name := exports.Format(r.URL.Query().Get("format")); name != "" {
 		if !slices.Contains(formats, name) {
@@ -83,11 +92,13 @@ func parseFormat(r *http.Request, formats ...exports.Format) (exports.Format, er
 	}
 	best, ok := acceptable(strings.Join(r.Header.Values("Accept"), ","), types)
 	if !ok {
-		return "", &problem{status: http.StatusNotAcceptable, code: "NOT_ACCEPTABLE", message: "There are " + strings.Join(types, ", ")}
+		return "", &problem{status: http.StatusNotAcceptable, code: "NOT_ACCEPTABLE",
+			message: "There are " + strings.Join(types, ", ")}
 	}
 	return formats[best], nil
 }
 
+// parseCSVOptions returns the options bom and escape_formulas.
 func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) {
 	for name, set := range map[string]*bool{"bom": &options.BOM, "escape_formulas": &options.EscapeFormulas} {
 		if text := values.Get(name); text != "" {
@@ -99,20 +110,21 @@ func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) 
 	return options, nil
 }
 
-// acceptable picks the media type that an Accept likes best; the first where it likes all alike, or says nothing of any.
+// acceptable returns the index of the media type that an Accept header prefers: the first of equals, and 0 if the
+// header names none. ok is false if the header accepts none of types.
 func acceptable(accept string, types []string) (best int, ok bool) {
 	liked, named := map[string]float64{}, false
 	for part := range strings.SplitSeq(accept, ",") {
 		kind, parameters, _ := strings.Cut(part, ";")
 		kind = strings.ToLower(strings.TrimSpace(kind))
-		if kind == "" || kind == problemJSON { // that is about errors
+		if kind == "" || kind == problemJSON { // it only applies to errors
 			continue
 		}
 		named = true
 		liked[kind] = 1
 		for parameter := range strings.SplitSeq(parameters, ";") {
 			if q, is := strings.CutPrefix(strings.TrimSpace(parameter), "q="); is {
-				liked[kind], _ = strconv.ParseFloat(q, 64) // what is no number is not liked
+				liked[kind], _ = strconv.ParseFloat(q, 64) // an invalid q-value counts as 0
 			}
 		}
 	}
@@ -122,7 +134,7 @@ func acceptable(accept string, types []string) (best int, ok bool) {
 	most := 0.0
 	for i, kind := range types {
 		group, _, _ := strings.Cut(kind, "/")
-		for _, of := range []string{kind, group + "/*", "*/*"} { // the closest one counts
+		for _, of := range []string{kind, group + "/*", "*/*"} { // the most specific range applies
 			if quality, is := liked[of]; is {
 				if quality > most {
 					best, most = i, quality
@@ -134,18 +146,22 @@ func acceptable(accept string, types []string) (best int, ok bool) {
 	return best, most > 0
 }
 
-// streamProblem tells what a client did wrong, or has to wait for.
+// streamProblem returns the problem for an error that the client caused or should retry after. It returns other
+// errors unchanged.
 func streamProblem(err error) error {
 	switch {
 	case errors.Is(err, warehouse.ErrInvalid):
-		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER", message: strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
+		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
+			message: strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	case errors.Is(err, warehouse.ErrNoMemory):
-		return fmt.Errorf("%w: %w", &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", message: "The server has no memory left for this", retryAfter: 5}, err)
+		busy := &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5,
+			message: "The server has no memory left for this"}
+		return fmt.Errorf("%w: %w", busy, err)
 	}
 	return err
 }
 
-// fileName says what is in the file: its name, its days, and the moment it is of.
+// fileName returns a file name with the name of the table, its first and last day, and the time of its state.
 func fileName(name string, filter warehouse.Filter, format exports.Format, asOf time.Time) string {
 	if from := filter.From; !from.IsZero() {
 		name += "_from-" + from.UTC().Format(time.DateOnly)
@@ -156,27 +172,28 @@ func fileName(name string, filter warehouse.Filter, format exports.Format, asOf 
 	return name + "_" + asOf.UTC().Format("20060102T150405Z") + format.Extension()
 }
 
-// streamAnswer is an answer that begins with its first byte; until then, an error can be told. One that is not brought to its end stays
-// without the end of its chunks and of its encoding.
+// streamAnswer is a response that starts with its first byte. Until then, an error can still be sent instead.
+// After a failure, the last chunk and the end of the compression are missing, so the client can detect that the
+// response is incomplete.
 type streamAnswer struct {
 	*exchange
 	out      pacedWriter
 	r        *http.Request
 	headers  map[string]string
-	encoding string // "": none
+	encoding string // "": not compressed
 	encoder  encoder
-	flushed  time.Time // the encoder, last
-	sending  bool
-	broke    error // why it cannot be sent
+	flushed  time.Time // time of the last flush of encoder
+	sending  bool      // the headers have been sent
+	broke    error     // error of the last write to the client; nil: none
 }
 
-// encoder compresses what is sent.
+// encoder is a compressing writer.
 type encoder interface {
 	io.WriteCloser
 	Flush() error
 }
 
-// flushEvery bounds how long rows may stay in an encoder: less often, they compress better.
+// flushEvery bounds how long rows may stay in an encoder. Rarer flushes compress better.
 const flushEvery = 500 * time.Millisecond
 
 func (s *streamAnswer) Write(p []byte) (int, error) {
@@ -194,13 +211,15 @@ func (s *streamAnswer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// start sends the headers.
+// start sends the headers, unless they have been sent.
 func (s *streamAnswer) start() error {
 	if s.sending {
 		return nil
 	}
-	// A read deadline that passes while the answer is being sent would look as if the client had left.
-	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
+	// Remove the read deadline: if it passed while the response is sent, net/http would cancel the request as if
+	// the client had closed the connection. A response writer without deadlines returns an error, which is
+	// ignored.
+	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{})
 	if err := s.begin(s.r.Context(), writeGrace); err != nil {
 		return err
 	}
@@ -213,9 +232,10 @@ func (s *streamAnswer) start() error {
 	h.Add("Vary", "Accept-Encoding")
 	switch s.encoding {
 	case "zstd":
-		s.encoder, _ = zstd.NewWriter(sender{s}, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithZeroFrames(true)) // the options are good
+		s.encoder, _ = zstd.NewWriter(sender{s}, zstd.WithEncoderLevel(zstd.SpeedFastest), // the options are valid
+			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithZeroFrames(true))
 	case "gzip":
-		s.encoder, _ = gzip.NewWriterLevel(sender{s}, gzip.BestSpeed) // the level is good
+		s.encoder, _ = gzip.NewWriterLevel(sender{s}, gzip.BestSpeed) // the level is valid
 	}
 	if s.encoder != nil {
 		h.Set("Content-Encoding", s.encoding)
@@ -224,12 +244,12 @@ func (s *streamAnswer) start() error {
 	return nil
 }
 
-// sender is where an encoder writes.
+// sender is the writer that an encoder writes to.
 type sender struct{ *streamAnswer }
 
 func (s sender) Write(p []byte) (int, error) { return s.send(p) }
 
-// send sends at once, at the pace of the client within its bounds.
+// send writes p to the client at the required pace, and flushes it.
 func (s *streamAnswer) send(p []byte) (n int, err error) {
 	if n, err = s.out.Write(p); err == nil {
 		err = http.NewResponseController(s.ResponseWriter).Flush()
@@ -238,10 +258,10 @@ func (s *streamAnswer) send(p []byte) (n int, err error) {
 	return n, err
 }
 
-// sendChunk is the size of the parts in which an answer is sent, in bytes; the pace is checked for each.
+// sendChunk is the size in bytes of the parts that a response is written in. The pace is checked for each part.
 const sendChunk = 64 << 10
 
-// end brings the answer to its end.
+// end sends the headers if nothing has been written, and ends the compression.
 func (s *streamAnswer) end() error {
 	if err := s.start(); err != nil {
 		return err
