@@ -16,54 +16,62 @@ import (
 	"github.com/voicory/warehouse/warehouse/admission"
 )
 
-// Work is a kind of work that is bounded by slots of its own.
+// Work is a kind of work with its own slots.
 type Work string
 
-// The kinds of work. A request holds a slot of its kind until its answer has been produced. Answers that are held in memory return the slot
-// before they are sent, see [unsent]; the others are sent while they are produced, and their clients must keep a minimum pace, see [pace].
+// The kinds of work. A request holds a slot of its kind until its response has been produced. If the response is
+// held in memory, the slot is released before the response is sent, see [unsent]. Other responses are sent while
+// they are produced, and their clients must keep a minimum pace, see [pace].
 const (
-	Requests Work = "requests" // pages, details, analytics and lists
+	Requests Work = "requests" // lists, details and analytics
 	Files    Work = "files"    // published files and databases, while they are sent
-	Bodies   Work = "bodies"   // bodies of queries and the beginnings of pushes, while they are received
-	Pushes   Work = "pushes"   // pushes whose beginning has arrived, while they are merged
+	Bodies   Work = "bodies"   // bodies of queries and first parts of pushes, while they are received
+	Pushes   Work = "pushes"   // pushes after their first part has arrived, while they are merged
 	Streams  Work = "exports"  // exports, while they are streamed, and databases, while they are written
 	Queries  Work = "queries"  // SQL statements
 )
 
-// Slots are the controllers of all kinds of work.
+// Slots holds the admission controller for each kind of work.
 type Slots map[Work]*admission.Controller
 
-// maxWait bounds the time in a queue. It is longer than several pages take, and shorter than the timeouts of clients.
+// maxWait bounds the time that a request waits for a slot. It is longer than several list requests take, and
+// shorter than usual client timeouts.
 const maxWait = 5 * time.Second
 
-// Bounds of each queue. A waiting request costs a connection and about 50 KB.
+// Bounds of queues and slots. A waiting request costs a connection and about 50 KB.
 const (
-	maxWaiters         = 1024
+	maxWaiters         = 1024 // in each queue
 	maxTenantWaiters   = 256
-	slowWorkers        = 4  // pushes, exports and queries: each keeps all cores busy or holds much memory
+	slowWorkers        = 4  // slots of pushes, exports and queries: each of these uses all cores or much memory
 	maxReceivedBodies  = 64 // each holds at most maxQueryBody
 	minConcurrentSlots = 2
 )
 
-// DefaultConcurrent is the number of requests that a server works on at a time by default.
+// DefaultConcurrent is the default number of concurrent requests of a server.
 const DefaultConcurrent = 64
 
-// NewSlots returns the controllers for a server that works on so many requests at a time, at least 2. A tenant may have half of the slots of
-// each kind. A key may have half of its tenant's share of the cheap kinds, and all of it of the others, where that is 2 slots.
+// NewSlots returns the controllers for a server with the number of concurrent requests, at least 2. A tenant may
+// hold half of the slots of each kind. A key may hold half of the slots of its tenant. For pushes, exports and
+// queries a key may hold all 2 slots of its tenant.
 func NewSlots(concurrent int) Slots {
 	limits := func(total, perKey int) *admission.Controller {
 		return admission.New(admission.Limits{Total: total, PerTenant: total / 2, PerKey: perKey,
 			Waiters: maxWaiters, WaitersPerTenant: maxTenantWaiters, MaxWait: maxWait})
 	}
 	concurrent = max(concurrent, minConcurrentSlots)
-	slots := Slots{Requests: limits(concurrent, concurrent/4), Files: limits(concurrent, concurrent/4), Bodies: limits(maxReceivedBodies, maxReceivedBodies/4)}
+	slots := Slots{
+		Requests: limits(concurrent, concurrent/4),
+		Files:    limits(concurrent, concurrent/4),
+		Bodies:   limits(maxReceivedBodies, maxReceivedBodies/4),
+	}
 	for _, slow := range []Work{Pushes, Streams, Queries} {
 		slots[slow] = limits(slowWorkers, slowWorkers/2)
 	}
 	return slots
 }
 
-// acquire waits for a slot of the work for a request with the key.
+// acquire waits for a slot of the work for a request with the key. It returns a 429 problem if the key or its
+// tenant holds all of its slots, or a 503 problem if the server is busy.
 func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (release func(), err error) {
 	release, err = a.Slots[work].Acquire(ctx, key.Tenant, key.ID)
 	if err == nil {
@@ -76,7 +84,8 @@ func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (releas
 	case errors.Is(err, admission.ErrTenant):
 		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with all keys of an account.", limits.PerTenant, work)
 	case errors.Is(err, admission.ErrTotal):
-		busy.status, busy.code, busy.message = http.StatusServiceUnavailable, "SERVER_BUSY", fmt.Sprintf("The server is busy with other %s", work)
+		busy.status, busy.code = http.StatusServiceUnavailable, "SERVER_BUSY"
+		busy.message = fmt.Sprintf("The server is busy with other %s", work)
 	default:
 		return nil, err
 	}
@@ -86,23 +95,24 @@ func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (releas
 	return nil, &busy
 }
 
-// unsent bounds the memory of answers that have been produced and not yet been read by their clients. Within its bounds, a request returns its
-// slot before its answer is sent, so that a slow client occupies nothing but its connection. Beyond them, the request keeps its slot until the
-// answer is sent, so that the tenant's share of slots bounds the rest.
+// unsent bounds the memory of responses that have been produced and that clients have not yet read. Within the
+// bounds, a request releases its slot before its response is sent, so a slow client occupies only its connection.
+// Beyond the bounds, the request keeps its slot until its response is sent, so the slots of the tenant bound the
+// rest.
 type unsent struct {
-	mu      sync.Mutex
-	total   int64
+	mu      sync.Mutex // guards the fields below
+	total   int64      // bytes
 	tenants map[uuid.UUID]int64
 }
 
-// Bounds of unsent answers, in bytes. Each answer counts as at least minUnsent, for its connection.
+// Bounds of unsent responses, in bytes. Each response counts as at least minUnsent, for its connection.
 const (
 	maxUnsentBytes       = 256 << 20
 	maxUnsentTenantBytes = 32 << 20
 	minUnsent            = 64 << 10
 )
 
-// reserve counts an answer of the tenant until sent is called. It returns nil if the answer does not fit.
+// reserve counts a response of size bytes until sent is called. It returns nil if the response exceeds a bound.
 func (u *unsent) reserve(tenant uuid.UUID, size int) (sent func()) {
 	bytes := max(int64(size), minUnsent)
 	u.mu.Lock()
@@ -122,15 +132,15 @@ func (u *unsent) reserve(tenant uuid.UUID, size int) (sent func()) {
 	}
 }
 
-// held is the slot of a request.
+// held is the slot that a request holds.
 type held struct {
 	release func() // may be called more than once
 	unsent  *unsent
 	tenant  uuid.UUID
 }
 
-// produced returns the slot if the whole answer, of size bytes, may wait in memory for its client. The caller calls sent after the answer has
-// been sent.
+// produced releases the slot if the complete response, of size bytes, may wait in memory for its client. The
+// caller calls sent after the response has been sent.
 func (h *held) produced(size int) (sent func()) {
 	if h == nil {
 		return func() {}
@@ -143,20 +153,21 @@ func (h *held) produced(size int) (sent func()) {
 	return sent
 }
 
-// pace bounds how long the server waits for a client that takes or sends something long: at most `per` for each window of `bytes`. Time during
-// which the server itself is busy does not count. So a client may pause, and a client that is slower than the pace is cut off within `per`.
+// pace bounds how long the server waits for a client that sends or receives a long body: at most per for each
+// window of bytes. Time in which the server itself is busy does not count. So a client may pause, and a client
+// that is too slow is cut off after waiting for per.
 type pace struct {
 	bytes int64
 	per   time.Duration
 
-	moved  int64         // bytes in this window
-	waited time.Duration // for the client in this window
+	moved  int64         // bytes in the current window
+	waited time.Duration // time waited for the client in the current window
 }
 
-// left returns how long the server waits for the client now.
+// left returns the remaining time that the server waits for the client in the current window.
 func (p *pace) left() time.Duration { return p.per - p.waited }
 
-// move counts bytes and the time for which the server waited for the client.
+// move counts bytes, and the time that the server waited for the client.
 func (p *pace) move(bytes int64, waited time.Duration) {
 	p.moved += bytes
 	p.waited += waited
@@ -165,7 +176,7 @@ func (p *pace) move(bytes int64, waited time.Duration) {
 	}
 }
 
-// slotMetrics reports the state of all controllers to Prometheus.
+// slotMetrics is a Prometheus collector for the state of all controllers.
 type slotMetrics Slots
 
 var (
@@ -194,22 +205,23 @@ func (s slotMetrics) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// answerPace is the pace of answers that are sent while they are produced: 17 KB/s, with pauses of at most writeGrace.
+// answerPace returns the pace of responses that are sent while they are produced: 17 KB/s, with pauses of at most
+// writeGrace.
 func answerPace() pace { return pace{bytes: 2 << 20, per: writeGrace} }
 
-// pacedWriter writes an answer at the pace of its client, within bounds.
+// pacedWriter writes a response to a client that must keep the pace.
 type pacedWriter struct {
-	*exchange // whose status has been sent
+	*exchange // its status has been sent
 	ctx       context.Context
 	pace      pace
 }
 
-// ReadFrom hides that of the exchange, which does not keep the pace.
+// ReadFrom copies src through Write. It hides the ReadFrom of the exchange, which does not check the pace.
 func (w *pacedWriter) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w}, src)
 }
 
-// Write writes in parts, each of which the client must take in the time that is left.
+// Write writes p in parts. The client must receive each part in the remaining time of the window.
 func (w *pacedWriter) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		part := p[:min(len(p), sendChunk)]

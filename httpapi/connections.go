@@ -11,37 +11,43 @@ import (
 	"github.com/google/uuid"
 )
 
-// Connections bounds the open connections of a server. A connection without a request with a valid key counts for its address. When there
-// are too many, the oldest of the address is closed, not the new one refused: a client with a key sends it at once, and is no longer counted
-// here, while connections that only keep the server waiting push each other out. A connection with a valid key counts for the key's tenant.
-// When the tenant has too many, its connections end after their current answer.
+// Connections bounds the open connections of a server.
+//
+// A connection that has sent no valid key counts for its address. At the bound, the oldest such connection is
+// closed to admit a new one. A client with a key sends it at once and is then no longer counted here, so only idle
+// connections replace each other.
+//
+// A connection that has sent a valid key counts for the tenant of the key. If the tenant is over its bound, its
+// connections are closed after their current response.
 type Connections struct {
 	trusted func(netip.Addr) bool
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards the fields below
 	open      map[net.Conn]*connection
-	pending   list.List             // of *connection without a key, oldest first
-	addresses map[string]*list.List // the same by address
-	tenants   map[uuid.UUID]int     // connections with a valid key
+	pending   list.List             // of *connection without a valid key, oldest first
+	addresses map[string]*list.List // the same connections by address
+	tenants   map[uuid.UUID]int     // number of connections with a valid key
 }
 
+// connection is an open connection. Connections.mu guards its fields.
 type connection struct {
 	connections *Connections
 	conn        net.Conn
 	address     string
-	inAll, own  *list.Element // in pending and in addresses; nil: the connection has shown a key, or comes from a trusted proxy
-	tenant      uuid.NullUUID
+	// Elements of pending and of addresses; nil: the connection has sent a valid key or is from a trusted proxy.
+	inAll, own *list.Element
+	tenant     uuid.NullUUID // of the last valid key
 }
 
 // Bounds of open connections.
 const (
-	maxAddressConnections = 256
-	maxPendingConnections = 4096
-	maxTenantConnections  = 1024
+	maxAddressConnections = 256  // of one address, without a valid key
+	maxPendingConnections = 4096 // of all addresses, without a valid key
+	maxTenantConnections  = 1024 // of one tenant, with a valid key
 )
 
-// NewConnections returns bounds for one server. Connections of trusted proxies, which bundle the clients of many addresses, are not bounded by
-// address.
+// NewConnections returns the bounds for one server. Connections from trusted proxies are not bounded by address,
+// because they carry the requests of many clients.
 func NewConnections(trustedProxies []netip.Prefix) *Connections {
 	return &Connections{trusted: func(address netip.Addr) bool { return contains(trustedProxies, address) },
 		open: map[net.Conn]*connection{}, addresses: map[string]*list.List{}, tenants: map[uuid.UUID]int{}}
@@ -49,7 +55,7 @@ func NewConnections(trustedProxies []netip.Prefix) *Connections {
 
 type connectionKey struct{}
 
-// Opened counts a new connection, for [http.Server.ConnContext].
+// Opened counts a new connection and may close older ones. It is for [http.Server.ConnContext].
 func (c *Connections) Opened(ctx context.Context, conn net.Conn) context.Context {
 	opened := &connection{connections: c, conn: conn}
 	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
@@ -79,7 +85,7 @@ func (c *Connections) Opened(ctx context.Context, conn net.Conn) context.Context
 	return context.WithValue(ctx, connectionKey{}, opened)
 }
 
-// Changed forgets a connection that has ended, for [http.Server.ConnState].
+// Changed removes a connection that has been closed. It is for [http.Server.ConnState].
 func (c *Connections) Changed(conn net.Conn, state http.ConnState) {
 	if state != http.StateClosed && state != http.StateHijacked {
 		return
@@ -95,7 +101,7 @@ func (c *Connections) Changed(conn net.Conn, state http.ConnState) {
 	c.leave(closed)
 }
 
-// settle removes a connection from those without a key. The caller holds mu.
+// settle removes a connection from the connections without a valid key, and returns it. The caller holds mu.
 func (c *Connections) settle(settled *connection) *connection {
 	if settled.own != nil {
 		own := c.addresses[settled.address]
@@ -109,7 +115,7 @@ func (c *Connections) settle(settled *connection) *connection {
 	return settled
 }
 
-// leave removes a connection from its tenant's. The caller holds mu.
+// leave removes a connection from the count of its tenant. The caller holds mu.
 func (c *Connections) leave(left *connection) {
 	if !left.tenant.Valid {
 		return
@@ -120,8 +126,8 @@ func (c *Connections) leave(left *connection) {
 	left.tenant = uuid.NullUUID{}
 }
 
-// authenticated counts the connection of a request, if the server bounds them, for the tenant of the request's key. It reports whether the
-// tenant has too many.
+// authenticated counts the connection of a request for the tenant of its key. It reports whether the tenant has
+// too many connections. It returns false if the server does not bound connections.
 func authenticated(ctx context.Context, tenant uuid.UUID) (tooMany bool) {
 	conn, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
@@ -131,7 +137,7 @@ func authenticated(ctx context.Context, tenant uuid.UUID) (tooMany bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[conn.conn] != conn {
-		return false // it has ended meanwhile
+		return false // closed meanwhile
 	}
 	c.settle(conn)
 	if now := (uuid.NullUUID{UUID: tenant, Valid: true}); conn.tenant != now {

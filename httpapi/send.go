@@ -14,14 +14,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// writeJSON writes a whole answer, unless the request has ended meanwhile.
+// writeJSON sends a complete JSON response. It returns the cause if the request has been cancelled.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
 	return writeBody(w, r, status, "application/json; charset=utf-8", body)
 }
 
-// writeBody is the same for any content type.
+// writeBody sends a complete response of any content type. It returns the cause if the request has been cancelled.
 func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) error {
-	// First this, then a look whether the key is still good: who revokes does it the other way round, and one sees the other.
+	// Set begun before checking the key. A revocation cancels the key first and then reads begun, so at least one
+	// side sees the other.
 	exchangeOf(r).begun.Store(true)
 	if err := context.Cause(r.Context()); err != nil {
 		exchangeOf(r).begun.Store(false)
@@ -31,10 +32,10 @@ func writeBody(w http.ResponseWriter, r *http.Request, status int, contentType s
 	return nil
 }
 
-// writeTagged writes a whole answer that the client may have already, by its ETag.
+// writeTagged sends a complete JSON response with an ETag, or 304 if the client has it already.
 func writeTagged(w http.ResponseWriter, r *http.Request, body []byte) error {
 	sum := sha256.Sum256(body)
-	tag := `W/"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"` // weak: it is the same for every encoding
+	tag := `W/"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"` // weak, because all content encodings share it
 	w.Header().Set("ETag", tag)
 	if hasTag(r.Header.Values("If-None-Match"), tag) {
 		w.Header().Add("Vary", "Accept-Encoding")
@@ -44,19 +45,22 @@ func writeTagged(w http.ResponseWriter, r *http.Request, body []byte) error {
 	return writeJSON(w, r, http.StatusOK, body)
 }
 
-// hasTag tells whether an If-None-Match names the tag, compared weakly (RFC 9110, 8.8.3.2).
+// hasTag reports whether If-None-Match headers contain the tag, by weak comparison (RFC 9110, 8.8.3.2).
 func hasTag(fields []string, tag string) bool {
 	for candidate := range strings.SplitSeq(strings.Join(fields, ","), ",") {
-		if candidate = strings.TrimSpace(candidate); candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
 			return true
 		}
 	}
 	return false
 }
 
-// minCompressed is the size below which compression saves no packet.
+// minCompressed is the size in bytes below which a body is not compressed, because it fits in one packet anyway.
 const minCompressed = 1 << 10
 
+// send sends a complete response, compressed if the client accepts it. It releases the slot of the request first
+// if the response may wait in memory for the client, see [held.produced].
 func send(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
@@ -71,10 +75,11 @@ func send(w http.ResponseWriter, r *http.Request, status int, contentType string
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	defer exchangeOf(r).held.produced(len(body))()
 	w.WriteHeader(status)
-	w.Write(body) // a client that left is no error of ours
+	w.Write(body) // fails only if the client has closed the connection
 }
 
-// preferred picks the content encoding: zstd or gzip, whichever the client likes better, zstd if both alike; none is "".
+// preferred returns the content encoding that an Accept-Encoding header prefers: "zstd", "gzip", or "" for none.
+// It returns "zstd" if both have the same q-value.
 func preferred(accept string) (best string) {
 	var most float64
 	any, named := 0.0, map[string]bool{}
@@ -110,13 +115,15 @@ func preferred(accept string) (best string) {
 }
 
 var (
-	zstdEncoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithZeroFrames(true)) // the options are good
+	// The options and the level are valid, so these constructors do not fail.
+	zstdEncoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithZeroFrames(true))
 	gzipWriters    = sync.Pool{New: func() any {
-		writer, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is good
+		writer, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 		return writer
 	}}
 )
 
+// compress returns the body in the encoding, "zstd" or "gzip".
 func compress(encoding string, body []byte) []byte {
 	if encoding == "zstd" {
 		return zstdEncoder.EncodeAll(body, nil)
@@ -125,7 +132,7 @@ func compress(encoding string, body []byte) []byte {
 	writer := gzipWriters.Get().(*gzip.Writer)
 	defer gzipWriters.Put(writer)
 	writer.Reset(&out)
-	_, _ = writer.Write(body) // a buffer takes all
+	_, _ = writer.Write(body) // a bytes.Buffer returns no error
 	_ = writer.Close()
 	return out.Bytes()
 }

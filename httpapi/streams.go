@@ -216,10 +216,8 @@ func (s *streamAnswer) start() error {
 	if s.sending {
 		return nil
 	}
-	// Remove the read deadline: if it passed while the response is sent, net/http would cancel the request as if
-	// the client had closed the connection. A response writer without deadlines returns an error, which is
-	// ignored.
-	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{})
+	// A read deadline that passes while the answer is being sent would look as if the client had left.
+	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
 	if err := s.begin(s.r.Context(), writeGrace); err != nil {
 		return err
 	}
