@@ -82,7 +82,8 @@ func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (releas
 	case errors.Is(err, admission.ErrKey):
 		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with one key.", limits.PerKey, work)
 	case errors.Is(err, admission.ErrTenant):
-		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with all keys of an account.", limits.PerTenant, work)
+		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with all keys of an account.",
+			limits.PerTenant, work)
 	case errors.Is(err, admission.ErrTotal):
 		busy.status, busy.code = http.StatusServiceUnavailable, "SERVER_BUSY"
 		busy.message = fmt.Sprintf("The server is busy with other %s", work)
@@ -180,10 +181,13 @@ func (p *pace) move(bytes int64, waited time.Duration) {
 type slotMetrics Slots
 
 var (
-	activeMetric  = prometheus.NewDesc("voicory_admission_active", "Slots in use, by kind of work.", []string{"work"}, nil)
-	waitingMetric = prometheus.NewDesc("voicory_admission_waiting", "Requests that wait for a slot, by kind of work.", []string{"work"}, nil)
+	activeMetric = prometheus.NewDesc("voicory_admission_active",
+		"Slots in use, by kind of work.", []string{"work"}, nil)
+	waitingMetric = prometheus.NewDesc("voicory_admission_waiting",
+		"Requests that wait for a slot, by kind of work.", []string{"work"}, nil)
 	refusedMetric = prometheus.NewDesc("voicory_admission_refused_total",
-		"Requests that got no slot in time, by kind of work and by the share that was used up: total, tenant or key.", []string{"work", "share"}, nil)
+		"Requests that got no slot in time, by kind of work and by the share that was used up: total, tenant or key.",
+		[]string{"work", "share"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -197,10 +201,16 @@ func (slotMetrics) Describe(descriptions chan<- *prometheus.Desc) {
 func (s slotMetrics) Collect(metrics chan<- prometheus.Metric) {
 	for work, slots := range s {
 		stats := slots.Stats()
-		metrics <- prometheus.MustNewConstMetric(activeMetric, prometheus.GaugeValue, float64(stats.Active), string(work))
-		metrics <- prometheus.MustNewConstMetric(waitingMetric, prometheus.GaugeValue, float64(stats.Waiting), string(work))
-		for share, refused := range map[string]int64{"total": stats.RefusedTotal, "tenant": stats.RefusedTenant, "key": stats.RefusedKey} {
-			metrics <- prometheus.MustNewConstMetric(refusedMetric, prometheus.CounterValue, float64(refused), string(work), share)
+		gauge := func(desc *prometheus.Desc, value float64) {
+			metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, string(work))
+		}
+		gauge(activeMetric, float64(stats.Active))
+		gauge(waitingMetric, float64(stats.Waiting))
+		for share, refused := range map[string]int64{
+			"total": stats.RefusedTotal, "tenant": stats.RefusedTenant, "key": stats.RefusedKey,
+		} {
+			metrics <- prometheus.MustNewConstMetric(refusedMetric, prometheus.CounterValue,
+				float64(refused), string(work), share)
 		}
 	}
 }
