@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,7 +143,11 @@ func (a *api) post(router *mux.Router, path string, h handler) {
 }
 
 // route registers h for the methods. It answers OPTIONS with the allowed methods, and any other method with 405.
+// Only a request with POST may have a body.
 func (a *api) route(router *mux.Router, path string, h handler, methods ...string) {
+	if !slices.Contains(methods, http.MethodPost) {
+		h = withoutBody(h)
+	}
 	allowed := strings.Join(append(methods, http.MethodOptions), ", ")
 	router.Handle(path, a.handle(path, h)).Methods(methods...)
 	router.Handle(path, a.handle(path, func(w http.ResponseWriter, r *http.Request) error {

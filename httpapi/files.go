@@ -31,10 +31,6 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 // database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
 // ranges of that same file as long as it is kept. Other requests get a file of the newest state.
 func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	// Remove the read deadline: if it passed while the database is written, net/http would cancel the request as
-	// if the client had closed the connection. A response writer without deadlines returns an error, which is
-	// ignored.
-	_ = http.NewResponseController(exchangeOf(r).ResponseWriter).SetReadDeadline(time.Time{})
 	sum := strings.Trim(r.Header.Get("If-Match"), `"`)
 	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, sum,
 		func() (func(), error) { return a.acquire(r.Context(), Streams, key) })

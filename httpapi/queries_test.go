@@ -81,12 +81,14 @@ func code(body string) string {
 	return e.Error.Code
 }
 
-// until waits until the condition holds, which asks the server each time.
+// until waits until the condition holds.
 func until(t *testing.T, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); <-poll.C {
 		if time.Now().After(deadline) {
-			t.Fatal("it never came to be")
+			t.Fatal("the condition did not hold within 20 seconds")
 		}
 	}
 }

@@ -182,3 +182,32 @@ func (b *pushBody) why(ctx context.Context) error {
 	}
 	return context.Cause(ctx)
 }
+
+// maxUnusedBody bounds the body of a request whose method has none, in bytes.
+const maxUnusedBody = 4 << 10
+
+// withoutBody returns a handler for methods without a body. If a client sends one, the handler reads it to its end before the request
+// takes a slot, and ignores it. Otherwise net/http would read it before it sends the head of the answer: a client that sends less than it
+// declares would keep the request's slot, and the server would not notice that the client leaves. When the body has ended, net/http
+// removes the read deadline, so requests that run longer than the deadline are not affected.
+func withoutBody(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.ContentLength == 0 {
+			return h(w, r)
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(stallTimeout)) // without a connection, the body is at hand
+		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxUnusedBody+1))
+		switch {
+		case n > maxUnusedBody:
+			return &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
+				message: fmt.Sprintf("This method has no body; one of more than %d bytes is refused", maxUnusedBody)}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			exchangeOf(r).impatient.Store(true)
+			return &problem{status: http.StatusRequestTimeout, code: "REQUEST_TIMEOUT",
+				message: fmt.Sprintf("The body did not arrive in %v", stallTimeout)}
+		case err != nil:
+			return fmt.Errorf("%w: %w", errGone, err)
+		}
+		return h(w, r)
+	}
+}

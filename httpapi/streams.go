@@ -216,8 +216,6 @@ func (s *streamAnswer) start() error {
 	if s.sending {
 		return nil
 	}
-	// A read deadline that passes while the answer is being sent would look as if the client had left.
-	_ = http.NewResponseController(s.ResponseWriter).SetReadDeadline(time.Time{}) // where there is none to set, none passes
 	if err := s.begin(s.r.Context(), writeGrace); err != nil {
 		return err
 	}
