@@ -48,7 +48,7 @@ var rules = []rule{
 	newRule("programs do not speak: use returns, reports whether, names", `\b(tells|told)\b`, ``),
 	newRule("use N or at most N", `\bso many\b`, ``),
 	newRule("say invalid, missing or not a", `\bthat is none\b|\bis none\b`, ``),
-	newRule("say is not a", `\bis no [a-z]+\b`, `\bis no (longer|more)\b`),
+	newRule("say is not a", `\bis no [a-z]+\b`, `\bis no (longer|more|such)\b`),
 	newRule("say again", `\banew\b`, ``),
 	newRule("start a new sentence", `\bof which\b`, ``),
 	newRule("say except", `\bbut for\b`, `\bbut for (a|an|each|every)\b`),
@@ -60,8 +60,8 @@ var rules = []rule{
 
 // pending are the folders whose prose was not revised yet. Remove a folder once it has no finding.
 var pending = []string{
-	"httpapi/", "ingest/", "cmd/voicory/", "exports/query/", "warehouse/",
-	"docs/data-scientists.md", "docs/performance.md",
+	"httpapi/", "docs/performance.md",
+	"ingest/demo/dialogue.go", // invented dialogues ask questions
 	"sql/migrations/", // released scripts never change
 }
 
