@@ -62,7 +62,7 @@ var rules = []rule{
 var pending = []string{
 	"httpapi/", "docs/performance.md",
 	"ingest/demo/dialogue.go", // invented dialogues ask questions
-	"sql/migrations/", // released scripts never change
+	"sql/migrations/",         // released scripts never change
 }
 
 // text is a piece of prose and the place it begins at.
