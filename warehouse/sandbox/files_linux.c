@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -178,15 +179,9 @@ WRAP_VERSIONED_FSTAT(__fxstat)
 WRAP_LSEEK(lseek)
 WRAP_LSEEK(lseek64)
 
-// close_inherited runs before anything else in a child process, before the Go runtime opens descriptors of its own, and
-// closes all that the parent did not mean to pass on: what a library opened without O_CLOEXEC, or what the parent
-// itself inherited.
-__attribute__((constructor)) static void close_inherited(void) {
-	const char *first = getenv("VOICORY_CHILD_DESCRIPTORS");
-	if (first == NULL) {
-		return;
-	}
-	unsigned int from = (unsigned int)strtoul(first, NULL, 10);
+// close_inherited closes every descriptor from the given one on, before the Go runtime opens descriptors of its own.
+// A library of the parent may have opened them without O_CLOEXEC, or the parent may have inherited them.
+static void close_inherited(unsigned int from) {
 #ifdef SYS_close_range
 	if (syscall(SYS_close_range, from, ~0U, 0) == 0) {
 		return;
@@ -195,4 +190,22 @@ __attribute__((constructor)) static void close_inherited(void) {
 	for (long fd = sysconf(_SC_OPEN_MAX) - 1; fd >= (long)from; fd--) { // before Linux 5.9
 		syscall(SYS_close, fd);
 	}
+}
+
+// drop_bounding_set removes all capabilities from the bounding set. It runs before there are other threads, which then
+// inherit the empty set: a call per capability on every thread of a running program takes long on a busy machine. It has
+// no effect in a process without privileges.
+static void drop_bounding_set(void) {
+	for (long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++) {
+	}
+}
+
+// prepare_child runs in a child process before anything else.
+__attribute__((constructor)) static void prepare_child(void) {
+	const char *first = getenv("VOICORY_CHILD_DESCRIPTORS");
+	if (first == NULL) {
+		return;
+	}
+	close_inherited((unsigned int)strtoul(first, NULL, 10));
+	drop_bounding_set();
 }

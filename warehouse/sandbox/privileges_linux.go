@@ -20,9 +20,16 @@ func dropPrivileges() error {
 	if errno := allThreads(unix.SYS_SETGROUPS, 0, 0); errno != 0 && errno != unix.EPERM {
 		return fmt.Errorf("drop the supplementary groups: %w", errno)
 	}
-	for capability := uintptr(0); ; capability++ {
-		errno := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability)
-		if errno == unix.EINVAL || errno == unix.EPERM { // after the last capability that the kernel knows; not permitted
+	for capability := 0; ; capability++ {
+		held, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(capability), 0, 0, 0)
+		if err != nil { // after the last capability that the kernel knows
+			break
+		}
+		if held == 0 { // the C constructor of a child dropped it before there were other threads
+			continue
+		}
+		errno := allThreads(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(capability))
+		if errno == unix.EPERM {
 			break
 		}
 		if errno != 0 {
