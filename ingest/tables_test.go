@@ -215,7 +215,7 @@ func nestedParquet(t testing.TB, depth int) []byte {
 // nestedArrow returns a stream with one column of lists nested to the given depth.
 func nestedArrow(t testing.TB, depth int) []byte {
 	t.Helper()
-	typ := arrow.DataType(arrow.PrimitiveTypes.Int64)
+	typ := arrow.PrimitiveTypes.Int64
 	for range depth {
 		typ = arrow.ListOf(typ)
 	}
