@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test services lint bench clean
+.PHONY: help run build test services lint cross bench clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -28,6 +28,9 @@ services:
 lint: ## check the format, vet, the linters, the import rules and the prose
 	$(GOLANGCI) run
 	go run ./.ci/prose
+
+cross: ## build for linux/arm64, vet for darwin/arm64
+	.ci/cross
 
 bench: build ## run the benchmarks and print a table
 	go run ./bench

@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	duckdb "github.com/duckdb/duckdb-go/v2"
+	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -68,7 +69,11 @@ type flags struct {
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
 	Demo       demoCommand       `cmd:"" help:"Create a demo tenant with generated rows and new keys."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
-	Licenses   licensesCommand   `cmd:"" help:"Print the licences of the software that the program is linked with."`
+	Man        manCommand        `cmd:"" help:"Print the manual page."`
+
+	Completion kongcompletion.Completion `cmd:"" help:"Print the command that turns on completion in a shell."`
+
+	Licenses licensesCommand `cmd:"" help:"Print the licences of the software that the program is linked with."`
 }
 
 // Run runs the command that the arguments name and returns the exit status.
@@ -88,6 +93,10 @@ func (m *Main) Run(ctx context.Context) (status int) {
 		fmt.Fprintln(m.Stderr, "voicory:", err)
 		return exitFailed
 	}
+	kongcompletion.Register(parser) // answers a shell that asks for completions in COMP_LINE
+	if exited >= 0 {
+		return exited
+	}
 	command, err := parser.Parse(m.Args)
 	if exited >= 0 { // --help was printed
 		return exited
@@ -97,6 +106,9 @@ func (m *Main) Run(ctx context.Context) (status int) {
 		return exitUsage
 	}
 	err = command.Run()
+	if exited >= 0 { // the command ends the program itself
+		return exited
+	}
 	failure := (*duckdb.Error)(nil)
 	if errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeInterrupt && ctx.Err() != nil {
 		err = ctx.Err() // DuckDB returns an error of its own if it was cancelled
