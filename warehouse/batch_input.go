@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -77,27 +75,4 @@ func register(ctx context.Context, conn *sql.Conn, reader array.RecordReader) (v
 	}, err
 }
 
-// untypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
-func (d Dataset) untypedLines(relation string) string {
-	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
-	for i, f := range d.fields {
-		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
-		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
-	}
-	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.acceptedFields()...),
-		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
-}
-
 func (l Lines) finish(context.Context, *sql.Conn) error { return l.Reader.Err() }
-
-// trimmed returns an expression of the untyped value. If the column does not hold text, the expression trims the value
-// and is NULL for an empty one.
-func (f field) trimmed(untyped string) string {
-	if f.typed() {
-		return "nullif(trim(" + untyped + "), '')"
-	}
-	return untyped
-}
-
-// named returns the expression with the field's name as its alias.
-func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }

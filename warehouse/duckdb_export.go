@@ -123,13 +123,6 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 	return rows, nil
 }
 
-// timeCondition returns the condition of a filter that has bounds only.
-func (f Filter) timeCondition() string {
-	const layout = "2006-01-02 15:04:05+00"
-	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'",
-		f.From.UTC().Format(layout), f.Before.UTC().Format(layout))
-}
-
 // months returns the months, as YYYY-MM in UTC, in which a dataset has rows. For a dataset that is not monthly, it
 // returns one empty string.
 func (s *Snapshot) months(ctx context.Context, dataset Dataset) (months []string, err error) {

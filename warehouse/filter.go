@@ -3,6 +3,7 @@ package warehouse
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -182,4 +183,11 @@ func (f Filter) args(dataset Dataset) []any {
 		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID),
 			text("phone_number", f.PhoneNumber))
 	}
+}
+
+// timeCondition returns the condition of a filter that has bounds only.
+func (f Filter) timeCondition() string {
+	const layout = "2006-01-02 15:04:05+00"
+	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'",
+		f.From.UTC().Format(layout), f.Before.UTC().Format(layout))
 }

@@ -262,3 +262,9 @@ func (w *Warehouse) removeReplaced() error {
 	}
 	return err
 }
+
+// PublishedDirs returns the two folders with a tenant's published files. A file moves from the first to the second
+// when it is replaced.
+func (w *Warehouse) PublishedDirs(tenant uuid.UUID) []string {
+	return []string{w.filesPath(tenant), w.replacedPath(tenant)}
+}

@@ -4,16 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	statements "github.com/voicory/warehouse/sql"
 )
-
-// PublishedDirs returns the two folders with a tenant's published files. A file moves from the first to the second
-// when it is replaced.
-func (w *Warehouse) PublishedDirs(tenant uuid.UUID) []string {
-	return []string{w.filesPath(tenant), w.replacedPath(tenant)}
-}
 
 // CreateQueryViews returns a script that creates a view with comments for each export in an empty DuckDB. Each view
 // runs a query that is stored in a variable of the connection. The query selects no rows until BindQueryViews changes

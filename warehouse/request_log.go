@@ -116,8 +116,12 @@ func (w *Warehouse) Requests(
 	if err := w.SaveRequests(ctx); err != nil {
 		return nil, err
 	}
+	var only any // NULL: every tenant
+	if tenant.Valid {
+		only = tenant.UUID.String()
+	}
 	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_requests"),
-		sql.Named("since", since), nullable("tenant", tenant), sql.Named("limit", limit))
+		sql.Named("since", since), sql.Named("tenant", only), sql.Named("limit", limit))
 	if err != nil {
 		return nil, fmt.Errorf("read request log: %w", err)
 	}

@@ -125,7 +125,7 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 		parts = append(parts, export.selectFromFiles(source, paths, filter))
 	}
 	if len(changed) > 0 {
-		condition, err := filter.partitionCondition(changed)
+		condition, err := partitionCondition(filter, changed)
 		if err != nil {
 			return "", err
 		}
@@ -148,7 +148,7 @@ func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
 }
 
 // partitionCondition returns the condition for rows that match the filter and belong to one of the partitions.
-func (f Filter) partitionCondition(partitions []partition) (string, error) {
+func partitionCondition(f Filter, partitions []partition) (string, error) {
 	months := make([]string, len(partitions))
 	for i, p := range partitions {
 		month, err := p.filter()

@@ -1,0 +1,125 @@
+package warehouse
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// untypedType returns the type of the field's untyped value, which is the value before it is cast to the field's type.
+func (f field) untypedType() string {
+	if f.typ == "JSON" {
+		return "JSON"
+	}
+	return "VARCHAR"
+}
+
+// typed reports whether the text of a value may be invalid for the field's type.
+func (f field) typed() bool { return f.typ != "JSON" && f.typ != "VARCHAR" }
+
+// kind returns the name of the field's type in the reason of a refusal.
+func (f field) kind() string {
+	return map[string]string{
+		"UUID": "a UUID", "TIMESTAMPTZ": "a time", "DECIMAL(10,4)": "a decimal(10,4)", "INTEGER": "an integer",
+		"BIGINT": "an integer", "DOUBLE": "a number", "BOOLEAN": "a boolean", "JSON": "valid JSON",
+	}[f.typ]
+}
+
+// faultCondition returns a SQL condition that is true if the untyped value is present but not valid for the column.
+func (f field) faultCondition(untyped, value string) string {
+	good := value + " IS NOT NULL"
+	switch f.typ {
+	case "JSON":
+		good = "strict_json(" + value + "::VARCHAR)"
+	case "TIMESTAMPTZ":
+		good = "plausible(" + value + ")"
+	case "DOUBLE":
+		good = "isfinite(" + value + ")"
+	}
+	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", untyped, good)
+}
+
+// trimmed returns an expression of the untyped value. If the column does not hold text, the expression trims the value
+// and is NULL for an empty one.
+func (f field) trimmed(untyped string) string {
+	if f.typed() {
+		return "nullif(trim(" + untyped + "), '')"
+	}
+	return untyped
+}
+
+// named returns the expression with the field's name as its alias.
+func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }
+
+// untypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
+func (d Dataset) untypedLines(relation string) string {
+	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
+	for i, f := range d.fields {
+		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
+		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
+	}
+	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.acceptedFields()...),
+		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
+}
+
+// updateList returns the SET list that copies every column from the table fresh, except the columns that identify the
+// row.
+func (d Dataset) updateList() string {
+	columns := []string{"customer_number", "_source_at", "_hash"}
+	for _, f := range d.fields {
+		if d.stores(f) && f.name != "id" && f.name != "created_at" {
+			columns = append(columns, f.name)
+		}
+	}
+	for i, column := range columns {
+		columns[i] = statements.Ident(column) + " = fresh." + statements.Ident(column)
+	}
+	return strings.Join(columns, ", ")
+}
+
+// fillAbsent returns the statement that copies the existing values of missing fields into the staged rows of a
+// tenant, and whether the dataset stores any of these fields. The slots name the tenant.
+func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
+	var set, values []string
+	for _, f := range d.fields {
+		if !d.stores(f) {
+			continue
+		}
+		column := statements.Ident(f.name)
+		if slices.Contains(absent, f.name) {
+			set = append(set, column+" = kept."+column)
+			values = append(values, "kept."+column)
+		} else {
+			values = append(values, "staged."+column)
+		}
+	}
+	slots = append([]string{"absent", strings.Join(set, ", "), "values", strings.Join(values, ", ")}, slots...)
+	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
+}
+
+// staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets
+// the reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
+func (d Dataset) staging(untyped, tenant string) (typing, reasons string) {
+	var typed, faults, stored, causes []string
+	for _, f := range d.fields {
+		column := statements.Ident(f.name)
+		if f.typ != "VARCHAR" {
+			cast := func(untyped string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ) }
+			untyped, suspect := "untyped."+column, "suspect[1]."+column
+			typed = append(typed, cast(untyped)+" AS "+column)
+			faults = append(faults, f.faultCondition(untyped, column))
+			causes = append(causes, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END",
+				f.faultCondition(suspect, cast(suspect)), statements.Text(f.name+" is not "+f.kind()+": "), suspect))
+		} else {
+			typed = append(typed, "untyped."+column)
+		}
+		if d.stores(f) {
+			stored = append(stored, column)
+		}
+	}
+	typing = statements.Fill("stage/cast", "untyped", untyped, "tenant", tenant, "typed", strings.Join(typed, ", "),
+		"faults", strings.Join(faults, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber)
+	return typing, statements.Fill("stage/reasons", "reasons", strings.Join(causes, ",\n    "))
+}
