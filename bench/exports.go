@@ -11,6 +11,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Minimum rates of a stream over HTTP, relative to DuckDB alone producing the same bytes and discarding them.
@@ -89,7 +90,7 @@ func (c *client) drain(ctx context.Context, path string) error {
 
 // drainAlone produces the rows of the stream within this process.
 func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Format) (err error) {
-	export, err := warehouse.ExportNamed(warehouse.Calls.Name)
+	export, err := schema.ExportNamed(schema.Calls.Name)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Form
 		return err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	statement, err := snapshot.Select(ctx, export, warehouse.Filter{})
+	statement, err := snapshot.Select(ctx, export, schema.Filter{})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const (
@@ -122,10 +123,10 @@ func oneByID(ctx context.Context, db *sql.DB) (*readCase, error) {
 	}
 	id := func(i int) string { return ids[i%len(ids)] }
 	return &readCase{
-		name: "one by id", statement: statements.Page("detail", warehouse.Calls.Name),
+		name: "one by id", statement: statements.Page("detail", schema.Calls.Name),
 		args: func(i int) []any { return []any{sql.Named("id", id(i))} },
 		call: func(ctx context.Context, w *warehouse.Warehouse, i int) ([]string, error) {
-			item, err := w.Get(ctx, tenantID, warehouse.Calls, uuid.MustParse(id(i)))
+			item, err := w.Get(ctx, tenantID, schema.Calls, uuid.MustParse(id(i)))
 			return []string{item}, err
 		},
 		path: func(i int) string { return "/api/v1/calls/" + id(i) },
@@ -153,10 +154,10 @@ func page(ctx context.Context, db *sql.DB, n int) (*readCase, error) {
 		args = append(args, sql.Named(filter, nil))
 	}
 	return &readCase{
-		name: "page " + thousands(n), statement: statements.Page("list", warehouse.Calls.Name),
+		name: "page " + thousands(n), statement: statements.Page("list", schema.Calls.Name),
 		args: func(int) []any { return args },
 		call: func(ctx context.Context, w *warehouse.Warehouse, _ int) ([]string, error) {
-			page, err := w.List(ctx, tenantID, warehouse.Calls, warehouse.Listing{Limit: pageRows, Offset: offset})
+			page, err := w.List(ctx, tenantID, schema.Calls, warehouse.Listing{Limit: pageRows, Offset: offset})
 			return page.Items, err
 		},
 		path: func(int) string { return fmt.Sprintf("/api/v1/calls?page=%d&limit=%d", n, pageRows) },

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const (
@@ -107,12 +108,12 @@ func (b *bench) mergeOurs(
 		}
 		start := time.Now()
 		staged, err := w.Stage(ctx,
-			warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantID, Origin: "changed", Rows: warehouse.Lines{Reader: lines}})
+			warehouse.Batch{Dataset: schema.Calls, Tenant: tenantID, Origin: "changed", Rows: warehouse.Lines{Reader: lines}})
 		lines.Release()
 		if err != nil {
 			return nil, nil, err
 		}
-		var counts warehouse.Counts
+		var counts schema.Counts
 		if err := took.timed(func() (err error) {
 			counts, _, err = staged.Merge(ctx)
 			return err

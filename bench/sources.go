@@ -23,6 +23,7 @@ import (
 	"github.com/voicory/warehouse/ingest/voicory"
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const (
@@ -180,7 +181,7 @@ const pullCommand = "pull-alone"
 
 // A pullResult is the output of pullCommand.
 type pullResult struct {
-	Counts          warehouse.Counts
+	Counts          schema.Counts
 	Pulled, Publish float64 // seconds since the folder was opened
 }
 

@@ -17,6 +17,7 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Targets of SQL over HTTP, relative to DuckDB in this process on the same Parquet, with its files already open.
@@ -106,7 +107,7 @@ func unlimitedKey(ctx context.Context, data string) (key string, err error) {
 // sameParquet returns a DuckDB in this process with the relations of queries over the published files.
 func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
 	files := map[string][]string{}
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		for _, pattern := range []string{"*.parquet", "*/*.parquet"} {
 			found, err := filepath.Glob(filepath.Join(data, "lake", "tenant_id="+tenantID.String(), export.Name, pattern))
 			if err != nil {
@@ -121,7 +122,7 @@ func sameParquet(ctx context.Context, data string) (*sql.DB, error) {
 	}
 	db.SetMaxOpenConns(1)
 	if _, err := db.ExecContext(ctx,
-		"SET TimeZone = 'UTC';"+warehouse.CreateQueryViews()+warehouse.BindQueryViews(files)); err != nil {
+		"SET TimeZone = 'UTC';"+schema.CreateQueryViews()+schema.BindQueryViews(files)); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up DuckDB: %w", err), db.Close())
 	}
 	return db, nil

@@ -18,6 +18,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // writeArrow writes the result as an Arrow IPC stream and returns the number of rows written. It uses two goroutines:
@@ -140,7 +141,7 @@ func (w *arrowWriter) close(err error) error {
 
 // withMetadata returns the schema with metadata. Each field gets the keys description, unit, time_zone and null of the
 // column with its name, except empty ones.
-func withMetadata(schema *arrow.Schema, columns []warehouse.Column, metadata map[string]string) *arrow.Schema {
+func withMetadata(schema *arrow.Schema, columns []schema.Column, metadata map[string]string) *arrow.Schema {
 	fields := schema.Fields()
 	for i, field := range fields {
 		for _, column := range columns {

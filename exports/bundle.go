@@ -14,7 +14,7 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // The files of a bundle beside the Parquet.
@@ -61,7 +61,7 @@ func WriteBundle(
 	if bundle.Files[0].Bytes, err = fileSize(filepath.Join(dir, DatabaseFile)); err != nil {
 		return bundle, err
 	}
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		files, err := writeExport(ctx, conn, dir, export, asOf, progress)
 		if err != nil {
 			return bundle, fmt.Errorf("%s: %w", export.Name, err)
@@ -118,7 +118,7 @@ func openDatabase(ctx context.Context, dir, memory string) (_ *sql.Conn, closeAl
 
 // writeExport writes the Parquet files of an export. It returns an error if they do not have as many rows as the table.
 func writeExport(
-	ctx context.Context, conn *sql.Conn, dir string, export warehouse.Export, asOf time.Time, progress func(int64),
+	ctx context.Context, conn *sql.Conn, dir string, export schema.Export, asOf time.Time, progress func(int64),
 ) (files []File, err error) {
 	var rows, written int64
 	table := statements.Ident(export.Name)
@@ -165,15 +165,15 @@ func writeExport(
 }
 
 // monthColumn returns the name of the column that determines a row's month, in UTC.
-func monthColumn(export warehouse.Export) string {
-	if slices.ContainsFunc(export.Columns, func(c warehouse.Column) bool { return c.Name == "created_at" }) {
+func monthColumn(export schema.Export) string {
+	if slices.ContainsFunc(export.Columns, func(c schema.Column) bool { return c.Name == "created_at" }) {
 		return "created_at"
 	}
 	return "day"
 }
 
 // listMonths returns the months in which the export has rows, as YYYY-MM, in order.
-func listMonths(ctx context.Context, conn *sql.Conn, export warehouse.Export) (months []string, err error) {
+func listMonths(ctx context.Context, conn *sql.Conn, export schema.Export) (months []string, err error) {
 	rows, err := conn.QueryContext(ctx,
 		fmt.Sprintf("SELECT DISTINCT strftime(%s, '%%Y-%%m') AS month FROM %s ORDER BY month",
 			monthColumn(export), statements.Ident(export.Name)))

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // readme returns the bundle's README in Markdown: how to read the bundle, every file, and every column.
@@ -22,14 +22,14 @@ func (b Bundle) readme() []byte {
 	for _, file := range b.Files {
 		fmt.Fprintf(&out, "| `%s` | %d | %d |\n", file.Path, file.Rows, file.Bytes)
 	}
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		b.describeExport(&out, export)
 	}
 	return out.Bytes()
 }
 
 // describeExport writes the README's section on one export.
-func (b Bundle) describeExport(out *bytes.Buffer, export warehouse.Export) {
+func (b Bundle) describeExport(out *bytes.Buffer, export schema.Export) {
 	fmt.Fprintf(out, "\n## %s\n\n%s %d rows.\n", export.Name, export.Description, b.Rows[export.Name])
 	if b.Rows[export.Name] == 0 {
 		out.WriteString("It has no Parquet files.\n")

@@ -27,6 +27,7 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,7 +50,7 @@ func openWarehouse(t *testing.T) *warehouse.Warehouse {
 }
 
 // merge merges rows into the tenant. Each row is a JSON object.
-func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+func merge(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {
 	t.Helper()
 	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
 	defer builder.Release()
@@ -79,7 +80,7 @@ func mergeDifficultRows(t *testing.T, w *warehouse.Warehouse) {
 	t.Helper()
 	const id = `"id":"00000000-0000-4000-8000-00000000000`
 	merge(
-		t, w, warehouse.Calls,
+		t, w, schema.Calls,
 		`{`+id+`1","created_at":"2026-03-01T23:59:59.999+05:30","cost":0.0337,"summary":"नमस्ते, \"x\"\r\n=1;",`+
 			`"direction":"inbound","status":"completed","metadata":{"a":[1,"ß",null]},"stt_minutes":0.1,`+
 			`"transcript":[{"speaker":"AI","text":"a,\n\"b\"","timestamp_ms":5},{"role":"user","content":""}],`+
@@ -89,11 +90,11 @@ func mergeDifficultRows(t *testing.T, w *warehouse.Warehouse) {
 			`"from_number":"+4912","status":"on hold"}`,
 	)
 	merge(
-		t, w, warehouse.Customers,
+		t, w, schema.Customers,
 		`{`+id+`4","created_at":"2026-03-01","name":"=SUM(A1)","email":"","phone_number":"+4912","variables":{}}`,
 	)
 	merge(
-		t, w, warehouse.Messages,
+		t, w, schema.Messages,
 		`{`+id+`5","created_at":"2026-03-01","content":{"text":{"body":"\t😀"}},"is_from_bot":false,"message_type":"text"}`,
 		`{`+id+`6","created_at":"2026-04-01","direction":"inbound"}`,
 	)
@@ -109,12 +110,12 @@ func mergeManyCalls(t *testing.T, w *warehouse.Warehouse, n int) {
 			uuid.NewSHA1(tenant, fmt.Append(nil, i)), i, strings.Repeat("words ", 40),
 		)
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 }
 
-func export(t *testing.T, name string) warehouse.Export {
+func export(t *testing.T, name string) schema.Export {
 	t.Helper()
-	e, err := warehouse.ExportNamed(name)
+	e, err := schema.ExportNamed(name)
 	noError(t, err)
 	return e
 }
@@ -171,7 +172,7 @@ func scalar(t *testing.T, conn *sql.Conn, query string) (text string) {
 }
 
 // asText returns an expression of the column as the text formats write it.
-func asText(column warehouse.Column) string {
+func asText(column schema.Column) string {
 	switch {
 	case column.Type == "TIMESTAMP WITH TIME ZONE":
 		return fmt.Sprintf("strftime(%s::TIMESTAMP, '%%Y-%%m-%%dT%%H:%%M:%%S.%%gZ')", column.Name)
@@ -185,9 +186,9 @@ func asText(column warehouse.Column) string {
 // expressions to compare: of the original row and of the file.
 func createView(
 	t *testing.T, conn *sql.Conn, format exports.Format, path string,
-) (of func(warehouse.Column) (expected, got string)) {
+) (of func(schema.Column) (expected, got string)) {
 	t.Helper()
-	plain := func(c warehouse.Column) (string, string) { return c.Name, c.Name }
+	plain := func(c schema.Column) (string, string) { return c.Name, c.Name }
 	view := func(from string) {
 		_, err := conn.ExecContext(t.Context(), "CREATE VIEW got AS FROM "+from)
 		noError(t, err)
@@ -201,10 +202,10 @@ func createView(
 			"read_csv('" + path + "', header = true, all_varchar = true, allow_quoted_nulls = false, strict_mode = true, " +
 				"quote = '\"', escape = '\"', delim = ',')",
 		)
-		return func(c warehouse.Column) (string, string) { return asText(c), c.Name }
+		return func(c schema.Column) (string, string) { return asText(c), c.Name }
 	case exports.NDJSON:
 		view("read_json('" + path + "', format = 'newline_delimited', records = false, columns = {json: 'JSON'})")
-		return func(c warehouse.Column) (string, string) {
+		return func(c schema.Column) (string, string) {
 			if c.Type == "JSON" || strings.HasSuffix(c.Type, "]") || c.Type == "DOUBLE" || strings.HasPrefix(c.Type, "DECIMAL") {
 				return "to_json(" + c.Name + ")::VARCHAR", "nullif(json -> '$." + c.Name + "', 'null'::JSON)::VARCHAR"
 			}
@@ -228,7 +229,7 @@ func createView(
 	}))
 	_, err = conn.ExecContext(t.Context(), "CREATE TABLE got AS FROM stream")
 	noError(t, err)
-	return func(c warehouse.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }
+	return func(c schema.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }
 }
 
 // Every format contains exactly the rows of the export, whether none, some or all of them are published.
@@ -237,35 +238,35 @@ func TestStream_EveryFormatHasEveryRow(t *testing.T) {
 	mergeDifficultRows(t, w)
 	mergeManyCalls(t, w, 9_000)
 	t.Run("nothing published", func(t *testing.T) {
-		checkEveryFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"})
+		checkEveryFormat(t, w, schema.Filter{}, schema.Filter{Direction: "nowhere", Search: "nobody"})
 	})
 	_, err := w.Publish(t.Context())
 	noError(t, err)
-	march := warehouse.Filter{
+	march := schema.Filter{
 		From:   time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
 		Before: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC),
 	}
-	narrow := warehouse.Filter{PhoneNumber: "+49 12", Search: "SUM("}
+	narrow := schema.Filter{PhoneNumber: "+49 12", Search: "SUM("}
 	t.Run("all published", func(t *testing.T) {
-		checkEveryFormat(t, w, warehouse.Filter{}, warehouse.Filter{Direction: "nowhere", Search: "nobody"}, march, narrow)
+		checkEveryFormat(t, w, schema.Filter{}, schema.Filter{Direction: "nowhere", Search: "nobody"}, march, narrow)
 	})
 	// Change one month and the customers: insert a row, and move a row to another month.
 	const id = `"id":"00000000-0000-4000-8000-00000000000`
 	merge(
-		t, w, warehouse.Calls,
+		t, w, schema.Calls,
 		`{`+id+`1","created_at":"2026-06-01T00:00:00Z","updated_at":"2026-06-01T00:00:00Z","summary":"moved"}`,
 		`{"id":"00000000-0000-4000-8000-0000000000aa","created_at":"2026-06-02T00:00:00Z",`+
 			`"from_number":"4912","direction":"inbound","transcript":"AI: good day\nCaller: yes"}`,
 	)
 	merge(
-		t, w, warehouse.Customers, `{"id":"00000000-0000-4000-8000-0000000000ab","created_at":"2026-03-02","name":"=sum("}`,
+		t, w, schema.Customers, `{"id":"00000000-0000-4000-8000-0000000000ab","created_at":"2026-03-02","name":"=sum("}`,
 	)
-	t.Run("part published", func(t *testing.T) { checkEveryFormat(t, w, warehouse.Filter{}, march, narrow) })
+	t.Run("part published", func(t *testing.T) { checkEveryFormat(t, w, schema.Filter{}, march, narrow) })
 }
 
 // checkEveryFormat compares each export in each format with its rows in the tables, under each filter.
-func checkEveryFormat(t *testing.T, w *warehouse.Warehouse, filters ...warehouse.Filter) {
-	for _, e := range warehouse.Exports {
+func checkEveryFormat(t *testing.T, w *warehouse.Warehouse, filters ...schema.Filter) {
+	for _, e := range schema.Exports {
 		for _, filter := range filters {
 			want := filepath.Join(t.TempDir(), "want.parquet")
 			snapshot, err := w.Snapshot(t.Context(), tenant)
@@ -386,7 +387,7 @@ func TestStream_CSVEscapesFormulas(t *testing.T) {
 			fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01","name":%s}`, uuid.NewSHA1(tenant, fmt.Append(nil, i)), quoted),
 		)
 	}
-	merge(t, w, warehouse.Customers, rows...)
+	merge(t, w, schema.Customers, rows...)
 	request := exports.Request{
 		Export:  export(t, "customers"),
 		Columns: []string{"id", "name"},
@@ -465,7 +466,7 @@ func TestStream_ReadsOneSnapshot(t *testing.T) {
 			noError(t, err)
 			rows, err := s.Count(t.Context())
 			noError(t, err)
-			merge(t, w, warehouse.Calls, fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01T00:00:00Z"}`, uuid.New()))
+			merge(t, w, schema.Calls, fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01T00:00:00Z"}`, uuid.New()))
 			if published {
 				_, err := w.Publish(t.Context())
 				noError(t, errors.Join(err, os.RemoveAll(filepath.Join(dir, "published", "replaced"))))
@@ -544,7 +545,7 @@ func TestStream_FailedClientLeavesNothingOpen(t *testing.T) {
 // cause or "A thread failed".
 func TestWrite_FailureMidwayWritesNoEnd(t *testing.T) {
 	w := openWarehouse(t)
-	about := warehouse.Export{Name: "figures"}
+	about := schema.Export{Name: "figures"}
 	statement := "SELECT CASE WHEN i = 900000 THEN error('broken') ELSE i::VARCHAR END AS i FROM range(1000000) AS r(i)"
 	for _, format := range exports.Formats {
 		result := exports.Result{About: about, Statement: statement}
@@ -574,7 +575,7 @@ func TestWrite_FailureAtOnceWritesNothing(t *testing.T) {
 			t.Context(),
 			snapshotConn(t, w),
 			exports.Result{
-				About:     warehouse.Export{Name: "figures"},
+				About:     schema.Export{Name: "figures"},
 				Statement: "SELECT error('broken')::VARCHAR AS i FROM range(3)",
 			},
 			format,
@@ -591,7 +592,7 @@ func TestWrite_FailureAtOnceWritesNothing(t *testing.T) {
 func TestWrite_UndescribedColumns(t *testing.T) {
 	w := openWarehouse(t)
 	result := exports.Result{
-		About:     warehouse.Export{Name: "figures", Columns: []warehouse.Column{{Name: "b", Description: "A list."}}},
+		About:     schema.Export{Name: "figures", Columns: []schema.Column{{Name: "b", Description: "A list."}}},
 		Statement: "SELECT 1 AS \"a \"\"x\", [1, NULL] AS b, {'c': 'd'} AS s",
 	}
 	for format, want := range map[exports.Format]string{

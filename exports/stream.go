@@ -13,6 +13,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Source opens the snapshots that streams read. It is implemented by [warehouse.Warehouse].
@@ -25,8 +26,8 @@ type Source interface {
 
 // A Request describes a stream: the export, its rows and columns, and the format.
 type Request struct {
-	Export  warehouse.Export
-	Filter  warehouse.Filter
+	Export  schema.Export
+	Filter  schema.Filter
 	Columns []string // names in the order of the output; empty: all columns
 	Format  Format
 	CSV     CSVOptions
@@ -66,9 +67,9 @@ func (r *Request) selectColumns() error {
 	if len(r.Columns) == 0 {
 		return nil
 	}
-	var selected []warehouse.Column
+	var selected []schema.Column
 	for i, name := range r.Columns {
-		at := slices.IndexFunc(r.Export.Columns, func(c warehouse.Column) bool { return c.Name == name })
+		at := slices.IndexFunc(r.Export.Columns, func(c schema.Column) bool { return c.Name == name })
 		if at < 0 {
 			return fmt.Errorf("%w: %s has no column %q", warehouse.ErrInvalid, r.Export.Name, name)
 		}

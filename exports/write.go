@@ -8,13 +8,13 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Result is a statement whose rows [Write] writes, with their description.
 type Result struct {
 	// About names the rows and describes their columns. Columns that it lacks are written without a description.
-	About warehouse.Export
+	About schema.Export
 	AsOf  time.Time // time of the snapshot that the statement reads
 	// Statement selects the rows. It has no parameters.
 	Statement string

@@ -22,6 +22,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A key may have limits of its own, or none; others keep the server's.
@@ -126,7 +127,7 @@ func TestRevocationCutsWhatIsRunning(t *testing.T) {
 	for n := range 50 {
 		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-05","name":%q}`, mine, id(1000+n), long))
 	}
-	merge(t, a.warehouse, warehouse.Customers, rows...)
+	merge(t, a.warehouse, schema.Customers, rows...)
 	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Listener.Addr().String())
@@ -179,7 +180,7 @@ type slow struct {
 	begun, free chan struct{}
 }
 
-func (s slow) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
+func (s slow) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (string, error) {
 	s.begun <- struct{}{}
 	<-s.free
 	return "", warehouse.ErrNotFound

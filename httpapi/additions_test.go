@@ -13,6 +13,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // What the API has beyond its documentation.
@@ -123,7 +124,7 @@ func TestCursorsWhileRowsAreWritten(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				merge(t, a.warehouse, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), 1+n%5, 1+n%28))
+				merge(t, a.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), 1+n%5, 1+n%28))
 			}
 		}
 	}()
@@ -184,7 +185,7 @@ func TestETag(t *testing.T) {
 			t.Errorf("%s: %d %v %s", match, got.status, got.header, got.body)
 		}
 	}
-	merge(t, a.warehouse, warehouse.Messages, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-05"}`, mine, id(77)))
+	merge(t, a.warehouse, schema.Messages, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-05"}`, mine, id(77)))
 	if same := a.do(t, "GET", path, a.key, "If-None-Match", tag); same.status != 304 {
 		t.Errorf("another row changed: %d", same.status)
 	}
@@ -220,7 +221,7 @@ func TestCompression(t *testing.T) {
 func TestNothingOfAnotherTenant(t *testing.T) {
 	a := start(t)
 	var cursors []string
-	for _, dataset := range warehouse.Datasets {
+	for _, dataset := range schema.Datasets {
 		for _, query := range []string{"?limit=1", "?limit=1&since=0"} {
 			l, _ := a.listed(t, "/api/v1/"+dataset.Name+query, a.key)
 			cursors = append(cursors, *l.Meta.NextCursor)
@@ -228,7 +229,7 @@ func TestNothingOfAnotherTenant(t *testing.T) {
 	}
 	rows := []string{id(1), id(2), id(60), id(11), id(12), id(21), id(22)}
 	for _, key := range []string{a.other, a.empty} {
-		for _, dataset := range warehouse.Datasets {
+		for _, dataset := range schema.Datasets {
 			path := "/api/v1/" + dataset.Name
 			for _, row := range rows {
 				if got := a.do(t, "GET", path+"/"+row, key); got.status != 404 || got.body != `{"error":{"code":"NOT_FOUND","message":"Resource not found"}}` {
@@ -299,7 +300,7 @@ func TestFeed(t *testing.T) {
 		}
 	}
 	change := func(row string) {
-		_, _, err := a.warehouse.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Rows: lines(t, row)})
+		_, _, err := a.warehouse.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Rows: lines(t, row)})
 		noError(t, err)
 	}
 	change(fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-02-02","summary":"changed"}`, mine, id(3)))

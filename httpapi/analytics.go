@@ -19,6 +19,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // registerAnalytics registers the reports and the transcript search.
@@ -190,8 +191,8 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 // parsePeriod returns the filter of the dataset's list, the time zone in the timezone parameter (default UTC), and
 // all parameters. Times in the filter without a zone are in this time zone.
 func parsePeriod(
-	query string, source warehouse.Dataset,
-) (filter warehouse.Filter, zone *time.Location, values url.Values, err error) {
+	query string, source schema.Dataset,
+) (filter schema.Filter, zone *time.Location, values url.Values, err error) {
 	zone = time.UTC
 	if values, err = url.ParseQuery(query); err != nil {
 		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
@@ -211,13 +212,13 @@ func parsePeriod(
 // periodBefore returns the filter for the period of equal length just before that of filter. If the period
 // consists of whole days in zone, the result has the same number of days, even if a change of daylight saving time
 // makes it longer or shorter.
-func periodBefore(filter warehouse.Filter, zone *time.Location) warehouse.Filter {
+func periodBefore(filter schema.Filter, zone *time.Location) schema.Filter {
 	from, before := filter.From.In(zone), filter.Before.In(zone)
 	length := before.Sub(from)
 	filter.From, filter.Before = filter.From.Add(-length), filter.From
-	if warehouse.StartOfDay(from, zone).Equal(from) && warehouse.StartOfDay(before, zone).Equal(before) {
+	if schema.StartOfDay(from, zone).Equal(from) && schema.StartOfDay(before, zone).Equal(before) {
 		days := int((length + 12*time.Hour) / (24 * time.Hour))
-		filter.From = warehouse.StartOfDay(from.AddDate(0, 0, -days), zone)
+		filter.From = schema.StartOfDay(from.AddDate(0, 0, -days), zone)
 	}
 	return filter
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Store is the part of the warehouse that the API uses.
@@ -29,13 +30,13 @@ type Store interface {
 	// revoked or expires.
 	Authenticate(key string) (_ warehouse.Key, valid context.Context, err error)
 	// List returns one page of a tenant's rows.
-	List(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset,
+	List(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset,
 		listing warehouse.Listing) (warehouse.Page, error)
 	// Changes returns one page of the rows that changed after a position in the tenant's feed.
-	Changes(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset,
-		filter warehouse.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
+	Changes(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset,
+		filter schema.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
 	// Get returns one row of a tenant as JSON, or ErrNotFound if the tenant has no row with the id.
-	Get(ctx context.Context, tenant uuid.UUID, dataset warehouse.Dataset, id uuid.UUID) (string, error)
+	Get(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, id uuid.UUID) (string, error)
 	// FindPush returns the recorded push of a tenant with the idempotency key. It returns ErrNotFound if none was
 	// recorded in the 24 hours before now.
 	FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)

@@ -31,6 +31,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // TestMain has the test binary be a query's worker where it is started as one.
@@ -81,7 +82,7 @@ func lines(t *testing.T, rows ...string) warehouse.Rows {
 	return warehouse.Lines{Reader: reader}
 }
 
-func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+func merge(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {
 	t.Helper()
 	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: lines(t, rows...)})
 	noError(t, err)
@@ -111,11 +112,11 @@ func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
 		}
 		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":%q,"direction":"outbound","to_number":"+4930%d","created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), status, n, 1+(n+28)/30, 1+(n+28)%30%28))
 	}
-	merge(t, w, warehouse.Calls, calls...)
-	merge(t, w, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01","summary":"secret of theirs"}`, theirs, id(900)))
-	merge(t, w, warehouse.Customers, customer,
+	merge(t, w, schema.Calls, calls...)
+	merge(t, w, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01","summary":"secret of theirs"}`, theirs, id(900)))
+	merge(t, w, schema.Customers, customer,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"name":"Jonas Weiß","email":"JONAS@example.com","phone_number":"+4930111","created_at":"2026-01-05"}`, mine, id(12)))
-	merge(t, w, warehouse.Messages, message,
+	merge(t, w, schema.Messages, message,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"direction":"inbound","content":{},"from_number":"+4930111","created_at":"2026-04-02"}`, mine, id(22)))
 
 	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Log: slog.New(slog.DiscardHandler)}
@@ -386,7 +387,7 @@ func (b broken) Authenticate(string) (warehouse.Key, context.Context, error) {
 
 func (b broken) LogRequest(warehouse.Request) {}
 
-func (b broken) Get(context.Context, uuid.UUID, warehouse.Dataset, uuid.UUID) (string, error) {
+func (b broken) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (string, error) {
 	if b.panic {
 		panic(b.err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Between the answers to one tenant, the other reads rows that fill the same memory with its own text.
@@ -19,8 +20,8 @@ func TestArrow_HoldsNothingUnderNulls(t *testing.T) {
 		full = append(full, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"completed","created_at":"2026-03-01T00:00:00Z","summary":%q,"transcript":[{"speaker":"AI","text":%q}]}`,
 			theirs, id(20_000+i), strings.Repeat(canary, 8), strings.Repeat(canary, 20)))
 	}
-	merge(t, b.warehouse, warehouse.Calls, sparse...)
-	merge(t, b.warehouse, warehouse.Calls, full...)
+	merge(t, b.warehouse, schema.Calls, sparse...)
+	merge(t, b.warehouse, schema.Calls, full...)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 
@@ -45,7 +46,7 @@ func TestArrow_HoldsNothingUnderNulls(t *testing.T) {
 		if got := b.stream(t, "calls?format=ndjson", "X-Api-Key", b.another); !strings.Contains(got.body, canary) {
 			t.Fatalf("got %d without the other tenant's text", got.status)
 		}
-		for _, export := range warehouse.Exports {
+		for _, export := range schema.Exports {
 			check(export.Name, b.stream(t, export.Name+"?format=arrow"))
 		}
 		for _, target := range targets {

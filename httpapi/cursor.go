@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A cursor is a position in a list or in a feed, signed for one tenant, dataset and filter; it is invalid with any
@@ -29,7 +30,7 @@ const (
 type scope struct {
 	Tenant  uuid.UUID
 	Dataset string
-	Filter  warehouse.Filter
+	Filter  schema.Filter
 }
 
 // signature returns the HMAC of a position and its scope, cut to signatureBytes.

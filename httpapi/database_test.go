@@ -12,7 +12,7 @@ import (
 
 	_ "github.com/duckdb/duckdb-go/v2" // reads what was sent
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const databasePath = "/api/v1/exports/warehouse.duckdb"
@@ -36,7 +36,7 @@ func TestDatabase(t *testing.T) {
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Disposition"), `attachment; filename="warehouse_20`) {
 		t.Fatal(got.status, got.header)
 	}
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		rows := strings.Count(b.stream(t, export.Name+"?format=ndjson").body, "\n")
 		if in := inDatabase(t, got.body, "SELECT count(*) FROM "+export.Name); in != fmt.Sprint(rows) || rows == 0 {
 			t.Errorf("%s has %s rows, not %d", export.Name, in, rows)
@@ -73,7 +73,7 @@ func TestDatabase(t *testing.T) {
 func TestDatabaseChangesWithItsRows(t *testing.T) {
 	b := startBulk(t)
 	before := b.ask(t, "GET", databasePath, b.secret)
-	merge(t, b.warehouse, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-04-01"}`, mine, id(901)))
+	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-04-01"}`, mine, id(901)))
 	tag := before.header.Get("ETag")
 	rest := b.ask(t, "GET", databasePath, b.secret, "Range", "bytes=100-", "If-Match", tag)
 	if rest.status != http.StatusPartialContent || rest.body != before.body[100:] {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // registerExports registers the endpoints for bulk readers: the list of exports, the database of all exports, and
@@ -86,7 +87,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 		return err
 	}
 	var items []exportItem
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		item := exportItem{Name: export.Name, Description: export.Description,
 			Months: []string{}, Formats: exports.Formats}
 		for _, c := range export.Columns {
@@ -114,7 +115,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 
 // listFiles answers with the published files of an export, with signed URLs if they are requested.
 func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	export, err := warehouse.ExportNamed(mux.Vars(r)["dataset"])
+	export, err := schema.ExportNamed(mux.Vars(r)["dataset"])
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // columnNames are the columns of a stream, in its order, as what reads the format sees them; nil: the format has them in its rows alone,
@@ -65,7 +66,7 @@ func inParquet(t *testing.T, content string) (columns string) {
 }
 
 // described are the names of an export's columns, and these with their types.
-func described(export warehouse.Export) (names []string, typed string) {
+func described(export schema.Export) (names []string, typed string) {
 	var all []string
 	for _, c := range export.Columns {
 		names, all = append(names, c.Name), append(all, c.Name+" "+c.Type)
@@ -78,9 +79,9 @@ func TestFewRows(t *testing.T) {
 	b := startBulk(t)
 	single := uuid.New()
 	row := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-03-01T23:59:59.999Z"`, single, id(1))
-	merge(t, b.warehouse, warehouse.Calls, row+`,"transcript":"AI: hi","cost":0.5}`)
-	merge(t, b.warehouse, warehouse.Customers, row+"}")
-	merge(t, b.warehouse, warehouse.Messages, row+"}")
+	merge(t, b.warehouse, schema.Calls, row+`,"transcript":"AI: hi","cost":0.5}`)
+	merge(t, b.warehouse, schema.Customers, row+"}")
+	merge(t, b.warehouse, schema.Messages, row+"}")
 	for rows, tenant := range []uuid.UUID{nobody, single} {
 		var err error
 		_, b.secret, err = b.warehouse.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
@@ -98,7 +99,7 @@ func TestFewRows(t *testing.T) {
 // hasRows looks at the streams and the database, which have so many rows of each export.
 func (b *bulk) hasRows(t *testing.T, rows int) {
 	database := b.ask(t, "GET", databasePath, b.secret)
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		names, typed := described(export)
 		for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
 			got := b.stream(t, export.Name+"?format="+format)
@@ -124,7 +125,7 @@ func (b *bulk) hasRows(t *testing.T, rows int) {
 			t.Errorf("in the database, %s has %s, not %s", export.Name, columns, typed)
 		}
 	}
-	if n := inDatabase(t, database.body, "SELECT count(*) FROM duckdb_tables()"); n != fmt.Sprint(len(warehouse.Exports)) {
+	if n := inDatabase(t, database.body, "SELECT count(*) FROM duckdb_tables()"); n != fmt.Sprint(len(schema.Exports)) {
 		t.Errorf("the database has %s tables", n)
 	}
 }
@@ -141,7 +142,7 @@ func (b *bulk) hasFiles(t *testing.T, rows int) {
 		}
 	}
 	noError(t, json.NewDecoder(bytes.NewBufferString(b.ask(t, "GET", "/api/v1/exports", b.secret).body)).Decode(&list))
-	for i, export := range warehouse.Exports {
+	for i, export := range schema.Exports {
 		told := list.Data[i]
 		if told.Name != export.Name || told.Rows != rows || len(told.Columns) != len(export.Columns) || told.Months == nil || (told.AsOf == nil) != (rows == 0) {
 			t.Errorf("%+v", told)

@@ -26,6 +26,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // bulk is a server whose files are published, with secret keys for two tenants.
@@ -124,7 +125,7 @@ func TestExportsAreListed(t *testing.T) {
 		for _, file := range b.files(t, b.secret, export.Name, "") {
 			rows, bytes = rows+file.Rows, bytes+file.Bytes
 		}
-		if rows != export.Rows || bytes != export.Bytes || len(export.Columns) != len(warehouse.Exports[i].Columns) || (export.AsOf == nil) != (rows == 0) {
+		if rows != export.Rows || bytes != export.Bytes || len(export.Columns) != len(schema.Exports[i].Columns) || (export.AsOf == nil) != (rows == 0) {
 			t.Errorf("%+v", export)
 		}
 	}
@@ -378,7 +379,7 @@ func TestDownloadsWhileFilesAreReplaced(t *testing.T) {
 	}
 	for n := range 5 {
 		<-begun
-		merge(t, b.warehouse, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-02-10"}`, mine, id(1000+n)))
+		merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-02-10"}`, mine, id(1000+n)))
 		_, err := b.warehouse.Publish(t.Context())
 		noError(t, err)
 	}
@@ -395,7 +396,7 @@ func TestReadersAreCutOff(t *testing.T) {
 	for n := range 4000 { // some MB that do not compress, so that they do not fit into the buffers between
 		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-06-01","summary":%q}`, mine, id(5000+n), noise(n)))
 	}
-	merge(t, b.warehouse, warehouse.Calls, rows...)
+	merge(t, b.warehouse, schema.Calls, rows...)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	files := b.files(t, b.secret, "calls", "")

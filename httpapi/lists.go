@@ -11,11 +11,12 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // registerLists registers the six documented endpoints: a list and a detail for each dataset.
 func (a *api) registerLists(router *mux.Router) {
-	for _, dataset := range warehouse.Datasets {
+	for _, dataset := range schema.Datasets {
 		path := "/api/v1/" + dataset.Name
 		a.get(router, path, a.withKey(a.list(dataset)))
 		a.get(router, path+"/{id}", a.withKey(a.detail(dataset)))
@@ -36,7 +37,7 @@ type meta struct {
 
 // list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has
 // since or a cursor of a feed.
-func (a *api) list(dataset warehouse.Dataset) keyed {
+func (a *api) list(dataset schema.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		q, err := parseListQuery(r.URL.RawQuery, dataset)
 		if err != nil {
@@ -72,7 +73,7 @@ func (a *api) list(dataset warehouse.Dataset) keyed {
 
 // page returns a page of the list, by its number or, if after is not nil, after a position.
 func (a *api) page(
-	r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after *warehouse.Position,
+	r *http.Request, s scope, dataset schema.Dataset, q listQuery, after *warehouse.Position,
 ) ([]string, meta, error) {
 	where := meta{Limit: q.limit}
 	listing := warehouse.Listing{Filter: q.filter, Limit: q.limit, After: after}
@@ -97,7 +98,7 @@ func (a *api) page(
 // feed returns the rows that changed after a position, oldest change first. The cursor of the last page remains
 // valid: later changes come after it.
 func (a *api) feed(
-	r *http.Request, s scope, dataset warehouse.Dataset, q listQuery, after warehouse.FeedPosition,
+	r *http.Request, s scope, dataset schema.Dataset, q listQuery, after warehouse.FeedPosition,
 ) ([]string, meta, error) {
 	feed, err := a.Store.Changes(r.Context(), s.Tenant, dataset, q.filter, after, q.limit)
 	if err != nil {
@@ -145,7 +146,7 @@ func writeList(w http.ResponseWriter, r *http.Request, items []string, where met
 }
 
 // detail returns the handler of a single row of the dataset.
-func (a *api) detail(dataset warehouse.Dataset) keyed {
+func (a *api) detail(dataset schema.Dataset) keyed {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {

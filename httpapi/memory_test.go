@@ -14,6 +14,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // logbook keeps what is logged until it is read.
@@ -52,7 +53,7 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 		for i := range rows {
 			rows[i] = fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","transcript":%q}`, mine, id(20_000+n+i), long)
 		}
-		merge(t, w, warehouse.Calls, rows...)
+		merge(t, w, schema.Calls, rows...)
 	}
 	noError(t, w.Close())
 	b.warehouse, err = warehouse.Open(t.Context(), warehouse.Options{Dir: dir, MemoryLimit: "120MB"})

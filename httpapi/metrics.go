@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // metrics are the Prometheus metrics of the API.
@@ -55,7 +55,7 @@ func (m metrics) done(x *exchange, method string, took time.Duration) {
 }
 
 // pushed counts the rows of a push, or the merged part of them if it failed.
-func (m metrics) pushed(dataset warehouse.Dataset, c warehouse.Counts) {
+func (m metrics) pushed(dataset schema.Dataset, c schema.Counts) {
 	for outcome, rows := range map[string]int64{"new": c.New, "changed": c.Changed, "unchanged": c.Unchanged,
 		"deleted": c.Deleted, "superseded": c.Superseded, "refused": c.Refused} {
 		if rows > 0 {

@@ -17,12 +17,13 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Push is a request to merge rows that a client sends.
 type Push struct {
 	Tenant   uuid.UUID // tenant of the key, whatever the rows contain
-	Dataset  warehouse.Dataset
+	Dataset  schema.Dataset
 	Format   string    // ndjson, json, csv, parquet or arrow
 	Body     io.Reader // plain, or compressed with gzip or zstd
 	MaxBytes int64     // maximum size after decompression; above: warehouse.ErrTooLarge
@@ -42,14 +43,14 @@ const answerTimeout = 2 * time.Minute
 
 // Pushed is the result of a push.
 type Pushed struct {
-	warehouse.Counts
+	schema.Counts
 	Refusals []warehouse.Refusal // the first ones; the last has line 0 if the body could not be read to its end
 	Unknown  []string            // fields that the dataset does not have, as dataset.field
 }
 
 // outcome is the result of a push in a response.
 type outcome struct {
-	warehouse.Counts
+	schema.Counts
 	Unknown  []string     `json:"unknown_fields"`
 	Refusals []refusedRow `json:"refusals"`
 }
@@ -89,7 +90,7 @@ func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 func (a *api) take(
 	w http.ResponseWriter, r *http.Request, key warehouse.Key,
 ) (answer string, replayed bool, err error) {
-	dataset, err := warehouse.DatasetNamed(mux.Vars(r)["dataset"])
+	dataset, err := schema.DatasetNamed(mux.Vars(r)["dataset"])
 	if err != nil {
 		return "", false, &problem{status: http.StatusNotFound, code: "NOT_FOUND",
 			message: "There is nothing at this path"}

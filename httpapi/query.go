@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const (
@@ -25,7 +25,7 @@ type listQuery struct {
 	cursor      string // "": not given
 	since       *int64 // commit after which a feed starts; nil: a list
 	total       bool
-	filter      warehouse.Filter
+	filter      schema.Filter
 }
 
 // parameters are the query parameters of lists and streams. The log shows their values and hides those of all
@@ -36,7 +36,7 @@ var parameters = []string{"page", "limit", "cursor", "since", "include_total", "
 // parseListQuery returns the parameters of a list. Invalid values of page and limit are replaced by the nearest
 // valid one or by the default, as documented. An invalid filter returns INVALID_FILTER. Filters that the dataset
 // does not have are ignored.
-func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err error) {
+func parseListQuery(raw string, dataset schema.Dataset) (q listQuery, err error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return q, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
@@ -62,9 +62,9 @@ func parseListQuery(raw string, dataset warehouse.Dataset) (q listQuery, err err
 }
 
 // parseFilter returns the filter of the dataset's list. Times without a zone are in zone.
-func parseFilter(values url.Values, dataset warehouse.Dataset, zone *time.Location) (warehouse.Filter, error) {
+func parseFilter(values url.Values, dataset schema.Dataset, zone *time.Location) (schema.Filter, error) {
 	filter, err := dataset.ParseFilter(values.Get, zone)
-	if wrong := (*warehouse.FilterError)(nil); errors.As(err, &wrong) {
+	if wrong := (*schema.FilterError)(nil); errors.As(err, &wrong) {
 		return filter, invalidFilter(wrong.Name, wrong.Fault)
 	}
 	return filter, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // foundCall is a call with at least one turn that matches the search.
@@ -60,7 +61,7 @@ const deepest = 10_000
 
 // search answers a transcript search with one page of calls, as JSON or as a table.
 func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	filter, zone, values, err := parsePeriod(r.URL.RawQuery, warehouse.Calls)
+	filter, zone, values, err := parsePeriod(r.URL.RawQuery, schema.Calls)
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (a *api) foundTable(
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	about := warehouse.Export{Name: "search", Source: warehouse.Calls,
+	about := schema.Export{Name: "search", Source: schema.Calls,
 		Description: "Turns that match the search, and their calls."}
 	var body bytes.Buffer
 	result := exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}

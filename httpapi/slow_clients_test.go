@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // slowly puts a server before the API that cuts off clients that take nothing for so long, as `voicory serve` does.
@@ -127,7 +127,7 @@ func TestSlowClientsHoldUpNobody(t *testing.T) {
 		client := b.dialSlowly(t, path, &taken)
 		all := client.take(t)
 		const fresh = `{"user_id":%q,"id":%q,"created_at":"2026-06-02","summary":"fresh"}`
-		merge(t, b.warehouse, warehouse.Calls, fmt.Sprintf(fresh, mine, id(20_000+round)))
+		merge(t, b.warehouse, schema.Calls, fmt.Sprintf(fresh, mine, id(20_000+round)))
 		if round < published {
 			if got, err := b.warehouse.Publish(t.Context()); err != nil || got.Rows != int64(6001+round) {
 				t.Errorf("beside %s, %+v was published, %v", path, got, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // stream sends all rows of an export that match a filter, as of one state. A HEAD request reads no rows.
@@ -58,7 +59,7 @@ func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) 
 // parseStream returns the parameters of a stream: the export, the format, the columns, and the filters of the list
 // that the export is based on.
 func parseStream(r *http.Request) (request exports.Request, err error) {
-	if request.Export, err = warehouse.ExportNamed(mux.Vars(r)["dataset"]); err != nil {
+	if request.Export, err = schema.ExportNamed(mux.Vars(r)["dataset"]); err != nil {
 		return request, err
 	}
 	q, err := parseListQuery(r.URL.RawQuery, request.Export.Source)
@@ -162,7 +163,7 @@ func streamProblem(err error) error {
 }
 
 // fileName returns a file name with the name of the table, its first and last day, and the time of its state.
-func fileName(name string, filter warehouse.Filter, format exports.Format, asOf time.Time) string {
+func fileName(name string, filter schema.Filter, format exports.Format, asOf time.Time) string {
 	if from := filter.From; !from.IsZero() {
 		name += "_from-" + from.UTC().Format(time.DateOnly)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // stream reads an export as one answer and holds it to the document.
@@ -217,7 +218,7 @@ func (b *bulk) fill(t *testing.T) {
 	for n := range rows {
 		rows[n] = fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-06-01","summary":%q}`, mine, id(5000+n), noise(n))
 	}
-	merge(t, b.warehouse, warehouse.Calls, rows...)
+	merge(t, b.warehouse, schema.Calls, rows...)
 }
 
 // watched tells how each answer of the handler has ended: nil, or what it panicked with.

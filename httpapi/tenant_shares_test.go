@@ -23,6 +23,7 @@ import (
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // road is one way to use the server's slots.
@@ -185,7 +186,7 @@ func (s *shared) roads(t *testing.T) []road {
 	for n := range 100 {
 		long.WriteString(noise(n))
 	}
-	merge(t, s.warehouse, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-05-01","summary":%q}`, mine, id(30_000), long.String()))
+	merge(t, s.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-05-01","summary":%q}`, mine, id(30_000), long.String()))
 	_, err := s.warehouse.Publish(t.Context())
 	noError(t, err)
 	files, others := s.files(t, s.secret, "calls", ""), s.files(t, s.another, "calls", "")

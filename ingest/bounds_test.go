@@ -15,6 +15,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // compressed returns the bytes of in, compressed with zstd if name is ".zst" and with gzip otherwise.
@@ -135,7 +136,7 @@ func TestBounds_EmptyMembers(t *testing.T) {
 		body := append(bytes.Repeat(empty, 100_000), compressed(t, strings.NewReader(row), packed)...)
 		summary := load(t, openNew(t), ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(body),
 			Bounds: ingest.Bounds{Bytes: 1 << 20}})
-		wantCounts(t, summary, warehouse.Counts{Read: 1, New: 1})
+		wantCounts(t, summary, schema.Counts{Read: 1, New: 1})
 	}
 }
 

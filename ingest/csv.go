@@ -11,7 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A csvReader reads CSV (RFC 4180, with a header line) and returns each record as a JSON object. A field becomes a
@@ -19,7 +19,7 @@ import (
 // is refused alone. The reader holds one record in memory at a time.
 type csvReader struct {
 	lineReader
-	dataset warehouse.Dataset
+	dataset schema.Dataset
 	columns []csvColumn // nil until the header is read
 	unknown []string    // columns that the dataset does not have; nil after the first row, which names them
 	lines   int64       // lines of the last record after its first line; all lines if it is the header
@@ -42,7 +42,7 @@ const (
 	maxCSVUnknownName = 400
 )
 
-func newCSVReader(in io.Reader, dataset warehouse.Dataset) *csvReader {
+func newCSVReader(in io.Reader, dataset schema.Dataset) *csvReader {
 	return &csvReader{lineReader: lineReader{in: skipBOM(in)}, dataset: dataset}
 }
 

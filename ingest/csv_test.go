@@ -15,13 +15,13 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // readCSV returns the rows of a CSV file of calls, and the error that ended the reading.
 func readCSV(t *testing.T, in io.Reader) (lines []readRow, failure error) {
 	t.Helper()
-	c := newBatcher(newCSVReader(in, warehouse.Calls), memory.DefaultAllocator)
+	c := newBatcher(newCSVReader(in, schema.Calls), memory.DefaultAllocator)
 	for c.more() {
 		batch := c.nextBatch()
 		for batch.Next() {
@@ -105,7 +105,7 @@ func FuzzCSV(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := newCSVReader(io.MultiReader(strings.NewReader("id,summary\n"), bytes.NewReader(in)), warehouse.Calls)
+		r := newCSVReader(io.MultiReader(strings.NewReader("id,summary\n"), bytes.NewReader(in)), schema.Calls)
 		var got [][]string
 		for r.skip(); r.more(); r.skip() {
 			text, defect, ok := r.read()

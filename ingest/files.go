@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Stdin is the path that stands for standard input.
@@ -54,11 +55,11 @@ func formatFromName(name string) (Format, error) {
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
 // calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. It returns warehouse.ErrInvalid unless
 // exactly one dataset matches.
-func datasetFromName(name string) (warehouse.Dataset, error) {
+func datasetFromName(name string) (schema.Dataset, error) {
 	notLetter := func(r rune) bool { return r < 'a' || r > 'z' }
 	words := strings.FieldsFunc(strings.ToLower(filepath.Base(name)), notLetter)
-	var found []warehouse.Dataset
-	for _, d := range warehouse.Datasets {
+	var found []schema.Dataset
+	for _, d := range schema.Datasets {
 		if slices.Contains(words, d.Name) || slices.Contains(words, strings.TrimSuffix(d.Name, "s")) {
 			found = append(found, d)
 		}
@@ -66,7 +67,7 @@ func datasetFromName(name string) (warehouse.Dataset, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return warehouse.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers "+
+	return schema.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers "+
 		"and messages; set the dataset with --dataset", warehouse.ErrInvalid)
 }
 

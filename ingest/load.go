@@ -23,6 +23,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // An Input is one file of rows.
@@ -63,7 +64,7 @@ const (
 type Summary struct {
 	Files        int `json:"files"`
 	FilesRefused int `json:"files_refused"` // files that could not be read, or not to their end
-	warehouse.Counts
+	schema.Counts
 	Refusals []warehouse.Refusal `json:"refusals"`                 // the first maxRefusals; the quarantine has all
 	Unknown  []string            `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
 }
@@ -182,7 +183,7 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 
 // loadTable merges a Parquet or Arrow file. A child process reads the file and returns its rows as NDJSON.
 func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool,
-	bounded func(io.Reader) io.Reader, dataset warehouse.Dataset, stage stageFunc, merge mergeFunc) error {
+	bounded func(io.Reader) io.Reader, dataset schema.Dataset, stage stageFunc, merge mergeFunc) error {
 	file, err := in.openFile(body, packed, w.TempDir())
 	if err != nil {
 		return err
@@ -259,9 +260,9 @@ type stageFunc func(context.Context, warehouse.Rows) (*warehouse.Staged, error)
 type mergeFunc func(staged *warehouse.Staged, last bool) error
 
 // dataset returns the dataset that Dataset or else Name specifies, or warehouse.ErrInvalid.
-func (in Input) dataset() (warehouse.Dataset, error) {
+func (in Input) dataset() (schema.Dataset, error) {
 	if in.Dataset != "" {
-		return warehouse.DatasetNamed(in.Dataset)
+		return schema.DatasetNamed(in.Dataset)
 	}
 	return datasetFromName(in.Name)
 }

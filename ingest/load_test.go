@@ -27,6 +27,7 @@ import (
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestMain(m *testing.M) {
@@ -69,7 +70,7 @@ func load(t *testing.T, w *warehouse.Warehouse, in ingest.Input) ingest.Summary 
 	return summary
 }
 
-func wantCounts(t *testing.T, got ingest.Summary, want warehouse.Counts) {
+func wantCounts(t *testing.T, got ingest.Summary, want schema.Counts) {
 	t.Helper()
 	if got.Counts != want {
 		t.Fatalf("got counts %+v, want %+v; first refusal: %+v", got.Counts, want, got.Refusals[:min(1,
@@ -156,8 +157,8 @@ func TestLoad_EveryFormat(t *testing.T) {
 			ndjson := generated(t, write)
 			rows := int64(bytes.Count(ndjson, []byte("\n")))
 			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}),
-				warehouse.Counts{Read: rows, New: rows})
-			unchanged := warehouse.Counts{Read: rows, Unchanged: rows}
+				schema.Counts{Read: rows, New: rows})
+			unchanged := schema.Counts{Read: rows, Unchanged: rows}
 			for _, name := range []string{"x.ndjson.gz", "x.jsonl.zst", "x.ndjson", "-"} {
 				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
 					ndjson))}), unchanged)
@@ -209,9 +210,9 @@ func TestLoad_Deletions(t *testing.T) {
 			in := func() ingest.Input {
 				return ingest.Input{Name: "x." + format, Dataset: "calls", Tenant: tenant.ID, Body: bytes.NewReader(content)}
 			}
-			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Deleted: n})
-			wantCounts(t, load(t, w, in()), warehouse.Counts{Read: n, Unchanged: n})
-			page, err := w.List(t.Context(), tenant.ID, warehouse.Calls, warehouse.Listing{Limit: 1})
+			wantCounts(t, load(t, w, in()), schema.Counts{Read: n, Deleted: n})
+			wantCounts(t, load(t, w, in()), schema.Counts{Read: n, Unchanged: n})
+			page, err := w.List(t.Context(), tenant.ID, schema.Calls, warehouse.Listing{Limit: 1})
 			noError(t, err)
 			if page.Total != 0 {
 				t.Errorf("got %d calls, want none", page.Total)
@@ -254,55 +255,55 @@ func TestLoad_BadInput(t *testing.T) {
 	for name, test := range map[string]struct {
 		in           ingest.Input
 		filesRefused int
-		counts       warehouse.Counts
+		counts       schema.Counts
 		reason       string
 	}{
-		"unknown kind": {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, warehouse.Counts{},
+		"unknown kind": {ingest.Input{Name: "calls.xlsx", Body: strings.NewReader("PK")}, 1, schema.Counts{},
 			"unknown file extension"},
-		"unknown dataset": {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, warehouse.Counts{},
+		"unknown dataset": {ingest.Input{Name: "rows.ndjson", Body: strings.NewReader("{}")}, 1, schema.Counts{},
 			"set the dataset with --dataset"},
 		"unreadable": {ingest.Input{Name: "calls.ndjson", Body: errReader{os.ErrPermission}}, 1,
-			warehouse.Counts{}, "permission denied"},
+			schema.Counts{}, "permission denied"},
 		"no gzip": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("\x1f\x8bnot gzip at all")},
-			1, warehouse.Counts{}, "gzip"},
+			1, schema.Counts{}, "gzip"},
 		"no Parquet": {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1,
-			warehouse.Counts{}, "Parquet"},
+			schema.Counts{}, "Parquet"},
 		"no CSV": {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1,
-			warehouse.Counts{}, "the header line is not CSV"},
-		"no array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, warehouse.Counts{},
+			schema.Counts{}, "the header line is not CSV"},
+		"no array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, schema.Counts{},
 			"not a JSON array"},
-		"nothing as JSON": {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, warehouse.Counts{},
+		"nothing as JSON": {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, schema.Counts{},
 			"not a JSON array"},
 		"strange array": {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)},
-			0, warehouse.Counts{Read: 4, Refused: 4}, "not a JSON object"},
+			0, schema.Counts{Read: 4, Refused: 4}, "not a JSON object"},
 		"no Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1,
-			warehouse.Counts{}, "not an Arrow IPC stream"},
-		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, warehouse.Counts{},
+			schema.Counts{}, "not an Arrow IPC stream"},
+		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, schema.Counts{},
 			"not an Arrow IPC stream"},
 		"Arrow that lies": {ingest.Input{Name: "calls.arrows",
-			Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, warehouse.Counts{},
+			Body: strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\x7f")}, 1, schema.Counts{},
 			"more than 512 MiB of memory"},
 		"empty array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff [ ] ")}, 0,
-			warehouse.Counts{}, ""},
+			schema.Counts{}, ""},
 		"bytes unpacked": {ingest.Input{Name: "calls.ndjson.gz", Bounds: ingest.Bounds{Refused: 1},
-			Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, warehouse.Counts{},
+			Body: bytes.NewReader(packed(t, ".gz", []byte("{}\n{}\n")))}, 1, schema.Counts{},
 			"more than 1 rows were refused"},
-		"empty": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, warehouse.Counts{}, ""},
+		"empty": {ingest.Input{Name: "calls.ndjson", Body: strings.NewReader("")}, 0, schema.Counts{}, ""},
 		"empty CSV": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("user_id,id,created_at\n")}, 0,
-			warehouse.Counts{}, ""},
+			schema.Counts{}, ""},
 		"CSV without a column": {ingest.Input{Name: "calls.csv",
 			Body: strings.NewReader("user_id,id\n" + tenant.ID.String() + "," + tenant.ID.String() + "\n")}, 0,
-			warehouse.Counts{Read: 1, Refused: 1}, "created_at is missing"},
+			schema.Counts{Read: 1, Refused: 1}, "created_at is missing"},
 		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv",
 			Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
 				tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
-			warehouse.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
+			schema.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
 		"CSV of many lengths": {ingest.Input{Name: "calls.csv",
 			Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
-			warehouse.Counts{Read: 2, New: 1, Refused: 1}, "line is not CSV: it has 5 fields, the header has 3"},
+			schema.Counts{Read: 2, New: 1, Refused: 1}, "line is not CSV: it has 5 fields, the header has 3"},
 		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t,
 			[]byte(`{"x":1}`), "parquet"))}, 0,
-			warehouse.Counts{Read: 1, Refused: 1}, "id is missing"},
+			schema.Counts{Read: 1, Refused: 1}, "id is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			skipMemoryLimit(t, test.reason)
@@ -435,8 +436,8 @@ func TestLoad_RealDialogues(t *testing.T) {
 	}
 	for _, file := range files {
 		n := rows[strings.TrimSuffix(filepath.Base(file), ".ndjson.gz")]
-		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n, New: n})
-		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), warehouse.Counts{Read: n,
+		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), schema.Counts{Read: n, New: n})
+		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), schema.Counts{Read: n,
 			Unchanged: n})
 	}
 	published, err := w.Publish(t.Context())

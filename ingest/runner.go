@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Job is a source that is pulled repeatedly.
@@ -38,7 +39,7 @@ type Runner struct {
 // Totals counts the outcomes of all runs of a source in this process.
 type Totals struct {
 	Runs, Failures int64
-	Rows           warehouse.Counts // of merged portions, those of failed runs included
+	Rows           schema.Counts // of merged portions, those of failed runs included
 	// AsOf is the start of the last successful run, which may have been in an earlier process. It is the creation of
 	// the runner if no run has succeeded.
 	AsOf time.Time

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Source is a system from which rows are pulled repeatedly.
@@ -24,7 +24,7 @@ type Source interface {
 // A Portion is a part of the rows of a pull, all of one dataset.
 type Portion struct {
 	File    *Input // file that holds the rows; nil: use the fields below
-	Dataset warehouse.Dataset
+	Dataset schema.Dataset
 	Tenant  uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
 	// Rows holds JSON objects with the fields of the dataset, one per line (NDJSON). A row with deleted_at is a
 	// deletion. Rows is read once, before take returns.

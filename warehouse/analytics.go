@@ -14,12 +14,13 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Report is a set of figures over a dataset. Its statement in sql/analytics defines each figure.
 type Report struct {
-	Name   string  // path below /api/v1/analytics
-	Source Dataset // dataset whose rows and filters the report uses
+	Name   string         // path below /api/v1/analytics
+	Source schema.Dataset // dataset whose rows and filters the report uses
 	groups []group
 	order  string // ORDER BY terms for rows with the same period and group; "": there is only one such row
 	// readsTranscripts means that the report reads transcripts. They are read from the published files, which is faster
@@ -43,11 +44,12 @@ var (
 
 	// Reports are all reports.
 	Reports = []Report{
-		{Name: "costs", Source: Calls, groups: callGroups},
-		{Name: "calls", Source: Calls, groups: callGroups},
-		{Name: "transcripts", Source: Calls, groups: callGroups, readsTranscripts: true},
-		{Name: "transcripts/terms", Source: Calls, groups: callGroups, order: ", calls DESC, term", readsTranscripts: true},
-		{Name: "messages", Source: Messages, groups: messageGroups},
+		{Name: "costs", Source: schema.Calls, groups: callGroups},
+		{Name: "calls", Source: schema.Calls, groups: callGroups},
+		{Name: "transcripts", Source: schema.Calls, groups: callGroups, readsTranscripts: true},
+		{Name: "transcripts/terms", Source: schema.Calls, groups: callGroups, order: ", calls DESC, term",
+			readsTranscripts: true},
+		{Name: "messages", Source: schema.Messages, groups: messageGroups},
 	}
 )
 
@@ -67,8 +69,8 @@ var Intervals = []string{"none", "hour", "day", "week", "month"}
 // An Analysis holds the parameters of a report.
 type Analysis struct {
 	Report   Report
-	Filter   Filter
-	Previous *Filter        // filter of a previous period to compare with; nil: none
+	Filter   schema.Filter
+	Previous *schema.Filter // filter of a previous period to compare with; nil: none
 	Zone     *time.Location // zone of days and hours
 	Interval string         // one of Intervals
 	GroupBy  []string       // names of the report's Groups
@@ -120,9 +122,9 @@ func (f *Figures) wrapError(err error) error {
 }
 
 // About returns the description of the figures for the metadata of a table.
-func (f *Figures) About() Export {
+func (f *Figures) About() schema.Export {
 	report := f.analysis.Report
-	return Export{Name: report.Name, Description: "Figures by period and group.", Source: report.Source}
+	return schema.Export{Name: report.Name, Description: "Figures by period and group.", Source: report.Source}
 }
 
 // Close closes the snapshot and releases the reader slot.
@@ -137,15 +139,15 @@ func (f *Figures) Close() error {
 // prepare sets the statements of the periods.
 func (f *Figures) prepare(ctx context.Context) error {
 	a := f.analysis
-	filters := []Filter{a.Filter}
+	filters := []schema.Filter{a.Filter}
 	if a.Previous != nil {
 		filters = append(filters, *a.Previous)
 	}
 	for _, filter := range filters {
-		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.literal(a.Report.Source)
+		rows := "SELECT * FROM " + statements.Ident(a.Report.Source.Name) + " WHERE " + filter.Literal(a.Report.Source)
 		if a.Report.readsTranscripts {
 			var err error
-			rows, err = f.Select(ctx, mustExport(a.Report.Source.Name), filter)
+			rows, err = f.Select(ctx, schema.MustExport(a.Report.Source.Name), filter)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Up to MaxFigures rows are returned in order. One more row is an error.
@@ -18,8 +19,8 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	for n := range warehouse.MaxFigures {
 		rows = append(rows, numbered(n))
 	}
-	merge(t, w, warehouse.Calls, rows...)
-	found := analyze(t, w, "calls", "UTC", "none", warehouse.Filter{}, "customer")
+	merge(t, w, schema.Calls, rows...)
+	found := analyze(t, w, "calls", "UTC", "none", schema.Filter{}, "customer")
 	if len(found) != warehouse.MaxFigures {
 		t.Errorf("got %d rows, want %d", len(found), warehouse.MaxFigures)
 	}
@@ -28,7 +29,7 @@ func TestAnalyze_RowLimit(t *testing.T) {
 			t.Fatalf("row %d: got customer %v, want %s", n, figures.Group["customer"], want)
 		}
 	}
-	merge(t, w, warehouse.Calls, numbered(warehouse.MaxFigures))
+	merge(t, w, schema.Calls, numbered(warehouse.MaxFigures))
 	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none",
 		GroupBy: []string{"customer"}}
 	made, err := w.Analyze(t.Context(), tenantA, analysis)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Every figure of messages equals the figure computed in Go from the same rows, including replies outside the filter.
@@ -48,11 +48,11 @@ func TestAnalyze_Messages(t *testing.T) {
 		all = append(all, s)
 		rows = append(rows, with(row{"user_id": tenantA, "id": id(n)}, fields))
 	}
-	merge(t, w, warehouse.Messages, rows...)
+	merge(t, w, schema.Messages, rows...)
 
 	zone, err := time.LoadLocation("Europe/Berlin")
 	noError(t, err)
-	filter := warehouse.Filter{From: begin.AddDate(0, 0, 3), Before: begin.AddDate(0, 0, 17)}
+	filter := schema.Filter{From: begin.AddDate(0, 0, 3), Before: begin.AddDate(0, 0, 17)}
 	got := analyze(t, w, "messages", "Europe/Berlin", "day", filter, "direction")
 	groups := map[[2]string][]sent{}
 	for _, s := range all {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // figures holds the parts of a row of a report that tests inspect.
@@ -28,7 +29,7 @@ func reportNamed(t *testing.T, name string) warehouse.Report {
 	return warehouse.Reports[i]
 }
 
-func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string, filter warehouse.Filter,
+func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string, filter schema.Filter,
 	groupBy ...string) (rows []figures) {
 	t.Helper()
 	location, err := time.LoadLocation(zone)
@@ -169,7 +170,7 @@ func samples(t *testing.T, w *warehouse.Warehouse) (all []sample) {
 		all = append(all, s)
 		rows = append(rows, call(tenantA, n, fields))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	return all
 }
 
@@ -210,8 +211,8 @@ func TestAnalyze_CallsAndCosts(t *testing.T) {
 				key := [2]string{periodOf(s.at, location, interval), hyphened(s.status)}
 				groups[key] = append(groups[key], s)
 			}
-			costs, calls := analyze(t, w, "costs", zone, interval, warehouse.Filter{}, "status"),
-				analyze(t, w, "calls", zone, interval, warehouse.Filter{}, "status")
+			costs, calls := analyze(t, w, "costs", zone, interval, schema.Filter{}, "status"),
+				analyze(t, w, "calls", zone, interval, schema.Filter{}, "status")
 			if len(costs) != len(groups) || len(calls) != len(groups) {
 				t.Fatalf("%s by %s: got %d rows of costs and %d of calls, want %d",
 					zone, interval, len(costs), len(calls), len(groups))
@@ -223,8 +224,8 @@ func TestAnalyze_CallsAndCosts(t *testing.T) {
 			}
 		}
 	}
-	wantCosts(t, analyze(t, w, "costs", "UTC", "none", warehouse.Filter{})[0], all)
-	wantCalls(t, analyze(t, w, "calls", "UTC", "none", warehouse.Filter{})[0], all, time.UTC)
+	wantCosts(t, analyze(t, w, "costs", "UTC", "none", schema.Filter{})[0], all)
+	wantCalls(t, analyze(t, w, "calls", "UTC", "none", schema.Filter{})[0], all, time.UTC)
 }
 
 func wantCosts(t *testing.T, f figures, of []sample) {
@@ -290,11 +291,11 @@ func TestAnalyze_InvalidCostBreakdowns(t *testing.T) {
 		`{"cost_breakdown": {"stt": 1e400}}`,
 		`{ "cost_breakdown" : { "stt" : 0.25 , "llm" : -5e-1 , "total" : 9 } , "about" : 1 }`,
 	} {
-		wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, n, row{"metadata": json.RawMessage(metadata)})),
-			warehouse.Counts{Read: 1, New: 1})
+		wantCounts(t, merge(t, w, schema.Calls, call(tenantA, n, row{"metadata": json.RawMessage(metadata)})),
+			schema.Counts{Read: 1, New: 1})
 	}
 	components := figures{rest: analyze(t, w, "costs", "UTC", "none",
-		warehouse.Filter{})[0].rest["components"].(map[string]any)}
+		schema.Filter{})[0].rest["components"].(map[string]any)}
 	for name, cost := range map[string]any{"stt": 1.25, "llm": -0.5, "tts": nil, "telephony": nil, "infra": nil,
 		"other": 3.0} {
 		components.want(t, name, cost)
@@ -351,9 +352,9 @@ func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
 // A tenant without rows has totals, which are null or 0, and no groups.
 func TestAnalyze_NoRows(t *testing.T) {
 	w := openNew(t)
-	merge(t, w, warehouse.Calls, call(tenantB, 1, row{}))
+	merge(t, w, schema.Calls, call(tenantB, 1, row{}))
 	for _, report := range warehouse.Reports {
-		total := analyze(t, w, report.Name, "Asia/Kolkata", "none", warehouse.Filter{})
+		total := analyze(t, w, report.Name, "Asia/Kolkata", "none", schema.Filter{})
 		switch terms := report.Name == "transcripts/terms"; {
 		case terms && len(total) != 0 || !terms && len(total) != 1:
 			t.Fatalf("%s: got %d rows, want 1", report.Name, len(total))
@@ -361,7 +362,7 @@ func TestAnalyze_NoRows(t *testing.T) {
 			total[0].want(t, report.Source.Name, 0.0)
 		}
 		for _, interval := range warehouse.Intervals[1:] {
-			if rows := analyze(t, w, report.Name, "UTC", interval, warehouse.Filter{}, report.Groups()...); len(rows) != 0 {
+			if rows := analyze(t, w, report.Name, "UTC", interval, schema.Filter{}, report.Groups()...); len(rows) != 0 {
 				t.Errorf("%s by %s: got %v, want no rows", report.Name, interval, rows)
 			}
 		}

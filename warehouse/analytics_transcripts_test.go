@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Every figure of transcripts equals the figure computed in Go from the turns, for each format of transcripts.
@@ -65,12 +66,12 @@ func TestAnalyze_Transcripts(t *testing.T) {
 		groups[day] = append(groups[day], s)
 		rows = append(rows, call(tenantA, n, fields))
 	}
-	merge(t, w, warehouse.Calls, rows[:400]...)
+	merge(t, w, schema.Calls, rows[:400]...)
 	_, err := w.Publish(t.Context()) // rows merged after this are not published
 	noError(t, err)
-	merge(t, w, warehouse.Calls, rows[400:]...)
+	merge(t, w, schema.Calls, rows[400:]...)
 
-	got := analyze(t, w, "transcripts", "Europe/Berlin", "day", warehouse.Filter{})
+	got := analyze(t, w, "transcripts", "Europe/Berlin", "day", schema.Filter{})
 	if len(got) != len(groups) {
 		t.Fatalf("got %d rows, want %d", len(got), len(groups))
 	}
@@ -169,10 +170,10 @@ func TestAnalyze_Terms(t *testing.T) {
 		}
 		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": direction, "transcript": said}))
 	}
-	merge(t, w, warehouse.Calls, rows[:350]...)
+	merge(t, w, schema.Calls, rows[:350]...)
 	_, err := w.Publish(t.Context())
 	noError(t, err)
-	merge(t, w, warehouse.Calls, rows[350:]...)
+	merge(t, w, schema.Calls, rows[350:]...)
 
 	const most, share = 5, 0.4
 	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month",

@@ -12,13 +12,14 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Rows are the input rows of a batch before they are typed. They can be read once.
 type Rows interface {
 	// open returns a query that selects the untyped rows: line, raw and defect, and each field of the dataset as text
 	// or JSON. The caller calls release after the query.
-	open(ctx context.Context, conn *sql.Conn, dataset Dataset) (untyped string, release func(), err error)
+	open(ctx context.Context, conn *sql.Conn, dataset schema.Dataset) (untyped string, release func(), err error)
 	// finish is called after all rows were read. It may stage further rows, and returns the error that ended the
 	// reading early, if any.
 	finish(ctx context.Context, conn *sql.Conn) error
@@ -39,14 +40,14 @@ var registering sync.Mutex
 // buffers, so they must be allocated outside of the Go heap.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset Dataset) (
+func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset schema.Dataset) (
 	untyped string, release func(), err error,
 ) {
 	view, release, err := register(ctx, conn, l.Reader)
 	if err != nil {
 		return "", nil, err
 	}
-	return dataset.untypedLines(view), release, nil
+	return dataset.UntypedLines(view), release, nil
 }
 
 // register creates a view of the reader's rows. The caller calls release, which drops the view, before it releases the

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A read that is cancelled at any point does not affect other reads.
@@ -23,14 +24,14 @@ func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 	for n := range 200 {
 		rows = append(rows, call(tenantA, n, nil))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	var asked atomic.Int64
 	read := func(ctx context.Context) error {
 		n := asked.Add(1) // a filter that was not counted yet takes the long way
-		_, err := w.List(ctx, tenantA, warehouse.Calls,
-			warehouse.Listing{Filter: warehouse.Filter{Status: fmt.Sprint(n)}, Limit: 10})
-		_, feedErr := w.Changes(ctx, tenantA, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
-		_, getErr := w.Get(ctx, tenantA, warehouse.Calls, uuid.MustParse(id(1)))
+		_, err := w.List(ctx, tenantA, schema.Calls,
+			warehouse.Listing{Filter: schema.Filter{Status: fmt.Sprint(n)}, Limit: 10})
+		_, feedErr := w.Changes(ctx, tenantA, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
+		_, getErr := w.Get(ctx, tenantA, schema.Calls, uuid.MustParse(id(1)))
 		return errors.Join(err, feedErr, getErr)
 	}
 	var leaving, staying sync.WaitGroup
@@ -76,9 +77,9 @@ func TestTenant_CancelledOpen(t *testing.T) {
 	for n := range 30 {
 		tenant := uuid.New()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*500*time.Microsecond)
-		_, _ = w.List(ctx, tenant, warehouse.Calls, warehouse.Listing{Limit: 1}) // however it ends
+		_, _ = w.List(ctx, tenant, schema.Calls, warehouse.Listing{Limit: 1}) // however it ends
 		cancel()
-		_, err := w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 1})
+		_, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 1})
 		noError(t, err)
 	}
 	noError(t, w.Close())

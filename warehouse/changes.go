@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A FeedPosition is a place in the change feed of a tenant, after the row with ID and the sequence number Seq. The zero
@@ -34,7 +35,7 @@ type Feed struct {
 // deleted rows, because they have no values to compare. A client that follows Next until More is false, and continues
 // from there later, misses no change: a row that changes in the meantime appears again at a higher sequence number.
 func (w *Warehouse) Changes(
-	ctx context.Context, tenant uuid.UUID, dataset Dataset, filter Filter, after FeedPosition, limit int64,
+	ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, filter schema.Filter, after FeedPosition, limit int64,
 ) (feed Feed, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
@@ -56,7 +57,7 @@ func (w *Warehouse) Changes(
 	if err := tx.QueryRowContext(ctx, statements.Get("pages/seq")).Scan(&feed.Seq); err != nil {
 		return feed, err
 	}
-	args := append(filter.args(dataset),
+	args := append(filter.Args(dataset),
 		sql.Named("seq", after.Seq), sql.Named("id", after.ID.String()), sql.Named("limit", limit+1))
 	rows, err := tx.QueryContext(ctx, statements.Page("changes", dataset.Name), args...)
 	if err != nil {

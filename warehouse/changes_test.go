@@ -11,9 +11,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, filter warehouse.Filter,
+func changes(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, filter schema.Filter,
 	after warehouse.FeedPosition, limit int64) warehouse.Feed {
 	t.Helper()
 	feed, err := w.Changes(t.Context(), tenantA, dataset, filter, after, limit)
@@ -23,12 +24,12 @@ func changes(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, fi
 
 // follow reads the feed from a position to its end, in pages of limit, and returns the items and the position of the
 // end.
-func follow(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, after warehouse.FeedPosition,
+func follow(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, after warehouse.FeedPosition,
 	limit int64) ([]string, warehouse.FeedPosition) {
 	t.Helper()
 	var items []string
 	for {
-		feed := changes(t, w, dataset, warehouse.Filter{}, after, limit)
+		feed := changes(t, w, dataset, schema.Filter{}, after, limit)
 		if int64(len(feed.Items)) > limit || feed.More && int64(len(feed.Items)) < limit {
 			t.Fatalf("page of at most %d items: got %d items, more %v", limit, len(feed.Items), feed.More)
 		}
@@ -59,24 +60,24 @@ func changedItem(t *testing.T, item string) (c changed) {
 
 func TestChanges_Order(t *testing.T) {
 	w := openNew(t)
-	none := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+	none := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
 	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
 		t.Fatalf("feed without rows: got %+v", none)
 	}
 	// sequence number 1
-	merge(t, w, warehouse.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))
+	merge(t, w, schema.Calls, call(tenantA, 3, nil), call(tenantA, 1, nil), call(tenantA, 2, nil))
 	// 2
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"),
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"status": "failed"}), deletion(2, "2026-06-01T10:00:00.5Z"),
 		call(tenantA, 4, nil))
 	// 3, in another dataset
-	merge(t, w, warehouse.Messages, call(tenantA, 9, nil))
+	merge(t, w, schema.Messages, call(tenantA, 9, nil))
 	// in another tenant
-	merge(t, w, warehouse.Calls, call(tenantB, 7, nil))
+	merge(t, w, schema.Calls, call(tenantB, 7, nil))
 	// 4, the deletion of a row that does not exist
-	merge(t, w, warehouse.Calls, deletion(8, "2026-06-02"))
+	merge(t, w, schema.Calls, deletion(8, "2026-06-02"))
 
 	for _, limit := range []int64{1, 2, 3, 100} {
-		items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, limit)
+		items, end := follow(t, w, schema.Calls, warehouse.FeedPosition{}, limit)
 		var order []string
 		for _, item := range items {
 			c := changedItem(t, item)
@@ -86,22 +87,22 @@ func TestChanges_Order(t *testing.T) {
 			"2026-06-02T00:00:00.000Z]")
 		want(t, fmt.Sprint(end), fmt.Sprintf("{4 %s}", id(8)))
 		// The end is stable: asked for again, it is the same and empty.
-		feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, limit)
+		feed := changes(t, w, schema.Calls, schema.Filter{}, end, limit)
 		if len(feed.Items) != 0 || feed.More || feed.Next != end || feed.Seq != 4 {
 			t.Fatalf("after the end: got %+v, want no items", feed)
 		}
 	}
 	// A deleted item has no values; a row has the format of lists.
-	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 100)
+	items, _ := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 100)
 	want(t, items[2], `{"id":"`+id(2)+`","deleted":true,"deleted_at":"2026-06-01T10:00:00.500Z"}`)
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
+	page, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	if !slices.Contains(page.Items, items[0]) {
 		t.Errorf("got %s from the feed, want %v as in the list", items[0], page.Items)
 	}
 	// AfterCommit returns the position after all rows of a commit.
 	for seq, left := range []int{5, 4, 1, 1, 0} {
-		if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(int64(seq)), 2); len(items) != left {
+		if items, _ := follow(t, w, schema.Calls, warehouse.AfterCommit(int64(seq)), 2); len(items) != left {
 			t.Errorf("got %d changes after %d, want %d", len(items), seq, left)
 		}
 	}
@@ -116,17 +117,17 @@ func TestChanges_Filter(t *testing.T) {
 			"name": "Asha", "source": "phone"}), fields)
 	}
 	for name, test := range map[string]struct {
-		dataset warehouse.Dataset
+		dataset schema.Dataset
 		other   row
-		filter  warehouse.Filter
+		filter  schema.Filter
 	}{
-		"status": {warehouse.Calls, row{"status": "failed"}, warehouse.Filter{Status: "completed"}},
-		"assistant": {warehouse.Calls, row{"assistant_id": nil},
-			warehouse.Filter{AssistantID: uuid.NullUUID{UUID: assistant, Valid: true}}},
-		"search": {warehouse.Customers, row{"name": "Ravi"}, warehouse.Filter{Search: "ash"}},
-		"customer": {warehouse.Messages, row{"customer_id": nil},
-			warehouse.Filter{CustomerID: uuid.NullUUID{UUID: customer, Valid: true}}},
-		"number": {warehouse.Messages, row{"from_number": "+91 2"}, warehouse.Filter{PhoneNumber: "91-1"}},
+		"status": {schema.Calls, row{"status": "failed"}, schema.Filter{Status: "completed"}},
+		"assistant": {schema.Calls, row{"assistant_id": nil},
+			schema.Filter{AssistantID: uuid.NullUUID{UUID: assistant, Valid: true}}},
+		"search": {schema.Customers, row{"name": "Ravi"}, schema.Filter{Search: "ash"}},
+		"customer": {schema.Messages, row{"customer_id": nil},
+			schema.Filter{CustomerID: uuid.NullUUID{UUID: customer, Valid: true}}},
+		"number": {schema.Messages, row{"from_number": "+91 2"}, schema.Filter{PhoneNumber: "91-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			merge(t, w, test.dataset, some(1, nil), some(2, test.other), deletion(3, "2026-06-01"))
@@ -155,7 +156,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 						"updated_at": fmt.Sprintf("2026-06-01T00:%02d:00Z", round)}))
 				}
 			}
-			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x",
 				Rows: lines(t, batch...)}); err != nil {
 				t.Error(err)
 				return
@@ -166,7 +167,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 	at := warehouse.FeedPosition{}
 	for last := false; ; {
 		var items []string
-		items, at = follow(t, w, warehouse.Calls, at, 7)
+		items, at = follow(t, w, schema.Calls, at, 7)
 		for _, item := range items {
 			if c := changedItem(t, item); c.Deleted {
 				delete(kept, c.ID)
@@ -184,7 +185,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 		}
 	}
 	group.Wait()
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 1000})
+	page, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 1000})
 	noError(t, err)
 	expected := map[string]string{}
 	for _, item := range page.Items {
@@ -208,18 +209,18 @@ func TestChanges_LargeBatch(t *testing.T) {
 				batch = append(batch, call(tenantA, n*7919%rows,
 					row{"created_at": fmt.Sprintf("20%02d-03-01", n*apart/rows%28+10)}))
 			}
-			merge(t, w, warehouse.Calls, batch...)
-			items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 700)
+			merge(t, w, schema.Calls, batch...)
+			items, end := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 700)
 			found := ids(t, items)
 			slices.Sort(found)
 			if len(found) != rows || len(slices.Compact(found)) != rows {
 				t.Fatalf("got %d items, want %d", len(found), rows)
 			}
-			seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, end, 1).Seq
+			seq := changes(t, w, schema.Calls, schema.Filter{}, end, 1).Seq
 			if end.Seq != seq || seq > 1+rows/2048 {
 				t.Fatalf("got end of the feed %v, want sequence number %d", end, seq)
 			}
-			if items, _ := follow(t, w, warehouse.Calls, warehouse.AfterCommit(seq), 700); len(items) > 0 {
+			if items, _ := follow(t, w, schema.Calls, warehouse.AfterCommit(seq), 700); len(items) > 0 {
 				t.Errorf("got %d changes after the end, want none", len(items))
 			}
 		})

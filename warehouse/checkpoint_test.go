@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // The rows in the WALs of all tenants are bounded, because DuckDB also keeps them in memory.
@@ -23,7 +24,7 @@ func TestMerge_BoundsRowsInWALs(t *testing.T) {
 				rows = append(rows, call(numbered(n/test.rows), n, nil))
 			}
 			total := int64(len(rows))
-			wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: total, New: total})
+			wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: total, New: total})
 			inWALs := 0
 			for n := range test.tenants {
 				info, err := os.Stat(filepath.Join(dir, "warehouse", numbered(n).String()+".duckdb.wal"))
@@ -34,7 +35,7 @@ func TestMerge_BoundsRowsInWALs(t *testing.T) {
 			if inWALs == 0 || inWALs >= test.limit {
 				t.Errorf("got %d rows in WALs, want between 1 and %d", inWALs, test.limit-1)
 			}
-			wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: total, Unchanged: total})
+			wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: total, Unchanged: total})
 			noError(t, w.Close())
 			for n := range test.tenants {
 				if got := query(t, dir, numbered(n), "SELECT count(*) FROM calls"); got != strconv.Itoa(test.rows) {

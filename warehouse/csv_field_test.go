@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A CSV reader reads the result of csv_field back as the text. Quotes are used only if necessary, and NULL is an
 // empty field.
 func TestCSVField_RoundTrip(t *testing.T) {
 	w := openNew(t)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
 	defer func() { noError(t, snapshot.Close()) }()

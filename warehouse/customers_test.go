@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Customers of all tenants are listed in the order of their bytes, page by page.
@@ -18,7 +19,7 @@ func TestCustomersAfter_Order(t *testing.T) {
 		for _, text := range []string{"00000000-0000-4000-8000-000000000001", "7fffffff-0000-4000-8000-000000000000",
 			"80000000-0000-4000-8000-000000000000", high.String()} {
 			want = append(want, warehouse.Customer{Tenant: tenant, ID: uuid.MustParse(text)})
-			merge(t, w, warehouse.Customers, row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
+			merge(t, w, schema.Customers, row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
 		}
 	}
 	for limit := 1; limit < 10; limit++ {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Files that DuckDB creates by itself, such as those that it spills, are private whatever the umask of the process
@@ -20,7 +21,7 @@ func TestOpen_SpillFilesArePrivate(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "50MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
 	defer func() { noError(t, snapshot.Close()) }()
@@ -67,13 +68,13 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	w := open(t, dir)
 	defer func() { _ = w.Close() }() // fails if the test has replaced a file of the folder
 	month := func(n int) row { return row{"created_at": fmt.Sprintf("2026-%02d-01T00:00:00Z", n)} }
-	merge(t, w, warehouse.Calls, call(tenantA, 1, month(1)))
-	merge(t, w, warehouse.Calls, call(tenantB, 1, month(1)))
+	merge(t, w, schema.Calls, call(tenantA, 1, month(1)))
+	merge(t, w, schema.Calls, call(tenantB, 1, month(1)))
 	publish(t, w)
 	work := func(n int) {
 		refused := call(tenantA, n, row{"created_at": "never"})
 		refused["id"] = fmt.Sprint("none ", n)
-		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x",
 			Rows: lines(t, call(tenantA, n, month(1)), call(tenantA, 100+n, month(2)), refused)})
 		_, _ = w.Publish(t.Context())
 		_, _, _ = w.Replay(t.Context())

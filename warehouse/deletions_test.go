@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Each case merges versions and deletions one after the other, each in its own batch, and then all of them again.
@@ -17,12 +18,12 @@ func TestMerge_DeletionSequences(t *testing.T) {
 	version := func(status string, at any) row { return call(tenantA, 1, row{"status": status, "updated_at": at}) }
 	type merged struct {
 		row    any
-		counts warehouse.Counts
+		counts schema.Counts
 	}
-	one := func(counts warehouse.Counts) warehouse.Counts { counts.Read = 1; return counts }
-	isNew, changed, unchanged := one(warehouse.Counts{New: 1}), one(warehouse.Counts{Changed: 1}),
-		one(warehouse.Counts{Unchanged: 1})
-	deleted, superseded := one(warehouse.Counts{Deleted: 1}), one(warehouse.Counts{Superseded: 1})
+	one := func(counts schema.Counts) schema.Counts { counts.Read = 1; return counts }
+	isNew, changed, unchanged := one(schema.Counts{New: 1}), one(schema.Counts{Changed: 1}),
+		one(schema.Counts{Unchanged: 1})
+	deleted, superseded := one(schema.Counts{Deleted: 1}), one(schema.Counts{Superseded: 1})
 	for name, test := range map[string]struct {
 		steps []merged
 		left  string // status of the row, or the time of the tombstone
@@ -67,12 +68,12 @@ func TestMerge_DeletionSequences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
 			for i, step := range test.steps {
-				wantCounts(t, merge(t, w, warehouse.Calls, step.row), step.counts)
-				if again := merge(t, w, warehouse.Calls, step.row); again.Unchanged+again.Superseded != 1 {
+				wantCounts(t, merge(t, w, schema.Calls, step.row), step.counts)
+				if again := merge(t, w, schema.Calls, step.row); again.Unchanged+again.Superseded != 1 {
 					t.Fatalf("step %d repeated: got %+v, want only unchanged rows", i, again)
 				}
 			}
-			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+			feed := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
 			if len(feed.Items) != 1 || feed.Seq != test.seq {
 				t.Fatalf("got feed %+v, want sequence number %d", feed, test.seq)
 			}
@@ -98,18 +99,18 @@ func TestMerge_DeletionsWithinBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
-			counts := warehouse.Counts{Read: int64(len(test.rows)), Superseded: int64(len(test.rows) - 1), New: 1}
+			counts := schema.Counts{Read: int64(len(test.rows)), Superseded: int64(len(test.rows) - 1), New: 1}
 			if test.deleted {
 				counts.New, counts.Deleted = 0, 1
 			}
-			wantCounts(t, merge(t, w, warehouse.Calls, test.rows...), counts)
-			feed := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 10)
+			wantCounts(t, merge(t, w, schema.Calls, test.rows...), counts)
+			feed := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
 			if len(feed.Items) != 1 || changedItem(t, feed.Items[0]).Deleted != test.deleted {
 				t.Fatalf("got feed %+v", feed)
 			}
-			counts = merge(t, w, warehouse.Calls, test.rows...)
+			counts = merge(t, w, schema.Calls, test.rows...)
 			if counts.New+counts.Changed+counts.Deleted != 0 ||
-				changes(t, w, warehouse.Calls, warehouse.Filter{}, feed.Next, 10).Seq != feed.Seq {
+				changes(t, w, schema.Calls, schema.Filter{}, feed.Next, 10).Seq != feed.Seq {
 				t.Errorf("same batch repeated: got %+v, want no changes", counts)
 			}
 		})
@@ -221,16 +222,16 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 				for _, v := range batch {
 					rows = append(rows, v.row())
 				}
-				counts := merge(t, w, warehouse.Calls, rows...)
+				counts := merge(t, w, schema.Calls, rows...)
 				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused ||
 					counts.Read != int64(len(batch)) {
 					t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(batch))
 				}
-				seq := changes(t, w, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 1).Seq
-				if again := merge(t, w, warehouse.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
+				seq := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 1).Seq
+				if again := merge(t, w, schema.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
 					t.Fatalf("step %d repeated: got %+v, want no changes", step, again)
 				}
-				items, end := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 5)
+				items, end := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 5)
 				if end.Seq > seq {
 					t.Fatalf("step %d repeated: got sequence number %d, want %d", step, end.Seq, seq)
 				}
@@ -285,11 +286,11 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)
-			for _, dataset := range warehouse.Datasets {
+			for _, dataset := range schema.Datasets {
 				counts, refusals, err := w.Merge(t.Context(),
 					warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})
 				noError(t, err)
-				wantCounts(t, counts, warehouse.Counts{Read: 1, Refused: 1})
+				wantCounts(t, counts, schema.Counts{Read: 1, Refused: 1})
 				if len(refusals) != 1 || refusals[0].Reason != test.reason {
 					t.Errorf("got refusals %+v, want reason %q", refusals, test.reason)
 				}
@@ -301,12 +302,12 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 // A deletion may belong to the tenant of the batch, and a file of deletions needs no other columns.
 func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 	w := openNew(t)
-	for _, dataset := range warehouse.Datasets {
+	for _, dataset := range schema.Datasets {
 		merge(t, w, dataset, call(tenantA, 1, nil))
 		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x",
 			Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
 		noError(t, err)
-		wantCounts(t, counts, warehouse.Counts{Read: 1, Deleted: 1})
+		wantCounts(t, counts, schema.Counts{Read: 1, Deleted: 1})
 		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 10})
 		noError(t, err)
 		if page.Total != 0 || len(page.Items) != 0 {
@@ -319,14 +320,14 @@ func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 func TestMigration_FileWithoutTombstones(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
 	noError(t, w.Close())
 	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
 		"DROP TABLE tombstones; DROP TABLE source_states; DROP TABLE pushes; DROP TABLE published_files; "+
 			""+downgradeToV5+"DELETE FROM schema_version WHERE version > 1")
 	w = open(t, dir)
-	wantCounts(t, merge(t, w, warehouse.Calls, deletion(1, "2026-06-01")), warehouse.Counts{Read: 1, Deleted: 1})
-	items, _ := follow(t, w, warehouse.Calls, warehouse.FeedPosition{}, 10)
+	wantCounts(t, merge(t, w, schema.Calls, deletion(1, "2026-06-01")), schema.Counts{Read: 1, Deleted: 1})
+	items, _ := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 10)
 	want(t, fmt.Sprint(ids(t, items)), fmt.Sprint([]string{id(2), id(1)}))
 	noError(t, w.Close())
 }

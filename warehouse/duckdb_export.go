@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Database describes a DuckDB file with all exports.
@@ -22,8 +23,8 @@ type Database struct {
 }
 
 // WriteDatabase writes the exports of one snapshot of a tenant to a new DuckDB file at path, as tables with the order
-// of [Export.Select]. The file is self-contained and has DuckDB's default storage version, which older versions can
-// read. If WriteDatabase fails, it removes the file.
+// of [schema.Export.Select]. The file is self-contained and has DuckDB's default storage version, which older versions
+// can read. If WriteDatabase fails, it removes the file.
 func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path string) (made Database, err error) {
 	catalog := "export_" + strings.ReplaceAll(uuid.NewString(), "-", "") // unique, because exports may run concurrently
 	always := context.WithoutCancel(ctx)
@@ -50,7 +51,7 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 	if err := snapshot.Conn.QueryRowContext(ctx, "SELECT seq FROM clock").Scan(&made.Seq); err != nil {
 		return made, err
 	}
-	for _, export := range Exports { // datasets come before the exports derived from them
+	for _, export := range schema.Exports { // datasets come before the exports derived from them
 		if made.Rows[export.Name], err = snapshot.fillTable(ctx, catalog, export); err != nil {
 			return made, fmt.Errorf("%s: %w", export.Name, err)
 		}
@@ -78,7 +79,7 @@ func (s *Snapshot) commit() error {
 
 // fillTable creates the table of an export with its comments and inserts the rows. It returns their number. It
 // inserts one month at a time, so that sorting needs the memory of one month only.
-func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export) (rows int64, err error) {
+func (s *Snapshot) fillTable(ctx context.Context, catalog string, export schema.Export) (rows int64, err error) {
 	table := catalog + ".main." + statements.Ident(export.Name)
 	columns := make([]string, len(export.Columns))
 	description := export.Description + " As of " + s.AsOf.Format(time.RFC3339) + "."
@@ -106,9 +107,9 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 			return rows, err
 		}
 		query := export.Select(filter)
-		if export.derived() { // from the rows of its source that were written before
-			query = export.selectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)",
-				catalog, statements.Ident(export.Source.Name), filter.timeCondition()))
+		if export.Derived() { // from the rows of its source that were written before
+			query = export.SelectFrom(fmt.Sprintf("(FROM %s.main.%s WHERE %s ORDER BY created_at, id)",
+				catalog, statements.Ident(export.Source.Name), filter.TimeCondition()))
 		}
 		result, err := s.Conn.ExecContext(ctx, "INSERT INTO "+table+" "+query)
 		if err != nil {
@@ -125,7 +126,7 @@ func (s *Snapshot) fillTable(ctx context.Context, catalog string, export Export)
 
 // months returns the months, as YYYY-MM in UTC, in which a dataset has rows. For a dataset that is not monthly, it
 // returns one empty string.
-func (s *Snapshot) months(ctx context.Context, dataset Dataset) (months []string, err error) {
+func (s *Snapshot) months(ctx context.Context, dataset schema.Dataset) (months []string, err error) {
 	if !dataset.Monthly {
 		return []string{""}, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
@@ -21,7 +22,7 @@ func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
 // Concurrent callers share one build, which is cancelled when all of them give up.
 func TestOpenDatabase_SharedBuild(t *testing.T) {
 	w := openNew(t)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
 	ask := func(ctx context.Context) (warehouse.CachedDatabase, error) {
 		file, content, err := w.OpenDatabase(ctx, tenantA, "", func() (func(), error) {
@@ -79,7 +80,7 @@ func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 	var sums []string
 	var first *os.File
 	for n := range 3 {
-		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
+		merge(t, w, schema.Calls, call(tenantA, n, nil))
 		file, content, err := w.OpenDatabase(t.Context(), tenantA, "", free)
 		noError(t, err)
 		defer content.Close()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // inDatabase returns the result of a query on a DuckDB file that no other instance has open.
@@ -22,14 +22,14 @@ func inDatabase(t *testing.T, path, query string) string {
 func TestWriteDatabase_Contents(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,
 			"duration": "1m 2s", "metadata": row{"a": "ß"},
 			"transcript": []row{{"role": "user", "content": "नमस्ते !", "timestamp_ms": 5},
 				{"role": "assistant", "message": "hi"}}}),
 		call(tenantA, 2, row{"created_at": "2026-01-31T23:59:59.999999Z"}),
 		call(tenantA, 3, row{"created_at": "2026-02-01T00:00:00Z", "transcript": "AI: hi"}))
-	merge(t, w, warehouse.Calls, call(tenantB, 4, row{"summary": "of another tenant"}))
+	merge(t, w, schema.Calls, call(tenantB, 4, row{"summary": "of another tenant"}))
 	path := filepath.Join(t.TempDir(), "warehouse.duckdb")
 	made, err := w.WriteDatabase(t.Context(), tenantA, path)
 	noError(t, err)
@@ -39,9 +39,9 @@ func TestWriteDatabase_Contents(t *testing.T) {
 	if len(files) != 1 {
 		t.Errorf("got files %v, want only the export", files)
 	}
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		all := "SELECT coalesce(string_agg(r::VARCHAR, chr(10)), '') FROM (%s) AS r"
-		lake := query(t, dir, tenantA, fmt.Sprintf(all, export.Select(warehouse.Filter{})))
+		lake := query(t, dir, tenantA, fmt.Sprintf(all, export.Select(schema.Filter{})))
 		want(t, inDatabase(t, path, fmt.Sprintf(all, "FROM "+export.Name)), lake)
 		want(t, inDatabase(t, path, "SELECT count(*)::VARCHAR FROM "+export.Name), fmt.Sprint(made.Rows[export.Name]))
 		comment := inDatabase(t, path, "SELECT comment FROM duckdb_tables() WHERE table_name = '"+export.Name+"'")
@@ -70,7 +70,7 @@ func TestWriteDatabase_NoRows(t *testing.T) {
 	made, err := w.WriteDatabase(t.Context(), tenantA, path)
 	noError(t, err)
 	noError(t, w.Close())
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		if made.Rows[export.Name] != 0 || inDatabase(t, path, "SELECT count(*)::VARCHAR FROM "+export.Name) != "0" {
 			t.Error(export.Name, made)
 		}
@@ -81,7 +81,7 @@ func TestWriteDatabase_NoRows(t *testing.T) {
 func TestWriteDatabase_CancelledLeavesNoFile(t *testing.T) {
 	w := openNew(t)
 	for n := range 4 {
-		merge(t, w, warehouse.Calls, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-0%d-01T00:00:00Z", n+1)}))
+		merge(t, w, schema.Calls, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-0%d-01T00:00:00Z", n+1)}))
 	}
 	dir := t.TempDir()
 	for wait, whole := time.Microsecond, false; !whole; wait = wait*3/2 + 1 {

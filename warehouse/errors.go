@@ -6,13 +6,15 @@ import (
 	"syscall"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Kinds of errors. Errors of this package wrap one of them and describe the operation; all other errors are internal.
 // Package httpapi maps the kinds to HTTP statuses, and cmd/voicory maps them to exit statuses.
 var (
-	ErrInvalid     = errors.New("invalid")                  // invalid argument or request
-	ErrNotFound    = errors.New("not found")                // unknown row, key, tenant or file
+	ErrInvalid     = schema.ErrInvalid                      // invalid argument or request
+	ErrNotFound    = schema.ErrNotFound                     // unknown row, key, tenant or file
 	ErrInvalidKey  = errors.New("invalid API key")          // unknown or malformed key
 	ErrRevokedKey  = errors.New("API key has been revoked") // known key that was revoked
 	ErrExpiredKey  = errors.New("API key has expired")      // known key past its expiry

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func wantKind(t *testing.T, err, kind error) {
@@ -28,7 +29,7 @@ func TestErrors_MemoryFull(t *testing.T) {
 	for i := range rows {
 		rows[i] = call(tenantA, i, row{"summary": strings.Repeat(noise(i), 1+200_000/len(noise(i)))})
 	}
-	_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)})
+	_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x", Rows: lines(t, rows...)})
 	wantKind(t, err, warehouse.ErrNoMemory)
 }
 
@@ -56,7 +57,7 @@ func TestErrors_DiskFull(t *testing.T) {
 			rows[i] = call(tenantA, from+i, row{"summary": strings.Repeat(fmt.Sprintf("%x", (from+i)*2654435761), 60),
 				"transcript": noise(from + i)})
 		}
-		return warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)}
+		return warehouse.Batch{Dataset: schema.Calls, Origin: "x", Rows: lines(t, rows...)}
 	}
 	var err error
 	merged := 0
@@ -74,7 +75,7 @@ func TestErrors_DiskFull(t *testing.T) {
 	w = open(t, dir)
 	counts, _, err := w.Merge(t.Context(), batch(merged))
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 4000, New: 4000})
+	wantCounts(t, counts, schema.Counts{Read: 4000, New: 4000})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), fmt.Sprint(merged+4000))
 }

@@ -8,12 +8,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-func exportNamed(t *testing.T, name string) warehouse.Export {
+func exportNamed(t *testing.T, name string) schema.Export {
 	t.Helper()
-	export, err := warehouse.ExportNamed(name)
+	export, err := schema.ExportNamed(name)
 	noError(t, err)
 	return export
 }
@@ -22,9 +22,9 @@ func exportNamed(t *testing.T, name string) warehouse.Export {
 func TestExports_MatchDescriptions(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		var described []string
 		for _, column := range export.Columns {
 			described = append(described, column.Name+" "+column.Type)
@@ -37,14 +37,14 @@ func TestExports_MatchDescriptions(t *testing.T) {
 			}
 		}
 		want(t, query(t, dir, tenantA, "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE "+
-			""+export.Select(warehouse.Filter{})+")"), strings.Join(described, ", "))
+			""+export.Select(schema.Filter{})+")"), strings.Join(described, ", "))
 	}
 }
 
 func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,
 			"duration": "1m 2s", "stt_minutes": 1.5, "tts_characters": 7, "provider": "twilio",
 			"transcript": []row{{"role": "user", "content": "नमस्ते  दुनिया\u00a0!", "timestamp": "2026-03-01T23:00:01.5Z"},
@@ -54,22 +54,22 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 		call(tenantA, 4, row{"created_at": "2026-03-02T01:00:00+05:30", "provider": "twilio", "transcript": "AI: hi"}),
 		call(tenantA, 5, row{"created_at": "2026-03-02T01:00:00Z", "provider": "twilio"}))
 	noError(t, w.Close())
-	rows := func(name string, filter warehouse.Filter, columns string) string {
+	rows := func(name string, filter schema.Filter, columns string) string {
 		return query(t, dir, tenantA, fmt.Sprintf("SELECT coalesce(string_agg(concat_ws(' ', %s), '; '), '') FROM (%s)",
 			columns, exportNamed(t, name).Select(filter)))
 	}
 	turns := "right(call_id::VARCHAR, 1), turn, coalesce(speaker, '?'), coalesce(chars::VARCHAR, '-'), " +
 		"coalesce(words::VARCHAR, '-'), coalesce(offset_ms::VARCHAR, '-')"
-	want(t, rows("transcript_turns", warehouse.Filter{}, turns),
+	want(t, rows("transcript_turns", schema.Filter{}, turns),
 		"4 1 AI 2 1 -; 1 1 Caller 16 3 1500; 1 2 AI 1 0 70; 1 3 Dr. Who - - -")
 	costs := "day, provider, calls, coalesce(seconds::VARCHAR, '-'), coalesce(cost::VARCHAR, '-'), " +
 		"coalesce(stt_minutes::VARCHAR, '-'), coalesce(tts_characters::VARCHAR, '-'), cost_pending"
-	want(t, rows("cost_daily", warehouse.Filter{}, costs),
+	want(t, rows("cost_daily", schema.Filter{}, costs),
 		"2026-03-01 twilio 4 62 0.3234 1.5 7 2; 2026-03-02 twilio 1 - - - - 1")
 	march2 := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
-	want(t, rows("cost_daily", warehouse.Filter{From: march2}, costs), "2026-03-02 twilio 1 - - - - 1")
-	want(t, rows("calls", warehouse.Filter{Before: march2, PhoneNumber: "'$status::"}, "id"), "")
-	want(t, rows("transcript_turns", warehouse.Filter{Direction: "outbound"}, turns), "")
-	want(t, rows("messages", warehouse.Filter{CustomerID: uuid.NullUUID{UUID: tenantA, Valid: true}}, "id"), "")
-	want(t, rows("customers", warehouse.Filter{Search: "it's"}, "id"), "")
+	want(t, rows("cost_daily", schema.Filter{From: march2}, costs), "2026-03-02 twilio 1 - - - - 1")
+	want(t, rows("calls", schema.Filter{Before: march2, PhoneNumber: "'$status::"}, "id"), "")
+	want(t, rows("transcript_turns", schema.Filter{Direction: "outbound"}, turns), "")
+	want(t, rows("messages", schema.Filter{CustomerID: uuid.NullUUID{UUID: tenantA, Valid: true}}, "id"), "")
+	want(t, rows("customers", schema.Filter{Search: "it's"}, "id"), "")
 }

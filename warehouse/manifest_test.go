@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // published returns the files in the manifest of tenant A, and their names and numbers of rows as a text.
@@ -50,11 +51,11 @@ func TestPublishedFiles_DescribeTheLake(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	started := time.Now().Add(-time.Second)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-01T00:00:00Z", "transcript": "Caller: hi\nAI: ho"}),
 		call(tenantA, 2, row{"created_at": "2026-01-31T23:59:59.999999Z"}),
 		call(tenantA, 3, row{"created_at": "2026-02-10T00:00:00Z"}))
-	merge(t, w, warehouse.Customers, call(tenantA, 1, row{"created_at": "2020-05-05"}))
+	merge(t, w, schema.Customers, call(tenantA, 1, row{"created_at": "2020-05-05"}))
 	publish(t, w)
 	found, _ := published(t, w)
 	var all []string
@@ -102,11 +103,11 @@ transcript_turns 2026-01 2 2026-01-01T00:00:00Z 2026-01-01T00:00:00Z`)
 func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": "Caller: hi"}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"transcript": "Caller: hi"}))
 	publish(t, w)
 	first, _ := published(t, w)
 	before := content(t, w, first[0])
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "cost": 1}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"transcript": nil, "cost": 1}))
 	publish(t, w)
 	second, names := published(t, w)
 	if len(second) != 2 || strings.Contains(names, first[0].Name) {
@@ -140,10 +141,10 @@ func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
 func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	publish(t, w)
 	first, _ := published(t, w)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 1}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": 1}))
 	noError(t, w.Close())
 	orphan := filepath.Join(dir, "published", tenantA.String(), "calls-2026-03-0123456789abcdef.parquet")
 	noError(t, os.WriteFile(orphan, []byte("written, not in the manifest"), 0o600))
@@ -181,12 +182,12 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		w := open(t, dir)
-		merge(t, w, warehouse.Calls,
+		merge(t, w, schema.Calls,
 			call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}),
 			call(tenantA, 2, row{"created_at": "2026-02-10"}))
-		merge(t, w, warehouse.Customers, call(tenantA, 1, nil))
+		merge(t, w, schema.Customers, call(tenantA, 1, nil))
 		publish(t, w)
-		merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
+		merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
 		noError(t, w.Close())
 		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
 			downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
@@ -205,11 +206,11 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}),
 		call(tenantA, 2, row{"created_at": "2026-02-10"}))
-	merge(t, w, warehouse.Messages, call(tenantA, 1, nil))
-	merge(t, w, warehouse.Customers, call(tenantA, 1, nil))
+	merge(t, w, schema.Messages, call(tenantA, 1, nil))
+	merge(t, w, schema.Customers, call(tenantA, 1, nil))
 	publish(t, w)
 	_, names := published(t, w)
 	noError(t, w.Close())

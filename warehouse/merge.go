@@ -17,11 +17,12 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Batch is a bounded number of rows of one dataset to be merged.
 type Batch struct {
-	Dataset Dataset
+	Dataset schema.Dataset
 	Tenant  uuid.UUID // tenant of all rows; zero: each row names its tenant in user_id
 	Origin  string    // name of the file or source of the rows, recorded in the quarantine
 	Rows    Rows
@@ -38,10 +39,10 @@ type Batch struct {
 }
 
 // Merge stages a batch and merges it. See [Warehouse.Stage] and [Staged.Merge].
-func (w *Warehouse) Merge(ctx context.Context, batch Batch) (Counts, []Refusal, error) {
+func (w *Warehouse) Merge(ctx context.Context, batch Batch) (schema.Counts, []Refusal, error) {
 	staged, err := w.Stage(ctx, batch)
 	if err != nil {
-		return Counts{}, nil, err
+		return schema.Counts{}, nil, err
 	}
 	return staged.Merge(ctx)
 }
@@ -180,7 +181,7 @@ func (s *Staged) Close() error {
 // one transaction per tenant, which also marks the published partitions that became stale. When it returns, all
 // counted rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an
 // error or a crash.
-func (s *Staged) Merge(ctx context.Context) (counts Counts, refusals []Refusal, err error) {
+func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Refusal, err error) {
 	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
@@ -238,7 +239,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	if b.Tenant != uuid.Nil {
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
 	}
-	typing, reasons := b.Dataset.staging(untyped, tenant)
+	typing, reasons := b.Dataset.Staging(untyped, tenant)
 	if _, err := execute(ctx, conn, typing); err != nil {
 		return nil, unreadable(err)
 	}

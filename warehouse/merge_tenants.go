@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Bounds of a group of tenants. One statement classifies the staged rows of the whole group and takes no longer than
@@ -41,9 +43,9 @@ func groupTenants(tenants []stagedTenant) (groups [][]stagedTenant) {
 
 // mergeTenants merges the staged rows of every tenant. It merges twice as many groups at a time as there are cores: one
 // group keeps at most one core busy, and none while it waits for the disk or for a thread of DuckDB.
-func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
+func (s *Staged) mergeTenants(ctx context.Context) (total schema.Counts, err error) {
 	groups := groupTenants(s.tenants)
-	merged, next := make([]Counts, len(groups)), atomic.Int64{}
+	merged, next := make([]schema.Counts, len(groups)), atomic.Int64{}
 	workers, ctx := errgroup.WithContext(ctx)
 	for range min(len(groups), 2*runtime.GOMAXPROCS(0)) {
 		workers.Go(func() error {
@@ -67,7 +69,9 @@ func (s *Staged) mergeTenants(ctx context.Context) (total Counts, err error) {
 
 // mergeGroup merges the staged rows of a group of tenants. It holds the writing locks of all of them. Every batch takes
 // the locks in the order of tenant ids, so two batches cannot deadlock.
-func (s *Staged) mergeGroup(ctx context.Context, conn *sql.Conn, group []stagedTenant) (counts Counts, err error) {
+func (s *Staged) mergeGroup(
+	ctx context.Context, conn *sql.Conn, group []stagedTenant,
+) (counts schema.Counts, err error) {
 	plans := make([]*mergePlan, len(group))
 	for i, t := range group {
 		store, release, err := s.w.openOrCreateTenant(ctx, t)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A batch with the same ids for many tenants, which are classified together, changes each tenant by its own rows only.
@@ -36,7 +37,7 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 			}
 			kept[i].merge(batch)
 		}
-		counts := merge(t, w, warehouse.Calls, rows...)
+		counts := merge(t, w, schema.Calls, rows...)
 		sum := counts.New + counts.Changed + counts.Unchanged + counts.Deleted + counts.Superseded
 		if counts.Read != sum || sum != int64(len(rows)) {
 			t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(rows))
@@ -45,7 +46,7 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 			if len(kept[i]) == 0 {
 				continue // it has no file yet
 			}
-			feed, err := w.Changes(t.Context(), tenant, warehouse.Calls, warehouse.Filter{}, warehouse.FeedPosition{}, 100)
+			feed, err := w.Changes(t.Context(), tenant, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 100)
 			noError(t, err)
 			found := map[string]string{}
 			for _, item := range feed.Items {

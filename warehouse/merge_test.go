@@ -11,18 +11,19 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestMerge_NewChangedUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
-		warehouse.Counts{Read: 2, New: 2})
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
-		warehouse.Counts{Read: 2, Unchanged: 2})
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"cost": 0.0337}), call(tenantA, 3, nil),
+	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
+		schema.Counts{Read: 2, New: 2})
+	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
+		schema.Counts{Read: 2, Unchanged: 2})
+	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": 0.0337}), call(tenantA, 3, nil),
 		call(tenantA, 2, nil)),
-		warehouse.Counts{Read: 3, New: 1, Changed: 1, Unchanged: 1})
+		schema.Counts{Read: 3, New: 1, Changed: 1, Unchanged: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT list(cost ORDER BY id) FROM calls"), "[0.0337, NULL, NULL]")
 	// the second merge counts for nothing
@@ -34,19 +35,19 @@ func TestMerge_OneRowPerID(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	// If an id occurs three times in a batch, the version with the newest source time wins, whatever its line.
-	wantCounts(t, merge(t, w, warehouse.Calls,
+	wantCounts(t, merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"status": "queued", "updated_at": "2026-03-01T10:00:00Z"}),
 		call(tenantA, 1, row{"status": "completed", "updated_at": "2026-03-01T12:00:00Z"}),
 		call(tenantA, 1, row{"status": "ringing", "updated_at": "2026-03-01T11:00:00Z"})),
-		warehouse.Counts{Read: 3, New: 1, Superseded: 2})
+		schema.Counts{Read: 3, New: 1, Superseded: 2})
 	// Without a source time the last line wins.
-	wantCounts(t, merge(t, w, warehouse.Messages, call(tenantA, 7, row{"status": "sent"}),
+	wantCounts(t, merge(t, w, schema.Messages, call(tenantA, 7, row{"status": "sent"}),
 		call(tenantA, 7, row{"status": "read"})),
-		warehouse.Counts{Read: 2, New: 1, Superseded: 1})
+		schema.Counts{Read: 2, New: 1, Superseded: 1})
 	// A row that moves to another time is still that row.
-	wantCounts(t, merge(t, w, warehouse.Calls,
+	wantCounts(t, merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-05-01T10:00:00Z", "updated_at": "2026-03-02T00:00:00Z"})),
-		warehouse.Counts{Read: 1, Changed: 1})
+		schema.Counts{Read: 1, Changed: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT [count(*), count(DISTINCT id)] FROM calls"), "[1, 1]")
 	want(t, query(t, dir, tenantA, "SELECT created_at FROM calls"), "2026-05-01 10:00:00+00")
@@ -59,12 +60,12 @@ func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 	customer := func(name, updated string) row {
 		return row{"user_id": tenantA, "id": id(1), "name": name, "created_at": "2026-01-01", "updated_at": updated}
 	}
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("new", "2026-02-02T00:00:00Z")),
-		warehouse.Counts{Read: 1, New: 1})
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("old", "2026-02-01T00:00:00Z")),
-		warehouse.Counts{Read: 1, Superseded: 1})
-	wantCounts(t, merge(t, w, warehouse.Customers, customer("same time", "2026-02-02T00:00:00Z")),
-		warehouse.Counts{Read: 1, Changed: 1})
+	wantCounts(t, merge(t, w, schema.Customers, customer("new", "2026-02-02T00:00:00Z")),
+		schema.Counts{Read: 1, New: 1})
+	wantCounts(t, merge(t, w, schema.Customers, customer("old", "2026-02-01T00:00:00Z")),
+		schema.Counts{Read: 1, Superseded: 1})
+	wantCounts(t, merge(t, w, schema.Customers, customer("same time", "2026-02-02T00:00:00Z")),
+		schema.Counts{Read: 1, Changed: 1})
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT name FROM customers"), "same time")
 }
@@ -72,8 +73,8 @@ func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 func TestMerge_OneFilePerTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 1, row{"summary": "A"}),
-		call(tenantB, 1, row{"summary": "B"})), warehouse.Counts{Read: 2, New: 2})
+	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"summary": "A"}),
+		call(tenantB, 1, row{"summary": "B"})), schema.Counts{Read: 2, New: 2})
 	tenants, err := w.Tenants(t.Context())
 	noError(t, err)
 	if len(tenants) != 2 {
@@ -94,8 +95,8 @@ func TestMerge_MoreTenantsThanAttached(t *testing.T) {
 	for n := range tenants {
 		rows = append(rows, call(numbered(n), n, nil))
 	}
-	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, New: tenants})
-	wantCounts(t, merge(t, w, warehouse.Calls, rows...), warehouse.Counts{Read: tenants, Unchanged: tenants})
+	wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: tenants, New: tenants})
+	wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: tenants, Unchanged: tenants})
 	if got := publish(t, w); got.Files != 2*tenants {
 		t.Fatalf("got %+v published, want %d files", got, 2*tenants)
 	}
@@ -120,11 +121,11 @@ func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
 	const limit, tenants = 4, 10
 	w.SetMaxAttached(limit)
 	for n := range tenants {
-		merge(t, w, warehouse.Calls, call(numbered(n), n, nil))
+		merge(t, w, schema.Calls, call(numbered(n), n, nil))
 	}
 	read := func(n int) {
 		t.Helper()
-		page, err := w.List(t.Context(), numbered(n), warehouse.Calls, warehouse.Listing{Limit: 10})
+		page, err := w.List(t.Context(), numbered(n), schema.Calls, warehouse.Listing{Limit: 10})
 		noError(t, err)
 		if page.Total != 1 {
 			t.Errorf("tenant %d: got %d rows, want 1", n, page.Total)
@@ -150,41 +151,41 @@ func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
 
 func TestMerge_RefusedRows(t *testing.T) {
 	for name, test := range map[string]struct {
-		dataset warehouse.Dataset
+		dataset schema.Dataset
 		line    any
 		reason  string
 	}{
-		"no JSON":       {warehouse.Calls, `{"id": `, "line is not a JSON object"},
-		"no object":     {warehouse.Calls, `[1, 2]`, "line is not a JSON object"},
-		"no id":         {warehouse.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
-		"empty id":      {warehouse.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
-		"bad id":        {warehouse.Calls, call(tenantA, 1, row{"id": "17"}), "id is not a UUID: 17"},
-		"no tenant":     {warehouse.Calls, call(tenantA, 1, row{"user_id": nil}), "user_id (the tenant) is missing"},
-		"bad tenant":    {warehouse.Calls, call(tenantA, 1, row{"user_id": "../x"}), "user_id is not a UUID: ../x"},
-		"no created_at": {warehouse.Calls, call(tenantA, 1, row{"created_at": nil}), "created_at is missing"},
-		"bad created_at": {warehouse.Calls, call(tenantA, 1, row{"created_at": "yesterday"}),
+		"no JSON":       {schema.Calls, `{"id": `, "line is not a JSON object"},
+		"no object":     {schema.Calls, `[1, 2]`, "line is not a JSON object"},
+		"no id":         {schema.Calls, call(tenantA, 1, row{"id": nil}), "id is missing"},
+		"empty id":      {schema.Calls, call(tenantA, 1, row{"id": " "}), "id is missing"},
+		"bad id":        {schema.Calls, call(tenantA, 1, row{"id": "17"}), "id is not a UUID: 17"},
+		"no tenant":     {schema.Calls, call(tenantA, 1, row{"user_id": nil}), "user_id (the tenant) is missing"},
+		"bad tenant":    {schema.Calls, call(tenantA, 1, row{"user_id": "../x"}), "user_id is not a UUID: ../x"},
+		"no created_at": {schema.Calls, call(tenantA, 1, row{"created_at": nil}), "created_at is missing"},
+		"bad created_at": {schema.Calls, call(tenantA, 1, row{"created_at": "yesterday"}),
 			"created_at is not a time: yesterday"},
-		"endless time": {warehouse.Calls, call(tenantA, 1, row{"created_at": "infinity"}),
+		"endless time": {schema.Calls, call(tenantA, 1, row{"created_at": "infinity"}),
 			"created_at is not a time: infinity"},
-		"time before any": {warehouse.Calls, call(tenantA, 1, row{"created_at": "1492-01-01T00:00:00Z"}),
+		"time before any": {schema.Calls, call(tenantA, 1, row{"created_at": "1492-01-01T00:00:00Z"}),
 			"created_at is not a time: 1492-01-01T00:00:00Z"},
-		"cost of letters": {warehouse.Calls, call(tenantA, 1, row{"cost": "cheap"}), "cost is not a decimal(10,4): cheap"},
-		"cost too large":  {warehouse.Calls, call(tenantA, 1, row{"cost": 1e9}), "cost is not a decimal(10,4): 1000000000"},
-		"cost of an object": {warehouse.Calls, call(tenantA, 1, row{"cost": row{"usd": 1}}),
+		"cost of letters": {schema.Calls, call(tenantA, 1, row{"cost": "cheap"}), "cost is not a decimal(10,4): cheap"},
+		"cost too large":  {schema.Calls, call(tenantA, 1, row{"cost": 1e9}), "cost is not a decimal(10,4): 1000000000"},
+		"cost of an object": {schema.Calls, call(tenantA, 1, row{"cost": row{"usd": 1}}),
 			`cost is not a decimal(10,4): {"usd":1}`},
-		"seconds too many": {warehouse.Calls, call(tenantA, 1, row{"duration_seconds": 3e9}),
+		"seconds too many": {schema.Calls, call(tenantA, 1, row{"duration_seconds": 3e9}),
 			"duration_seconds is not an integer: 3000000000"},
-		"two faults": {warehouse.Calls, call(tenantA, 1, row{"id": "x", "cost": "y"}),
+		"two faults": {schema.Calls, call(tenantA, 1, row{"id": "x", "cost": "y"}),
 			"id is not a UUID: x; cost is not a decimal(10,4): y"},
-		"endless minutes": {warehouse.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}),
+		"endless minutes": {schema.Calls, call(tenantA, 1, row{"stt_minutes": "inf"}),
 			"stt_minutes is not a number: inf"},
-		"bad assistant": {warehouse.Messages, call(tenantA, 1, row{"assistant_id": "bot"}),
+		"bad assistant": {schema.Messages, call(tenantA, 1, row{"assistant_id": "bot"}),
 			"assistant_id is not a UUID: bot"},
-		"bad truth": {warehouse.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}),
+		"bad truth": {schema.Messages, call(tenantA, 1, row{"is_from_bot": "perhaps"}),
 			"is_from_bot is not a boolean: perhaps"},
-		"no number of JSON": {warehouse.Calls, `{"user_id":"` + tenantA.String() + `","id":"` + id(1) +
+		"no number of JSON": {schema.Calls, `{"user_id":"` + tenantA.String() + `","id":"` + id(1) +
 			`","created_at":"2026-01-01","metadata":{"x":NaN}}`, `metadata is not valid JSON: {"x":NaN}`},
-		"bad count": {warehouse.Customers, call(tenantA, 1, row{"interaction_count": "many"}),
+		"bad count": {schema.Customers, call(tenantA, 1, row{"interaction_count": "many"}),
 			"interaction_count is not an integer: many"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +194,7 @@ func TestMerge_RefusedRows(t *testing.T) {
 			counts, refusals, err := w.Merge(t.Context(),
 				warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
 			noError(t, err)
-			wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
+			wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Refused: 1})
 			if len(refusals) != 1 || refusals[0].Line != 2 || !strings.HasPrefix(refusals[0].Reason, test.reason) {
 				t.Fatalf("got refusals %+v, want reason %q", refusals, test.reason)
 			}
@@ -222,10 +223,10 @@ func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
 	w := openNew(t)
 	anonymous := call(tenantA, 2, nil)
 	delete(anonymous, "user_id")
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "x",
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA, Origin: "x",
 		Rows: lines(t, call(tenantA, 1, nil), anonymous, call(tenantB, 3, nil))})
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 3, New: 2, Refused: 1})
+	wantCounts(t, counts, schema.Counts{Read: 3, New: 2, Refused: 1})
 	if !strings.HasPrefix(refusals[0].Reason, "user_id is another tenant's: "+tenantB.String()) {
 		t.Fatalf("got refusals %+v", refusals)
 	}
@@ -234,7 +235,7 @@ func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
 func TestMerge_Values(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{
+	merge(t, w, schema.Calls, call(tenantA, 1, row{
 		"created_at": "2026-04-18T19:50:20.322+05:30", "started_at": "2026-04-18 14:20", "cost": "0.1", "duration": "2m 18s",
 		"from_number": "+91 98765 12345", "assistant_id": "", "status": "Some_New-Status",
 		"summary":  "नमस्ते 🌧 \u0000 \"quoted\"",
@@ -254,7 +255,7 @@ func TestMerge_Values(t *testing.T) {
 func TestMerge_JSONNullIsNULL(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT [transcript IS NULL, metadata IS NULL, duration IS NULL] FROM calls"),
 		"[true, true, true]")
@@ -264,18 +265,18 @@ func TestMerge_JSONNullIsNULL(t *testing.T) {
 func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 	w := openNew(t)
 	version := func(status string, day any) row { return call(tenantA, 1, row{"status": status, "updated_at": day}) }
-	merge(t, w, warehouse.Calls, version("queued", "2026-03-10"))
-	wantCounts(t, merge(t, w, warehouse.Calls, version("queued", "2026-03-30")), warehouse.Counts{Read: 1, Unchanged: 1})
-	wantCounts(t, merge(t, w, warehouse.Calls, version("ringing", "2026-03-20")), warehouse.Counts{Read: 1, Superseded: 1})
+	merge(t, w, schema.Calls, version("queued", "2026-03-10"))
+	wantCounts(t, merge(t, w, schema.Calls, version("queued", "2026-03-30")), schema.Counts{Read: 1, Unchanged: 1})
+	wantCounts(t, merge(t, w, schema.Calls, version("ringing", "2026-03-20")), schema.Counts{Read: 1, Superseded: 1})
 	// A version without a time counts as the newest and takes the stored time.
-	wantCounts(t, merge(t, w, warehouse.Calls, version("completed", nil)), warehouse.Counts{Read: 1, Changed: 1})
-	wantCounts(t, merge(t, w, warehouse.Calls, version("old", "2026-03-05")), warehouse.Counts{Read: 1, Superseded: 1})
+	wantCounts(t, merge(t, w, schema.Calls, version("completed", nil)), schema.Counts{Read: 1, Changed: 1})
+	wantCounts(t, merge(t, w, schema.Calls, version("old", "2026-03-05")), schema.Counts{Read: 1, Superseded: 1})
 	// The same in one batch.
-	wantCounts(t, merge(t, w, warehouse.Calls, call(tenantA, 2, row{"status": "queued", "updated_at": "2026-03-30"}),
+	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 2, row{"status": "queued", "updated_at": "2026-03-30"}),
 		call(tenantA, 2, row{"status": "completed"}),
-		call(tenantA, 2, row{"status": "old", "updated_at": "2026-03-05"})), warehouse.Counts{Read: 3, New: 1, Superseded: 2})
+		call(tenantA, 2, row{"status": "old", "updated_at": "2026-03-05"})), schema.Counts{Read: 3, New: 1, Superseded: 2})
 	for n := 1; n <= 2; n++ {
-		item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(n)))
+		item, err := w.Get(t.Context(), tenantA, schema.Calls, uuid.MustParse(id(n)))
 		noError(t, err)
 		if !strings.Contains(item, `"status":"completed"`) {
 			t.Errorf("got stored row %s", item)
@@ -299,9 +300,9 @@ func TestMerge_Concurrent(t *testing.T) {
 			}
 			staged := lines(t, part...)
 			group.Go(func() {
-				counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: "x",
+				counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "x",
 					Rows: staged})
-				if err != nil || counts != (warehouse.Counts{Read: rows, New: rows}) {
+				if err != nil || counts != (schema.Counts{Read: rows, New: rows}) {
 					t.Errorf("%+v %v", counts, err)
 				}
 			})
@@ -325,7 +326,7 @@ func TestMerge_ConcurrentRefusals(t *testing.T) {
 	for range 8 {
 		staged := lines(t, "{}")
 		group.Go(func() {
-			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x",
+			if _, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x",
 				Rows: staged}); err != nil {
 				t.Error(err)
 			}
@@ -348,7 +349,7 @@ func TestPublish_LongTextsInLittleMemory(t *testing.T) {
 			rows = append(rows, call(tenantA, part*2000+n,
 				row{"transcript": "Caller: " + strings.Repeat(noise(part*2000+n), 8)}))
 		}
-		merge(t, w, warehouse.Calls, rows...)
+		merge(t, w, schema.Calls, rows...)
 	}
 	if got := publish(t, w); got != (warehouse.Published{Files: 3, Rows: 20_000}) {
 		t.Errorf("published %+v", got)
@@ -368,7 +369,7 @@ func TestMerge_BulkLoadIsSorted(t *testing.T) {
 	for n := range 9000 { // fewer are never sorted
 		rows = append(rows, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-%02d-%02dT00:00:00Z", 1+n*7%12, 1+n*5%28)}))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM (SELECT created_at < lag(created_at) OVER (ORDER BY rowid) "+
 		"AS back FROM calls) WHERE back"), "0")
@@ -393,7 +394,7 @@ func TestOpen_FolderNotWritable(t *testing.T) {
 func TestOpen_RemovesLeftoversOfCrash(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())
 	for _, leftover := range []string{"warehouse/.x.duckdb.unfinished", "warehouse/.x.duckdb.unfinished.wal",
 		"lake/.calls.parquet.unfinished", "tmp/anything.csv"} {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A mergePlan lists the changes that the staged rows of one tenant make to its table and its tombstones, and so the
@@ -55,7 +56,7 @@ func (s *tenantStore) planMerge(
 	p.slots = []string{
 		"dataset", statements.Ident(dataset.Name),
 		"dataset_name", statements.Text(dataset.Name),
-		"columns", dataset.updateList(),
+		"columns", dataset.UpdateList(),
 		"store", statements.Ident(s.id.String()) + ".main",
 		"tenant", statements.Text(s.id.String()),
 		"seq", strconv.FormatInt(p.seq, 10),
@@ -66,7 +67,7 @@ func (s *tenantStore) planMerge(
 		return p, nil
 	}
 	p.compared = true
-	if fill, ok := dataset.fillAbsent(staged.batch.MissingFields, p.slots); ok {
+	if fill, ok := dataset.FillAbsent(staged.batch.MissingFields, p.slots); ok {
 		if _, err := conn.ExecContext(ctx, fill); err != nil {
 			return nil, err
 		}
@@ -75,7 +76,7 @@ func (s *tenantStore) planMerge(
 }
 
 // planInsertAll plans the insertion of rows with distinct ids into a table that has no rows and no tombstones.
-func (p *mergePlan) planInsertAll(dataset Dataset, t stagedTenant) {
+func (p *mergePlan) planInsertAll(dataset schema.Dataset, t stagedTenant) {
 	p.insertStatement = "merge/insert_all"
 	p.rows["new"] = t.rows - t.refused
 	for month := range strings.SplitSeq(t.months, ",") {
@@ -135,7 +136,7 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 		return err
 	}
 	s.facts.tables = map[string]tableFacts{}
-	for _, dataset := range Datasets {
+	for _, dataset := range schema.Datasets {
 		s.facts.tables[dataset.Name] = tableFacts{
 			rows: true, tombstones: slices.Contains(strings.Split(tombstoned, ","), dataset.Name),
 		}
@@ -173,7 +174,7 @@ type outcome struct {
 }
 
 // add adds an outcome to the plan.
-func (p *mergePlan) add(dataset Dataset, o outcome) {
+func (p *mergePlan) add(dataset schema.Dataset, o outcome) {
 	p.rows[o.name] += o.rows
 	if o.timeUpdate {
 		p.timeUpdates += o.rows
@@ -200,7 +201,7 @@ func (p *mergePlan) add(dataset Dataset, o outcome) {
 }
 
 // monthOf returns the month of the published file that holds rows of the month: "" for a dataset of one file.
-func monthOf(dataset Dataset, month string) string {
+func monthOf(dataset schema.Dataset, month string) string {
 	if dataset.Monthly {
 		return month
 	}
@@ -208,8 +209,8 @@ func monthOf(dataset Dataset, month string) string {
 }
 
 // counts returns the numbers of rows that the merge reports.
-func (p *mergePlan) counts() Counts {
-	return Counts{
+func (p *mergePlan) counts() schema.Counts {
+	return schema.Counts{
 		New:        p.rows["new"] + p.rows["revived"],
 		Changed:    p.rows["changed"] + p.rows["moved"],
 		Unchanged:  p.rows["unchanged"] + p.rows["confirmed"] + p.rows["redeleted"],
@@ -229,7 +230,7 @@ func (p *mergePlan) rowsWithSeq() int64 {
 
 // stalePartitions returns a literal of a JSON object that maps the name of each partition that the merge makes stale to
 // the merge's sequence number.
-func (p *mergePlan) stalePartitions(dataset Dataset) (string, error) {
+func (p *mergePlan) stalePartitions(dataset schema.Dataset) (string, error) {
 	partitions := map[string]int64{}
 	for month := range p.months {
 		partitions[partition{dataset: dataset, month: month}.name()] = p.seq

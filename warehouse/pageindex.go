@@ -7,6 +7,7 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A pageIndex holds the number of rows of a filter per hour of created_at, newest hour first. Their sum is the total
@@ -16,7 +17,7 @@ import (
 // An index is either built by a query, or cut from the index of a filter with wider bounds. A cut index shares the
 // hours of the wider one, so the bounds of its filter may exclude some rows of the first and the last hour.
 type pageIndex struct {
-	filter  Filter
+	filter  schema.Filter
 	counted bool // true if built by a query, false if cut from another index
 	hours   []hourCount
 	// Rows of the filter in the first and in the last hour, which may be the same hour.
@@ -43,15 +44,15 @@ func (c pageIndex) rows(i int) int64 {
 
 // narrow returns the filter with the bounds of the hours that contain the page and the row after it. rest is the
 // number of rows within these bounds that precede the page.
-func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
-	filter = l.Filter.bounded()
+func (c pageIndex) narrow(l Listing) (filter schema.Filter, rest int64) {
+	filter = l.Filter.Bounded()
 	first := 0
 	if l.After == nil {
 		for rest = l.Offset; first < len(c.hours)-1 && c.rows(first) <= rest; first++ {
 			rest -= c.rows(first)
 		}
 	} else {
-		filter = filter.between(minCreatedAt, l.After.CreatedAt.Add(time.Microsecond))
+		filter = filter.Between(schema.MinCreatedAt, l.After.CreatedAt.Add(time.Microsecond))
 		for first < len(c.hours) && !hourStart(c.hours[first].hour).Before(filter.Before) {
 			first++
 		}
@@ -67,23 +68,25 @@ func (c pageIndex) narrow(l Listing) (filter Filter, rest int64) {
 	for ; last < len(c.hours)-1 && seen < needed; seen += c.rows(last) {
 		last++
 	}
-	return filter.between(hourStart(c.hours[last].hour), hourStart(c.hours[first].hour+1)), rest
+	return filter.Between(hourStart(c.hours[last].hour), hourStart(c.hours[first].hour+1)), rest
 }
 
 // covers reports whether the bounds of the filter lie within those of the index. Apart from the bounds, the filters
 // are equal.
-func (c pageIndex) covers(filter Filter) bool {
-	own, bounds := c.filter.bounded(), filter.bounded()
-	return bounds == bounds.between(own.From, own.Before)
+func (c pageIndex) covers(filter schema.Filter) bool {
+	own, bounds := c.filter.Bounded(), filter.Bounded()
+	return bounds == bounds.Between(own.From, own.Before)
 }
 
 // cut returns the index of a filter that c covers. Hours fully inside the bounds of the filter are reused; only the
 // first and the last hour are counted again, if a bound lies within them.
-func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter Filter) (part pageIndex, err error) {
+func (c pageIndex) cut(
+	ctx context.Context, db querier, dataset schema.Dataset, filter schema.Filter,
+) (part pageIndex, err error) {
 	if filter == c.filter {
 		return c, nil
 	}
-	old, bounds := c.filter.bounded(), filter.bounded()
+	old, bounds := c.filter.Bounded(), filter.Bounded()
 	begin := sort.Search(len(c.hours), func(i int) bool { return hourStart(c.hours[i].hour).Before(bounds.Before) })
 	end := sort.Search(len(c.hours), func(i int) bool { return !hourStart(c.hours[i].hour + 1).After(bounds.From) })
 	part.filter = filter
@@ -93,10 +96,10 @@ func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter 
 	part.hours = c.hours[begin:end]
 	count := func(i int) (int64, error) {
 		start, end := hourStart(c.hours[i].hour), hourStart(c.hours[i].hour+1)
-		if bounds.between(start, end) == old.between(start, end) {
+		if bounds.Between(start, end) == old.Between(start, end) {
 			return c.rows(i), nil
 		}
-		return countRows(ctx, db, dataset, bounds.between(start, end))
+		return countRows(ctx, db, dataset, bounds.Between(start, end))
 	}
 	if part.firstRows, err = count(begin); err != nil {
 		return part, err
@@ -111,15 +114,17 @@ func (c pageIndex) cut(ctx context.Context, db querier, dataset Dataset, filter 
 }
 
 // countRows returns the number of rows of the filter.
-func countRows(ctx context.Context, db querier, dataset Dataset, filter Filter) (n int64, err error) {
-	err = db.QueryRowContext(ctx, statements.Page("count", dataset.Name), filter.args(dataset)...).Scan(&n)
+func countRows(ctx context.Context, db querier, dataset schema.Dataset, filter schema.Filter) (n int64, err error) {
+	err = db.QueryRowContext(ctx, statements.Page("count", dataset.Name), filter.Args(dataset)...).Scan(&n)
 	return n, err
 }
 
 // buildPageIndex returns an index of the filter, built by a query.
-func buildPageIndex(ctx context.Context, db querier, dataset Dataset, filter Filter) (index pageIndex, err error) {
+func buildPageIndex(
+	ctx context.Context, db querier, dataset schema.Dataset, filter schema.Filter,
+) (index pageIndex, err error) {
 	index.filter, index.counted = filter, true
-	rows, err := db.QueryContext(ctx, statements.Page("hours", dataset.Name), filter.args(dataset)...)
+	rows, err := db.QueryContext(ctx, statements.Page("hours", dataset.Name), filter.Args(dataset)...)
 	if err != nil {
 		return index, err
 	}
@@ -151,7 +156,7 @@ type pageIndexCache struct {
 // A pageIndexKey identifies an index in the cache.
 type pageIndexKey struct {
 	dataset string
-	filter  Filter
+	filter  schema.Filter
 }
 
 const (
@@ -162,20 +167,20 @@ const (
 )
 
 // get returns the index of the filter, or of a filter that covers it.
-func (c *pageIndexCache) get(version int64, dataset Dataset, filter Filter) (index pageIndex, ok bool) {
+func (c *pageIndexCache) get(version int64, dataset schema.Dataset, filter schema.Filter) (index pageIndex, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.version != version {
 		return index, false
 	}
 	if index, ok = c.indexes[pageIndexKey{dataset.Name, filter}]; !ok {
-		index, ok = c.widest[pageIndexKey{dataset.Name, filter.unbounded()}]
+		index, ok = c.widest[pageIndexKey{dataset.Name, filter.Unbounded()}]
 	}
 	return index, ok && index.covers(filter)
 }
 
 // put adds an index of the version. If the version differs or the cache is full, put empties the cache first.
-func (c *pageIndexCache) put(version int64, dataset Dataset, index pageIndex) {
+func (c *pageIndexCache) put(version int64, dataset schema.Dataset, index pageIndex) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key, size := pageIndexKey{dataset.Name, index.filter}, entryOverhead
@@ -192,6 +197,6 @@ func (c *pageIndexCache) put(version int64, dataset Dataset, index pageIndex) {
 	c.indexes[key] = index
 	c.size += size
 	if index.counted {
-		c.widest[pageIndexKey{dataset.Name, index.filter.unbounded()}] = index
+		c.widest[pageIndexKey{dataset.Name, index.filter.Unbounded()}] = index
 	}
 }

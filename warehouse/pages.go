@@ -10,11 +10,12 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Listing selects a page of a list. Lists are ordered by created_at descending, then by id ascending.
 type Listing struct {
-	Filter Filter
+	Filter schema.Filter
 	Limit  int64     // maximum number of rows of the page
 	Offset int64     // number of rows before the page; ignored if After is set
 	After  *Position // position that the page starts after; nil: use Offset
@@ -37,7 +38,7 @@ type Page struct {
 // List returns a page. Its items and its total come from one snapshot. The cost of a page does not depend on its
 // position, see pageIndex.
 func (w *Warehouse) List(
-	ctx context.Context, tenant uuid.UUID, dataset Dataset, listing Listing,
+	ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, listing Listing,
 ) (page Page, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
@@ -87,13 +88,13 @@ type querier interface {
 }
 
 // read reads the page. It selects one row beyond the limit to find out whether there are more.
-func (l Listing) read(ctx context.Context, db querier, dataset Dataset, index pageIndex) (page Page, err error) {
+func (l Listing) read(ctx context.Context, db querier, dataset schema.Dataset, index pageIndex) (page Page, err error) {
 	page.Total = index.total
 	if l.After == nil && l.Offset >= index.total {
 		return page, nil
 	}
 	filter, offset := index.narrow(l)
-	args := append(filter.args(dataset), sql.Named("limit", l.Limit+1), sql.Named("offset", offset))
+	args := append(filter.Args(dataset), sql.Named("limit", l.Limit+1), sql.Named("offset", offset))
 	if l.After == nil {
 		args = append(args, sql.Named("after", nil), sql.Named("after_id", nil))
 	} else {
@@ -121,7 +122,7 @@ func (l Listing) read(ctx context.Context, db querier, dataset Dataset, index pa
 // Get returns a row of the tenant with all its details, as a JSON object. It returns ErrNotFound if the tenant has no
 // such row.
 func (w *Warehouse) Get(
-	ctx context.Context, tenant uuid.UUID, dataset Dataset, id uuid.UUID,
+	ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, id uuid.UUID,
 ) (item string, err error) {
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type listed struct {
@@ -41,14 +42,14 @@ func TestList_PagesFormTheList(t *testing.T) {
 		all = append(all, listed{id(n), at})
 		rows = append(rows, call(tenantA, n, row{"created_at": at, "direction": []string{"inbound", "outbound"}[n%2]}))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	slices.SortFunc(all, func(a, b listed) int {
 		if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	for _, filter := range []warehouse.Filter{
+	for _, filter := range []schema.Filter{
 		{},
 		{Direction: "outbound"},
 		{From: all[300].CreatedAt, Before: all[50].CreatedAt},
@@ -65,7 +66,7 @@ func TestList_PagesFormTheList(t *testing.T) {
 		for _, limit := range []int64{1, 7, 100, 1000} {
 			var got, followed []string
 			for listing := (warehouse.Listing{Filter: filter, Limit: limit}); ; {
-				page, err := w.List(t.Context(), tenantA, warehouse.Calls, listing)
+				page, err := w.List(t.Context(), tenantA, schema.Calls, listing)
 				noError(t, err)
 				followed = append(followed, ids(t, page.Items)...)
 				if !page.More {
@@ -78,7 +79,7 @@ func TestList_PagesFormTheList(t *testing.T) {
 					len(followed), len(expected))
 			}
 			for offset := int64(0); ; offset += limit {
-				page, err := w.List(t.Context(), tenantA, warehouse.Calls,
+				page, err := w.List(t.Context(), tenantA, schema.Calls,
 					warehouse.Listing{Filter: filter, Limit: limit, Offset: offset})
 				noError(t, err)
 				if page.Total != int64(len(expected)) || page.More != (offset+limit < page.Total) {
@@ -109,7 +110,7 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 			times = append(times, at)
 		}
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
 	random := rand.New(rand.NewPCG(1, 2))
 	bound := func() time.Time {
@@ -126,14 +127,14 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 	}
 	for i := range 150 {
 		if i%15 == 0 { // whatever was known is no more
-			merge(t, w, warehouse.Calls, call(tenantA, 1, row{"direction": "outbound", "duration": i}))
+			merge(t, w, schema.Calls, call(tenantA, 1, row{"direction": "outbound", "duration": i}))
 		}
-		filter := warehouse.Filter{Direction: "inbound", From: bound(), Before: bound()}
+		filter := schema.Filter{Direction: "inbound", From: bound(), Before: bound()}
 		expected := slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool {
 			return at.Before(filter.From) || !filter.Before.IsZero() && !at.Before(filter.Before)
 		})
 		for _, offset := range []int64{0, 10, 100} {
-			page, err := w.List(t.Context(), tenantA, warehouse.Calls,
+			page, err := w.List(t.Context(), tenantA, schema.Calls,
 				warehouse.Listing{Filter: filter, Limit: 5, Offset: offset})
 			noError(t, err)
 			var got []time.Time
@@ -156,13 +157,13 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 func TestList_TotalAfterMerge(t *testing.T) {
 	w := openNew(t)
 	for n := range 5 {
-		merge(t, w, warehouse.Calls, call(tenantA, n, nil))
+		merge(t, w, schema.Calls, call(tenantA, n, nil))
 		for i := range 3 { // builds the index, uses it, and cuts another from it
-			filter := warehouse.Filter{}
+			filter := schema.Filter{}
 			if i == 2 {
 				filter.Before = time.Date(2026, 3, 1, 10, 0, 1, 0, time.UTC)
 			}
-			page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Filter: filter, Limit: 100})
+			page, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Filter: filter, Limit: 100})
 			noError(t, err)
 			if page.Total != int64(n+1) || len(page.Items) != n+1 {
 				t.Fatalf("after %d merges: got %d rows and total %d, want %d", n+1, len(page.Items), page.Total, n+1)
@@ -173,12 +174,12 @@ func TestList_TotalAfterMerge(t *testing.T) {
 
 func TestGet_RowOfAnotherTenant(t *testing.T) {
 	w := openNew(t)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 2, nil))
-	for _, dataset := range warehouse.Datasets {
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 2, nil))
+	for _, dataset := range schema.Datasets {
 		_, err := w.Get(t.Context(), tenantA, dataset, uuid.MustParse(id(2)))
 		wantKind(t, err, warehouse.ErrNotFound)
 	}
-	page, err := w.List(t.Context(), tenantA, warehouse.Calls, warehouse.Listing{Limit: 10})
+	page, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	want(t, strings.Join(ids(t, page.Items), ","), id(1))
 }

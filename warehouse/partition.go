@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Rows in a row group of the published Parquet files. A reader holds some columns of one row group per core in memory,
@@ -29,7 +30,7 @@ const (
 // A partition is the unit of publishing: the rows of a dataset in one month. It has one file of the dataset, and one of
 // each export that is derived from the dataset.
 type partition struct {
-	dataset Dataset
+	dataset schema.Dataset
 	month   string    // YYYY-MM of created_at in UTC; "" for a dataset with one file
 	seq     int64     // last commit that changed the partition
 	asOf    time.Time // all commits before this time are in the partition's files
@@ -52,7 +53,7 @@ func pendingPartitions(ctx context.Context, db querier) ([]partition, error) {
 		if err := rows.Scan(&name, &p.month, &p.seq, &p.asOf); err != nil {
 			return nil, err
 		}
-		if p.dataset, err = DatasetNamed(name); err != nil {
+		if p.dataset, err = schema.DatasetNamed(name); err != nil {
 			return nil, err
 		}
 		pending = append(pending, p)
@@ -67,7 +68,7 @@ func isOutOfMemory(err error) bool {
 
 // path returns the path of the partition's file of the export in the lake:
 // lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, or lake/tenant_id=T/customers/customers.parquet.
-func (p partition) path(w *Warehouse, tenant uuid.UUID, export Export) string {
+func (p partition) path(w *Warehouse, tenant uuid.UUID, export schema.Export) string {
 	dir := filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String(), export.Name)
 	if p.month != "" {
 		dir = filepath.Join(dir, "month="+p.month)
@@ -76,12 +77,12 @@ func (p partition) path(w *Warehouse, tenant uuid.UUID, export Export) string {
 }
 
 // filter returns a filter that selects the rows of the partition's month.
-func (p partition) filter() (Filter, error) {
+func (p partition) filter() (schema.Filter, error) {
 	if p.month == "" {
-		return Filter{}, nil
+		return schema.Filter{}, nil
 	}
 	from, err := time.Parse("2006-01", p.month)
-	return Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
+	return schema.Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
 }
 
 // publishPartition writes the partition's files: the dataset's file first, and then the files of the derived exports.
@@ -98,12 +99,12 @@ func (w *Warehouse) publishPartition(ctx context.Context, store *tenantStore, p 
 	if err != nil {
 		return nil, err
 	}
-	for _, export := range Exports { // each dataset precedes the exports derived from it
+	for _, export := range schema.Exports { // each dataset precedes the exports derived from it
 		if export.Source.Name != p.dataset.Name {
 			continue
 		}
 		file := PublishedFile{Export: export.Name, Month: p.month, AsOf: p.asOf}
-		if export.derived() {
+		if export.Derived() {
 			err = w.writeDerived(ctx, store, p, export, &file, files[0], rowGroup)
 		} else {
 			err = w.writeFile(ctx, store, p.path(w, store.id, export), export.Select(filter), &file, rowGroup)
@@ -121,7 +122,7 @@ var errNoRows = errors.New("no rows")
 // writeDerived writes the partition's file of a derived export, and completes file. It reads the rows from the
 // dataset's file, source, which was written just before. So both files have the same rows, and the transcripts are not
 // read from the tenant's file a second time.
-func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p partition, export Export,
+func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p partition, export schema.Export,
 	file *PublishedFile, source PublishedFile, rowGroup int,
 ) error {
 	path := p.path(w, store.id, export)
@@ -129,9 +130,9 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p part
 		return errors.Join(w.folder.mkdir(filepath.Dir(path)), w.folder.removeDurable(path))
 	}
 	file.MinCreatedAt, file.MaxCreatedAt = source.MinCreatedAt, source.MaxCreatedAt
-	sourcePath := statements.Text(p.path(w, store.id, mustExport(source.Export)))
+	sourcePath := statements.Text(p.path(w, store.id, schema.MustExport(source.Export)))
 	relation := "read_parquet(" + sourcePath + ", hive_partitioning = false)"
-	return w.writeFile(ctx, store, path, export.selectFrom(relation), file, rowGroup)
+	return w.writeFile(ctx, store, path, export.SelectFrom(relation), file, rowGroup)
 }
 
 // writeFile writes the rows of the query to path, and completes file. If there are no rows, it removes the file at
@@ -140,7 +141,7 @@ func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p part
 func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile,
 	rowGroup int,
 ) error {
-	if file.Export == Calls.Name {
+	if file.Export == schema.Calls.Name {
 		rowGroup = min(rowGroup, parquetCallsRowGroup)
 	}
 	err := w.folder.writeAtomic(path, func(temp string) error {
@@ -149,7 +150,7 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 			return err
 		}
 		defer func() { _ = conn.Close() }() // returns the connection to its pool
-		metadata := statements.Struct(mustExport(file.Export).Metadata(file.AsOf))
+		metadata := statements.Struct(schema.MustExport(file.Export).Metadata(file.AsOf))
 		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
 			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
 			query, statements.Text(temp), rowGroup, metadata)); err != nil {

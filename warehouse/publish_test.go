@@ -10,19 +10,20 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestPublish_LakeHoldsEveryRowOnce(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-31T23:59:59.999Z", "cost": 0.5}),
 		call(tenantA, 2, row{"created_at": "2026-02-01T00:00:00.000Z", "cost": 0.25}),
 		call(tenantB, 1, row{"created_at": "2026-02-01T05:29:00.000+05:30"}))
-	merge(t, w, warehouse.Customers,
+	merge(t, w, schema.Customers,
 		row{"user_id": tenantA, "id": id(1), "created_at": "2020-01-01"},
 		row{"user_id": tenantA, "id": id(2), "created_at": "2026-01-01"})
-	merge(t, w, warehouse.Messages, call(tenantA, 1, row{"content": row{"text": row{"body": "hi"}}}))
+	merge(t, w, schema.Messages, call(tenantA, 1, row{"content": row{"text": row{"body": "hi"}}}))
 	wantPublished(t, w, 8, 6)
 	wantPublished(t, w, 0, 0)
 	paths := files(t, filepath.Join(dir, "lake"))
@@ -56,7 +57,7 @@ func wantPublished(t *testing.T, w *warehouse.Warehouse, files int, rows int64) 
 func TestPublish_FolderNameWithSpecialCharacters(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "it's [a-z]* \"data\"")
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	wantPublished(t, w, 2, 1)
 	noError(t, w.Close())
 }
@@ -64,15 +65,15 @@ func TestPublish_FolderNameWithSpecialCharacters(t *testing.T) {
 func TestPublish_ChangedRows(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10"}),
 		call(tenantA, 2, row{"created_at": "2026-02-10"}),
 		call(tenantA, 3, row{"created_at": "2026-03-10"}))
 	publish(t, w)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "cost": 0.1}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "cost": 0.1}))
 	wantPublished(t, w, 2, 1)
 	// A row whose created_at changes is removed from its old month. The file of a month without rows is removed.
-	merge(t, w, warehouse.Calls, call(tenantA, 2, row{"created_at": "2026-03-11"}))
+	merge(t, w, schema.Calls, call(tenantA, 2, row{"created_at": "2026-03-11"}))
 	wantPublished(t, w, 2, 2)
 	lake := filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls")
 	if _, err := os.Stat(filepath.Join(lake, "month=2026-02", "calls.parquet")); !errors.Is(err, os.ErrNotExist) {
@@ -96,14 +97,14 @@ func TestPublish_MergesDuringPublishing(t *testing.T) {
 	for n := range months {
 		rows = append(rows, in(n, "before"))
 	}
-	merge(t, w, warehouse.Calls, rows...)
+	merge(t, w, schema.Calls, rows...)
 	published := make(chan error)
 	go func() {
 		_, err := w.Publish(t.Context())
 		published <- err
 	}()
 	for n := range months {
-		merge(t, w, warehouse.Calls, in(n, "after"))
+		merge(t, w, schema.Calls, in(n, "after"))
 	}
 	noError(t, <-published)
 	publish(t, w)
@@ -116,11 +117,11 @@ func TestPublish_MergesDuringPublishing(t *testing.T) {
 func TestPublish_DeletedRows(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls,
+	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10"}),
 		call(tenantA, 2, row{"created_at": "2026-01-11"}),
 		call(tenantA, 3, row{"created_at": "2026-02-10"}))
-	merge(t, w, warehouse.Customers, call(tenantA, 1, nil), call(tenantA, 2, nil))
+	merge(t, w, schema.Customers, call(tenantA, 1, nil), call(tenantA, 2, nil))
 	publish(t, w)
 	lake := func() string {
 		paths := files(t, filepath.Join(dir, "lake", "tenant_id="+tenantA.String()))
@@ -128,32 +129,32 @@ func TestPublish_DeletedRows(t *testing.T) {
 		return strings.Join(paths, " ")
 	}
 	// One of several rows is deleted. The deletion of an unknown row changes no file.
-	merge(t, w, warehouse.Calls, deletion(1, "2026-06-01"), deletion(9, "2026-06-01"))
-	merge(t, w, warehouse.Customers, deletion(1, "2026-06-01"))
+	merge(t, w, schema.Calls, deletion(1, "2026-06-01"), deletion(9, "2026-06-01"))
+	merge(t, w, schema.Customers, deletion(1, "2026-06-01"))
 	wantPublished(t, w, 3, 2)
 	calls := queryLake(t, dir, "SELECT list(id ORDER BY id) FROM read_parquet('{lake}/*/calls/*/*.parquet')")
 	want(t, calls, "["+id(2)+", "+id(3)+"]")
 	customers := queryLake(t, dir, "SELECT list(id) FROM read_parquet('{lake}/*/customers/*.parquet')")
 	want(t, customers, "["+id(2)+"]")
-	merge(t, w, warehouse.Customers, deletion(9, "2026-06-01"))
+	merge(t, w, schema.Customers, deletion(9, "2026-06-01"))
 	wantPublished(t, w, 0, 0)
 	// The last row of a month is deleted, and the last row of a dataset with one file.
-	merge(t, w, warehouse.Calls, deletion(2, "2026-06-01"))
-	merge(t, w, warehouse.Customers, deletion(2, "2026-06-01"))
+	merge(t, w, schema.Calls, deletion(2, "2026-06-01"))
+	merge(t, w, schema.Customers, deletion(2, "2026-06-01"))
 	wantPublished(t, w, 0, 0)
 	want(t, lake(), "calls/month=2026-02/calls.parquet cost_daily/month=2026-02/cost_daily.parquet")
 	// The marker file is removed. The tenant's file and its WAL are left.
 	want(t, fmt.Sprint(len(files(t, filepath.Join(dir, "warehouse")))), "2")
 
 	// After a crash between the removal of a file and the update of the manifest, the file is missing already.
-	merge(t, w, warehouse.Calls, deletion(3, "2026-06-01"))
+	merge(t, w, schema.Calls, deletion(3, "2026-06-01"))
 	tenantLake := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())
 	noError(t, os.Remove(filepath.Join(tenantLake, "calls", "month=2026-02", "calls.parquet")))
 	noError(t, w.Close())
 	w = open(t, dir)
 	wantPublished(t, w, 0, 0)
 	// A deleted row that the source has again is published again.
-	merge(t, w, warehouse.Calls, call(tenantA, 3, row{"created_at": "2026-02-10"}))
+	merge(t, w, schema.Calls, call(tenantA, 3, row{"created_at": "2026-02-10"}))
 	wantPublished(t, w, 2, 1)
 	want(t, lake(), "calls/month=2026-02/calls.parquet cost_daily/month=2026-02/cost_daily.parquet")
 	noError(t, w.Close())
@@ -194,7 +195,7 @@ func TestPublish_TranscriptShapes(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			dir := t.TempDir()
 			w := open(t, dir)
-			merge(t, w, warehouse.Calls, call(tenantA, 1, test.fields))
+			merge(t, w, schema.Calls, call(tenantA, 1, test.fields))
 			publish(t, w)
 			noError(t, w.Close())
 			want(t, queryLake(t, dir, "SELECT coalesce(transcript::VARCHAR, 'NULL') "+
@@ -240,7 +241,7 @@ func TestPublish_Durations(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			dir := t.TempDir()
 			w := open(t, dir)
-			merge(t, w, warehouse.Calls, call(tenantA, 1, test.fields))
+			merge(t, w, schema.Calls, call(tenantA, 1, test.fields))
 			publish(t, w)
 			noError(t, w.Close())
 			want(t, queryLake(t, dir, "SELECT [duration, duration_seconds] "+

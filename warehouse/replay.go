@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Quarantine yields refused rows and files, those of the oldest quarantine file first, and ends after an error. It
@@ -113,7 +114,7 @@ func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
 // Replay merges the refused rows of the named quarantine files, or of all files if there are no names. Rows that are
 // merged leave the quarantine; rows that are refused again stay, with the new reason. A row does not replace a newer
 // version. A row without a time of its own counts as older than every existing version.
-func (w *Warehouse) Replay(ctx context.Context, names ...string) (total Counts, refusals []Refusal, err error) {
+func (w *Warehouse) Replay(ctx context.Context, names ...string) (total schema.Counts, refusals []Refusal, err error) {
 	w.refused.replaying.Lock()
 	defer w.refused.replaying.Unlock()
 	infos, err := w.quarantined()
@@ -150,7 +151,7 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total Counts, 
 
 // replayFile renames the file, so that rows that are refused again can be stored under its name, merges its rows, and
 // removes the file once they are durable.
-func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, refusals []Refusal, err error) {
+func (w *Warehouse) replayFile(ctx context.Context, name string) (total schema.Counts, refusals []Refusal, err error) {
 	groups, err := w.refusedGroups(ctx, name)
 	if err != nil || len(groups) == 0 {
 		return total, nil, err
@@ -191,7 +192,7 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total Counts, 
 type refusedGroup struct {
 	w          *Warehouse
 	name       string // name of the quarantine file
-	dataset    Dataset
+	dataset    schema.Dataset
 	tenant     uuid.UUID // zero: each row names its tenant
 	origin     string    // Batch.Origin of the original batch
 	unnumbered bool      // Batch.NoLineNumbers of the original batch
@@ -214,7 +215,7 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 		if err := rows.Scan(&dataset, &tenant, &group.origin, &group.unnumbered); err != nil {
 			return nil, err
 		}
-		if group.dataset, err = DatasetNamed(dataset); err != nil {
+		if group.dataset, err = schema.DatasetNamed(dataset); err != nil {
 			return nil, err
 		}
 		if tenant != "" {
@@ -227,7 +228,7 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 	return groups, rows.Err()
 }
 
-func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (string, func(), error) {
+func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset schema.Dataset) (string, func(), error) {
 	tenant := ""
 	if g.tenant != uuid.Nil {
 		tenant = g.tenant.String()
@@ -238,7 +239,7 @@ func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset Dataset) (str
 	}
 	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name),
 		"tenant", statements.Text(tenant), "file", statements.Text(g.origin))
-	return dataset.untypedLines(lines), func() {}, nil
+	return dataset.UntypedLines(lines), func() {}, nil
 }
 
 func (refusedGroup) finish(context.Context, *sql.Conn) error { return nil }

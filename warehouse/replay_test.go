@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // mend rewrites every file of the quarantine.
@@ -28,9 +29,9 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	}
 	anonymous := call(tenantA, 2, row{"cost": "cheap", "summary": "\"née\" \\ 🎈"})
 	delete(anonymous, "user_id") // the batch says the tenant; so does the quarantine
-	merge(warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenantA, Origin: "it's a.ndjson",
+	merge(warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA, Origin: "it's a.ndjson",
 		Rows: lines(t, call(tenantA, 1, nil), anonymous, "{}")})
-	merge(warehouse.Batch{Dataset: warehouse.Messages, Origin: "source", NoLineNumbers: true,
+	merge(warehouse.Batch{Dataset: schema.Messages, Origin: "source", NoLineNumbers: true,
 		Rows: lines(t, call(tenantB, 3, row{"created_at": "cheap"}))})
 	noError(t, w.RefuseFile(warehouse.Refusal{File: "gone.csv", Dataset: "calls", Reason: "cannot be read"}))
 
@@ -51,7 +52,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 
 	counts, refusals, err := w.Replay(t.Context()) // nothing was mended
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 3, Refused: 3})
+	wantCounts(t, counts, schema.Counts{Read: 3, Refused: 3})
 	if again, err := quarantined(t, w, 10); fmt.Sprintf("%+v", again) == "" || len(again) != 4 || len(refusals) != 3 ||
 		err != nil {
 		t.Errorf("%+v %+v %v", again, refusals, err)
@@ -59,7 +60,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	mend(t, w, "cheap", "2026-01-02") // which is a time; and, as a price, still none
 	counts, _, err = w.Replay(t.Context())
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 3, New: 1, Refused: 2})
+	wantCounts(t, counts, schema.Counts{Read: 3, New: 1, Refused: 2})
 	mend(t, w, "2026-01-02", "0.25")
 	for _, name := range files(t, filepath.Join(w.Dir(), "quarantine")) {
 		if strings.HasPrefix(name, "it") {
@@ -67,7 +68,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 			noError(t, err)
 		}
 	}
-	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Refused: 1})
+	wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Refused: 1})
 	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil ||
 		!strings.Contains(err.Error(), "no quarantine file") {
 		t.Error(err)
@@ -86,13 +87,13 @@ func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
 		return call(tenantA, n, row{"status": "first", "cost": "cheap", "updated_at": at})
 	}
 	second := func(n int, at any) row { return call(tenantA, n, row{"status": "second", "cost": 1, "updated_at": at}) }
-	merge(t, w, warehouse.Calls, first(1, nil), first(2, nil), first(3, "2026-06-01"), first(4, "2026-06-03"),
+	merge(t, w, schema.Calls, first(1, nil), first(2, nil), first(3, "2026-06-01"), first(4, "2026-06-03"),
 		first(5, nil), first(6, nil))
-	merge(t, w, warehouse.Calls, second(1, nil), second(2, "2026-06-02"), second(3, "2026-06-02"),
+	merge(t, w, schema.Calls, second(1, nil), second(2, "2026-06-02"), second(3, "2026-06-02"),
 		second(4, "2026-06-02"), second(6, nil))
-	merge(t, w, warehouse.Calls, deletion(6, "2026-06-02"))
+	merge(t, w, schema.Calls, deletion(6, "2026-06-02"))
 	mend(t, w, "cheap", "2")
-	for n, want := range []warehouse.Counts{{Read: 6, New: 1, Changed: 1, Superseded: 4}, {}} {
+	for n, want := range []schema.Counts{{Read: 6, New: 1, Changed: 1, Superseded: 4}, {}} {
 		counts, _, err := w.Replay(t.Context())
 		noError(t, err)
 		if counts != want {
@@ -111,7 +112,7 @@ func TestReplay_AfterCrash(t *testing.T) {
 	w := openNew(t)
 	folder := filepath.Join(w.Dir(), "quarantine")
 	refuse := func(n int) string {
-		merge(t, w, warehouse.Calls, call(tenantA, n, row{"cost": "cheap"}))
+		merge(t, w, schema.Calls, call(tenantA, n, row{"cost": "cheap"}))
 		return files(t, folder)[0]
 	}
 	name := refuse(1)
@@ -123,7 +124,7 @@ func TestReplay_AfterCrash(t *testing.T) {
 	mend(t, w, "cheap", "2")
 	counts, _, err := w.Replay(t.Context())
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: 2, New: 1, Unchanged: 1})
+	wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Unchanged: 1})
 	if left := files(t, folder); len(left) != 0 {
 		t.Error(left)
 	}
@@ -136,7 +137,7 @@ func TestQuarantine_SizeLimit(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	var dropped int64
 	for n := range 30 {
-		counts := merge(t, w, warehouse.Calls, call(tenantA, n, row{"cost": long}))
+		counts := merge(t, w, schema.Calls, call(tenantA, n, row{"cost": long}))
 		dropped += counts.Dropped
 	}
 	listed, err := quarantined(t, w, 100)
@@ -149,7 +150,7 @@ func TestQuarantine_SizeLimit(t *testing.T) {
 	for n := range many {
 		many[n] = call(tenantA, n, row{"cost": long, "status": "again"})
 	}
-	counts := merge(t, w, warehouse.Calls, many...)
+	counts := merge(t, w, schema.Calls, many...)
 	listed, err = quarantined(t, w, 100)
 	noError(t, err)
 	if counts.Refused != 30 || int64(len(listed)) >= 10 || counts.Dropped < 20 || !strings.Contains(listed[0].Row, id(0)) {

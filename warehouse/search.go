@@ -11,15 +11,16 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Search selects calls by the text of their transcript turns.
 type Search struct {
 	Query  SearchQuery
-	Filter Filter // filter of the calls
-	Newest bool   // order by created_at descending; false: by the number of matching turns, then created_at, descending
-	Limit  int64  // maximum number of calls
-	Offset int64  // number of calls to skip
+	Filter schema.Filter // filter of the calls
+	Newest bool          // order by created_at; false: by the number of matching turns, then created_at; descending
+	Limit  int64         // maximum number of calls
+	Offset int64         // number of calls to skip
 }
 
 // A SearchResult holds the calls that match a search, all of one snapshot.
@@ -68,7 +69,7 @@ func (w *Warehouse) SearchTranscripts(
 	}
 	defer func() { err = cmp.Or(err, snapshot.Close()) }()
 	found.AsOf = snapshot.AsOf
-	turns, err := snapshot.Select(ctx, mustExport("transcript_turns"), search.Filter)
+	turns, err := snapshot.Select(ctx, schema.MustExport("transcript_turns"), search.Filter)
 	if err == nil {
 		err = search.readCalls(ctx, snapshot.Conn, turns, &found)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // plainWords returns the words of a text. It does not use regular expressions.
@@ -64,7 +65,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 			c.id = uuid.MustParse(fields["id"].(string))
 			calls, rows = append(calls, c), append(rows, fields)
 		}
-		merge(t, w, warehouse.Calls, rows...)
+		merge(t, w, schema.Calls, rows...)
 	}
 	add(300, time.March)
 	_, err := w.Publish(t.Context())
@@ -151,7 +152,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	noError(t, err)
 	found, err := w.SearchTranscripts(t.Context(), tenantA,
 		warehouse.Search{Query: phrases, Limit: 100,
-			Filter: warehouse.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
+			Filter: schema.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
 	noError(t, err)
 	for _, c := range found.Calls {
 		if c.CreatedAt.Before(time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)) {
@@ -170,7 +171,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 // The table of a search result has its turns in order, whatever their text contains.
 func TestSearchTable_TurnsInOrder(t *testing.T) {
 	w := openNew(t)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, row{}))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{}))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
 	defer func() { noError(t, snapshot.Close()) }()

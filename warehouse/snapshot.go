@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Snapshot is one state of a tenant's rows, which later merges do not change. Its first statement determines the
@@ -73,7 +75,9 @@ func (s *Snapshot) Close() error {
 // statement has no parameters and is valid on Conn until the snapshot is closed. It reads published files, and reads
 // the tenant's tables only for partitions that changed after they were published. Reading whole tables would fill
 // DuckDB's memory with blocks that are not needed again, and displace the blocks of pages.
-func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (statement string, err error) {
+func (s *Snapshot) Select(
+	ctx context.Context, export schema.Export, filter schema.Filter,
+) (statement string, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("read %s: %w", export.Name, err)
@@ -92,11 +96,11 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 	// these are read. A filter may need the other columns.
 	source := export
 	switch {
-	case filter == Filter{}:
-	case export.hasColumnsOf(filter):
-		source = mustExport(export.Name)
+	case filter == schema.Filter{}:
+	case export.HasColumnsOf(filter):
+		source = schema.MustExport(export.Name)
 	default:
-		source = mustExport(export.Source.Name)
+		source = schema.MustExport(export.Source.Name)
 	}
 	var paths []string
 	for _, f := range files {
@@ -118,18 +122,18 @@ func (s *Snapshot) Select(ctx context.Context, export Export, filter Filter) (st
 		paths = append(paths, fmt.Sprintf("/dev/fd/%d", content.Fd()))
 	}
 	if len(paths) == 0 && len(changed) == 0 {
-		return export.selectWhere("false"), nil
+		return export.SelectWhere("false"), nil
 	}
 	var parts []string
 	if len(paths) > 0 {
-		parts = append(parts, export.selectFromFiles(source, paths, filter))
+		parts = append(parts, export.SelectFromFiles(source, paths, filter))
 	}
 	if len(changed) > 0 {
 		condition, err := partitionCondition(filter, changed)
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, export.selectWhere(condition))
+		parts = append(parts, export.SelectWhere(condition))
 	}
 	if len(parts) == 1 {
 		return parts[0], nil
@@ -148,16 +152,16 @@ func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
 }
 
 // partitionCondition returns the condition for rows that match the filter and belong to one of the partitions.
-func partitionCondition(f Filter, partitions []partition) (string, error) {
+func partitionCondition(f schema.Filter, partitions []partition) (string, error) {
 	months := make([]string, len(partitions))
 	for i, p := range partitions {
 		month, err := p.filter()
 		if err != nil {
 			return "", err
 		}
-		months[i] = month.literal(p.dataset)
+		months[i] = month.Literal(p.dataset)
 	}
-	return f.literal(partitions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
+	return f.Literal(partitions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
 }
 
 // Diagnose wraps an error of reading a snapshot in ErrNoMemory or ErrNoSpace, if one of them is its cause.

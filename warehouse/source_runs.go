@@ -8,6 +8,7 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A SourceRun describes the last run of a source. Times are UTC.
@@ -17,10 +18,10 @@ type SourceRun struct {
 	EndedAt   *time.Time `json:"ended_at"` // nil: the run is in progress, or the process died during it
 	// AsOf is the start of the last successful run; nil: no run succeeded yet. All rows that the source had then are
 	// stored.
-	AsOf     *time.Time `json:"as_of"`
-	Failures int64      `json:"failures"` // number of failed runs since AsOf
-	Error    string     `json:"error"`    // error that ended the run; "": none
-	Rows     Counts     `json:"rows"`
+	AsOf     *time.Time    `json:"as_of"`
+	Failures int64         `json:"failures"` // number of failed runs since AsOf
+	Error    string        `json:"error"`    // error that ended the run; "": none
+	Rows     schema.Counts `json:"rows"`
 }
 
 // SaveRun stores the run and replaces the previous run of its source.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // The state of a source is stored with its rows, separately for each tenant and source, and survives a restart.
@@ -21,9 +22,9 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 			t.Errorf("state of %s: got %s, want %s", source, got, want)
 		}
 	}
-	give := func(tenant uuid.UUID, source, value string, rows ...any) warehouse.Counts {
+	give := func(tenant uuid.UUID, source, value string, rows ...any) schema.Counts {
 		t.Helper()
-		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Tenant: tenant, Origin: source,
+		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenant, Origin: source,
 			Rows: lines(t, rows...)})
 		noError(t, err)
 		staged.SetState(warehouse.State{Source: source, Value: json.RawMessage(value)})
@@ -55,18 +56,18 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 func TestMerge_MissingFieldsAreKept(t *testing.T) {
 	w := openNew(t)
 	full := call(tenantA, 1, row{"stt_minutes": 1.5, "tts_characters": 70, "status": "completed"})
-	merge(t, w, warehouse.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))
-	give := func(wanted warehouse.Counts, rows ...any) {
+	merge(t, w, schema.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))
+	give := func(wanted schema.Counts, rows ...any) {
 		t.Helper()
-		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "list",
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "list",
 			Rows: lines(t, rows...), MissingFields: []string{"stt_minutes", "tts_characters", "updated_at"}})
 		noError(t, err)
 		wantCounts(t, counts, wanted)
 	}
-	give(warehouse.Counts{Read: 1, Unchanged: 1}, call(tenantA, 1, row{"status": "completed"}))
-	give(warehouse.Counts{Read: 2, New: 1, Changed: 1}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
-	give(warehouse.Counts{Read: 2, Unchanged: 2}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
-	item, err := w.Get(t.Context(), tenantA, warehouse.Calls, uuid.MustParse(id(1)))
+	give(schema.Counts{Read: 1, Unchanged: 1}, call(tenantA, 1, row{"status": "completed"}))
+	give(schema.Counts{Read: 2, New: 1, Changed: 1}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
+	give(schema.Counts{Read: 2, Unchanged: 2}, call(tenantA, 1, row{"status": "failed"}), call(tenantA, 2, nil))
+	item, err := w.Get(t.Context(), tenantA, schema.Calls, uuid.MustParse(id(1)))
 	noError(t, err)
 	var got struct {
 		Status        string

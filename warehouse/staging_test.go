@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // hangingRows are rows whose reading ends with the context.
 type hangingRows struct{}
 
-func (hangingRows) open(ctx context.Context, _ *sql.Conn, _ Dataset) (string, func(), error) {
+func (hangingRows) open(ctx context.Context, _ *sql.Conn, _ schema.Dataset) (string, func(), error) {
 	<-ctx.Done()
 	return "", nil, ctx.Err()
 }
@@ -33,7 +35,7 @@ func TestStage_Timeout(t *testing.T) {
 	}()
 	defer func(before time.Duration) { stagingTimeout = before }(stagingTimeout)
 	stagingTimeout = time.Millisecond
-	batch := Batch{Dataset: Calls, Tenant: uuid.New(), Origin: "push", Rows: hangingRows{}, Throttled: true}
+	batch := Batch{Dataset: schema.Calls, Tenant: uuid.New(), Origin: "push", Rows: hangingRows{}, Throttled: true}
 	for range maxStaged + 1 {
 		if _, err := w.Stage(t.Context(), batch); !errors.Is(err, ErrUnreadable) {
 			t.Errorf("got %v, want %v", err, ErrUnreadable)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A damaged file fails the calls for its tenant, each with an error that names the tenant, until the file is repaired.
@@ -20,7 +21,7 @@ import (
 func TestTenants_DamagedFileAffectsOneTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), call(tenantB, 2, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), call(tenantB, 2, nil))
 	noError(t, w.Close())
 	path := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
 	whole, err := os.ReadFile(path)
@@ -29,7 +30,7 @@ func TestTenants_DamagedFileAffectsOneTenant(t *testing.T) {
 
 	w = open(t, dir)
 	list := func(tenant uuid.UUID) (warehouse.Page, error) {
-		return w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 10})
+		return w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
 	}
 	var readers sync.WaitGroup
 	for range 8 {
@@ -59,7 +60,7 @@ func TestTenantPool_OpensOtherTenantsDuringDetach(t *testing.T) {
 	w := openNew(t)
 	w.SetMaxAttached(2)
 	for n := range 4 {
-		merge(t, w, warehouse.Calls, call(numbered(n), n, nil))
+		merge(t, w, schema.Calls, call(numbered(n), n, nil))
 	}
 	noError(t, w.OpenTenant(t.Context(), numbered(0)))
 	noError(t, w.OpenTenant(t.Context(), numbered(1))) // attached now: 0 and 1
@@ -120,13 +121,13 @@ func TestTenantPool_FailedDetach(t *testing.T) {
 				}
 			}
 			w.HookDetach(fail(attached), fail(!attached))
-			merge(t, w, warehouse.Calls, call(numbered(0), 1, nil))
-			merge(t, w, warehouse.Calls, call(numbered(1), 1, nil)) // the DETACH of tenant 0 fails
+			merge(t, w, schema.Calls, call(numbered(0), 1, nil))
+			merge(t, w, schema.Calls, call(numbered(1), 1, nil)) // the DETACH of tenant 0 fails
 			if failed != 1 {
 				t.Fatalf("got %d failed DETACH, want 1", failed)
 			}
 			wantCallCount(t, w, numbered(0), 1)
-			merge(t, w, warehouse.Calls, call(numbered(0), 2, nil))
+			merge(t, w, schema.Calls, call(numbered(0), 2, nil))
 			wantCallCount(t, w, numbered(1), 1)
 
 			w.HookDetach(fail(false), fail(false))
@@ -146,7 +147,7 @@ func TestTenantPool_FailedDetach(t *testing.T) {
 // wantCallCount checks the number of the tenant's calls.
 func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want int64) {
 	t.Helper()
-	page, err := w.List(t.Context(), tenant, warehouse.Calls, warehouse.Listing{Limit: 10})
+	page, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
 	noError(t, err)
 	if page.Total != want {
 		t.Errorf("tenant %s: got %d calls, want %d", tenant, page.Total, want)
@@ -170,12 +171,12 @@ func TestTenants_BlockSizeOfNewFile(t *testing.T) {
 	noError(t, err)
 	_, err = w.PublishedFiles(t.Context(), read)
 	noError(t, err)
-	merge(t, w, warehouse.Calls, append(many, call(tenantA, 1, nil), call(read, 1, nil))...)
-	merge(t, w, warehouse.Calls, call(tenantB, 1, row{"status": "failed"}))
+	merge(t, w, schema.Calls, append(many, call(tenantA, 1, nil), call(read, 1, nil))...)
+	merge(t, w, schema.Calls, call(tenantB, 1, row{"status": "failed"}))
 	noError(t, w.Close())
 	w = open(t, dir) // files of both sizes can be attached at the same time
 	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
-		merge(t, w, warehouse.Calls, call(tenant, 1, row{"status": "busy"}))
+		merge(t, w, schema.Calls, call(tenant, 1, row{"status": "busy"}))
 	}
 	noError(t, w.Close())
 	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10, read: 256 << 10} {

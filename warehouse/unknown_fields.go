@@ -3,6 +3,8 @@ package warehouse
 import (
 	"slices"
 	"sync"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // An UnknownField is a field of incoming rows that their dataset does not have. Its values are not stored.
@@ -18,7 +20,7 @@ const (
 )
 
 // addUnknown returns fields with the names added that it does not contain, up to maxUnknown fields.
-func addUnknown(fields []UnknownField, dataset Dataset, names []string) []UnknownField {
+func addUnknown(fields []UnknownField, dataset schema.Dataset, names []string) []UnknownField {
 	for _, name := range names {
 		if runes := []rune(name); len(runes) > maxFieldName {
 			name = string(runes[:maxFieldName]) + "…"
@@ -40,7 +42,7 @@ func (u *unknownFields) add(fields []UnknownField) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, field := range fields {
-		u.fields = addUnknown(u.fields, Dataset{Name: field.Dataset}, []string{field.Name})
+		u.fields = addUnknown(u.fields, schema.Dataset{Name: field.Dataset}, []string{field.Name})
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,14 +96,14 @@ func lines(t *testing.T, rows ...any) warehouse.Lines {
 	return warehouse.Lines{Reader: reader}
 }
 
-func merge(t *testing.T, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...any) warehouse.Counts {
+func merge(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...any) schema.Counts {
 	t.Helper()
 	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test.ndjson", Rows: lines(t, rows...)})
 	noError(t, err)
 	return counts
 }
 
-func wantCounts(t *testing.T, got, want warehouse.Counts) {
+func wantCounts(t *testing.T, got, want schema.Counts) {
 	t.Helper()
 	if got != want {
 		t.Fatalf("got counts %+v, want %+v", got, want)

@@ -12,6 +12,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type demoCommand struct {
@@ -38,12 +39,12 @@ type demoKeys struct {
 func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	return f.withCreated(ctx, func(api admin) error {
 		for _, part := range []struct {
-			dataset warehouse.Dataset
+			dataset schema.Dataset
 			write   func(io.Writer) error
 		}{
-			{warehouse.Calls, demoTenant.WriteCalls},
-			{warehouse.Customers, demoTenant.WriteCustomers},
-			{warehouse.Messages, demoTenant.WriteMessages},
+			{schema.Calls, demoTenant.WriteCalls},
+			{schema.Customers, demoTenant.WriteCustomers},
+			{schema.Messages, demoTenant.WriteMessages},
 		} {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()

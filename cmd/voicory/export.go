@@ -15,6 +15,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type exportCommand struct {
@@ -32,7 +33,7 @@ type exportCommand struct {
 type exportSpec struct {
 	Tenant  uuid.UUID          `json:"tenant_id"`
 	Dataset string             `json:"dataset"`
-	Filter  warehouse.Filter   `json:"filter"`
+	Filter  schema.Filter      `json:"filter"`
 	Columns []string           `json:"columns"`
 	Format  exports.Format     `json:"format"`
 	CSV     exports.CSVOptions `json:"csv"`
@@ -87,7 +88,7 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 	if spec.Tenant, err = parseUUID(c.Tenant); err != nil {
 		return spec, err
 	}
-	export, err := warehouse.ExportNamed(c.Dataset)
+	export, err := schema.ExportNamed(c.Dataset)
 	if err != nil {
 		return spec, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 	}
@@ -134,7 +135,7 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 	if err := l.requireTenant(ctx, spec.Tenant); err != nil {
 		return nil, asOf, err
 	}
-	export, err := warehouse.ExportNamed(spec.Dataset)
+	export, err := schema.ExportNamed(spec.Dataset)
 	if err != nil {
 		return nil, asOf, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // filterFlags are the filters of the REST lists under the same names, with hyphens instead of underscores.
@@ -25,7 +26,7 @@ type filterFlags struct {
 
 // filter returns the filter that the flags describe. It returns warehouse.ErrInvalid if a value is invalid, or if the
 // rows of the export have no such filter.
-func (f filterFlags) filter(export warehouse.Export) (warehouse.Filter, error) {
+func (f filterFlags) filter(export schema.Export) (schema.Filter, error) {
 	given := map[string]string{
 		"from": f.From, "to": f.To, "status": f.Status, "direction": f.Direction, "assistant_id": f.AssistantID,
 		"customer_id": f.CustomerID, "phone_number": f.PhoneNumber, "search": f.Search, "source": f.Source,
@@ -42,11 +43,11 @@ func (f filterFlags) filter(export warehouse.Export) (warehouse.Filter, error) {
 	}
 	if len(unsupported) > 0 {
 		slices.Sort(unsupported)
-		return warehouse.Filter{}, fmt.Errorf("%w: %s cannot be filtered by %s; its filters are %s",
+		return schema.Filter{}, fmt.Errorf("%w: %s cannot be filtered by %s; its filters are %s",
 			warehouse.ErrInvalid, export.Name, strings.Join(unsupported, " and "), strings.Join(flags, ", "))
 	}
 	filter, err := export.Source.ParseFilter(func(name string) string { return given[name] }, time.UTC)
-	if wrong := (*warehouse.FilterError)(nil); errors.As(err, &wrong) {
+	if wrong := (*schema.FilterError)(nil); errors.As(err, &wrong) {
 		return filter, fmt.Errorf("%w: %s %s", warehouse.ErrInvalid, flagName(wrong.Name), wrong.Fault)
 	}
 	return filter, err

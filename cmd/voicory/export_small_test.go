@@ -14,7 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/voicory/warehouse/exports"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // readBack returns the column names and the number of rows of an exported file, as a reader of the format finds them.
@@ -63,10 +63,10 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 	var all exports.Bundle
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
 	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
-	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(warehouse.Exports) || tables != fmt.Sprint(len(warehouse.Exports)) {
+	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(schema.Exports) || tables != fmt.Sprint(len(schema.Exports)) {
 		t.Errorf("got %s tables in the database of %+v", tables, all)
 	}
-	for _, e := range warehouse.Exports {
+	for _, e := range schema.Exports {
 		var want []string
 		for _, column := range e.Columns {
 			want = append(want, column.Name)

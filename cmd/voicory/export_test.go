@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/exports"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // checkExports runs exports in every format, with a filter, and with invalid arguments.
@@ -109,7 +109,7 @@ func checkBundle(t *testing.T, data string) {
 		}
 	}
 	path := strings.ReplaceAll(at, "'", "''")
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		for _, column := range export.Columns {
 			if !strings.Contains(string(readme), "| `"+column.Name+"` | `"+column.Type+"` | "+column.Description) {
 				t.Errorf("the README does not describe %s.%s", export.Name, column.Name)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type ingestCommand struct {
@@ -38,7 +39,7 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 		return err
 	}
 	if c.Dataset != "" {
-		if _, err := warehouse.DatasetNamed(c.Dataset); err != nil {
+		if _, err := schema.DatasetNamed(c.Dataset); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type quarantineCommand struct {
@@ -139,7 +140,7 @@ type replayQuarantineCommand struct {
 
 // replayed is the summary of a replay.
 type replaySummary struct {
-	warehouse.Counts
+	schema.Counts
 	Refusals  []warehouse.Refusal `json:"refusals"` // the first rows that were refused again
 	Published warehouse.Published `json:"published"`
 }
@@ -172,7 +173,7 @@ func (l localAdmin) Replay(ctx context.Context, files []string) (total replaySum
 }
 
 // warnDropped prints a warning if the quarantine was full and dropped refused rows.
-func warnDropped(w io.Writer, counts warehouse.Counts) {
+func warnDropped(w io.Writer, counts schema.Counts) {
 	if counts.Dropped > 0 {
 		fmt.Fprintf(w, "warning: the quarantine is full: %d refused rows were dropped from it; "+
 			"see `voicory quarantine list`\n", counts.Dropped)

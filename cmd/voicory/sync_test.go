@@ -20,7 +20,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // rowsOf reads all pages of a list by their cursors and returns the rows by id.
@@ -239,7 +239,7 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 // The printed counts add up to the number of rows read.
 func TestSyncSummary_CountsSuperseded(t *testing.T) {
 	var out strings.Builder
-	(&syncSummary{Summary: ingest.Summary{Counts: warehouse.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&out)
+	(&syncSummary{Summary: ingest.Summary{Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&out)
 	if first, _, _ := strings.Cut(out.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
 		t.Error(first)
 	}

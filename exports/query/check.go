@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // maxTree bounds a parse tree as JSON, in bytes: about 100 bytes for each constant of the statement.
@@ -373,35 +373,35 @@ const recurring = "recurring\x00"
 
 // relation checks the name of a relation. DuckDB looks for a common table expression, then for a view, and at last for
 // a file of that name. So every name must be one that DuckDB finds before it looks for a file.
-func (c *checker) relation(catalog, schema, name string) error {
-	catalog, schema, lower := lowerASCII(catalog), lowerASCII(schema), lowerASCII(name)
+func (c *checker) relation(catalog, namespace, name string) error {
+	catalog, namespace, lower := lowerASCII(catalog), lowerASCII(namespace), lowerASCII(name)
 	cte := lower
-	if schema == "recurring" {
+	if namespace == "recurring" {
 		cte = recurring + lower
 	}
-	if catalog == "" && (schema == "" || schema == "recurring") && slices.Contains(c.ctes, cte) {
+	if catalog == "" && (namespace == "" || namespace == "recurring") && slices.Contains(c.ctes, cte) {
 		return nil
 	}
-	isExport := slices.ContainsFunc(warehouse.Exports, func(e warehouse.Export) bool { return e.Name == lower })
-	if isExport && slices.Contains([]string{".", ".main", ".memory", "memory.main"}, catalog+"."+schema) {
+	isExport := slices.ContainsFunc(schema.Exports, func(e schema.Export) bool { return e.Name == lower })
+	if isExport && slices.Contains([]string{".", ".main", ".memory", "memory.main"}, catalog+"."+namespace) {
 		return nil
 	}
 	if slices.Contains([]string{"", "memory", "system"}, catalog) {
 		for _, in := range []string{"main", "pg_catalog", "information_schema"} {
-			unqualified := catalog == "" && schema == "" && in != "information_schema"
-			if (unqualified || schema == in) && isAllowed(asView, in+"."+lower) {
+			unqualified := catalog == "" && namespace == "" && in != "information_schema"
+			if (unqualified || namespace == in) && isAllowed(asView, in+"."+lower) {
 				return nil
 			}
 		}
 	}
-	if schema != "" {
-		name = schema + "." + name
+	if namespace != "" {
+		name = namespace + "." + name
 	}
 	if catalog != "" {
 		name = catalog + "." + name
 	}
 	var names []string
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		names = append(names, export.Name)
 	}
 	return c.refuse("table %q is not available in queries: the tables are %s", name, strings.Join(names, ", "))

@@ -14,7 +14,7 @@ import (
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // checkedEngine returns an engine with the views of a worker, which have no rows.
@@ -22,7 +22,7 @@ func checkedEngine(t testing.TB) *engine {
 	t.Helper()
 	e, err := openEngine(map[string]string{"threads": "1"})
 	noError(t, err)
-	noError(t, e.run(warehouse.CreateQueryViews()+"SET errors_as_json = true;"))
+	noError(t, e.run(schema.CreateQueryViews()+"SET errors_as_json = true;"))
 	return e
 }
 

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // TestMain runs the test binary as a worker if it is started as one. A second argument names a probe to run in the
@@ -66,19 +67,19 @@ func openLake(t testing.TB) *warehouse.Warehouse {
 			`"transcript":[{"role":"user","content":"hi %d"}],"metadata":{"n": %d},"created_at":"2026-%02d-03T10:00:00.5Z"}`,
 			tenantA, n, []string{"completed", "failed"}[n%2], n%3, n, n, n, 1+n%4))
 	}
-	merge(t, w, warehouse.Calls, calls...)
+	merge(t, w, schema.Calls, calls...)
 	const call = `{"user_id":%q,"id":"00000000-0000-4000-8000-000000000900","summary":%q,"created_at":"2026-01-01"}`
-	merge(t, w, warehouse.Calls, fmt.Sprintf(call, tenantB, canary))
+	merge(t, w, schema.Calls, fmt.Sprintf(call, tenantB, canary))
 	const customer = `{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao",` +
 		`"created_at":"2026-01-01"}`
-	merge(t, w, warehouse.Customers, fmt.Sprintf(customer, tenantA))
+	merge(t, w, schema.Customers, fmt.Sprintf(customer, tenantA))
 	_, err = w.Publish(t.Context())
 	noError(t, err)
 	return w
 }
 
 // merge merges rows, each a JSON object, and requires that all are new.
-func merge(t testing.TB, w *warehouse.Warehouse, dataset warehouse.Dataset, rows ...string) {
+func merge(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {
 	t.Helper()
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, warehouse.LinesSchema)
 	defer builder.Release()
@@ -215,7 +216,7 @@ func TestQuery_ViewsHaveComments(t *testing.T) {
 	a := mustQuery(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "+
 		"WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
 	var want [][4]string
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		for _, c := range export.Columns {
 			want = append(want, [4]string{export.Name, c.Name, c.Type, c.Comment()})
 		}
@@ -231,8 +232,8 @@ func TestQuery_ViewsHaveComments(t *testing.T) {
 		}
 	}
 	if got := mustQuery(t, r, "SELECT count(comment) FROM duckdb_views() "+
-		"WHERE NOT internal").text(); got != fmt.Sprint(len(warehouse.Exports)) {
-		t.Errorf("got %s views with a comment, want %d", got, len(warehouse.Exports))
+		"WHERE NOT internal").text(); got != fmt.Sprint(len(schema.Exports)) {
+		t.Errorf("got %s views with a comment, want %d", got, len(schema.Exports))
 	}
 }
 

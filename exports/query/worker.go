@@ -13,9 +13,9 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 	"github.com/voicory/warehouse/warehouse/sandbox"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // WorkerArgument is the only argument of this program if it is to run as a worker.
@@ -109,7 +109,7 @@ func newWorkerEngine(s settings) (*engine, error) {
 	}
 	// The optimizer and further threads are of no use to the many small CREATE VIEW statements, which take half as long
 	// without them.
-	return engine, engine.run("PRAGMA disable_optimizer;" + warehouse.CreateQueryViews() + "PRAGMA enable_optimizer;" +
+	return engine, engine.run("PRAGMA disable_optimizer;" + schema.CreateQueryViews() + "PRAGMA enable_optimizer;" +
 		"SET threads = " + strconv.Itoa(s.Threads) + "; SET streaming_buffer_size = '" + streamingBuffer + "';")
 }
 
@@ -128,7 +128,7 @@ func (e *engine) bindTask(t *task) (sandbox.Protections, error) {
 	if err := sandbox.LimitCPU(t.CPU); err != nil {
 		return active, err
 	}
-	script := warehouse.BindQueryViews(names)
+	script := schema.BindQueryViews(names)
 	if t.unordered() {
 		script += "SET preserve_insertion_order = false;"
 	}
@@ -139,7 +139,7 @@ func (e *engine) bindTask(t *task) (sandbox.Protections, error) {
 	if active, err = sandbox.Confine(policy); err != nil {
 		return active, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return active, e.run(warehouse.LockQueryViews(names))
+	return active, e.run(schema.LockQueryViews(names))
 }
 
 // openFiles opens the files of the task, which stay open until the process ends, and names each by its descriptor.

@@ -14,7 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // An arrowColumn is a column of the file that the dataset has.
@@ -26,7 +26,7 @@ type arrowColumn struct {
 
 // readArrow writes the rows of an Arrow IPC stream or file to w. An Arrow file is a stream after an 8-byte magic,
 // followed by an index, which readArrow ignores.
-func readArrow(file io.Reader, dataset warehouse.Dataset, w *rowWriter) (err error) {
+func readArrow(file io.Reader, dataset schema.Dataset, w *rowWriter) (err error) {
 	in := bufio.NewReaderSize(file, 256<<10)
 	if mark, _ := in.Peek(6); string(mark) == "ARROW1" {
 		_, _ = in.Discard(8) // if the file is shorter, reading the schema fails
@@ -64,7 +64,7 @@ func readArrow(file io.Reader, dataset warehouse.Dataset, w *rowWriter) (err err
 
 // arrowColumns checks the schema of a stream and returns the columns that the dataset has. It adds the others to the
 // unknown columns of w.
-func arrowColumns(schema *arrow.Schema, dataset warehouse.Dataset, w *rowWriter) (columns []arrowColumn, err error) {
+func arrowColumns(schema *arrow.Schema, dataset schema.Dataset, w *rowWriter) (columns []arrowColumn, err error) {
 	checker := schemaChecker{names: map[string]bool{}}
 	for i, field := range schema.Fields() {
 		if err := errors.Join(checker.root(field.Name), checkArrow(&checker, field.Type, 0)); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // An engine is an in-memory DuckDB instance with one connection.
@@ -63,7 +64,7 @@ func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error 
 }
 
 // readParquet checks the footer of a Parquet file and writes the rows to w.
-func readParquet(e *engine, file *os.File, dataset warehouse.Dataset, w *rowWriter) error {
+func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter) error {
 	if err := checkFooter(file); err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/sandbox"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Argument is the only command-line argument of a process that is a file reader.
@@ -52,7 +52,7 @@ func read(out io.Writer) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
 		return fmt.Errorf("read the task: %w", err)
 	}
-	dataset, err := warehouse.DatasetNamed(t.Dataset)
+	dataset, err := schema.DatasetNamed(t.Dataset)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ const (
 
 // addColumn returns the type of a column in the dataset and reports whether the dataset stores it. A column that the
 // dataset does not have is added to unknown.
-func (w *rowWriter) addColumn(dataset warehouse.Dataset, name string) (typ string, kept bool) {
+func (w *rowWriter) addColumn(dataset schema.Dataset, name string) (typ string, kept bool) {
 	typ, known := dataset.FieldType(lower(name))
 	if !known && len(w.unknown) < maxUnknown {
 		runes := []rune(name)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Options configure a Source.
@@ -44,7 +45,7 @@ func New(o Options) (*Source, error) {
 		return nil, fmt.Errorf("%w: no path of a folder given", warehouse.ErrInvalid)
 	}
 	if o.Dataset != "" {
-		if _, err := warehouse.DatasetNamed(o.Dataset); err != nil {
+		if _, err := schema.DatasetNamed(o.Dataset); err != nil {
 			return nil, err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/voicory/warehouse/ingest"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Customer identifies a customer of a tenant.
@@ -64,7 +64,7 @@ func (p *syncRun) findDeleted(ctx context.Context) error {
 		if deletions.Len() == 0 {
 			continue
 		}
-		if err := p.take(ctx, ingest.Portion{Dataset: warehouse.Customers, Rows: &deletions}); err != nil {
+		if err := p.take(ctx, ingest.Portion{Dataset: schema.Customers, Rows: &deletions}); err != nil {
 			return err
 		}
 	}

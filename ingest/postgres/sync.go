@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/voicory/warehouse/ingest"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A syncRun is one call of Source.Pull: a transaction and the tables found in it.
@@ -76,7 +76,7 @@ func (p *syncRun) readAll(ctx context.Context, since *time.Time) error {
 		if !p.hasDataset(t) {
 			continue
 		}
-		if t.dataset.Name == warehouse.Customers.Name {
+		if t.dataset.Name == schema.Customers.Name {
 			if err := p.findDeleted(ctx); err != nil {
 				return err
 			}

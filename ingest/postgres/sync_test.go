@@ -15,6 +15,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 func TestPull_ReadsOneSnapshot(t *testing.T) {
@@ -424,7 +425,7 @@ func TestPull_RepeatedIntoWarehouse(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
-	var total warehouse.Counts
+	var total schema.Counts
 	var state json.RawMessage
 	into := func(ctx context.Context, p ingest.Portion) error {
 		summary, err := ingest.Load(ctx, w, ingest.Input{Name: "rows.ndjson", Dataset: p.Dataset.Name, Body: p.Rows})
@@ -448,7 +449,7 @@ func TestPull_RepeatedIntoWarehouse(t *testing.T) {
 	// A call and a message without a tenant, and six calls without a time or with one before 1970 or after 9999.
 	const refused = 1 + 1 + 6
 	once := total
-	total = warehouse.Counts{}
+	total = schema.Counts{}
 	noError(t, source.Pull(t.Context(), nil, into))
 	again := total
 	if again.New+again.Changed+again.Superseded != 0 || again.Refused != refused {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 //go:embed sql/*.sql
@@ -73,30 +73,30 @@ func (c columnClass) expression(name, typ string) string {
 // A table lists the columns that are read of one of the platform's tables.
 type table struct {
 	name    string
-	dataset warehouse.Dataset // dataset that consists of the table's rows; the zero value: none
+	dataset schema.Dataset // dataset that consists of the table's rows; the zero value: none
 	columns []column
 }
 
 var tables = []table{
-	{"customers", warehouse.Customers, columns(`user_id uuid!, id uuid!, name any, email any, phone_number any, source any,
+	{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any, email any, phone_number any, source any,
 		interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)},
-	{"call_logs", warehouse.Calls, columns(`user_id uuid!, id uuid!, call_sid any, direction any, status any,
+	{"call_logs", schema.Calls, columns(`user_id uuid!, id uuid!, call_sid any, direction any, status any,
 		from_number any, to_number any, phone_number any, duration any, duration_seconds any, cost number, summary any,
 		transcript any,
 		conversation_history any, recording_url any, provider any, started_at time, ended_at time, created_at time!,
 		updated_at time, assistant_id any, metadata any, stt_minutes number?, stt_seconds number, tts_characters any`)},
-	{"whatsapp_messages", warehouse.Messages, columns(`config_id uuid!, id uuid!, direction any, content any,
+	{"whatsapp_messages", schema.Messages, columns(`config_id uuid!, id uuid!, direction any, content any,
 		message_type any, from_number any, to_number any, status any, is_from_bot any, delivered_at time, read_at time,
 		created_at time,
 		message_timestamp time, updated_at time?, customer_id any, assistant_id any, wa_message_id any`)},
-	{"whatsapp_configs", warehouse.Dataset{}, columns(`id uuid!, user_id uuid!`)},
-	{"call_costs", warehouse.Dataset{}, columns(`call_id any?, call_log_id any?, total_cost number?,
+	{"whatsapp_configs", schema.Dataset{}, columns(`id uuid!, user_id uuid!`)},
+	{"call_costs", schema.Dataset{}, columns(`call_id any?, call_log_id any?, total_cost number?,
 		total_cost_usd number?,
 		stt_cost number?, stt_cost_usd number?, llm_cost number?, llm_cost_usd number?,
 		tts_cost number?, tts_cost_usd number?,
 		infra_cost number?, infra_cost_usd number?, livekit_cost number?, livekit_cost_usd number?, telephony_cost number?,
 		telephony_cost_usd number?`)},
-	{"api_keys", warehouse.Dataset{}, columns(`id uuid!, user_id uuid!, label text, key text!, type text, created_at time,
+	{"api_keys", schema.Dataset{}, columns(`id uuid!, user_id uuid!, label text, key text!, type text, created_at time,
 		revoked_at time, is_revoked bool`)},
 }
 
@@ -211,7 +211,7 @@ func (d *deployment) checkTable(t table, forbidden map[string]bool) error {
 // hasDataset reports whether the table's rows are a dataset and have all required columns.
 func (d *deployment) hasDataset(t table) bool {
 	_, ok := d.tables[t.name]
-	if t.dataset.Name == warehouse.Messages.Name {
+	if t.dataset.Name == schema.Messages.Name {
 		_, owned := d.tables["whatsapp_configs"]
 		ok = ok && owned && d.has(t.name, "created_at", "message_timestamp")
 	}
@@ -232,7 +232,7 @@ func (d *deployment) missingFields(t table) (fields []string) {
 		"metadata":    func() bool { _, ok := d.tables["call_costs"]; return ok },
 		"stt_minutes": func() bool { return d.has("call_logs", "stt_seconds") },
 		"created_at":  func() bool { return d.has("whatsapp_messages", "message_timestamp") },
-		"updated_at":  func() bool { return t.dataset.Name != warehouse.Customers.Name }, // not a field of other datasets
+		"updated_at":  func() bool { return t.dataset.Name != schema.Customers.Name }, // not a field of other datasets
 	}
 	for _, c := range t.columns {
 		other := alternatives[c.name]

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/ingest"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // A batch holds the rows of one portion.
 type batch struct {
-	dataset   warehouse.Dataset
+	dataset   schema.Dataset
 	details   bool // rows are from the details of calls, not from a list
 	rows      []io.Reader
 	bytes     int // size of rows
@@ -78,7 +78,7 @@ func (q *batchQueue) close() {
 
 // add adds rows to the last batch, or to a new one. It blocks while the queue is full, and returns the error of ctx if
 // that ends first. A nil state keeps the state of the rows added before.
-func (q *batchQueue) add(ctx context.Context, dataset warehouse.Dataset, details bool, rows []row,
+func (q *batchQueue) add(ctx context.Context, dataset schema.Dataset, details bool, rows []row,
 	state json.RawMessage, progress *Progress) error {
 	size := 0
 	for _, row := range rows {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A detailHistory is the progress of reading the details of calls older than the window. It is part of the stored
@@ -52,7 +52,7 @@ func (p *pull) noteCalls(rows []row, since time.Time) {
 
 // fetchRecentDetails fetches the details of calls in the window, newest first. It returns errPassDue at the deadline.
 func (p *pull) fetchRecentDetails(ctx context.Context, deadline time.Time) error {
-	window := p.state.Lists[warehouse.Calls.Name].Through.Add(-p.Window)
+	window := p.state.Lists[schema.Calls.Name].Through.Add(-p.Window)
 	for id, known := range p.fingerprints {
 		if known.created.Before(window) {
 			delete(p.fingerprints, id)
@@ -87,7 +87,7 @@ func (p *pull) fetchOlderDetails(ctx context.Context, deadline time.Time) error 
 	previous := map[string]bool{} // ids of the last page; the next page begins with some of them
 	for {
 		if history.Scan == nil {
-			newest := p.state.Lists[warehouse.Calls.Name].Through
+			newest := p.state.Lists[schema.Calls.Name].Through
 			window := newest.Add(-p.Window)
 			if newest.IsZero() || !window.After(history.Through) {
 				p.olderDetails = 0
@@ -99,7 +99,7 @@ func (p *pull) fetchOlderDetails(ctx context.Context, deadline time.Time) error 
 			return errPassDue
 		}
 		current, before := history.Scan, history.Scan.To
-		err := current.nextPage(ctx, p.client, warehouse.Calls.Name, func(read scanPage) error {
+		err := current.nextPage(ctx, p.client, schema.Calls.Name, func(read scanPage) error {
 			if read.remaining >= 0 {
 				p.olderDetails = read.remaining + int64(len(read.rows))
 			}
@@ -113,7 +113,7 @@ func (p *pull) fetchOlderDetails(ctx context.Context, deadline time.Time) error 
 				previous[row.id] = true
 			}
 			if len(read.rows) == 0 && read.last {
-				return p.addRows(ctx, warehouse.Calls, true, nil, stateAfter(0))
+				return p.addRows(ctx, schema.Calls, true, nil, stateAfter(0))
 			}
 			return err
 		})
@@ -158,7 +158,7 @@ func (p *pull) fetchDetails(ctx context.Context, rows []row, remaining *int64, k
 			case errors.Is(err, errNotFound): // the call was deleted after it was listed
 			case err != nil:
 				if len(batch) > 0 && ctx.Err() == nil {
-					return cmp.Or(p.addRows(ctx, warehouse.Calls, true, batch, stateAfter(i)), err)
+					return cmp.Or(p.addRows(ctx, schema.Calls, true, batch, stateAfter(i)), err)
 				}
 				return err
 			default:
@@ -166,7 +166,7 @@ func (p *pull) fetchDetails(ctx context.Context, rows []row, remaining *int64, k
 			}
 		}
 		if i == len(rows)-1 || len(batch) == detailBatchRows || time.Since(began) >= detailBatchTime {
-			if err := p.addRows(ctx, warehouse.Calls, true, batch, stateAfter(i+1)); err != nil {
+			if err := p.addRows(ctx, schema.Calls, true, batch, stateAfter(i+1)); err != nil {
 				return err
 			}
 			batch, began = nil, time.Now()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A sourceState is the state that the warehouse stores for the source: JSON of some hundred bytes that does not grow.
@@ -76,7 +77,7 @@ func (p *pull) restore(known json.RawMessage) error {
 	if p.state.Lists == nil {
 		p.state.Lists = map[string]*listState{}
 	}
-	for _, dataset := range warehouse.Datasets {
+	for _, dataset := range schema.Datasets {
 		if p.state.Lists[dataset.Name] == nil {
 			p.state.Lists[dataset.Name] = &listState{}
 		}
@@ -137,7 +138,7 @@ func (p *pull) runPass(ctx context.Context, window bool) (resumed, filled bool, 
 	}
 	// The first page of each dataset comes first, because it also contains the number of rows.
 	for _, newest := range []bool{true, false} {
-		for _, dataset := range warehouse.Datasets {
+		for _, dataset := range schema.Datasets {
 			for more := true; more && p.state.Lists[dataset.Name].Scan != nil; more = !newest {
 				if err := p.readPage(ctx, dataset); err != nil {
 					return resumed, false, err
@@ -153,11 +154,11 @@ func (p *pull) runPass(ctx context.Context, window bool) (resumed, filled bool, 
 }
 
 // readPage reads the next page of a dataset's scan and queues it.
-func (p *pull) readPage(ctx context.Context, dataset warehouse.Dataset) error {
+func (p *pull) readPage(ctx context.Context, dataset schema.Dataset) error {
 	l := p.state.Lists[dataset.Name]
 	current := l.Scan
 	return current.nextPage(ctx, p.client, dataset.Name, func(read scanPage) error {
-		if dataset.Name == warehouse.Calls.Name && p.Details {
+		if dataset.Name == schema.Calls.Name && p.Details {
 			p.noteCalls(read.rows, current.Top.Add(-p.Window))
 			if p.state.Details == nil && read.resumable {
 				// All calls, until the first scan of older details provides a better estimate.
@@ -196,7 +197,7 @@ func (l *listState) rescanDue() bool {
 }
 
 // addPage queues the rows of a page, with the state if a later pull can resume after them.
-func (p *pull) addPage(ctx context.Context, dataset warehouse.Dataset, listing string, read scanPage) error {
+func (p *pull) addPage(ctx context.Context, dataset schema.Dataset, listing string, read scanPage) error {
 	if read.remaining >= 0 {
 		p.remaining[listing] = read.remaining
 	}
@@ -210,7 +211,7 @@ func (p *pull) addPage(ctx context.Context, dataset warehouse.Dataset, listing s
 // addRows queues rows and the state to store with them; a nil state leaves the stored state unchanged. It does nothing
 // if there are no rows and the state has not changed.
 func (p *pull) addRows(
-	ctx context.Context, dataset warehouse.Dataset, details bool, rows []row, state json.RawMessage,
+	ctx context.Context, dataset schema.Dataset, details bool, rows []row, state json.RawMessage,
 ) error {
 	if len(rows) == 0 && (state == nil || bytes.Equal(state, p.lastState)) {
 		return nil
@@ -259,7 +260,7 @@ func (p *pull) runBackground(ctx context.Context, deadline time.Time) error {
 			return err
 		}
 	}
-	l := p.state.Lists[warehouse.Customers.Name]
+	l := p.state.Lists[schema.Customers.Name]
 	for l.rescanDue() {
 		if time.Now().After(deadline) {
 			return errPassDue
@@ -268,12 +269,12 @@ func (p *pull) runBackground(ctx context.Context, deadline time.Time) error {
 			l.Rescan = &scan{Began: time.Now().UTC()}
 		}
 		current := l.Rescan
-		err := current.nextPage(ctx, p.client, warehouse.Customers.Name, func(read scanPage) error {
+		err := current.nextPage(ctx, p.client, schema.Customers.Name, func(read scanPage) error {
 			if read.last {
 				l.Rescan = nil
 				l.setComplete(current)
 			}
-			return p.addPage(ctx, warehouse.Customers, "customers again", read)
+			return p.addPage(ctx, schema.Customers, "customers again", read)
 		})
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // newMixedAPI returns an API with n rows per dataset, a tie of 450 customers, and 20 calls older than the window.
@@ -113,11 +114,11 @@ func TestPull_ResumesAfterEveryPortion(t *testing.T) {
 func TestBatchQueue_MergesPages(t *testing.T) {
 	q := newBatchQueue()
 	for i, state := range []json.RawMessage{json.RawMessage("1"), json.RawMessage("2"), nil} {
-		if err := q.add(t.Context(), warehouse.Calls, false, []row{{raw: strconv.Itoa(i)}}, state, nil); err != nil {
+		if err := q.add(t.Context(), schema.Calls, false, []row{{raw: strconv.Itoa(i)}}, state, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := q.add(t.Context(), warehouse.Messages, false, []row{{raw: "3"}}, nil, nil); err != nil {
+	if err := q.add(t.Context(), schema.Messages, false, []row{{raw: "3"}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	q.close()

@@ -1,4 +1,4 @@
-package warehouse
+package schema
 
 // Counts holds the numbers of rows of a merge by outcome. Read is the sum of the others except Dropped.
 type Counts struct {

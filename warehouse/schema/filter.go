@@ -1,4 +1,4 @@
-package warehouse
+package schema
 
 import (
 	"database/sql"
@@ -123,14 +123,14 @@ func StartOfDay(day time.Time, zone *time.Location) time.Time {
 
 // Bounds of every created_at. Staging refuses rows outside of them (see the macro plausible in sql/stage).
 var (
-	minCreatedAt = time.Unix(0, 0).UTC()
+	MinCreatedAt = time.Unix(0, 0).UTC()
 	maxCreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// bounded returns the filter with missing bounds filled in.
-func (f Filter) bounded() Filter {
+// Bounded returns the filter with missing bounds filled in.
+func (f Filter) Bounded() Filter {
 	if f.From.IsZero() {
-		f.From = minCreatedAt
+		f.From = MinCreatedAt
 	}
 	if f.Before.IsZero() {
 		f.Before = maxCreatedAt
@@ -138,14 +138,14 @@ func (f Filter) bounded() Filter {
 	return f
 }
 
-// unbounded returns the filter without its bounds.
-func (f Filter) unbounded() Filter {
+// Unbounded returns the filter without its bounds.
+func (f Filter) Unbounded() Filter {
 	f.From, f.Before = time.Time{}, time.Time{}
 	return f
 }
 
-// between returns the intersection of the filter and the bounds. The filter must be bounded.
-func (f Filter) between(from, before time.Time) Filter {
+// Between returns the intersection of the filter and the bounds. The filter must be bounded.
+func (f Filter) Between(from, before time.Time) Filter {
 	if from.After(f.From) {
 		f.From = from
 	}
@@ -163,15 +163,15 @@ func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	return sql.Named(name, value.UUID.String())
 }
 
-// args returns the parameters of the dataset's WHERE clause, sql/pages/*_where.sql.
-func (f Filter) args(dataset Dataset) []any {
+// Args returns the parameters of the dataset's WHERE clause, sql/pages/*_where.sql.
+func (f Filter) Args(dataset Dataset) []any {
 	text := func(name, value string) sql.NamedArg {
 		if value == "" {
 			return sql.Named(name, nil)
 		}
 		return sql.Named(name, value)
 	}
-	f = f.bounded()
+	f = f.Bounded()
 	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
 	switch dataset.Name {
 	case Calls.Name:
@@ -185,8 +185,8 @@ func (f Filter) args(dataset Dataset) []any {
 	}
 }
 
-// timeCondition returns the condition of a filter that has bounds only.
-func (f Filter) timeCondition() string {
+// TimeCondition returns the condition of a filter that has bounds only.
+func (f Filter) TimeCondition() string {
 	const layout = "2006-01-02 15:04:05+00"
 	return fmt.Sprintf("created_at >= '%s' AND created_at < '%s'",
 		f.From.UTC().Format(layout), f.Before.UTC().Format(layout))

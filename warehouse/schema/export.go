@@ -1,4 +1,4 @@
-package warehouse
+package schema
 
 import (
 	"database/sql"
@@ -73,8 +73,8 @@ func ExportNamed(name string) (Export, error) {
 	return Export{}, fmt.Errorf("%w: no export %q", ErrNotFound, name)
 }
 
-// mustExport returns the export with the name. It panics if the name is unknown.
-func mustExport(name string) Export {
+// MustExport returns the export with the name. It panics if the name is unknown.
+func MustExport(name string) Export {
 	export, err := ExportNamed(name)
 	if err != nil {
 		panic(err)
@@ -87,23 +87,23 @@ func mustExport(name string) Export {
 // is UTC. It has no parameters, because COPY does not support them. The rows are ordered: datasets by created_at and
 // id, transcript_turns by call and turn, and cost_daily by all columns from day on.
 func (e Export) Select(filter Filter) string {
-	return e.selectWhere(filter.literal(e.Source) + " ORDER BY created_at, id")
+	return e.SelectWhere(filter.Literal(e.Source) + " ORDER BY created_at, id")
 }
 
-// selectWhere returns a statement that selects the rows of the export, restricted to source rows that match the
+// SelectWhere returns a statement that selects the rows of the export, restricted to source rows that match the
 // condition. ORDER BY may follow the condition.
-func (e Export) selectWhere(condition string) string {
+func (e Export) SelectWhere(condition string) string {
 	rows := "(FROM " + statements.Ident(e.Source.Name) + " WHERE " + condition + ")"
 	source := statements.Fill("lake/"+e.Source.Name, "rows", rows)
-	if e.derived() {
-		return e.selectFrom("(" + source + ")")
+	if e.Derived() {
+		return e.SelectFrom("(" + source + ")")
 	}
 	return source
 }
 
-// selectFromFiles returns a statement that selects the rows of the export, restricted by the filter, from published
+// SelectFromFiles returns a statement that selects the rows of the export, restricted by the filter, from published
 // files of source, which is the export itself or its source dataset.
-func (e Export) selectFromFiles(source Export, paths []string, filter Filter) string {
+func (e Export) SelectFromFiles(source Export, paths []string, filter Filter) string {
 	names := make([]string, len(source.Columns))
 	for i, c := range source.Columns {
 		names[i] = statements.Ident(c.Name)
@@ -112,15 +112,15 @@ func (e Export) selectFromFiles(source Export, paths []string, filter Filter) st
 	rows := statements.Fill("query/rows", "columns", columns, "files", statements.Texts(paths...))
 	if filter != (Filter{}) {
 		absent := ""
-		if source.derived() {
+		if source.Derived() {
 			absent = ", NULL AS customer_number" // the filter does not use this column, see hasColumnsOf
 		}
-		rows = "SELECT " + columns + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + filter.literal(e.Source)
+		rows = "SELECT " + columns + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + filter.Literal(e.Source)
 	}
 	if source.Name == e.Name {
 		return rows
 	}
-	return e.selectFrom("(" + rows + ")")
+	return e.SelectFrom("(" + rows + ")")
 }
 
 // Metadata returns the metadata of a file or stream of the export: voicory.export, voicory.description,
@@ -138,23 +138,23 @@ func (e Export) Metadata(asOf time.Time) map[string]string {
 	}
 }
 
-// hasColumnsOf reports whether the export has every column that the filter uses. Its source dataset always has them.
-func (e Export) hasColumnsOf(filter Filter) bool {
-	return !e.derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
+// HasColumnsOf reports whether the export has every column that the filter uses. Its source dataset always has them.
+func (e Export) HasColumnsOf(filter Filter) bool {
+	return !e.Derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
 }
 
-// derived reports whether the export is derived from another export.
-func (e Export) derived() bool { return e.Name != e.Source.Name }
+// Derived reports whether the export is derived from another export.
+func (e Export) Derived() bool { return e.Name != e.Source.Name }
 
-// selectFrom returns the statement of a derived export over a relation with rows of its source.
-func (e Export) selectFrom(relation string) string {
+// SelectFrom returns the statement of a derived export over a relation with rows of its source.
+func (e Export) SelectFrom(relation string) string {
 	return statements.Fill("lake/"+e.Name, e.Source.Name, relation)
 }
 
-// literal returns the dataset's WHERE clause with the values of the filter as literals.
-func (f Filter) literal(dataset Dataset) string {
+// Literal returns the dataset's WHERE clause with the values of the filter as literals.
+func (f Filter) Literal(dataset Dataset) string {
 	var slots []string
-	for _, arg := range f.args(dataset) {
+	for _, arg := range f.Args(dataset) {
 		value := "NULL"
 		switch v := arg.(sql.NamedArg).Value.(type) {
 		case string:

@@ -1,4 +1,4 @@
-package warehouse
+package schema
 
 import (
 	"fmt"
@@ -53,8 +53,8 @@ func (f field) trimmed(untyped string) string {
 // named returns the expression with the field's name as its alias.
 func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }
 
-// untypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
-func (d Dataset) untypedLines(relation string) string {
+// UntypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
+func (d Dataset) UntypedLines(relation string) string {
 	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
 	for i, f := range d.fields {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
@@ -64,9 +64,9 @@ func (d Dataset) untypedLines(relation string) string {
 		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
-// updateList returns the SET list that copies every column from the table fresh, except the columns that identify the
+// UpdateList returns the SET list that copies every column from the table fresh, except the columns that identify the
 // row.
-func (d Dataset) updateList() string {
+func (d Dataset) UpdateList() string {
 	columns := []string{"customer_number", "_source_at", "_hash"}
 	for _, f := range d.fields {
 		if d.stores(f) && f.name != "id" && f.name != "created_at" {
@@ -79,9 +79,9 @@ func (d Dataset) updateList() string {
 	return strings.Join(columns, ", ")
 }
 
-// fillAbsent returns the statement that copies the existing values of missing fields into the staged rows of a
+// FillAbsent returns the statement that copies the existing values of missing fields into the staged rows of a
 // tenant, and whether the dataset stores any of these fields. The slots name the tenant.
-func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
+func (d Dataset) FillAbsent(absent, slots []string) (string, bool) {
 	var set, values []string
 	for _, f := range d.fields {
 		if !d.stores(f) {
@@ -99,9 +99,9 @@ func (d Dataset) fillAbsent(absent, slots []string) (string, bool) {
 	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
 }
 
-// staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets
+// Staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets
 // the reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
-func (d Dataset) staging(untyped, tenant string) (typing, reasons string) {
+func (d Dataset) Staging(untyped, tenant string) (typing, reasons string) {
 	var typed, faults, stored, causes []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
