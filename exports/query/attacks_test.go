@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/voicory/warehouse/exports/query/internal/querytest"
 )
 
 // An attack is a statement with its expected outcome: refused, harmless or bounded, see testdata/attacks.txt.
@@ -17,7 +19,7 @@ type attack struct{ want, note, sql string }
 // attacks returns the attacks of testdata/attacks.txt, and some that are too long for the file.
 func attacks(t *testing.T) (all []attack) {
 	t.Helper()
-	for _, line := range readStatements(t, "testdata/attacks.txt") {
+	for _, line := range querytest.ReadStatements(t, "testdata/attacks.txt") {
 		parts := strings.SplitN(line, " | ", 3)
 		if len(parts) != 3 {
 			t.Fatalf("invalid line: %s", line)
@@ -52,15 +54,15 @@ func TestQuery_Attacks(t *testing.T) {
 	w := openLake(t)
 	dir := w.Dir()
 	for _, name := range []string{"secret.json", "secret.xlsx", "secret.txt"} {
-		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(fmt.Sprintf("{%q: %q}\n", canary, canary)), 0o644))
+		querytest.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(fmt.Sprintf("{%q: %q}\n", canary, canary)), 0o644))
 	}
 	published := w.PublishedDirs(tenantB)[0]
 	files, err := filepath.Glob(filepath.Join(published, "calls-*.parquet"))
-	noError(t, err)
+	querytest.NoError(t, err)
 	inLake, err := filepath.Glob(filepath.Join(dir, "lake", "tenant_id="+tenantB.String(), "calls", "*", "*.parquet"))
-	noError(t, err)
-	noError(t, os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "link")))
-	noError(t, os.Symlink(files[0], filepath.Join(dir, "link.parquet")))
+	querytest.NoError(t, err)
+	querytest.NoError(t, os.Symlink(filepath.Join(dir, "secret.txt"), filepath.Join(dir, "link")))
+	querytest.NoError(t, os.Symlink(files[0], filepath.Join(dir, "link.parquet")))
 	places := strings.NewReplacer("DIR", dir, "FILE", files[0], "LAKE", inLake[0], "THEIRS", published)
 
 	r := newRunner(t, w, func(o *Options) { o.MaxBytes, o.Memory = 20<<20, 128<<20 })

@@ -5,6 +5,7 @@ package query
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,15 +16,17 @@ import (
 	"syscall"
 	"testing"
 
+	_ "github.com/duckdb/duckdb-go/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/voicory/warehouse/exports/query/internal/worker"
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
 // probes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it can
 // do anything.
-var probes = map[string]probe{
-	"process": {open: func() error { return nil }, locked: func() error {
+var probes = map[string]worker.Hooks{
+	"process": {Locked: func() error {
 		var could []string
 		attempt := func(action string, err error, want ...error) {
 			for _, w := range want {
@@ -59,7 +62,7 @@ var probes = map[string]probe{
 		return nil
 	}},
 	// Output to standard output and standard error is not part of a result.
-	"output": {open: func() error { return nil }, locked: func() error {
+	"output": {Locked: func() error {
 		for _, file := range []*os.File{os.Stdout, os.Stderr} {
 			if _, err := file.Write(bytes.Repeat([]byte("not a result\n"), 100_000)); err != nil {
 				return err
@@ -69,18 +72,22 @@ var probes = map[string]probe{
 	}},
 	// The confinement applies to DuckDB's threads too, including those that DuckDB started before. The engine of this
 	// probe has no settings, so that only the kernel refuses.
-	"engine": {open: func() (err error) {
-		unlocked, err = openEngine(map[string]string{"threads": "4"})
+	"engine": {Open: func() error {
+		db, err := sql.Open("duckdb", "?threads=4")
+		if err != nil {
+			return err
+		}
+		unlocked, err = db.Conn(context.Background())
 		return err
-	}, locked: func() error {
+	}, Locked: func() error {
 		for _, read := range []string{"read_text('/etc/passwd')", "read_csv('/etc/passwd')",
 			"read_blob(['/etc/passwd', '/etc/hostname', '/etc/group', '/proc/1/environ'])"} {
-			if err := unlocked.run("SELECT error('a row is read') FROM " + read); err != nil &&
+			if err := execUnlocked("SELECT error('a row is read') FROM " + read); err != nil &&
 				!strings.Contains(err.Error(), "No files found") {
 				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf("%s: %v", read, err)}
 			}
 		}
-		if err := unlocked.run("COPY (SELECT 1) TO '/tmp/voicory-probe.csv'"); err == nil {
+		if err := execUnlocked("COPY (SELECT 1) TO '/tmp/voicory-probe.csv'"); err == nil {
 			return &Failure{Kind: ErrSQL, Message: "a file was written"}
 		}
 		return nil
@@ -88,7 +95,12 @@ var probes = map[string]probe{
 }
 
 // unlocked is a DuckDB without the settings of a worker.
-var unlocked *engine
+var unlocked *sql.Conn
+
+func execUnlocked(statement string) error {
+	_, err := unlocked.ExecContext(context.Background(), statement)
+	return err
+}
 
 // The kernel confines a worker even if DuckDB refuses nothing.
 func TestWork_KernelAloneConfines(t *testing.T) {

@@ -20,6 +20,9 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"go.uber.org/goleak"
 
+	"github.com/voicory/warehouse/exports/query/internal/encode"
+	"github.com/voicory/warehouse/exports/query/internal/querytest"
+	"github.com/voicory/warehouse/exports/query/internal/worker"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -31,16 +34,9 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 2 && os.Args[1] == WorkerArgument:
 		os.Exit(Work())
 	case len(os.Args) == 3 && os.Args[1] == WorkerArgument:
-		os.Exit(work(probes[os.Args[2]])) // see TestWork_KernelAloneConfines
+		os.Exit(worker.Work(probes[os.Args[2]])) // see TestWork_KernelAloneConfines
 	}
 	goleak.VerifyTestMain(m)
-}
-
-func noError(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 var (
@@ -58,8 +54,8 @@ const canary = "canary-7f3a"
 func openLake(t testing.TB) *warehouse.Warehouse {
 	t.Helper()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
-	noError(t, err)
-	t.Cleanup(func() { noError(t, w.Close()) })
+	querytest.NoError(t, err)
+	t.Cleanup(func() { querytest.NoError(t, w.Close()) })
 	var calls []string
 	for n := range 200 {
 		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,`+
@@ -74,7 +70,7 @@ func openLake(t testing.TB) *warehouse.Warehouse {
 		`"created_at":"2026-01-01"}`
 	merge(t, w, schema.Customers, fmt.Sprintf(customer, tenantA))
 	_, err = w.Publish(t.Context())
-	noError(t, err)
+	querytest.NoError(t, err)
 	return w
 }
 
@@ -91,11 +87,11 @@ func merge(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, rows ..
 	batch := builder.NewRecordBatch()
 	defer batch.Release()
 	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
-	noError(t, err)
+	querytest.NoError(t, err)
 	defer reader.Release()
 	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test",
 		Rows: warehouse.Lines{Reader: reader}})
-	noError(t, err)
+	querytest.NoError(t, err)
 	if counts.New != int64(len(rows)) {
 		t.Fatalf("%+v %+v", counts, refusals)
 	}
@@ -105,14 +101,14 @@ func merge(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, rows ..
 func newRunner(t testing.TB, files Files, tune ...func(*Options)) *Runner {
 	t.Helper()
 	program, err := os.Executable()
-	noError(t, err)
+	querytest.NoError(t, err)
 	options := Options{Files: files, Command: []string{program, WorkerArgument}, IdleWorkers: 1,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, change := range tune {
 		change(&options)
 	}
 	runner, err := New(options)
-	noError(t, err)
+	querytest.NoError(t, err)
 	t.Cleanup(runner.Close)
 	return runner
 }
@@ -136,7 +132,7 @@ func runQuery(ctx context.Context, r *Runner, request Request) (string, Outcome,
 
 // A jsonResult is a result in the format JSON or JSONColumns.
 type jsonResult struct {
-	Columns   []column            `json:"columns"`
+	Columns   []encode.Column     `json:"columns"`
 	Rows      [][]json.RawMessage `json:"rows"`
 	Values    [][]json.RawMessage `json:"values"`
 	RowCount  int64               `json:"row_count"`
@@ -329,29 +325,29 @@ func TestQuery_Formats(t *testing.T) {
 	}
 	got, _ := in(JSONColumns, few)
 	var a jsonResult
-	noError(t, json.Unmarshal([]byte(got), &a))
+	querytest.NoError(t, json.Unmarshal([]byte(got), &a))
 	if fmt.Sprintf("%s", a.Values) != `[[1 2] ["x,\"" "y"] ["" "z"] [null 3] [[1] []]]` || a.RowCount != 2 {
 		t.Errorf("%s", got)
 	}
 	for _, sql := range []string{everyType, "SELECT range AS n, 'text ' || range AS t, " +
 		"range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
 		want, _ := in(JSON, "SELECT count(*) FROM ("+strings.ReplaceAll(sql, "sum(1)", "1")+")")
-		noError(t, json.Unmarshal([]byte(want), &a))
+		querytest.NoError(t, json.Unmarshal([]byte(want), &a))
 		text, outcome := in(Arrow, sql)
 		reader, err := ipc.NewReader(strings.NewReader(text))
-		noError(t, err)
+		querytest.NoError(t, err)
 		rows := int64(0)
 		for reader.Next() {
 			rows += reader.RecordBatch().NumRows()
 		}
-		noError(t, reader.Err())
+		querytest.NoError(t, reader.Err())
 		reader.Release()
 		if fmt.Sprint(rows) != a.text() || outcome.Rows != rows {
 			t.Errorf("Arrow: got %d rows and outcome %+v, want %s rows", rows, outcome, a.text())
 		}
 		text, outcome = in(Parquet, sql)
 		file, err := parquet.OpenFile(strings.NewReader(text), int64(len(text)))
-		noError(t, err)
+		querytest.NoError(t, err)
 		count, _ := file.Lookup("voicory.rows")
 		if file.NumRows() != rows || outcome.Rows != rows || count != a.text() {
 			t.Errorf("Parquet: got %d rows and outcome %+v, want %d rows", file.NumRows(), outcome, rows)
@@ -367,7 +363,7 @@ func TestQuery_Formats(t *testing.T) {
 		E string `parquet:"e"`
 		N *int32 `parquet:"n,optional"`
 	}](strings.NewReader(text), int64(len(text)))
-	noError(t, err)
+	querytest.NoError(t, err)
 	if fmt.Sprint(rows) != `[{7 x 150 {"k":"v"} it's <nil>}]` {
 		t.Errorf("got %v", rows)
 	}
@@ -377,24 +373,24 @@ func TestQuery_Formats(t *testing.T) {
 func arrowNumbers(t testing.TB, text string) (all []int64) {
 	t.Helper()
 	reader, err := ipc.NewReader(strings.NewReader(text))
-	noError(t, err)
+	querytest.NoError(t, err)
 	defer reader.Release()
 	for reader.Next() {
 		all = append(all, reader.RecordBatch().Column(0).(*array.Int64).Int64Values()...)
 	}
-	noError(t, reader.Err())
+	querytest.NoError(t, reader.Err())
 	return all
 }
 
-// Rows that DuckDB's threads deliver by a callback are complete and unique. They stop at a limit and at the first
-// error.
-func TestCallbackRows_CompleteAndUnique(t *testing.T) {
+// The rows of an Arrow result are complete and unique, and have the order that the statement requires. They stop at a
+// limit and at the first error.
+func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
 	r := newRunner(t, openLake(t))
 	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, " +
 		"range(5000)", 1_000_000
 	for _, limit := range []int64{0, 123_456} {
 		text, outcome, err := runQuery(t.Context(), r, Request{SQL: all, Format: Arrow, Limit: limit})
-		noError(t, err)
+		querytest.NoError(t, err)
 		want, truncated := int64(many), ""
 		if limit > 0 {
 			want, truncated = limit, "rows"
@@ -411,7 +407,7 @@ func TestCallbackRows_CompleteAndUnique(t *testing.T) {
 		}
 	}
 	ordered, _, err := runQuery(t.Context(), r, Request{SQL: all + " ORDER BY n DESC", Format: Arrow})
-	noError(t, err)
+	querytest.NoError(t, err)
 	for i, n := range arrowNumbers(t, ordered) {
 		if n != int64(many-1-i) {
 			t.Fatalf("row %d: got %d, want %d", i, n, many-1-i)
@@ -421,53 +417,6 @@ func TestCallbackRows_CompleteAndUnique(t *testing.T) {
 		"FROM (" + all + ")", Format: Arrow})
 	if !errors.Is(err, ErrSQL) {
 		t.Errorf("an error in the last row: got %v, want ErrSQL", err)
-	}
-}
-
-func TestCallbackRows_AcceptedStatements(t *testing.T) {
-	for sql, want := range map[string]bool{
-		"SELECT 1": true, "SELECT 1, 2 AS a, 3 AS a, NULL": true, "SELECT 1;\n ; ": true, "SELECT 1 -- ; done": true,
-		"FROM range(3)": true, "VALUES (1), (2)": true, "WITH x AS (SELECT 1) FROM x": true,
-		`SELECT 1 UNION ALL SELECT '"ORDER_MODIFIER","orders":[{'`: true,
-		"SELECT sum(range) OVER (ORDER BY range) FROM range(3)":    true,
-
-		"FROM range(3) ORDER BY 1": false, "SELECT 1 UNION SELECT 2 ORDER BY ALL": false,
-		"FROM (FROM range(3) ORDER BY 1 LIMIT 2)": false, "SHOW TABLES": false, "FROM (DESCRIBE SELECT 1)": false,
-		"SELECT * FROM (SUMMARIZE SELECT 1)": false, "SELECT $1": false, "SELECT 1 WHERE ?": false,
-		"EXPLAIN SELECT 1": false, "explain (format json) FROM range(3)": false,
-	} {
-		e, err := openEngine(nil)
-		noError(t, err)
-		s, err := e.prepare(sql)
-		noError(t, err)
-		if rows, err := s.callbackRows(); err != nil || (rows != nil) != want {
-			t.Errorf("%s: got rows %t (%v), want %t", sql, rows != nil, err, want)
-		}
-	}
-}
-
-// A user's statement cannot call the callback function, even if the function's name is known.
-func TestCallbackRows_FunctionIsNotAvailableInQueries(t *testing.T) {
-	e, err := openEngine(nil)
-	noError(t, err)
-	s, err := e.prepare("SELECT 5")
-	noError(t, err)
-	pushed, err := s.callbackRows()
-	noError(t, err)
-	names := e.texts(t, "SELECT function_name FROM duckdb_functions() WHERE function_name ILIKE 'take_rows_%'")
-	if len(names) != 1 {
-		t.Fatalf("got functions %v, want one", names)
-	}
-	if calls := "SELECT " + names[0] + "(7)"; !refused(e, calls) {
-		t.Errorf("%s is not refused", calls)
-	}
-	sum := int64(0)
-	noError(t, pushed.each(func(batch arrow.RecordBatch) error {
-		sum += int64(batch.Column(0).(*array.Int32).Value(0))
-		return nil
-	}))
-	if sum != 5 {
-		t.Errorf("got %d, want 5", sum)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
@@ -128,14 +129,14 @@ type Result struct {
 	Outcome *Outcome   // nil until the result is complete
 	Head    []byte     // the first bytes; the whole result if Outcome is set
 
-	worker   *worker
+	worker   *workerProcess
 	maxBytes int64 // limit of the result
 	stop     func()
 	refill   func() // refills the pool of idle workers
 }
 
 // maxHead is the maximum size of a result's head in bytes.
-const maxHead = sinkBuffer
+const maxHead = protocol.HeadBytes
 
 // Start starts a query and returns when its result begins. It returns an error of this package's kinds, or the
 // context's cause. The caller bounds the number of queries that run at the same time.
@@ -172,7 +173,7 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 	if err != nil {
 		return nil, err
 	}
-	t := task{
+	t := protocol.Task{
 		ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit,
 		MaxBytes: min(r.MaxBytes, cmp.Or(request.MaxBytes, r.MaxBytes)), Started: started,
 		CPU:   workerThreads*request.Timeout + time.Second,
@@ -208,7 +209,7 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 
 // requireConfined waits for the worker's report of its protections. It returns ErrUnavailable if a protection is
 // missing, unless AllowUnsandboxed applies. The first report of the runner is logged.
-func (r *Runner) requireConfined(w *worker) error {
+func (r *Runner) requireConfined(w *workerProcess) error {
 	report, err := w.nextEvent()
 	if err != nil {
 		return err
@@ -237,7 +238,7 @@ func (r *Result) begin() error {
 		return r.worker.exitError(errors.New("the worker did not report the beginning of the result"))
 	}
 	var head bytes.Buffer
-	_, err = io.CopyN(&head, r.worker.answer(), maxHead+1)
+	_, err = io.CopyN(&head, r.worker.result(), maxHead+1)
 	r.Head = head.Bytes()
 	if int64(len(r.Head)) > r.maxBytes {
 		return r.tooLong()
@@ -271,14 +272,14 @@ func (r *Result) WriteTo(out io.Writer) (written int64, err error) {
 	if written = int64(n); err != nil || r.Outcome != nil {
 		return written, err
 	}
-	answer := deadlineReader{r.worker.ctx, r.worker.answer()}
+	in := deadlineReader{r.worker.ctx, r.worker.result()}
 	// Hide the writer's ReadFrom method, which would use a smaller buffer.
 	writer := struct{ io.Writer }{out}
-	more, err := io.CopyBuffer(writer, io.LimitReader(answer, r.maxBytes-written), make([]byte, maxHead))
+	more, err := io.CopyBuffer(writer, io.LimitReader(in, r.maxBytes-written), make([]byte, maxHead))
 	if written += more; err != nil {
 		return written, err
 	}
-	if n, err := answer.Read(make([]byte, 1)); n > 0 {
+	if n, err := in.Read(make([]byte, 1)); n > 0 {
 		return written, r.tooLong()
 	} else if err != nil && !errors.Is(err, io.EOF) {
 		return written, err

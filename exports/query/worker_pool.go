@@ -6,9 +6,9 @@ import "sync"
 // tenant. Each runs one task.
 type workerPool struct {
 	mu       sync.Mutex
-	idle     []*worker  // the first has waited longest; guarded by mu
-	closed   bool       // guarded by mu
-	starting sync.Mutex // held while a worker starts; acquired before mu
+	idle     []*workerProcess // the first has waited longest; guarded by mu
+	closed   bool             // guarded by mu
+	starting sync.Mutex       // held while a worker starts; acquired before mu
 	filling  sync.WaitGroup
 }
 
@@ -49,7 +49,7 @@ func (r *Runner) addIdleWorker() bool {
 
 // acquireWorker removes a worker from the pool, which may still be preparing itself, or starts one if the pool is
 // empty.
-func (r *Runner) acquireWorker() (*worker, error) {
+func (r *Runner) acquireWorker() (*workerProcess, error) {
 	p := &r.pool
 	if w := p.take(); w != nil {
 		return w, nil
@@ -72,7 +72,7 @@ func (p *workerPool) hasRoom(limit int) bool {
 }
 
 // add adds an idle worker. If the pool is closed, it ends the worker.
-func (p *workerPool) add(w *worker) {
+func (p *workerPool) add(w *workerProcess) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -83,7 +83,7 @@ func (p *workerPool) add(w *worker) {
 }
 
 // take removes and returns the worker that has been idle longest, or returns nil if the pool is empty.
-func (p *workerPool) take() *worker {
+func (p *workerPool) take() *workerProcess {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.removeEnded()
@@ -98,7 +98,7 @@ func (p *workerPool) take() *worker {
 // removeEnded removes workers whose process has ended. The kernel kills workers first if the machine is short of
 // memory. The caller holds mu.
 func (p *workerPool) removeEnded() {
-	var alive []*worker
+	var alive []*workerProcess
 	for _, w := range p.idle {
 		if w.Ended() {
 			w.end()

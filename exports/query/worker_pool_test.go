@@ -6,7 +6,7 @@ import (
 )
 
 // idleWorker waits until the pool is full, and returns its only worker.
-func idleWorker(t *testing.T, r *Runner) *worker {
+func idleWorker(t *testing.T, r *Runner) *workerProcess {
 	t.Helper()
 	r.pool.filling.Wait()
 	r.pool.mu.Lock()

@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	"encoding/json"
@@ -14,6 +14,8 @@ import (
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
+	"github.com/voicory/warehouse/exports/query/internal/querytest"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -21,8 +23,8 @@ import (
 func checkedEngine(t testing.TB) *engine {
 	t.Helper()
 	e, err := openEngine(map[string]string{"threads": "1"})
-	noError(t, err)
-	noError(t, e.run(schema.CreateQueryViews()+"SET errors_as_json = true;"))
+	querytest.NoError(t, err)
+	querytest.NoError(t, e.exec(schema.CreateQueryViews()+"SET errors_as_json = true;"))
 	return e
 }
 
@@ -47,22 +49,9 @@ func (e *engine) texts(t testing.TB, sql string) (all []string) {
 	}
 }
 
-// readStatements returns the lines of a file of statements, without comments. A backslash continues a line.
-func readStatements(t testing.TB, name string) (all []string) {
-	t.Helper()
-	text, err := os.ReadFile(name)
-	noError(t, err)
-	for line := range strings.SplitSeq(strings.ReplaceAll(string(text), "\\\n", "\x01"), "\n") {
-		if line != "" && !strings.HasPrefix(line, "#") {
-			all = append(all, strings.ReplaceAll(line, "\x01", "\n"))
-		}
-	}
-	return all
-}
-
 func TestCheck_AcceptsAnalyticStatements(t *testing.T) {
 	e := checkedEngine(t)
-	all := readStatements(t, "testdata/statements.txt")
+	all := querytest.ReadStatements(t, "testdata/statements.txt")
 	if len(all) < 150 {
 		t.Errorf("got %d statements, want 150 or more", len(all))
 	}
@@ -83,9 +72,9 @@ func TestCheck_AcceptsAnalyticStatements(t *testing.T) {
 
 func TestCheck_AcceptsStatementsOfTheDocumentation(t *testing.T) {
 	e := checkedEngine(t)
-	for _, name := range []string{"../../docs/sql.md", "../../docs/data-scientists.md"} {
+	for _, name := range []string{"../../../../docs/sql.md", "../../../../docs/data-scientists.md"} {
 		text, err := os.ReadFile(name)
-		noError(t, err)
+		querytest.NoError(t, err)
 		statements := regexp.MustCompile("(?s)```sql\n(.*?)```|SQL = \"\"\"(.*?)\"\"\"|query\\(\"(.*?)\"\\)")
 		found := statements.FindAllStringSubmatch(string(text), -1)
 		if len(found) == 0 {
@@ -115,7 +104,7 @@ func (s *statement) run() error {
 // refused reports whether the check, not DuckDB, refuses a statement.
 func refused(e *engine, sql string) bool {
 	_, err := e.prepare(sql)
-	return errors.Is(err, ErrSQL) && strings.Contains(err.Error(), "is not available in queries")
+	return errors.Is(err, protocol.ErrSQL) && strings.Contains(err.Error(), "is not available in queries")
 }
 
 // expressionPlaces are statements with a place for an expression.
@@ -469,7 +458,7 @@ func TestCheck_RefusesOtherStatementsAndClauses(t *testing.T) {
 		"WITH x AS (INSERT INTO calls VALUES (1) RETURNING *) FROM x", "SELECT 1 INTO x",
 		"SELECT 1 FROM calls FOR UPDATE; ",
 	} {
-		if s, err := e.prepare(sql); !errors.Is(err, ErrSQL) {
+		if s, err := e.prepare(sql); !errors.Is(err, protocol.ErrSQL) {
 			t.Errorf("%s: got %v (%v), want ErrSQL", sql, s, err)
 		}
 	}
@@ -494,8 +483,8 @@ func TestCheck_FailuresHavePositions(t *testing.T) {
 		{"CALL f()", 0, 0, "Only statements that read are run"},
 	} {
 		_, err := e.prepare(c.sql)
-		failure := (*Failure)(nil)
-		if !errors.As(err, &failure) || !errors.Is(err, ErrSQL) {
+		failure := (*protocol.Failure)(nil)
+		if !errors.As(err, &failure) || !errors.Is(err, protocol.ErrSQL) {
 			t.Errorf("%s: got %v, want ErrSQL", c.sql, err)
 		} else if failure.Line != c.line || failure.Column != c.column || !strings.HasPrefix(failure.Message, c.message) {
 			t.Errorf("%s: got %+v, want %+v", c.sql, failure, c)
@@ -512,14 +501,14 @@ func TestCheck_RefusesUnknownNodes(t *testing.T) {
 		return c.node("statement", tree) == nil
 	}
 	changed := 0
-	for _, sql := range readStatements(t, "testdata/statements.txt") {
+	for _, sql := range querytest.ReadStatements(t, "testdata/statements.txt") {
 		if prefix, _ := cutExplain(sql); prefix != "" {
 			continue
 		}
 		text, err := e.tree(sql)
-		noError(t, err)
+		querytest.NoError(t, err)
 		var answer struct{ Statements []any }
-		noError(t, json.Unmarshal([]byte(text), &answer))
+		querytest.NoError(t, json.Unmarshal([]byte(text), &answer))
 		tree := answer.Statements[0]
 		if !accepts(tree) {
 			t.Errorf("%s is refused", sql)
@@ -584,9 +573,9 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				tree, err := e.tree(sql)
-				noError(b, err)
+				querytest.NoError(b, err)
 				c := checker{text: sql, location: -1}
-				noError(b, c.statement(tree))
+				querytest.NoError(b, c.statement(tree))
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package query
+package encode
 
 import (
 	"unicode/utf8"

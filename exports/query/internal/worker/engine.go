@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	"encoding/json"
@@ -7,10 +7,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 
-	"github.com/voicory/warehouse/warehouse/arrowbatch"
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
 )
 
 // An engine is an in-memory DuckDB with one connection, used through DuckDB's C API. The driver for database/sql is
@@ -57,8 +56,8 @@ func openEngine(settings map[string]string) (*engine, error) {
 	return &e, nil
 }
 
-// run runs trusted statements, which are not checked.
-func (e *engine) run(script string) error {
+// exec runs trusted statements, which are not checked.
+func (e *engine) exec(script string) error {
 	var result duckdb.Result
 	defer duckdb.DestroyResult(&result)
 	if duckdb.Query(e.conn, script, &result) == duckdb.StateError {
@@ -67,20 +66,19 @@ func (e *engine) run(script string) error {
 	return nil
 }
 
-// A statement is one statement of a user, checked and prepared, alone or within a statement of the program.
+// A statement is one statement of a user, checked and prepared.
 type statement struct {
-	engine     *engine
-	prepared   duckdb.PreparedStatement
-	text       string // the user's text
-	before     int    // offset of the user's text in the prepared text, in bytes; may be negative
-	standalone bool   // the statement cannot run within another one
+	engine   *engine
+	prepared duckdb.PreparedStatement
+	text     string // the user's text
+	before   int    // offset of the user's text in the prepared text, in bytes; may be negative
 }
 
 // prepare parses a text, checks it and prepares it. It returns a Failure unless the text is exactly one statement that
 // the check accepts. DuckDB binds no part of a statement that the check refuses.
 func (e *engine) prepare(text string) (*statement, error) {
 	if strings.ContainsRune(text, 0) {
-		return nil, &Failure{Kind: ErrSQL, Message: "The statement holds a zero byte"}
+		return nil, &protocol.Failure{Kind: protocol.ErrSQL, Message: "The statement holds a zero byte"}
 	}
 	prefix, begin := cutExplain(text)
 	tree, err := e.tree(text[begin:])
@@ -91,8 +89,7 @@ func (e *engine) prepare(text string) (*statement, error) {
 	if err := c.statement(tree); err != nil {
 		return nil, err
 	}
-	// SHOW and DESCRIBE sort their results themselves.
-	s := &statement{engine: e, text: text, before: len(prefix) - begin, standalone: prefix != "" || c.ordered || c.shows}
+	s := &statement{engine: e, text: text, before: len(prefix) - begin}
 	if duckdb.Prepare(e.conn, prefix+text[begin:], &s.prepared) == duckdb.StateError {
 		defer s.close()
 		return nil, s.explain(duckdb.PrepareError(s.prepared))
@@ -126,17 +123,19 @@ func (e *engine) tree(text string) (string, error) {
 	defer duckdb.DestroyDataChunk(&chunk)
 	tree := (*duckdb.StringT)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0)))
 	if duckdb.StringTLength(*tree) > maxTree {
-		return "", &Failure{Kind: ErrSQL, Message: "The statement is too long: pass lists of values as parameters"}
+		return "", &protocol.Failure{Kind: protocol.ErrSQL, Message: "The statement is too long: pass lists of values as parameters"}
 	}
 	return duckdb.StringTData(tree), nil
 }
 
 // explain returns the failure for an error message of DuckDB about the statement.
-func (s *statement) explain(message string) *Failure { return explain(s.text, s.before, message) }
+func (s *statement) explain(message string) *protocol.Failure {
+	return explain(s.text, s.before, message)
+}
 
 // explain returns the failure for an error message of DuckDB about a text. Positions in the message are reduced by
 // before.
-func explain(text string, before int, message string) *Failure {
+func explain(text string, before int, message string) *protocol.Failure {
 	prefix, document := "", message
 	if i := strings.Index(
 		message,
@@ -150,12 +149,12 @@ func explain(text string, before int, message string) *Failure {
 		Message  string `json:"exception_message"`
 		Position string `json:"position"`
 	}
-	f := &Failure{Kind: ErrSQL, Message: message}
+	f := &protocol.Failure{Kind: protocol.ErrSQL, Message: message}
 	if json.Unmarshal([]byte(document), &detail) == nil && detail.Type != "" {
 		prefix = detail.Type
 		f.Message = detail.Type + " Error: " + detail.Message
 		if position, err := strconv.Atoi(detail.Position); err == nil {
-			f.locate(text, position-before)
+			locate(f, text, position-before)
 		}
 	} else {
 		prefix, _, _ = strings.Cut(message, " Error:")
@@ -163,69 +162,20 @@ func explain(text string, before int, message string) *Failure {
 	switch prefix {
 	case "Out of Memory":
 		f.Message, _, _ = strings.Cut(f.Message, "\n") // the rest suggests settings that users cannot change
-		f.Kind, f.Line, f.Column = ErrMemory, 0, 0
+		f.Kind, f.Line, f.Column = protocol.ErrMemory, 0, 0
 	case "INTERNAL", "FATAL", "Internal", "Fatal":
-		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
+		return &protocol.Failure{Kind: protocol.ErrCrashed, Message: protocol.ErrCrashed.Error()}
 	}
 	return f
 }
 
-// locate sets the line and column for a byte offset in the text. It sets nothing if the offset is out of range.
-func (f *Failure) locate(text string, at int) {
+// locate sets the line and column of a failure for a byte offset in the text. It sets nothing if the offset is out of
+// range.
+func locate(f *protocol.Failure, text string, at int) {
 	if at < 0 || at > len(text) {
 		return
 	}
 	passed := text[:at]
 	line := passed[strings.LastIndexByte(passed, '\n')+1:]
 	f.Line, f.Column = 1+strings.Count(passed, "\n"), 1+utf8.RuneCountInString(line)
-}
-
-// rows is a prepared result: the rows of a statement that is about to run.
-type rows struct {
-	statement *statement
-	options   duckdb.ArrowOptions
-	schema    *arrow.Schema
-	columns   []column
-
-	// each calls consume with each batch, until the rows end or an error occurs. A batch is valid until consume returns.
-	each func(consume func(arrow.RecordBatch) error) error
-}
-
-// A column is a column of a result with its DuckDB type name.
-type column struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-}
-
-// rows returns the rows of the statement with the given columns, without each. It returns a Failure if no format can
-// hold a column's type.
-func (s *statement) rows(
-	options duckdb.ArrowOptions, names []string, types []duckdb.LogicalType,
-) (*rows, error) {
-	r := &rows{statement: s, options: options}
-	for i, t := range types {
-		name, err := typeName(t)
-		if err != nil {
-			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf(
-				"The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", names[i], name)}
-		}
-		r.columns = append(r.columns, column{names[i], name})
-	}
-	schema, fault := duckdb.NewArrowSchema(options, types, names)
-	defer duckdb.DestroyErrorData(&fault)
-	if duckdb.ErrorDataHasError(fault) {
-		return nil, s.explain(duckdb.ErrorDataMessage(fault))
-	}
-	r.schema = schema
-	return r, nil
-}
-
-// toArrow converts a chunk to Arrow. Every byte of the batch is determined by the rows. The caller releases the batch.
-func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
-	batch, fault := arrowbatch.FromChunk(r.options, r.schema, chunk)
-	defer duckdb.DestroyErrorData(&fault)
-	if duckdb.ErrorDataHasError(fault) {
-		return nil, r.statement.explain(duckdb.ErrorDataMessage(fault))
-	}
-	return batch, nil
 }

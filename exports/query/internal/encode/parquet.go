@@ -1,4 +1,4 @@
-package query
+package encode
 
 import (
 	"encoding/json"
@@ -12,6 +12,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
 )
 
 // A parquetFile encodes a Parquet file, compressed with zstd. Values of types that Parquet lacks (HUGEINT, DECIMALs of
@@ -22,7 +24,7 @@ import (
 // uncompressed, and of the metadata of their column chunks. It writes no row with which the sum would exceed the limit.
 type parquetFile struct {
 	*parquet.Writer
-	columns    []column
+	columns    []Column
 	maxBytes   int64         // limit of the file
 	used       int64         // maximum size of the file with the rows so far, in bytes
 	groupMeta  int64         // maximum size of the metadata and page headers of a row group, in bytes
@@ -60,15 +62,15 @@ type parquetColumn func(values arrow.Array) func(i int) parquet.Value
 
 // newParquet returns an encoder for the rows. It returns a Failure if a column has no name, or if the limit is too
 // small for a file without rows.
-func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
+func newParquet(t *protocol.Task, out *Sink, schema *arrow.Schema, columns []Column) (*parquetFile, error) {
 	fields := orderedGroup{Group: parquet.Group{}}
-	p := &parquetFile{columns: r.columns, maxBytes: out.remaining(), groupMeta: parquetGroupMeta,
+	p := &parquetFile{columns: columns, maxBytes: out.remaining(), groupMeta: parquetGroupMeta,
 		rows: make([]parquet.Row, parquetBlockRows), sizes: make([]int64, parquetBlockRows)}
-	for i, name := range uniqueNames(r.columns) {
+	for i, name := range uniqueNames(columns) {
 		if name == "" {
-			return nil, &Failure{Kind: ErrSQL, Message: fmt.Sprintf("Column %d has no name, and Parquet needs one", i+1)}
+			return nil, &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf("Column %d has no name, and Parquet needs one", i+1)}
 		}
-		node, _ := parquetNode(r.schema.Field(i).Type, r.columns[i].Type)
+		node, _ := parquetNode(schema.Field(i).Type, columns[i].Type)
 		if typ := node.Type(); typ.Kind() == parquet.ByteArray {
 			node = parquet.Leaf(boundedTexts{typ})
 		}
@@ -77,14 +79,14 @@ func newParquet(t *task, out *sink, r *rows) (*parquetFile, error) {
 		fields.order = append(fields.order, name)
 		p.groupMeta += parquetChunkBytes + int64(len(name))
 	}
-	schema := parquet.NewSchema("result", fields)
+	file := parquet.NewSchema("result", fields)
 	writerTo := func(out io.Writer) *parquet.Writer { //nolint:staticcheck // its successor needs a Go type for the rows
-		return parquet.NewWriter(out, schema, parquet.DataPageStatistics(false), parquet.PageBufferSize(parquetPageBytes),
+		return parquet.NewWriter(out, file, parquet.DataPageStatistics(false), parquet.PageBufferSize(parquetPageBytes),
 			parquet.ColumnIndexSizeLimit(func([]string) int { return maxStatistic }))
 	}
 	empty := &byteCounter{}
 	p.Writer = writerTo(empty)
-	if err := p.end(Outcome{Rows: t.Limit, Truncated: truncatedBytes}); err != nil {
+	if err := p.End(protocol.Outcome{Rows: t.Limit, Truncated: protocol.TruncatedBytes}); err != nil {
 		return nil, err
 	}
 	if p.used = empty.bytes + parquetCounters; p.used > p.maxBytes {
@@ -234,7 +236,7 @@ func parquetText(values arrow.Array) func(int) parquet.Value {
 	}
 }
 
-func (p *parquetFile) write(batch arrow.RecordBatch) (int64, error) {
+func (p *parquetFile) Write(batch arrow.RecordBatch) (int64, error) {
 	values := make([]func(int) parquet.Value, len(p.columns))
 	for c, column := range batch.Columns() {
 		_, of := parquetNode(column.DataType(), p.columns[c].Type)
@@ -270,7 +272,7 @@ func (p *parquetFile) fill(
 			}
 			value := values[c](from + i)
 			if p.sizes[i] += maxValueSize(value); value.Kind() == parquet.ByteArray && !hasUpperBound(value.ByteArray()) {
-				return &Failure{Kind: ErrSQL, Message: fmt.Sprintf(
+				return &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(
 					"A value of the column %q begins with %d of the highest bytes or characters, and so has no short upper bound "+
 						"for the statistics of Parquet: cast it, or choose another format", p.columns[c].Name, maxStatistic)}
 			}
@@ -327,7 +329,7 @@ func (p *parquetFile) add(rows []parquet.Row) (int, error) {
 	return len(rows), nil
 }
 
-func (p *parquetFile) end(outcome Outcome) error {
+func (p *parquetFile) End(outcome protocol.Outcome) error {
 	p.SetKeyValueMetadata("voicory.rows", strconv.FormatInt(outcome.Rows, 10))
 	p.SetKeyValueMetadata("voicory.truncated", outcome.Truncated)
 	return p.Close()

@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/voicory/warehouse/exports/query/internal/querytest"
 )
 
 var update = flag.Bool("update", false, "add new names of DuckDB's catalogue to allowlist.txt, remove old ones")
@@ -16,7 +18,7 @@ var update = flag.Bool("update", false, "add new names of DuckDB's catalogue to 
 func catalogue(t *testing.T) (all []entry) {
 	t.Helper()
 	e, err := openEngine(nil)
-	noError(t, err)
+	querytest.NoError(t, err)
 	for _, line := range e.texts(t, `
 		SELECT DISTINCT function_type || chr(9) || function_name FROM duckdb_functions()
 		UNION SELECT 'view' || chr(9) || schema_name || '.' || view_name FROM duckdb_views()
@@ -93,7 +95,7 @@ func updateAllowList(t *testing.T, reviewed, linked []entry) {
 		}
 		text.WriteString(strings.Join(fields, "\t") + "\n")
 	}
-	noError(t, os.WriteFile("allowlist.txt", []byte(text.String()), 0o644))
+	querytest.NoError(t, os.WriteFile("allowlist.txt", []byte(text.String()), 0o644))
 }
 
 // DuckDB turns some column names into function calls after parsing, and list_aggregate calls the aggregate that its
@@ -131,7 +133,7 @@ func TestAllowList_AllowsWhatMacrosCall(t *testing.T) {
 			continue
 		}
 		tree, err := e.tree("SELECT " + definition)
-		noError(t, err)
+		querytest.NoError(t, err)
 		c := checker{text: definition, location: -1}
 		if err := c.statement(tree); err != nil {
 			t.Errorf("macro %s: %v", name, err)

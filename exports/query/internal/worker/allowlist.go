@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	_ "embed"

@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
 )
 
 // bind binds the parameters of a request: a JSON list to ? and $1, a JSON object to $name. It returns a Failure if a
@@ -60,7 +62,7 @@ func (s *statement) bind(params json.RawMessage) error {
 
 // invalidParam returns the failure of a statement with invalid parameters.
 func invalidParam(format string, args ...any) error {
-	return &Failure{Kind: ErrSQL, Message: fmt.Sprintf(format, args...)}
+	return &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(format, args...)}
 }
 
 // paramValue returns the DuckDB value of a decoded JSON value. The caller destroys it.

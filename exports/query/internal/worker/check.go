@@ -1,4 +1,4 @@
-package query
+package worker
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/voicory/warehouse/exports/query/internal/protocol"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -178,15 +179,13 @@ type checker struct {
 	offset   int      // offset in text of the statement to which the tree belongs, in bytes
 	location int      // offset of the innermost node that has one, in bytes from the statement's beginning; -1 if none
 	ctes     []string // names of the visible common table expressions, in lower case
-	ordered  bool     // the statement has an ORDER BY
-	shows    bool     // the statement has a SHOW or DESCRIBE
 }
 
 // refuse returns a Failure at the location of the walk.
 func (c *checker) refuse(format string, args ...any) error {
-	f := &Failure{Kind: ErrSQL, Message: fmt.Sprintf(format, args...)}
+	f := &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(format, args...)}
 	if c.location >= 0 {
-		f.locate(c.text, c.offset+c.location)
+		locate(f, c.text, c.offset+c.location)
 	}
 	return f
 }
@@ -229,16 +228,16 @@ func (c *checker) statement(tree string) error {
 func (c *checker) parseFailure(kind, message, position string) error {
 	switch kind {
 	case "internal", "fatal":
-		return &Failure{Kind: ErrCrashed, Message: ErrCrashed.Error()}
+		return &protocol.Failure{Kind: protocol.ErrCrashed, Message: protocol.ErrCrashed.Error()}
 	case "out of memory":
-		return &Failure{Kind: ErrMemory, Message: message}
+		return &protocol.Failure{Kind: protocol.ErrMemory, Message: message}
 	}
-	f := &Failure{Kind: ErrSQL, Message: message}
+	f := &protocol.Failure{Kind: protocol.ErrSQL, Message: message}
 	if kind != "" {
 		f.Message = strings.ToUpper(kind[:1]) + kind[1:] + " Error: " + message
 	}
 	if at, err := strconv.Atoi(position); err == nil {
-		f.locate(c.text, c.offset+at)
+		locate(f, c.text, c.offset+at)
 	}
 	return f
 }
@@ -332,7 +331,7 @@ func (c *checker) property(sort string, lists int, value any) error {
 	return c.refuse("The statement cannot be checked: its tree is not of the expected form")
 }
 
-// names checks the names in a node. It also sets shows and ordered.
+// names checks the names in a node.
 func (c *checker) names(sort, kind string, node map[string]any) error {
 	types := expressionTypes[kind]
 	if sort == "expression" && types != nil && !slices.Contains(types, text(node, "type")) {
@@ -348,13 +347,9 @@ func (c *checker) names(sort, kind string, node map[string]any) error {
 	case "table BASE_TABLE":
 		return c.relation(text(node, "catalog_name"), text(node, "schema_name"), text(node, "table_name"))
 	case "table SHOW_REF":
-		c.shows = true
 		if name := text(node, "table_name"); node["query"] == nil && !slices.Contains(showTables, name) {
 			return c.unavailable("SHOW of", strings.Trim(name, `"`))
 		}
-	case "modifier ORDER_MODIFIER":
-		orders, _ := node["orders"].([]any)
-		c.ordered = c.ordered || len(orders) > 0
 	}
 	return nil
 }
