@@ -1,10 +1,7 @@
 package ingest
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,46 +66,6 @@ func datasetFromName(name string) (schema.Dataset, error) {
 	}
 	return schema.Dataset{}, fmt.Errorf("%w: the file name does not contain exactly one of calls, customers "+
 		"and messages; set the dataset with --dataset", warehouse.ErrInvalid)
-}
-
-// Find returns the files at paths, in order. A folder is replaced by the files in it and below it, in lexical order.
-// It omits hidden files and documentation (README, LICENSE, Markdown) in folders; files with an unknown extension are
-// included. It returns warehouse.ErrNotFound if a path does not exist.
-func Find(paths []string) ([]string, error) {
-	var found []string
-	for _, path := range paths {
-		if path == Stdin {
-			found = append(found, path)
-			continue
-		}
-		err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) && file == path {
-				return fmt.Errorf("%w: file or folder %s does not exist", warehouse.ErrNotFound, path)
-			}
-			if err != nil {
-				found = append(found, file)
-				return nil //nolint:nilerr // opening the file later reports the error
-			}
-			if entry.IsDir() {
-				if file != path && strings.HasPrefix(entry.Name(), ".") {
-					return fs.SkipDir
-				}
-				if info, err := os.Stat(file); file == path && err == nil && !info.IsDir() {
-					found = append(found, file)
-				}
-				return nil
-			}
-			if file != path && isIgnored(entry.Name()) {
-				return nil
-			}
-			found = append(found, file)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
 }
 
 // isIgnored reports whether a file in a folder is hidden or documentation.

@@ -1,14 +1,6 @@
 package ingest
 
-import (
-	"errors"
-	"os"
-	"path/filepath"
-	"strings"
-	"testing"
-
-	"github.com/voicory/warehouse/warehouse"
-)
+import "testing"
 
 func TestNames_FormatAndDataset(t *testing.T) {
 	for name, want := range map[string]string{
@@ -37,26 +29,5 @@ func TestNames_FormatAndDataset(t *testing.T) {
 		if got := format + " " + dataset; got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
-	}
-}
-
-func TestFind_FoldersAndFiles(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"b/calls.ndjson", "a.csv", "README.md", "LICENSE", ".hidden", ".git/x.csv", "notes.xlsx"} {
-		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	found, err := Find([]string{dir, Stdin, filepath.Join(dir, "README.md")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "a.csv b/calls.ndjson notes.xlsx - README.md"
-	if got := strings.ReplaceAll(strings.Join(found, " "), dir+"/", ""); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if _, err := Find([]string{filepath.Join(dir, "missing")}); !errors.Is(err, warehouse.ErrNotFound) {
-		t.Errorf("got %v, want %v", err, warehouse.ErrNotFound)
 	}
 }

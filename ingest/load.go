@@ -40,6 +40,8 @@ type Input struct {
 	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits
 	// for a staging slot, so that a slow client cannot hold a slot.
 	Throttled bool
+
+	state *warehouse.State // stored with the last batch; nil: none
 }
 
 // Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached
@@ -106,7 +108,12 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
 	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // the quarantine stores it as text
 	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
-	err := in.load(ctx, w, func(staged *warehouse.Staged, _ bool) error {
+	saved := in.state == nil // there is nothing left to store
+	err := in.load(ctx, w, func(staged *warehouse.Staged, last bool) error {
+		if last && !saved {
+			staged.SetState(*in.state)
+			saved = true
+		}
 		if most := in.Bounds.Refused; most > 0 && summary.Refused+staged.Refused() > most {
 			err := &unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not read", most)}
 			return errors.Join(err, staged.Close())
@@ -124,9 +131,16 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 		refused, err := Refused(refusal, w.RefuseFile)
 		refused.Files = 0 // the summary counts it already
 		summary.Add(refused)
+		if err != nil {
+			return summary, err
+		}
+	} else if err != nil {
 		return summary, err
 	}
-	return summary, err
+	if !saved {
+		return summary, w.SaveState(ctx, in.Tenant, *in.state)
+	}
+	return summary, nil
 }
 
 // Refused calls keep, which stores the refusal in the quarantine, and returns the summary of a file that cannot be

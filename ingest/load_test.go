@@ -428,13 +428,14 @@ func TestLoad_RealDialogues(t *testing.T) {
 		t.Skip("missing folder " + folder)
 	}
 	w := openNew(t)
-	files, err := ingest.Find([]string{folder})
+	files, _, err := ingest.Find([]string{folder})
 	noError(t, err)
 	rows := map[string]int64{"calls": 10_031, "customers": 6_679, "messages": 78_232}
 	if len(files) != len(rows) {
 		t.Fatalf("got files %v, want %d", files, len(rows))
 	}
-	for _, file := range files {
+	for _, found := range files {
+		file := found.Path
 		n := rows[strings.TrimSuffix(filepath.Base(file), ".ndjson.gz")]
 		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), schema.Counts{Read: n, New: n})
 		wantCounts(t, load(t, w, ingest.Input{Name: file, Body: mustOpen(t, file)}), schema.Counts{Read: n,

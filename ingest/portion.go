@@ -10,19 +10,17 @@ import (
 )
 
 // mergePortion merges the rows of a portion batch by batch. It stores the state of the portion in the transaction of
-// the last batch, after all rows are read. For a file, or a portion without rows, it stores the state after the
-// merge. A crash between the two makes the next pull read the file again, which changes nothing.
+// the last batch, after all rows are read. It stores the state after the merge if the portion has no rows or rows of
+// many tenants. A crash between the two makes the next pull read the rows again, which changes nothing.
 func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
 ) (Summary, error) {
+	if portion.File != nil {
+		file := *portion.File
+		file.state = &warehouse.State{Source: source, Value: portion.State, Files: []uint64{portion.FileHash}}
+		return Load(ctx, w, file)
+	}
 	summary := Summary{Refusals: []warehouse.Refusal{}}
 	saved := portion.State == nil // there is nothing left to store
-	if portion.File != nil {
-		summary, err := Load(ctx, w, *portion.File)
-		if err == nil && !saved {
-			err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
-		}
-		return summary, err
-	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows,
 			MissingFields: portion.Absent, NoLineNumbers: true})

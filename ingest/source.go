@@ -23,9 +23,10 @@ type Source interface {
 
 // A Portion is a part of the rows of a pull, all of one dataset.
 type Portion struct {
-	File    *Input // file that holds the rows; nil: use the fields below
-	Dataset schema.Dataset
-	Tenant  uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
+	File     *Input // file that holds the rows; nil: use the fields below
+	FileHash uint64 // hash of File for warehouse.State
+	Dataset  schema.Dataset
+	Tenant   uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
 	// Rows holds JSON objects with the fields of the dataset, one per line (NDJSON). A row with deleted_at is a
 	// deletion. Rows is read once, before take returns.
 	Rows io.Reader

@@ -188,6 +188,7 @@ func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 	execFile(t, filepath.Join(dir, "control.duckdb"),
 		`ALTER TABLE keys DROP COLUMN query_rows; ALTER TABLE keys DROP COLUMN query_bytes; ALTER TABLE keys DROP `+
 			`COLUMN query_time_ms;
+		DROP TABLE source_files;
 		DELETE FROM schema_version WHERE version > 5`)
 	w = open(t, dir)
 	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {

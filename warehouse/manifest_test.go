@@ -168,6 +168,7 @@ func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 const downgradeToV5 = `
 	CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
 	ALTER TABLE clock DROP COLUMN unpublished;
+	DROP TABLE source_files;
 	DELETE FROM schema_version WHERE version > 5;`
 
 // Partitions that an older version has left unpublished are published after the upgrade.

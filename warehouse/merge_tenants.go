@@ -136,7 +136,7 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 	plan.slots = append(plan.slots, "touched", stale)
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
 		plan.slots = append(plan.slots, s.state.slots()...)
-		names = append(names, "merge/upsert_source_state")
+		names = append(names, s.state.statementNames()...)
 	}
 	if len(names) == 0 {
 		return nil

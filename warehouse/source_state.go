@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -13,19 +15,41 @@ import (
 )
 
 // A State is the checkpoint of a source: the position from which its next run continues. Only the source interprets
-// Value.
+// it.
 type State struct {
 	Source string
-	Value  json.RawMessage
+	Value  json.RawMessage // replaces the stored value; nil: the stored value stays
+	Files  []uint64        // hashes of files that were read, which are added to those of [Warehouse.SourceFiles]
 }
 
-// slots returns the names and values of the slots of merge/save_state, in pairs.
+// statementNames returns the statements that store the state.
+func (s State) statementNames() (names []string) {
+	if s.Value != nil {
+		names = append(names, "merge/upsert_source_state")
+	}
+	if len(s.Files) > 0 {
+		names = append(names, "merge/insert_source_files")
+	}
+	return names
+}
+
+// slots returns the names and values of the slots of these statements, in pairs.
 func (s State) slots() []string {
-	return []string{"source", statements.Text(s.Source), "state", statements.Text(string(s.Value))}
+	return []string{"source", statements.Text(s.Source), "state", statements.Text(string(s.Value)),
+		"files", hashList(s.Files)}
 }
 
-// SourceState returns the last stored state of a source, or nil. tenant is the tenant whose rows the source provides,
-// or zero if the source provides rows of many tenants.
+// hashList returns a literal of a list of hashes.
+func hashList(hashes []uint64) string {
+	texts := make([]string, len(hashes))
+	for i, hash := range hashes {
+		texts[i] = strconv.FormatUint(hash, 10)
+	}
+	return "[" + strings.Join(texts, ",") + "]::UBIGINT[]"
+}
+
+// SourceState returns the last stored value of the state of a source, or nil. tenant is the tenant whose rows the
+// source provides, or zero if the source provides rows of many tenants.
 func (w *Warehouse) SourceState(
 	ctx context.Context, tenant uuid.UUID, source string,
 ) (state json.RawMessage, err error) {
@@ -41,17 +65,53 @@ func (w *Warehouse) SourceState(
 	return state, err
 }
 
+// SourceFiles returns the hashes of the files that a source has read. A source should remove those of files that no
+// longer exist with ForgetSourceFiles, so that the set stays bounded.
+func (w *Warehouse) SourceFiles(
+	ctx context.Context, tenant uuid.UUID, source string,
+) (files map[uint64]bool, err error) {
+	files = map[uint64]bool{}
+	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, statements.Get("merge/select_source_files"), sql.Named("source", source))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var hash uint64
+			if err := rows.Scan(&hash); err != nil {
+				return err
+			}
+			files[hash] = true
+		}
+		return rows.Err()
+	})
+	return files, err
+}
+
+// ForgetSourceFiles removes hashes from those of SourceFiles.
+func (w *Warehouse) ForgetSourceFiles(ctx context.Context, tenant uuid.UUID, source string, files []uint64) error {
+	return w.changeState(ctx, tenant, State{Source: source, Files: files}, "merge/delete_source_files")
+}
+
 // SaveState stores a state outside of a merge: after a run without rows, or after rows of many tenants were merged.
 // tenant is zero for a source of many tenants.
 func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State) error {
+	return w.changeState(ctx, tenant, state, state.statementNames()...)
+}
+
+// changeState executes statements with the slots of the state, in one transaction.
+func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state State, names ...string) error {
 	return w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		tx, err := begin(ctx, db)
 		if err != nil {
 			return err
 		}
 		slots := append(state.slots(), "store", "main")
-		if _, err := tx.ExecContext(ctx, statements.Fill("merge/upsert_source_state", slots...)); err != nil {
-			return errors.Join(err, tx.Rollback())
+		for _, name := range names {
+			if _, err := tx.ExecContext(ctx, statements.Fill(name, slots...)); err != nil {
+				return errors.Join(err, tx.Rollback())
+			}
 		}
 		return tx.Commit()
 	})

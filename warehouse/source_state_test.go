@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
@@ -46,6 +47,40 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 		state(tenantB, "refused", `4`)
 		state(uuid.Nil, "database", `{"since":"2026"}`)
 		state(uuid.Nil, "api", "")
+		noError(t, w.Close())
+		w = open(t, dir)
+	}
+	noError(t, w.Close())
+}
+
+// The files of a source are stored with its rows, separately for each tenant and source, and survive a restart.
+func TestSourceFiles_StoredWithRows(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	for i, tenant := range []uuid.UUID{tenantA, tenantA, tenantB, uuid.Nil} {
+		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "x",
+			Rows: lines(t, call(tenantA, i, nil))})
+		noError(t, err)
+		staged.SetState(warehouse.State{Source: "it's", Files: []uint64{uint64(i), 1<<64 - 1}})
+		_, _, err = staged.Merge(t.Context())
+		noError(t, err)
+	}
+	noError(t, w.SaveState(t.Context(), tenantB, warehouse.State{Source: "other", Files: []uint64{9}}))
+	noError(t, w.ForgetSourceFiles(t.Context(), tenantA, "it's", []uint64{1, 2, 3}))
+	files := func(tenant uuid.UUID, source, want string) {
+		t.Helper()
+		got, err := w.SourceFiles(t.Context(), tenant, source)
+		noError(t, err)
+		if fmt.Sprint(got) != want {
+			t.Errorf("files of %s: got %v, want %s", source, got, want)
+		}
+	}
+	for range 2 {
+		files(tenantA, "it's", "map[0:true 18446744073709551615:true]")
+		files(tenantB, "it's", "map[2:true 18446744073709551615:true]")
+		files(uuid.Nil, "it's", "map[3:true 18446744073709551615:true]")
+		files(tenantB, "other", "map[9:true]")
+		files(tenantA, "other", "map[]")
 		noError(t, w.Close())
 		w = open(t, dir)
 	}

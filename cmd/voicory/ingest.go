@@ -43,7 +43,7 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 			return err
 		}
 	}
-	files, err := ingest.Find(c.Paths)
+	files, skipped, err := ingest.Find(c.Paths)
 	if err != nil {
 		return err
 	}
@@ -53,13 +53,16 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	}
 	defer func() { err = errors.Join(err, api.Close()) }()
 
+	for _, entry := range skipped {
+		fmt.Fprintf(m.Stderr, "voicory: skipped %s: %s\n", printable(entry.Path), entry.Reason)
+	}
 	bar := newProgress(m, files)
 	var total ingestSummary
-	for _, name := range files {
-		summary, err := c.file(ctx, m, api, name, tenant, bar)
+	for _, file := range files {
+		summary, err := c.file(ctx, m, api, file, tenant, bar)
 		total.Add(summary)
 		if err != nil {
-			return fmt.Errorf("ingest %s: %w", name, err)
+			return fmt.Errorf("ingest %s: %w", file.Path, err)
 		}
 	}
 	bar.finish()
@@ -77,14 +80,14 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 
 // file ingests one file, or standard input. If the file cannot be opened, it is recorded in the quarantine.
 func (c *ingestCommand) file(
-	ctx context.Context, m *Main, api admin, name string, tenant uuid.UUID, bar *progress,
+	ctx context.Context, m *Main, api admin, found ingest.Found, tenant uuid.UUID, bar *progress,
 ) (ingest.Summary, error) {
+	name := found.Path
 	in := ingest.Input{Name: name, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
-	info, err := os.Stat(name)
 	switch {
 	case name == ingest.Stdin:
 		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
-	case err == nil && !info.Mode().IsRegular() && !info.IsDir(): // a pipe: opening it blocks until it has a writer
+	case found.Info != nil && !found.Info.Mode().IsRegular(): // a pipe: opening it blocks until it has a writer
 		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
 	default:
 		file, err := os.Open(name)
@@ -178,18 +181,17 @@ func parseUUID(text string) (uuid.UUID, error) {
 type progress struct{ bar *progressbar.ProgressBar }
 
 // newProgress returns a progress bar for the total size of the files.
-func newProgress(m *Main, files []string) *progress {
+func newProgress(m *Main, files []ingest.Found) *progress {
 	if !isTerminal(m.Stderr) {
 		return &progress{}
 	}
 	var size int64
-	for _, name := range files {
-		info, err := os.Stat(name)
-		if err != nil {
+	for _, file := range files {
+		if file.Info == nil {
 			size = -1 // unknown: the bar is a spinner
 			break
 		}
-		size += info.Size()
+		size += file.Info.Size()
 	}
 	return &progress{progressbar.NewOptions64(size,
 		progressbar.OptionSetWriter(m.Stderr), progressbar.OptionShowBytes(true),

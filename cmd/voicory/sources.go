@@ -56,7 +56,7 @@ func (s sourceSpec) open(
 			Progress: func(p voicory.Progress) { progress(p.Rows, p.Total) },
 		})
 	case kindFiles:
-		return folder.New(folder.Options{Path: s.Path, Tenant: s.Tenant, Dataset: s.Dataset})
+		return folder.New(folder.Options{Path: s.Path, Tenant: s.Tenant, Dataset: s.Dataset, Files: w, Log: log})
 	}
 	return nil, fmt.Errorf("%w: unknown kind of source %q; want %s, %s or %s",
 		warehouse.ErrInvalid, s.Kind, kindPostgres, kindVoicory, kindFiles)

@@ -3,21 +3,29 @@
 //
 // It never moves, changes or deletes a file. It starts no goroutines and holds no locks.
 //
-// A file is new or changed if its ctime is later than that of the last file read. Copying and renaming a file set its
-// ctime to the current time. A program that writes a file slowly should write it under a name that begins with a dot
-// and rename it when it is complete.
+// A file is identified by its path, inode, size and ctime. The source remembers a hash of these for each file that it
+// has read, together with the rows of the file. It forgets files that no longer exist when there are many. So each
+// file in the folder is read once, whatever the order of the times of files: after a move, a rename, a link to an older
+// file, a change of the clock, or the restore of a backup. A file is read again if any of the four changes. A program
+// that writes a file slowly should write it under a name that begins with a dot and rename it when it is complete.
 package folder
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,10 +40,23 @@ type Options struct {
 	Path    string    // folder
 	Tenant  uuid.UUID // tenant that owns all rows; zero: each row contains its tenant
 	Dataset string    // dataset of all files; empty: derived from each file's name
+	Files   FileSet
+	Log     *slog.Logger // receives notes about entries that are not read
+}
+
+// A FileSet is the set of files that a source has read, as hashes. It is stored outside of the source, and gets a hash
+// together with the rows of its file.
+type FileSet interface {
+	SourceFiles(ctx context.Context, tenant uuid.UUID, source string) (map[uint64]bool, error)
+	ForgetSourceFiles(ctx context.Context, tenant uuid.UUID, source string, files []uint64) error
 }
 
 // A Source reads the files of a folder and its subfolders.
-type Source struct{ Options }
+type Source struct {
+	Options
+	young map[uint64]time.Time    // hashes of files that were too young to be read, and when they were first seen
+	noted map[ingest.Skipped]bool // skipped entries that were logged
+}
 
 var _ ingest.Source = (*Source)(nil)
 
@@ -53,96 +74,130 @@ func New(o Options) (*Source, error) {
 	if o.Path, err = filepath.Abs(o.Path); err != nil {
 		return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 	}
-	return &Source{o}, nil
+	return &Source{Options: o}, nil
 }
 
-// Name returns the name under which the state is stored. It depends on the absolute path only.
-func (s *Source) Name() string { return "files " + s.Path }
+// Name returns the name under which the state is stored. It contains all options that affect the rows.
+func (s *Source) Name() string {
+	name := "files " + s.Path
+	if s.Dataset != "" {
+		name += " as " + s.Dataset
+	}
+	if s.Tenant != uuid.Nil {
+		name += " of " + s.Tenant.String()
+	}
+	return name
+}
 
 // minAge is the minimum time since the last change of a file before it is read. Younger files may still be being
 // written.
 const minAge = 2 * time.Second
 
-// A folderState records the files that have been read: all files that changed before Through, and those in Files.
-type folderState struct {
-	Through time.Time `json:"through"` // ctime of the last file read
-	Files   []string  `json:"files"`   // paths of the files read whose ctime is Through
+// maxGone is the number of files that are no longer in the folder, and are remembered nevertheless: they may be on a
+// volume that is not mounted, or in a folder without access for the moment. When there are more, all are forgotten.
+const maxGone = 100_000
+
+// A candidate is a file of the folder.
+type candidate struct {
+	path string
+	hash uint64 // of path, inode, size and ctime
+	info fs.FileInfo
 }
 
-// A changedFile is a file that is new or has changed.
-type changedFile struct {
-	path    string
-	changed time.Time // ctime
-}
-
-// Pull calls take with each file that is new or has changed, in the order of ctime. It returns ErrNotFound if the
-// folder does not exist, ErrInvalid if the state cannot be parsed, and the error of take.
+// Pull calls take with each file that was not read yet, in the order of the last change of their contents (mtime). It
+// returns ErrNotFound if the folder does not exist, and the error of take. It ignores the value of the state.
 func (s *Source) Pull(
-	ctx context.Context, known json.RawMessage, take func(context.Context, ingest.Portion) error,
+	ctx context.Context, _ json.RawMessage, take func(context.Context, ingest.Portion) error,
 ) error {
-	var reached folderState
-	if known != nil {
-		if err := json.Unmarshal(known, &reached); err != nil {
-			return fmt.Errorf("%w: parse the state of %s: %w", warehouse.ErrInvalid, s.Name(), err)
-		}
-	}
-	files, err := s.changedFiles(reached, time.Now().Add(-minAge))
+	known, err := s.Files.SourceFiles(ctx, s.Tenant, s.Name())
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if !f.changed.Equal(reached.Through) {
-			reached = folderState{Through: f.changed}
+	files, err := s.scan(time.Now(), known)
+	if err != nil {
+		return err
+	}
+	if len(known) > maxGone { // scan has removed the hashes of the files of the folder
+		gone := slices.Collect(maps.Keys(known))
+		if err := s.Files.ForgetSourceFiles(ctx, s.Tenant, s.Name(), gone); err != nil {
+			return err
 		}
-		reached.Files = append(reached.Files, f.path)
-		if err := s.takeFile(ctx, f.path, reached, take); err != nil {
+	}
+	for _, f := range files {
+		if err := s.takeFile(ctx, f, take); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// changedFiles returns the files that are not in the state and changed no later than until, sorted by ctime and path.
-func (s *Source) changedFiles(since folderState, until time.Time) (files []changedFile, err error) {
-	paths, err := ingest.Find([]string{s.Path})
+// scan returns the files that are to be read now, sorted by mtime and path. It removes the hashes of all files of the
+// folder from known.
+func (s *Source) scan(now time.Time, known map[uint64]bool) (files []candidate, err error) {
+	found, skipped, err := ingest.Find([]string{s.Path})
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted since it was found
-		}
-		if err != nil {
-			return nil, err
-		}
-		changed, ok := changeTime(info)
-		if !ok || !info.Mode().IsRegular() || changed.Before(since.Through) || changed.After(until) ||
-			changed.Equal(since.Through) && slices.Contains(since.Files, path) {
+	young := map[uint64]time.Time{}
+	for _, f := range found {
+		if f.Info == nil {
+			skipped = append(skipped, ingest.Skipped{Path: f.Path, Reason: "access is denied"})
 			continue
 		}
-		files = append(files, changedFile{path, changed})
-	}
-	slices.SortFunc(files, func(a, b changedFile) int {
-		if order := a.changed.Compare(b.changed); order != 0 {
-			return order
+		hash, changed := identity(f.Path, f.Info)
+		if known[hash] {
+			delete(known, hash)
+			continue
 		}
-		return strings.Compare(a.path, b.path)
+		// A ctime in the future does not show the age of a file: the clock was set back, or the file system has a clock of
+		// its own. Such a file is read if it has not changed between two scans that are minAge apart.
+		if age := now.Sub(changed); age < minAge {
+			seen, ok := s.young[hash]
+			if !ok {
+				seen = now
+			}
+			if now.Sub(seen) < minAge {
+				young[hash] = seen
+				continue
+			}
+		}
+		files = append(files, candidate{f.Path, hash, f.Info})
+	}
+	s.young = young
+	s.note(skipped)
+	slices.SortFunc(files, func(a, b candidate) int {
+		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), strings.Compare(a.path, b.path))
 	})
 	return files, nil
 }
 
-// takeFile calls take with one file and the state after it. A file that cannot be opened becomes a file whose reader
-// fails, so that it is refused by name and does not stop the pull.
-func (s *Source) takeFile(
-	ctx context.Context, path string, reached folderState, take func(context.Context, ingest.Portion) error,
-) error {
-	value, err := json.Marshal(reached)
-	if err != nil {
-		return err
+// identity returns the hash of the path, inode, size and ctime of a file, and its ctime.
+func identity(path string, info fs.FileInfo) (hash uint64, changed time.Time) {
+	stat := info.Sys().(*syscall.Stat_t)
+	changed = changeTime(stat)
+	digest := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s", stat.Ino, stat.Size, changed.UnixNano(), path))
+	return binary.LittleEndian.Uint64(digest[:]), changed
+}
+
+// note logs the entries of a scan that are not read, unless the previous scan has logged them.
+func (s *Source) note(skipped []ingest.Skipped) {
+	noted := map[ingest.Skipped]bool{}
+	for _, entry := range skipped {
+		noted[entry] = true
+		if !s.noted[entry] {
+			s.Log.Warn("entry of the folder is not read", "path", entry.Path, "reason", entry.Reason)
+		}
 	}
-	in := ingest.Input{Name: path, Path: path, Dataset: s.Dataset, Tenant: s.Tenant}
-	opened, err := os.Open(path)
+	s.noted = noted
+}
+
+// takeFile calls take with one file. A file that cannot be opened becomes a file whose reader fails, so that it is
+// refused by name and does not stop the pull.
+func (s *Source) takeFile(
+	ctx context.Context, f candidate, take func(context.Context, ingest.Portion) error,
+) error {
+	in := ingest.Input{Name: f.path, Path: f.path, Dataset: s.Dataset, Tenant: s.Tenant}
+	opened, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not block if it has become a FIFO
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // deleted since it was found
@@ -152,7 +207,7 @@ func (s *Source) takeFile(
 		defer opened.Close()
 		in.Body = opened
 	}
-	return take(ctx, ingest.Portion{File: &in, State: value})
+	return take(ctx, ingest.Portion{File: &in, FileHash: f.hash})
 }
 
 // An errorReader fails with err.

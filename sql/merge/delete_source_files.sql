@@ -1,0 +1,1 @@
+DELETE FROM {{store}}.source_files WHERE source = {{source}} AND file IN (SELECT unnest({{files}}));

@@ -1,0 +1,1 @@
+INSERT INTO {{store}}.source_files SELECT {{source}}, unnest({{files}});

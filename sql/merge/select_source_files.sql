@@ -1,0 +1,1 @@
+SELECT DISTINCT file FROM source_files WHERE source = $source;
