@@ -11,7 +11,7 @@ import (
 // empty.
 type (
 	model struct {
-		Info struct{ Title, Version, Summary, Description string }
+		Info struct{ Title, Version, Description string }
 		Tags []struct{ Name, Description string }
 
 		Paths      ordered[*pathItem]
@@ -63,28 +63,17 @@ type (
 	}
 	schema struct {
 		Ref                          string `json:"$ref"`
-		Type                         stringOrList
+		Type                         string
+		Nullable                     bool
 		Format, Pattern, Description string
 		Properties                   ordered[*schema]
 		Items                        *schema
-		AllOf, OneOf                 []*schema
 		Enum                         []json.RawMessage
-		Const                        json.RawMessage
+		Known                        []json.RawMessage `json:"x-extensible-enum"`
 		Default                      json.RawMessage
-		Examples                     []json.RawMessage
+		Example                      json.RawMessage
 	}
 )
-
-// A stringOrList is a string or a list of strings.
-type stringOrList []string
-
-func (o *stringOrList) UnmarshalJSON(text []byte) error {
-	if bytes.HasPrefix(text, []byte("[")) {
-		return json.Unmarshal(text, (*[]string)(o))
-	}
-	*o = make(stringOrList, 1)
-	return json.Unmarshal(text, &(*o)[0])
-}
 
 // An ordered is a JSON object whose members are in the order of the document, which is the order to display them in.
 type ordered[T any] []member[T]

@@ -7,6 +7,8 @@ import (
 	"strconv"
 )
 
+//go:generate go run ./bundle
+
 //go:embed openapi.json
 var document []byte
 

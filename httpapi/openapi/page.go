@@ -48,7 +48,7 @@ type renderedOperation struct {
 
 func (m *model) functions() template.FuncMap {
 	return template.FuncMap{
-		"operations": m.operations, "properties": properties, "prose": paragraphs, "kind": typeName,
+		"operations": m.operations, "values": values, "prose": paragraphs, "kind": typeName,
 		"indented": formatExample,
 		"style":    func() template.CSS { return template.CSS(style) },
 	}
@@ -94,56 +94,40 @@ func (m *model) resolve(o *renderedOperation, common []*parameter) (err error) {
 	return nil
 }
 
-// properties returns the properties of a schema and of the inline parts of its allOf. The page links to the named
-// parts.
-func properties(s *schema) ordered[*schema] {
-	all := slices.Clone(s.Properties)
-	for _, part := range s.AllOf {
-		all = append(all, part.Properties...)
-	}
-	return all
-}
-
 // typeName returns a short description of a schema's type, with links to the named schemas.
 func typeName(s *schema) template.HTML {
-	words := func(separator string, schemas []*schema) template.HTML {
-		var parts []string
-		for _, part := range schemas {
-			if len(part.Properties) == 0 {
-				parts = append(parts, string(typeName(part)))
-			}
-		}
-		return template.HTML(strings.Join(parts, separator))
-	}
-	values := func(values ...json.RawMessage) template.HTML {
-		var parts []string
-		for _, value := range values {
-			parts = append(parts, "<code>"+html.EscapeString(string(value))+"</code>")
-		}
-		return template.HTML(strings.Join(parts, " or "))
-	}
 	switch {
 	case s.Ref != "":
 		name := html.EscapeString(path.Base(s.Ref))
 		return template.HTML(`<a href="#` + name + `">` + name + `</a>`)
-	case s.OneOf != nil:
-		return words(" or ", s.OneOf)
-	case s.AllOf != nil:
-		return words(" and ", s.AllOf)
-	case s.Const != nil:
-		return values(s.Const)
 	case s.Enum != nil:
-		return values(s.Enum...)
+		return values(s.Enum) + orNull(s)
 	case s.Items != nil:
-		return "list of " + typeName(s.Items)
-	case s.Type == nil:
+		return "list of " + typeName(s.Items) + orNull(s)
+	case s.Type == "":
 		return "any JSON"
 	}
-	text := html.EscapeString(strings.Join(s.Type, " or "))
+	text := html.EscapeString(s.Type)
 	if s.Format != "" {
 		text += " (" + html.EscapeString(s.Format) + ")"
 	}
-	return template.HTML(text)
+	return template.HTML(text) + orNull(s)
+}
+
+func orNull(s *schema) template.HTML {
+	if s.Nullable {
+		return " or null"
+	}
+	return ""
+}
+
+// values returns JSON values as code.
+func values(list []json.RawMessage) template.HTML {
+	var parts []string
+	for _, value := range list {
+		parts = append(parts, "<code>"+html.EscapeString(string(value))+"</code>")
+	}
+	return template.HTML(strings.Join(parts, " or "))
 }
 
 var code = regexp.MustCompile("`([^`]*)`")

@@ -17,8 +17,6 @@ import (
 	"github.com/pb33f/libopenapi-validator/helpers"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 	"github.com/pb33f/libopenapi/orderedmap"
-
-	"github.com/voicory/warehouse/httpapi/openapi"
 )
 
 // Check reports a test error for each difference between a response and the document: its status, headers, content type
@@ -60,7 +58,13 @@ type contract struct {
 	validator.Validator
 }
 
-var load = sync.OnceValues(func() (*contract, error) { return read(openapi.JSON()) })
+var load = sync.OnceValues(func() (*contract, error) {
+	text, err := Contract()
+	if err != nil {
+		return nil, err
+	}
+	return read(text)
+})
 
 func read(text []byte) (*contract, error) {
 	document, err := libopenapi.NewDocument(text)
