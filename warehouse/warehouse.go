@@ -157,7 +157,6 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
-	set = append(set, statements.Get("stage/macros"))
 	if w.instance, err = duckdb.NewConnector("", nil); err != nil {
 		return err
 	}
@@ -167,5 +166,9 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 			return err
 		}
 	}
-	return addCSVField(ctx, w.loader)
+	if err := errors.Join(addCSVField(ctx, w.loader), addValueFunctions(ctx, w.loader)); err != nil {
+		return err
+	}
+	_, err = w.loader.ExecContext(ctx, statements.Get("stage/macros"))
+	return err
 }

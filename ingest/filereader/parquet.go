@@ -34,7 +34,7 @@ func openEngine() (*engine, error) {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	e := &engine{conn}
-	return e, e.run(statements.Get("filereader/settings") + statements.Get("stage/macros"))
+	return e, e.run(statements.Get("filereader/macros") + statements.Get("filereader/settings"))
 }
 
 // run executes the statements of a script.

@@ -2,10 +2,6 @@
 
 CREATE MACRO digits(number) AS nullif(regexp_replace(number, '[^0-9]', '', 'g'), '');
 
--- Converts a text column to JSON. A text that is not valid JSON becomes a JSON string.
-CREATE MACRO text_to_json(value) AS
-    CASE WHEN trim(value) IN ('', 'null') THEN NULL WHEN json_valid(value) THEN json(value) ELSE to_json(value) END;
-
 -- Reports whether a value is JSON by the standard. DuckDB also accepts the numbers NaN and Infinity. CASE, unlike OR,
 -- evaluates the regular expression only for the few values that need it.
 CREATE MACRO strict_json(value) AS
@@ -13,6 +9,10 @@ CREATE MACRO strict_json(value) AS
          THEN NOT regexp_matches(regexp_replace(value, '"(\\.|[^"\\])*"', '', 'g'), 'NaN|Infinity')
          ELSE value IS NOT NULL END;
 
--- Reports whether a time is in a year from 1970 to 9999. Months become folder names, which need years of four digits.
-CREATE MACRO plausible(moment) AS
-    moment BETWEEN TIMESTAMPTZ '1970-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00';
+-- Returns the time that a text states, or NULL if no column can hold it. The value depends on the text alone: DuckDB's
+-- cast never sees the name of a time zone, because it would keep that zone for later rows. It reads the usual form
+-- in a year that no offset moves out of range; the function parse_time reads all forms.
+CREATE MACRO text_to_time(value) AS coalesce(
+    CASE WHEN regexp_full_match(value, '(19[89]\d|2\d{3})-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-](0\d|1[0-7])(:[0-5]\d)?)?')
+         THEN TRY_CAST(value AS TIMESTAMPTZ) END,
+    CASE WHEN value IS NOT NULL THEN make_timestamptz(nullif(parse_time(value), 9223372036854775807)) END);

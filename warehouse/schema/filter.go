@@ -121,7 +121,7 @@ func StartOfDay(day time.Time, zone *time.Location) time.Time {
 	return at.UTC()
 }
 
-// Bounds of every created_at. Staging refuses rows outside of them (see the macro plausible in sql/stage).
+// Bounds of every created_at. Staging refuses rows outside of them (see values.ParseTime).
 var (
 	MinCreatedAt = time.Unix(0, 0).UTC()
 	maxCreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)

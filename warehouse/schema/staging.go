@@ -27,14 +27,20 @@ func (f field) kind() string {
 	}[f.typ]
 }
 
+// cast returns the SQL expression for the typed value, which is NULL if the untyped value is not valid.
+func (f field) cast(untyped string) string {
+	if f.typ == "TIMESTAMPTZ" {
+		return "text_to_time(" + untyped + ")"
+	}
+	return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ)
+}
+
 // faultCondition returns a SQL condition that is true if the untyped value is present but not valid for the column.
 func (f field) faultCondition(untyped, value string) string {
 	good := value + " IS NOT NULL"
 	switch f.typ {
 	case "JSON":
 		good = "strict_json(" + value + "::VARCHAR)"
-	case "TIMESTAMPTZ":
-		good = "plausible(" + value + ")"
 	case "DOUBLE":
 		good = "isfinite(" + value + ")"
 	}
@@ -106,12 +112,11 @@ func (d Dataset) Staging(untyped, tenant string) (typing, reasons string) {
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
 		if f.typ != "VARCHAR" {
-			cast := func(untyped string) string { return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ) }
 			untyped, suspect := "untyped."+column, "suspect[1]."+column
-			typed = append(typed, cast(untyped)+" AS "+column)
+			typed = append(typed, f.cast(untyped)+" AS "+column)
 			faults = append(faults, f.faultCondition(untyped, column))
 			causes = append(causes, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END",
-				f.faultCondition(suspect, cast(suspect)), statements.Text(f.name+" is not "+f.kind()+": "), suspect))
+				f.faultCondition(suspect, f.cast(suspect)), statements.Text(f.name+" is not "+f.kind()+": "), suspect))
 		} else {
 			typed = append(typed, "untyped."+column)
 		}
