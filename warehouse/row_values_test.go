@@ -1,0 +1,135 @@
+package warehouse
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// stagedRows stages lines as one batch and returns the typed values and the refusal of each row, as JSON.
+func stagedRows(t rapid.TB, w *Warehouse, dataset schema.Dataset, lines []string) (rows []string) {
+	t.Helper()
+	builder := array.NewRecordBuilder(mallocator.NewMallocator(), LinesSchema)
+	defer builder.Release()
+	for i, line := range lines {
+		builder.Field(0).(*array.Int64Builder).Append(int64(i + 1))
+		builder.Field(1).(*array.StringBuilder).Append(line)
+		builder.Field(2).(*array.StringBuilder).AppendNull()
+	}
+	record := builder.NewRecordBatch()
+	defer record.Release()
+	reader, err := array.NewRecordReader(LinesSchema, []arrow.RecordBatch{record})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Release()
+	tenant := uuid.MustParse("11111111-1111-4111-8111-111111111111")
+	staged, err := w.Stage(context.Background(), Batch{Dataset: dataset, Tenant: tenant, Rows: Lines{reader}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := staged.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	result, err := staged.conn.QueryContext(context.Background(), "SELECT to_json(one)::VARCHAR FROM "+
+		"(SELECT * EXCLUDE (line, suspect, unknown) FROM staged ORDER BY line) AS one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	for result.Next() {
+		var row string
+		if err := result.Scan(&row); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// openForStaging returns a warehouse that is closed at the end of the test.
+func openForStaging(t *testing.T) *Warehouse {
+	t.Helper()
+	w, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// times generates texts and numbers that are times, and some that are almost.
+func times() *rapid.Generator[any] {
+	clock := rapid.SampledFrom([]string{"", "T10:00:00", " 10:00:00", "t10:00:00.5", "T10:00", "T24:00:00", "T23:59:60",
+		" 01:30:00", " 25:00:00"})
+	zone := rapid.SampledFrom([]string{"", "", "Z", "z", "+05:30", "-08", "+18:30", " UTC", " America/New_York",
+		" Europe/Berlin", " Asia/Kolkata", " IST", "[Asia/Tokyo]", " Mars/Olympus"})
+	date := rapid.SampledFrom([]string{"2026-03-01", "2026-07-01", "2026-11-01", "1970-01-01", "9999-12-31", "0001-01-01",
+		"2026-02-30"})
+	iso := rapid.Custom(func(t *rapid.T) any {
+		return date.Draw(t, "date") + clock.Draw(t, "clock") + zone.Draw(t, "zone")
+	})
+	others := rapid.SampledFrom([]any{nil, "", 1772359200, 1772359200123, 1772359200.5, "1772359200", 5, -1, "infinity",
+		"Sun, 01 Mar 2026 10:00:00 +0530", "Sun, 01 Mar 2026 10:00:00 EST", "soon", true, []int{1}})
+	return rapid.OneOf(iso, iso, others)
+}
+
+// The value of a row and its refusal depend on the row alone, whatever rows are staged with it, in any order.
+func TestStage_ValueDependsOnItsRowAlone(t *testing.T) {
+	limitChecks(t, 12)
+	w := openForStaging(t)
+	fields := map[string]*rapid.Generator[any]{"created_at": times(), "started_at": times(), "ended_at": times()}
+	row := rapid.Custom(func(t *rapid.T) string {
+		row := map[string]any{"created_at": "2026-03-01T10:00:00"}
+		for name, values := range fields {
+			row[name] = values.Draw(t, name)
+		}
+		row["id"] = fmt.Sprintf("00000000-0000-4000-8000-%012d", rapid.IntRange(0, 3).Draw(t, "id"))
+		line, err := json.Marshal(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(line)
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		lines := rapid.SliceOfN(row, 2, 60).Draw(t, "lines")
+		together := stagedRows(t, w, schema.Calls, lines)
+		for range 3 {
+			i := rapid.IntRange(0, len(lines)-1).Draw(t, "row")
+			if alone := stagedRows(t, w, schema.Calls, lines[i:i+1]); together[i] != alone[0] {
+				t.Fatalf("row %s\n got %s\nwant %s, as it is staged alone", lines[i], together[i], alone[0])
+			}
+		}
+	})
+}
+
+// limitChecks sets the number of checks of rapid for a test whose checks are slow.
+func limitChecks(t *testing.T, checks int) {
+	t.Helper()
+	number := flag.Lookup("rapid.checks").Value
+	before := number.String()
+	t.Cleanup(func() { _ = number.Set(before) })
+	if err := number.Set(strconv.Itoa(checks)); err != nil {
+		t.Fatal(err)
+	}
+}
