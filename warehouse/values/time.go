@@ -319,7 +319,7 @@ func (c *civil) readClock(s *scanner) (ok bool) {
 	return true
 }
 
-// months are the English names of months, of which the first three letters suffice.
+// months are the English names of months. Their first three letters suffice.
 var months = []string{"january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
 	"november", "december"}
 
