@@ -21,6 +21,7 @@ type Results struct {
 	pending  bindings.PendingResult
 	result   bindings.Result
 	options  bindings.ArrowOptions
+	source   *arrowbatch.Source
 	left     func() bool // reports whether the context has ended, which interrupts the statement
 	release  func()
 }
@@ -58,9 +59,12 @@ func (r *Results) run(conn bindings.Connection, statement string) error {
 		names[i], types[i] = bindings.ColumnName(&r.result, i), bindings.ColumnLogicalType(&r.result, i)
 		defer bindings.DestroyLogicalType(&types[i])
 	}
-	var wrong bindings.ErrorData
-	r.Schema, wrong = bindings.NewArrowSchema(r.options, types, names)
-	return failureOf(wrong)
+	source, wrong := arrowbatch.NewSource(r.options, types, names)
+	if err := failureOf(wrong); err != nil {
+		return err
+	}
+	r.source, r.Schema = source, source.Schema
+	return nil
 }
 
 // Next returns the next batch, which the caller releases, or nil after the last one. Each byte of a batch is determined
@@ -78,7 +82,7 @@ func (r *Results) Next() (arrow.RecordBatch, error) {
 	if bindings.DataChunkGetSize(chunk) == 0 {
 		return nil, nil
 	}
-	batch, wrong := arrowbatch.FromChunk(r.options, r.Schema, chunk)
+	batch, wrong := r.source.Batch(chunk)
 	if err := failureOf(wrong); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@
 // DuckDB leaves memory uninitialised where Arrow's format leaves it undefined: in the value slots of NULLs, in bitmaps
 // past the last bit, under NULL structs and lists, and in the members of a union that a row does not select. An Arrow
 // IPC stream carries those bytes, and in a process that serves several tenants they are rows of another tenant. All
-// batches of the program are therefore made by [FromChunk]; no other package converts DuckDB's chunks to Arrow.
+// batches of the program are therefore made by a [Source]; no other package converts DuckDB's chunks to Arrow.
 //
 // In canonical form
 //   - the slot of a NULL is zero, and the text of a NULL has no bytes;
@@ -12,6 +12,8 @@
 //   - a value that no list refers to is NULL, and a key or an entry of a map, which cannot be NULL, is zero;
 //   - a bitmap is zero past its last bit;
 //   - a buffer ends with its last value.
+//
+// The indices of dictionaries are signed, at any depth.
 package arrowbatch
 
 import (
@@ -26,10 +28,33 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// FromChunk converts a chunk of DuckDB's to a batch in canonical form. The caller releases the batch, and destroys
-// the error data, which is DuckDB's own if DuckDB cannot convert the chunk.
-func FromChunk(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) (arrow.RecordBatch, duckdb.ErrorData) {
-	converted, fault := duckdb.DataChunkToArrowArray(options, schema, chunk)
+// A Source converts the chunks of one result of DuckDB's to batches.
+type Source struct {
+	Schema  *arrow.Schema // of the batches
+	options duckdb.ArrowOptions
+	chunks  *arrow.Schema // that DuckDB converts chunks to; Schema has signed indices instead
+}
+
+// NewSource returns a source of batches with the given columns. The caller destroys the error data, which DuckDB
+// returns if Arrow has no type for a column.
+func NewSource(options duckdb.ArrowOptions, types []duckdb.LogicalType, names []string) (*Source, duckdb.ErrorData) {
+	chunks, fault := duckdb.NewArrowSchema(options, types, names)
+	if duckdb.ErrorDataHasError(fault) {
+		return nil, fault
+	}
+	return newSource(options, chunks), fault
+}
+
+// newSource returns a source of chunks that DuckDB converts to the given schema.
+func newSource(options duckdb.ArrowOptions, chunks *arrow.Schema) *Source {
+	fields, _ := signedFields(chunks.Fields())
+	return &Source{Schema: arrow.NewSchema(fields, nil), options: options, chunks: chunks}
+}
+
+// Batch converts a chunk to a batch in canonical form. The caller releases the batch, and destroys the error data,
+// which is DuckDB's own if DuckDB cannot convert the chunk.
+func (s *Source) Batch(chunk duckdb.DataChunk) (arrow.RecordBatch, duckdb.ErrorData) {
+	converted, fault := duckdb.DataChunkToArrowArray(s.options, s.chunks, chunk)
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, fault
 	}
@@ -39,7 +64,15 @@ func FromChunk(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.D
 		duckdb.DestroyErrorData(&fault)
 		return nil, duckdb.CreateErrorData(duckdb.ErrorTypeNotImplemented, err.Error())
 	}
-	return batch, fault
+	defer batch.Release()
+	columns := make([]arrow.Array, batch.NumCols())
+	for i, column := range batch.Columns() {
+		data := withType(column.Data(), s.Schema.Field(i).Type)
+		columns[i] = array.MakeFromData(data)
+		data.Release()
+		defer columns[i].Release()
+	}
+	return array.NewRecordBatch(s.Schema, columns, batch.NumRows()), fault
 }
 
 // Head returns the first rows of a batch in canonical form, to be released by the caller. Unlike a slice of the batch,

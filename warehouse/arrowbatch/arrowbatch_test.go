@@ -55,6 +55,7 @@ SELECT * EXCLUDE (i, h), i %% 2 = 1 AS flag,
 	CASE WHEN h %% 7 > 1 THEN CASE WHEN i %% 2 = 0 THEN union_value(num := i + 257)::UNION(num BIGINT, str VARCHAR, list VARCHAR[])
 		WHEN i %% 3 = 0 THEN union_value(str := 'secret')::UNION(num BIGINT, str VARCHAR, list VARCHAR[])
 		ELSE union_value(list := ['secret'])::UNION(num BIGINT, str VARCHAR, list VARCHAR[]) END END AS variant,
+	CASE WHEN h %% 7 > 4 THEN [{'e': e1, 'm': MAP {'a'::ENUM('a', 'b'): e2}, 'a': [e1, NULL]::ENUM('a', 'b')[2]}] END AS enums,
 	CASE WHEN h %% 7 > 2 THEN [{'u': CASE WHEN i %% 2 = 0 THEN union_value(num := i + 257)::UNION(num BIGINT, str VARCHAR)
 		ELSE union_value(str := 'secret')::UNION(num BIGINT, str VARCHAR) END, 'f': [text]::VARCHAR[1]}] END AS mixed
 FROM scalars ORDER BY i`
@@ -121,16 +122,22 @@ func asJSON(t testing.TB, batch arrow.RecordBatch, rows int64) string {
 	return out.String()
 }
 
-func TestFromChunk_IsCanonical(t *testing.T) {
-	rows := int64(0)
+func TestSource_IsCanonical(t *testing.T) {
+	rows, dictionaries := int64(0), 0
 	chunks(t, everyTypeOf(5003), func(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) {
-		batch, fault := FromChunk(options, schema, chunk)
+		batch, fault := newSource(options, schema).Batch(chunk)
 		if duckdb.ErrorDataHasError(fault) {
 			t.Fatal(duckdb.ErrorDataMessage(fault))
 		}
 		defer batch.Release()
 		rows += batch.NumRows()
 		noError(t, arrowtest.CheckBatch(batch))
+		for i, column := range batch.Columns() {
+			count, unsigned := dictionaryIndices(column.Data())
+			if dictionaries += count; unsigned {
+				t.Errorf("column %q of type %s has unsigned indices", batch.ColumnName(i), column.DataType())
+			}
+		}
 		raw, fault := duckdb.DataChunkToArrowArray(options, schema, chunk)
 		if duckdb.ErrorDataHasError(fault) {
 			t.Fatal(duckdb.ErrorDataMessage(fault))
@@ -140,9 +147,22 @@ func TestFromChunk_IsCanonical(t *testing.T) {
 			t.Errorf("got\n%.4000s\nwant\n%.4000s", got, want)
 		}
 	})
-	if rows != 5003 {
-		t.Errorf("got %d rows", rows)
+	if rows != 5003 || dictionaries == 0 {
+		t.Errorf("got %d rows and %d dictionaries", rows, dictionaries)
 	}
+}
+
+// dictionaryIndices returns the number of dictionaries in an array, at any depth, and whether any of them has unsigned
+// indices.
+func dictionaryIndices(data arrow.ArrayData) (dictionaries int, unsigned bool) {
+	if typ, ok := data.DataType().(*arrow.DictionaryType); ok {
+		return 1, arrow.IsUnsignedInteger(typ.IndexType.ID())
+	}
+	for _, child := range data.Children() {
+		count, of := dictionaryIndices(child)
+		dictionaries, unsigned = dictionaries+count, unsigned || of
+	}
+	return dictionaries, unsigned
 }
 
 // Parents at every level become NULL and keep the values that they had, which may not be in the head of the batch.
@@ -232,7 +252,7 @@ func withNulls(rng *rand.Rand, data arrow.ArrayData, whole bool) *array.Data {
 
 func TestHead_RefusesSlices(t *testing.T) {
 	chunks(t, "SELECT range AS n FROM range(10)", func(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) {
-		batch, _ := FromChunk(options, schema, chunk)
+		batch, _ := newSource(options, schema).Batch(chunk)
 		defer batch.Release()
 		slice := batch.NewSlice(1, 3)
 		defer slice.Release()
@@ -250,7 +270,7 @@ func TestStream_DoesNotDependOnMemory(t *testing.T) {
 	if os.Getenv(perturbed) != "" {
 		w := ipc.NewWriter(os.Stderr)
 		chunks(t, everyTypeOf(5003), func(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) {
-			batch, _ := FromChunk(options, schema, chunk)
+			batch, _ := newSource(options, schema).Batch(chunk)
 			defer batch.Release()
 			noError(t, w.Write(batch))
 		})
@@ -276,7 +296,7 @@ func TestStream_DoesNotDependOnMemory(t *testing.T) {
 }
 
 // No other package may convert DuckDB's chunks to Arrow by itself, or have the driver do it.
-func TestFromChunk_IsTheOnlyConversion(t *testing.T) {
+func TestSource_IsTheOnlyConversion(t *testing.T) {
 	allowed := map[string]string{
 		"DataChunkToArrowArray": "warehouse/arrowbatch/arrowbatch.go",
 		"NewArrowFromConn":      "warehouse/batch_input.go", // hands Arrow to DuckDB

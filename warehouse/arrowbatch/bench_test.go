@@ -7,10 +7,15 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
 
-// BenchmarkFromChunk compares the conversion with that of DuckDB alone.
-func BenchmarkFromChunk(b *testing.B) {
+// BenchmarkSource compares the conversion with that of DuckDB alone.
+func BenchmarkSource(b *testing.B) {
 	convert := map[string]func(duckdb.ArrowOptions, *arrow.Schema, duckdb.DataChunk) (arrow.RecordBatch, duckdb.ErrorData){
-		"raw": duckdb.DataChunkToArrowArray, "canonical": FromChunk,
+		"raw": duckdb.DataChunkToArrowArray,
+		"canonical": func(
+			options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk,
+		) (arrow.RecordBatch, duckdb.ErrorData) {
+			return newSource(options, schema).Batch(chunk)
+		},
 	}
 	for name, convert := range convert {
 		b.Run(name, func(b *testing.B) {

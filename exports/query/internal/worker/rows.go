@@ -15,8 +15,7 @@ import (
 type rows struct {
 	statement *statement
 	result    duckdb.Result
-	options   duckdb.ArrowOptions
-	schema    *arrow.Schema
+	source    *arrowbatch.Source
 	columns   []encode.Column
 }
 
@@ -32,7 +31,6 @@ func (s *statement) start() (*rows, error) {
 	if duckdb.ExecutePending(pending, &r.result) == duckdb.StateError {
 		return nil, s.explain(duckdb.ResultError(&r.result))
 	}
-	r.options = duckdb.ResultGetArrowOptions(&r.result)
 	var names []string
 	var types []duckdb.LogicalType
 	for i := range duckdb.ColumnCount(&r.result) {
@@ -45,12 +43,12 @@ func (s *statement) start() (*rows, error) {
 		names, types = append(names, name), append(types, typ)
 		r.columns = append(r.columns, encode.Column{Name: name, Type: shown})
 	}
-	schema, fault := duckdb.NewArrowSchema(r.options, types, names)
+	source, fault := arrowbatch.NewSource(duckdb.ResultGetArrowOptions(&r.result), types, names)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, s.explain(duckdb.ErrorDataMessage(fault))
 	}
-	r.schema = schema
+	r.source = source
 	return r, nil
 }
 
@@ -78,7 +76,7 @@ func (r *rows) each(consume func(arrow.RecordBatch) error) error {
 
 // toArrow converts a chunk to Arrow. Every byte of the batch is determined by the rows. The caller releases the batch.
 func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
-	batch, fault := arrowbatch.FromChunk(r.options, r.schema, chunk)
+	batch, fault := r.source.Batch(chunk)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, r.statement.explain(duckdb.ErrorDataMessage(fault))
