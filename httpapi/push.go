@@ -229,7 +229,7 @@ func bodyFormat(h http.Header) (string, error) {
 	fail := func(what string) error {
 		return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",
 			message: what + "; there are application/x-ndjson, application/json (an array), text/csv, " +
-				"application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8, " +
+				"application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8 or UTF-16, " +
 				"each also with the Content-Encoding gzip or zstd"}
 	}
 	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
@@ -237,7 +237,9 @@ func bodyFormat(h http.Header) (string, error) {
 	if err != nil || !ok {
 		return "", fail("The Content-Type is none that is taken")
 	}
-	if charset := strings.ToLower(parameters["charset"]); charset != "" && charset != "utf-8" && charset != "utf8" {
+	switch strings.ToLower(parameters["charset"]) { // the byte order mark shows the encoding
+	case "", "utf-8", "utf8", "utf-16", "utf-16le", "utf-16be":
+	default:
 		return "", fail("The charset is none that is taken")
 	}
 	switch strings.ToLower(strings.Join(h.Values("Content-Encoding"), ",")) {

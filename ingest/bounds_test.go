@@ -56,7 +56,7 @@ func TestBounds_Expansion(t *testing.T) {
 	blank := strings.Repeat("\n", 1<<16)
 	for format, inputs := range map[ingest.Format]map[string][2]string{ // a prefix, and a text that is repeated
 		ingest.NDJSON: {"blank lines": {"", blank}, "spaces": {"", strings.Repeat(" ", 1<<16)},
-			"one line": {`{"summary":"`, strings.Repeat("x", 1<<16)}, "zero bytes": {"", strings.Repeat("\x00", 1<<16)}},
+			"one line": {`{"summary":"`, strings.Repeat("x", 1<<16)}, "zero bytes": {"{}\n\n", strings.Repeat("\x00", 1<<16)}},
 		ingest.JSON: {"white space": {"", blank}, "white space in an array": {"[", blank},
 			"white space in an element": {`[{"summary":"x",`, blank},
 			"one element":               {`["`, strings.Repeat("x", 1<<16)}, "nested": {"[", strings.Repeat("[", 1<<16)}},

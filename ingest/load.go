@@ -176,6 +176,11 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 	defer unpacked.Close()
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)
+	if in.Format == NDJSON || in.Format == JSON || in.Format == CSV {
+		if body, err = decodeText(body); err != nil {
+			return &unreadableError{fmt.Errorf("cannot be read: %w", err)}
+		}
+	}
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		batch := warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.Throttled}
 		staged, err := w.Stage(ctx, batch)

@@ -125,6 +125,7 @@ func (s *Staged) stage(ctx context.Context) (err error) {
 	}
 	if err = s.createSchema(limited); err == nil {
 		s.tenants, err = s.batch.stage(limited, s.conn)
+		err = s.w.inputError(err)
 	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: its rows take more than %s to be typed", ErrUnreadable, stagingTimeout)
@@ -232,7 +233,7 @@ func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
 	untyped, release, err := b.Rows.open(ctx, conn, b.Dataset)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
 	defer release()
 	tenant := "NULL::UUID"
@@ -241,10 +242,10 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	}
 	typing, reasons := b.Dataset.Staging(untyped, tenant)
 	if _, err := execute(ctx, conn, typing); err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
 	rows, err := conn.QueryContext(ctx, statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown)))
 	if err != nil {
@@ -276,18 +277,19 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 	return tenants, err
 }
 
-// unreadable wraps an error of DuckDB in ErrUnreadable if its type shows that the input is malformed. It returns other
-// errors unchanged.
-func unreadable(err error) error {
+// inputError wraps an error of DuckDB in ErrUnreadable, unless its cause is outside of the input: the memory, the disk,
+// an interrupt, or an instance that has failed as a whole. Typing a batch reads nothing but its rows, so every other
+// error is one of the rows.
+func (w *Warehouse) inputError(err error) error {
+	err = w.diagnose(err)
 	var failure *duckdb.Error
-	if !errors.As(err, &failure) {
+	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) {
 		return err
 	}
 	switch failure.Type {
-	case duckdb.ErrorTypeInvalidInput, duckdb.ErrorTypeConversion, duckdb.ErrorTypeIO, duckdb.ErrorTypeInvalid,
-		duckdb.ErrorTypeBinder:
-		first, _, _ := strings.Cut(failure.Msg, "\n") // the other lines are hints about DuckDB's options
-		return fmt.Errorf("%w: %s", ErrUnreadable, first)
+	case duckdb.ErrorTypeOutOfMemory, duckdb.ErrorTypeInterrupt, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
+		return err
 	}
-	return err
+	first, _, _ := strings.Cut(failure.Msg, "\n") // the other lines are hints about DuckDB's options
+	return fmt.Errorf("%w: %s", ErrUnreadable, first)
 }

@@ -206,7 +206,7 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 	}
 	rows, err := w.loader.QueryContext(ctx, statements.Fill("quarantine/groups", "rows", query))
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, w.inputError(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
