@@ -224,7 +224,7 @@ var pushFormats = map[string]string{
 }
 
 // bodyFormat returns the format of the body by its Content-Type, or a 415 problem. The compression is detected
-// from the first bytes of the body; an unknown Content-Encoding is refused.
+// from the first bytes of the body, and so is the format, except CSV; an unknown Content-Encoding is refused.
 func bodyFormat(h http.Header) (string, error) {
 	fail := func(what string) error {
 		return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",

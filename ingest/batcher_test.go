@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -20,13 +18,19 @@ type readRow struct {
 	text, defect string
 }
 
-// readLines reads a whole stream. It returns the rows, the number of batches, and the error that ended the reading.
-// It fails the test if an Arrow buffer is not released.
+// readLines returns the lines of a stream, the number of batches, and the error that ended the reading.
 func readLines(t *testing.T, in io.Reader) (lines []readRow, batches int, failure error) {
+	t.Helper()
+	return readRows(t, newLineReader(in))
+}
+
+// readRows reads all rows. It returns the rows, the number of batches, and the error that ended the reading. It fails
+// the test if an Arrow buffer is not released.
+func readRows(t *testing.T, rows rowReader) (lines []readRow, batches int, failure error) {
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
-	c := newBatcher(newLineReader(in), mem)
+	c := newBatcher(rows, mem)
 	for c.more() {
 		batch := c.nextBatch()
 		batches++
@@ -114,34 +118,6 @@ func FuzzLines(f *testing.F) {
 		}
 		if len(lines) != wanted {
 			t.Fatalf("got %d lines, want %d", len(lines), wanted)
-		}
-	})
-}
-
-// Every valid array gives its elements.
-func FuzzArray(f *testing.F) {
-	for _, seed := range []string{`[]`, `[{"a":"]\\""},[1,[2]]] `, `[1,]`, `[`, `{}`, `[{}} ,2]`, "\ufeff[1]x"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		c := newBatcher(newArrayReader(bytes.NewReader(in)), memory.DefaultAllocator)
-		var texts []string
-		for c.more() {
-			if text, _, ok := c.read(); ok {
-				texts = append(texts, string(text))
-			}
-		}
-		var want []json.RawMessage
-		if err := json.Unmarshal(bytes.TrimPrefix(in, []byte("\ufeff")), &want); err != nil || want == nil {
-			return // elements before a syntax error are rows, too
-		}
-		if c.failure() != nil || len(texts) != len(want) {
-			t.Fatalf("%q: got %q and %v, want %q", in, texts, c.failure(), want)
-		}
-		for i := range want {
-			if string(trimLine([]byte(texts[i]))) != string(want[i]) {
-				t.Errorf("%q: got %q, want %q", in, texts, want)
-			}
 		}
 	})
 }

@@ -16,8 +16,9 @@ const Stdin = "-"
 // A Format is the format of the rows in a file.
 type Format string
 
-// The formats: one JSON object per line, a JSON array of objects, CSV (RFC 4180 with a header line), Parquet, and an
-// Arrow IPC stream or file.
+// The formats: JSON objects one after another, JSON in any shape (see jsonReader), CSV with a header line, Parquet, and
+// an Arrow IPC stream or file. The first bytes of an input decide between JSON, Parquet, Arrow and the others, so that
+// NDJSON and JSON are read alike.
 const (
 	NDJSON  Format = "ndjson"
 	JSON    Format = "json"
@@ -28,25 +29,28 @@ const (
 
 // formatOf maps file extensions to formats.
 var formatOf = map[string]Format{
-	".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV,
-	".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow,
+	".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON, ".csv": CSV, ".tsv": CSV,
+	".parquet": Parquet, ".arrow": Arrow, ".arrows": Arrow, ".ipc": Arrow, ".feather": Arrow,
 }
 
-// formatFromName returns the format that the extension of a file names, without .gz or .zst. It returns NDJSON for
+// packedExtensions lists the extensions of compressed files. A format precedes them.
+var packedExtensions = []string{".gz", ".zst", ".bz2"}
+
+// formatFromName returns the format that the extension of a file names, without that of a compression. It returns NDJSON for
 // Stdin and warehouse.ErrInvalid for an unknown extension.
 func formatFromName(name string) (Format, error) {
 	if name == Stdin {
 		return NDJSON, nil
 	}
 	base := strings.ToLower(filepath.Base(name))
-	for _, packed := range []string{".gz", ".zst"} {
+	for _, packed := range packedExtensions {
 		base = strings.TrimSuffix(base, packed)
 	}
 	if f, ok := formatOf[filepath.Ext(base)]; ok {
 		return f, nil
 	}
-	return "", fmt.Errorf("%w: unknown file extension; use .ndjson, .jsonl, .json, .csv, .parquet, .arrow or .arrows, "+
-		"each optionally with .gz or .zst", warehouse.ErrInvalid)
+	return "", fmt.Errorf("%w: unknown file extension; use .ndjson, .jsonl, .json, .csv, .tsv, .parquet, .arrow, .arrows, .ipc "+
+		"or .feather, each optionally with .gz, .zst or .bz2", warehouse.ErrInvalid)
 }
 
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in

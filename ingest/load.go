@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,8 +15,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/voicory/warehouse/ingest/filereader"
@@ -169,11 +165,14 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		return &unreadableError{err}
 	}
 	source := &progressReader{ctx: ctx, in: in.Body, progress: in.Progress}
-	unpacked, packed, err := in.unpack(source)
+	unpacked, closer, packed, err := in.unpack(source)
 	if err != nil {
 		return &unreadableError{err}
 	}
-	defer unpacked.Close()
+	defer closer.Close()
+	if in.Format, err = contentFormat(unpacked, in.Format); err != nil {
+		return err
+	}
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)
 	if in.Format == NDJSON || in.Format == JSON || in.Format == CSV {
@@ -190,12 +189,11 @@ func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFun
 		return staged, err
 	}
 	switch in.Format {
-	case NDJSON:
-		return in.loadRows(ctx, newLineReader(body), "line", stage, merge)
-	case JSON:
-		return in.loadRows(ctx, newArrayReader(body), "row", stage, merge)
+	case NDJSON, JSON:
+		rows := newJSONReader(body, dataset)
+		return in.loadRows(ctx, rows, rows.unit, stage, merge)
 	case CSV:
-		return in.loadRows(ctx, newCSVReader(body, dataset), "line", stage, merge)
+		return in.loadRows(ctx, newCSVReader(body, dataset), unit("line"), stage, merge)
 	}
 	return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
 }
@@ -219,7 +217,7 @@ func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.R
 		return err
 	}
 	defer rows.Close()
-	return in.loadRows(ctx, newLineReader(bounded(rows)), "row", stage, merge)
+	return in.loadRows(ctx, newLineReader(bounded(rows)), unit("row"), stage, merge)
 }
 
 // openFile returns the input as a file opened for reading only: the file at Path, or a copy of body that is already
@@ -288,15 +286,19 @@ func (in Input) dataset() (schema.Dataset, error) {
 
 // loadRows cuts rows into batches, and stages and merges these. It returns an unreadableError if the rows could not
 // be read to their end. The error names the last row that was read as its unit ("line" or "row") and its number.
-func (in Input) loadRows(ctx context.Context, rows rowReader, unit string, stage stageFunc, merge mergeFunc) error {
+func (in Input) loadRows(ctx context.Context, rows rowReader, unit func() string, stage stageFunc,
+	merge mergeFunc) error {
 	batches := newBatcher(rows, mallocator.NewMallocator())
 	batches.buffered = in.Throttled
 	err := loadBatches(ctx, batches, stage, merge)
 	if err == nil && batches.failure() != nil {
-		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit, batches.line, batches.failure())}
+		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit(), batches.line, batches.failure())}
 	}
 	return err
 }
+
+// unit returns a function that returns name.
+func unit(name string) func() string { return func() string { return name } }
 
 // loadBatches stages and merges all batches. One goroutine stages the next batch while another merges the current
 // one, which keeps only one core busy. Both have ended when loadBatches returns.
@@ -350,43 +352,6 @@ func (r *errorReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// unpack returns a reader of the uncompressed input and reports whether the input is compressed. It detects gzip and
-// zstd by their first bytes.
-func (in Input) unpack(source io.Reader) (_ io.ReadCloser, packed bool, err error) {
-	buffered := bufio.NewReaderSize(source, 1<<20)
-	magic, err := buffered.Peek(4)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, false, fmt.Errorf("cannot be read: %w", err)
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		unpacked, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, false, fmt.Errorf("cannot be read as gzip: %w", err)
-		}
-		return unpacked, true, nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		window := uint64(maxWindow)
-		if in.Bounds.Bytes > 0 {
-			window = maxBoundedWindow
-		}
-		unpacked, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(window))
-		if err != nil {
-			return nil, false, fmt.Errorf("cannot be read as zstd: %w", err)
-		}
-		return unpacked.IOReadCloser(), true, nil
-	}
-	return io.NopCloser(buffered), false, nil
-}
-
-// Maximum window sizes of zstd in bytes. A frame of a few bytes can make the decoder allocate a whole window.
-// maxWindow is the default limit of the zstd command; maxBoundedWindow is the window of its level 20 and applies to
-// bounded inputs.
-const (
-	maxWindow        = 128 << 20
-	maxBoundedWindow = 32 << 20
-)
 
 // A progressReader reads the compressed input and counts its bytes. It fails when its context ends.
 type progressReader struct {

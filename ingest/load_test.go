@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -268,12 +269,15 @@ func TestLoad_BadInput(t *testing.T) {
 			1, schema.Counts{}, "gzip"},
 		"no Parquet": {ingest.Input{Name: "calls.parquet", Body: strings.NewReader("PAR0")}, 1,
 			schema.Counts{}, "Parquet"},
-		"no CSV": {ingest.Input{Name: "calls.csv.gz", Body: bytes.NewReader(gz[:len(gz)/2])}, 1,
-			schema.Counts{}, "the header line is not CSV"},
-		"no array": {ingest.Input{Name: "calls.json", Body: strings.NewReader("{}")}, 1, schema.Counts{},
-			"not a JSON array"},
-		"nothing as JSON": {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 1, schema.Counts{},
-			"not a JSON array"},
+		"compressed twice": {ingest.Input{Name: "calls.ndjson.gz", Body: bytes.NewReader(packed(t, ".zst", gz))}, 1,
+			schema.Counts{}, "it is compressed twice; remove the inner gzip compression"},
+		"Feather V1": {ingest.Input{Name: "calls.feather", Body: strings.NewReader("FEA1\x00\x00")}, 1, schema.Counts{},
+			"it is a Feather V1 file"},
+		"a workbook": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("PK\x03\x04rest")}, 1, schema.Counts{},
+			"it is a ZIP archive or an Excel workbook"},
+		"xz": {ingest.Input{Name: "calls.csv.gz", Body: strings.NewReader("\xfd7zXZ\x00rest")}, 1, schema.Counts{},
+			"it is compressed with xz"},
+		"nothing as JSON": {ingest.Input{Name: "calls.json", Body: strings.NewReader(" ")}, 0, schema.Counts{}, ""},
 		"strange array": {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)},
 			0, schema.Counts{Read: 4, Refused: 4}, "not a JSON object"},
 		"no Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1,
@@ -388,13 +392,69 @@ func TestLoad_TruncatedFile(t *testing.T) {
 	}
 }
 
+// bzip2Rows are the two rows of TestLoad_AfterTheEnd, in hexadecimal, each compressed by bzip2. Go has no compressor.
+var bzip2Rows = []string{
+	"425a6839314159265359c904991000001f5b804490100675500000ae20140a200041053c90c4c9e286f54283468d0640" +
+		"69c18ae4a75714ead557ba919c43f2870fb93233229667e5d6c258020bf8bb9229c284864824c880",
+	"425a6839314159265359125cdb8400001f5b804490100675500000ae20140a200050a0d1a341901a108f4a0647a9b286" +
+		"f54d94d9d27372fd5ec31c8455888de8afa261aacd408f3f0cd4cb12847e2ee48a70a12024b9b708",
+}
+
+// The rows after the first end of an input are read, in every codec.
+func TestLoad_AfterTheEnd(t *testing.T) {
+	w := openNew(t)
+	row := func(n int) []byte {
+		return fmt.Appendf(nil, `{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-01-01"}`+"\n", n)
+	}
+	skippable := []byte("\x53\x2a\x4d\x18\x03\x00\x00\x00abc")
+	bz := func(n int) []byte {
+		content, err := hex.DecodeString(bzip2Rows[n-1])
+		noError(t, err)
+		return content
+	}
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	pack := func(codec string, n int) []byte { return packed(t, codec, row(n)) }
+	unfinished := pack(".zst", 2)
+	for name, test := range map[string]struct {
+		content []byte
+		rows    int
+		reason  string // empty: the input is read to its end
+	}{
+		"gzip members":                  {join(pack(".gz", 1), packed(t, ".gz", nil), pack(".gz", 2)), 2, ""},
+		"gzip and text":                 {join(pack(".gz", 1), row(2)), 1, "bytes that are not gzip follow the compressed data"},
+		"gzip and zeros":                {join(pack(".gz", 1), make([]byte, 512)), 1, "bytes that are not gzip follow"},
+		"zstd frames":                   {join(pack(".zst", 1), pack(".zst", 2)), 2, ""},
+		"zstd with skippable frames":    {join(skippable, pack(".zst", 1), skippable, pack(".zst", 2), skippable), 2, ""},
+		"zstd and text":                 {join(pack(".zst", 1), row(2)), 1, "bytes that are not zstd follow the compressed data"},
+		"zstd and a byte":               {join(pack(".zst", 1), []byte{0x28}), 1, "unexpected EOF"},
+		"zstd and half a frame":         {join(pack(".zst", 1), unfinished[:len(unfinished)/2]), 1, "unexpected EOF"},
+		"zstd and half a skipped frame": {join(pack(".zst", 1), skippable[:9]), 1, "unexpected EOF"},
+		"only a skippable frame":        {skippable, 0, ""},
+		"bzip2 streams":                 {join(bz(1), bz(2)), 2, ""},
+		"bzip2 and text":                {join(bz(1), row(2)), 1, "bytes that are not bzip2 follow the compressed data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, bounds := range []ingest.Bounds{{}, {Bytes: 1 << 20, Refused: 10}} {
+				summary := load(t, w, ingest.Input{Name: "calls", Format: ingest.NDJSON, Dataset: "calls", Tenant: tenant.ID,
+					Bounds: bounds, Body: bytes.NewReader(test.content)})
+				if summary.Read != int64(test.rows) || summary.Refused != 0 || (test.reason != "") != (summary.FilesRefused == 1) {
+					t.Errorf("got %+v, want %d rows and the reason %q", summary, test.rows, test.reason)
+				}
+				if test.reason != "" && !strings.Contains(fmt.Sprint(summary.Refusals), test.reason) {
+					t.Errorf("got %+v, want the reason %q", summary.Refusals, test.reason)
+				}
+			}
+		})
+	}
+}
+
 // A syntax error between the elements of an array ends the reading. The elements before it are loaded.
 func TestLoad_BrokenArray(t *testing.T) {
 	w := openNew(t)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
 	for end, reason := range map[string]string{
-		`, {"id":`: "unexpected EOF", "] []": "follows the JSON array", ",]": "unexpected ']' in the JSON array",
-		"": "unexpected EOF", ", {}}": "unexpected '}' in the JSON array",
+		`, {"id":`: "unexpected EOF", ",]": "unexpected ']' in the JSON array", "": "unexpected EOF",
+		",,": "unexpected ',' in the JSON array",
 	} {
 		summary := load(t, w, ingest.Input{Name: "calls.json", Tenant: tenant.ID,
 			Body: strings.NewReader("[" + row + end)})

@@ -32,7 +32,7 @@ func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID,
 		}
 		return summary.merge(ctx, staged)
 	}
-	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), "line", stage, merge)
+	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), unit("line"), stage, merge)
 	if err == nil && !saved {
 		err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
 	}

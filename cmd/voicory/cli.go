@@ -58,7 +58,7 @@ type flags struct {
 	Log *slog.Logger `kong:"-"`
 
 	Serve      serveCommand      `cmd:"" help:"Serve the REST API."`
-	Ingest     ingestCommand     `cmd:"" help:"Ingest files of rows: NDJSON, JSON, CSV, Parquet or Arrow, each also .gz or .zst."`
+	Ingest     ingestCommand     `cmd:"" help:"Ingest files of rows: JSON, CSV, Parquet or Arrow, each also .gz, .zst or .bz2."`
 	Sync       syncCommand       `cmd:"" help:"Pull new rows from a source."`
 	Sources    sourcesCommand    `cmd:"" help:"List the sources and the state of their last runs."`
 	Quarantine quarantineCommand `cmd:"" help:"List and replay refused rows."`
