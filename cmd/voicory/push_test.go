@@ -230,7 +230,7 @@ func TestPush_Bodies(t *testing.T) {
 		{"another tenant's row", ndjson, pushLine(7, `,"user_id":"bbbbbbbb-0000-4000-8000-000000000002"`) + pushLine(8, ""), nil, 200, "", []int{2, 1, 0, 0, 0, 0, 1}},
 		{"a huge line", ndjson, `{"x":"` + strings.Repeat("x", 17<<20) + "\"}\n" + pushLine(9, ""), nil, 200, "", []int{2, 1, 0, 0, 0, 0, 1}},
 		{"no good row", ndjson, "{}\n1\n", nil, 422, "NO_ROW_ACCEPTED", []int{2, 0, 0, 0, 0, 0, 2}},
-		{"one object", "application/json", row, nil, 200, "", []int{1, 0, 0, 1}},
+		{"one object", "application/json", row, nil, 200, "", []int{1, 1}},
 		{"a page of the API", "application/json", `{"data":[` + row + `],"meta":{}}`, nil, 200, "", []int{1, 0, 0, 1}},
 		{"half an array", "application/json", "[" + pushLine(10, "") + `,{"id":`, nil, 422, "UNREADABLE_BODY", []int{1, 1}},
 		{"no Parquet", "application/vnd.apache.parquet", "PAR1PAR1PAR1PAR1PAR1", nil, 422, "UNREADABLE_BODY", nil},
