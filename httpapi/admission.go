@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
 )
@@ -21,7 +21,7 @@ type Work string
 
 // The kinds of work. A request holds a slot of its kind until its response has been produced. If the response is
 // held in memory, the slot is released before the response is sent, see [unsent]. Other responses are sent while
-// they are produced, and their clients must keep a minimum pace, see [pace].
+// they are produced, and their clients must keep a minimum pace, see [web.Pace].
 const (
 	Requests Work = "requests" // lists, details and analytics
 	Files    Work = "files"    // published files and databases, while they are sent
@@ -77,21 +77,21 @@ func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (releas
 	if err == nil {
 		return release, nil
 	}
-	busy := problem{status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: 1}
+	busy := web.Problem{Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED", RetryAfter: 1}
 	switch limits := a.Slots[work].Limits(); {
 	case errors.Is(err, admission.ErrKey):
-		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with one key.", limits.PerKey, work)
+		busy.Message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with one key.", limits.PerKey, work)
 	case errors.Is(err, admission.ErrTenant):
-		busy.message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with all keys of an account.",
+		busy.Message = fmt.Sprintf("Rate limit exceeded. Maximum %d %s at a time with all keys of an account.",
 			limits.PerTenant, work)
 	case errors.Is(err, admission.ErrTotal):
-		busy.status, busy.code = http.StatusServiceUnavailable, "SERVER_BUSY"
-		busy.message = fmt.Sprintf("The server is busy with other %s", work)
+		busy.Status, busy.Code = http.StatusServiceUnavailable, "SERVER_BUSY"
+		busy.Message = fmt.Sprintf("The server is busy with other %s", work)
 	default:
 		return nil, err
 	}
 	if work == Streams {
-		busy.retryAfter = 5
+		busy.RetryAfter = 5
 	}
 	return nil, &busy
 }
@@ -154,29 +154,6 @@ func (h *held) produced(size int) (sent func()) {
 	return sent
 }
 
-// pace bounds how long the server waits for a client that sends or receives a long body: at most per for each
-// window of bytes. Time in which the server itself is busy does not count. So a client may pause, and a client
-// that is too slow is cut off after waiting for per.
-type pace struct {
-	bytes int64
-	per   time.Duration
-
-	moved  int64         // bytes in the current window
-	waited time.Duration // time waited for the client in the current window
-}
-
-// left returns the remaining time that the server waits for the client in the current window.
-func (p *pace) left() time.Duration { return p.per - p.waited }
-
-// move counts bytes, and the time that the server waited for the client.
-func (p *pace) move(bytes int64, waited time.Duration) {
-	p.moved += bytes
-	p.waited += waited
-	if p.moved >= p.bytes {
-		p.moved, p.waited = 0, 0
-	}
-}
-
 // slotMetrics is a Prometheus collector for the state of all controllers.
 type slotMetrics Slots
 
@@ -213,37 +190,4 @@ func (s slotMetrics) Collect(metrics chan<- prometheus.Metric) {
 				float64(refused), string(work), share)
 		}
 	}
-}
-
-// answerPace returns the pace of responses that are sent while they are produced: 17 KB/s, with pauses of at most
-// writeGrace.
-func answerPace() pace { return pace{bytes: 2 << 20, per: writeGrace} }
-
-// pacedWriter writes a response to a client that must keep the pace.
-type pacedWriter struct {
-	*exchange // its status has been sent
-	ctx       context.Context
-	pace      pace
-}
-
-// ReadFrom copies src through Write. It hides the ReadFrom of the exchange, which does not check the pace.
-func (w *pacedWriter) ReadFrom(src io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{w}, src)
-}
-
-// Write writes p in parts. The client must receive each part in the remaining time of the window.
-func (w *pacedWriter) Write(p []byte) (n int, err error) {
-	for len(p) > 0 && err == nil {
-		part := p[:min(len(p), sendChunk)]
-		start := time.Now()
-		if err = w.begin(w.ctx, w.pace.left()); err != nil {
-			w.begun.Store(true)
-			return n, err
-		}
-		var sent int
-		sent, err = w.exchange.Write(part)
-		w.pace.move(int64(sent), time.Since(start))
-		n, p = n+sent, p[sent:]
-	}
-	return n, err
 }

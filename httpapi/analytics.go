@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -25,20 +26,20 @@ import (
 // registerAnalytics registers the reports and the transcript search.
 func (a *api) registerAnalytics(router *mux.Router) {
 	for _, report := range warehouse.Reports {
-		a.get(router, "/api/v1/analytics/"+report.Name, a.withSecret(Requests, a.analyze(report)))
+		a.get(router, "/api/v1/analytics/"+report.Name, a.requireSecretKey(Requests, a.analyze(report)))
 	}
-	a.get(router, "/api/v1/analytics/transcripts/search", a.withSecret(Requests, a.search))
+	a.get(router, "/api/v1/analytics/transcripts/search", a.requireSecretKey(Requests, a.search))
 }
 
 // figuresMeta is the meta object of a report.
 type figuresMeta struct {
-	From     *moment  `json:"from"`   // inclusive lower bound; nil: unbounded
-	Before   *moment  `json:"before"` // exclusive upper bound; nil: unbounded
-	Timezone string   `json:"timezone"`
-	Interval string   `json:"interval"`
-	GroupBy  []string `json:"group_by"`
-	Currency string   `json:"currency"`
-	AsOf     moment   `json:"as_of"`
+	From     *timestamp `json:"from"`   // inclusive lower bound; nil: unbounded
+	Before   *timestamp `json:"before"` // exclusive upper bound; nil: unbounded
+	Timezone string     `json:"timezone"`
+	Interval string     `json:"interval"`
+	GroupBy  []string   `json:"group_by"`
+	Currency string     `json:"currency"`
+	AsOf     timestamp  `json:"as_of"`
 }
 
 // Defaults of the terms report.
@@ -48,13 +49,13 @@ const (
 )
 
 // analyze returns the handler of a report.
-func (a *api) analyze(report warehouse.Report) keyed {
+func (a *api) analyze(report warehouse.Report) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		analysis, err := parseAnalysis(r.URL.RawQuery, report)
 		if err != nil {
 			return err
 		}
-		format, options, err := parseTable(r)
+		format, options, err := parseTableFormat(r)
 		if err != nil {
 			return err
 		}
@@ -69,7 +70,7 @@ func (a *api) analyze(report warehouse.Report) keyed {
 			return figuresProblem(err)
 		}
 		w.Header().Add("Vary", "Accept")
-		w.Header().Set("X-As-Of", moment(found.AsOf).String())
+		w.Header().Set("X-As-Of", timestamp(found.AsOf).String())
 		if format != exports.JSON {
 			name := fileName(path.Base(report.Name), analysis.Filter, format, found.AsOf)
 			w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
@@ -81,15 +82,15 @@ func (a *api) analyze(report warehouse.Report) keyed {
 // figuresProblem returns the problem for an error of a report.
 func figuresProblem(err error) error {
 	if errors.Is(err, warehouse.ErrInvalid) {
-		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: fmt.Sprintf("These figures would have more than %d rows, or the timezone is not known; "+
-				"take a shorter time, a longer interval or fewer groups", warehouse.MaxFigures)}
+		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+			Message: fmt.Sprintf("The report would have more than %d rows, or the timezone is not known; "+
+				"request a shorter period, a longer interval or fewer groups", warehouse.MaxFigures)}
 	}
 	return streamProblem(err)
 }
 
-// parseTable returns the requested format of a table, with JSON as the default, and the CSV options.
-func parseTable(r *http.Request) (format exports.Format, options exports.CSVOptions, err error) {
+// parseTableFormat returns the requested format of a table, with JSON as the default, and the CSV options.
+func parseTableFormat(r *http.Request) (format exports.Format, options exports.CSVOptions, err error) {
 	if format, err = parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...); err == nil {
 		options, err = parseCSVOptions(r.URL.Query())
 	}
@@ -111,10 +112,14 @@ func render(
 		_, err = exports.Write(ctx, found.Conn, result, format, options, &body)
 		return body.Bytes(), err
 	}
-	meta, err := json.Marshal(figuresMeta{orUnbound(analysis.Filter.From), orUnbound(analysis.Filter.Before),
-		analysis.Zone.String(), analysis.Interval, analysis.GroupBy, "USD", moment(found.AsOf)})
+	meta, err := json.Marshal(figuresMeta{
+		From:     ptr(timestamp(analysis.Filter.From), !analysis.Filter.From.IsZero()),
+		Before:   ptr(timestamp(analysis.Filter.Before), !analysis.Filter.Before.IsZero()),
+		Timezone: analysis.Zone.String(), Interval: analysis.Interval, GroupBy: analysis.GroupBy, Currency: "USD",
+		AsOf: timestamp(found.AsOf),
+	})
 	if err != nil {
-		return nil, fmt.Errorf("write the figures: %w", err)
+		return nil, fmt.Errorf("encode the report: %w", err)
 	}
 	// Append the rows directly: they are JSON already, and json.Marshal would parse them again.
 	body, err := found.AppendJSON(ctx, []byte(`{"data":`), false)
@@ -122,7 +127,7 @@ func render(
 		return nil, err
 	}
 	if p := analysis.Previous; p != nil {
-		body = fmt.Appendf(body, `,"previous":{"from":"%s","before":"%s","data":`, moment(p.From), moment(p.Before))
+		body = fmt.Appendf(body, `,"previous":{"from":"%s","before":"%s","data":`, timestamp(p.From), timestamp(p.Before))
 		if body, err = found.AppendJSON(ctx, body, true); err != nil {
 			return nil, err
 		}
@@ -131,15 +136,6 @@ func render(
 		body = append(body, `,"previous":null`...)
 	}
 	return append(append(append(body, `,"meta":`...), meta...), '}'), nil
-}
-
-// orUnbound returns a bound for JSON: nil if at is zero.
-func orUnbound(at time.Time) *moment {
-	if at.IsZero() {
-		return nil
-	}
-	m := moment(at)
-	return &m
 }
 
 // parseAnalysis returns the parameters of a report: the filters of its list, the timezone, and the options of the
@@ -152,14 +148,14 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 	analysis = warehouse.Analysis{Report: report, Filter: filter, Zone: zone, Interval: "none", GroupBy: []string{}}
 	if interval := values.Get("interval"); interval != "" {
 		if analysis.Interval = interval; !slices.Contains(warehouse.Intervals, interval) {
-			return analysis, invalidFilter("interval", "is none of "+strings.Join(warehouse.Intervals, ", "))
+			return analysis, invalidFilter("interval", "must be one of "+strings.Join(warehouse.Intervals, ", "))
 		}
 	}
 	if groups := values.Get("group_by"); groups != "" {
 		for name := range strings.SplitSeq(groups, ",") {
 			if !slices.Contains(report.Groups(), name) || slices.Contains(analysis.GroupBy, name) {
 				return analysis, invalidFilter("group_by",
-					"names another than "+strings.Join(report.Groups(), ", ")+", or one twice")
+					"must be some of "+strings.Join(report.Groups(), ", ")+", each at most once")
 			}
 			analysis.GroupBy = append(analysis.GroupBy, name)
 		}
@@ -170,7 +166,7 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 		if share := values.Get("max_share"); share != "" {
 			analysis.MaxShare, err = strconv.ParseFloat(share, 64)
 			if err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {
-				return analysis, invalidFilter("max_share", "is not a number above 0, to 1")
+				return analysis, invalidFilter("max_share", "is not a number above 0 and at most 1")
 			}
 		}
 	}
@@ -195,8 +191,8 @@ func parsePeriod(
 ) (filter schema.Filter, zone *time.Location, values url.Values, err error) {
 	zone = time.UTC
 	if values, err = url.ParseQuery(query); err != nil {
-		return filter, nil, nil, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: "The query is not properly escaped"}
+		return filter, nil, nil, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+			Message: "The query is not properly escaped"}
 	}
 	if name := values.Get("timezone"); name != "" && name != "UTC" {
 		// "Local" is the time zone of the server. DuckDB does not have the copies under posix/ and right/.

@@ -32,7 +32,7 @@ func (b *bulk) report(t *testing.T, target string) (r report) {
 }
 
 // A date is a day of the asked zone, of 23 or 25 hours where its clocks change; and so is the period before.
-func TestAnalyticsByTheZonesDays(t *testing.T) {
+func TestAnalytics_DaysOfATimezone(t *testing.T) {
 	b := startBulk(t)
 	for _, test := range []struct{ query, from, before, previous string }{
 		{"from=2026-03-01&to=2026-03-01", "2026-03-01T00:00:00.000Z", "2026-03-02T00:00:00.000Z", "2026-02-28T00:00:00.000Z"},
@@ -49,7 +49,7 @@ func TestAnalyticsByTheZonesDays(t *testing.T) {
 	}
 }
 
-func TestAnalyticsOverHTTP(t *testing.T) {
+func TestAnalytics_JSON(t *testing.T) {
 	b := startBulk(t)
 	for _, r := range warehouse.Reports {
 		for _, interval := range warehouse.Intervals {
@@ -69,7 +69,7 @@ func TestAnalyticsOverHTTP(t *testing.T) {
 	}
 }
 
-func TestAnalyticsRefuses(t *testing.T) {
+func TestAnalytics_InvalidParameters(t *testing.T) {
 	b := startBulk(t)
 	for _, query := range []string{"timezone=Mars/Base", "timezone=Local", "timezone=../UTC", "timezone=%27", "timezone=posixrules", "interval=year", "group_by=type", "group_by=status,status", "group_by=status,",
 		"from=yesterday", "to=2026-02-30", "%66rom=x", "compare=next", "compare=previous_period", "compare=previous_period&from=2026-03-02&to=2026-03-01", "assistant_id=1", "status=%ff", "status=%zz"} {
@@ -95,7 +95,7 @@ func TestAnalyticsRefuses(t *testing.T) {
 	}
 }
 
-func TestSearchOverHTTP(t *testing.T) {
+func TestSearch_JSON(t *testing.T) {
 	b := startBulk(t)
 	const path = "/api/v1/analytics/transcripts/search?"
 	var found struct {
@@ -138,7 +138,7 @@ func TestSearchOverHTTP(t *testing.T) {
 }
 
 // Of a long turn, the part around the first place is shown, and it says where it begins; in code points.
-func TestSnippets(t *testing.T) {
+func TestSnippet_SurroundsTheMatch(t *testing.T) {
 	long := []rune(strings.Repeat("नम😀", 150) + " needle " + strings.Repeat("x", 300))
 	for _, test := range []struct {
 		text  string

@@ -17,6 +17,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
@@ -89,12 +90,12 @@ type Options struct {
 
 type api struct {
 	Options
-	metrics metrics
-	cors    *cors.Cors
-	pushing idempotencyKeys
-	windows *windows
-	unsent  unsent
-	keyless *keylessLog
+	metrics    metrics
+	cors       *cors.Cors
+	pushing    idempotencyKeys
+	allowances *rangeAllowances
+	unsent     unsent
+	keyless    *keylessLog
 }
 
 // New returns the handler for all routes.
@@ -106,21 +107,21 @@ func New(options Options) http.Handler {
 		options.Slots = NewSlots(DefaultConcurrent)
 	}
 	a := &api{
-		Options: options,
-		metrics: newMetrics(options.Metrics, options.Slots),
-		cors:    newCORS(),
-		pushing: newIdempotencyKeys(),
-		windows: newWindows(options.FileWindow, options.Now),
-		unsent:  unsent{tenants: map[uuid.UUID]int64{}},
-		keyless: newKeylessLog(options.Now),
+		Options:    options,
+		metrics:    newMetrics(options.Metrics, options.Slots),
+		cors:       newCORS(),
+		pushing:    newIdempotencyKeys(),
+		allowances: newRangeAllowances(options.FileWindow, options.Now),
+		unsent:     unsent{tenants: map[uuid.UUID]int64{}},
+		keyless:    newKeylessLog(options.Now),
 	}
-	return a.observed(a.recovered(headed(a.router())))
+	return a.accessLog(a.recoverPanics(securityHeaders(a.router())))
 }
 
 func (a *api) router() *mux.Router {
 	router := mux.NewRouter().SkipClean(true) // match paths as sent, without redirects to a cleaned path
 	router.NotFoundHandler = a.handle("", func(http.ResponseWriter, *http.Request) error {
-		return &problem{status: http.StatusNotFound, code: "NOT_FOUND", message: "There is nothing at this path"}
+		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "No resource has this path"}
 	})
 	a.registerLists(router)
 	a.registerPush(router)
@@ -153,15 +154,15 @@ func (a *api) route(router *mux.Router, path string, h handler, methods ...strin
 	router.Handle(path, a.handle(path, h)).Methods(methods...)
 	router.Handle(path, a.handle(path, func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		if a.crossOrigin(w, r); exchangeOf(r).status == 0 { // crossOrigin has not answered a preflight
+		if a.setCORS(w, r); stateOf(r).Status == 0 { // setCORS has not answered a preflight
 			w.WriteHeader(http.StatusNoContent)
 		}
 		return nil
 	})).Methods(http.MethodOptions)
 	router.Handle(path, a.handle("", func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Allow", allowed)
-		return &problem{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED",
-			message: "This path answers " + allowed}
+		return &web.Problem{Status: http.StatusMethodNotAllowed, Code: "METHOD_NOT_ALLOWED",
+			Message: "This path allows " + allowed}
 	}))
 }
 
@@ -172,7 +173,7 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // path for logs and metrics, or empty if no route matches.
 func (a *api) handle(route string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		exchangeOf(r).route = route
+		stateOf(r).route = route
 		if err := h(w, r); err != nil {
 			a.writeError(w, r, err)
 		}
@@ -187,8 +188,8 @@ func serving(h http.Handler) handler {
 	}
 }
 
-// headed sets the headers that all responses have, including errors.
-func headed(next http.Handler) http.Handler {
+// securityHeaders sets the headers that all responses have, including errors.
+func securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -34,7 +34,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// TestMain has the test binary be a query's worker where it is started as one.
+// TestMain runs the worker of a query if the test binary is started as one.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == query.WorkerArgument {
 		os.Exit(query.Work())
@@ -213,7 +213,7 @@ func (a *api) do(t *testing.T, method, path, key string, headers ...string) answ
 var someCursor = regexp.MustCompile(`"next_cursor":"[\w-]{55}"`)
 
 // One row per sentence of the contract that a single request can show.
-func TestContract(t *testing.T) {
+func TestLists_FollowTheContract(t *testing.T) {
 	a := start(t)
 	const (
 		missing  = `{"error":{"code":"MISSING_API_KEY","message":"No x-api-key header provided"}}`
@@ -224,7 +224,7 @@ func TestContract(t *testing.T) {
 	for _, test := range []struct {
 		name, method, path, key string
 		status                  int
-		body                    string // whole, where it does not begin with …
+		body                    string // whole, unless it begins with …
 	}{
 		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true,"next_cursor":"…"}}`},
 		{"call detail", "GET", "/api/v1/calls/" + id(1), a.key, 200, `…"metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}}`},
@@ -272,7 +272,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-func TestHead(t *testing.T) {
+func TestHead_HasHeadersOfGet(t *testing.T) {
 	a := start(t)
 	for _, path := range []string{"/api/v1/calls", "/api/v1/calls/" + id(1), "/api/v1/calls/" + id(900)} {
 		get, head := a.do(t, "GET", path, a.key), a.do(t, "HEAD", path, a.key)
@@ -283,7 +283,7 @@ func TestHead(t *testing.T) {
 }
 
 // What each filter leaves, by the total that the list says.
-func TestFilters(t *testing.T) {
+func TestLists_Filters(t *testing.T) {
 	a := start(t)
 	for query, total := range map[string]int{
 		"calls":                        60,
@@ -336,7 +336,7 @@ func TestFilters(t *testing.T) {
 }
 
 // page and limit are forgiving.
-func TestPageAndLimit(t *testing.T) {
+func TestLists_PageAndLimit(t *testing.T) {
 	a := start(t)
 	for query, want := range map[string]string{
 		"":                  "1 25 25",
@@ -360,7 +360,7 @@ func TestPageAndLimit(t *testing.T) {
 	}
 }
 
-func TestRevokedFromTheNextRequestOn(t *testing.T) {
+func TestAuth_RevocationAppliesToTheNextRequest(t *testing.T) {
 	a := start(t)
 	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
@@ -374,7 +374,7 @@ func TestRevokedFromTheNextRequestOn(t *testing.T) {
 	}
 }
 
-// broken is a store whose parts fail as told.
+// broken is a store whose methods return the given errors.
 type broken struct {
 	httpapi.Store
 	err   error
@@ -395,7 +395,7 @@ func (b broken) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (stri
 }
 
 // Whatever goes wrong inside is a 500 that shows nothing of it; the log has it.
-func TestInternalErrorsShowNothing(t *testing.T) {
+func TestErrors_InternalTextIsHidden(t *testing.T) {
 	for name, store := range map[string]broken{
 		"error": {err: errors.New("IO Error: /srv/data/secret.duckdb")},
 		"panic": {err: errors.New("IO Error: /srv/data/secret.duckdb"), panic: true},
@@ -416,7 +416,7 @@ func TestInternalErrorsShowNothing(t *testing.T) {
 }
 
 // The documented limits, with every header of them, up to the request that is too many.
-func TestRateLimit(t *testing.T) {
+func TestRateLimit_HeadersAnd429(t *testing.T) {
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = httpapi.DefaultRules, limit.NewMemory(1000, func() time.Time { return at })
@@ -440,7 +440,7 @@ func TestRateLimit(t *testing.T) {
 	if other := a.do(t, "GET", "/api/v1/calls", a.empty); other.status != 200 {
 		t.Errorf("another key: %d", other.status)
 	}
-	at = at.Add(4 * time.Second) // as told
+	at = at.Add(4 * time.Second) // the Retry-After of the response
 	if got := a.do(t, "GET", "/api/v1/calls", a.key); got.status != 200 {
 		t.Errorf("after the wait: %d %s", got.status, got.body)
 	}

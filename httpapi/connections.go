@@ -64,7 +64,7 @@ func (c *Connections) Opened(ctx context.Context, conn net.Conn) context.Context
 	c.open[conn] = opened
 	var evicted []*connection
 	if bounded {
-		opened.address = guesser(peer.Addr().Unmap())
+		opened.address = addressKey(peer.Addr().Unmap())
 		own := c.addresses[opened.address]
 		if own == nil {
 			own = list.New()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -73,8 +74,8 @@ func (a *api) parseCursor(text string, s scope) (place, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(raw) != placeBytes+signatureBytes ||
 		!hmac.Equal(raw[placeBytes:], a.signature(raw[:placeBytes], s)) {
-		return place{}, &problem{status: http.StatusBadRequest, code: "INVALID_CURSOR",
-			message: "The cursor is not one of this list with these filters; begin again without it"}
+		return place{}, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_CURSOR",
+			Message: "The cursor is not one of this list with these filters; begin again without it"}
 	}
 	number, id := int64(binary.BigEndian.Uint64(raw[1:])), uuid.UUID(raw[9:placeBytes])
 	if raw[0] == feedCursor {

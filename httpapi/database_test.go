@@ -29,7 +29,7 @@ func inDatabase(t *testing.T, content, query string) (value string) {
 	return value
 }
 
-func TestDatabase(t *testing.T) {
+func TestDatabase_IsDownloaded(t *testing.T) {
 	b := startBulk(t)
 	got := b.ask(t, "GET", databasePath, b.secret)
 	tag := got.header.Get("ETag")
@@ -69,8 +69,8 @@ func TestDatabase(t *testing.T) {
 	}
 }
 
-// A file is written anew when rows have changed, and only then. Whoever reads the one before in parts can go on.
-func TestDatabaseChangesWithItsRows(t *testing.T) {
+// A file is written again only after rows have changed. A client that reads ranges of the previous file can continue.
+func TestDatabase_ChangesWithItsRows(t *testing.T) {
 	b := startBulk(t)
 	before := b.ask(t, "GET", databasePath, b.secret)
 	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-04-01"}`, mine, id(901)))
@@ -88,7 +88,7 @@ func TestDatabaseChangesWithItsRows(t *testing.T) {
 	}
 }
 
-func TestDatabaseIsWrittenOnceForAll(t *testing.T) {
+func TestDatabase_IsWrittenOnceForAllReaders(t *testing.T) {
 	b := startBulk(t)
 	tags := make([]string, 8)
 	var asking sync.WaitGroup

@@ -8,14 +8,14 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// WaitNoLongerThan sets how long a body that does not flow is waited for, until the test ends.
+// WaitNoLongerThan sets the timeout for a stalled body until the test ends.
 func WaitNoLongerThan(t *testing.T, d time.Duration) {
 	before := stallTimeout
 	stallTimeout = d
 	t.Cleanup(func() { stallTimeout = before })
 }
 
-// Routes are the operations of the server, as openapitest.Routes has them.
+// Routes returns the operations of the server in the format of openapitest.Routes.
 func Routes() (routes []string, err error) {
 	err = (&api{}).router().Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
 		path, err := route.GetPathTemplate()
@@ -24,7 +24,7 @@ func Routes() (routes []string, err error) {
 		}
 		methods, err := route.GetMethods()
 		if err != nil {
-			return nil //nolint:nilerr // it is the one for all other methods
+			return nil //nolint:nilerr // the route for all other methods
 		}
 		for _, method := range methods {
 			if method == http.MethodGet || method == http.MethodPost || method == http.MethodDelete {

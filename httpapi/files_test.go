@@ -105,7 +105,7 @@ func (b *bulk) files(t *testing.T, key, export, query string) (files []published
 	return list.Data
 }
 
-func TestExportsAreListed(t *testing.T) {
+func TestExports_List(t *testing.T) {
 	b := startBulk(t)
 	got := b.ask(t, "GET", "/api/v1/exports", b.secret)
 	var list struct {
@@ -157,7 +157,7 @@ func (b *bulk) content(t *testing.T, file published) string {
 	return got.body
 }
 
-func TestPartsOfAFile(t *testing.T) {
+func TestFiles_Ranges(t *testing.T) {
 	b := startBulk(t)
 	file := b.files(t, b.secret, "calls", "")[0]
 	whole := b.content(t, file)
@@ -228,8 +228,8 @@ func TestPartsOfAFile(t *testing.T) {
 	}
 }
 
-// What is not there, and what is another's, cannot be told apart.
-func TestFilesOfOthers(t *testing.T) {
+// Files that do not exist and files of another tenant get the same response.
+func TestFiles_OfOtherTenantsAreNotFound(t *testing.T) {
 	b := startBulk(t)
 	file := b.files(t, b.secret, "calls", "")[0]
 	unknown := b.ask(t, "GET", "/api/v1/exports/calls/files/calls-2026-02-0000000000000000.parquet", b.another)
@@ -249,7 +249,7 @@ func TestFilesOfOthers(t *testing.T) {
 }
 
 // A signed URL reads one file, until it expires or its key ends; with any character changed it reads nothing.
-func TestSignedURLs(t *testing.T) {
+func TestSignedURL_Validity(t *testing.T) {
 	b := startBulk(t)
 	files := b.files(t, b.secret, "calls", "?signed=true")
 	signed, other := files[0].URL, files[1]
@@ -311,7 +311,7 @@ func TestSignedURLs(t *testing.T) {
 }
 
 // The parts of a file count as one request of a key, as far as its window reaches, and that is opened by requests that count alone.
-func TestPartsCountAsOneRequest(t *testing.T) {
+func TestRangeAllowance_RangesCountAsOneRequest(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	b := startBulk(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 8, Window: time.Minute}}, limit.NewMemory(100, func() time.Time { return at })
@@ -325,7 +325,7 @@ func TestPartsCountAsOneRequest(t *testing.T) {
 			t.Fatalf("part %d is too many", n)
 		}
 	}
-	// Whole files: what is beyond twice its bytes counts again, and opens the next window.
+	// Whole files: requests beyond twice its bytes count again, and opens the next window.
 	bytes := 0
 	for passed(files[1].URL) {
 		bytes++
@@ -355,8 +355,8 @@ func TestPartsCountAsOneRequest(t *testing.T) {
 	}
 }
 
-// While publishing replaces files, whoever reads one of them reads that one to its end.
-func TestDownloadsWhileFilesAreReplaced(t *testing.T) {
+// While publishing replaces files, a client reads the file that it began with to its end.
+func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
 	b := startBulk(t)
 	var readers sync.WaitGroup
 	first := b.files(t, b.secret, "calls", "")[0]
@@ -390,7 +390,7 @@ func TestDownloadsWhileFilesAreReplaced(t *testing.T) {
 }
 
 // A file that is being read when its key is revoked is cut off; and a client that takes nothing at all is, after a while.
-func TestReadersAreCutOff(t *testing.T) {
+func TestFiles_StalledReadersAreDisconnected(t *testing.T) {
 	b := startBulk(t)
 	var rows []string
 	for n := range 4000 { // some MB that do not compress, so that they do not fit into the buffers between

@@ -33,11 +33,11 @@ func ForOperator(api http.Handler) http.Handler {
 // server can take requests).
 func (a *api) registerHealth(router *mux.Router) {
 	a.get(router, "/healthz", func(w http.ResponseWriter, r *http.Request) error {
-		exchangeOf(r).probe = true
+		stateOf(r).probe = true
 		return writeJSON(w, r, http.StatusOK, []byte(`{"status":"ok"}`))
 	})
 	a.get(router, "/readyz", func(w http.ResponseWriter, r *http.Request) error {
-		exchangeOf(r).probe = true
+		stateOf(r).probe = true
 		answer := struct {
 			Status string            `json:"status"`
 			Checks map[string]string `json:"checks"`

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -18,8 +19,8 @@ import (
 func (a *api) registerLists(router *mux.Router) {
 	for _, dataset := range schema.Datasets {
 		path := "/api/v1/" + dataset.Name
-		a.get(router, path, a.withKey(a.list(dataset)))
-		a.get(router, path+"/{id}", a.withKey(a.detail(dataset)))
+		a.get(router, path, a.requireKey(a.list(dataset)))
+		a.get(router, path+"/{id}", a.requireKey(a.detail(dataset)))
 	}
 }
 
@@ -37,9 +38,9 @@ type meta struct {
 
 // list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has
 // since or a cursor of a feed.
-func (a *api) list(dataset schema.Dataset) keyed {
+func (a *api) list(dataset schema.Dataset) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-		q, err := parseListQuery(r.URL.RawQuery, dataset)
+		q, err := parseListParams(r.URL.RawQuery, dataset)
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func (a *api) list(dataset schema.Dataset) keyed {
 
 // page returns a page of the list, by its number or, if after is not nil, after a position.
 func (a *api) page(
-	r *http.Request, s scope, dataset schema.Dataset, q listQuery, after *warehouse.Position,
+	r *http.Request, s scope, dataset schema.Dataset, q listParams, after *warehouse.Position,
 ) ([]string, meta, error) {
 	where := meta{Limit: q.limit}
 	listing := warehouse.Listing{Filter: q.filter, Limit: q.limit, After: after}
@@ -98,7 +99,7 @@ func (a *api) page(
 // feed returns the rows that changed after a position, oldest change first. The cursor of the last page remains
 // valid: later changes come after it.
 func (a *api) feed(
-	r *http.Request, s scope, dataset schema.Dataset, q listQuery, after warehouse.FeedPosition,
+	r *http.Request, s scope, dataset schema.Dataset, q listParams, after warehouse.FeedPosition,
 ) ([]string, meta, error) {
 	feed, err := a.Store.Changes(r.Context(), s.Tenant, dataset, q.filter, after, q.limit)
 	if err != nil {
@@ -146,12 +147,12 @@ func writeList(w http.ResponseWriter, r *http.Request, items []string, where met
 }
 
 // detail returns the handler of a single row of the dataset.
-func (a *api) detail(dataset schema.Dataset) keyed {
+func (a *api) detail(dataset schema.Dataset) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {
-			return &problem{status: http.StatusBadRequest, code: "INVALID_ID",
-				message: "The id in the path is not a UUID"}
+			return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_ID",
+				Message: "The id in the path is not a UUID"}
 		}
 		item, err := a.Store.Get(r.Context(), key.Tenant, dataset, id)
 		if err != nil {
@@ -165,7 +166,7 @@ func (a *api) detail(dataset schema.Dataset) keyed {
 // forms.
 func parseUUID(text string) (uuid.UUID, error) {
 	if len(text) != 36 {
-		return uuid.Nil, fmt.Errorf("%q is no UUID", text)
+		return uuid.Nil, fmt.Errorf("%q is not a UUID", text)
 	}
 	return uuid.Parse(text)
 }

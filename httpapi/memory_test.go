@@ -66,7 +66,7 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 
 // A stream for which the memory does not suffice is refused, or has no end where it has begun. The log says why, and nothing stays of it:
 // neither its memory nor its place.
-func TestStreamsOutOfMemory(t *testing.T) {
+func TestStreams_OutOfMemory(t *testing.T) {
 	b, dir, log := startCramped(t)
 	for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} { // they are more than there are places
 		path := "calls?format=" + format

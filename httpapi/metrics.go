@@ -46,12 +46,12 @@ func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 var methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 // done counts a finished request.
-func (m metrics) done(x *exchange, method string, took time.Duration) {
+func (m metrics) done(state *requestState, method string, took time.Duration) {
 	if !slices.Contains(methods, method) {
 		method = "other"
 	}
-	m.requests.WithLabelValues(x.route, method, strconv.Itoa(x.status)).Inc()
-	m.duration.WithLabelValues(x.route).Observe(took.Seconds())
+	m.requests.WithLabelValues(state.route, method, strconv.Itoa(state.Status)).Inc()
+	m.duration.WithLabelValues(state.route).Observe(took.Seconds())
 }
 
 // pushed counts the rows of a push, or the merged part of them if it failed.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/httpapi/internal/web"
 )
 
 func TestUnsent_BoundsAnswersOfATenantAndOfAll(t *testing.T) {
@@ -67,8 +69,8 @@ func TestUnsent_AnswerBeyondTheBoundKeepsItsSlot(t *testing.T) {
 	}
 }
 
-// pacedConn is a connection on which the client moves so many bytes at once, and then pauses. It is both the response writer and the body of
-// a request.
+// pacedConn is a connection on which the client moves part bytes at once, and then pauses. It is both the response
+// writer and the body of a request.
 type pacedConn struct {
 	http.ResponseWriter
 	part     int // bytes at once
@@ -136,29 +138,29 @@ func TestPace_OfAnswersAndBodies(t *testing.T) {
 			part := test.perSecond * int(test.pause/time.Second)
 			synctest.Test(t, func(t *testing.T) {
 				conn := &pacedConn{part: part, pause: test.pause}
-				x := &exchange{ResponseWriter: conn}
+				rec := &web.ResponseRecorder{ResponseWriter: conn, Status: http.StatusOK}
 				start := time.Now()
-				_, err := io.Copy(&pacedWriter{x, context.Background(), answerPace()}, io.LimitReader(zeros{}, bytes))
+				_, err := io.Copy(web.NewPacedWriter(context.Background(), rec), io.LimitReader(zeros{}, bytes))
 				if kept := err == nil; kept != test.answer || err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("answer: got %v, want it kept: %v", err, test.answer)
 				}
-				if took := time.Since(start); err != nil && took > writeGrace+test.pause {
-					t.Errorf("answer: got its client cut off after %v, want at most %v", took, writeGrace)
+				if took := time.Since(start); err != nil && took > web.WriteGrace+test.pause {
+					t.Errorf("answer: got its client cut off after %v, want at most %v", took, web.WriteGrace)
 				}
 			})
 			synctest.Test(t, func(t *testing.T) {
 				conn := &pacedConn{part: part, pause: test.pause, left: bytes}
-				x := &exchange{ResponseWriter: conn}
-				r, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, x), http.MethodPost, "/", conn)
+				state := &requestState{ResponseRecorder: &web.ResponseRecorder{ResponseWriter: conn}}
+				r, err := http.NewRequestWithContext(context.WithValue(t.Context(), stateKey{}, state), http.MethodPost, "/", conn)
 				if err != nil {
 					t.Fatal(err)
 				}
-				body, _, done := (&api{Options: Options{MaxBody: bytes}}).receive(x, r)
+				body, _, done := (&api{Options: Options{MaxBody: bytes}}).pushBody(state, r)
 				defer done()
 				start := time.Now()
 				_, err = io.Copy(io.Discard, body)
-				p := (*problem)(nil)
-				if kept := err == nil; kept != test.body || err != nil && (!errors.As(err, &p) || p.status != http.StatusRequestTimeout) {
+				p := (*web.Problem)(nil)
+				if kept := err == nil; kept != test.body || err != nil && (!errors.As(err, &p) || p.Status != http.StatusRequestTimeout) {
 					t.Errorf("body: got %v, want it kept: %v", err, test.body)
 				}
 				if took := time.Since(start); err != nil && took > stallTimeout {

@@ -9,13 +9,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -31,15 +31,15 @@ type Push struct {
 
 // registerPush registers the endpoint that merges pushed rows.
 func (a *api) registerPush(router *mux.Router) {
-	a.post(router, "/api/v1/ingest/{dataset}", a.admitted(access{secret: true}, a.push))
+	a.post(router, "/api/v1/ingest/{dataset}", a.authorize(requirements{secret: true}, a.push))
 }
 
 // maxUnpacked is the maximum size of a decompressed body, as a multiple of MaxBody, so that no body can fill the
 // disk. The decompressor has a bound of its own, relative to the compressed size.
 const maxUnpacked = 8
 
-// answerTimeout bounds the time to send the response to a push, however long the push took.
-const answerTimeout = 2 * time.Minute
+// responseTimeout bounds the time to send the response to a push, however long the push took.
+const responseTimeout = 2 * time.Minute
 
 // Pushed is the result of a push.
 type Pushed struct {
@@ -68,14 +68,13 @@ var noRows = &outcome{Unknown: []string{}, Refusals: []refusedRow{}}
 const maxShownRefusals = 10
 
 // push answers a request that pushes rows. It sets its own deadlines: none while the rows are merged, and
-// answerTimeout for the response.
+// responseTimeout for the response.
 func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
-	// A response writer without deadlines returns an error, which is ignored.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-	answer, replayed, err := a.take(w, r, key)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	web.SetWriteDeadline(w, time.Time{})
+	answer, replayed, err := a.receivePush(w, r, key)
+	web.SetWriteDeadline(w, time.Now().Add(responseTimeout))
 	// net/http reads the rest of a refused body before it sends the response.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(stallTimeout))
+	web.SetReadDeadline(w, time.Now().Add(stallTimeout))
 	if err != nil {
 		return err
 	}
@@ -85,15 +84,15 @@ func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 	return writeJSON(w, r, http.StatusOK, []byte(`{"data":`+answer+`}`))
 }
 
-// take receives a push and merges its rows, and returns the outcome as JSON. If a push with the same idempotency
+// receivePush receives a push and merges its rows, and returns the outcome as JSON. If a push with the same idempotency
 // key and body was merged before, it returns the recorded outcome, and replayed is true.
-func (a *api) take(
+func (a *api) receivePush(
 	w http.ResponseWriter, r *http.Request, key warehouse.Key,
 ) (answer string, replayed bool, err error) {
 	dataset, err := schema.DatasetNamed(mux.Vars(r)["dataset"])
 	if err != nil {
-		return "", false, &problem{status: http.StatusNotFound, code: "NOT_FOUND",
-			message: "There is nothing at this path"}
+		return "", false, &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND",
+			Message: "No resource has this path"}
 	}
 	format, err := bodyFormat(r.Header)
 	if err != nil {
@@ -116,10 +115,10 @@ func (a *api) take(
 		return "", false, err
 	}
 	defer receiving()
-	body, ctx, done := a.receive(w, r)
+	body, ctx, done := a.pushBody(w, r)
 	defer done()
 	if err := body.fillHead(); err != nil {
-		return "", false, errors.Join(body.why(ctx), err)
+		return "", false, errors.Join(body.cancelCause(ctx), err)
 	}
 	release, err := a.acquire(ctx, Pushes, key)
 	if err != nil {
@@ -153,11 +152,11 @@ func (a *api) take(
 // from the body of that push.
 func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return "", errors.Join(body.why(ctx), err)
+		return "", errors.Join(body.cancelCause(ctx), err)
 	}
 	if !bytes.Equal(body.digest.Sum(nil), before.Digest) {
-		return "", &problem{status: http.StatusUnprocessableEntity, code: "IDEMPOTENCY_KEY_REUSED",
-			message: "The Idempotency-Key belongs to a push of another body, dataset or type"}
+		return "", &web.Problem{Status: http.StatusUnprocessableEntity, Code: "IDEMPOTENCY_KEY_REUSED",
+			Message: "The Idempotency-Key belongs to a push of another body, dataset or type"}
 	}
 	return before.Outcome, nil
 }
@@ -167,52 +166,52 @@ func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string,
 func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, error) {
 	pushed, err := a.Ingest(ctx, push)
 	a.metrics.pushed(push.Dataset, pushed.Counts)
-	became := outcome{Counts: pushed.Counts, Unknown: append([]string{}, pushed.Unknown...), Refusals: []refusedRow{}}
-	fault := ""
+	result := outcome{Counts: pushed.Counts, Unknown: append([]string{}, pushed.Unknown...), Refusals: []refusedRow{}}
+	unreadable := ""
 	for _, refusal := range pushed.Refusals {
 		if refusal.Line == 0 {
-			fault = refusal.Reason
-		} else if len(became.Refusals) < maxShownRefusals {
-			became.Refusals = append(became.Refusals, refusedRow{refusal.Line, refusal.Reason})
+			unreadable = refusal.Reason
+		} else if len(result.Refusals) < maxShownRefusals {
+			result.Refusals = append(result.Refusals, refusedRow{refusal.Line, refusal.Reason})
 		}
 	}
-	if err == nil && fault == "" {
+	if err == nil && unreadable == "" {
 		_, err = io.Copy(io.Discard, body) // an Arrow stream may end before the body
 	}
-	if cause := body.why(ctx); cause != nil {
+	if cause := body.cancelCause(ctx); cause != nil {
 		err = cause // err is a consequence of it
 	} else if tooLarge := (*warehouse.TooLargeError)(nil); errors.As(err, &tooLarge) {
-		err = &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
-			message: fmt.Sprintf("The body unpacks to more than %d bytes", tooLarge.Bytes)}
+		err = &web.Problem{Status: http.StatusRequestEntityTooLarge, Code: "PAYLOAD_TOO_LARGE",
+			Message: fmt.Sprintf("The body unpacks to more than %d bytes", tooLarge.Bytes)}
 	} else if errors.Is(err, warehouse.ErrNoMemory) {
-		err = &problem{status: http.StatusServiceUnavailable, code: "SERVER_BUSY", retryAfter: 5,
-			message: "The server has too little memory left; if it stays so, send smaller parts"}
+		err = &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
+			Message: "The server has too little memory left; try again later, or send smaller parts"}
 	}
-	switch p := (*problem)(nil); {
+	switch p := (*web.Problem)(nil); {
 	case errors.As(err, &p):
-		told := *p
-		if p.retryAfter == 0 {
-			told.outcome = &became // of the batches merged before the failure
+		partial := *p
+		if p.RetryAfter == 0 {
+			partial.Outcome = &result // of the batches merged before the failure
 		}
-		return "", &told
+		return "", &partial
 	case err != nil:
 		return "", err
-	case fault != "":
-		return "", &problem{status: http.StatusUnprocessableEntity, code: "UNREADABLE_BODY", outcome: &became,
-			message: "The body was not read to its end: " + fault}
+	case unreadable != "":
+		return "", &web.Problem{Status: http.StatusUnprocessableEntity, Code: "UNREADABLE_BODY", Outcome: &result,
+			Message: "The body could not be read to its end: " + unreadable}
 	case pushed.Read > 0 && pushed.Refused == pushed.Read:
 		// A client that checks only the status must not take a push without effect for a success.
-		return "", &problem{status: http.StatusUnprocessableEntity, code: "NO_ROW_ACCEPTED", outcome: &became,
-			message: fmt.Sprintf("All of %d rows were refused", pushed.Read)}
+		return "", &web.Problem{Status: http.StatusUnprocessableEntity, Code: "NO_ROW_ACCEPTED", Outcome: &result,
+			Message: fmt.Sprintf("All %d rows were refused", pushed.Read)}
 	}
-	text, err := json.Marshal(became)
+	text, err := json.Marshal(result)
 	return string(text), err
 }
 
 // bodyTooLarge returns the problem for a body of more than MaxBody bytes.
-func (a *api) bodyTooLarge() *problem {
-	return &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
-		message: fmt.Sprintf("A body may have %d bytes", a.MaxBody), outcome: noRows}
+func (a *api) bodyTooLarge() *web.Problem {
+	return &web.Problem{Status: http.StatusRequestEntityTooLarge, Code: "PAYLOAD_TOO_LARGE",
+		Message: fmt.Sprintf("A body may have at most %d bytes", a.MaxBody), Outcome: noRows}
 }
 
 // pushFormats maps the media types of a push to formats.
@@ -226,42 +225,25 @@ var pushFormats = map[string]string{
 // bodyFormat returns the format of the body by its Content-Type, or a 415 problem. The compression is detected
 // from the first bytes of the body, and so is the format, except CSV; an unknown Content-Encoding is refused.
 func bodyFormat(h http.Header) (string, error) {
-	fail := func(what string) error {
-		return &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",
-			message: what + "; there are application/x-ndjson, application/json (an array), text/csv, " +
+	unsupported := func(header string) error {
+		return &web.Problem{Status: http.StatusUnsupportedMediaType, Code: "UNSUPPORTED_MEDIA_TYPE",
+			Message: header + " is not supported; send application/x-ndjson, application/json (an array), text/csv, " +
 				"application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8 or UTF-16, " +
 				"each also with the Content-Encoding gzip or zstd"}
 	}
 	media, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
 	format, ok := pushFormats[media]
 	if err != nil || !ok {
-		return "", fail("The Content-Type is none that is taken")
+		return "", unsupported("This Content-Type")
 	}
 	switch strings.ToLower(parameters["charset"]) { // the byte order mark shows the encoding
 	case "", "utf-8", "utf8", "utf-16", "utf-16le", "utf-16be":
 	default:
-		return "", fail("The charset is none that is taken")
+		return "", unsupported("This charset")
 	}
 	switch strings.ToLower(strings.Join(h.Values("Content-Encoding"), ",")) {
 	case "", "identity", "gzip", "x-gzip", "zstd":
 		return format, nil
 	}
-	return "", fail("The Content-Encoding is none that is taken")
-}
-
-var goodIdempotencyKey = regexp.MustCompile(`^[!-~]{8,128}$`)
-
-// idempotencyKey returns the Idempotency-Key header, or "" if the request has none. It returns a 400 problem if
-// the key is malformed.
-func idempotencyKey(h http.Header) (string, error) {
-	names := h.Values("Idempotency-Key")
-	if len(names) == 0 {
-		return "", nil
-	}
-	// The name is stored, so it must not be an API key.
-	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || warehouse.MaskKeys(names[0]) != names[0] {
-		return "", &problem{status: http.StatusBadRequest, code: "INVALID_IDEMPOTENCY_KEY",
-			message: "An Idempotency-Key has 8 to 128 visible ASCII characters, and is not an API key"}
-	}
-	return names[0], nil
+	return "", unsupported("This Content-Encoding")
 }

@@ -57,7 +57,7 @@ func beginPush(t *testing.T, address, key string) net.Conn {
 }
 
 // A body may take longer than any other request may, as long as it flows.
-func TestSlowPush(t *testing.T) {
+func TestPush_SlowBody(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	_, address, key := pushable(t, func(o *httpapi.Options) { o.Metrics = registry })
 	conn := beginPush(t, address, key)
@@ -87,8 +87,8 @@ voicory_pushed_rows_total{dataset="calls",outcome="refused"} 1
 `), "voicory_pushed_rows_total"))
 }
 
-// A body that does not flow any more is not waited for, and its client is told so.
-func TestStalledPush(t *testing.T) {
+// A body that stops arriving gets 408.
+func TestPush_StalledBody(t *testing.T) {
 	a, address, key := pushable(t)
 	httpapi.WaitNoLongerThan(t, 50*time.Millisecond)
 	conn := beginPush(t, address, key)
@@ -104,8 +104,8 @@ func TestStalledPush(t *testing.T) {
 	}
 }
 
-// A push for which there is no memory at the moment may come again.
-func TestPushWithoutMemory(t *testing.T) {
+// A push that fails for lack of memory gets 503 and can be sent again.
+func TestPush_OutOfMemory(t *testing.T) {
 	a, _, key := pushable(t)
 	full := httptest.NewServer(httpapi.New(httpapi.Options{Store: a.warehouse, Log: slog.New(slog.DiscardHandler),
 		Ingest: func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
@@ -120,7 +120,7 @@ func TestPushWithoutMemory(t *testing.T) {
 }
 
 // The path of pushes answers POST and OPTIONS, and nothing to a page of another origin.
-func TestMethodsOfPushes(t *testing.T) {
+func TestPush_Methods(t *testing.T) {
 	a, _, key := pushable(t)
 	const path, allowed = "/api/v1/ingest/calls", "POST, OPTIONS"
 	if got := a.do(t, http.MethodOptions, path, ""); got.status != 204 || got.header.Get("Allow") != allowed {

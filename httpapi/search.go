@@ -13,23 +13,24 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// foundCall is a call with at least one turn that matches the search.
-type foundCall struct {
+// callMatch is a call with at least one turn that matches the search.
+type callMatch struct {
 	CallID      string      `json:"call_id"`
-	CreatedAt   moment      `json:"created_at"`
+	CreatedAt   timestamp   `json:"created_at"`
 	AssistantID *string     `json:"assistant_id"`
 	Direction   *string     `json:"direction"`
 	Status      *string     `json:"status"`
 	Matches     int64       `json:"matches"`
-	Turns       []foundTurn `json:"turns"`
+	Turns       []turnMatch `json:"turns"`
 }
 
-// foundTurn is a turn that matches the search.
-type foundTurn struct {
+// turnMatch is a turn that matches the search.
+type turnMatch struct {
 	Turn         int64    `json:"turn"`
 	Speaker      *string  `json:"speaker"`
 	OffsetMS     *int64   `json:"offset_ms"`
@@ -38,26 +39,26 @@ type foundTurn struct {
 	Places       [][2]int `json:"places"`        // matches in the text as [start, end), in code points
 }
 
-// foundMeta is the meta object of a search.
-type foundMeta struct {
-	Page     int64  `json:"page"`
-	Limit    int64  `json:"limit"`
-	Total    int64  `json:"total"` // matching calls
-	Turns    int64  `json:"turns"` // matching turns
-	HasMore  bool   `json:"has_more"`
-	Sort     string `json:"sort"`
-	Timezone string `json:"timezone"`
-	AsOf     moment `json:"as_of"`
+// searchMeta is the meta object of a search.
+type searchMeta struct {
+	Page     int64     `json:"page"`
+	Limit    int64     `json:"limit"`
+	Total    int64     `json:"total"` // matching calls
+	Turns    int64     `json:"turns"` // matching turns
+	HasMore  bool      `json:"has_more"`
+	Sort     string    `json:"sort"`
+	Timezone string    `json:"timezone"`
+	AsOf     timestamp `json:"as_of"`
 }
 
-// foundAnswer is the body of a JSON response.
-type foundAnswer struct {
+// searchResponse is the body of a JSON response.
+type searchResponse struct {
 	Data json.RawMessage `json:"data"`
-	Meta foundMeta       `json:"meta"`
+	Meta searchMeta      `json:"meta"`
 }
 
-// deepest is the maximum offset of a page of results, in calls.
-const deepest = 10_000
+// maxSearchOffset is the maximum offset of a page of results, in calls.
+const maxSearchOffset = 10_000
 
 // search answers a transcript search with one page of calls, as JSON or as a table.
 func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
@@ -67,10 +68,10 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	}
 	search := warehouse.Search{Filter: filter}
 	if search.Query, err = warehouse.ParseSearchQuery(values.Get("q")); err != nil {
-		return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
+		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+			Message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	}
-	meta := foundMeta{
+	meta := searchMeta{
 		Page:  parseCount(values.Get("page"), 1, maxPage),
 		Limit: parseCount(values.Get("limit"), defaultLimit, maxLimit),
 		Sort:  "matches", Timezone: zone.String(),
@@ -82,33 +83,33 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	default:
 		return invalidFilter("sort", "is neither matches nor newest")
 	}
-	format, options, err := parseTable(r)
+	format, options, err := parseTableFormat(r)
 	if err != nil {
 		return err
 	}
 	search.Limit, search.Offset = meta.Limit, (meta.Page-1)*meta.Limit
-	if search.Offset > deepest {
+	if search.Offset > maxSearchOffset {
 		return invalidFilter("page",
-			fmt.Sprintf("lies behind the first %d calls; narrow the search instead", deepest))
+			fmt.Sprintf("is beyond the first %d calls; narrow the search", maxSearchOffset))
 	}
 	found, err := a.Store.SearchTranscripts(r.Context(), key.Tenant, search)
 	if err != nil {
 		return streamProblem(err)
 	}
-	meta.Total, meta.Turns, meta.AsOf = found.Total, found.Turns, moment(found.AsOf)
+	meta.Total, meta.Turns, meta.AsOf = found.Total, found.Turns, timestamp(found.AsOf)
 	meta.HasMore = search.Offset+int64(len(found.Calls)) < found.Total
-	calls := make([]foundCall, len(found.Calls))
+	calls := make([]callMatch, len(found.Calls))
 	for i, c := range found.Calls {
-		calls[i] = foundCall{
-			CallID: c.ID.String(), CreatedAt: moment(c.CreatedAt),
-			AssistantID: given(c.AssistantID.UUID.String(), c.AssistantID.Valid),
-			Direction:   given(c.Direction.String, c.Direction.Valid),
-			Status:      given(c.Status.String, c.Status.Valid),
-			Matches:     c.Matches, Turns: []foundTurn{},
+		calls[i] = callMatch{
+			CallID: c.ID.String(), CreatedAt: timestamp(c.CreatedAt),
+			AssistantID: ptr(c.AssistantID.UUID.String(), c.AssistantID.Valid),
+			Direction:   ptr(c.Direction.String, c.Direction.Valid),
+			Status:      ptr(c.Status.String, c.Status.Valid),
+			Matches:     c.Matches, Turns: []turnMatch{},
 		}
 		for _, t := range c.Turns {
-			shown := foundTurn{Turn: t.Turn, Speaker: given(t.Speaker.String, t.Speaker.Valid),
-				OffsetMS: given(t.Offset.Int64, t.Offset.Valid), Places: t.Places}
+			shown := turnMatch{Turn: t.Turn, Speaker: ptr(t.Speaker.String, t.Speaker.Valid),
+				OffsetMS: ptr(t.Offset.Int64, t.Offset.Valid), Places: t.Places}
 			shown.Snippet, shown.SnippetStart = snippet(t.Text, t.Places)
 			calls[i].Turns = append(calls[i].Turns, shown)
 		}
@@ -117,25 +118,25 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) 
 	w.Header().Set("X-As-Of", meta.AsOf.String())
 	data, err := json.Marshal(calls)
 	if err != nil {
-		return fmt.Errorf("write what was found: %w", err)
+		return fmt.Errorf("encode the search result: %w", err)
 	}
 	var body []byte
 	if format == exports.JSON {
-		body, err = json.Marshal(foundAnswer{data, meta})
+		body, err = json.Marshal(searchResponse{data, meta})
 	} else {
 		name := fileName("search", filter, format, found.AsOf)
 		w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-		body, err = a.foundTable(r.Context(), key.Tenant, data, found.AsOf, format, options)
+		body, err = a.searchTable(r.Context(), key.Tenant, data, found.AsOf, format, options)
 	}
 	if err != nil {
-		return streamProblem(fmt.Errorf("write what was found: %w", err))
+		return streamProblem(fmt.Errorf("encode the search result: %w", err))
 	}
 	return writeBody(w, r, http.StatusOK, format.MediaType(), body)
 }
 
-// foundTable returns the calls, which are JSON, as a table with one row for each turn. It takes a snapshot only
+// searchTable returns the calls, which are JSON, as a table with one row for each turn. It takes a snapshot only
 // for a connection: DuckDB converts the JSON, and no rows of the tenant are read.
-func (a *api) foundTable(
+func (a *api) searchTable(
 	ctx context.Context, tenant uuid.UUID, calls []byte, asOf time.Time, format exports.Format,
 	options exports.CSVOptions,
 ) (_ []byte, err error) {
@@ -150,14 +151,6 @@ func (a *api) foundTable(
 	result := exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}
 	_, err = exports.Write(ctx, snapshot.Conn, result, format, options, &body)
 	return body.Bytes(), err
-}
-
-// given returns a pointer to value, or nil if it is not valid.
-func given[T any](value T, valid bool) *T {
-	if !valid {
-		return nil
-	}
-	return &value
 }
 
 // Lengths of a snippet, in code points: its whole length, and the text before the first match.

@@ -48,7 +48,7 @@ func (c *slowClient) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// dialSlowly asks for a path and reads the answer's head. What is taken is counted from 0 on.
+// dialSlowly requests a path and reads the head of the response. The count of read bytes starts at 0.
 func (b *bulk) dialSlowly(t *testing.T, path string, taken *atomic.Int64) *slowClient {
 	t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) (err error) {
@@ -107,7 +107,7 @@ func (b *bulk) slowTargets(t *testing.T) (paths []string) {
 
 // A client may take as little as it likes: others are answered meanwhile, rows are merged and published, and what it gets in the end is
 // whole, and as it was when it began.
-func TestSlowClientsHoldUpNobody(t *testing.T) {
+func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)
 	_, err := b.warehouse.Publish(t.Context())
@@ -152,7 +152,7 @@ func TestSlowClientsHoldUpNobody(t *testing.T) {
 		}
 		want := 6000 + round
 		if strings.Contains(path, "/files/") {
-			want = 6000 // of when its name was told
+			want = 6000 // rows at the time of the list
 		}
 		if rows, err := juneRows(t, client.Header.Get("Content-Type"), string(append(all, rest...))); err != nil || rows != want {
 			t.Errorf("%s has %d rows, not %d, %v", path, rows, want, err)
@@ -163,7 +163,7 @@ func TestSlowClientsHoldUpNobody(t *testing.T) {
 	}
 }
 
-// juneRows counts the rows of June in what is of that month, or a whole database; one that is not whole is an error.
+// juneRows returns the number of rows of June in a response, or an error if the response is not complete.
 func juneRows(t *testing.T, kind, body string) (rows int, err error) {
 	t.Helper()
 	kind, _, _ = strings.Cut(kind, ";")
@@ -173,13 +173,13 @@ func juneRows(t *testing.T, kind, body string) (rows int, err error) {
 	return strconv.Atoi(inDatabase(t, body, "SELECT count(*) FROM calls WHERE created_at >= '2026-06-01'"))
 }
 
-// Who takes a little now and then is not cut off as who takes nothing is, whether a stream or a file.
-func TestSlowIsNotStalled(t *testing.T) {
+// A client that reads slowly is not disconnected; a client that reads nothing is. This applies to streams and files.
+func TestSlowClients_AreNotDisconnected(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
-	const stalled = 2 * time.Second // more than a busy machine holds up whoever takes a little
+	const stalled = 2 * time.Second // longer than a busy machine delays a slow client
 	paths := b.slowTargets(t)
 	ended := b.slowly(t, b.Config.Handler, stalled)
 	var taken atomic.Int64

@@ -18,7 +18,7 @@ import (
 )
 
 // Figures are the same in every format: as tables, another reader finds in them what the JSON says.
-func TestFiguresAsTables(t *testing.T) {
+func TestAnalytics_Tables(t *testing.T) {
 	b := startBulk(t)
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
@@ -72,7 +72,7 @@ func TestFiguresAsTables(t *testing.T) {
 }
 
 // Every report is a table in every format, by hours and without any group, and where there is nothing.
-func TestEveryReportAsTable(t *testing.T) {
+func TestAnalytics_EveryReportAsTable(t *testing.T) {
 	b := startBulk(t)
 	for _, report := range warehouse.Reports {
 		for _, query := range []string{"", "interval=hour&max_share=1", "from=2030-01-01", "interval=week&from=2030-01-01&group_by=" + strings.Join(report.Groups(), ",")} {
@@ -97,8 +97,8 @@ func TestEveryReportAsTable(t *testing.T) {
 	}
 }
 
-// What is found is the same in every format: as a table, with a row for each turn.
-func TestFoundTurnsAsTables(t *testing.T) {
+// Every format has the same matches: as a table, with a row for each turn.
+func TestSearch_Tables(t *testing.T) {
 	b := startBulk(t)
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)

@@ -62,7 +62,7 @@ func objects(t *testing.T, lines string) map[string]map[string]any {
 }
 
 // The stream has the rows of all pages, and says of them what the pages say.
-func TestStreamsAreWhatPagesAre(t *testing.T) {
+func TestStreams_HaveTheRowsOfPages(t *testing.T) {
 	b := startBulk(t)
 	for _, test := range []struct {
 		dataset, filter string
@@ -128,7 +128,7 @@ var counts = map[string]func(body string) (int, error){
 	"application/x-ndjson": func(body string) (int, error) { return strings.Count(body, "\n"), nil },
 }
 
-func TestStreamFormats(t *testing.T) {
+func TestStreams_Formats(t *testing.T) {
 	b := startBulk(t)
 	for _, test := range []struct{ target, accept, encoding, kind string }{
 		{"calls", "", "", "application/x-ndjson"},
@@ -176,7 +176,7 @@ func TestStreamFormats(t *testing.T) {
 	}
 }
 
-func TestStreamsThatCannotBe(t *testing.T) {
+func TestStreams_InvalidRequests(t *testing.T) {
 	b := startBulk(t)
 	for target, want := range map[string]string{
 		"nothing":                     "404 NOT_FOUND",
@@ -221,7 +221,7 @@ func (b *bulk) fill(t *testing.T) {
 	merge(t, b.warehouse, schema.Calls, rows...)
 }
 
-// watched tells how each answer of the handler has ended: nil, or what it panicked with.
+// watched returns a handler that sends the cause of the end of each response: nil, or the value of its panic.
 func watched(handler http.Handler) (_ http.Handler, ended chan any) {
 	ended = make(chan any, 8)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +237,7 @@ func watched(handler http.Handler) (_ http.Handler, ended chan any) {
 }
 
 // A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it ends.
-func TestStreamsTakeTheirTimeAndEnd(t *testing.T) {
+func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)
 	handler, ended := watched(b.Config.Handler)
@@ -292,8 +292,8 @@ func TestStreamsTakeTheirTimeAndEnd(t *testing.T) {
 	}
 }
 
-// What fails before the first byte is told; what fails later has no proper end.
-func TestStreamsFail(t *testing.T) {
+// A failure before the first byte is an error response; a later one aborts the response.
+func TestStreams_FailureBeforeAndAfterTheFirstByte(t *testing.T) {
 	b := startBulk(t)
 	closed := httptest.NewServer(httpapi.New(httpapi.Options{Store: failing{b.warehouse}, Log: slog.New(slog.DiscardHandler)}))
 	defer closed.Close()

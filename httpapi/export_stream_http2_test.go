@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// overHTTP2 puts a server that speaks HTTP/2 before the API, and tells how each answer has ended.
+// overHTTP2 serves the API over HTTP/2, and sends the cause of the end of each response to ended.
 func (b *bulk) overHTTP2(t *testing.T, handler http.Handler) (ended chan any) {
 	t.Helper()
 	handler, ended = watched(handler)
@@ -23,7 +23,7 @@ func (b *bulk) overHTTP2(t *testing.T, handler http.Handler) (ended chan any) {
 	return ended
 }
 
-// begin asks for a stream and reads its beginning; rest is what follows, leave resets it.
+// begin requests a stream and reads its beginning. rest is the remaining body; leave resets the stream.
 func (b *bulk) begin(t *testing.T, target string) (rest io.Reader, leave func()) {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
@@ -50,7 +50,7 @@ func wantAborted(t *testing.T, what string, cause any) {
 }
 
 // Over HTTP/2 each format comes whole; a stream that is reset by its client ends with its query, and those beside it on the connection go on.
-func TestStreamsOverHTTP2(t *testing.T) {
+func TestStreams_HTTP2(t *testing.T) {
 	b := startBulk(t)
 	targets := []string{"calls?format=parquet", "calls?format=arrow", "calls?format=csv", "calls?format=ndjson"}
 	ended := b.overHTTP2(t, b.Config.Handler)
@@ -80,7 +80,7 @@ func TestStreamsOverHTTP2(t *testing.T) {
 	}
 }
 
-// hurried lets whoever takes an answer have less time than the API gives.
+// hurried shortens the write deadlines of the API.
 type hurried struct{ http.ResponseWriter }
 
 func (h hurried) SetWriteDeadline(until time.Time) error {
@@ -92,9 +92,9 @@ func (h hurried) SetWriteDeadline(until time.Time) error {
 
 func (h hurried) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
-// A stream of HTTP/2 that nobody takes ends by its deadline: its connection is alive, and the kernel sees nothing that stalls. One whose key is
+// A stream of HTTP/2 whose client does not read ends by its deadline: its connection is alive, and the kernel sees nothing that stalls. One whose key is
 // revoked ends, too. Neither has a proper end.
-func TestStreamsOverHTTP2AreCutOff(t *testing.T) {
+func TestStreams_HTTP2StalledReadersAreDisconnected(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)
 	patient := b.Config.Handler

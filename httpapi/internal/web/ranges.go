@@ -1,4 +1,4 @@
-package httpapi
+package web
 
 import (
 	"fmt"
@@ -13,13 +13,13 @@ const (
 	partOverhead = 256
 )
 
-// rangesOf returns the Range header to use for a file of size bytes, or "" for the whole file, and the maximum
+// Ranges returns the Range header to use for a file of size bytes, or "" for the whole file, and the maximum
 // number of bytes of the response.
 //
 // A response is never longer than the file. The header is ignored if it has more than maxRanges ranges, or if
 // ranges overlap or are not in ascending order. It is also ignored if the parts with their headers are longer than
 // the file. RFC 9110 (14.2) allows this.
-func rangesOf(header string, size int64) (kept string, bytes int64) {
+func Ranges(header string, size int64) (kept string, bytes int64) {
 	if header == "" {
 		return "", size
 	}

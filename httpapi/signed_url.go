@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -40,8 +42,8 @@ func (a *api) signed(g grant) url.Values {
 		"signature": {base64.RawURLEncoding.EncodeToString(g.mac(a.FileKey))}}
 }
 
-var invalidSignature = &problem{status: http.StatusForbidden, code: "INVALID_SIGNATURE",
-	message: "The URL is not as it was signed"}
+var invalidSignature = &web.Problem{Status: http.StatusForbidden, Code: "INVALID_SIGNATURE",
+	Message: "The signature of the URL is not valid"}
 
 // authenticateFile returns the key of a request for a file: the key in the header, or else the key that the URL
 // was signed for. It returns INVALID_SIGNATURE or EXPIRED_URL if the signed URL is not valid.
@@ -68,8 +70,44 @@ func (a *api) authenticateFile(r *http.Request) (key warehouse.Key, valid contex
 		return key, nil, invalidSignature
 	}
 	if ended == nil && a.Now().Unix() >= expires {
-		ended = &problem{status: http.StatusForbidden, code: "EXPIRED_URL",
-			message: "The URL was good until a time that has passed; ask for a new one"}
+		ended = &web.Problem{Status: http.StatusForbidden, Code: "EXPIRED_URL",
+			Message: "The signed URL has expired; request a new one"}
 	}
 	return found, valid, ended
+}
+
+// Lifetimes of signed URLs.
+const (
+	minSigned     = time.Minute
+	defaultSigned = time.Hour
+	maxSigned     = 7 * 24 * time.Hour
+)
+
+// signedFor returns the requested lifetime of signed URLs: expires_in in seconds, or one hour for signed=true. It
+// returns 0 if the URLs are not to be signed.
+func signedFor(raw string) (time.Duration, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return 0, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+			Message: "The query is not properly escaped"}
+	}
+	if text := values.Get("expires_in"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < int64(minSigned/time.Second) || n > int64(maxSigned/time.Second) {
+			return 0, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+				Message: "expires_in is not a number of seconds from 60 to 604800"}
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	if text := values.Get("signed"); text != "" {
+		signed, err := strconv.ParseBool(text)
+		if err != nil {
+			return 0, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+				Message: "signed is neither true nor false"}
+		}
+		if signed {
+			return defaultSigned, nil
+		}
+	}
+	return 0, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -19,8 +20,8 @@ const (
 	maxPage = 1 << 46
 )
 
-// listQuery holds the parameters of a list.
-type listQuery struct {
+// listParams holds the parameters of a list.
+type listParams struct {
 	page, limit int64
 	cursor      string // "": not given
 	since       *int64 // commit after which a feed starts; nil: a list
@@ -33,14 +34,14 @@ type listQuery struct {
 var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction",
 	"assistant_id", "phone_number", "search", "source", "customer_id", "format", "columns", "bom", "escape_formulas"}
 
-// parseListQuery returns the parameters of a list. Invalid values of page and limit are replaced by the nearest
+// parseListParams returns the parameters of a list. Invalid values of page and limit are replaced by the nearest
 // valid one or by the default, as documented. An invalid filter returns INVALID_FILTER. Filters that the dataset
 // does not have are ignored.
-func parseListQuery(raw string, dataset schema.Dataset) (q listQuery, err error) {
+func parseListParams(raw string, dataset schema.Dataset) (q listParams, err error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return q, &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-			message: "The query is not properly escaped"}
+		return q, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+			Message: "The query is not properly escaped"}
 	}
 	q.page = parseCount(values.Get("page"), 1, maxPage)
 	q.limit = parseCount(values.Get("limit"), defaultLimit, maxLimit)
@@ -70,9 +71,9 @@ func parseFilter(values url.Values, dataset schema.Dataset, zone *time.Location)
 	return filter, err
 }
 
-func invalidFilter(name, fault string) *problem {
-	return &problem{status: http.StatusBadRequest, code: "INVALID_FILTER",
-		message: fmt.Sprintf("The filter %s %s", name, fault)}
+func invalidFilter(name, fault string) *web.Problem {
+	return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
+		Message: fmt.Sprintf("The filter %s %s", name, fault)}
 }
 
 // parseCount returns the whole number in text, limited to the range from 1 to most, or fallback if text is not a

@@ -1,4 +1,4 @@
-package httpapi
+package web
 
 import (
 	"bytes"
@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// Whatever the Range header, the answer has at most as many bytes as the file and as were counted for it, and is what RFC 9110 allows.
-func TestRangesOf_BoundsTheAnswer(t *testing.T) {
+// For any Range header, the response has at most the bytes of the file and the bytes that were counted for it, and
+// RFC 9110 allows it.
+func TestRanges_BoundsTheAnswer(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	number := func(size int) string {
 		switch r.IntN(8) {
@@ -39,7 +40,7 @@ func TestRangesOf_BoundsTheAnswer(t *testing.T) {
 			}
 		}
 		header := "bytes=" + strings.Join(parts, []string{",", ", ", ",,"}[r.IntN(3)])
-		kept, counted := rangesOf(header, int64(size))
+		kept, counted := Ranges(header, int64(size))
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		if kept != "" {
 			request.Header.Set("Range", kept)
@@ -66,7 +67,7 @@ func TestRangesOf_BoundsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestRangesOf(t *testing.T) {
+func TestRanges(t *testing.T) {
 	for _, test := range []struct {
 		header, kept string
 		bytes        int64
@@ -81,7 +82,7 @@ func TestRangesOf(t *testing.T) {
 		{"bytes=0-99,99-199", "", 10_000},
 		{"bytes=0-,0-,0-", "", 10_000},
 		{"bytes=0-20000", "bytes=0-9999", 10_000},
-		{"bytes=0-5000,5001-9999", "", 10_000}, // longer than the file with what is around the parts
+		{"bytes=0-5000,5001-9999", "", 10_000}, // longer than the file, with the headers of the parts
 		{"bytes=" + strings.Repeat("0-0,", 6000), "", 10_000},
 		{"bytes=" + strings.Repeat(",", 6000) + "0-0", "", 10_000},
 		{"lines=0-1", invalidRange, 10_000},
@@ -89,7 +90,7 @@ func TestRangesOf(t *testing.T) {
 		{"bytes=-0", "bytes=10000-", 0},
 		{"bytes=+1-5", invalidRange, 10_000},
 	} {
-		if kept, bytes := rangesOf(test.header, 10_000); bytes != test.bytes || kept != test.kept {
+		if kept, bytes := Ranges(test.header, 10_000); bytes != test.bytes || kept != test.kept {
 			t.Errorf("%.40s: got %q and %d bytes, want %q and %d", test.header, kept, bytes, test.kept, test.bytes)
 		}
 	}

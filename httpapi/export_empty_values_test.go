@@ -20,8 +20,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// columnNames are the columns of a stream, in its order, as what reads the format sees them; nil: the format has them in its rows alone,
-// and there is none.
+// columnNames returns the columns of a stream in order, or nil if the format has names in its rows only and there are
+// no rows.
 func columnNames(t *testing.T, format, body string) (names []string) {
 	t.Helper()
 	switch format {
@@ -53,7 +53,7 @@ func columnNames(t *testing.T, format, body string) (names []string) {
 	return names
 }
 
-// inParquet are the names and types of a file's columns, as DuckDB sees them.
+// inParquet returns the names and types of a file's columns, as DuckDB reads them.
 func inParquet(t *testing.T, content string) (columns string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stream.parquet")
@@ -75,7 +75,7 @@ func described(export schema.Export) (names []string, typed string) {
 }
 
 // A tenant without rows, and one with a single row of each export, gets every form of every export, with its columns.
-func TestFewRows(t *testing.T) {
+func TestExports_OfNoAndFewRows(t *testing.T) {
 	b := startBulk(t)
 	single := uuid.New()
 	row := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-03-01T23:59:59.999Z"`, single, id(1))
@@ -96,7 +96,7 @@ func TestFewRows(t *testing.T) {
 	}
 }
 
-// hasRows looks at the streams and the database, which have so many rows of each export.
+// hasRows checks the number of rows of each export in the streams and in the database.
 func (b *bulk) hasRows(t *testing.T, rows int) {
 	database := b.ask(t, "GET", databasePath, b.secret)
 	for _, export := range schema.Exports {
@@ -130,7 +130,7 @@ func (b *bulk) hasRows(t *testing.T, rows int) {
 	}
 }
 
-// hasFiles looks at the list of exports and at the files of each, which have so many rows.
+// hasFiles checks the list of exports and the files of each; rows are their numbers of rows.
 func (b *bulk) hasFiles(t *testing.T, rows int) {
 	var list struct {
 		Data []struct {

@@ -93,7 +93,7 @@ func until(t *testing.T, holds func() bool) {
 	}
 }
 
-func TestSQL(t *testing.T) {
+func TestQuery_Formats(t *testing.T) {
 	b := startSQL(t)
 	got := b.sql(t, b.secret, `{"sql": "SELECT status, count(*) AS n FROM calls WHERE status LIKE $1 GROUP BY ALL ORDER BY ALL", "params": ["%-%"]}`)
 	var result struct {
@@ -110,7 +110,7 @@ func TestSQL(t *testing.T) {
 	if got := b.sql(t, b.another, `{"sql": "SELECT count(*) FROM calls", "format": "csv"}`); got.body != "count_star()\n1\n" {
 		t.Error("the other tenant sees", got)
 	}
-	// A long result tells at its end what it is.
+	// A long result has its row count in trailers.
 	got = b.sql(t, b.secret, `{"sql": "SELECT range, repeat('x', 100) FROM range(200000)", "format": "arrow", "limit": 150000}`)
 	reader, err := ipc.NewReader(strings.NewReader(got.body))
 	noError(t, err)
@@ -129,7 +129,7 @@ func TestSQL(t *testing.T) {
 	}
 }
 
-func TestSQLRefuses(t *testing.T) {
+func TestQuery_InvalidRequests(t *testing.T) {
 	b := startSQL(t)
 	for _, c := range []struct {
 		key, body string
@@ -167,7 +167,7 @@ func TestSQLRefuses(t *testing.T) {
 }
 
 // A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its tenant.
-func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
+func TestQuery_LimitsOfAKey(t *testing.T) {
 	b := startSQL(t)
 	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
 	noError(t, err)
@@ -195,7 +195,7 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 	limit(warehouse.KeySettings{QueryRows: 50_000})
 	check(key, lines, "10000", "rows")
 
-	limit(warehouse.KeySettings{QueryBytes: 1_000_000}) // more than what is held back: its end is told in trailers
+	limit(warehouse.KeySettings{QueryBytes: 1_000_000}) // more than is buffered: the outcome is in trailers
 	check(key, csv, "999", "bytes")
 	check(b.secret, csv, "2000", "no")
 	for _, format := range query.Formats {
@@ -214,7 +214,7 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 	slow := strings.Replace(endless, "600000", "400", 1)
 	limit(warehouse.KeySettings{QueryTime: 200})
 	for _, body := range []string{slow, endless, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"}`} {
-		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" || !strings.Contains(got.body, "longer than 200ms, and queries of this key may take no more") {
+		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" || !strings.Contains(got.body, "longer than 200ms, which is the maximum for queries of this key") {
 			t.Error(got)
 		}
 	}
@@ -225,7 +225,7 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 	if got := b.sql(t, key, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}
-	for _, beyond := range []string{`{"sql": "SELECT 1", "limit": 10000001}`, `{"sql": "SELECT 1", "timeout_ms": 600001}`} { // what nobody may ask for is no request
+	for _, beyond := range []string{`{"sql": "SELECT 1", "limit": 10000001}`, `{"sql": "SELECT 1", "timeout_ms": 600001}`} { // beyond the documented bounds
 		if got := b.sql(t, key, beyond); got.status != 400 || code(got.body) != "INVALID_QUERY" {
 			t.Error(got)
 		}
@@ -235,7 +235,7 @@ func TestSQLWithinTheLimitsOfAKey(t *testing.T) {
 // endless is a query that goes on until it is ended.
 const endless = `{"sql": "SELECT count(*) FROM range(1000000000000) a WHERE range % 7 = 3", "timeout_ms": 600000}`
 
-func TestSQLIsCancelled(t *testing.T) {
+func TestQuery_Cancel(t *testing.T) {
 	b := startSQL(t)
 	answers := make(chan answer, 1)
 	go func() { answers <- b.sql(t, b.secret, endless, "X-Query-Id", "mine-1") }()
@@ -280,13 +280,13 @@ func TestSQLIsCancelled(t *testing.T) {
 	}
 }
 
-// A key has so many queries at a time, and its others wait, for so long.
-func TestSQLTakesTurns(t *testing.T) {
+// A key runs a bounded number of queries at a time; further ones wait for a bounded time.
+func TestQuery_ConcurrencyOfAKey(t *testing.T) {
 	b := startSQLSlots(t, withSlots(httpapi.Queries, 4, 2, 1))
 	answers := make(chan answer, 1)
 	go func() {
 		first := answer{status: 429}
-		for first.status == 429 { // where one of those below is running
+		for first.status == 429 { // one of the queries below is running
 			first = b.sql(t, b.secret, endless, "X-Query-Id", "first")
 		}
 		answers <- first
@@ -304,7 +304,7 @@ func TestSQLTakesTurns(t *testing.T) {
 }
 
 // While statements run that want everything, pages and rows are answered.
-func TestBombsStopNobodyElse(t *testing.T) {
+func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) {
 	bombs := []string{
 		"SELECT sum(a.range * b.range * c.range) FROM range(1000000000) a, range(1000000) b, range(1000) c",
 		"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
@@ -346,9 +346,9 @@ func TestBombsStopNobodyElse(t *testing.T) {
 	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status == 200 })
 }
 
-// What fails when part of it has been sent is cut off, and never ends well. Part of it is sent long before the 40 MB of text that precede
+// A query that fails after a part of its result was sent is aborted. A part is sent long before the 40 MB of text that precede
 // the failure have been made: a worker that held as much back would be full where texts are longer.
-func TestSQLThatFailsMidwayIsCutOff(t *testing.T) {
+func TestQuery_FailureMidwayAborts(t *testing.T) {
 	b := startSQL(t)
 	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT range, CASE WHEN range = 20000 THEN error('late') ELSE repeat('x', 2000 + range % 9) END FROM range(30000)", "format": "csv"}`)
 	noError(t, err)

@@ -60,7 +60,7 @@ func (a *api) walk(t *testing.T, path, key string) (ids []string) {
 	return ids
 }
 
-func TestCursorsAndLinks(t *testing.T) {
+func TestCursor_WalksTheListByLinks(t *testing.T) {
 	a := start(t)
 	for _, filters := range []string{"", "&status=completed", "&from=2026-02-10&to=2026-03-09", "&status=nothing"} {
 		var paged []string
@@ -85,7 +85,7 @@ func TestCursorsAndLinks(t *testing.T) {
 }
 
 // A cursor is good for its own tenant, dataset and filters, and only as it was given.
-func TestCursorsAreBound(t *testing.T) {
+func TestCursor_IsValidForItsScopeOnly(t *testing.T) {
 	a := start(t)
 	first, _ := a.listed(t, "/api/v1/calls?limit=7&status=completed", a.key)
 	good := *first.Meta.NextCursor
@@ -112,8 +112,8 @@ func TestCursorsAreBound(t *testing.T) {
 	}
 }
 
-// While rows are written, whoever follows cursors sees each row that was there before once, and in the list's order.
-func TestCursorsWhileRowsAreWritten(t *testing.T) {
+// While rows are written, a client that follows cursors sees each older row once, in the order of the list.
+func TestCursor_WalkWhileRowsAreWritten(t *testing.T) {
 	a := start(t)
 	before := a.walk(t, "/api/v1/calls?limit=100", a.key)
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -146,7 +146,7 @@ func TestCursorsWhileRowsAreWritten(t *testing.T) {
 	<-done
 }
 
-func TestTotalsOnlyWhereWanted(t *testing.T) {
+func TestList_IncludeTotal(t *testing.T) {
 	a := start(t)
 	for query, total := range map[string]bool{"": true, "include_total=true": true, "include_total=x": true, "include_total=false": false, "include_total=0": false} {
 		got := a.do(t, "GET", "/api/v1/calls?limit=50&"+query, a.key)
@@ -156,7 +156,7 @@ func TestTotalsOnlyWhereWanted(t *testing.T) {
 	}
 }
 
-func TestProblemDetails(t *testing.T) {
+func TestProblem_RFC9457(t *testing.T) {
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 1, Window: time.Minute}}, limit.NewMemory(10, func() time.Time { return at })
@@ -174,7 +174,7 @@ func TestProblemDetails(t *testing.T) {
 	}
 }
 
-func TestETag(t *testing.T) {
+func TestDetail_ETag(t *testing.T) {
 	a := start(t)
 	path := "/api/v1/calls/" + id(1)
 	first := a.do(t, "GET", path, a.key)
@@ -194,7 +194,7 @@ func TestETag(t *testing.T) {
 	}
 }
 
-func TestCompression(t *testing.T) {
+func TestRespond_Compression(t *testing.T) {
 	a := start(t)
 	plain := a.do(t, "GET", "/api/v1/calls", a.key, "Accept-Encoding", "identity").body
 	for accept, encoding := range map[string]string{
@@ -217,8 +217,8 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// Whoever has a key of another tenant finds nothing by any id, filter, place in the feed or cursor of this one.
-func TestNothingOfAnotherTenant(t *testing.T) {
+// A key of another tenant finds nothing by any id, filter, feed position or cursor of this tenant.
+func TestTenants_AreIsolated(t *testing.T) {
 	a := start(t)
 	var cursors []string
 	for _, dataset := range schema.Datasets {
@@ -253,7 +253,7 @@ func TestNothingOfAnotherTenant(t *testing.T) {
 }
 
 // The document has every route of the server, and no other.
-func TestDocumentHasEveryRoute(t *testing.T) {
+func TestOpenAPI_HasEveryRoute(t *testing.T) {
 	routes, err := httpapi.Routes()
 	noError(t, err)
 	documented := openapitest.Routes()
@@ -271,7 +271,7 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 }
 
 // The feed gives every row in the order it changed, deleted ones too, and its end is a place to go on from.
-func TestFeed(t *testing.T) {
+func TestFeed_ChangesAndDeletions(t *testing.T) {
 	a := start(t)
 	state := map[string]string{} // by id, as a client keeps it
 	follow := func(path string) (last list) {
@@ -321,7 +321,7 @@ func TestFeed(t *testing.T) {
 	if got := a.do(t, "GET", "/api/v1/calls/"+id(4), a.key); got.status != 404 {
 		t.Errorf("the deleted row: %d", got.status)
 	}
-	// Filters narrow rows; deletions come all the same.
+	// Filters narrow rows; deletions are always included.
 	if l, _ := a.listed(t, "/api/v1/calls?since=0&limit=100&status=completed", a.key); len(l.Data) != 29 {
 		t.Errorf("%d completed or deleted", len(l.Data))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -17,8 +18,8 @@ var DefaultRules = limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window:
 // DefaultGuessRules are the rate limits of requests with unknown keys from one client address.
 var DefaultGuessRules = limit.Rules{{Max: 60, Window: time.Minute}}
 
-// limited counts the request, sets the rate limit headers, and returns a 429 problem if the key is over its limit.
-func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+// limitRequest counts the request, sets the rate limit headers, and returns a 429 problem if the key is over its limit.
+func (a *api) limitRequest(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
 	rules := a.Rules
 	if key.RateLimit != "" {
 		if err := rules.UnmarshalText([]byte(key.RateLimit)); err != nil {
@@ -46,9 +47,9 @@ func (a *api) limited(w http.ResponseWriter, r *http.Request, key warehouse.Key)
 	if d.Allowed {
 		return nil
 	}
-	return &problem{
-		status: http.StatusTooManyRequests, code: "RATE_LIMIT_EXCEEDED", retryAfter: max(seconds(d.Wait), 1),
-		message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.",
+	return &web.Problem{
+		Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED", RetryAfter: max(seconds(d.Wait), 1),
+		Message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.",
 			rules[0].Max, windowName(rules[0].Window)),
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -25,8 +26,8 @@ const queryPath = "/api/v1/query"
 
 // registerQueries registers the SQL endpoint and the cancellation of queries.
 func (a *api) registerQueries(router *mux.Router) {
-	a.post(router, queryPath, a.admitted(access{secret: true}, a.query))
-	a.route(router, queryPath+"/{id}", a.withSecret(Requests, a.cancelQuery), http.MethodDelete)
+	a.post(router, queryPath, a.authorize(requirements{secret: true}, a.query))
+	a.route(router, queryPath+"/{id}", a.requireSecretKey(Requests, a.cancelQuery), http.MethodDelete)
 }
 
 // maxQueryBody is the maximum size of a request body in bytes: a statement and its parameters.
@@ -53,7 +54,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 		return err
 	}
 	request.Tenant = key.Tenant
-	within(&request, key.KeySettings)
+	capToKeyLimits(&request, key.KeySettings)
 	id := r.Header.Get("X-Query-Id")
 	switch {
 	case id == "":
@@ -62,17 +63,16 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 		return invalidQuery(
 			"An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores, and is not a key")
 	}
-	// A response writer without deadlines returns an error, which is ignored.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(query.MaxTimeout + writeGrace))
+	web.SetWriteDeadline(w, time.Now().Add(query.MaxTimeout+web.WriteGrace))
 	release, err := a.acquire(r.Context(), Queries, key)
 	if err != nil {
 		return err
 	}
 	defer release()
-	exchangeOf(r).hold(a, key, release)
+	stateOf(r).hold(a, key, release)
 	result, err := a.Queries.Start(r.Context(), id, request)
 	if errors.Is(err, query.ErrTimeout) && request.Timeout == key.QueryTime.Duration() {
-		return fmt.Errorf("%w, and queries of this key may take no more", err)
+		return fmt.Errorf("%w, which is the maximum for queries of this key", err)
 	}
 	if err != nil {
 		return err
@@ -82,33 +82,33 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	h := w.Header()
 	h.Set("X-Query-Id", id)
 	if result.AsOf != nil {
-		h.Set("X-As-Of", moment(*result.AsOf).String())
+		h.Set("X-As-Of", timestamp(*result.AsOf).String())
 	}
 	contentType := queryTypes[request.Format]
 	if result.Outcome != nil {
-		if err := exchangeOf(r).begin(r.Context(), writeGrace); err != nil {
+		if err := stateOf(r).Begin(r.Context(), web.WriteGrace); err != nil {
 			return err
 		}
-		tellOutcome(h, result.Outcome)
+		setResultHeaders(h, result.Outcome)
 		end() // stop the worker before the slot is released
-		send(w, r, http.StatusOK, contentType, result.Head)
+		respond(w, r, http.StatusOK, contentType, result.Head)
 		return nil
 	}
 	h.Set("Content-Type", contentType)
 	h.Set("Trailer", "X-Row-Count, X-Truncated")
-	if err := exchangeOf(r).begin(r.Context(), writeGrace); err != nil {
+	if err := stateOf(r).Begin(r.Context(), web.WriteGrace); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)
-	if _, err := result.WriteTo(&pacedWriter{exchangeOf(r), r.Context(), answerPace()}); err != nil {
+	if _, err := result.WriteTo(web.NewPacedWriter(r.Context(), stateOf(r).ResponseRecorder)); err != nil {
 		return err
 	}
-	tellOutcome(h, result.Outcome)
+	setResultHeaders(h, result.Outcome)
 	return nil
 }
 
-// tellOutcome sets X-Row-Count and X-Truncated.
-func tellOutcome(h http.Header, outcome *query.Outcome) {
+// setResultHeaders sets X-Row-Count and X-Truncated.
+func setResultHeaders(h http.Header, outcome *query.Outcome) {
 	h.Set("X-Row-Count", strconv.FormatInt(outcome.Rows, 10))
 	truncated := outcome.Truncated
 	if truncated == "" {
@@ -118,18 +118,18 @@ func tellOutcome(h http.Header, outcome *query.Outcome) {
 }
 
 // within limits the rows, the time and the bytes of a request to those of its key.
-func within(request *query.Request, key warehouse.KeySettings) {
+func capToKeyLimits(request *query.Request, key warehouse.KeySettings) {
 	request.Limit = atMost(cmp.Or(request.Limit, query.DefaultLimit(request.Format)), key.QueryRows)
 	request.Timeout = atMost(cmp.Or(request.Timeout, query.DefaultTimeout), key.QueryTime.Duration())
 	request.MaxBytes = key.QueryBytes
 }
 
-// atMost returns the smaller of asked and bound; a bound of 0 means no bound.
-func atMost[N int64 | time.Duration](asked, bound N) N {
+// atMost returns the smaller of value and bound; a bound of 0 means no bound.
+func atMost[N int64 | time.Duration](value, bound N) N {
 	if bound == 0 {
-		return asked
+		return value
 	}
-	return min(asked, bound)
+	return min(value, bound)
 }
 
 // cancelQuery cancels a running query of the tenant, or returns ErrNotFound if no query has the id.
@@ -142,56 +142,56 @@ func (a *api) cancelQuery(w http.ResponseWriter, r *http.Request, key warehouse.
 }
 
 func invalidQuery(format string, args ...any) error {
-	return &problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: fmt.Sprintf(format, args...)}
+	return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_QUERY", Message: fmt.Sprintf(format, args...)}
 }
 
 // readQuery returns the query in the request body. It holds a slot of [Bodies] while it reads.
 func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Request, err error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return request, &problem{status: http.StatusUnsupportedMediaType, code: "UNSUPPORTED_MEDIA_TYPE",
-			message: "A query is application/json"}
+		return request, &web.Problem{Status: http.StatusUnsupportedMediaType, Code: "UNSUPPORTED_MEDIA_TYPE",
+			Message: "A query must be application/json"}
 	}
 	release, err := a.acquire(r.Context(), Bodies, key)
 	if err != nil {
 		return request, err
 	}
 	defer release()
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxQueryBody+1))
+	content, err := io.ReadAll(io.LimitReader(r.Body, maxQueryBody+1))
 	if err != nil {
 		return request, fmt.Errorf("%w: %w", errGone, err)
 	}
-	if len(body) > maxQueryBody {
-		return request, &problem{status: http.StatusRequestEntityTooLarge, code: "PAYLOAD_TOO_LARGE",
-			message: fmt.Sprintf("A query may have %d bytes", maxQueryBody)}
+	if len(content) > maxQueryBody {
+		return request, &web.Problem{Status: http.StatusRequestEntityTooLarge, Code: "PAYLOAD_TOO_LARGE",
+			Message: fmt.Sprintf("A query may have at most %d bytes", maxQueryBody)}
 	}
-	asked := struct {
+	body := struct {
 		SQL       *string         `json:"sql"`
 		Params    json.RawMessage `json:"params"`
 		Format    string          `json:"format"`
 		Limit     *int64          `json:"limit"`
 		TimeoutMS *int64          `json:"timeout_ms"`
 	}{}
-	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&asked); err != nil {
+	if err := decoder.Decode(&body); err != nil {
 		return request, invalidQuery("The body is not a query: %v", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return request, invalidQuery("The body goes on after the query")
+		return request, invalidQuery("The body continues after the query")
 	}
-	if asked.SQL == nil {
+	if body.SQL == nil {
 		return request, invalidQuery("sql is missing")
 	}
-	request = query.Request{SQL: *asked.SQL, Format: cmp.Or(asked.Format, query.JSON)}
-	if string(asked.Params) != "null" {
-		request.Params = asked.Params
+	request = query.Request{SQL: *body.SQL, Format: cmp.Or(body.Format, query.JSON)}
+	if string(body.Params) != "null" {
+		request.Params = body.Params
 	}
-	if limit := asked.Limit; limit != nil {
+	if limit := body.Limit; limit != nil {
 		if request.Limit = *limit; *limit < 1 || *limit > query.MaxRows {
 			return request, invalidQuery("limit is not from 1 to %d", query.MaxRows)
 		}
 	}
-	if timeout := asked.TimeoutMS; timeout != nil {
+	if timeout := body.TimeoutMS; timeout != nil {
 		if *timeout < 1 || *timeout > query.MaxTimeout.Milliseconds() {
 			return request, invalidQuery("timeout_ms is not from 1 to %d", query.MaxTimeout.Milliseconds())
 		}
@@ -201,34 +201,34 @@ func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Reque
 }
 
 // queryProblem returns the problem for an error of a query, or internalProblem for any other error.
-func queryProblem(err error) *problem {
+func queryProblem(err error) *web.Problem {
 	for _, known := range []struct {
 		kind    error
-		problem problem
+		problem web.Problem
 	}{
-		{query.ErrSQL, problem{status: http.StatusBadRequest, code: "INVALID_SQL"}},
-		{query.ErrRequest, problem{status: http.StatusBadRequest, code: "INVALID_QUERY", message: err.Error()}},
-		{query.ErrIDInUse, problem{status: http.StatusConflict, code: "QUERY_ID_IN_USE",
-			message: "A query with this X-Query-Id is running"}},
-		{query.ErrCancelled, problem{status: http.StatusConflict, code: "QUERY_CANCELLED",
-			message: "The query was cancelled"}},
-		{query.ErrMemory, problem{status: http.StatusUnprocessableEntity, code: "QUERY_OUT_OF_MEMORY"}},
-		{query.ErrLimitTooSmall, problem{status: http.StatusUnprocessableEntity, code: "RESULT_TOO_LARGE"}},
-		{query.ErrCrashed, problem{status: http.StatusInternalServerError, code: "QUERY_CRASHED",
-			message: "The query broke its process, and nothing else"}},
-		{query.ErrUnavailable, problem{status: http.StatusNotImplemented, code: "SQL_UNAVAILABLE",
-			message: "This server cannot run SQL safely, and so runs none"}},
-		{query.ErrTimeout, problem{status: http.StatusGatewayTimeout, code: "QUERY_TIMEOUT", message: err.Error()}},
+		{query.ErrSQL, web.Problem{Status: http.StatusBadRequest, Code: "INVALID_SQL"}},
+		{query.ErrRequest, web.Problem{Status: http.StatusBadRequest, Code: "INVALID_QUERY", Message: err.Error()}},
+		{query.ErrIDInUse, web.Problem{Status: http.StatusConflict, Code: "QUERY_ID_IN_USE",
+			Message: "A query with this X-Query-Id is running"}},
+		{query.ErrCancelled, web.Problem{Status: http.StatusConflict, Code: "QUERY_CANCELLED",
+			Message: "The query was cancelled"}},
+		{query.ErrMemory, web.Problem{Status: http.StatusUnprocessableEntity, Code: "QUERY_OUT_OF_MEMORY"}},
+		{query.ErrLimitTooSmall, web.Problem{Status: http.StatusUnprocessableEntity, Code: "RESULT_TOO_LARGE"}},
+		{query.ErrCrashed, web.Problem{Status: http.StatusInternalServerError, Code: "QUERY_CRASHED",
+			Message: "The process that ran the query crashed; other queries are not affected"}},
+		{query.ErrUnavailable, web.Problem{Status: http.StatusNotImplemented, Code: "SQL_UNAVAILABLE",
+			Message: "This server does not run SQL, because it cannot confine the process of a query"}},
+		{query.ErrTimeout, web.Problem{Status: http.StatusGatewayTimeout, Code: "QUERY_TIMEOUT", Message: err.Error()}},
 	} {
 		if errors.Is(err, known.kind) {
 			p := known.problem
-			if failure := (*query.Failure)(nil); errors.As(err, &failure) && p.message == "" {
-				p.message = failure.Message
+			if failure := (*query.Failure)(nil); errors.As(err, &failure) && p.Message == "" {
+				p.Message = failure.Message
 				if errors.Is(failure, query.ErrSQL) {
-					p.fault = &fault{}
+					p.Position = &web.Position{}
 				}
 				if failure.Line > 0 {
-					p.fault = &fault{&failure.Line, &failure.Column}
+					p.Position = &web.Position{Line: &failure.Line, Column: &failure.Column}
 				}
 			}
 			return &p

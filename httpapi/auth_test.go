@@ -26,7 +26,7 @@ import (
 )
 
 // A key may have limits of its own, or none; others keep the server's.
-func TestRateLimitOfAKey(t *testing.T) {
+func TestAuth_KeyRateLimitOverridesDefault(t *testing.T) {
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 2, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
@@ -55,8 +55,8 @@ func TestRateLimitOfAKey(t *testing.T) {
 	}
 }
 
-// Unknown keys are counted by address; a good key from the same address passes, and a missing one is no guess.
-func TestGuessingIsLimitedByAddress(t *testing.T) {
+// Unknown keys are counted by address; a good key from the same address passes, and a missing one is not counted.
+func TestAuth_UnknownKeysAreLimitedByAddress(t *testing.T) {
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.GuessRules, o.Guesses = limit.Rules{{Max: 3, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
@@ -70,7 +70,7 @@ func TestGuessingIsLimitedByAddress(t *testing.T) {
 			t.Fatalf("guess %d: %d %s", n, got.status, got.body)
 		}
 	}
-	for _, from := range []string{"203.0.113.7", "198.51.100.1, 203.0.113.7, 10.1.2.3", "nonsense, 203.0.113.7"} { // what stands before was written by the client
+	for _, from := range []string{"203.0.113.7", "198.51.100.1, 203.0.113.7, 10.1.2.3", "nonsense, 203.0.113.7"} { // the entries before 203.0.113.7 were written by the client
 		if got := guess(4, from); got.status != 429 || got.header.Get("Retry-After") != "60" || !strings.Contains(got.body, "RATE_LIMIT_EXCEEDED") {
 			t.Errorf("%s: %d %v %s", from, got.status, got.header, got.body)
 		}
@@ -98,8 +98,8 @@ func TestGuessingIsLimitedByAddress(t *testing.T) {
 	}
 }
 
-// X-Forwarded-For of anybody else than a trusted proxy says nothing.
-func TestForwardedForIsBelievedOfProxiesOnly(t *testing.T) {
+// X-Forwarded-For is ignored unless a trusted proxy sent it.
+func TestClientAddress_ForwardedForOnlyFromTrustedProxies(t *testing.T) {
 	a := start(t, func(o *httpapi.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
 	a.do(t, "GET", "/api/v1/calls", a.key, "X-Forwarded-For", "203.0.113.7")
 	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 10)
@@ -109,7 +109,7 @@ func TestForwardedForIsBelievedOfProxiesOnly(t *testing.T) {
 	}
 }
 
-func TestExpiredKey(t *testing.T) {
+func TestAuth_ExpiredKey(t *testing.T) {
 	a := start(t)
 	past := time.Now().Add(-time.Hour)
 	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &past})
@@ -120,7 +120,7 @@ func TestExpiredKey(t *testing.T) {
 }
 
 // An answer that is being sent is cut off when its key is revoked.
-func TestRevocationCutsWhatIsRunning(t *testing.T) {
+func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 	a := start(t)
 	long := strings.Repeat("x", 400_000)
 	var rows []string
@@ -150,7 +150,7 @@ func TestRevocationCutsWhatIsRunning(t *testing.T) {
 }
 
 // Web pages of other origins may use a public key that names them.
-func TestCORS(t *testing.T) {
+func TestCORS_OriginsOfAKey(t *testing.T) {
 	a := start(t)
 	const app, other = "https://app.example.com", "https://other.example.com"
 	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Public, warehouse.KeySettings{Origins: []string{app}})
@@ -174,7 +174,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// slow is a store that reads only when it is told to.
+// slow is a store that waits for the test before it reads.
 type slow struct {
 	broken
 	begun, free chan struct{}
@@ -200,7 +200,7 @@ func withSlots(work httpapi.Work, total, perTenant, perKey int) httpapi.Slots {
 }
 
 // A request without a slot is refused with the share that is used up, and may come again.
-func TestRequestsWithoutASlotAreRefused(t *testing.T) {
+func TestAdmission_RequestsWithoutSlotAreRefused(t *testing.T) {
 	store := slow{begun: make(chan struct{}), free: make(chan struct{})}
 	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) {
@@ -241,8 +241,8 @@ voicory_admission_active{work="requests"} 3
 	group.Wait()
 }
 
-// What is logged says who asked what and how it went, and holds no key, wherever one was put.
-func TestRequestLog(t *testing.T) {
+// The log has the key id, the request and the result, and no key, in whichever part of the request it was sent.
+func TestRequestLog_HasRequestAndNoKey(t *testing.T) {
 	var stderr bytes.Buffer
 	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) {
@@ -286,7 +286,7 @@ voicory_http_requests_total{method="HEAD",route="/api/v1/calls",status="200"} 1
 `), "voicory_http_requests_total"))
 }
 
-func TestHealth(t *testing.T) {
+func TestHealth_ReportsChecks(t *testing.T) {
 	checks := map[string]error{}
 	check := func(name string, required bool) httpapi.Check {
 		return httpapi.Check{Name: name, Required: required, Run: func(context.Context) error { return checks[name] }}
@@ -312,7 +312,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestOptions(t *testing.T) {
+func TestOptions_AllowedMethods(t *testing.T) {
 	a := start(t)
 	for path, status := range map[string]int{"/api/v1/calls": 204, "/api/v1/calls/" + id(1): 204, "/healthz": 204, "/api/v1/secrets": 404} {
 		if got := a.do(t, "OPTIONS", path, ""); got.status != status || status == 204 && (got.header.Get("Allow") != "GET, HEAD, OPTIONS" || got.body != "") {
