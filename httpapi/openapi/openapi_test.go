@@ -121,7 +121,7 @@ func TestDocument_EverythingIsDescribed(t *testing.T) {
 }
 
 // No field of a response may be missing, unless its description begins with when it is present. Query is excluded,
-// because clients send it, and so are the rows of lists, whose fields the contract requires.
+// because clients send it. The rows of lists are excluded, because the contract requires their fields.
 func TestDocument_EveryFieldIsRequired(t *testing.T) {
 	for _, n := range nodes(t) {
 		properties, ok := n.object["properties"].(map[string]any)

@@ -65,7 +65,7 @@ func parse(folder fs.FS, name string) (*yaml.Node, error) {
 	return document.Content[0], nil
 }
 
-// member returns the value of a name in a mapping. It returns an empty node if there is none.
+// member returns the value of a name in a mapping. It returns an empty node if the mapping has no such name.
 func member(mapping *yaml.Node, name string) *yaml.Node {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == name {
