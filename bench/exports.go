@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/http"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
-
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Minimum rates of a stream over HTTP, relative to DuckDB alone producing the same bytes and discarding them.
@@ -111,17 +110,17 @@ func drainAlone(ctx context.Context, w *warehouse.Warehouse, format exports.Form
 		return err
 	}
 	return snapshot.Conn.Raw(func(conn any) error {
-		from, err := duckdb.NewArrowFromConn(conn.(driver.Conn))
+		stream, err := duckdb.StreamArrow(ctx, conn, statement)
 		if err != nil {
 			return err
 		}
-		reader, err := from.QueryContext(ctx, statement)
-		if err != nil {
-			return err
+		defer stream.Close()
+		for {
+			batch, err := stream.Next()
+			if batch == nil {
+				return err
+			}
+			batch.Release()
 		}
-		defer reader.Release()
-		for reader.Next() {
-		}
-		return reader.Err()
 	})
 }

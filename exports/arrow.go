@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // writeArrow writes the result as an Arrow IPC stream and returns the number of rows written. It uses two goroutines:
@@ -31,7 +31,7 @@ func writeArrow(ctx context.Context, conn *sql.Conn, result Result, out io.Write
 		defer close(batches)
 		return conn.Raw(func(driverConn any) error {
 			statement := castToEnums(result.Statement, result.Dictionaries)
-			from, err := warehouse.ResultsOf(ctx, driverConn.(driver.Conn), statement)
+			from, err := duckdb.StreamArrow(ctx, driverConn, statement)
 			if err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
-	duckdb "github.com/duckdb/duckdb-go/v2"
+	duckdbgo "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
@@ -28,6 +27,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -218,15 +219,9 @@ func createView(
 		bytes.NewReader(file), ipc.WithAllocator(mallocator.NewMallocator()),
 	) // DuckDB must be able to point to it
 	noError(t, err)
-	noError(t, conn.Raw(func(c any) error {
-		a, err := duckdb.NewArrowFromConn(c.(driver.Conn))
-		if err != nil {
-			return err
-		}
-		release, err := a.RegisterView(reader, "stream")
-		t.Cleanup(release)
-		return err
-	}))
+	release, err := duckdb.RegisterView(conn, reader, "stream")
+	noError(t, err)
+	t.Cleanup(release)
 	_, err = conn.ExecContext(t.Context(), "CREATE TABLE got AS FROM stream")
 	noError(t, err)
 	return func(c schema.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }
@@ -551,7 +546,7 @@ func TestWrite_FailureMidwayWritesNoEnd(t *testing.T) {
 		result := exports.Result{About: about, Statement: statement}
 		var out bytes.Buffer
 		_, err := exports.Write(t.Context(), snapshotConn(t, w), result, format, exports.CSVOptions{}, &out)
-		failure := (*duckdb.Error)(nil)
+		failure := (*duckdbgo.Error)(nil)
 		if !errors.As(err, &failure) ||
 			!strings.Contains(failure.Msg, "broken") && !strings.Contains(failure.Msg, "A thread failed") {
 			t.Errorf("%s: got %v, want the error of the statement", format, err)

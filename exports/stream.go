@@ -20,8 +20,6 @@ import (
 type Source interface {
 	// Snapshot opens a snapshot of a tenant's rows. The caller closes it.
 	Snapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error)
-	// Diagnose wraps an error of reading a snapshot in the error of its kind, such as warehouse.ErrNoMemory.
-	Diagnose(err error) error
 }
 
 // A Request describes a stream: the export, its rows and columns, and the format.
@@ -37,7 +35,6 @@ type Request struct {
 type Stream struct {
 	AsOf time.Time // time of the snapshot: it contains every earlier commit
 
-	source    Source
 	snapshot  *warehouse.Snapshot
 	statement string
 	request   Request
@@ -51,14 +48,14 @@ func Open(ctx context.Context, source Source, tenant uuid.UUID, request Request)
 	}
 	snapshot, err := source.Snapshot(ctx, tenant)
 	if err != nil {
-		return nil, source.Diagnose(err)
+		return nil, err
 	}
 	statement, err := snapshot.Select(ctx, request.Export, request.Filter)
 	if err != nil {
-		return nil, errors.Join(source.Diagnose(err), snapshot.Close())
+		return nil, errors.Join(err, snapshot.Close())
 	}
 	return &Stream{
-		AsOf: snapshot.AsOf, source: source, snapshot: snapshot, statement: statement, request: request,
+		AsOf: snapshot.AsOf, snapshot: snapshot, statement: statement, request: request,
 	}, nil
 }
 
@@ -89,7 +86,7 @@ func (s *Stream) Close() error { return s.snapshot.Close() }
 func (s *Stream) Count(ctx context.Context) (rows int64, err error) {
 	err = s.snapshot.Conn.QueryRowContext(ctx, "SELECT count(*) FROM ("+s.statement+")").Scan(&rows)
 	if err != nil {
-		return 0, fmt.Errorf("count %s: %w", s.request.Export.Name, s.source.Diagnose(err))
+		return 0, fmt.Errorf("count %s: %w", s.request.Export.Name, err)
 	}
 	return rows, nil
 }
@@ -100,14 +97,14 @@ func (s *Stream) Write(ctx context.Context, out io.Writer) (rows int64, err erro
 	result := Result{About: s.request.Export, AsOf: s.AsOf, Statement: s.project(s.statement)}
 	if s.request.Format == Arrow {
 		if result.Dictionaries, err = s.dictionaries(ctx); err != nil {
-			return 0, s.source.Diagnose(err)
+			return 0, err
 		}
 	}
 	rows, err = Write(ctx, s.snapshot.Conn, result, s.request.Format, s.request.CSV, out)
 	if err != nil && ctx.Err() != nil {
 		return rows, errors.Join(context.Cause(ctx), err)
 	}
-	return rows, s.source.Diagnose(err)
+	return rows, err
 }
 
 // project returns a statement that selects the requested columns of the given one.

@@ -19,6 +19,12 @@ func problemOf(err error) *web.Problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, warehouse.ErrNoMemory):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
+			Message: "The server has too little memory left for this request"}
+	case errors.Is(err, warehouse.ErrNoSpace):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
+			Message: "The server has too little disk space left for this request"}
 	case errors.Is(err, warehouse.ErrNotFound):
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "Resource not found"}
 	case errors.Is(err, warehouse.ErrInvalidKey):
@@ -44,10 +50,10 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	begun, level, event := state.Begun(), slog.LevelError, "request failed"
-	if p != internalProblem {
+	if begun && p != internalProblem {
 		level, event = slog.LevelWarn, "response aborted" // the client only sees the connection close
 	}
-	if p == internalProblem || begun {
+	if p == internalProblem || begun || errors.Is(err, warehouse.ErrNoSpace) {
 		a.Log.Log(r.Context(), level, event, "request_id", state.id, "method", r.Method,
 			"path", logged(r.URL.Path, 256), "error", warehouse.MaskKeys(err.Error()))
 	}

@@ -110,17 +110,11 @@ func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) 
 	return options, nil
 }
 
-// streamProblem returns the problem for an error that the client caused or should retry after. It returns other
-// errors unchanged.
+// streamProblem returns the problem for an error that the client caused. It returns other errors unchanged.
 func streamProblem(err error) error {
-	switch {
-	case errors.Is(err, warehouse.ErrInvalid):
+	if errors.Is(err, warehouse.ErrInvalid) {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
-	case errors.Is(err, warehouse.ErrNoMemory):
-		busy := &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
-			Message: "The server has too little memory left for this request"}
-		return fmt.Errorf("%w: %w", busy, err)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package warehouse
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +14,8 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Report is a set of figures over a dataset. Its statement in sql/analytics defines each figure.
@@ -118,7 +119,7 @@ func (f *Figures) wrapError(err error) error {
 	if strings.Contains(err.Error(), "Unknown TimeZone") {
 		err = fmt.Errorf("%w: unknown time zone %q", ErrInvalid, f.analysis.Zone)
 	}
-	return fmt.Errorf("analytics of %s: %w", f.analysis.Report.Name, f.w.diagnose(err))
+	return fmt.Errorf("analytics of %s: %w", f.analysis.Report.Name, err)
 }
 
 // About returns the description of the figures for the metadata of a table.
@@ -177,7 +178,8 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 		parts = append(parts, part)
 	}
 	// The rows are counted before any is read. The temporary table is dropped when the transaction is rolled back.
-	if _, err := execute(ctx, f.Conn, "CREATE TEMP TABLE figures AS "+strings.Join(parts, " UNION ALL ")); err != nil {
+	create := "CREATE TEMP TABLE figures AS " + strings.Join(parts, " UNION ALL ")
+	if _, err := duckdb.Exec(ctx, f.Conn, create); err != nil {
 		return "", err
 	}
 	const count = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM figures GROUP BY previous)"
@@ -220,7 +222,7 @@ func (f *Figures) AppendJSON(ctx context.Context, text []byte, previous bool) (_
 	text = append(text, '[')
 	n := 0
 	err = f.Conn.Raw(func(driverConn any) error {
-		objects, err := ResultsOf(ctx, driverConn.(driver.Conn), statement)
+		objects, err := duckdb.StreamArrow(ctx, driverConn, statement)
 		if err != nil {
 			return err
 		}

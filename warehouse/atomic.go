@@ -22,6 +22,7 @@ func isUnfinished(name string) bool {
 // writeAtomic calls write to create a file under a temporary name beside path, syncs the file, and renames it to path.
 // A reader of path sees the whole old file or the whole new one. writeAtomic creates missing folders.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	dir := filepath.Dir(path)
 	if err := f.mkdir(dir); err != nil {
 		return err
@@ -50,7 +51,8 @@ func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (er
 
 // linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically.
 // It sets the final mode of the file first.
-func (f *dataFolder) linkAtomic(path, name string) error {
+func (f *dataFolder) linkAtomic(path, name string) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	temp, changed := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark), 0
 	if err := errors.Join(f.setMode(path, false, &changed), f.removeIfThere(temp)); err != nil {
 		return err
@@ -87,7 +89,8 @@ func (f *dataFolder) removeIfThere(path string) error {
 }
 
 // mkdir creates a folder and the folders above it, with their modes. It syncs each parent after the new entry.
-func (f *dataFolder) mkdir(path string) error {
+func (f *dataFolder) mkdir(path string) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -139,7 +142,8 @@ func (f *dataFolder) readDir(path string) ([]fs.DirEntry, error) {
 }
 
 // writeFile creates a file with the text. It must not exist.
-func (f *dataFolder) writeFile(path string, text []byte) error {
+func (f *dataFolder) writeFile(path string, text []byte) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -175,7 +179,8 @@ func (f *dataFolder) remove(path string) error {
 }
 
 // rename renames a file. It replaces a file that has the new name.
-func (f *dataFolder) rename(from, to string) error {
+func (f *dataFolder) rename(from, to string) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	old, err := f.resolve(from)
 	if err != nil {
 		return err
@@ -188,7 +193,8 @@ func (f *dataFolder) rename(from, to string) error {
 }
 
 // touch sets the modification time of a file.
-func (f *dataFolder) touch(path string, at time.Time) error {
+func (f *dataFolder) touch(path string, at time.Time) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -197,7 +203,8 @@ func (f *dataFolder) touch(path string, at time.Time) error {
 }
 
 // sync flushes a file or a folder to the disk.
-func (f *dataFolder) sync(path string) error {
+func (f *dataFolder) sync(path string) (err error) {
+	defer func() { err = noSpace(f.path, err) }()
 	file, err := f.open(path)
 	if err != nil {
 		return err

@@ -3,23 +3,23 @@ package warehouse
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Rows are the input rows of a batch before they are typed. They can be read once.
 type Rows interface {
 	// open returns a query that selects the untyped rows: line, raw and defect, and each field of the dataset as text
 	// or JSON. The caller calls release after the query.
-	open(ctx context.Context, conn *sql.Conn, dataset schema.Dataset) (untyped string, release func(), err error)
+	open(ctx context.Context, w *Warehouse, conn *sql.Conn, dataset schema.Dataset) (
+		untyped string, release func(), err error)
 	// finish is called after all rows were read. It may stage further rows, and returns the error that ended the
 	// reading early, if any.
 	finish(ctx context.Context, conn *sql.Conn) error
@@ -33,17 +33,14 @@ var LinesSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "defect", Type: arrow.BinaryTypes.String, Nullable: true},
 }, nil)
 
-// registering is held while a connection changes the views of the DuckDB instance.
-var registering sync.Mutex
-
 // Lines are rows as JSON objects, one per line. DuckDB's threads call the reader, one at a time. C code holds its
 // buffers, so they must be allocated outside of the Go heap.
 type Lines struct{ Reader array.RecordReader }
 
-func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset schema.Dataset) (
+func (l Lines) open(ctx context.Context, w *Warehouse, conn *sql.Conn, dataset schema.Dataset) (
 	untyped string, release func(), err error,
 ) {
-	view, release, err := register(ctx, conn, l.Reader)
+	view, release, err := w.register(ctx, conn, l.Reader)
 	if err != nil {
 		return "", nil, err
 	}
@@ -52,24 +49,18 @@ func (l Lines) open(ctx context.Context, conn *sql.Conn, dataset schema.Dataset)
 
 // register creates a view of the reader's rows. The caller calls release, which drops the view, before it releases the
 // reader.
-func register(ctx context.Context, conn *sql.Conn, reader array.RecordReader) (view string, release func(), err error) {
+func (w *Warehouse) register(ctx context.Context, conn *sql.Conn, reader array.RecordReader) (
+	view string, release func(), err error,
+) {
 	// The view is visible to all connections of the instance, so its name must be unique.
 	name := "rows_" + uuid.NewString()
 	view = statements.Ident(name)
-	var unregister func()
-	registering.Lock()
-	defer registering.Unlock()
-	err = conn.Raw(func(driverConn any) error {
-		arrowConn, err := duckdb.NewArrowFromConn(driverConn.(driver.Conn))
-		if err != nil {
-			return err
-		}
-		unregister, err = arrowConn.RegisterView(reader, name)
-		return err
-	})
+	w.registering.Lock()
+	defer w.registering.Unlock()
+	unregister, err := duckdb.RegisterView(conn, reader, name)
 	return view, func() {
-		registering.Lock()
-		defer registering.Unlock()
+		w.registering.Lock()
+		defer w.registering.Unlock()
 		// The reader is unregistered even if the view cannot be dropped.
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+view)
 		unregister()

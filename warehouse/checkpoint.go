@@ -3,11 +3,10 @@ package warehouse
 import (
 	"context"
 	"database/sql"
-	"errors"
-
-	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	statements "github.com/voicory/warehouse/sql"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Bounds of the rows in the WALs of all tenants. DuckDB also keeps these rows in memory, uncompressed, until a
@@ -34,7 +33,7 @@ func (p *tenantPool) maybeCheckpoint(ctx context.Context, conn *sql.Conn, store 
 		return nil
 	}
 	_, err := conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT "+statements.Ident(store.id.String()))
-	if failure := (*duckdb.Error)(nil); errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeTransaction {
+	if duckdb.IsTransaction(err) {
 		return nil // another transaction is writing; the rows are durable in the WAL, and the next merge tries again
 	}
 	if err != nil {

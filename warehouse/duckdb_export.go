@@ -32,14 +32,14 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 	// start.
 	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d)", statements.Text(path), catalog, RowGroup)
 	if _, err := w.loader.ExecContext(always, attach); err != nil {
-		return made, fmt.Errorf("create %s: %w", path, w.diagnose(err))
+		return made, fmt.Errorf("create %s: %w", path, err)
 	}
 	defer func() {
 		_, detached := w.loader.ExecContext(always, "DETACH "+catalog) // also checkpoints the file
 		if err = errors.Join(err, detached); err == nil {
 			return
 		}
-		err = fmt.Errorf("write the exports of tenant %s: %w", tenant, w.diagnose(err))
+		err = fmt.Errorf("write the exports of tenant %s: %w", tenant, err)
 		err = errors.Join(err, context.Cause(ctx), discardDatabase(path))
 	}()
 	snapshot, err := w.Snapshot(ctx, tenant)

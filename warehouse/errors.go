@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"syscall"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
-
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Kinds of errors. Errors of this package wrap one of them and describe the operation; all other errors are internal.
@@ -23,8 +23,8 @@ var (
 	ErrInUse       = errors.New("data folder is in use")    // another process holds the data folder
 	ErrBusy        = errors.New("busy")                     // the same operation is already running
 	ErrNotWritable = errors.New("data folder is not writable")
-	ErrNoSpace     = errors.New("disk is full")
-	ErrNoMemory    = errors.New("memory is full") // DuckDB's memory limit was reached
+	ErrNoSpace     = duckdb.ErrNoSpace
+	ErrNoMemory    = duckdb.ErrNoMemory // DuckDB's memory limit was reached
 )
 
 // TooLargeError is an [ErrTooLarge] that names the bound: bytes of rows, unpacked.
@@ -37,39 +37,11 @@ func (e *TooLargeError) Error() string {
 // Is reports whether the target is ErrTooLarge.
 func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
 
-// diagnose wraps err in ErrNoMemory or ErrNoSpace if it was caused by a lack of memory, or of space on the disk of
-// the data folder. DuckDB reports a full disk as an I/O error without an errno, so diagnose also measures the free
-// space.
-func (w *Warehouse) diagnose(err error) error {
-	if err == nil || errors.Is(err, ErrNoSpace) {
-		return err
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %s (%w)", ErrNoSpace, w.dir, err)
-	}
-	var failure *duckdb.Error
-	if !errors.As(err, &failure) {
-		return err
-	}
-	switch failure.Type {
-	case duckdb.ErrorTypeOutOfMemory:
-		return fmt.Errorf("%w: %w", ErrNoMemory, err)
-	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
-		if freeBytes(w.dir) < minFree {
-			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, w.dir, err)
-		}
+// noSpace wraps an error of the operating system in ErrNoSpace if its cause is a full disk or an exhausted quota. dir
+// is the data folder. Package duckdb classifies the errors of DuckDB.
+func noSpace(dir string, err error) error {
+	if (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrNoSpace) {
+		return fmt.Errorf("%w: %s (%w)", ErrNoSpace, dir, err)
 	}
 	return err
-}
-
-// minFree is the number of free bytes below which a failed write is attributed to a full disk. DuckDB needs more than
-// this to write its next blocks.
-const minFree = 4 << 20
-
-func freeBytes(dir string) uint64 {
-	var stat syscall.Statfs_t
-	if syscall.Statfs(dir, &stat) != nil {
-		return minFree // unknown: do not report a full disk
-	}
-	return stat.Bavail * uint64(stat.Bsize)
 }

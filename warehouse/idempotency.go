@@ -45,7 +45,7 @@ func (w *Warehouse) FindPush(
 		return push, fmt.Errorf("push %s: %w", key, ErrNotFound)
 	}
 	if err != nil {
-		return push, fmt.Errorf("find the record of push %s: %w", key, w.diagnose(err))
+		return push, fmt.Errorf("find the record of push %s: %w", key, err)
 	}
 	return push, nil
 }
@@ -70,7 +70,7 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 			sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("record push %s: %w", push.Key, w.diagnose(err)), tx.Rollback())
+		return errors.Join(fmt.Errorf("record push %s: %w", push.Key, err), tx.Rollback())
 	}
-	return w.diagnose(tx.Commit())
+	return tx.Commit()
 }

@@ -39,10 +39,10 @@ func (w *Warehouse) ImportKeys(ctx context.Context, source string, imported []Im
 	}
 	changed, err := w.keys.writeImport(ctx, tx, source, imported)
 	if err != nil {
-		return errors.Join(fmt.Errorf("import keys of %s: %w", source, w.diagnose(err)), tx.Rollback())
+		return errors.Join(fmt.Errorf("import keys of %s: %w", source, err), tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("import keys of %s: %w", source, w.diagnose(err))
+		return fmt.Errorf("import keys of %s: %w", source, err)
 	}
 	for _, key := range changed {
 		key.activate()

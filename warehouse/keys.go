@@ -275,7 +275,7 @@ func (w *Warehouse) CreateKey(
 	w.keys.changing.Lock()
 	defer w.keys.changing.Unlock()
 	if err := key.insert(ctx, w.control); err != nil {
-		return Key{}, "", fmt.Errorf("create key: %w", w.diagnose(err))
+		return Key{}, "", fmt.Errorf("create key: %w", err)
 	}
 	key.activate()
 	w.keys.put(key)
@@ -405,7 +405,7 @@ func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key,
 	}
 	changed := *stored
 	if err := change(&changed); err != nil {
-		return Key{}, fmt.Errorf("change key %s: %w", id, w.diagnose(err))
+		return Key{}, fmt.Errorf("change key %s: %w", id, err)
 	}
 	changed.activate()
 	w.keys.put(&changed)
@@ -436,7 +436,7 @@ func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	}
 	_, err = w.control.ExecContext(ctx, statements.Get("control/touch_keys"), sql.Named("used", string(text)))
 	if err != nil {
-		return fmt.Errorf("save the last uses of keys: %w", w.diagnose(err))
+		return fmt.Errorf("save the last uses of keys: %w", err)
 	}
 	for _, use := range uses {
 		use.used.saved.Store(use.At.UnixMilli())

@@ -13,11 +13,12 @@ import (
 	"sync"
 	"time"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Batch is a bounded number of rows of one dataset to be merged.
@@ -102,7 +103,8 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	schema := statements.Ident("batch " + uuid.NewString())
 	s := &Staged{w: w, conn: conn, schema: schema, batch: batch, releaseSlot: release}
 	if err = s.stage(ctx); err != nil {
-		return nil, errors.Join(w.diagnose(fmt.Errorf("read %s: %w", batch.Origin, err)), s.Close())
+		// The reader of the rows may have spooled them to the disk.
+		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, noSpace(w.dir, err)), s.Close())
 	}
 	for _, t := range s.tenants {
 		s.unknown = addUnknown(s.unknown, batch.Dataset, t.unknown)
@@ -124,8 +126,8 @@ func (s *Staged) stage(ctx context.Context) (err error) {
 		defer cancel()
 	}
 	if err = s.createSchema(limited); err == nil {
-		s.tenants, err = s.batch.stage(limited, s.conn)
-		err = s.w.inputError(err)
+		s.tenants, err = s.batch.stage(limited, s.w, s.conn)
+		err = inputError(err)
 	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: its rows take more than %s to be typed", ErrUnreadable, stagingTimeout)
@@ -151,8 +153,8 @@ func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (release func(
 // createSchema creates the schema of the batch in memory. A temporary table would be visible to one connection only,
 // and tenants are merged on several.
 func (s *Staged) createSchema(ctx context.Context) error {
-	registering.Lock()
-	defer registering.Unlock()
+	s.w.registering.Lock()
+	defer s.w.registering.Unlock()
 	if _, err := s.conn.ExecContext(ctx, "CREATE SCHEMA memory."+s.schema); err != nil {
 		return err
 	}
@@ -172,8 +174,8 @@ func (s *Staged) Close() error {
 	if errors.Is(err, sql.ErrConnDone) {
 		return nil // closed before
 	}
-	registering.Lock()
-	defer registering.Unlock()
+	s.w.registering.Lock()
+	defer s.w.registering.Unlock()
 	_, dropped := s.w.loader.ExecContext(context.Background(), "DROP SCHEMA IF EXISTS memory."+s.schema+" CASCADE")
 	return errors.Join(err, dropped)
 }
@@ -183,7 +185,7 @@ func (s *Staged) Close() error {
 // counted rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an
 // error or a crash.
 func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Refusal, err error) {
-	defer func() { err = errors.Join(s.w.diagnose(err), s.Close()) }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
 		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {
@@ -230,8 +232,8 @@ func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 
 // stage writes the typed rows of the batch to the table staged, with the reason for each refused row. It returns a
 // summary for each tenant.
-func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error) {
-	untyped, release, err := b.Rows.open(ctx, conn, b.Dataset)
+func (b Batch) stage(ctx context.Context, w *Warehouse, conn *sql.Conn) ([]stagedTenant, error) {
+	untyped, release, err := b.Rows.open(ctx, w, conn, b.Dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +243,7 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
 	}
 	typing, reasons := b.Dataset.Staging(untyped, tenant)
-	if _, err := execute(ctx, conn, typing); err != nil {
+	if _, err := duckdb.Exec(ctx, conn, typing); err != nil {
 		return nil, err
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
@@ -280,16 +282,10 @@ func (b Batch) stage(ctx context.Context, conn *sql.Conn) ([]stagedTenant, error
 // inputError wraps an error of DuckDB in ErrUnreadable, unless its cause is outside of the input: the memory, the disk,
 // an interrupt, or an instance that has failed as a whole. Typing a batch reads nothing but its rows, so every other
 // error is one of the rows.
-func (w *Warehouse) inputError(err error) error {
-	err = w.diagnose(err)
-	var failure *duckdb.Error
-	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) {
+func inputError(err error) error {
+	reason, ok := duckdb.StatementFault(err)
+	if !ok {
 		return err
 	}
-	switch failure.Type {
-	case duckdb.ErrorTypeOutOfMemory, duckdb.ErrorTypeInterrupt, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
-		return err
-	}
-	first, _, _ := strings.Cut(failure.Msg, "\n") // the other lines are hints about DuckDB's options
-	return fmt.Errorf("%w: %s", ErrUnreadable, first)
+	return fmt.Errorf("%w: %s", ErrUnreadable, reason)
 }

@@ -12,6 +12,8 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A mergePlan lists the changes that the staged rows of one tenant make to its table and its tombstones, and so the
@@ -112,7 +114,7 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 		"versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
 		"kept", "("+strings.Join(kept, "UNION ALL ")+")",
 		"late", strconv.FormatBool(s.batch.FromQuarantine))
-	if _, err := execute(ctx, conn, classify); err != nil {
+	if _, err := duckdb.Exec(ctx, conn, classify); err != nil {
 		return err
 	}
 	if err := s.readOutcomes(ctx, conn, plans); err != nil {
@@ -121,7 +123,7 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 	if changed := func(p *mergePlan) bool { return p.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
 		return nil
 	}
-	_, err := execute(ctx, conn, statements.Get("merge/changed_rows"))
+	_, err := duckdb.Exec(ctx, conn, statements.Get("merge/changed_rows"))
 	return err
 }
 
@@ -280,7 +282,7 @@ func (p *mergePlan) statementNames() (names []string) {
 // parameters twice.
 func (p *mergePlan) run(ctx context.Context, conn *sql.Conn, names ...string) error {
 	for _, name := range names {
-		if _, err := execute(ctx, conn, statements.Fill(name, p.slots...)); err != nil {
+		if _, err := duckdb.Exec(ctx, conn, statements.Fill(name, p.slots...)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

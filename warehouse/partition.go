@@ -11,12 +11,13 @@ import (
 	"path/filepath"
 	"time"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Rows in a row group of the published Parquet files. A reader holds some columns of one row group per core in memory,
@@ -59,11 +60,6 @@ func pendingPartitions(ctx context.Context, db querier) ([]partition, error) {
 		pending = append(pending, p)
 	}
 	return pending, rows.Err()
-}
-
-func isOutOfMemory(err error) bool {
-	var failure *duckdb.Error
-	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeOutOfMemory
 }
 
 // path returns the path of the partition's file of the export in the lake:
@@ -151,7 +147,7 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 		}
 		defer func() { _ = conn.Close() }() // returns the connection to its pool
 		metadata := statements.Struct(schema.MustExport(file.Export).Metadata(file.AsOf))
-		if file.Rows, err = execute(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
+		if file.Rows, err = duckdb.Exec(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
 			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
 			query, statements.Text(temp), rowGroup, metadata)); err != nil {
 			return err

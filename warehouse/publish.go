@@ -35,7 +35,7 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 			if err != nil {
 				failed[i] = fmt.Errorf("publish: %q is not the id of a tenant: %w", name, err)
 			} else if published[i], err = w.publishTenant(ctx, id); err != nil {
-				failed[i] = fmt.Errorf("publish tenant %s: %w", id, w.diagnose(err))
+				failed[i] = fmt.Errorf("publish tenant %s: %w", id, err)
 			}
 			return nil
 		})
@@ -153,7 +153,7 @@ func (w *Warehouse) publishThrottled(ctx context.Context, store *tenantStore, p 
 		}
 		files, err = w.publishPartition(ctx, store, p, try.rowGroup)
 		w.publishing.Release(try.slots)
-		if !isOutOfMemory(err) {
+		if !errors.Is(err, ErrNoMemory) {
 			break
 		}
 	}

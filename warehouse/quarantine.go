@@ -107,10 +107,10 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 	temp := w.quarantineTemp()
 	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
 	if err := w.folder.writeFile(temp, append(text, '\n')); err != nil {
-		return w.diagnose(fmt.Errorf("write quarantine: %w", err))
+		return fmt.Errorf("write quarantine: %w", err)
 	}
 	_, err = w.keepRefused(temp, refusal.File, 0)
-	return w.diagnose(err)
+	return err
 }
 
 // keepRefused renames a written quarantine file to its final name, which consists of the origin and a digest of the

@@ -143,7 +143,7 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total schema.C
 		total.Add(counts)
 		refusals = append(refusals, refused[:min(len(refused), maxRefusals-min(maxRefusals, len(refusals)))]...)
 		if err != nil {
-			return total, refusals, fmt.Errorf("replay %s: %w", name, w.diagnose(err))
+			return total, refusals, fmt.Errorf("replay %s: %w", name, err)
 		}
 	}
 	return total, refusals, nil
@@ -206,7 +206,7 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 	}
 	rows, err := w.loader.QueryContext(ctx, statements.Fill("quarantine/groups", "rows", query))
 	if err != nil {
-		return nil, w.inputError(err)
+		return nil, inputError(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -228,7 +228,9 @@ func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []re
 	return groups, rows.Err()
 }
 
-func (g refusedGroup) open(_ context.Context, _ *sql.Conn, dataset schema.Dataset) (string, func(), error) {
+func (g refusedGroup) open(
+	_ context.Context, _ *Warehouse, _ *sql.Conn, dataset schema.Dataset,
+) (string, func(), error) {
 	tenant := ""
 	if g.tenant != uuid.Nil {
 		tenant = g.tenant.String()

@@ -103,7 +103,7 @@ func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	}
 	_, err = w.control.ExecContext(ctx, statements.Get("control/insert_requests"), sql.Named("requests", string(text)))
 	if err != nil {
-		return fmt.Errorf("save request log: %w", w.diagnose(err))
+		return fmt.Errorf("save request log: %w", err)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most in
 		sql.Named("before", before), sql.Named("most", most),
 		sql.Named("keyless", most/keylessRatio))
 	if err != nil {
-		return fmt.Errorf("prune request log: %w", w.diagnose(err))
+		return fmt.Errorf("prune request log: %w", err)
 	}
 	return nil
 }

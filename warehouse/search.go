@@ -65,7 +65,7 @@ func (w *Warehouse) SearchTranscripts(
 	defer release()
 	snapshot, err := w.Snapshot(ctx, tenant)
 	if err != nil {
-		return found, w.diagnose(err)
+		return found, err
 	}
 	defer func() { err = cmp.Or(err, snapshot.Close()) }()
 	found.AsOf = snapshot.AsOf
@@ -82,7 +82,7 @@ func (w *Warehouse) SearchTranscripts(
 		err = search.readTurns(ctx, snapshot.Conn, turns, found.Calls)
 	}
 	if err != nil {
-		err = fmt.Errorf("search transcripts: %w", w.diagnose(err))
+		err = fmt.Errorf("search transcripts: %w", err)
 	}
 	return found, err
 }

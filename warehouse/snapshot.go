@@ -163,6 +163,3 @@ func partitionCondition(f schema.Filter, partitions []partition) (string, error)
 	}
 	return f.Literal(partitions[0].dataset) + " AND (" + strings.Join(months, " OR ") + ")", nil
 }
-
-// Diagnose wraps an error of reading a snapshot in ErrNoMemory or ErrNoSpace, if one of them is its cause.
-func (w *Warehouse) Diagnose(err error) error { return w.diagnose(err) }

@@ -41,7 +41,7 @@ func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("save the run of source %s: %w", run.Source, w.diagnose(err))
+		return fmt.Errorf("save the run of source %s: %w", run.Source, err)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*
 		db = store.db
 	}
 	if err := do(db); err != nil {
-		return fmt.Errorf("state of source: %w", w.diagnose(err))
+		return fmt.Errorf("state of source: %w", err)
 	}
 	return nil
 }

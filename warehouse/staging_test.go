@@ -15,7 +15,7 @@ import (
 // hangingRows are rows whose reading ends with the context.
 type hangingRows struct{}
 
-func (hangingRows) open(ctx context.Context, _ *sql.Conn, _ schema.Dataset) (string, func(), error) {
+func (hangingRows) open(ctx context.Context, _ *Warehouse, _ *sql.Conn, _ schema.Dataset) (string, func(), error) {
 	<-ctx.Done()
 	return "", nil, ctx.Err()
 }

@@ -3,7 +3,6 @@ package warehouse
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,10 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Tenant is one business. Its rows are stored apart from those of all other tenants.
@@ -46,7 +46,7 @@ func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
 func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
 	_, err := w.control.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String()))
 	if err != nil {
-		return fmt.Errorf("register tenant %s: %w", id, w.diagnose(err))
+		return fmt.Errorf("register tenant %s: %w", id, err)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 	store.attaching.Do(func() { store.failure = w.attachTenant(context.WithoutCancel(ctx), store, block) })
 	if store.failure != nil {
 		w.tenants.forget(store)
-		return nil, nil, fmt.Errorf("open tenant %s: %w", id, w.diagnose(store.failure))
+		return nil, nil, fmt.Errorf("open tenant %s: %w", id, store.failure)
 	}
 	return store, func() { w.tenants.release(store) }, nil
 }
@@ -389,7 +389,7 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path string, block 
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(catalogConnector{w.instance, catalog})
+	db := w.instance.DB("USE " + statements.Ident(catalog)) // names are looked up in this database only
 	db.SetMaxIdleConns(maxReaders)
 	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
@@ -404,7 +404,7 @@ func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) erro
 		closed = db.Close()
 	}
 	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
-	return errors.Join(closed, w.diagnose(err))
+	return errors.Join(closed, err)
 }
 
 // checkAdopted returns ErrInvalid if the data folder is to be adopted and its control database has no schema of this
@@ -418,7 +418,7 @@ func (w *Warehouse) checkAdopted(ctx context.Context) error {
 		return err
 	}
 	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)"); err != nil {
-		return fmt.Errorf("open control database: %w", w.diagnose(err))
+		return fmt.Errorf("open control database: %w", err)
 	}
 	var version int
 	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
@@ -436,26 +436,6 @@ func storeKind(catalog string) string {
 	}
 	return "tenant"
 }
-
-// A catalogConnector opens connections that look up names in the database catalog only.
-type catalogConnector struct {
-	*duckdb.Connector
-	catalog string
-}
-
-func (c catalogConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "USE "+statements.Ident(c.catalog), nil); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
-}
-
-// Close does nothing. [sql.DB.Close] calls it, and must not close the DuckDB instance, which all tenants share.
-func (c catalogConnector) Close() error { return nil }
 
 // migrate upgrades a database to the current version, in one transaction per script. It returns ErrInvalid if the
 // database was written by a newer program.
@@ -492,16 +472,10 @@ func schemaVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 	read := func() error {
 		return db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version)
 	}
-	if err = read(); isCatalogError(err) { // read first, because nearly every file has the table
+	if err = read(); duckdb.IsCatalog(err) { // read first, because nearly every file has the table
 		if _, err = db.ExecContext(ctx, statements.Get("migrations/version")); err == nil {
 			err = read()
 		}
 	}
 	return version, err
-}
-
-// isCatalogError reports whether a statement failed because it names a table that does not exist.
-func isCatalogError(err error) bool {
-	var failure *duckdb.Error
-	return errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeCatalog
 }

@@ -9,14 +9,16 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/admission"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Options are the settings of a warehouse. The zero value of each, except Dir, selects its default.
@@ -33,8 +35,8 @@ type Options struct {
 type Warehouse struct {
 	dir      string // absolute, without symbolic links
 	folder   *dataFolder
-	instance *duckdb.Connector // the DuckDB instance of this process; its own database is in memory
-	loader   *sql.DB           // connections for staging and for ATTACH and DETACH; not bound to a tenant
+	instance *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
+	loader   *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
 	control  *sql.DB
 
 	signing     []byte // secret from which the signing keys are derived
@@ -44,6 +46,8 @@ type Warehouse struct {
 	refused     quarantine
 	exportCache duckdbExportCache
 	unknown     unknownFields
+
+	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
 
 	reading    *admission.Controller // one slot for each reader
 	staging    *semaphore.Weighted   // one slot for each throttled batch that is staged
@@ -84,23 +88,23 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	if err := w.openInstance(ctx, opts); err != nil {
-		return nil, fmt.Errorf("start DuckDB: %w", w.diagnose(err))
+		return nil, fmt.Errorf("start DuckDB: %w", err)
 	}
 	if err := w.checkAdopted(ctx); err != nil {
 		return nil, err
 	}
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
-		return nil, fmt.Errorf("open control database: %w", w.diagnose(err))
+		return nil, fmt.Errorf("open control database: %w", err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
 	if err := w.keys.load(ctx, w.control); err != nil {
 		return nil, err
 	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {
-		return nil, fmt.Errorf("signing secret: %w", w.diagnose(err))
+		return nil, fmt.Errorf("signing secret: %w", err)
 	}
 	if err := folder.adopt(); err != nil {
-		return nil, fmt.Errorf("mark the data folder: %w", w.diagnose(err))
+		return nil, fmt.Errorf("mark the data folder: %w", err)
 	}
 	w.tenants.init(w)
 	return w, nil
@@ -157,16 +161,16 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
-	if w.instance, err = duckdb.NewConnector("", nil); err != nil {
+	if w.instance, err = duckdb.Open(ctx, w.dir); err != nil {
 		return err
 	}
-	w.loader = sql.OpenDB(w.instance)
+	w.loader = w.instance.DB("")
 	for _, statement := range set {
 		if _, err := w.loader.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(addCSVField(ctx, w.loader), addValueFunctions(ctx, w.loader)); err != nil {
+	if err := w.instance.AddFunctions(ctx, valueFunctions...); err != nil {
 		return err
 	}
 	_, err = w.loader.ExecContext(ctx, statements.Get("stage/macros"))

@@ -14,10 +14,11 @@ import (
 	"unicode"
 
 	"github.com/alecthomas/kong"
-	duckdb "github.com/duckdb/duckdb-go/v2"
 	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/voicory/warehouse/warehouse"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Main is the program with its arguments and streams, so that tests can run a command in their own process.
@@ -109,8 +110,7 @@ func (m *Main) Run(ctx context.Context) (status int) {
 	if exited >= 0 { // the command ends the program itself
 		return exited
 	}
-	failure := (*duckdb.Error)(nil)
-	if errors.As(err, &failure) && failure.Type == duckdb.ErrorTypeInterrupt && ctx.Err() != nil {
+	if duckdb.IsInterrupt(err) && ctx.Err() != nil {
 		err = ctx.Err() // DuckDB returns an error of its own if it was cancelled
 	}
 	return m.exitStatus(err)

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 type versionCommand struct{}
@@ -37,7 +37,7 @@ func (c *versionCommand) Run(m *Main, f *flags) error {
 
 // programVersions returns the versions in the build information of the binary, and the one that DuckDB reports.
 func programVersions() versions {
-	v := versions{DuckDB: warehouse.EngineVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v := versions{DuckDB: duckdb.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v

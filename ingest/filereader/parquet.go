@@ -12,12 +12,13 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	duckdb "github.com/duckdb/duckdb-go/v2"
+	duckdbgo "github.com/duckdb/duckdb-go/v2"
 	"github.com/parquet-go/parquet-go/format"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // An engine is an in-memory DuckDB instance with one connection.
@@ -25,7 +26,7 @@ type engine struct{ conn driver.Conn }
 
 // openEngine opens a DuckDB instance with one thread, so that rows are read in the order of the file.
 func openEngine() (*engine, error) {
-	connector, err := duckdb.NewConnector("?threads=1&memory_limit="+strconv.Itoa(Memory)+"B", nil)
+	connector, err := duckdbgo.NewConnector("?threads=1&memory_limit="+strconv.Itoa(Memory)+"B", nil)
 	if err != nil {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
@@ -45,7 +46,7 @@ func (e *engine) run(script string) error {
 
 // each executes a statement and calls do with each batch of its result. It returns the first error of either.
 func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error {
-	results, err := warehouse.ResultsOf(context.Background(), e.conn, statement)
+	results, err := duckdb.StreamArrow(context.Background(), e.conn, statement)
 	if err != nil {
 		return err
 	}
@@ -172,11 +173,11 @@ func value(column, columnType, fieldType string) string {
 // explain returns the first line of an error of DuckDB, which omits its hints about settings. It returns other errors
 // unchanged.
 func explain(err error) error {
-	failure := (*duckdb.Error)(nil)
+	failure := (*duckdbgo.Error)(nil)
 	if !errors.As(err, &failure) {
 		return err
 	}
-	if failure.Type == duckdb.ErrorTypeOutOfMemory {
+	if failure.Type == duckdbgo.ErrorTypeOutOfMemory {
 		return errors.New(tooMuchMemory)
 	}
 	reason, _, _ := strings.Cut(failure.Msg, "\n")

@@ -1,4 +1,4 @@
-package warehouse
+package duckdb
 
 /*
 #include <stdbool.h>
@@ -87,12 +87,7 @@ import (
 // addCSVField adds the SQL function csv_field(VARCHAR), which returns the text as a field of CSV (RFC 4180), quoted
 // if necessary. It returns "" in quotes for an empty text, and an empty text for NULL. DuckDB's own CSV writer takes
 // several times as long for JSON, which has many quotes, and its function replace takes even longer.
-func addCSVField(ctx context.Context, db *sql.DB) (err error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
+func addCSVField(ctx context.Context, conn *sql.Conn) error {
 	return conn.Raw(func(driverConn any) error {
 		own, release, err := rawConnection(ctx, driverConn)
 		if err != nil {

@@ -1,6 +1,6 @@
 //go:build !duckdb_arrow
 
-package warehouse
+package duckdb
 
 // A build without the tag duckdb_arrow lacks DuckDB's Arrow interface. It ends here, with the name that says what to
 // do.

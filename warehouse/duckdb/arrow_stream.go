@@ -1,8 +1,7 @@
-package warehouse
+package duckdb
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -12,10 +11,12 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// Results is a stream of the rows of a statement, as Arrow batches that DuckDB makes while they are read. The Arrow
-// reader of the driver would first make DuckDB hold all rows in memory.
-type Results struct {
+// An ArrowStream is a stream of the rows of a statement, as Arrow batches that DuckDB makes while they are read. The
+// Arrow reader of the driver would first make DuckDB hold all rows in memory.
+type ArrowStream struct {
 	Schema *arrow.Schema
+
+	dir string // see classify
 
 	prepared bindings.PreparedStatement
 	pending  bindings.PendingResult
@@ -26,22 +27,22 @@ type Results struct {
 	release  func()
 }
 
-// ResultsOf starts a statement and returns its results. When the context ends, the statement is interrupted. The caller
-// must close the results before it uses the connection again.
-func ResultsOf(ctx context.Context, from driver.Conn, statement string) (*Results, error) {
+// StreamArrow starts a statement and returns its rows. When the context ends, the statement is interrupted. The caller
+// must close the stream before it uses the connection again.
+func StreamArrow(ctx context.Context, from any, statement string) (*ArrowStream, error) {
 	conn, release, err := rawConnection(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	r := &Results{left: func() bool { return ctx.Err() != nil }, release: release}
+	r := &ArrowStream{left: func() bool { return ctx.Err() != nil }, release: release, dir: dirOf(from)}
 	if err := r.run(conn, statement); err != nil {
 		r.Close()
-		return nil, errors.Join(ctx.Err(), err)
+		return nil, errors.Join(ctx.Err(), classify(r.dir, err))
 	}
 	return r, nil
 }
 
-func (r *Results) run(conn bindings.Connection, statement string) error {
+func (r *ArrowStream) run(conn bindings.Connection, statement string) error {
 	if bindings.Prepare(conn, statement, &r.prepared) == bindings.StateError {
 		return failureOfKind(bindings.ErrorTypeInvalid, bindings.PrepareError(r.prepared))
 	}
@@ -69,12 +70,12 @@ func (r *Results) run(conn bindings.Connection, statement string) error {
 
 // Next returns the next batch, which the caller releases, or nil after the last one. Each byte of a batch is determined
 // by its rows, see [arrowbatch].
-func (r *Results) Next() (arrow.RecordBatch, error) {
+func (r *ArrowStream) Next() (arrow.RecordBatch, error) {
 	var chunk bindings.DataChunk
 	//nolint:staticcheck // deprecated, but DuckDB has no other way to stream yet
 	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError {
 		if bindings.ResultError(&r.result) != "" {
-			return nil, r.failure()
+			return nil, classify(r.dir, r.failure())
 		}
 		return nil, nil // the end
 	}
@@ -84,13 +85,13 @@ func (r *Results) Next() (arrow.RecordBatch, error) {
 	}
 	batch, wrong := r.source.Batch(chunk)
 	if err := failureOf(wrong); err != nil {
-		return nil, err
+		return nil, classify(r.dir, err)
 	}
 	return batch, nil
 }
 
 // Close ends the statement, which need not be complete, and frees its memory.
-func (r *Results) Close() {
+func (r *ArrowStream) Close() {
 	bindings.DestroyArrowOptions(&r.options)
 	bindings.DestroyResult(&r.result)
 	bindings.DestroyPending(&r.pending)
@@ -100,7 +101,7 @@ func (r *Results) Close() {
 
 // failure returns the error of the failed statement. If one of DuckDB's threads fails, it interrupts the others, and
 // DuckDB may report only the interrupt.
-func (r *Results) failure() error {
+func (r *ArrowStream) failure() error {
 	kind, message := bindings.ResultErrorType(&r.result), bindings.ResultError(&r.result)
 	if kind == bindings.ErrorTypeInterrupt && !r.left() {
 		message += " A thread failed, of memory perhaps: DuckDB does not say."

@@ -1,22 +1,17 @@
-package warehouse_test
+package duckdb_test
 
 import (
 	"encoding/csv"
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A CSV reader reads the result of csv_field back as the text. Quotes are used only if necessary, and NULL is an
 // empty field.
 func TestCSVField_RoundTrip(t *testing.T) {
-	w := openNew(t)
-	merge(t, w, schema.Calls, call(tenantA, 1, nil))
-	snapshot, err := w.Snapshot(t.Context(), tenantA)
-	noError(t, err)
-	defer func() { noError(t, snapshot.Close()) }()
+	db := openInstance(t).DB("")
+	defer db.Close()
 	texts := []string{"", " ", "twelve bytes", "thirteen byte", `"`, `""`, `a"b`, "a,b", "a\nb", "a\rb",
 		"नमस्ते, दुनिया", strings.Repeat(`{"a":"b"},`, 500), "plain " + strings.Repeat("text ", 1000), "'=1"}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -30,7 +25,7 @@ func TestCSVField_RoundTrip(t *testing.T) {
 	for _, text := range texts {
 		var field, fields string
 		// The second column has the text at many places of a vector, beside NULL and a constant.
-		noError(t, snapshot.Conn.QueryRowContext(t.Context(), `SELECT csv_field($1),
+		noError(t, db.QueryRowContext(t.Context(), `SELECT csv_field($1),
 				(SELECT string_agg(csv_field(text), '|' ORDER BY place)
 				 FROM (SELECT place, CASE place % 3 WHEN 0 THEN $1 WHEN 1 THEN NULL ELSE 'x' END AS text
 				       FROM range(3000) AS r(place)))`, text).Scan(&field, &fields))

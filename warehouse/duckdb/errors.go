@@ -1,0 +1,102 @@
+package duckdb
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	duckdb "github.com/duckdb/duckdb-go/v2"
+)
+
+// Kinds of errors. Every error of a connection of an [Instance] that has one of these causes wraps the kind, see
+// [classify].
+var (
+	ErrNoMemory = errors.New("memory is full") // DuckDB's memory limit was reached
+	ErrNoSpace  = errors.New("disk is full")
+)
+
+// classify wraps an error of a statement in ErrNoMemory or ErrNoSpace, if one of them is its cause. It is called where
+// an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by ArrowStream.
+//
+// DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of dir.
+func classify(dir string, err error) error {
+	if err == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	var failure *duckdb.Error
+	if !errors.As(err, &failure) {
+		return err
+	}
+	switch failure.Type {
+	case duckdb.ErrorTypeOutOfMemory:
+		return fmt.Errorf("%w: %w", ErrNoMemory, err)
+	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
+		if dir != "" && freeBytes(dir) < minFree {
+			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, dir, err)
+		}
+	}
+	return err
+}
+
+// minFree is the number of free bytes below which a failed write is attributed to a full disk. DuckDB needs more than
+// this to write its next blocks.
+const minFree = 4 << 20
+
+func freeBytes(dir string) uint64 {
+	var stat syscall.Statfs_t
+	if syscall.Statfs(dir, &stat) != nil {
+		return minFree // unknown: do not report a full disk
+	}
+	return stat.Bavail * uint64(stat.Bsize)
+}
+
+// IsCatalog reports whether a statement failed because it names a table or function that does not exist.
+func IsCatalog(err error) bool { return hasType(err, duckdb.ErrorTypeCatalog) }
+
+// IsTransaction reports whether a statement failed because of the state of its transaction, or of another one.
+func IsTransaction(err error) bool { return hasType(err, duckdb.ErrorTypeTransaction) }
+
+// IsInterrupt reports whether a statement failed because it was interrupted.
+func IsInterrupt(err error) bool { return hasType(err, duckdb.ErrorTypeInterrupt) }
+
+func hasType(err error, kind duckdb.ErrorType) bool {
+	var failure *duckdb.Error
+	return errors.As(err, &failure) && failure.Type == kind
+}
+
+// StatementFault returns the reason of a failure whose cause is the statement or its rows. It returns false if the cause
+// is outside of them: the memory, the disk, an interrupt, or an instance that has failed as a whole. The reason omits
+// DuckDB's hints about options.
+func StatementFault(err error) (reason string, ok bool) {
+	var failure *duckdb.Error
+	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) {
+		return "", false
+	}
+	switch failure.Type {
+	case duckdb.ErrorTypeOutOfMemory, duckdb.ErrorTypeInterrupt, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
+		return "", false
+	}
+	reason, _, _ = strings.Cut(failure.Msg, "\n")
+	return reason, true
+}
+
+// newError returns a *Error like those of the driver. Its type is parsed from the prefix of the message, for
+// example "Out of Memory Error: ".
+func newError(message string) error {
+	kind, _, _ := strings.Cut(message, " Error: ")
+	kinds := map[string]duckdb.ErrorType{
+		"Out of Memory":      duckdb.ErrorTypeOutOfMemory,
+		"IO":                 duckdb.ErrorTypeIO,
+		"FATAL":              duckdb.ErrorTypeFatal,
+		"TransactionContext": duckdb.ErrorTypeTransaction,
+		"Invalid Input":      duckdb.ErrorTypeInvalidInput,
+		"Conversion":         duckdb.ErrorTypeConversion,
+		"Binder":             duckdb.ErrorTypeBinder,
+		"Catalog":            duckdb.ErrorTypeCatalog,
+		"Parser":             duckdb.ErrorTypeParser,
+		"INTERRUPT":          duckdb.ErrorTypeInterrupt,
+	}
+	return &duckdb.Error{Type: cmp.Or(kinds[kind], duckdb.ErrorTypeUnknownType), Msg: message}
+}
