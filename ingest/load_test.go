@@ -150,6 +150,22 @@ func asArrow(t *testing.T, ndjson []byte, columns string) []byte {
 	return out.Bytes()
 }
 
+// asArrowFile converts an Arrow IPC stream to an Arrow IPC file.
+func asArrowFile(t *testing.T, stream []byte) []byte {
+	t.Helper()
+	reader, err := ipc.NewReader(bytes.NewReader(stream))
+	noError(t, err)
+	defer reader.Release()
+	var out bytes.Buffer
+	writer, err := ipc.NewFileWriter(&out, ipc.WithSchema(reader.Schema()))
+	noError(t, err)
+	for reader.Next() {
+		noError(t, writer.Write(reader.RecordBatch()))
+	}
+	noError(t, errors.Join(reader.Err(), writer.Close()))
+	return out.Bytes()
+}
+
 // Loading the same rows again in any other format changes nothing.
 func TestLoad_EveryFormat(t *testing.T) {
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
@@ -167,7 +183,7 @@ func TestLoad_EveryFormat(t *testing.T) {
 			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson,
 				"(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', 'created_at')) ->> '$'")
 			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson), "x.arrows": texts, "x.arrow.zst": texts,
-				"X.ARROW": append([]byte("ARROW1\x00\x00"), texts...), "typed.arrows": typed} {
+				"X.ARROW": asArrowFile(t, texts), "typed.arrows": typed} {
 				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
 					plain))}), unchanged)
 			}
@@ -281,7 +297,7 @@ func TestLoad_BadInput(t *testing.T) {
 		"strange array": {ingest.Input{Name: "calls.json", Body: strings.NewReader(`[1, "]", [{}], {"id":1} {}]`)},
 			0, schema.Counts{Read: 4, Refused: 4}, "not a JSON object"},
 		"no Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("ARROW1")}, 1,
-			schema.Counts{}, "not an Arrow IPC stream"},
+			schema.Counts{}, "it does not end with ARROW1"},
 		"nothing as Arrow": {ingest.Input{Name: "calls.arrows", Body: strings.NewReader("")}, 1, schema.Counts{},
 			"not an Arrow IPC stream"},
 		"Arrow that lies": {ingest.Input{Name: "calls.arrows",

@@ -1,18 +1,16 @@
 package filereader
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"strings"
 	_ "time/tzdata" // time zones of columns: a confined process cannot read the system's
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -24,32 +22,20 @@ type arrowColumn struct {
 	json   bool   // the dataset stores JSON in this column
 }
 
-// readArrow writes the rows of an Arrow IPC stream or file to w. An Arrow file is a stream after an 8-byte magic,
-// followed by an index, which readArrow ignores.
-func readArrow(file io.Reader, dataset schema.Dataset, w *rowWriter) (err error) {
-	in := bufio.NewReaderSize(file, 256<<10)
-	if mark, _ := in.Peek(6); string(mark) == "ARROW1" {
-		_, _ = in.Discard(8) // if the file is shorter, reading the schema fails
-	}
+// readArrow writes the rows of an Arrow IPC file, or of the Arrow IPC streams in file, to w.
+func readArrow(file *os.File, dataset schema.Dataset, w *rowWriter) (err error) {
 	defer func() { // the Arrow library panics on arrays with invalid offsets or lengths
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("a record batch contradicts itself: %v", cause)
 		}
 	}()
-	stream, err := ipc.NewReader(in)
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("it is not an Arrow IPC stream: %w", err)
-	}
-	columns, err := arrowColumns(stream.Schema(), dataset, w)
-	if err != nil {
+	var columns []arrowColumn
+	start := func(schema *arrow.Schema) (err error) {
+		columns, err = arrowColumns(schema, dataset, w)
 		return err
 	}
 	var row bytes.Buffer
-	for stream.Next() {
-		batch := stream.RecordBatch()
+	return arrowBatches(file, start, func(batch arrow.RecordBatch) error {
 		for i := range int(batch.NumRows()) {
 			if err := arrowRow(&row, batch, i, columns); err != nil {
 				return err
@@ -58,8 +44,8 @@ func readArrow(file io.Reader, dataset schema.Dataset, w *rowWriter) (err error)
 				return err
 			}
 		}
-	}
-	return stream.Err()
+		return nil
+	})
 }
 
 // arrowColumns checks the schema of a stream and returns the columns that the dataset has. It adds the others to the

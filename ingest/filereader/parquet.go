@@ -1,6 +1,7 @@
 package filereader
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
@@ -190,7 +191,7 @@ const (
 )
 
 // checkFooter checks the schema in the footer of a Parquet file before DuckDB opens it. The time that DuckDB takes is
-// exponential in the depth of the schema.
+// exponential in the depth of the schema. It also checks that the file is not several files one after another.
 func checkFooter(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -212,7 +213,49 @@ func checkFooter(file *os.File) error {
 	if err != nil {
 		return fmt.Errorf("its footer cannot be read: %w", err)
 	}
-	return checkSchema(metadata.Schema)
+	if err := checkSchema(metadata.Schema); err != nil {
+		return err
+	}
+	return checkSingle(file, metadata, info.Size()-int64(parquetTail)-length)
+}
+
+// checkSingle returns an error if file consists of several Parquet files. The footer of the last one has offsets that
+// then lie in the first. It searches for the marks between two files if the footer, which begins at end, does not
+// describe the bytes before it.
+func checkSingle(file *os.File, metadata *format.FileMetaData, end int64) error {
+	mark := make([]byte, len(parquetMark))
+	if _, err := file.ReadAt(mark, 0); err != nil || string(mark) != parquetMark {
+		return errors.New("it is not a Parquet file: it does not begin with PAR1")
+	}
+	described := int64(len(parquetMark))
+	for _, group := range metadata.RowGroups {
+		for _, chunk := range group.Columns {
+			column := chunk.MetaData
+			first := column.DataPageOffset
+			if at := column.DictionaryPageOffset; at > 0 {
+				first = min(first, at)
+			}
+			described = max(described, first+column.TotalCompressedSize,
+				chunk.ColumnIndexOffset+int64(chunk.ColumnIndexLength),
+				chunk.OffsetIndexOffset+int64(chunk.OffsetIndexLength),
+				column.BloomFilterOffset+int64(column.BloomFilterLength))
+		}
+	}
+	if described == end {
+		return nil
+	}
+	const junction = parquetMark + parquetMark
+	buffer := make([]byte, 1<<20)
+	for at := int64(0); at < end; at += int64(len(buffer) - len(junction)) {
+		n, err := file.ReadAt(buffer[:min(int64(len(buffer)), end-at)], at)
+		if bytes.Contains(buffer[:n], []byte(junction)) {
+			return errors.New("it is several Parquet files one after another; load each of them alone")
+		}
+		if err != nil {
+			return fmt.Errorf("read the file: %w", err)
+		}
+	}
+	return nil
 }
 
 // checkSchema checks the number, names and depth of the columns. nodes lists the schema in depth-first order. A
