@@ -74,7 +74,11 @@ func (s *Staged) mergeGroup(
 ) (counts schema.Counts, err error) {
 	plans := make([]*mergePlan, len(group))
 	for i, t := range group {
-		store, release, err := s.w.openOrCreateTenant(ctx, t)
+		block := largeBlock
+		if t.rows < manyRows {
+			block = smallBlock
+		}
+		store, release, err := s.w.tenantFor(ctx, t.id.UUID, block)
 		if err != nil {
 			return counts, s.mergeError(t, err)
 		}
@@ -103,26 +107,6 @@ func (s *Staged) mergeGroup(
 // mergeError wraps err with the dataset and the tenant.
 func (s *Staged) mergeError(t stagedTenant, err error) error {
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
-}
-
-// openOrCreateTenant opens the tenant of staged rows. If the tenant is new, it registers the tenant and creates the
-// file, with small blocks if the batch has few rows of it.
-func (w *Warehouse) openOrCreateTenant(ctx context.Context, t stagedTenant) (*tenantStore, func(), error) {
-	id, block := t.id.UUID, largeBlock
-	exists, err := w.folder.exists(w.tenantPath(id))
-	if err != nil {
-		return nil, nil, err
-	}
-	if !exists {
-		// This comes before the file is created, so that every file belongs to a registered tenant.
-		if err := w.registerTenant(ctx, id); err != nil {
-			return nil, nil, err
-		}
-	}
-	if t.rows < manyRows {
-		block = smallBlock
-	}
-	return w.tenantFor(ctx, id, block)
 }
 
 // mergeTenant executes the plan of one tenant in one transaction. The caller holds the writing lock of the store.

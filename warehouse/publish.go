@@ -75,7 +75,7 @@ func (w *Warehouse) unpublished() (names []string, err error) {
 		if name, marked := strings.CutSuffix(entry.Name(), unpublishedSuffix); marked && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
-		name, file := strings.CutSuffix(entry.Name(), ".duckdb")
+		name, file := strings.CutSuffix(entry.Name(), storeSuffix)
 		if id, err := uuid.Parse(name); file && err == nil && !slices.Contains(names, name) {
 			published, err := w.folder.exists(w.filesPath(id))
 			if err != nil {

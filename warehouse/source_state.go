@@ -53,6 +53,9 @@ func hashList(hashes []uint64) string {
 func (w *Warehouse) SourceState(
 	ctx context.Context, tenant uuid.UUID, source string,
 ) (state json.RawMessage, err error) {
+	if exists, err := w.hasStates(ctx, tenant); err != nil || !exists {
+		return nil, err
+	}
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		var text string
 		err := db.QueryRowContext(ctx, statements.Get("merge/select_source_state"), sql.Named("source", source)).Scan(&text)
@@ -71,6 +74,9 @@ func (w *Warehouse) SourceFiles(
 	ctx context.Context, tenant uuid.UUID, source string,
 ) (files map[uint64]bool, err error) {
 	files = map[uint64]bool{}
+	if exists, err := w.hasStates(ctx, tenant); err != nil || !exists {
+		return files, err
+	}
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, statements.Get("merge/select_source_files"), sql.Named("source", source))
 		if err != nil {
@@ -87,6 +93,14 @@ func (w *Warehouse) SourceFiles(
 		return rows.Err()
 	})
 	return files, err
+}
+
+// hasStates reports whether the database of the states of a tenant exists. Reading a state creates no tenant.
+func (w *Warehouse) hasStates(ctx context.Context, tenant uuid.UUID) (bool, error) {
+	if tenant == uuid.Nil {
+		return true, nil
+	}
+	return w.folder.exists(w.tenantPath(tenant))
 }
 
 // ForgetSourceFiles removes hashes from those of SourceFiles.
@@ -122,7 +136,7 @@ func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state Sta
 func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*sql.DB) error) error {
 	db := w.control
 	if tenant != uuid.Nil {
-		store, release, err := w.tenant(ctx, tenant)
+		store, release, err := w.tenantFor(ctx, tenant, smallBlock)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,9 +145,37 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 	return w.tenantFor(ctx, id, largeBlock)
 }
 
-// tenantFor attaches the tenant's file. It creates a missing file with blocks of the given size in bytes. The context
-// ends the wait for a DETACH of the tenant; it does not cancel an ATTACH or DETACH, because a half-done one would
-// make the tenant unusable for all callers.
+// registerFiles registers the tenants of all files, because earlier versions have created files of tenants that were
+// not registered, and because control.duckdb may be restored from an older backup.
+func (w *Warehouse) registerFiles(ctx context.Context) error {
+	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
+	if err != nil {
+		return err
+	}
+	tenants, err := w.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	registered := map[uuid.UUID]bool{}
+	for _, t := range tenants {
+		registered[t.ID] = true
+	}
+	for _, entry := range entries {
+		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
+		id, err := uuid.Parse(name)
+		if err != nil || !isStore || registered[id] {
+			continue
+		}
+		if err := w.registerTenant(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tenantFor attaches the tenant's file. It registers a tenant without a file and creates the file with blocks of the
+// given size in bytes. The context ends the wait for a DETACH of the tenant; it does not cancel an ATTACH or DETACH,
+// because a half-done one would make the tenant unusable for all callers.
 func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 	_ *tenantStore, release func(), err error,
 ) {
@@ -206,7 +235,8 @@ func (p *tenantPool) forget(store *tenantStore) {
 	}
 }
 
-// attachTenant detaches the victim of the store, if it has one, and attaches the store. If the DETACH fails, the pool
+// attachTenant detaches the victim of the store, if it has one, and attaches the store. It is the only function that
+// creates a file for the rows and states of a tenant, so it registers the tenant first. If the DETACH fails, the pool
 // has one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	if victim := store.victim; victim != nil {
@@ -217,6 +247,9 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	}
 	path := w.tenantPath(store.id)
 	exists, err := w.folder.exists(path)
+	if err == nil && !exists { // before the file is created, so that every file belongs to a registered tenant
+		err = w.registerTenant(ctx, store.id)
+	}
 	if err != nil {
 		return err
 	}
@@ -270,8 +303,11 @@ func begin(ctx context.Context, db interface {
 }
 
 func (w *Warehouse) tenantPath(id uuid.UUID) string {
-	return filepath.Join(w.dir, warehouseDir, id.String()+".duckdb")
+	return filepath.Join(w.dir, warehouseDir, id.String()+storeSuffix)
 }
+
+// storeSuffix is the suffix of the names of tenants' files.
+const storeSuffix = ".duckdb"
 
 // takeVictim moves the least recently used store without users from open to detaching and returns it. The caller must
 // call detachVictim without holding mu. takeVictim returns nil if the pool is not full, or if all stores are in use:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -152,6 +153,66 @@ func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want 
 	if page.Total != want {
 		t.Errorf("tenant %s: got %d calls, want %d", tenant, page.Total, want)
 	}
+}
+
+// A tenant is in the list as soon as it has a file, whatever creates the file, and after the list was lost.
+func TestTenants_ListedWithFirstRowOrState(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	creates := map[string]func(tenant uuid.UUID) error{
+		"rows of a tenant": func(tenant uuid.UUID) error {
+			_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenant,
+				Rows: lines(t, row{"id": id(1), "created_at": "2026-01-01"})})
+			return err
+		},
+		"rows of many tenants": func(tenant uuid.UUID) error {
+			_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Rows: lines(t, call(tenant, 1, nil))})
+			return err
+		},
+		"state": func(tenant uuid.UUID) error {
+			return w.SaveState(t.Context(), tenant, warehouse.State{Source: "x", Value: []byte("1")})
+		},
+		"files": func(tenant uuid.UUID) error {
+			return w.SaveState(t.Context(), tenant, warehouse.State{Source: "x", Files: []uint64{1}})
+		},
+		"push": func(tenant uuid.UUID) error {
+			return w.RecordPush(t.Context(), tenant, warehouse.Push{Key: "x", Outcome: "{}", At: time.Now()})
+		},
+		"state before rows": func(tenant uuid.UUID) error {
+			if err := w.SaveState(t.Context(), tenant, warehouse.State{Source: "x", Value: []byte("1")}); err != nil {
+				return err
+			}
+			_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Rows: lines(t, call(tenant, 1, nil))})
+			return err
+		},
+	}
+	count := func(want int) {
+		t.Helper()
+		tenants, err := w.Tenants(t.Context())
+		noError(t, err)
+		if len(tenants) != want {
+			t.Errorf("got %d tenants, want %d: %v", len(tenants), want, tenants)
+		}
+	}
+	listed := 0
+	for name, create := range creates {
+		t.Run(name, func(t *testing.T) {
+			tenant := uuid.New()
+			_, err := w.SourceState(t.Context(), tenant, "x")
+			noError(t, err)
+			_, err = w.SourceFiles(t.Context(), tenant, "x")
+			noError(t, err)
+			count(listed) // reading a state creates no tenant
+			noError(t, create(tenant))
+			listed++
+			count(listed)
+		})
+	}
+	noError(t, w.Close())
+	execFile(t, filepath.Join(dir, "control.duckdb"), "DELETE FROM tenants")
+	w = open(t, dir)
+	count(listed)
+	noError(t, w.Close())
 }
 
 // The first use of a tenant's file sets its block size. Later rows do not change it.

@@ -107,6 +107,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("mark the data folder: %w", err)
 	}
 	w.tenants.init(w)
+	if err := w.registerFiles(ctx); err != nil {
+		return nil, err
+	}
 	return w, nil
 }
 

@@ -122,6 +122,9 @@ type localAdmin struct {
 }
 
 func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) error {
+	if err := l.requireTenant(ctx, request.Tenant); err != nil {
+		return err
+	}
 	release, err := l.slots.Acquire(ctx, uuid.Nil, uuid.Nil)
 	if err != nil {
 		return fmt.Errorf("start the query: %w; try again later", err)

@@ -149,7 +149,7 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 	return s, s.AsOf, nil
 }
 
-// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, opening an export would
+// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, an export or a query would
 // create the tenant.
 func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
