@@ -23,7 +23,8 @@ func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID,
 	saved := portion.State == nil // there is nothing left to store
 	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
 		return w.Stage(ctx, warehouse.Batch{Dataset: portion.Dataset, Tenant: portion.Tenant, Origin: source, Rows: rows,
-			MissingFields: portion.Absent, NoLineNumbers: true})
+			MissingFields: portion.Absent, NoLineNumbers: true, Inferred: portion.Inferred,
+			MovedBefore: portion.MovedBefore})
 	}
 	merge := func(staged *warehouse.Staged, last bool) error {
 		if last && !saved {

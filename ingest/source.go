@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -32,6 +33,9 @@ type Portion struct {
 	Rows io.Reader
 	// Absent lists fields that these rows never have. A merge keeps the stored values of these fields.
 	Absent []string
+	// Inferred and MovedBefore are fields of the batches of the rows; see warehouse.Batch.
+	Inferred    bool
+	MovedBefore time.Time
 	// State is stored after the portion is merged, as the start of the next pull. If it is nil, the stored state does
 	// not change.
 	State json.RawMessage

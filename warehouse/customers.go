@@ -13,10 +13,14 @@ import (
 )
 
 // A Customer identifies a customer of a tenant.
-type Customer struct{ Tenant, ID uuid.UUID }
+type Customer struct {
+	Tenant, ID uuid.UUID
+	Deleted    bool // deleted here because a source did not show it; a source that shows it again has to send it again
+}
 
 // CustomersAfter returns at most limit customers of all tenants that follow after, ordered by the bytes of the
-// tenant's id and then of the customer's id.
+// tenant's id and then of the customer's id. It includes customers whose deletion was inferred, but not those that were
+// deleted explicitly.
 func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit int) ([]Customer, error) {
 	tenants, err := w.Tenants(ctx)
 	if err != nil {
@@ -31,13 +35,11 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 		case 1:
 			after = Customer{Tenant: tenant.ID}
 		}
-		ids, err := w.customerIDs(ctx, after, limit-len(found))
+		of, err := w.customersOf(ctx, after, limit-len(found))
 		if err != nil {
 			return nil, fmt.Errorf("customers of tenant %s: %w", tenant.ID, err)
 		}
-		for _, id := range ids {
-			found = append(found, Customer{tenant.ID, id})
-		}
+		found = append(found, of...)
 		if len(found) == limit {
 			break
 		}
@@ -45,8 +47,8 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 	return found, nil
 }
 
-// customerIDs returns at most limit ids of customers of one tenant that follow after.
-func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) (ids []uuid.UUID, err error) {
+// customersOf returns at most limit customers of the tenant of after that follow it.
+func (w *Warehouse) customersOf(ctx context.Context, after Customer, limit int) (found []Customer, err error) {
 	exists, err := w.folder.exists(w.tenantPath(after.Tenant))
 	if err != nil || !exists {
 		return nil, err // a tenant with a key has no file before its first batch of rows
@@ -63,11 +65,11 @@ func (w *Warehouse) customerIDs(ctx context.Context, after Customer, limit int) 
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
+		customer := Customer{Tenant: after.Tenant}
+		if err := rows.Scan(&customer.ID, &customer.Deleted); err != nil {
 			return nil, err
 		}
-		ids = append(ids, id)
+		found = append(found, customer)
 	}
-	return ids, rows.Err()
+	return found, rows.Err()
 }

@@ -39,18 +39,18 @@ func TestImportKeys_MatchesSource(t *testing.T) {
 		}
 	}
 	for range 2 {
-		noError(t, w.ImportKeys(t.Context(), "db", keys))
+		noError(t, w.ImportKeys(t.Context(), warehouse.KeySource{Name: "db"}, keys))
 		check(map[string]error{first: nil, second: nil, revoked: warehouse.ErrRevokedKey, own: nil})
 	}
 	if n := len(w.Keys()); n != 4 {
 		t.Errorf("got %d keys, want 4", n)
 	}
-	noError(t, w.ImportKeys(t.Context(), "another", nil))
+	noError(t, w.ImportKeys(t.Context(), warehouse.KeySource{Name: "another"}, nil))
 	check(map[string]error{first: nil})
 	_, valid, err := w.Authenticate(first)
 	noError(t, err)
 	keys[0].RevokedAt = &at
-	noError(t, w.ImportKeys(t.Context(), "db", keys[:1]))
+	noError(t, w.ImportKeys(t.Context(), warehouse.KeySource{Name: "db"}, keys[:1]))
 	for range 2 {
 		check(map[string]error{first: warehouse.ErrRevokedKey, second: warehouse.ErrRevokedKey, own: nil})
 		noError(t, w.Close())

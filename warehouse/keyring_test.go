@@ -28,7 +28,7 @@ func TestKeyring_UnlockedDuringControlWrites(t *testing.T) {
 	for name, change := range map[string]func(context.Context) error{
 		"update": func(ctx context.Context) error { _, err := w.UpdateKey(ctx, key.ID, KeySettings{}); return err },
 		"revoke": func(ctx context.Context) error { _, err := w.RevokeKey(ctx, key.ID); return err },
-		"import": func(ctx context.Context) error { return w.ImportKeys(ctx, "upstream", nil) },
+		"import": func(ctx context.Context) error { return w.ImportKeys(ctx, KeySource{Name: "upstream"}, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			busy, err := w.control.Conn(t.Context())

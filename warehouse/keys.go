@@ -81,8 +81,9 @@ type keyDigest [sha256.Size]byte
 // A storedKey is a key of the keyring. It is immutable except for used; a change of its settings replaces it.
 type storedKey struct {
 	Key
-	digest keyDigest
-	used   *keyUse
+	digest             keyDigest
+	revocationInferred bool // revoked only because its source no longer listed it
+	used               *keyUse
 	// valid is done when the key is revoked or expires; its cause is ErrRevokedKey or ErrExpiredKey. It is derived from
 	// alive, which revoke ends, so that a revocation also ends the valid contexts of earlier settings of the key.
 	valid      context.Context
@@ -147,7 +148,7 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 		var origins string
 		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt,
 			&key.RevokedAt, &key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source,
-			&key.QueryRows, &key.QueryBytes, &key.QueryTime); err != nil {
+			&key.QueryRows, &key.QueryBytes, &key.QueryTime, &key.revocationInferred); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
@@ -383,9 +384,10 @@ func (w *Warehouse) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySet
 // Authenticate returned for it are done. Revoking a revoked key has no effect.
 func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 	return w.changeKey(id, func(key *storedKey) error {
-		if key.RevokedAt != nil {
+		if key.RevokedAt != nil && !key.revocationInferred {
 			return nil
 		}
+		key.revocationInferred = false
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		key.RevokedAt = &at
 		_, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"),

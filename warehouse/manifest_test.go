@@ -169,6 +169,7 @@ const downgradeToV5 = `
 	CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
 	ALTER TABLE clock DROP COLUMN unpublished;
 	DROP TABLE source_files;
+	ALTER TABLE IF EXISTS tombstones DROP COLUMN inferred;
 	DELETE FROM schema_version WHERE version > 5;`
 
 // Partitions that an older version has left unpublished are published after the upgrade.

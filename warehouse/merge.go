@@ -34,6 +34,13 @@ type Batch struct {
 	// FromQuarantine means that the rows were refused earlier. A row without a time of its own then counts as older than
 	// every existing version of it.
 	FromQuarantine bool
+	// Inferred means that the deletions of the batch were inferred: their source did not show the rows. Such a deletion
+	// yields to every row of the same id that is merged later, whatever its time, while an explicit one yields to newer
+	// rows only.
+	Inferred bool
+	// MovedBefore is set if the source names the one owner of each row. A row that was created before this time, and that
+	// its tenant does not have yet, is then removed from all other tenants.
+	MovedBefore time.Time
 	// Throttled limits how many such batches are staged at the same time. The rows must already be buffered, so that a
 	// slow client cannot hold a slot.
 	Throttled bool
@@ -191,6 +198,9 @@ func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Re
 		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {
 			return counts, nil, err
 		}
+	}
+	if err = s.removeMoved(ctx); err != nil {
+		return counts, refusals, fmt.Errorf("remove %s from their former tenants: %w", s.batch.Dataset.Name, err)
 	}
 	merged, err := s.mergeTenants(ctx)
 	counts.Add(merged)

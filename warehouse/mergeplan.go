@@ -62,6 +62,7 @@ func (s *tenantStore) planMerge(
 		"store", statements.Ident(s.id.String()) + ".main",
 		"tenant", statements.Text(s.id.String()),
 		"seq", strconv.FormatInt(p.seq, 10),
+		"inferred", strconv.FormatBool(staged.batch.Inferred),
 	}
 	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
 	if isEmpty && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
@@ -113,7 +114,7 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 	classify := statements.Fill("merge/classify",
 		"versions", statements.Fill(versions, "tenants", strings.Join(tenants, ", ")),
 		"kept", "("+strings.Join(kept, "UNION ALL ")+")",
-		"late", strconv.FormatBool(s.batch.FromQuarantine))
+		"late", strconv.FormatBool(s.batch.FromQuarantine), "inferred", strconv.FormatBool(s.batch.Inferred))
 	if _, err := duckdb.Exec(ctx, conn, classify); err != nil {
 		return err
 	}

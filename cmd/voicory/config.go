@@ -27,8 +27,9 @@ type config struct {
 type sourceConfig struct {
 	Every    time.Duration `mapstructure:"every"`
 	Postgres *struct {
-		DSN    secret         `mapstructure:"dsn"`
-		Window *time.Duration `mapstructure:"window"`
+		DSN        secret                   `mapstructure:"dsn"`
+		Window     *time.Duration           `mapstructure:"window"`
+		MaxDeleted *warehouse.DeletionLimit `mapstructure:"max_deleted"`
 	} `mapstructure:"postgres"`
 	Voicory *struct {
 		BaseURL string         `mapstructure:"base_url"`
@@ -105,7 +106,8 @@ func (s sourceConfig) spec() (spec sourceSpec, err error) {
 		return sourceSpec{Kind: kindFiles, Path: f.Path, Tenant: f.Tenant, Dataset: f.Dataset}, nil
 	}
 	if p := s.Postgres; p != nil {
-		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow))}
+		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow)),
+			MaxDeleted: *cmp.Or(p.MaxDeleted, new(warehouse.DefaultDeletionLimit))}
 		if spec.DSN, err = p.DSN.read(); err != nil {
 			return spec, fmt.Errorf("postgres.dsn: %w", err)
 		}

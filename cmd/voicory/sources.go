@@ -41,6 +41,9 @@ type sourceSpec struct {
 	Tenant  uuid.UUID     `json:"tenant_id"` // voicory, files: tenant of the rows; files, zero: from user_id of each row
 	Details bool          `json:"details"`   // voicory: request each call for its stt_minutes and tts_characters
 	Window  time.Duration `json:"window"`    // postgres, voicory: how far back a run reads rows again
+
+	// postgres: share of the customers and keys that a run may delete because they are missing, in percent
+	MaxDeleted warehouse.DeletionLimit `json:"max_deleted"`
 }
 
 // open returns the source that the spec describes, or warehouse.ErrInvalid if the spec is invalid.
@@ -67,12 +70,13 @@ func (s sourceSpec) openPostgres(
 	w *warehouse.Warehouse, log *slog.Logger, progress func(done, total int64),
 ) (source *postgres.Source, err error) {
 	source, err = postgres.New(postgres.Options{DSN: s.DSN, Window: s.Window, Progress: progress, Log: log,
+		MaxDeleted: s.MaxDeleted,
 		Keys: func(ctx context.Context, keys []postgres.Key) error {
 			imported := make([]warehouse.ImportedKey, len(keys))
 			for i, key := range keys {
 				imported[i] = warehouse.ImportedKey(key)
 			}
-			return w.ImportKeys(ctx, source.Name(), imported)
+			return w.ImportKeys(ctx, warehouse.KeySource{Name: source.Name(), Limit: s.MaxDeleted}, imported)
 		},
 		Known: func(ctx context.Context, after postgres.Customer, limit int) ([]postgres.Customer, error) {
 			known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)

@@ -27,13 +27,14 @@ type syncFlags struct {
 }
 
 type syncPostgresCommand struct {
-	DSN string `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; set VOICORY_DSN to keep it off the command line." required:"" placeholder:"DSN"`
+	DSN        string                  `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; set VOICORY_DSN to keep it off the command line." required:"" placeholder:"DSN"`
+	MaxDeleted warehouse.DeletionLimit `help:"Percentage of the customers and API keys that a run may delete because they are missing in the database (${default}); a run that misses more, and more than 10, deletes nothing and fails." default:"20" placeholder:"PERCENT"`
 	syncFlags
 }
 
 // Run pulls from PostgreSQL.
 func (c *syncPostgresCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return c.run(ctx, m, f, sourceSpec{Kind: kindPostgres, DSN: c.DSN, Window: c.Window})
+	return c.run(ctx, m, f, sourceSpec{Kind: kindPostgres, DSN: c.DSN, Window: c.Window, MaxDeleted: c.MaxDeleted})
 }
 
 type syncVoicoryCommand struct {

@@ -25,10 +25,14 @@ type Options struct {
 	// Keys is called once per pull, before any rows, with all API keys of the platform. A key that is missing was deleted
 	// there. It is not called if the keys cannot be read. It may be nil.
 	Keys func(context.Context, []Key) error
-	// Known returns at most limit customers of the warehouse that follow after, in the order of Customer.Compare. An empty
-	// result is the end. It is called between portions, never while one is read. Customers that are missing in the
-	// database are emitted as deleted. If Known is nil, no customers are emitted as deleted.
+	// Known returns at most limit customers of the warehouse that follow after, in the order of Customer.Compare,
+	// including those that were deleted because an earlier pull did not find them. An empty result is the end. It is
+	// called between portions, never while one is read. Customers that are missing in the database are emitted as
+	// deleted, and deleted ones that are there are read again. If Known is nil, no customers are emitted as deleted.
 	Known func(ctx context.Context, after Customer, limit int) ([]Customer, error)
+	// MaxDeleted is the share of the known customers that a pull may emit as deleted. If more are missing, Pull returns
+	// warehouse.ErrTooManyDeletions before it calls Keys or emits any row.
+	MaxDeleted warehouse.DeletionLimit
 	// Progress is called with the number of rows read and an estimate of the total (0: unknown). It may be nil.
 	Progress func(done, total int64)
 	Log      *slog.Logger // nil: slog.Default()
@@ -54,6 +58,9 @@ func New(o Options) (*Source, error) {
 	}
 	if o.Window < 0 {
 		return nil, fmt.Errorf("%w: the window %v is negative", warehouse.ErrInvalid, o.Window)
+	}
+	if err := o.MaxDeleted.Validate(); err != nil {
+		return nil, err
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -82,6 +89,9 @@ func (s *Source) Missing() []string { return slices.Clone(s.missing) }
 type state struct {
 	Since   time.Time `json:"since"`             // time of the snapshot, by the database's clock
 	Missing []string  `json:"missing,omitempty"` // missing tables and columns
+	// Configs has the tenant of each WhatsApp number, by the number's id. The messages of a number that was given to
+	// another tenant are all read again. The map has as many entries as the table.
+	Configs map[string]string `json:"configs,omitempty"`
 }
 
 // Pull reads the rows that are new or changed since the state of the last pull, and calls take with one portion per
@@ -111,7 +121,7 @@ func (s *Source) Pull(
 	if err != nil {
 		return err
 	}
-	return run.readAll(ctx, since)
+	return run.readAll(ctx, previous, since)
 }
 
 // disconnect closes the connection and thereby ends the transaction, which has nothing to commit. It waits up to a

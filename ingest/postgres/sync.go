@@ -65,10 +65,25 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 }
 
 // readAll emits the keys, the deleted customers and all rows since the given time. The last portion contains the state,
-// so that a pull that fails earlier is repeated.
-func (p *syncRun) readAll(ctx context.Context, since *time.Time) error {
+// so that a pull that fails earlier is repeated. Nothing is emitted before the missing customers are counted.
+func (p *syncRun) readAll(ctx context.Context, previous state, since *time.Time) error {
+	customers, err := p.compareCustomers(ctx)
+	if err != nil {
+		return err
+	}
+	configs, err := p.readConfigs(ctx)
+	if err != nil {
+		return err
+	}
 	if err := p.importKeys(ctx); err != nil {
 		return err
+	}
+	if err := p.emitDeleted(ctx, customers.missing); err != nil {
+		return err
+	}
+	movedBefore := p.now
+	if since != nil {
+		movedBefore = previous.Since
 	}
 	var readable []table
 	var readers []*rowReader
@@ -76,12 +91,7 @@ func (p *syncRun) readAll(ctx context.Context, since *time.Time) error {
 		if !p.hasDataset(t) {
 			continue
 		}
-		if t.dataset.Name == schema.Customers.Name {
-			if err := p.findDeleted(ctx); err != nil {
-				return err
-			}
-		}
-		reader, err := p.openTable(ctx, t, since)
+		reader, err := p.openTable(ctx, t, p.arguments(t, since, customers.again, changedConfigs(previous.Configs, configs)))
 		if err != nil {
 			return err
 		}
@@ -91,10 +101,10 @@ func (p *syncRun) readAll(ctx context.Context, since *time.Time) error {
 		readable, readers = append(readable, t), append(readers, reader)
 	}
 	for i, t := range readable {
-		portion := ingest.Portion{Dataset: t.dataset, Absent: p.missingFields(t), Rows: readers[i]}
+		portion := ingest.Portion{Dataset: t.dataset, Absent: p.missingFields(t), Rows: readers[i], MovedBefore: movedBefore}
 		if i == len(readable)-1 {
-			var err error
-			if portion.State, err = json.Marshal(state{Since: p.now, Missing: p.deployment.missing}); err != nil {
+			next := state{Since: p.now, Missing: p.deployment.missing, Configs: configs}
+			if portion.State, err = json.Marshal(next); err != nil {
 				return err
 			}
 		}
@@ -111,10 +121,48 @@ func (p *syncRun) readAll(ctx context.Context, since *time.Time) error {
 	return nil
 }
 
+// arguments returns the arguments of the statement that reads the rows of a table since a time: the time, and for
+// customers and messages the ids that are read whatever their time.
+func (p *syncRun) arguments(t table, since *time.Time, customers, configs []string) []any {
+	switch t.dataset.Name {
+	case schema.Customers.Name:
+		if len(customers) > maxAgain {
+			since, customers = nil, nil
+		}
+		return []any{since, customers}
+	case schema.Messages.Name:
+		return []any{since, configs}
+	}
+	return []any{since}
+}
+
+// readConfigs returns the tenants of the WhatsApp numbers.
+func (p *syncRun) readConfigs(ctx context.Context) (map[string]string, error) {
+	configs := map[string]string{}
+	rows, err := p.tx.Query(ctx, p.render("configs"))
+	if err == nil {
+		var config, tenant string
+		_, err = pgx.ForEachRow(rows, []any{&config, &tenant}, func() error { configs[config] = tenant; return nil })
+	}
+	return configs, explainError(ctx, "read whatsapp_configs", err)
+}
+
+// changedConfigs returns the WhatsApp numbers whose tenant is not the one of the previous pull.
+func changedConfigs(previous, current map[string]string) (changed []string) {
+	for config, tenant := range current {
+		if previous[config] != tenant {
+			changed = append(changed, config)
+		}
+	}
+	slices.Sort(changed)
+	return changed
+}
+
 // openTable declares a cursor over the table and returns a reader of its rows.
-func (p *syncRun) openTable(ctx context.Context, t table, since *time.Time) (*rowReader, error) {
+func (p *syncRun) openTable(ctx context.Context, t table, arguments []any) (*rowReader, error) {
 	action, cursor := "read "+t.name, pgx.Identifier{t.name + "_page"}.Sanitize()
-	if _, err := p.tx.Exec(ctx, "DECLARE "+cursor+" NO SCROLL CURSOR FOR "+p.render(t.dataset.Name), since); err != nil {
+	declare := "DECLARE " + cursor + " NO SCROLL CURSOR FOR " + p.render(t.dataset.Name)
+	if _, err := p.tx.Exec(ctx, declare, arguments...); err != nil {
 		return nil, explainError(ctx, action, err)
 	}
 	return openRows(ctx, p.tx.Conn().PgConn(), cursor, action, p.addProgress)

@@ -77,9 +77,11 @@ type table struct {
 	columns []column
 }
 
+var customersTable = table{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any, email any, phone_number any, source any,
+	interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)}
+
 var tables = []table{
-	{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any, email any, phone_number any, source any,
-		interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)},
+	customersTable,
 	{"call_logs", schema.Calls, columns(`user_id uuid!, id uuid!, call_sid any, direction any, status any,
 		from_number any, to_number any, phone_number any, duration any, duration_seconds any, cost number, summary any,
 		transcript any,
