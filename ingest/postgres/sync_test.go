@@ -383,7 +383,7 @@ func TestPull_DeletedCustomers(t *testing.T) {
 		) + "'",
 	)
 	d.exec(customer(30_000, nil)) // not known yet
-	source := d.source(postgres.Options{Known: pageOf(known...)})
+	source := d.source(postgres.Options{Known: pageOf(known...), MaxDeleted: 100})
 	g := pull(t, source, nil)
 	gone := map[string]bool{}
 	for _, r := range g.rows["customers"] {

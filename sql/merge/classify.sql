@@ -8,7 +8,7 @@
 --   later.
 -- - redeleted: deletes a row that is already deleted, with a newer source time, or explicitly after it was inferred.
 -- - superseded: a newer version is stored or in the same batch. Of equal source times, a tombstone is newer than a row.
--- If {{inferred}} is true, all deletions of the batch were inferred from the absence of their rows. The tombstone of an
+-- If the batch is inferred, all deletions of the batch were inferred from the absence of their rows. The tombstone of an
 -- inferred deletion has no source time: it keeps no row out.
 -- A late row (from the quarantine) without a source time is older than any stored row. Any other row without a source
 -- time counts as the newest version so far and adopts the time of that version. time_changed is then set, and the
