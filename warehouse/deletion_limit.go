@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrTooManyDeletions is returned if a source no longer shows so many rows that it is probably the wrong one, or is being
-// restored. Nothing is deleted then.
+// ErrTooManyDeletions is returned if a source lacks more rows than a DeletionLimit allows. It is probably the wrong
+// source, or is being restored. Nothing is deleted then.
 var ErrTooManyDeletions = errors.New("too many rows are missing in the source")
 
 // A DeletionLimit is the share of the rows of a table, in percent, that one run of a source may delete because the

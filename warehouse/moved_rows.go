@@ -15,8 +15,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// removeMoved removes the rows that the batch moves to another tenant from the tenants that had them, if the source of
-// the batch names the one owner of each row (Batch.MovedBefore). It runs before the batch is merged: after a crash
+// removeMoved removes the rows of the batch from other tenants that have them, if the source of the batch names the one
+// owner of each row (Batch.MovedBefore). It runs before the batch is merged: after a crash
 // between the two, the source sends the rows again. If no row is new to its tenant, no other tenant is opened.
 func (s *Staged) removeMoved(ctx context.Context) error {
 	if s.batch.MovedBefore.IsZero() {
@@ -75,7 +75,7 @@ func (s *Staged) fillFromStores(
 	return written, nil
 }
 
-// fillFromGroup executes the statement of fillFromStores for one group, whose stores stay attached meanwhile. A tenant
+// fillFromGroup executes the statement of fillFromStores for one group. The stores stay attached meanwhile. A tenant
 // without a file has no rows.
 func (s *Staged) fillFromGroup(
 	ctx context.Context, tenants []uuid.UUID, statement func(union string, group []string) string,
@@ -105,7 +105,9 @@ func (s *Staged) fillFromGroup(
 // movedRows are the deletions in a table of removeMoved, as lines of JSON.
 type movedRows struct{ table string }
 
-func (r movedRows) open(_ context.Context, _ *sql.Conn, dataset schema.Dataset) (string, func(), error) {
+func (r movedRows) open(_ context.Context, _ *Warehouse, _ *sql.Conn, dataset schema.Dataset) (
+	string, func(), error,
+) {
 	return dataset.UntypedLines("(SELECT rowid + 1 AS line, text, NULL::VARCHAR AS defect FROM " + r.table + ")"),
 		func() {}, nil
 }

@@ -35,9 +35,17 @@
 //
 // The platform deletes customers without a trace. The customers that the warehouse has ([Options.Known]) are therefore
 // compared with those in the database, both sorted and page by page. A customer that is missing in the database is
-// emitted as deleted at the time of the snapshot, even if it was loaded from another source. Customers of a tenant that
-// the database does not know are never emitted as deleted, so that an empty or wrong database deletes nothing. Rows
-// hidden by row level security would look deleted; therefore it is an error if there are any.
+// emitted as deleted, even if it was loaded from another source. The deletion is inferred: a row that the database has
+// is alive, so a customer that comes back is read again whatever its times are. Customers of a tenant that the database
+// does not know are never emitted as deleted, so that an empty database deletes nothing. If more customers are missing
+// than [Options.MaxDeleted] allows, the pull fails before it emits anything. Rows hidden by row level security would
+// look deleted; therefore it is an error if there are any.
+//
+// # Rows that change their tenant
+//
+// Each row has one owner. The warehouse removes a row from its former tenant when the row arrives for another one
+// (ingest.Portion.MovedBefore). Messages have no column of their own that changes with their tenant. The state therefore
+// holds the tenant of each WhatsApp number, and all messages of a number that changed its tenant are read again.
 //
 // # Deployments differ
 //
