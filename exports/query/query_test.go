@@ -20,7 +20,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"go.uber.org/goleak"
 
-	"github.com/voicory/warehouse/exports/query/internal/encode"
 	"github.com/voicory/warehouse/exports/query/internal/querytest"
 	"github.com/voicory/warehouse/exports/query/internal/worker"
 	"github.com/voicory/warehouse/warehouse"
@@ -132,7 +131,7 @@ func runQuery(ctx context.Context, r *Runner, request Request) (string, Outcome,
 
 // A jsonResult is a result in the format JSON or JSONColumns.
 type jsonResult struct {
-	Columns   []encode.Column     `json:"columns"`
+	Columns   []jsonColumn        `json:"columns"`
 	Rows      [][]json.RawMessage `json:"rows"`
 	Values    [][]json.RawMessage `json:"values"`
 	RowCount  int64               `json:"row_count"`
@@ -141,6 +140,8 @@ type jsonResult struct {
 	QueryID   string              `json:"query_id"`
 	ElapsedMS float64             `json:"elapsed_ms"`
 }
+
+type jsonColumn struct{ Name, Type string }
 
 // text returns the rows with spaces between their cells and "; " between rows.
 func (a jsonResult) text() string {
@@ -295,12 +296,6 @@ func TestQuery_ValuesAsJSON(t *testing.T) {
 	if got := a.text(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for _, typ := range []string{"BIT", "UHUGEINT", "TIMETZ", "BIGNUM"} {
-		_, _, err := runQuery(t.Context(), r, Request{SQL: "SELECT [NULL::" + typ + "] AS x"})
-		if !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "cast it") {
-			t.Errorf("%s: got %v, want ErrSQL with advice to cast", typ, err)
-		}
-	}
 }
 
 func TestQuery_Formats(t *testing.T) {
@@ -329,7 +324,9 @@ func TestQuery_Formats(t *testing.T) {
 	if fmt.Sprintf("%s", a.Values) != `[[1 2] ["x,\"" "y"] ["" "z"] [null 3] [[1] []]]` || a.RowCount != 2 {
 		t.Errorf("%s", got)
 	}
-	for _, sql := range []string{everyType, "SELECT range AS n, 'text ' || range AS t, " +
+	// As a DECIMAL, a HUGEINT has at most 38 digits.
+	decimals := strings.ReplaceAll(everyType, "170141183460469231731687303715884105727", "17014118346046923173168730371588410572")
+	for _, sql := range []string{decimals, "SELECT range AS n, 'text ' || range AS t, " +
 		"range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
 		want, _ := in(JSON, "SELECT count(*) FROM ("+strings.ReplaceAll(sql, "sum(1)", "1")+")")
 		querytest.NoError(t, json.Unmarshal([]byte(want), &a))
@@ -359,12 +356,14 @@ func TestQuery_Formats(t *testing.T) {
 		Z int32  `parquet:"z"`
 		B string `parquet:"b"`
 		A int64  `parquet:"a,decimal(2:10)"`
-		S string `parquet:"s"`
+		S struct {
+			K string `parquet:"k"`
+		} `parquet:"s"`
 		E string `parquet:"e"`
 		N *int32 `parquet:"n,optional"`
 	}](strings.NewReader(text), int64(len(text)))
 	querytest.NoError(t, err)
-	if fmt.Sprint(rows) != `[{7 x 150 {"k":"v"} it's <nil>}]` {
+	if fmt.Sprint(rows) != `[{7 x 150 {v} it's <nil>}]` {
 		t.Errorf("got %v", rows)
 	}
 }

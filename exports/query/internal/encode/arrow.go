@@ -14,16 +14,20 @@ import (
 
 // An arrowStream encodes an Arrow IPC stream.
 type arrowStream struct {
-	writer *ipc.Writer
-	out    *payloadWriter
+	columns []Column
+	writer  *ipc.Writer
+	out     *payloadWriter
 }
 
-func newArrow(out *Sink, schema *arrow.Schema) *arrowStream {
+func newArrow(out *Sink, schema *arrow.Schema, columns []Column) *arrowStream {
 	payloads := &payloadWriter{out: out}
-	return &arrowStream{ipc.NewWriterWithPayloadWriter(payloads, ipc.WithSchema(schema)), payloads}
+	return &arrowStream{columns, ipc.NewWriterWithPayloadWriter(payloads, ipc.WithSchema(schema)), payloads}
 }
 
 func (a *arrowStream) Write(batch arrow.RecordBatch) (int64, error) {
+	if err := checkDecimals(batch, a.columns); err != nil {
+		return 0, err
+	}
 	err := a.writer.Write(batch)
 	if !errors.Is(err, errNoRoom) {
 		return batch.NumRows(), err

@@ -11,7 +11,15 @@ import (
 
 // jsonHead returns the beginning of a JSON result: the columns.
 func jsonHead(columns []Column) []byte {
-	head, err := json.Marshal(columns)
+	type column struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
+	}
+	all := make([]column, len(columns))
+	for i, c := range columns {
+		all[i] = column{c.Name, c.Type.String()}
+	}
+	head, err := json.Marshal(all)
 	if err != nil {
 		panic(err) // strings can always be encoded
 	}
@@ -61,7 +69,7 @@ func newJSONRows(t *protocol.Task, out *Sink, columns []Column) (*jsonRows, erro
 	err := out.begin(append(jsonHead(columns), `"rows":[`...), reserve)
 	rows := rowEncoder{
 		out: out, columns: columns, reserve: reserve, separator: ",", opening: "[", closing: "]",
-		prefixes: commaPrefixes(len(columns)), cell: jsonCell,
+		prefixes: commaPrefixes(len(columns)), cell: jsonAppender,
 	}
 	return &jsonRows{rows, t}, err
 }
@@ -77,18 +85,18 @@ const maxHeldBytes = 64 << 20
 // jsonColumns encodes {"columns": [{"name": …, "type": …}], "values": [[…], …], …}, with a list per column. It holds
 // the lists in memory until the end, at most maxHeldBytes.
 type jsonColumns struct {
-	task   *protocol.Task
-	out    *Sink
-	head   []byte
-	kinds  []Column
-	values [][]byte // the list of each column so far
-	ends   []int    // length of each list before the row that is being added
-	room   int64    // bytes that the lists can still grow by
+	task    *protocol.Task
+	out     *Sink
+	head    []byte
+	columns []Column
+	values  [][]byte // the list of each column so far
+	ends    []int    // length of each list before the row that is being added
+	room    int64    // bytes that the lists can still grow by
 }
 
 func newJSONColumns(t *protocol.Task, out *Sink, columns []Column) (*jsonColumns, error) {
 	j := &jsonColumns{
-		task: t, out: out, kinds: columns, values: make([][]byte, len(columns)), ends: make([]int, len(columns)),
+		task: t, out: out, columns: columns, values: make([][]byte, len(columns)), ends: make([]int, len(columns)),
 	}
 	j.head = append(jsonHead(columns), `"values":[`...)
 	around := int64(len(j.head)+len("[],")*len(columns)+len("]")) + maxJSONEnd(t)
@@ -99,7 +107,10 @@ func newJSONColumns(t *protocol.Task, out *Sink, columns []Column) (*jsonColumns
 }
 
 func (j *jsonColumns) Write(batch arrow.RecordBatch) (int64, error) {
-	cells := appenders(batch, j.kinds)
+	cells := make([]appender, len(j.columns))
+	for i, values := range batch.Columns() {
+		cells[i] = jsonAppender(values, j.columns[i].Type)
+	}
 	for i := range int(batch.NumRows()) {
 		size := int64(0)
 		for c, cell := range cells {

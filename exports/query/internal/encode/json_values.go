@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/big"
 	"strconv"
@@ -22,18 +23,20 @@ type appender func(dst []byte, i int) []byte
 // maxExact is 2^53−1: a double holds each integer up to it, and many JSON readers store numbers as doubles.
 const maxExact = 1<<53 - 1
 
-// jsonAppender returns the appender of an array's values. isJSON is set if the array's texts are JSON documents.
+// jsonAppender returns the appender of an array's values of type t.
 //
 // Values are written as follows:
 //   - Numbers are JSON numbers, unless a double loses digits: integers beyond ±(2^53−1) and decimals of over 15 digits
 //     are strings. NaN, Infinity and -Infinity are strings.
-//   - Times are ISO 8601 with three, six or nine digits of a second. Times with a time zone are in UTC and end in Z.
-//   - An INTERVAL is a string as DuckDB shows it. A BLOB is base64.
+//   - Times are ISO 8601 with three, six or nine digits of a second. Timestamps with a time zone are in UTC and end in
+//     Z. An infinite date or timestamp is "infinity" or "-infinity".
+//   - An INTERVAL is a string as DuckDB shows it. A BLOB is base64. A BIT is a string of 0 and 1.
+//   - A JSON value is its document, at any depth.
 //   - A STRUCT, and a MAP with text keys, is an object. Any other MAP is a list of {"key": …, "value": …}.
 //   - A UNION is the value of its member.
-func jsonAppender(values arrow.Array, isJSON bool) appender {
-	inner := nonNullAppender(values, isJSON)
-	if values.NullN() == 0 && values.DataType().ID() != arrow.NULL {
+func jsonAppender(values arrow.Array, t *Type) appender {
+	inner := nonNullAppender(values, t)
+	if values.NullN() == 0 {
 		return inner
 	}
 	return func(dst []byte, i int) []byte {
@@ -45,7 +48,7 @@ func jsonAppender(values arrow.Array, isJSON bool) appender {
 }
 
 // nonNullAppender returns the appender of an array's values other than NULL.
-func nonNullAppender(values arrow.Array, isJSON bool) appender {
+func nonNullAppender(values arrow.Array, t *Type) appender {
 	switch v := values.(type) {
 	case *array.Boolean:
 		return func(dst []byte, i int) []byte { return strconv.AppendBool(dst, v.Value(i)) }
@@ -73,8 +76,11 @@ func nonNullAppender(values arrow.Array, isJSON bool) appender {
 		scale := v.DataType().(*arrow.Decimal128Type).Scale
 		return func(dst []byte, i int) []byte { return appendDecimal(dst, v.Value(i), scale) }
 	case *array.String:
-		if isJSON {
+		switch t.ID {
+		case typeJSON:
 			return func(dst []byte, i int) []byte { return appendDocument(dst, v.Value(i)) }
+		case typeBigNum, typeUHuge:
+			return func(dst []byte, i int) []byte { return appendDigits(dst, v.Value(i)) }
 		}
 		return func(dst []byte, i int) []byte { return appendText(dst, v.Value(i)) }
 	case *array.Binary:
@@ -85,7 +91,7 @@ func nonNullAppender(values arrow.Array, isJSON bool) appender {
 	if times := timeAppender(values); times != nil {
 		return times
 	}
-	if nested := nestedAppender(values); nested != nil {
+	if nested := nestedAppender(values, t); nested != nil {
 		return nested
 	}
 	return func(dst []byte, i int) []byte { return appendText(dst, values.ValueStr(i)) }
@@ -95,26 +101,30 @@ func nonNullAppender(values arrow.Array, isJSON bool) appender {
 func timeAppender(values arrow.Array) appender {
 	switch v := values.(type) {
 	case *array.Date32:
-		return func(dst []byte, i int) []byte { return appendTime(dst, v.Value(i).ToTime(), time.DateOnly, "") }
-	case *array.Time64:
-		unit := v.DataType().(*arrow.Time64Type).Unit
 		return func(dst []byte, i int) []byte {
-			return appendTime(dst, v.Value(i).ToTime(unit), time.TimeOnly, fraction)
+			const infinite = math.MaxInt32
+			n := v.Value(i)
+			if n == infinite || n == -infinite {
+				return appendInfinity(dst, n > 0)
+			}
+			return appendTime(dst, n.ToTime(), time.DateOnly, "")
+		}
+	case *array.Time64:
+		unit := int64(v.DataType().(*arrow.Time64Type).Unit.Multiplier())
+		return func(dst []byte, i int) []byte {
+			return append(appendClock(append(dst, '"'), int64(v.Value(i))*unit), '"')
 		}
 	case *array.Timestamp:
-		typ := v.DataType().(*arrow.TimestampType)
+		typ, suffix := v.DataType().(*arrow.TimestampType), fraction
+		if typ.TimeZone != "" {
+			suffix = fractionUTC
+		}
 		return func(dst []byte, i int) []byte {
-			const infinite = math.MaxInt64
-			switch n := v.Value(i); {
-			case n == infinite:
-				return append(dst, `"infinity"`...)
-			case n == -infinite:
-				return append(dst, `"-infinity"`...)
-			case typ.TimeZone == "":
-				return appendTime(dst, n.ToTime(typ.Unit), "2006-01-02T15:04:05", fraction)
-			default:
-				return appendTime(dst, n.ToTime(typ.Unit), "2006-01-02T15:04:05", fractionUTC)
+			n := v.Value(i)
+			if isInfinite(n) {
+				return appendInfinity(dst, n > 0)
 			}
+			return appendTime(dst, n.ToTime(typ.Unit), "2006-01-02T15:04:05", suffix)
 		}
 	case *array.MonthDayNanoInterval:
 		return func(dst []byte, i int) []byte {
@@ -124,13 +134,24 @@ func timeAppender(values arrow.Array) appender {
 	return nil
 }
 
+// isInfinite reports whether a timestamp is DuckDB's infinity or -infinity, which are the same numbers in all units.
+func isInfinite(n arrow.Timestamp) bool { return n == math.MaxInt64 || n == -math.MaxInt64 }
+
+// appendInfinity appends an infinite date or timestamp.
+func appendInfinity(dst []byte, positive bool) []byte {
+	if positive {
+		return append(dst, `"infinity"`...)
+	}
+	return append(dst, `"-infinity"`...)
+}
+
 // nestedAppender returns the appender of an array of nested values, ENUMs or UNIONs, or nil for other arrays.
-func nestedAppender(values arrow.Array) appender {
+func nestedAppender(values arrow.Array, t *Type) appender {
 	switch v := values.(type) {
 	case *array.Map: // before ListLike, which a Map implements too
-		return mapAppender(v)
+		return mapAppender(v, t)
 	case array.ListLike:
-		element := jsonAppender(v.ListValues(), false)
+		element := jsonAppender(v.ListValues(), t.Members[0].Type)
 		return func(dst []byte, i int) []byte {
 			start, end := v.ValueOffsets(i)
 			dst = append(dst, '[')
@@ -143,10 +164,10 @@ func nestedAppender(values arrow.Array) appender {
 			return append(dst, ']')
 		}
 	case *array.Struct:
-		fields := v.DataType().(*arrow.StructType).Fields()
-		members := make([]appender, len(fields))
-		for i := range fields {
-			members[i] = jsonAppender(v.Field(i), false)
+		members, prefixes := make([]appender, v.NumField()), make([]string, v.NumField())
+		for i, name := range t.memberNames() {
+			members[i] = jsonAppender(v.Field(i), t.Members[i].Type)
+			prefixes[i] = string(append(appendText(nil, name), ':'))
 		}
 		return func(dst []byte, i int) []byte {
 			dst = append(dst, '{')
@@ -154,17 +175,17 @@ func nestedAppender(values arrow.Array) appender {
 				if j > 0 {
 					dst = append(dst, ',')
 				}
-				dst = member(append(appendText(dst, fields[j].Name), ':'), i)
+				dst = member(append(dst, prefixes[j]...), i)
 			}
 			return append(dst, '}')
 		}
 	case *array.Dictionary: // an ENUM
-		name := jsonAppender(v.Dictionary(), false)
+		name := jsonAppender(v.Dictionary(), &Type{ID: typeVarchar})
 		return func(dst []byte, i int) []byte { return name(dst, v.GetValueIndex(i)) }
 	case *array.SparseUnion:
 		members := make([]appender, v.NumFields())
 		for i := range members {
-			members[i] = jsonAppender(v.Field(i), false)
+			members[i] = jsonAppender(v.Field(i), t.Members[i].Type)
 		}
 		return func(dst []byte, i int) []byte { return members[v.ChildID(i)](dst, i) }
 	}
@@ -172,9 +193,10 @@ func nestedAppender(values arrow.Array) appender {
 }
 
 // mapAppender returns the appender of an array of MAPs.
-func mapAppender(v *array.Map) appender {
-	key, item := jsonAppender(v.Keys(), false), jsonAppender(v.Items(), false)
-	_, text := v.Keys().(*array.String)
+func mapAppender(v *array.Map, t *Type) appender {
+	key, item := jsonAppender(v.Keys(), t.Members[0].Type), jsonAppender(v.Items(), t.Members[1].Type)
+	keys := t.Members[0].Type.ID
+	text := keys == typeVarchar || keys == typeUUID
 	opening, closing := byte('['), byte(']')
 	if text {
 		opening, closing = '{', '}'
@@ -212,6 +234,14 @@ func appendUint(dst []byte, n uint64) []byte {
 	return strconv.AppendUint(dst, n, 10)
 }
 
+// appendDigits appends an integer of any size, given as its decimal digits, like appendInt.
+func appendDigits(dst []byte, digits string) []byte {
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return appendInt(dst, n)
+	}
+	return append(append(append(dst, '"'), digits...), '"')
+}
+
 // appendFloat appends a float of 32 or 64 bits with the fewest digits that identify it.
 func appendFloat(dst []byte, n float64, bits int) []byte {
 	switch {
@@ -232,18 +262,14 @@ var maxExactDecimal = decimal128.FromU64(999_999_999_999_999)
 
 // appendDecimal appends a decimal as a number, or as a string if a double loses digits.
 func appendDecimal(dst []byte, n decimal128.Num, scale int32) []byte {
-	exact := !maxExactDecimal.Less(n.Abs())
-	if scale == 0 && n.FitsInPrecision(16) {
-		return appendInt(dst, n.BigInt().Int64())
+	if number := n.BigInt(); scale == 0 && number.IsInt64() {
+		return appendInt(dst, number.Int64())
 	}
-	if !exact {
-		dst = append(dst, '"')
+	text := decimalText(n.BigInt(), scale)
+	if hasDigits(n, maxExactDecimal) {
+		return append(dst, text...)
 	}
-	dst = append(dst, decimalText(n.BigInt(), scale)...)
-	if !exact {
-		dst = append(dst, '"')
-	}
-	return dst
+	return append(append(append(dst, '"'), text...), '"')
 }
 
 // decimalText returns n / 10^scale with all digits of the scale.
@@ -263,7 +289,7 @@ func decimalText(n *big.Int, scale int32) string {
 	return sign + digits[:point] + "." + digits[point:]
 }
 
-// The suffixes of a time with a fraction of a second. The fraction has three, six or nine digits, as few as it needs.
+// The suffixes of a time with a fraction of a second.
 const (
 	fraction    = ".000"
 	fractionUTC = ".000Z"
@@ -273,19 +299,30 @@ const (
 func appendTime(dst []byte, at time.Time, layout, suffix string) []byte {
 	dst = at.UTC().AppendFormat(append(dst, '"'), layout)
 	if suffix != "" {
-		switch nanoseconds := at.Nanosecond(); {
-		case nanoseconds%1e6 == 0:
-			dst = at.AppendFormat(dst, ".000")
-		case nanoseconds%1e3 == 0:
-			dst = at.AppendFormat(dst, ".000000")
-		default:
-			dst = at.AppendFormat(dst, ".000000000")
-		}
+		dst = appendFraction(dst, int64(at.Nanosecond()))
 	}
 	if suffix == fractionUTC {
 		dst = append(dst, 'Z')
 	}
 	return append(dst, '"')
+}
+
+// appendClock appends a time of day, given in nanoseconds since midnight. It can be 24:00:00.
+func appendClock(dst []byte, nanoseconds int64) []byte {
+	seconds := nanoseconds / 1e9
+	dst = fmt.Appendf(dst, "%02d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+	return appendFraction(dst, nanoseconds%1e9)
+}
+
+// appendFraction appends a fraction of a second with three, six or nine digits, as few as it needs.
+func appendFraction(dst []byte, nanoseconds int64) []byte {
+	switch {
+	case nanoseconds%1e6 == 0:
+		return fmt.Appendf(dst, ".%03d", nanoseconds/1e6)
+	case nanoseconds%1e3 == 0:
+		return fmt.Appendf(dst, ".%06d", nanoseconds/1e3)
+	}
+	return fmt.Appendf(dst, ".%09d", nanoseconds)
 }
 
 // intervalText returns an interval as DuckDB shows it, such as "1 year 2 months 3 days 04:05:06.5".
@@ -323,9 +360,40 @@ func appendDocument(dst []byte, text string) []byte {
 	if !json.Valid([]byte(text)) {
 		return appendText(dst, text)
 	}
+	start := len(dst)
 	out := bytes.NewBuffer(dst)
 	_ = json.Compact(out, []byte(text)) // cannot fail, since the text is valid; a line break in it would end an NDJSON row
-	return out.Bytes()
+	return escapeLineEnds(out.Bytes(), start)
+}
+
+// escapeLineEnds escapes the characters of escapeOf in dst[start:], a JSON document. They occur only in its strings.
+func escapeLineEnds(dst []byte, start int) []byte {
+	if !bytes.ContainsAny(dst[start:], "\u0085\u2028\u2029") {
+		return dst
+	}
+	var escaped []byte
+	for _, r := range string(dst[start:]) {
+		if escape := escapeOf(r); escape != "" {
+			escaped = append(escaped, escape...)
+		} else {
+			escaped = utf8.AppendRune(escaped, r)
+		}
+	}
+	return append(dst[:start], escaped...)
+}
+
+// escapeOf returns the JSON escape of a character beyond ASCII, or "" if it needs none. Some readers of NDJSON end a line
+// at the three characters.
+func escapeOf(r rune) string {
+	switch r {
+	case '\u0085':
+		return `\u0085`
+	case '\u2028':
+		return `\u2028`
+	case '\u2029':
+		return `\u2029`
+	}
+	return ""
 }
 
 // appendText appends a JSON string. Invalid UTF-8 becomes the replacement character.
@@ -340,9 +408,13 @@ func appendText(dst []byte, text string) []byte {
 		}
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(text[i:])
+			escape := escapeOf(r)
 			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, text[plain:i]...), `\ufffd`...)
-				plain = i + 1
+				escape = `\ufffd`
+			}
+			if escape != "" {
+				dst = append(append(dst, text[plain:i]...), escape...)
+				plain = i + size
 			}
 			i += size
 			continue

@@ -1,9 +1,12 @@
 package encode
 
 import (
+	"bytes"
+	"cmp"
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // maxStatistic is the maximum length of a text or BLOB in the statistics and indexes of a Parquet file, in bytes.
@@ -82,4 +85,57 @@ func upperBound(value []byte) (bound []byte, ok bool) {
 		prefix = rest
 	}
 	return nil, false
+}
+
+// signedDecimals is a type of decimals of 16 bytes whose bounds are those of signed numbers. The writer compares bytes as
+// unsigned numbers, so that the statistics of negative decimals would be wrong.
+type signedDecimals struct{ parquet.Type }
+
+func (t signedDecimals) Compare(a, b parquet.Value) int {
+	return compareSigned(a.ByteArray(), b.ByteArray())
+}
+
+func (t signedDecimals) NewColumnBuffer(column, values int) parquet.ColumnBuffer {
+	return signedBuffer{t.Type.NewColumnBuffer(column, values)}
+}
+
+func (t signedDecimals) NewColumnIndexer(sizeLimit int) parquet.ColumnIndexer {
+	return unorderedIndexer{t.Type.NewColumnIndexer(sizeLimit)}
+}
+
+type signedBuffer struct{ parquet.ColumnBuffer }
+
+func (b signedBuffer) Page() parquet.Page { return signedPage{b.ColumnBuffer.Page()} }
+
+type signedPage struct{ parquet.Page }
+
+func (p signedPage) Bounds() (least, greatest parquet.Value, ok bool) {
+	values := p.Data()
+	all := values.Uint128()
+	if len(all) == 0 {
+		return least, greatest, false
+	}
+	low, high := all[0], all[0]
+	for _, value := range all[1:] {
+		if compareSigned(value[:], low[:]) < 0 {
+			low = value
+		} else if compareSigned(value[:], high[:]) > 0 {
+			high = value
+		}
+	}
+	return parquet.FixedLenByteArrayValue(low[:]), parquet.FixedLenByteArrayValue(high[:]), true
+}
+
+// compareSigned compares two's complement numbers of the same length, big endian.
+func compareSigned(a, b []byte) int {
+	return cmp.Or(cmp.Compare(int8(a[0]), int8(b[0])), bytes.Compare(a[1:], b[1:]))
+}
+
+// An unorderedIndexer does not claim that the pages of a column are sorted, which the writer decides by unsigned bytes.
+type unorderedIndexer struct{ parquet.ColumnIndexer }
+
+func (i unorderedIndexer) ColumnIndex() format.ColumnIndex {
+	index := i.ColumnIndexer.ColumnIndex()
+	index.BoundaryOrder = format.Unordered
+	return index
 }

@@ -15,14 +15,17 @@ type rowEncoder struct {
 	separator string
 	opening   string
 	closing   string
-	prefixes  []string                           // one per column
-	cell      func(appender, []byte, int) []byte // appends the cell of a row
-	row       []byte                             // buffer
-	begun     bool                               // a row was written
+	prefixes  []string // one per column
+	cell      func(arrow.Array, *Type) appender
+	row       []byte // buffer
+	begun     bool   // a row was written
 }
 
 func (b *rowEncoder) Write(batch arrow.RecordBatch) (int64, error) {
-	cells := appenders(batch, b.columns)
+	cells := make([]appender, len(b.columns))
+	for i, values := range batch.Columns() {
+		cells[i] = b.cell(values, b.columns[i].Type)
+	}
 	for i := range int(batch.NumRows()) {
 		b.row = b.row[:0]
 		if b.begun {
@@ -30,7 +33,7 @@ func (b *rowEncoder) Write(batch arrow.RecordBatch) (int64, error) {
 		}
 		b.row = append(b.row, b.opening...)
 		for j, cell := range cells {
-			b.row = b.cell(cell, append(b.row, b.prefixes[j]...), i)
+			b.row = cell(append(b.row, b.prefixes[j]...), i)
 		}
 		b.row = append(b.row, b.closing...)
 		if int64(len(b.row)) > b.out.remaining()-b.reserve {
@@ -46,9 +49,6 @@ func (b *rowEncoder) Write(batch arrow.RecordBatch) (int64, error) {
 
 func (b *rowEncoder) End(protocol.Outcome) error { return nil }
 
-// jsonCell appends the JSON of a value.
-func jsonCell(value appender, dst []byte, i int) []byte { return value(dst, i) }
-
 // commaPrefixes returns the prefixes of cells that are separated by commas.
 func commaPrefixes(count int) []string {
 	prefixes := make([]string, count)
@@ -58,25 +58,16 @@ func commaPrefixes(count int) []string {
 	return prefixes
 }
 
-// appenders returns the appender of each column of a batch.
-func appenders(batch arrow.RecordBatch, columns []Column) []appender {
-	all := make([]appender, len(columns))
-	for i, values := range batch.Columns() {
-		all[i] = jsonAppender(values, columns[i].Type == "JSON")
-	}
-	return all
-}
-
 // newNDJSON returns an encoder that writes each row as a line with an object.
 func newNDJSON(out *Sink, columns []Column) *rowEncoder {
 	prefixes := make([]string, len(columns))
-	for i, name := range uniqueNames(columns) {
+	for i, name := range columnNames(columns) {
 		prefixes[i] = string(append(appendText(nil, name), ':'))
 		if i > 0 {
 			prefixes[i] = "," + prefixes[i]
 		}
 	}
 	return &rowEncoder{
-		out: out, columns: columns, opening: "{", closing: "}\n", prefixes: prefixes, cell: jsonCell,
+		out: out, columns: columns, opening: "{", closing: "}\n", prefixes: prefixes, cell: jsonAppender,
 	}
 }

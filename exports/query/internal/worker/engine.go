@@ -34,6 +34,9 @@ func openEngine(settings map[string]string) (*engine, error) {
 	if duckdb.SetConfig(config, "storage_compatibility_version", "latest") == duckdb.StateError {
 		return nil, fmt.Errorf("configure DuckDB: storage_compatibility_version")
 	}
+	if duckdb.SetConfig(config, "arrow_lossless_conversion", "true") == duckdb.StateError { // see encode.Converter
+		return nil, fmt.Errorf("configure DuckDB: arrow_lossless_conversion")
+	}
 	for name, value := range settings {
 		if duckdb.SetConfig(config, name, value) == duckdb.StateError {
 			return nil, fmt.Errorf("configure DuckDB: %s", name)

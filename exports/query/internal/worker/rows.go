@@ -16,6 +16,7 @@ type rows struct {
 	statement *statement
 	result    duckdb.Result
 	source    *arrowbatch.Source
+	converter *encode.Converter
 	columns   []encode.Column
 }
 
@@ -35,20 +36,20 @@ func (s *statement) start() (*rows, error) {
 	var types []duckdb.LogicalType
 	for i := range duckdb.ColumnCount(&r.result) {
 		name, typ := duckdb.ColumnName(&r.result, i), duckdb.ColumnLogicalType(&r.result, i)
-		shown, err := typeName(typ)
+		of, err := typeOf(typ)
 		if err != nil {
 			return nil, &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(
-				"The column %q is of type %s, which no format can hold: cast it, such as to VARCHAR", name, shown)}
+				"The column %q is of a type that no format can hold: cast it, such as to VARCHAR", name)}
 		}
 		names, types = append(names, name), append(types, typ)
-		r.columns = append(r.columns, encode.Column{Name: name, Type: shown})
+		r.columns = append(r.columns, encode.Column{Name: name, Type: of})
 	}
 	source, fault := arrowbatch.NewSource(duckdb.ResultGetArrowOptions(&r.result), types, names)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, s.explain(duckdb.ErrorDataMessage(fault))
 	}
-	r.source = source
+	r.source, r.converter = source, encode.NewConverter(source.Schema, r.columns)
 	return r, nil
 }
 
@@ -81,7 +82,8 @@ func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
 	if duckdb.ErrorDataHasError(fault) {
 		return nil, r.statement.explain(duckdb.ErrorDataMessage(fault))
 	}
-	return batch, nil
+	defer batch.Release()
+	return r.converter.Convert(batch)
 }
 
 // fetch returns a channel of the chunks of the result, of at most 2,048 rows each. A goroutine fetches them until the

@@ -202,7 +202,7 @@ func runTask(e *engine, t *protocol.Task, out io.Writer) (outcome protocol.Outco
 		return outcome, err
 	}
 	sink := encode.NewSink(out, t.MaxBytes)
-	encoder, err := encode.New(t, sink, rows.source.Schema, rows.columns)
+	encoder, err := encode.New(t, sink, rows.converter.Schema, rows.columns)
 	if err != nil {
 		return outcome, err
 	}
