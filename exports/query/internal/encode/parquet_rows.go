@@ -6,9 +6,9 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// A shredder appends the values of one array, or the absence of a value, to the columns of a Parquet row. As the
-// Parquet format requires, a value has a definition level, which counts the optional and repeated parents that are
-// present, and a repetition level, which names the list that it continues; 0 begins a row.
+// A shredder appends the values of one array, or the absence of a value, to the columns of a Parquet row. Each value has
+// the two levels of the Parquet format. The definition level counts the optional and repeated parents that are present.
+// The repetition level is the depth of the list that the value continues, or 0 if it begins a row.
 type shredder struct {
 	value  func(i, repetition, definition int) // appends value i
 	absent func(repetition, definition int)    // appends that a parent is NULL or empty, to every column
@@ -91,7 +91,7 @@ func all(members []shredder) shredder {
 	}
 }
 
-// repeated returns the shredder of lists at the given depth, from 1, whose elements consist of members.
+// repeated returns the shredder of lists at the given depth, from 1. Their elements consist of members.
 func repeated(lists array.ListLike, depth int, members ...shredder) shredder {
 	element := all(members)
 	return shredder{absent: element.absent, value: func(i, repetition, definition int) {

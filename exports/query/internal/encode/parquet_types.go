@@ -39,7 +39,7 @@ func parquetNode(t *Type, typ arrow.DataType) parquet.Node {
 	return parquet.Compressed(parquet.Encoded(node, &parquet.Plain), &zstd.Codec{Level: zstd.SpeedFastest})
 }
 
-// optionalNode returns the Parquet type of values of which some are NULL.
+// optionalNode returns the Parquet type of values that can be NULL.
 func optionalNode(t *Type, typ arrow.DataType) parquet.Node {
 	return parquet.Optional(parquetNode(t, typ))
 }
