@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/values"
 )
 
 const (
@@ -86,19 +86,22 @@ func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBu
 			continue
 		}
 		lines.Append(c.line)
-		switch {
-		case defect != "":
-			shown := strings.ToValidUTF8(string(text[:min(len(text), 1024)]), "\uFFFD")
-			if len(text) > 1024 {
-				shown += "…"
-			}
-			texts.Append(shown)
+		if defect == lineTooLong {
+			text = append(text[:min(len(text), 1024):min(len(text), 1024)], "…"...)
+		}
+		valid := utf8.Valid(text)
+		if !valid {
+			var joined string
+			joined, valid = values.Text(text)
+			text = []byte(joined)
+		}
+		if !valid && defect == "" {
+			defect = "line is not UTF-8"
+		}
+		texts.BinaryBuilder.Append(text)
+		if defect != "" {
 			defects.Append(defect)
-		case !utf8.Valid(text):
-			texts.Append(strings.ToValidUTF8(string(text), "\uFFFD"))
-			defects.Append("line is not UTF-8")
-		default:
-			texts.BinaryBuilder.Append(text)
+		} else {
 			defects.AppendNull()
 		}
 		return len(text), true

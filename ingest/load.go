@@ -217,7 +217,17 @@ func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.R
 		return err
 	}
 	defer rows.Close()
-	return in.loadRows(ctx, newLineReader(bounded(rows)), unit("row"), stage, merge)
+	return in.loadRows(ctx, &tableReader{newLineReader(bounded(rows))}, unit("row"), stage, merge)
+}
+
+// A tableReader reads the rows of a file reader.
+type tableReader struct{ *lineReader }
+
+// read returns the next row. Its defect is that of the line, or the one that the file reader found.
+func (r *tableReader) read() (text []byte, defect string, ok bool) {
+	text, defect, ok = r.lineReader.read()
+	text, found := filereader.ParseRow(text)
+	return text, cmp.Or(defect, found), ok
 }
 
 // openFile returns the input as a file opened for reading only: the file at Path, or a copy of body that is already

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -131,5 +132,35 @@ func limitChecks(t *testing.T, checks int) {
 	t.Cleanup(func() { _ = number.Set(before) })
 	if err := number.Set(strconv.Itoa(checks)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Numbers in text columns are plain, and JSON in a text of an object's field is JSON.
+func TestStage_TextsAndNumbers(t *testing.T) {
+	w := openForStaging(t)
+	tests := []struct{ name, field, want string }{ // JSON
+		{"phone as a float", `"from_number":919812345678.0`, `"from_number":"919812345678"`},
+		{"phone with an exponent", `"from_number":9.19812345678e11`, `"from_number":"919812345678"`},
+		{"phone as the text of a float", `"to_number":"919812345678.0"`, `"to_number":"919812345678"`},
+		{"phone as a text with an exponent", `"phone_number":"9.19812345678E+11"`, `"phone_number":"919812345678"`},
+		{"phone with dots", `"phone_number":"+91 98.12"`, `"phone_number":"+91 98.12"`},
+		{"number in a text column", `"summary":12.0`, `"summary":"12"`},
+		{"text that looks like a number", `"summary":"12.0"`, `"summary":"12.0"`},
+		{"large number", `"call_sid":1e22`, `"call_sid":"10000000000000000000000"`},
+		{"long number", `"call_sid":123456789012345678901234567890`, `"call_sid":"123456789012345678901234567890"`},
+		{"NaN in a text column", `"summary":NaN`, `"summary":null`},
+		{"the text NaN", `"summary":"NaN"`, `"summary":"NaN"`},
+		{"JSON in a text", `"metadata":" {\"a\":[1]}"`, `"metadata":{"a":[1]}`},
+		{"text in metadata", `"metadata":"{x"`, `"metadata":"{x"`},
+		{"transcript in a text", `"transcript":"[]"`, `"transcript":"[]"`},
+	}
+	lines := make([]string, len(tests))
+	for i, test := range tests {
+		lines[i] = fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01",%s}`, i, test.field)
+	}
+	for i, row := range stagedRows(t, w, schema.Calls, lines) {
+		if !strings.Contains(row, tests[i].want) {
+			t.Errorf("%s: got %s, want %s", tests[i].name, row, tests[i].want)
+		}
 	}
 }

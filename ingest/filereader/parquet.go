@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,7 @@ func openEngine() (*engine, error) {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	e := &engine{conn}
-	return e, e.run(statements.Get("filereader/macros") + statements.Get("filereader/settings"))
+	return e, e.run(statements.Get("filereader/settings"))
 }
 
 // run executes the statements of a script.
@@ -71,105 +72,46 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 		return err
 	}
 	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
-	var columns []parquetColumn
-	values := "NULL" // keeps the rows of a file without columns of the dataset
+	var columns []column
+	selected := "NULL" // keeps the rows of a file without columns of the dataset
 	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
 		names, types := batch.Column(0).(*array.String), batch.Column(1).(*array.String)
 		for i := range int(batch.NumRows()) {
-			typ, kept := w.addColumn(dataset, names.Value(i))
-			if !kept {
-				continue
+			name := strings.Clone(names.Value(i)) // the batch is released
+			if typ, kept := w.addColumn(dataset, name); kept {
+				columns = append(columns, column{
+					index: 1 + len(columns), name: lower(name), typ: typ, uuids: typ == "UUID",
+				})
+				selected += ", " + value(statements.Ident(name), types.Value(i), typ)
 			}
-			// Names of fields need no escapes.
-			columns = append(columns, parquetColumn{`"` + lower(names.Value(i)) + `":`, typ == "JSON"})
-			values += ", " + value(statements.Ident(names.Value(i)), types.Value(i), typ)
 		}
 		return nil
 	})
 	if err != nil {
 		return explain(err)
 	}
-	var row []byte
-	return explain(e.each("SELECT "+values+" FROM "+relation, func(batch arrow.RecordBatch) error {
-		texts := make([]*array.String, len(columns))
-		for c := range columns {
-			texts[c] = batch.Column(1 + c).(*array.String)
-		}
-		for i := range int(batch.NumRows()) {
-			row = parquetRow(row[:0], columns, texts, i)
-			if err := w.write(row); err != nil {
-				return err
-			}
-		}
-		return nil
+	return explain(e.each("SELECT "+selected+" FROM "+relation, func(batch arrow.RecordBatch) error {
+		return w.writeBatch(batch, columns)
 	}))
 }
 
-// A parquetColumn is a column of the file that the dataset has.
-type parquetColumn struct {
-	prefix string // JSON name and colon
-	json   bool   // the query returns JSON for this column
-}
-
-// parquetRow appends the JSON object of row i to row and returns it. Null values are left out.
-func parquetRow(row []byte, columns []parquetColumn, texts []*array.String, i int) []byte {
-	row = append(row, '{')
-	for c, column := range columns {
-		if texts[c].IsNull(i) {
-			continue
-		}
-		if len(row) > 1 {
-			row = append(row, ',')
-		}
-		row = append(row, column.prefix...)
-		if column.json {
-			row = append(row, texts[c].Value(i)...)
-		} else {
-			row = appendText(row, texts[c].Value(i))
-		}
-	}
-	return append(row, '}')
-}
-
-// appendText appends text to row as a JSON string.
-func appendText(row []byte, text string) []byte {
-	row = append(row, '"')
-	copied := 0
-	for i := range len(text) {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		row = append(row, text[copied:i]...)
-		copied = i + 1
-		switch c {
-		case '"', '\\':
-			row = append(row, '\\', c)
-		default:
-			row = fmt.Appendf(row, `\u%04x`, c)
-		}
-	}
-	return append(append(row, text[copied:]...), '"')
-}
-
-// value returns the SQL expression that converts a column to text. For a field that holds JSON, the text is JSON on
-// one line. Other fields are cast to VARCHAR directly: JSON numbers would lose digits of a DECIMAL and turn the FLOAT
-// 0.1 into 0.10000000149.
+// value returns the SQL expression for the value of a column, which writeBatch converts to JSON. Numbers, times and
+// bytes are converted there, so that they mean the same as in Arrow files.
 func value(column, columnType, fieldType string) string {
+	isJSON := fieldType == "JSON"
 	switch {
-	case fieldType == "JSON" && columnType == "VARCHAR":
-		return "text_to_json(" + column + ")::VARCHAR"
-	case fieldType == "JSON" && strings.Contains(columnType, "VARIANT"):
+	case isJSON && strings.Contains(columnType, "VARIANT"):
 		return "json(" + column + "::JSON)::VARCHAR"
-	case fieldType == "JSON" && columnType == "JSON":
-		return "json(" + column + ")::VARCHAR"
-	case fieldType == "JSON":
+	case isJSON && columnType != "JSON" && strings.Contains(columnType, "JSON"): // nested: would become a text
 		return "to_json(" + column + ")::VARCHAR"
-	case columnType == "VARCHAR":
+	case isJSON || columnType == "VARCHAR" || numeric.MatchString(columnType) || strings.Contains(columnType, "BLOB"):
 		return column
 	}
 	return column + "::VARCHAR"
 }
+
+// numeric matches the types of numbers that are not integers.
+var numeric = regexp.MustCompile(`^(FLOAT|DOUBLE|DECIMAL.*)$`)
 
 // explain returns the first line of an error of DuckDB, which omits its hints about settings. It returns other errors
 // unchanged.

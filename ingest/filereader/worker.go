@@ -2,6 +2,7 @@ package filereader
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,6 +90,8 @@ type rowWriter struct {
 	out     *bufio.Writer
 	unknown []string // names of columns that the dataset does not have
 	started bool     // the first row was written
+	row     []byte   // current row
+	defect  string   // reason why the current row cannot be read, or empty
 }
 
 // Maximum number of unknown columns that are reported, and maximum length of such a name in runes. Both are above the
@@ -109,16 +112,36 @@ func (w *rowWriter) addColumn(dataset schema.Dataset, name string) (typ string, 
 	return typ, typ != ""
 }
 
-// write writes a row, which must be a JSON object without line breaks.
-func (w *rowWriter) write(row []byte) error {
+// write writes the current row, which must be a JSON object without line breaks, and its defect.
+func (w *rowWriter) write() error {
+	row := w.row
 	if !w.started {
 		w.started = true
 		if len(w.unknown) > 0 {
 			row = w.withUnknown(row)
 		}
 	}
+	if w.defect != "" {
+		row = slices.Concat([]byte{defectMark}, []byte(w.defect), []byte{defectEnd}, row)
+	}
 	_, err := w.out.Write(row)
 	return errors.Join(err, w.out.WriteByte('\n'))
+}
+
+// A line of a row with a defect begins with defectMark and the reason, which ends with defectEnd. Neither a JSON object
+// nor a reason contains them.
+const (
+	defectMark = '!'
+	defectEnd  = '\t'
+)
+
+// ParseRow returns the JSON object and the defect of a line of [Rows]. The defect is empty if the row could be read.
+func ParseRow(line []byte) (row []byte, defect string) {
+	if len(line) == 0 || line[0] != defectMark {
+		return line, ""
+	}
+	reason, row, _ := bytes.Cut(line[1:], []byte{defectEnd})
+	return row, strings.ToValidUTF8(string(reason[:min(len(reason), maxMessage)]), "")
 }
 
 // withUnknown returns the row with the unknown columns as its first fields.

@@ -16,3 +16,23 @@ CREATE MACRO text_to_time(value) AS coalesce(
     CASE WHEN regexp_full_match(value, '(19[89]\d|2\d{3})-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-](0\d|1[0-7])(:[0-5]\d)?)?')
          THEN TRY_CAST(value AS TIMESTAMPTZ) END,
     CASE WHEN value IS NOT NULL THEN make_timestamptz(nullif(parse_time(value), 9223372036854775807)) END);
+
+-- Returns the text of a field of a text column. A number has neither an exponent nor decimals that are zero, because
+-- data frames write phone numbers and ids as floats; a number that is not finite is missing. The comparison selects the few texts that may be
+-- such numbers. json_type, which is slow, then decides.
+CREATE MACRO plain_text(value, line, path) AS
+    CASE WHEN (value < ':' AND (contains(value, '.') OR contains(value, 'e') OR contains(value, 'E'))) OR value IN ('NaN', 'Infinity', '-Infinity')
+         THEN CASE WHEN json_type(line, path) = 'VARCHAR' THEN value
+                   WHEN ends_with(value, 'N') OR ends_with(value, 'y') THEN NULL
+                   ELSE plain_number(value) END
+         ELSE value END;
+
+-- Returns the text of a field of a phone number, which is a number even if it is a JSON string: CSV has no types.
+CREATE MACRO plain_phone(value, line, path) AS
+    CASE WHEN value < ':' AND (contains(value, '.') OR contains(value, 'e') OR contains(value, 'E')) THEN plain_number(trim(value))
+         ELSE plain_text(value, line, path) END;
+
+-- Returns a JSON value. A JSON string that holds an object or a list is this object or list.
+CREATE MACRO json_in_text(value) AS
+    CASE WHEN starts_with(value, '"') AND regexp_matches(value ->> '$', '^\s*[\[{]') AND json_valid(value ->> '$') THEN json(value ->> '$')
+         ELSE value END;

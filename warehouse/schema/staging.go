@@ -47,13 +47,31 @@ func (f field) faultCondition(untyped, value string) string {
 	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", untyped, good)
 }
 
-// trimmed returns an expression of the untyped value. If the column does not hold text, the expression trims the value
-// and is NULL for an empty one.
-func (f field) trimmed(untyped string) string {
-	if f.typed() {
-		return "nullif(trim(" + untyped + "), '')"
+// phoneFields are the fields that hold phone numbers.
+var phoneFields = []string{"from_number", "to_number", "phone_number"}
+
+// textFields are the JSON fields in which a JSON string that holds an object or a list is a text. The other fields hold
+// objects, which many programs write as a text.
+var textFields = []string{"transcript", "duration"}
+
+// untyped returns the SQL expression of the field's untyped value in a line. If the column does not hold text, the
+// expression trims the value and is NULL for an empty one.
+func (f field) untyped() string {
+	value := "source." + statements.Ident(f.name)
+	read := func(macro string) string {
+		return fmt.Sprintf("%s(%s, text, %s)", macro, value, statements.Text("$."+f.name))
 	}
-	return untyped
+	switch {
+	case f.typed():
+		return "nullif(trim(" + value + "), '')"
+	case slices.Contains(phoneFields, f.name):
+		return read("plain_phone")
+	case f.typ == "VARCHAR":
+		return read("plain_text")
+	case !slices.Contains(textFields, f.name):
+		return "json_in_text(" + value + ")"
+	}
+	return value
 }
 
 // named returns the expression with the field's name as its alias.
@@ -64,7 +82,7 @@ func (d Dataset) UntypedLines(relation string) string {
 	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
 	for i, f := range d.fields {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
-		columns[i] = f.named(f.trimmed("source." + statements.Ident(f.name)))
+		columns[i] = f.named(f.untyped())
 	}
 	return statements.Fill("stage/ndjson", "lines", relation, "known", statements.Texts(d.acceptedFields()...),
 		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))

@@ -1,0 +1,303 @@
+package filereader
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/values"
+)
+
+// A column is a column of the file that the dataset has.
+type column struct {
+	index int    // of the column in the batches, from 0
+	name  string // of the field; needs no escapes in JSON
+	typ   string // type of the field
+	uuids bool   // values of 16 bytes are UUIDs
+}
+
+// writeBatch writes the rows of a batch. Null values are left out.
+func (w *rowWriter) writeBatch(batch arrow.RecordBatch, columns []column) error {
+	for i := range int(batch.NumRows()) {
+		w.row, w.defect = append(w.row[:0], '{'), ""
+		for _, column := range columns {
+			length := len(w.row)
+			if length > 1 {
+				w.row = append(w.row, ',')
+			}
+			w.row = append(append(append(w.row, '"'), column.name...), `":`...)
+			encoder := valueEncoder{row: w.row, column: column}
+			if encoder.top(batch.Column(column.index), i); encoder.null {
+				w.row = w.row[:length]
+				continue
+			}
+			w.row = encoder.row
+			if w.defect == "" && encoder.notText {
+				w.defect = column.name + " is not UTF-8 text"
+			}
+		}
+		w.row = append(w.row, '}')
+		if err := w.write(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A valueEncoder appends a value of an Arrow array to a row as JSON. The same value has the same JSON in every format.
+type valueEncoder struct {
+	row     []byte
+	column  column
+	null    bool // the value of the column is missing
+	notText bool // bytes of the value are not text
+}
+
+// top appends the value of the column itself. A field that holds JSON accepts it as a text, too.
+func (e *valueEncoder) top(from arrow.Array, i int) {
+	from, i = resolve(from, i)
+	if e.null = from.IsNull(i); e.null {
+		return
+	}
+	text, isText := e.text(from, i)
+	switch {
+	case isText && e.column.typ == "JSON":
+		e.null = !e.appendJSON(text)
+	case isText:
+		e.row = appendText(e.row, text)
+	case e.column.typ == "JSON":
+		e.append(from, i)
+	default:
+		e.scalar(from, i)
+	}
+}
+
+// scalar appends a value for a field that does not hold JSON. A number is a text with all of its digits.
+func (e *valueEncoder) scalar(from arrow.Array, i int) {
+	start := len(e.row)
+	number, isNumber := e.number(from, i)
+	switch {
+	case isNumber && e.column.typ == "VARCHAR":
+		e.null = endless(number)
+		e.row = appendText(e.row, values.PlainNumber(number))
+	case isNumber:
+		e.row = appendText(e.row, number)
+	default:
+		e.append(from, i)
+	}
+	if written := e.row[start:]; written[0] == '[' || written[0] == '{' { // a list or a struct is a text of JSON
+		e.row = appendText(e.row[:start], string(written))
+	}
+}
+
+// appendJSON appends a text that holds JSON as this JSON, and another text as a string. It returns false for a blank
+// text and for null.
+func (e *valueEncoder) appendJSON(text string) bool {
+	if trimmed := strings.TrimSpace(text); trimmed == "" || trimmed == "null" {
+		return false
+	}
+	if compact := bytes.NewBuffer(e.row); json.Compact(compact, []byte(text)) == nil {
+		e.row = compact.Bytes()
+	} else {
+		e.row = appendText(e.row, text)
+	}
+	return true
+}
+
+// resolve returns the array and the position of the value itself, if from is a dictionary, an extension, a union or
+// run-end encoded.
+func resolve(from arrow.Array, i int) (arrow.Array, int) {
+	for {
+		switch a := from.(type) {
+		case *array.Dictionary:
+			if a.IsNull(i) {
+				return a, i
+			}
+			from, i = a.Dictionary(), a.GetValueIndex(i)
+		case *array.RunEndEncoded:
+			from, i = a.Values(), a.GetPhysicalIndex(i)
+		case *array.SparseUnion:
+			from = a.Field(a.ChildID(i))
+		case *array.DenseUnion:
+			from, i = a.Field(a.ChildID(i)), int(a.ValueOffset(i))
+		case array.ExtensionArray:
+			from = a.Storage()
+		default:
+			return from, i
+		}
+	}
+}
+
+// text returns the value of an array of texts or bytes. Bytes that are not UTF-8 set notText, except the 16 bytes of a
+// UUID.
+func (e *valueEncoder) text(from arrow.Array, i int) (text string, ok bool) {
+	var content []byte
+	switch a := from.(type) {
+	case interface{ Value(int) string }:
+		content = []byte(a.Value(i))
+	case interface{ Value(int) []byte }:
+		content = a.Value(i)
+	default:
+		return "", false
+	}
+	if id, err := uuid.FromBytes(content); err == nil && e.column.uuids {
+		return id.String(), true
+	}
+	text, valid := values.Text(content)
+	e.notText = e.notText || !valid
+	return text, true
+}
+
+// number returns the decimal text of a number that is not an integer, and of a duration in the unit of the field.
+func (e *valueEncoder) number(from arrow.Array, i int) (text string, ok bool) {
+	switch a := from.(type) {
+	case *array.Float64:
+		return strconv.FormatFloat(a.Value(i), 'g', -1, 64), true
+	case *array.Float32:
+		return strconv.FormatFloat(float64(a.Value(i)), 'g', -1, 32), true
+	case *array.Float16:
+		return strconv.FormatFloat(float64(a.Value(i).Float32()), 'g', -1, 32), true
+	case *array.Decimal32, *array.Decimal64, *array.Decimal128, *array.Decimal256:
+		return from.ValueStr(i), true
+	case *array.Duration:
+		return e.duration(int64(a.Value(i)), int64(a.DataType().(*arrow.DurationType).Unit.Multiplier())), true
+	}
+	return "", false
+}
+
+// duration returns a number of units, each of a number of nanoseconds, in seconds, or in minutes if the field is in
+// minutes.
+func (e *valueEncoder) duration(count, unit int64) string {
+	if e.column.name == "stt_minutes" {
+		return strconv.FormatFloat(float64(count)*float64(unit)/float64(time.Minute), 'g', -1, 64)
+	}
+	perSecond := int64(time.Second) / unit
+	sign := ""
+	if count < 0 {
+		sign = "-"
+	}
+	seconds, rest := count/perSecond, count%perSecond
+	return values.PlainNumber(fmt.Sprintf("%s%d.%09d", sign, magnitude(seconds), magnitude(rest*unit)))
+}
+
+func magnitude(n int64) uint64 {
+	if n < 0 {
+		return -uint64(n)
+	}
+	return uint64(n)
+}
+
+// endless reports whether the text of a float is NaN or infinite.
+func endless(number string) bool { return strings.ContainsAny(number, "NI") }
+
+// append appends a value, and the values nested in it, as JSON. JSON has neither NaN nor infinity: they are null.
+func (e *valueEncoder) append(from arrow.Array, i int) {
+	from, i = resolve(from, i)
+	if from.IsNull(i) {
+		e.row = append(e.row, "null"...)
+		return
+	}
+	if text, ok := e.text(from, i); ok {
+		e.row = appendText(e.row, text)
+		return
+	}
+	if number, ok := e.number(from, i); ok {
+		if endless(number) {
+			number = "null"
+		}
+		e.row = append(e.row, number...)
+		return
+	}
+	switch a := from.(type) {
+	case *array.Struct:
+		e.row = append(e.row, '{')
+		for n, field := range a.DataType().(*arrow.StructType).Fields() {
+			e.member(n, field.Name, a.Field(n), i)
+		}
+		e.row = append(e.row, '}')
+	case *array.Map:
+		e.row = append(e.row, '{')
+		start, end := a.ValueOffsets(i)
+		for n := start; n < end; n++ {
+			keys, key := resolve(a.Keys(), int(n))
+			name, ok := e.text(keys, key)
+			if !ok {
+				name = keys.ValueStr(key)
+			}
+			e.member(int(n-start), name, a.Items(), int(n))
+		}
+		e.row = append(e.row, '}')
+	case array.ListLike:
+		e.row = append(e.row, '[')
+		start, end := a.ValueOffsets(i)
+		for n := start; n < end; n++ {
+			if n > start {
+				e.row = append(e.row, ',')
+			}
+			e.append(a.ListValues(), int(n))
+		}
+		e.row = append(e.row, ']')
+	case *array.Timestamp:
+		e.time(a.Value(i).ToTime(a.DataType().(*arrow.TimestampType).Unit), "2006-01-02T15:04:05.999999999Z")
+	case *array.Date32:
+		e.time(a.Value(i).ToTime(), time.DateOnly)
+	case *array.Date64:
+		e.time(a.Value(i).ToTime(), time.DateOnly)
+	default:
+		e.other(from.GetOneForMarshal(i))
+	}
+}
+
+// member appends a member of an object. n is the number of members before it.
+func (e *valueEncoder) member(n int, name string, from arrow.Array, i int) {
+	if n > 0 {
+		e.row = append(e.row, ',')
+	}
+	e.row = append(appendText(e.row, name), ':')
+	e.append(from, i)
+}
+
+// time appends a time in UTC. A year that a text of four digits cannot state is infinite.
+func (e *valueEncoder) time(t time.Time, layout string) {
+	text := "infinity"
+	if t = t.UTC(); t.Year() >= 0 && t.Year() <= 9999 {
+		text = t.Format(layout)
+	}
+	e.row = appendText(e.row, text)
+}
+
+// other appends a value of a type without an own form, such as an integer, a boolean or a time of day.
+func (e *valueEncoder) other(value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		text = []byte("null") // cannot happen: the values are simple
+	}
+	e.row = append(e.row, text...)
+}
+
+// appendText appends text to row as a JSON string.
+func appendText(row []byte, text string) []byte {
+	row = append(row, '"')
+	copied := 0
+	for i := range len(text) {
+		c := text[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		row = append(row, text[copied:i]...)
+		copied = i + 1
+		switch c {
+		case '"', '\\':
+			row = append(row, '\\', c)
+		default:
+			row = fmt.Appendf(row, `\u%04x`, c)
+		}
+	}
+	return append(append(row, text[copied:]...), '"')
+}
