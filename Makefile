@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test services lint cross bench clean
+.PHONY: help run build test services lint cross clients bench clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -31,6 +31,9 @@ lint: ## check the format, vet, the linters, the import rules and the prose
 
 cross: ## build for linux/arm64, vet for darwin/arm64
 	.ci/cross
+
+clients: build ## generate clients of the API in five languages, and use them against a server
+	.ci/clients/run
 
 bench: build ## run the benchmarks and print a table
 	go run ./bench
