@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/httpapi/internal/web"
 )
 
 // Connections bounds the open connections of a server.
@@ -55,7 +57,8 @@ func NewConnections(trustedProxies []netip.Prefix) *Connections {
 
 type connectionKey struct{}
 
-// Opened counts a new connection and may close older ones. It is for [http.Server.ConnContext].
+// Opened counts a new connection and may close older ones. It is for [http.Server.ConnContext]. The context that it
+// returns also makes an aborted response to HTTP/1.0 end with RST, so that it does not look complete.
 func (c *Connections) Opened(ctx context.Context, conn net.Conn) context.Context {
 	opened := &connection{connections: c, conn: conn}
 	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
@@ -82,7 +85,7 @@ func (c *Connections) Opened(ctx context.Context, conn net.Conn) context.Context
 	for _, e := range evicted {
 		e.conn.Close()
 	}
-	return context.WithValue(ctx, connectionKey{}, opened)
+	return context.WithValue(web.WithConn(ctx, conn), connectionKey{}, opened)
 }
 
 // Changed removes a connection that has been closed. It is for [http.Server.ConnState].

@@ -34,6 +34,7 @@ func (a *api) accessLog(next http.Handler) http.Handler {
 			a.logRequest(state, r)
 		}()
 		next.ServeHTTP(state, r.WithContext(context.WithValue(r.Context(), stateKey{}, state)))
+		state.Complete()
 	})
 }
 
@@ -57,7 +58,7 @@ func (a *api) recoverPanics(next http.Handler) http.Handler {
 					return
 				}
 			}
-			panic(http.ErrAbortHandler) // part of the response has been sent: cut the connection
+			state.Abort() // a part of the response has been sent
 		}()
 		next.ServeHTTP(w, r)
 	})

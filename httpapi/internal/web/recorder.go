@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -17,11 +18,17 @@ type ResponseRecorder struct {
 	Head   bool  // HEAD request: net/http discards the body
 
 	begun atomic.Bool // the first byte of the response has been written or is about to be
+	end   *endByClose // nil: the end of the response is marked in the response
+	conn  net.Conn    // of an HTTP/1.0 request; nil: not known, or a later protocol
 }
 
 // NewResponseRecorder returns a recorder of the response to r that is written to w.
 func NewResponseRecorder(w http.ResponseWriter, r *http.Request) *ResponseRecorder {
-	return &ResponseRecorder{ResponseWriter: w, Head: r.Method == http.MethodHead}
+	rec := &ResponseRecorder{ResponseWriter: w, Head: r.Method == http.MethodHead}
+	if !r.ProtoAtLeast(1, 1) {
+		rec.conn = connOf(r.Context())
+	}
+	return rec
 }
 
 // WriteHeader sends the header with the status.
@@ -29,6 +36,9 @@ func (rec *ResponseRecorder) WriteHeader(status int) {
 	rec.begun.Store(true)
 	if rec.Status == 0 {
 		rec.Status = status
+		if rec.conn != nil && !rec.Head && rec.Header().Get("Content-Length") == "" {
+			rec.end = beginEndByClose(rec.conn)
+		}
 	}
 	rec.ResponseWriter.WriteHeader(status)
 }
@@ -60,6 +70,22 @@ func (rec *ResponseRecorder) ReadFrom(src io.Reader) (int64, error) {
 
 // Unwrap returns the underlying writer for http.ResponseController.
 func (rec *ResponseRecorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
+// Complete declares the response complete. The middleware calls it after the handler has returned without a panic.
+func (rec *ResponseRecorder) Complete() {
+	if rec.end != nil && http.NewResponseController(rec.ResponseWriter).Flush() == nil {
+		rec.end.complete()
+	}
+}
+
+// Abort ends a response that is not complete, so that no client takes it for complete. It panics with
+// http.ErrAbortHandler, for which net/http closes the connection or resets the stream of HTTP/2.
+func (rec *ResponseRecorder) Abort() {
+	if rec.end != nil {
+		rec.end.abort()
+	}
+	panic(http.ErrAbortHandler)
+}
 
 // Begun reports whether a response has been written or is about to be.
 func (rec *ResponseRecorder) Begun() bool { return rec.begun.Load() }
