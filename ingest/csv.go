@@ -1,12 +1,12 @@
 package ingest
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -14,24 +14,35 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// A csvReader reads CSV (RFC 4180, with a header line) and returns each record as a JSON object. A field becomes a
-// string, or the JSON value it holds if the dataset stores JSON there. An empty field is left out. An invalid record
-// is refused alone. The reader holds one record in memory at a time.
+// A csvReader reads CSV with a header line and returns each record as a JSON object. A field becomes a string, or the
+// JSON value it holds if the dataset stores JSON there. A missing value is left out. The header shows the delimiter.
+// Lines end with LF, CR LF or CR, in any mixture. A quote within an unquoted field is an ordinary character.
+//
+// An invalid record is refused alone. If it has several lines, only its first line is refused, and the next line begins
+// a record, so that a quote that is never closed costs one row. Each line is read at most twice because of that: a
+// record that begins at a line with an odd number of quotes ends at the next such line at the latest.
 type csvReader struct {
-	lineReader
-	dataset schema.Dataset
-	columns []csvColumn // nil until the header is read
-	unknown []string    // columns that the dataset does not have; nil after the first row, which names them
-	lines   int64       // lines of the last record after its first line; all lines if it is the header
-	record  []byte      // current record, with its line break
-	fields  [][]byte    // unquoted fields of record
-	row     []byte      // record as a JSON object
+	in        io.Reader
+	buffer    []byte // bytes from start to end were read from in and not yet returned
+	start     int
+	end       int
+	dataset   schema.Dataset
+	delimiter byte        // 0 until the header is read
+	ends      [256]bool   // bytes that end an unquoted field
+	columns   []csvColumn // nil until the header is read
+	header    []string    // names of the columns
+	unknown   []string    // columns that the dataset does not have; nil after the first row, which names them
+	lines     int64       // line breaks since the last record, and those within it
+	fields    [][]byte    // unquoted fields of the last record, at most maxCSVColumns
+	count     int         // number of its fields
+	row       []byte      // last record as a JSON object
+	err       error       // io.EOF at the end, or the error that ended the reading
 }
 
 // A csvColumn describes a column of the file.
 type csvColumn struct {
 	prefix string // JSON name and colon; empty if the column is not kept
-	json   bool   // the dataset stores JSON in this column
+	typ    string // type of the field
 }
 
 const (
@@ -40,69 +51,159 @@ const (
 	// the limits of the warehouse.
 	maxCSVUnknown     = 64
 	maxCSVUnknownName = 400
+	// smallRecord is the size in bytes from which a record is scanned again only when twice as much of it was read. This
+	// bounds the work on a large record that arrives in small parts.
+	smallRecord = 64 << 10
 )
 
+// csvDelimiters lists the delimiters that are looked for, in the order of preference.
+const csvDelimiters = ",;\t|"
+
 func newCSVReader(in io.Reader, dataset schema.Dataset) *csvReader {
-	return &csvReader{lineReader: lineReader{in: skipBOM(in)}, dataset: dataset}
+	r := &csvReader{in: skipBOM(in), buffer: make([]byte, 256<<10), dataset: dataset}
+	r.setDelimiters(csvDelimiters)
+	return r
 }
+
+// setDelimiters sets ends.
+func (r *csvReader) setDelimiters(delimiters string) {
+	r.ends = [256]bool{'\r': true, '\n': true}
+	for _, c := range []byte(delimiters) {
+		r.ends[c] = true
+	}
+}
+
+// fill reads more bytes into the buffer, which grows up to twice maxLine. It returns false if the input has ended, or
+// if more than maxLine bytes are in the buffer.
+func (r *csvReader) fill() bool {
+	if r.err != nil || r.end-r.start > maxLine {
+		return false
+	}
+	if r.start > 0 {
+		copy(r.buffer, r.buffer[r.start:r.end])
+		r.start, r.end = 0, r.end-r.start
+	}
+	if r.end == len(r.buffer) {
+		r.buffer = slices.Concat(r.buffer, make([]byte, len(r.buffer)))
+	}
+	n, err := r.in.Read(r.buffer[r.end:])
+	r.end += n
+	r.err = err
+	return n > 0 || err == nil
+}
+
+// ended reports whether all bytes of the input are in the buffer.
+func (r *csvReader) ended() bool { return r.err != nil && r.failure() == nil }
+
+// failure returns the error that ended the reading early, or nil.
+func (r *csvReader) failure() error { return ignoreEOF(r.err) }
 
 // more reports whether another record may follow. The first call reads the header.
 func (r *csvReader) more() bool {
-	if r.columns == nil && r.err == nil {
-		r.lines += r.lineReader.skip()
-		if r.lineReader.more() {
-			if err := r.readHeader(); err != nil {
-				r.err = err
-			}
+	if r.columns == nil {
+		r.columns = []csvColumn{}
+		if err := r.readHeader(); err != nil {
+			r.start, r.end, r.err = 0, 0, err
 		}
 	}
-	return r.lineReader.more()
+	for r.start == r.end {
+		if !r.fill() {
+			return false
+		}
+	}
+	return true
 }
 
-// readHeader reads the header line and sets columns and unknown.
+// readHeader reads the header and sets delimiter, header, columns and unknown.
 func (r *csvReader) readHeader() error {
-	before := r.lines
-	tooLong, ok := r.readRecord()
-	r.lines += before + 1
-	switch {
-	case !ok:
-		return firstError(r.err, errors.New("the header line is missing"))
-	case tooLong:
-		return errors.New("the header line is longer than 16 MiB")
-	case !utf8.Valid(r.record):
-		return errors.New("the header line is not UTF-8")
+	header, err := r.headerRecord()
+	if named := separatorLine.FindSubmatch(header); named != nil {
+		r.delimiter = named[1][0]
+		header, err = r.headerRecord()
 	}
-	if err := r.split(); err != nil {
-		return fmt.Errorf("the header line is not CSV: %w", err)
+	if header == nil {
+		return err
 	}
-	if len(r.fields) > maxCSVColumns {
-		return fmt.Errorf("it has more than %d columns", maxCSVColumns)
+	fields, err := r.readNames(header)
+	if err != nil {
+		return err
 	}
-	r.columns = make([]csvColumn, len(r.fields))
-	var kept []string
-	for i, field := range r.fields {
-		name := strings.ToLower(string(field))
+	r.columns = make([]csvColumn, len(fields))
+	for i, name := range fields {
 		typ, known := r.dataset.FieldType(name)
-		switch {
-		case slices.Contains(kept, name):
-			return fmt.Errorf("column %q occurs twice", name)
+		switch shown := r.header[i]; {
 		case typ != "":
-			kept = append(kept, name)
-			r.columns[i] = csvColumn{`"` + name + `":`, typ == "JSON"} // names of fields need no escapes
-		case !known && len(field) > 0 && len(r.unknown) < maxCSVUnknown:
-			shown := string(field[:min(len(field), maxCSVUnknownName)])
+			r.columns[i] = csvColumn{`"` + name + `":`, typ} // names of fields need no escapes
+		case !known && shown != "" && len(r.unknown) < maxCSVUnknown:
+			shown = shown[:min(len(shown), maxCSVUnknownName)]
 			r.unknown = append(r.unknown, strings.ToValidUTF8(shown, ""))
 		}
 	}
 	return nil
 }
 
-// firstError returns err, or other if err is nil or io.EOF.
-func firstError(err, other error) error {
-	if ignoreEOF(err) != nil {
-		return err
+// separatorLine matches a first line that names the delimiter, as spreadsheets write it.
+var separatorLine = regexp.MustCompile(`^(?i)"?sep=([\t!#-/:-@\[-` + "`" + `{-~])"?[\r\n]*$`)
+
+// headerRecord returns the next record as it is, or nil at the end of the input.
+func (r *csvReader) headerRecord() ([]byte, error) {
+	r.lines += r.blankLines()
+	length, lines, defect, ok := r.scan()
+	header := r.buffer[r.start : r.start+length]
+	r.start += length
+	r.lines += lines + 1
+	switch {
+	case !ok || length == 0:
+		return nil, r.failure()
+	case defect == lineTooLong:
+		return nil, errors.New("the header line is longer than 16 MiB")
+	case defect != "":
+		return nil, errors.New("the header line is not CSV: " + defect)
+	case !utf8.Valid(header):
+		return nil, errors.New("the header line is not UTF-8; convert the file to UTF-8")
 	}
-	return other
+	return bytes.Clone(header), nil
+}
+
+// readNames sets header to the names of the columns, and the delimiter, unless it is set, to the one that gives the most
+// columns of the dataset. It returns the names of the fields that the columns fill.
+func (r *csvReader) readNames(record []byte) (fields []string, err error) {
+	delimiters := csvDelimiters
+	if r.delimiter != 0 {
+		delimiters = string(r.delimiter)
+	}
+	best := -1
+	for _, delimiter := range []byte(delimiters) {
+		columns, names, failure := r.namesBy(delimiter, record)
+		known := 0
+		for _, name := range names {
+			if name != "" {
+				known++
+			}
+		}
+		if best < 0 || known > best || known == best && len(columns) > len(r.header) {
+			best, fields, err = known, names, failure
+			r.header, r.delimiter = columns, delimiter
+		}
+	}
+	r.setDelimiters(string(r.delimiter))
+	return fields, err
+}
+
+// namesBy splits a header by a delimiter. It returns the names of the columns and of the fields that these fill.
+func (r *csvReader) namesBy(delimiter byte, record []byte) (columns, fields []string, err error) {
+	r.setDelimiters(string(delimiter))
+	if _, _, defect, _ := r.split(record, true); defect != "" {
+		return nil, nil, errors.New("the header line is not CSV: " + defect)
+	}
+	for _, field := range r.fields {
+		columns = append(columns, strings.TrimSpace(string(field)))
+	}
+	if r.count > maxCSVColumns {
+		return columns, nil, fmt.Errorf("it has more than %d columns", maxCSVColumns)
+	}
+	fields, err = r.dataset.Headers(columns)
+	return columns, fields, err
 }
 
 // skip discards blank lines and returns their number, plus the lines of the previous record after its first line.
@@ -110,24 +211,34 @@ func (r *csvReader) skip() int64 {
 	if !r.more() {
 		return 0
 	}
-	lines := r.lines
+	lines := r.lines + r.blankLines()
 	r.lines = 0
-	return lines + r.blankLines()
+	return lines
 }
 
 // blankLines discards blank lines and returns their number. It keeps spaces and tabs at the start of a line, which
 // belong to the first field.
 func (r *csvReader) blankLines() (lines int64) {
-	for r.lineReader.more() {
-		buffered, _ := r.in.Peek(r.in.Buffered()) // cannot fail: the bytes are buffered
-		blank := len(buffered) - len(bytes.TrimLeft(buffered, "\r\n"))
-		lines += int64(bytes.Count(buffered[:blank], []byte{'\n'}))
-		_, _ = r.in.Discard(blank)
-		if blank < len(buffered) {
-			break
+	for {
+		for r.start == r.end {
+			if !r.fill() {
+				return lines
+			}
 		}
+		switch r.buffer[r.start] {
+		case '\n':
+			lines++
+		case '\r':
+			for r.start+1 == r.end && r.fill() {
+			}
+			if r.start+1 == r.end || r.buffer[r.start+1] != '\n' {
+				lines++
+			}
+		default:
+			return lines
+		}
+		r.start++
 	}
-	return lines
 }
 
 // read returns the next record as a JSON object, or as it is with a defect if it is invalid.
@@ -135,97 +246,171 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 	if !r.more() {
 		return nil, "", false
 	}
-	tooLong, ok := r.readRecord()
-	switch {
-	case !ok:
+	length, lines, defect, ok := r.scan()
+	if !ok {
 		return nil, "", false
-	case tooLong:
-		return r.record, lineTooLong, true
 	}
-	if err := r.split(); err != nil {
-		return r.record, "line is not CSV: " + err.Error(), true
+	record := r.buffer[r.start : r.start+length]
+	if defect == "" && r.count != len(r.columns) {
+		defect = fmt.Sprintf("it has %d fields, the header has %d", r.count, len(r.columns))
 	}
-	if len(r.fields) != len(r.columns) {
-		defect = fmt.Sprintf("line is not CSV: it has %d fields, the header has %d", len(r.fields), len(r.columns))
-		return r.record, defect, true
+	switch {
+	case defect == lineTooLong:
+		record = bytes.Clone(record[:smallRecord])
+		r.start += length
+		r.discardLine()
+		return record, defect, true
+	case defect != "":
+		if lines > 0 {
+			record, lines = record[:firstLine(record)], 0
+		}
+		r.start += len(record)
+		return record, "line is not CSV: " + defect, true
 	}
+	r.start += length
+	r.lines += lines
 	r.toJSON()
 	return r.row, "", true
 }
 
-// readRecord reads a record up to the first line break outside quotes. The rest of a record longer than maxLine is
-// discarded and tooLong is true. ok is false at the end, and for a record that is cut off by an error of the input.
-func (r *csvReader) readRecord() (tooLong, ok bool) {
-	r.record, r.lines = r.record[:0], 0
-	quotes := 0
+// firstLine returns the length of the first line of text, with its line break.
+func firstLine(text []byte) int {
+	end := bytes.IndexAny(text, "\r\n")
+	if end < 0 {
+		return len(text)
+	}
+	if bytes.HasPrefix(text[end:], []byte("\r\n")) {
+		end++
+	}
+	return end + 1
+}
+
+// discardLine discards the rest of a line.
+func (r *csvReader) discardLine() {
 	for {
-		part, err := r.in.ReadSlice('\n')
-		quotes += bytes.Count(part, []byte{'"'})
-		if tooLong = tooLong || len(r.record)+len(part) > maxLine; !tooLong {
-			r.record = append(r.record, part...)
+		if end := bytes.IndexAny(r.buffer[r.start:r.end], "\r\n"); end >= 0 {
+			r.start += end
+			r.lines-- // blankLines counts the line break
+			return
+		}
+		r.start = r.end
+		if !r.fill() {
+			return
+		}
+	}
+}
+
+// scan splits the record at start. It returns its length with its line break, the number of line breaks within it, and
+// the defect of an invalid record. ok is false for a record that is cut off by an error of the input.
+func (r *csvReader) scan() (length int, lines int64, defect string, ok bool) {
+	for {
+		text := r.buffer[r.start:r.end]
+		if length, lines, defect, ok = r.split(text, r.ended()); ok && length <= maxLine {
+			return length, lines, defect, ok
+		} else if ok {
+			break
+		}
+		wanted := len(text) + 1
+		if len(text) > smallRecord {
+			wanted = 2 * len(text)
+		}
+		for r.end-r.start < wanted && r.fill() {
 		}
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-		case err != nil:
-			r.err = err
-			return tooLong, errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && len(r.record) > 0
-		case quotes%2 == 0:
-			return tooLong, true
-		default:
-			r.lines++
+		case r.end-r.start > len(text), r.ended():
+			continue
+		case r.err != nil:
+			r.start = r.end
+			return 0, 0, "", false
+		}
+		break
+	}
+	text := r.buffer[r.start:r.end]
+	if end := firstLine(text); end < maxLine {
+		return end, 0, "a quoted field has more than 16 MiB", true
+	}
+	return maxLine, 0, lineTooLong, true
+}
+
+// split sets fields to the unquoted fields of the record at the start of text. It returns the length of the record with
+// its line break, and the number of line breaks within it. An invalid record has a defect, and ends with the line of the
+// defect. ok is false if the end of the record is not in text, unless text is all that follows.
+func (r *csvReader) split(text []byte, final bool) (length int, lines int64, defect string, ok bool) {
+	r.fields, r.count = r.fields[:0], 0
+	for i := 0; ; i++ { // i is the start of a field
+		from, quote := i, i
+		for quote < len(text) && text[quote] == ' ' {
+			quote++
+		}
+		if quote < len(text) && text[quote] == '"' {
+			field, length, defect, ok := cutQuoted(text[quote:], &r.ends, final)
+			if !ok {
+				return 0, 0, "", false
+			}
+			lines += countLines(text[quote : quote+length])
+			if i = quote + length; defect != "" {
+				rest := firstLine(text[i:])
+				return i + rest, lines, defect, final || i+rest < len(text)
+			}
+			r.addField(field)
+		} else {
+			for i < len(text) && !r.ends[text[i]] {
+				i++
+			}
+			r.addField(text[from:i])
+		}
+		switch {
+		case i == len(text):
+			return i, lines, "", final
+		case text[i] == '\r' && i+1 == len(text) && !final:
+			return 0, 0, "", false
+		case text[i] == '\r' || text[i] == '\n':
+			return i + firstLine(text[i:min(i+2, len(text))]), lines, "", true
 		}
 	}
 }
 
-// split sets fields to the unquoted fields of the record.
-func (r *csvReader) split() error {
-	r.fields = r.fields[:0]
-	rest := bytes.TrimSuffix(bytes.TrimSuffix(r.record, []byte("\n")), []byte("\r"))
-	for {
-		field, after, err := cutField(rest)
-		if err != nil {
-			return err
-		}
+// addField adds a field to the record.
+func (r *csvReader) addField(field []byte) {
+	if r.count++; r.count <= maxCSVColumns {
 		r.fields = append(r.fields, field)
-		if len(after) == 0 {
-			return nil
-		}
-		rest = after[1:]
 	}
 }
 
-// cutField returns the first field of text without its quotes, and the rest of text from the comma on.
-func cutField(text []byte) (field, after []byte, err error) {
-	if len(text) == 0 || text[0] != '"' {
-		end := bytes.IndexByte(text, ',')
+// cutQuoted returns the quoted field at the start of text without its quotes, and the length of the quoted field. ok is
+// false if its end is not in text, unless text is all that follows.
+func cutQuoted(text []byte, ends *[256]bool, final bool) (field []byte, length int, defect string, ok bool) {
+	escaped := false
+	for i := 1; ; i += 2 {
+		end := bytes.IndexByte(text[i:], '"')
 		if end < 0 {
-			end = len(text)
+			return nil, len(text), "a quoted field is not closed", final
 		}
-		if bytes.IndexByte(text[:end], '"') >= 0 {
-			return nil, nil, errors.New("there is a quote in an unquoted field")
+		i += end
+		if i+1 == len(text) && !final {
+			return nil, 0, "", false
 		}
-		return text[:end], text[end:], nil
-	}
-	text = text[1:]
-	for from := 0; ; {
-		end := bytes.IndexByte(text[from:], '"')
-		if end < 0 {
-			return nil, nil, errors.New("a quoted field is not closed")
-		}
-		end += from
-		if end+1 < len(text) && text[end+1] == '"' {
-			from = end + 2
+		if i+1 < len(text) && text[i+1] == '"' {
+			escaped = true
 			continue
 		}
-		if after = text[end+1:]; len(after) > 0 && after[0] != ',' {
-			return nil, nil, errors.New("text follows a quoted field")
-		}
-		field = text[:end]
-		if from > 0 {
+		if field = text[1:i]; escaped {
 			field = bytes.ReplaceAll(field, []byte(`""`), []byte(`"`))
 		}
-		return field, after, nil
+		i++
+		if i < len(text) && !ends[text[i]] {
+			defect = "text follows a quoted field"
+		}
+		return field, i, defect, true
 	}
+}
+
+// countLines returns the number of line breaks in text.
+func countLines(text []byte) (lines int64) {
+	for end := firstLine(text); end < len(text); end += firstLine(text[end:]) {
+		lines++
+	}
+	return lines
 }
 
 // toJSON sets row to the JSON object of the fields. The first row also names the unknown columns, with null values.
@@ -238,22 +423,42 @@ func (r *csvReader) toJSON() {
 	r.unknown = nil
 	for i, field := range r.fields {
 		column := r.columns[i]
-		if column.prefix == "" || len(field) == 0 {
+		if column.prefix == "" || len(field) == 0 || column.typ != "VARCHAR" && isMissing(field) {
 			continue
 		}
 		r.row = append(r.row, column.prefix...)
-		if !column.json {
+		switch column.typ {
+		case "JSON":
+			if compact := bytes.NewBuffer(r.row); json.Compact(compact, field) == nil {
+				r.row = compact.Bytes()
+			} else {
+				r.row = appendText(r.row, field) // invalid JSON is kept as a string
+			}
+		case "DOUBLE", "DECIMAL(10,4)":
+			if r.delimiter != ',' && decimalComma.Match(field) {
+				field = bytes.Replace(field, []byte(","), []byte("."), 1)
+			}
+			fallthrough
+		default:
 			r.row = appendText(r.row, field)
-		} else if trimmed := string(bytes.TrimSpace(field)); trimmed == "" || trimmed == "null" {
-			r.row = append(r.row, "null"...)
-		} else if compact := bytes.NewBuffer(r.row); json.Compact(compact, field) == nil {
-			r.row = compact.Bytes()
-		} else {
-			r.row = appendText(r.row, field) // invalid JSON is kept as a string
 		}
 		r.row = append(r.row, ',')
 	}
 	r.row = append(bytes.TrimSuffix(r.row, []byte(",")), '}')
+}
+
+// decimalComma matches a number with a comma before its decimals, as in countries where another character separates
+// columns.
+var decimalComma = regexp.MustCompile(`^\s*[+-]?[0-9]+,[0-9]+\s*$`)
+
+// missingTexts are the texts that stand for a missing value in columns that do not hold text, in lower case.
+var missingTexts = []string{"", "null", `\n`, "n/a", "#n/a", "na", "<na>", "nan", "nat", "none", "nil", "-", "--"}
+
+// isMissing reports whether a field stands for a missing value.
+func isMissing(field []byte) bool {
+	const longest = 4
+	field = bytes.TrimSpace(field)
+	return len(field) <= longest && slices.Contains(missingTexts, strings.ToLower(string(field)))
 }
 
 // appendText appends text to row as a JSON string.

@@ -98,6 +98,36 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	return err
 }
 
+// group replaces the refusals of a file by one if all rows were refused for the same reason. It adds the names of fields
+// that were not read, because a file of another dataset or with other names is the likely cause.
+func (s *Summary) group() {
+	if s.Read < 2 || s.Refused < s.Read || len(s.Refusals) == 0 {
+		return
+	}
+	first := s.Refusals[0]
+	for _, refusal := range s.Refusals {
+		if kind(refusal.Reason) != kind(first.Reason) {
+			return
+		}
+	}
+	first.Reason = fmt.Sprintf("all %d rows were refused for one reason: %s", s.Refused, first.Reason)
+	if len(s.Unknown) > 0 {
+		const shown = 8
+		names := strings.Join(s.Unknown[:min(len(s.Unknown), shown)], ", ")
+		first.Reason += "; fields that are not read: " + strings.ReplaceAll(names, first.Dataset+".", "")
+	}
+	s.Refusals = []warehouse.Refusal{first}
+}
+
+// kind returns the reason of a refusal without the values of the row.
+func kind(reason string) string {
+	parts := strings.Split(reason, "; ")
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, ": ")
+	}
+	return strings.Join(parts, "; ")
+}
+
 // Load merges one file, batch by batch in its order. Loading a file again changes nothing. A file that cannot be read
 // is counted as refused and appended to Refusals; Load then returns no error. Load returns a warehouse.TooLargeError
 // if the input exceeds its bounds, the error of ctx, and errors of the warehouse.
@@ -116,6 +146,7 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 		}
 		return summary.merge(ctx, staged)
 	})
+	summary.group()
 	if ctx.Err() != nil {
 		return summary, ctx.Err() // the reader may have failed only because of the cancellation
 	}

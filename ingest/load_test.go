@@ -336,7 +336,7 @@ func TestLoad_BadInput(t *testing.T) {
 			if test.reason == "" {
 				return
 			}
-			if len(summary.Refusals) != max(1, int(test.counts.Refused)) || !strings.Contains(summary.Refusals[0].Reason,
+			if n := len(summary.Refusals); n != 1 && n != int(test.counts.Refused) || !strings.Contains(summary.Refusals[0].Reason,
 				test.reason) {
 				t.Errorf("got refusals %+v, want the reason %q", summary.Refusals, test.reason)
 			}
@@ -414,6 +414,29 @@ var bzip2Rows = []string{
 		"69c18ae4a75714ead557ba919c43f2870fb93233229667e5d6c258020bf8bb9229c284864824c880",
 	"425a6839314159265359125cdb8400001f5b804490100675500000ae20140a200050a0d1a341901a108f4a0647a9b286" +
 		"f54d94d9d27372fd5ec31c8455888de8afa261aacd408f3f0cd4cb12847e2ee48a70a12024b9b708",
+}
+
+// A file whose rows are all refused for one reason is reported once, with the fields that were not read.
+func TestLoad_AllRowsRefused(t *testing.T) {
+	w := openNew(t)
+	for name, test := range map[string]struct{ file, content, want string }{
+		"other names": {"calls.csv", "call,time\n1,2\n3,4\n",
+			"all 2 rows were refused for one reason: id is missing; created_at is missing; fields that are not read: call, time"},
+		"other values": {"calls.csv", "id,created_at\n" + tenant.ID.String() + ",today\n" + tenant.ID.String() + ",now\n",
+			"all 2 rows were refused for one reason: created_at is not a time: today"},
+		"other format": {"calls.ndjson", "id,created_at\n1,2\n", "all 2 rows were refused for one reason: line is not a JSON object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			summary := load(t, w, ingest.Input{Name: test.file, Tenant: tenant.ID, Body: strings.NewReader(test.content)})
+			if len(summary.Refusals) != 1 || summary.Refusals[0].Reason != test.want || summary.Refused != 2 {
+				t.Errorf("got %+v, want one refusal: %s", summary, test.want)
+			}
+		})
+	}
+	two := "id,created_at\nx,2026-01-01\n" + tenant.ID.String() + ",today\n"
+	if summary := load(t, w, ingest.Input{Name: "calls.csv", Tenant: tenant.ID, Body: strings.NewReader(two)}); len(summary.Refusals) != 2 {
+		t.Errorf("got %+v, want two refusals", summary)
+	}
 }
 
 // The rows after the first end of an input are read, in every codec.
