@@ -33,6 +33,9 @@ func problemOf(err error) *web.Problem {
 		return &web.Problem{Status: http.StatusUnauthorized, Code: "REVOKED_API_KEY", Message: "API key has been revoked"}
 	case errors.Is(err, warehouse.ErrExpiredKey): // the documented API has no code of its own for expired keys
 		return &web.Problem{Status: http.StatusUnauthorized, Code: "REVOKED_API_KEY", Message: "API key has expired"}
+	case errors.Is(err, warehouse.ErrUnpublished):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "PUBLISHING_FAILED", RetryAfter: 30,
+			Message: "The newest rows could not be published, so the published files may lack rows; try again later"}
 	}
 	return queryProblem(err)
 }

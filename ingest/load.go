@@ -65,9 +65,10 @@ type Summary struct {
 	schema.Counts
 	Refusals []warehouse.Refusal `json:"refusals"`                 // the first maxRefusals; the quarantine has all
 	Unknown  []string            `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
+	Tenants  []uuid.UUID         `json:"tenants,omitempty"`        // tenants of accepted rows, sorted
 }
 
-// Add adds the counts, refusals and unknown fields of other. It keeps at most maxRefusals refusals, except those of
+// Add adds the counts, refusals, unknown fields and tenants of other. It keeps at most maxRefusals refusals, except those of
 // refused files.
 func (s *Summary) Add(other Summary) {
 	s.Files += other.Files
@@ -81,6 +82,9 @@ func (s *Summary) Add(other Summary) {
 	s.Unknown = append(s.Unknown, other.Unknown...)
 	slices.Sort(s.Unknown)
 	s.Unknown = slices.Compact(s.Unknown)
+	s.Tenants = append(s.Tenants, other.Tenants...)
+	slices.SortFunc(s.Tenants, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	s.Tenants = slices.Compact(s.Tenants)
 }
 
 // maxRefusals is the maximum number of refused rows in a summary. Refused files are always listed.
@@ -88,7 +92,7 @@ const maxRefusals = 100
 
 // merge merges a staged batch and adds its outcome to the summary.
 func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
-	batch := Summary{}
+	batch := Summary{Tenants: staged.Tenants()}
 	for _, field := range staged.Unknown() {
 		batch.Unknown = append(batch.Unknown, field.String())
 	}

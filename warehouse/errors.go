@@ -24,7 +24,8 @@ var (
 	ErrBusy        = errors.New("busy")                     // the same operation is already running
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = duckdb.ErrNoSpace
-	ErrNoMemory    = duckdb.ErrNoMemory // DuckDB's memory limit was reached
+	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
+	ErrUnpublished = errors.New("publishing failed") // the published files of a tenant may lack rows
 )
 
 // TooLargeError is an [ErrTooLarge] that names the bound: bytes of rows, unpacked.

@@ -53,8 +53,12 @@ func (w *Warehouse) replacedPath(tenant uuid.UUID) string {
 	return filepath.Join(w.dir, filesDir, replacedDir, tenant.String())
 }
 
-// PublishedFiles returns the tenant's current files in the lake, ordered by export and month.
+// PublishedFiles returns the tenant's current files in the lake, ordered by export and month. It returns ErrUnpublished
+// if the last publishing of the tenant failed, because the files would lack rows for an unknown time.
 func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]PublishedFile, error) {
+	if err := w.publishFailures.of(tenant); err != nil {
+		return nil, fmt.Errorf("published files of tenant %s: %w: %w", tenant, ErrUnpublished, err)
+	}
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return nil, err

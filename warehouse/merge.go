@@ -78,6 +78,16 @@ func (s *Staged) Refused() (refused int64) {
 	return refused
 }
 
+// Tenants returns the tenants that have rows to merge.
+func (s *Staged) Tenants() (tenants []uuid.UUID) {
+	for _, t := range s.tenants {
+		if t.hasRows() {
+			tenants = append(tenants, t.id.UUID)
+		}
+	}
+	return tenants
+}
+
 // rows returns the number of rows of all tenants.
 func (s *Staged) rows() (rows int64) {
 	for _, t := range s.tenants {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -18,33 +18,99 @@ type Published struct {
 	Rows  int64 `json:"rows"`  // rows written, of datasets only, not of derived exports
 }
 
+// A PublishError is the failure to publish a tenant. Its rows are stored, and the next call of Publish tries again.
+type PublishError struct {
+	Tenant uuid.UUID
+	Err    error
+}
+
+func (e PublishError) Error() string { return fmt.Sprintf("publish tenant %s: %v", e.Tenant, e.Err) }
+
+// Unwrap returns the cause.
+func (e PublishError) Unwrap() error { return e.Err }
+
+// PublishErrors are the failures of a call of Publish, at most one per tenant. The other tenants were published.
+type PublishErrors []PublishError
+
+func (e PublishErrors) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap returns the failures.
+func (e PublishErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, failure := range e {
+		all[i] = failure
+	}
+	return all
+}
+
+// publishFailures holds, by tenant, the error of the last publishing if it failed. The files of such a tenant may lack
+// rows that no later call has added, so they must not be read as if they were complete.
+type publishFailures struct {
+	mu       sync.Mutex
+	byTenant map[uuid.UUID]error // guarded by mu
+}
+
+func (f *publishFailures) set(tenant uuid.UUID, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.byTenant, tenant)
+		return
+	}
+	if f.byTenant == nil {
+		f.byTenant = map[uuid.UUID]error{}
+	}
+	f.byTenant[tenant] = err
+}
+
+func (f *publishFailures) of(tenant uuid.UUID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.byTenant[tenant]
+}
+
 // Publish updates the lake. It rewrites every partition that commits have changed since it was published, and replaces
-// each file atomically. An error of one tenant or partition does not stop the others; Publish returns all errors,
-// joined. The next call publishes what an error or a crash has left. Publish also removes expired replaced files.
+// each file atomically. An error of one tenant or partition does not stop the others; Publish returns the errors of
+// tenants as PublishErrors. The next call publishes what an error or a crash has left. Publish also removes expired
+// replaced files.
 func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 	tenants, err := w.unpublished()
 	if err != nil {
 		return total, fmt.Errorf("publish: %w", err)
 	}
-	published, failed := make([]Published, len(tenants)), make([]error, len(tenants))
+	published, errs := make([]Published, len(tenants)), make([]error, len(tenants))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, name := range tenants {
+	for i, id := range tenants {
 		group.Go(func() error {
-			id, err := uuid.Parse(name)
-			if err != nil {
-				failed[i] = fmt.Errorf("publish: %q is not the id of a tenant: %w", name, err)
-			} else if published[i], err = w.publishTenant(ctx, id); err != nil {
-				failed[i] = fmt.Errorf("publish tenant %s: %w", id, err)
-			}
+			published[i], errs[i] = w.PublishTenant(ctx, id)
 			return nil
 		})
 	}
-	_ = group.Wait() // the errors are in failed
-	for _, p := range published {
-		total.add(p)
+	_ = group.Wait() // the errors are in errs
+	if err := w.removeReplaced(); err != nil {
+		w.folder.log.Warn("remove replaced files; the next publishing tries again", "error", err)
 	}
-	return total, errors.Join(append(failed, w.removeReplaced())...)
+	var failures PublishErrors
+	for i, p := range published {
+		total.add(p)
+		if errs[i] != nil {
+			failures = append(failures, PublishError{tenants[i], errs[i]})
+		}
+	}
+	if len(failures) > 0 && ctx.Err() == nil {
+		return total, failures
+	}
+	return total, ctx.Err()
+}
+
+// PublishTenant publishes one tenant.
+func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published Published, err error) {
+	published, err = w.publishTenant(ctx, id)
+	if err == nil || ctx.Err() == nil {
+		w.publishFailures.set(id, err)
+	}
+	return published, err
 }
 
 func (p *Published) add(other Published) {
@@ -66,27 +132,32 @@ func (p *Published) count(files []PublishedFile) {
 
 // unpublished returns the ids of the tenants that may have unpublished commits. These have a marker file beside their
 // file, or no folder of published files because an earlier version wrote them.
-func (w *Warehouse) unpublished() (names []string, err error) {
-	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
+func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
+	stores, err := w.folder.readDir(w.folder.join(warehouseDir))
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries {
-		if name, marked := strings.CutSuffix(entry.Name(), unpublishedSuffix); marked && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-		name, file := strings.CutSuffix(entry.Name(), storeSuffix)
-		if id, err := uuid.Parse(name); file && err == nil && !slices.Contains(names, name) {
-			published, err := w.folder.exists(w.filesPath(id))
-			if err != nil {
-				return nil, err
-			}
-			if !published {
-				names = append(names, name)
-			}
+	folders, err := w.folder.readDir(w.folder.join(filesDir))
+	if err != nil {
+		return nil, err
+	}
+	marked, published := map[string]bool{}, map[string]bool{}
+	for _, entry := range stores {
+		if name, marker := strings.CutSuffix(entry.Name(), unpublishedSuffix); marker {
+			marked[name] = true
 		}
 	}
-	return names, nil
+	for _, entry := range folders {
+		published[entry.Name()] = true
+	}
+	for _, entry := range stores {
+		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
+		id, err := uuid.Parse(name)
+		if isStore && err == nil && (marked[name] || !published[name]) {
+			tenants = append(tenants, id)
+		}
+	}
+	return tenants, nil
 }
 
 // publishTenant publishes the pending partitions of a tenant. It removes the tenant's marker file if none is left.

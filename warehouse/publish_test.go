@@ -249,3 +249,32 @@ func TestPublish_Durations(t *testing.T) {
 		})
 	}
 }
+
+// The failure of one tenant is an error of this tenant alone: the others are published, and its own files count as
+// incomplete until a later call has published it.
+func TestPublish_FailureOfOneTenant(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
+	blocker := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())
+	noError(t, os.WriteFile(blocker, nil, 0o600))
+	for range 2 {
+		published, err := w.Publish(t.Context())
+		failures := (warehouse.PublishErrors)(nil)
+		if !errors.As(err, &failures) || len(failures) != 1 || failures[0].Tenant != tenantA {
+			t.Fatalf("got %+v and error %v, want the failure of tenant A", published, err)
+		}
+	}
+	_, err := w.PublishedFiles(t.Context(), tenantA)
+	wantKind(t, err, warehouse.ErrUnpublished)
+	files, err := w.PublishedFiles(t.Context(), tenantB)
+	if err != nil || len(files) != 2 {
+		t.Errorf("tenant B: got %d files and error %v, want 2 files", len(files), err)
+	}
+	noError(t, os.Remove(blocker))
+	wantPublished(t, w, 2, 1)
+	if files, err = w.PublishedFiles(t.Context(), tenantA); err != nil || len(files) != 2 {
+		t.Errorf("tenant A: got %d files and error %v, want 2 files", len(files), err)
+	}
+	noError(t, w.Close())
+}

@@ -39,13 +39,14 @@ type Warehouse struct {
 	loader   *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
 	control  *sql.DB
 
-	signing     []byte // secret from which the signing keys are derived
-	keys        keyring
-	requests    requestLog
-	tenants     tenantPool
-	refused     quarantine
-	exportCache duckdbExportCache
-	unknown     unknownFields
+	signing         []byte // secret from which the signing keys are derived
+	keys            keyring
+	requests        requestLog
+	tenants         tenantPool
+	refused         quarantine
+	exportCache     duckdbExportCache
+	unknown         unknownFields
+	publishFailures publishFailures
 
 	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
 

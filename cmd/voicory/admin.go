@@ -40,7 +40,7 @@ type admin interface {
 	// Export writes an export to out.
 	Export(ctx context.Context, spec exportSpec, out io.Writer) (exportSummary, error)
 	// Publish writes the stale partitions of the lake.
-	Publish(ctx context.Context) (warehouse.Published, error)
+	Publish(ctx context.Context) (publication, error)
 	CreateKey(
 		ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings,
 	) (createdKey, error)
@@ -87,7 +87,9 @@ func (f *flags) openAdmin(ctx context.Context, create bool) (admin, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	return localAdmin{w, newSources(w), queries, httpapi.NewSlots(httpapi.DefaultConcurrent)[httpapi.Queries]}, nil
+	return localAdmin{
+		w, newSources(w), queries, httpapi.NewSlots(httpapi.DefaultConcurrent)[httpapi.Queries], true,
+	}, nil
 }
 
 // withAdmin calls do with the admin of the data folder. It returns warehouse.ErrNotFound if the folder does not exist.
@@ -119,6 +121,8 @@ type localAdmin struct {
 	*sources
 	queries *query.Runner
 	slots   *admission.Controller // slots for queries, shared with the API of a server; the operator counts as one tenant
+	// publishFirst means that no server publishes in the background, so that Query does it first.
+	publishFirst bool
 }
 
 func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) error {
@@ -130,6 +134,12 @@ func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Wri
 		return fmt.Errorf("start the query: %w; try again later", err)
 	}
 	defer release()
+	if l.publishFirst {
+		// If it fails, Start returns the error.
+		if _, err := l.PublishTenant(ctx, request.Tenant); ctx.Err() != nil {
+			return err
+		}
+	}
 	result, err := l.queries.Start(ctx, uuid.NewString(), request)
 	if err != nil {
 		return err

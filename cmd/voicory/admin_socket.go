@@ -359,7 +359,7 @@ func (c remoteAdmin) Replay(ctx context.Context, files []string) (total replaySu
 	return total, c.call(ctx, http.MethodPost, "/quarantine/replay?"+url.Values{"file": files}.Encode(), nil, &total)
 }
 
-func (c remoteAdmin) Publish(ctx context.Context) (published warehouse.Published, err error) {
+func (c remoteAdmin) Publish(ctx context.Context) (published publication, err error) {
 	return published, c.call(ctx, http.MethodPost, "/publish", nil, &published)
 }
 

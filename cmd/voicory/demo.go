@@ -53,7 +53,7 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				return err
 			}
 		}
-		if _, err := api.Publish(ctx); err != nil {
+		if _, err := m.publish(ctx, api, []uuid.UUID{demoTenant.ID}); err != nil {
 			return err
 		}
 		out := demoKeys{Tenant: demoTenant.ID}

@@ -29,7 +29,7 @@ var errStrict = errors.New("rows or files were refused")
 // ingestSummary is the summary of the whole command.
 type ingestSummary struct {
 	ingest.Summary
-	Published warehouse.Published `json:"published"`
+	Published publication `json:"published"`
 }
 
 // Run ingests every file, publishes, and prints the summary.
@@ -66,7 +66,7 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 		}
 	}
 	bar.finish()
-	if total.Published, err = api.Publish(ctx); err != nil {
+	if total.Published, err = m.publish(ctx, api, total.Tenants); err != nil {
 		return err
 	}
 	if err := m.printResult(f, total, total.text); err != nil {

@@ -142,7 +142,7 @@ type replayQuarantineCommand struct {
 type replaySummary struct {
 	schema.Counts
 	Refusals  []warehouse.Refusal `json:"refusals"` // the first rows that were refused again
-	Published warehouse.Published `json:"published"`
+	Published publication         `json:"published"`
 }
 
 // Run ingests refused rows again, publishes, and prints the summary.
@@ -152,7 +152,7 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 		if err != nil {
 			return err
 		}
-		if total.Published, err = api.Publish(ctx); err != nil {
+		if total.Published, err = m.publish(ctx, api, nil); err != nil {
 			return err
 		}
 		return m.printResult(f, total, func(w io.Writer) {

@@ -89,7 +89,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	api := localAdmin{w, sources, options.Queries, options.Slots[httpapi.Queries]}
+	api := localAdmin{w, sources, options.Queries, options.Slots[httpapi.Queries], false}
 	endpoints, err := c.listen(ctx, api, options, registry, log)
 	if err != nil {
 		return err

@@ -55,8 +55,8 @@ func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 // syncSummary is the summary of a run.
 type syncSummary struct {
 	ingest.Summary
-	Missing   []string            `json:"missing"` // tables and columns that the source lacks
-	Published warehouse.Published `json:"published"`
+	Missing   []string    `json:"missing"` // tables and columns that the source lacks
+	Published publication `json:"published"`
 }
 
 // run pulls once, or repeatedly if Every is set. A repeated pull prints the error of a failed run, and the next run
@@ -70,7 +70,7 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec)
 			if err != nil {
 				return err
 			}
-			if total.Published, err = api.Publish(ctx); err != nil {
+			if total.Published, err = m.publish(ctx, api, total.Tenants); err != nil {
 				return err
 			}
 			return m.printResult(f, total, total.text)

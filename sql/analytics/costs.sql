@@ -7,7 +7,7 @@
 --   cost_per_completed_call  mean over completed calls.
 --   components               sums of metadata.cost_breakdown over all calls that have it. other is the sum of the members with
 --                            other names, except total
---   stt_minutes, tts_characters    sums over all calls
+--   stt_minutes, tts_characters    sums over all calls, in the types of the export cost_daily
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (cost IS NULL) AS pending_calls,
        sum(cost) AS cost, avg(cost) AS cost_per_call,
@@ -15,7 +15,7 @@ SELECT {{columns}}
        avg(cost) FILTER (status = 'completed') AS cost_per_completed_call,
        quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[1] AS cost_p50, quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[2] AS cost_p90,
        quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[3] AS cost_p95, quantile_cont(cost::DOUBLE, [0.5, 0.9, 0.95, 0.99])[4] AS cost_p99,
-       sum(stt_minutes) AS stt_minutes, sum(tts_characters)::BIGINT AS tts_characters,
+       CASE WHEN isfinite(sum(stt_minutes)) THEN sum(stt_minutes) END AS stt_minutes, sum(tts_characters)::DECIMAL(38, 0) AS tts_characters,
        {'stt': sum(CASE WHEN parts IS NULL THEN named.stt ELSE TRY_CAST(parts['stt'] AS DECIMAL(18, 8)) END),
         'llm': sum(CASE WHEN parts IS NULL THEN named.llm ELSE TRY_CAST(parts['llm'] AS DECIMAL(18, 8)) END),
         'tts': sum(CASE WHEN parts IS NULL THEN named.tts ELSE TRY_CAST(parts['tts'] AS DECIMAL(18, 8)) END),

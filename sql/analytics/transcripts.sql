@@ -6,6 +6,7 @@
 --   ai_time_share            over turns with times: a turn lasts until the next one starts, and the last turn is ignored.
 --   longest_pause_seconds    longest time from the start of a turn to the start of the next. The end of a turn is unknown, so this
 --                            includes speech
+-- The time between two turns is a HUGEINT, because two BIGINTs may be further apart than the largest BIGINT.
 SELECT {{columns}}
        count(*) AS calls, count(*) FILTER (words > 0) AS transcripts,
        count(*) FILTER (status = 'completed' AND words = 0) / nullif(count(*) FILTER (status = 'completed'), 0) AS empty_share,
@@ -22,7 +23,7 @@ FROM (SELECT *,
              coalesce(list_sum(list_transform(list_filter(said, lambda turn: turn.speaker = 'Caller' AND turn.ms >= 0), lambda turn: turn.ms)), 0) AS caller_ms,
              list_max(list_transform(said, lambda turn: CASE WHEN turn.ms >= 0 THEN turn.ms END)) AS longest_ms
       FROM (SELECT * EXCLUDE (turns), list_transform(turns, lambda turn, i: {
-                       'speaker': turn.speaker, 'ms': turns[i + 1].timestamp_ms - turn.timestamp_ms,
+                       'speaker': turn.speaker, 'ms': turns[i + 1].timestamp_ms::HUGEINT - turn.timestamp_ms,
                        'words': len(list_filter(string_split(translate(turn.text,
                            chr(9) || chr(10) || chr(13) || chr(160) || chr(8239) || chr(12288), '      '), ' '), lambda word: word <> ''))}) AS said
             FROM (SELECT * EXCLUDE (transcript) REPLACE (replace(status, '_', '-') AS status), {{local}} AS local, transcript AS turns

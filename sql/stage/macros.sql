@@ -2,12 +2,12 @@
 
 CREATE MACRO digits(number) AS nullif(regexp_replace(number, '[^0-9]', '', 'g'), '');
 
--- Reports whether a value is JSON by the standard. DuckDB also accepts the numbers NaN and Infinity. CASE, unlike OR,
--- evaluates the regular expression only for the few values that need it.
+-- Reports whether a value that DuckDB accepts as JSON is JSON by the standard. DuckDB also accepts NaN, Inf and
+-- Infinity in any case. A text in the value may look like one of these, so texts are removed before the second look.
+-- CASE, unlike OR, evaluates that only for the few values that need it.
+CREATE MACRO has_non_number(value) AS regexp_matches(value, '(?i)(^|[:,\[])\s*-?(nan|inf(inity)?)\s*([,\]}]|$)');
 CREATE MACRO strict_json(value) AS
-    CASE WHEN contains(value, 'NaN') OR contains(value, 'Infinity')
-         THEN NOT regexp_matches(regexp_replace(value, '"(\\.|[^"\\])*"', '', 'g'), 'NaN|Infinity')
-         ELSE value IS NOT NULL END;
+    CASE WHEN has_non_number(value) THEN NOT has_non_number(regexp_replace(value, '"(\\.|[^"\\])*"', '""', 'g')) ELSE value IS NOT NULL END;
 
 -- Returns the time that a text states, or NULL if no column can hold it. The value depends on the text alone: DuckDB's
 -- cast never sees the name of a time zone, because it would keep that zone for later rows. It reads the usual form
