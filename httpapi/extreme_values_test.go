@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // extremes are the values of each numeric type of a field at which sums and differences overflow.
@@ -27,9 +28,9 @@ var extremes = map[string][]any{
 
 // extremeRows returns rows of the dataset in which each numeric field has each pair of its extreme values on one day,
 // and the number of numeric fields.
-func extremeRows(t *testing.T, dataset warehouse.Dataset) (rows []string, fields int) {
+func extremeRows(t *testing.T, dataset schema.Dataset) (rows []string, fields int) {
 	t.Helper()
-	export, err := warehouse.ExportNamed(dataset.Name)
+	export, err := schema.ExportNamed(dataset.Name)
 	noError(t, err)
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	add := func(fields map[string]any) {
@@ -56,7 +57,7 @@ func extremeRows(t *testing.T, dataset warehouse.Dataset) (rows []string, fields
 			}
 		}
 	}
-	if dataset.Name == warehouse.Calls.Name {
+	if dataset.Name == schema.Calls.Name {
 		for _, duration := range []any{-1e308, 1e308, "9999999999999999999h", "99:99:99"} {
 			add(map[string]any{"duration": duration})
 		}
@@ -77,9 +78,9 @@ func extremeRows(t *testing.T, dataset warehouse.Dataset) (rows []string, fields
 // streams, and all analytics.
 func TestExtremeValues_EveryAnswerIsComplete(t *testing.T) {
 	b := startSQL(t)
-	for _, dataset := range warehouse.Datasets {
+	for _, dataset := range schema.Datasets {
 		rows, fields := extremeRows(t, dataset)
-		if fields == 0 && dataset.Name != warehouse.Messages.Name {
+		if fields == 0 && dataset.Name != schema.Messages.Name {
 			t.Errorf("%s: got no numeric fields", dataset.Name)
 		}
 		if len(rows) > 0 {
@@ -88,7 +89,7 @@ func TestExtremeValues_EveryAnswerIsComplete(t *testing.T) {
 	}
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
-	for _, export := range warehouse.Exports {
+	for _, export := range schema.Exports {
 		stream := b.stream(t, export.Name+"?format=ndjson")
 		lines := bytes.Split(bytes.TrimSpace([]byte(stream.body)), []byte("\n"))
 		for _, line := range lines {
@@ -141,7 +142,7 @@ func breakPublishing(t *testing.T, data string, tenant uuid.UUID) (repair func()
 func TestPublishing_FailureIsNoEmptyAnswer(t *testing.T) {
 	b := startSQL(t)
 	repair := breakPublishing(t, b.warehouse.Dir(), mine)
-	merge(t, b.warehouse, warehouse.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01"}`, mine, id(777)))
+	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01"}`, mine, id(777)))
 	if _, err := b.warehouse.Publish(t.Context()); err == nil {
 		t.Fatal("got no error of publishing into a folder that is a file")
 	}

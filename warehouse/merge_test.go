@@ -241,9 +241,9 @@ func TestMerge_JSONByTheStandard(t *testing.T) {
 			add(field, text)
 		}
 	}
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: warehouse.Calls, Origin: "x", Rows: lines(t, rows...)})
+	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x", Rows: lines(t, rows...)})
 	noError(t, err)
-	wantCounts(t, counts, warehouse.Counts{Read: int64(n), New: int64(n) - refused, Refused: refused})
+	wantCounts(t, counts, schema.Counts{Read: int64(n), New: int64(n) - refused, Refused: refused})
 	for _, refusal := range refusals {
 		if !strings.Contains(refusal.Reason, "is not valid JSON") {
 			t.Errorf("got refusal %+v", refusal)

@@ -255,7 +255,7 @@ func TestPublish_Durations(t *testing.T) {
 func TestPublish_FailureOfOneTenant(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	merge(t, w, warehouse.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	blocker := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())
 	noError(t, os.WriteFile(blocker, nil, 0o600))
 	for range 2 {
