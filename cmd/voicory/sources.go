@@ -76,7 +76,9 @@ func (s sourceSpec) openPostgres(
 			for i, key := range keys {
 				imported[i] = warehouse.ImportedKey(key)
 			}
-			return w.ImportKeys(ctx, warehouse.KeySource{Name: source.Name(), Limit: s.MaxDeleted}, imported)
+			return w.ImportKeys(ctx, warehouse.KeySource{
+				Name: source.Name(), Former: source.FormerName(), Limit: s.MaxDeleted,
+			}, imported)
 		},
 		Known: func(ctx context.Context, after postgres.Customer, limit int) ([]postgres.Customer, error) {
 			known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)

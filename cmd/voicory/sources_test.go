@@ -100,7 +100,7 @@ sources:
 	}
 	for range 2 { // with the server, then without it
 		got := mustRun(t, "", "sources", "--data", here)
-		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres 127.0.0.1:1/platform", "connect"} {
+		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres reader@127.0.0.1:1/platform", "connect"} {
 			if !strings.Contains(got.stdout, want) {
 				t.Errorf("%q is not in %s", want, got.stdout)
 			}

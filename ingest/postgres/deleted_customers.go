@@ -43,11 +43,11 @@ func (p *syncRun) compareCustomers(ctx context.Context) (found customerCompariso
 	}
 	live, err := p.mergeCustomers(ctx, &found)
 	if err != nil {
-		return found, explainError(ctx, "look for deleted customers", err)
+		return found, p.explainError(ctx, "look for deleted customers", err)
 	}
 	moved, err := p.movedCustomers(ctx, found.missing)
 	if err != nil {
-		return found, explainError(ctx, "look for customers of other tenants", err)
+		return found, p.explainError(ctx, "look for customers of other tenants", err)
 	}
 	var gone, foreign int64
 	missing := found.missing[:0]
@@ -58,7 +58,7 @@ func (p *syncRun) compareCustomers(ctx context.Context) (found customerCompariso
 		}
 		unknown, err := p.isForeign(ctx, customer.Tenant)
 		if err != nil {
-			return found, explainError(ctx, "look for deleted customers", err)
+			return found, p.explainError(ctx, "look for deleted customers", err)
 		}
 		if unknown {
 			foreign++

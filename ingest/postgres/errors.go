@@ -40,9 +40,9 @@ var advice = map[string]struct {
 	"57P03": {ErrUnavailable, "the server is starting or stopping"},
 }
 
-// explainError wraps err with its kind, the action that failed and the remedy, in one line. The result never contains
-// the DSN.
-func explainError(ctx context.Context, action string, err error) error {
+// explainError wraps err with its kind, the action that failed and the remedy, in one line. Texts of the server and of
+// the driver are redacted, so the result never contains a secret.
+func (s *Source) explainError(ctx context.Context, action string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -54,7 +54,7 @@ func explainError(ctx context.Context, action string, err error) error {
 	}
 	var serverError *pgconn.PgError
 	if errors.As(err, &serverError) {
-		message := strings.Join(strings.Fields(serverError.Message), " ")
+		message := redact(strings.Join(strings.Fields(serverError.Message), " "), s.secrets)
 		if known, ok := advice[serverError.Code]; ok {
 			return fmt.Errorf("%w: %s: %s: %s", known.kind, action, message, known.text)
 		}
@@ -65,10 +65,13 @@ func explainError(ctx context.Context, action string, err error) error {
 	switch {
 	case errors.As(err, &connect):
 		return fmt.Errorf("%w: %s: %s: is a server running there, and does it accept connections from here?",
-			ErrUnavailable, action, rootCause(err))
+			ErrUnavailable, action, redact(rootCause(err), s.secrets))
 	case errors.As(err, &network), pgconn.Timeout(err), isConnectionLoss(err):
 		return fmt.Errorf("%w: %s: the connection was lost (%s); stored rows are kept, and the next run continues",
-			ErrUnavailable, action, rootCause(err))
+			ErrUnavailable, action, redact(rootCause(err), s.secrets))
+	}
+	if text := err.Error(); redact(text, s.secrets) != text {
+		return fmt.Errorf("%s: %s", action, redact(text, s.secrets))
 	}
 	return fmt.Errorf("%s: %w", action, err)
 }

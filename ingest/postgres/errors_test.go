@@ -41,16 +41,16 @@ func TestPull_ErrorMessages(t *testing.T) {
 	}{
 		"no server": {dsn: "host=127.0.0.1 port=1 user=x password=" + password + " sslmode=disable",
 			kind: postgres.ErrUnavailable,
-			want: "database is unavailable: connect to postgres 127.0.0.1:1/ as x: connection refused: is a server running " +
+			want: "database is unavailable: connect to postgres x@127.0.0.1:1/: connection refused: is a server running " +
 				"there, and does it accept connections from here?"},
 		"no socket": {dsn: "host=/nowhere user=x dbname=y", kind: postgres.ErrUnavailable,
-			want: "database is unavailable: connect to postgres /nowhere:5432/y as x: no such file or directory: is a server " +
+			want: "database is unavailable: connect to postgres x@/nowhere:5432/y: no such file or directory: is a server " +
 				"running there, and does it accept connections from here?"},
 		"wrong password": {dsn: d.server.DSNOf(reader, "wrong", d.name), kind: postgres.ErrUnusable,
-			want: "database cannot be used: connect to postgres HOST:5432/DATABASE as READER: password authentication failed " +
+			want: "database cannot be used: connect to postgres READER@HOST:5432/DATABASE: password authentication failed " +
 				"for user \"READER\": check user and password of the DSN"},
 		"wrong database": {dsn: mine(d.server.DSN("nothing")), kind: postgres.ErrUnusable,
-			want: "database cannot be used: connect to postgres HOST:5432/nothing as platform: database \"nothing\" does not " +
+			want: "database cannot be used: connect to postgres platform@HOST:5432/nothing: database \"nothing\" does not " +
 				"exist: check the database of the DSN"},
 		"another database": {dsn: d.server.DSN("postgres"), kind: postgres.ErrUnusable,
 			want: "database cannot be used: the database has none of the platform's tables (customers, call_logs, " +
@@ -211,7 +211,7 @@ func TestNew_InvalidOptions(t *testing.T) {
 	}
 	source, err := postgres.New(postgres.Options{DSN: "postgres://u:" + password + "@db.example.com/platform"})
 	noError(t, err)
-	equal(t, "the name", source.Name(), "postgres db.example.com:5432/platform")
+	equal(t, "the name", source.Name(), "postgres u@db.example.com:5432/platform")
 	for _, state := range []string{"{", "[]", "{}", `{"since":"yesterday"}`} {
 		if err := source.Pull(t.Context(), []byte(state), nil); !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("state %s: got %v, want ErrInvalid", state, err)

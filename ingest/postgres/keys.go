@@ -30,7 +30,7 @@ func (p *syncRun) importKeys(ctx context.Context) error {
 	}
 	rows, err := p.tx.Query(ctx, p.render("keys"))
 	if err != nil {
-		return explainError(ctx, "read api_keys", err)
+		return p.explainError(ctx, "read api_keys", err)
 	}
 	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k Key, err error) {
 		var typ string
@@ -45,7 +45,7 @@ func (p *syncRun) importKeys(ctx context.Context) error {
 		return k, nil
 	})
 	if err != nil {
-		return explainError(ctx, "read api_keys", err)
+		return p.explainError(ctx, "read api_keys", err)
 	}
 	return p.options.Keys(ctx, keys)
 }

@@ -20,8 +20,9 @@ const (
 type rowReader struct {
 	ctx    context.Context // context of the pull; Read has no parameter for it
 	conn   *pgconn.PgConn
-	fetch  string // FETCH statement
-	action string // for error messages
+	fetch  string                                                    // FETCH statement
+	action string                                                    // for error messages
+	wrap   func(ctx context.Context, action string, err error) error // wraps an error of the database
 	onPage func(rows int64)
 
 	encoders []columnEncoder
@@ -39,12 +40,13 @@ type rowReader struct {
 // of rows of each page.
 func openRows(
 	ctx context.Context, conn *pgconn.PgConn, cursor, action string, onPage func(int64),
+	wrap func(context.Context, string, error) error,
 ) (*rowReader, error) {
 	fetch := fmt.Sprintf("FETCH %d FROM %s", pageRows, cursor)
-	r := &rowReader{ctx: ctx, conn: conn, fetch: fetch, action: action, onPage: onPage}
+	r := &rowReader{ctx: ctx, conn: conn, fetch: fetch, action: action, onPage: onPage, wrap: wrap}
 	described, err := conn.Prepare(ctx, "", r.fetch, nil)
 	if err != nil {
-		return nil, explainError(ctx, action, err)
+		return nil, wrap(ctx, action, err)
 	}
 	for _, d := range described.Fields {
 		f := newColumnEncoder(d.Name, d.DataTypeOID)
@@ -79,14 +81,14 @@ func (r *rowReader) fill() {
 		more, err := r.nextRow()
 		switch {
 		case err != nil:
-			r.err = explainError(r.ctx, r.action, err)
+			r.err = r.wrap(r.ctx, r.action, err)
 		case more:
 			r.rows++
 			line = appendRow(line, r.encoders, r.results.Values())
 		default:
 			last := r.rows < pageRows
 			r.onPage(r.rows)
-			if r.err = explainError(r.ctx, r.action, r.endPage()); r.err == nil && last {
+			if r.err = r.wrap(r.ctx, r.action, r.endPage()); r.err == nil && last {
 				r.err = r.startNext()
 			}
 		}
@@ -116,7 +118,7 @@ func (r *rowReader) nextRow() (bool, error) {
 func (r *rowReader) startNext() error {
 	if r.next != nil {
 		if err := r.next.fetchPage(); err != nil {
-			return explainError(r.ctx, r.next.action, err)
+			return r.wrap(r.ctx, r.next.action, err)
 		}
 	}
 	return io.EOF
@@ -143,5 +145,5 @@ func (r *rowReader) close() error {
 	if r.page == nil {
 		return nil
 	}
-	return explainError(r.ctx, r.action, r.endPage())
+	return r.wrap(r.ctx, r.action, r.endPage())
 }

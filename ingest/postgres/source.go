@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +40,7 @@ type Options struct {
 type Source struct {
 	options Options // without the DSN
 	config  *pgx.ConnConfig
+	secrets []string // texts that must not be shown
 	missing []string // see Missing
 }
 
@@ -50,11 +49,9 @@ var _ ingest.Source = (*Source)(nil)
 // New returns a Source. It does not connect. It returns warehouse.ErrInvalid if an option is invalid. The error never
 // contains the DSN, because that may hold a password.
 func New(o Options) (*Source, error) {
-	config, err := pgx.ParseConfig(o.DSN)
+	config, err := parseDSN(o.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the DSN is not a PostgreSQL connection string; write "+
-			"postgres://USER:PASSWORD@HOST:PORT/DATABASE or host=… port=… user=… password=… dbname=…",
-			warehouse.ErrInvalid)
+		return nil, err
 	}
 	if o.Window < 0 {
 		return nil, fmt.Errorf("%w: the window %v is negative", warehouse.ErrInvalid, o.Window)
@@ -73,13 +70,15 @@ func New(o Options) (*Source, error) {
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec // no prepared statements, which connection poolers do not support
 	o.DSN = ""
-	return &Source{options: o, config: config}, nil
+	return &Source{options: o, config: config, secrets: secretsOf(config)}, nil
 }
 
-// Name returns the kind of source and the address of the database, without user and password.
-func (s *Source) Name() string {
-	return "postgres " + net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port))) + "/" + s.config.Database
-}
+// Name returns the identity of the source: the addresses, the database, the user, and settings that select rows. It
+// never contains a secret.
+func (s *Source) Name() string { return sourceName(s.config) }
+
+// FormerName returns the name that the source had in earlier versions. Keys that they imported are recorded with it.
+func (s *Source) FormerName() string { return formerName(s.config) }
 
 // Missing returns the tables and columns that were missing in the last pull, such as "call_costs" and
 // "call_logs.summary". A reason in brackets may follow each name.
@@ -89,6 +88,9 @@ func (s *Source) Missing() []string { return slices.Clone(s.missing) }
 type state struct {
 	Since   time.Time `json:"since"`             // time of the snapshot, by the database's clock
 	Missing []string  `json:"missing,omitempty"` // missing tables and columns
+	// Relations has the object id of each table that was read, and of the database under an empty name. If one of them is
+	// another one now, by a search path of the server or because the database was replaced, all rows are read again.
+	Relations map[string]uint32 `json:"relations,omitempty"`
 	// Configs has the tenant of each WhatsApp number, by the number's id. The messages of a number that was given to
 	// another tenant are all read again. The map has as many entries as the table.
 	Configs map[string]string `json:"configs,omitempty"`
@@ -107,15 +109,15 @@ func (s *Source) Pull(
 			return fmt.Errorf("%w: parse the state of %s: %q", warehouse.ErrInvalid, s.Name(), last)
 		}
 	}
-	action := fmt.Sprintf("connect to %s as %s", s.Name(), s.config.User)
+	action := "connect to " + s.Name()
 	conn, err := pgx.ConnectConfig(ctx, s.config)
 	if err != nil {
-		return explainError(ctx, action, err)
+		return s.explainError(ctx, action, err)
 	}
 	defer disconnect(conn)
 	run := &syncRun{Source: s, take: take}
 	if run.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
-		return explainError(ctx, action, err)
+		return s.explainError(ctx, action, err)
 	}
 	since, err := run.prepare(ctx, previous)
 	if err != nil {

@@ -22,6 +22,8 @@ type syncRun struct {
 	tx   pgx.Tx
 	now  time.Time // time of the snapshot
 
+	databaseID uint32 // object id of the database
+
 	done, total  int64 // rows read, and an estimate of all rows; total is 0 if unknown
 	foreignCache struct {
 		tenant  uuid.UUID
@@ -33,13 +35,14 @@ type syncRun struct {
 // all rows are.
 func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time, err error) {
 	if _, err := p.tx.Exec(ctx, statement("session_settings"), pgx.QueryExecModeSimpleProtocol); err != nil {
-		return nil, explainError(ctx, "begin the transaction", err)
+		return nil, p.explainError(ctx, "begin the transaction", err)
 	}
-	if err := p.tx.QueryRow(ctx, "SELECT now()").Scan(&p.now); err != nil {
-		return nil, explainError(ctx, "take the snapshot", err)
+	const snapshot = "SELECT now(), oid FROM pg_database WHERE datname = current_database()"
+	if err := p.tx.QueryRow(ctx, snapshot).Scan(&p.now, &p.databaseID); err != nil {
+		return nil, p.explainError(ctx, "take the snapshot", err)
 	}
 	if p.deployment, err = inspect(ctx, p.tx); err != nil {
-		return nil, explainError(ctx, "inspect the platform's tables", err)
+		return nil, p.explainError(ctx, "inspect the platform's tables", err)
 	}
 	missing := p.deployment.missing
 	if !slices.Equal(missing, p.Source.missing) && len(missing) > 0 {
@@ -48,7 +51,7 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 	}
 	p.Source.missing = missing
 	recovered := slices.ContainsFunc(previous.Missing, func(name string) bool { return !slices.Contains(missing, name) })
-	if previous.Since.IsZero() || recovered {
+	if previous.Since.IsZero() || recovered || p.replaced(previous.Relations) {
 		for _, t := range tables {
 			if p.hasDataset(t) {
 				p.total += p.tables[t.name].rows
@@ -62,6 +65,25 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 	}
 	from = from.Add(-p.options.Window)
 	return &from, nil
+}
+
+// relations returns the object ids of the tables that are read, and of the database under an empty name.
+func (p *syncRun) relations() map[string]uint32 {
+	ids := map[string]uint32{"": p.databaseID}
+	for name, found := range p.tables {
+		ids[name] = found.id
+	}
+	return ids
+}
+
+// replaced reports whether a table of the previous pull is another one now.
+func (p *syncRun) replaced(previous map[string]uint32) bool {
+	for name, id := range p.relations() {
+		if before, ok := previous[name]; ok && before != id {
+			return true
+		}
+	}
+	return false
 }
 
 // readAll emits the keys, the deleted customers and all rows since the given time. The last portion contains the state,
@@ -103,7 +125,7 @@ func (p *syncRun) readAll(ctx context.Context, previous state, since *time.Time)
 	for i, t := range readable {
 		portion := ingest.Portion{Dataset: t.dataset, Absent: p.missingFields(t), Rows: readers[i], MovedBefore: movedBefore}
 		if i == len(readable)-1 {
-			next := state{Since: p.now, Missing: p.deployment.missing, Configs: configs}
+			next := state{Since: p.now, Missing: p.deployment.missing, Relations: p.relations(), Configs: configs}
 			if portion.State, err = json.Marshal(next); err != nil {
 				return err
 			}
@@ -144,7 +166,7 @@ func (p *syncRun) readConfigs(ctx context.Context) (map[string]string, error) {
 		var config, tenant string
 		_, err = pgx.ForEachRow(rows, []any{&config, &tenant}, func() error { configs[config] = tenant; return nil })
 	}
-	return configs, explainError(ctx, "read whatsapp_configs", err)
+	return configs, p.explainError(ctx, "read whatsapp_configs", err)
 }
 
 // changedConfigs returns the WhatsApp numbers whose tenant is not the one of the previous pull.
@@ -163,9 +185,9 @@ func (p *syncRun) openTable(ctx context.Context, t table, arguments []any) (*row
 	action, cursor := "read "+t.name, pgx.Identifier{t.name + "_page"}.Sanitize()
 	declare := "DECLARE " + cursor + " NO SCROLL CURSOR FOR " + p.render(t.dataset.Name)
 	if _, err := p.tx.Exec(ctx, declare, arguments...); err != nil {
-		return nil, explainError(ctx, action, err)
+		return nil, p.explainError(ctx, action, err)
 	}
-	return openRows(ctx, p.tx.Conn().PgConn(), cursor, action, p.addProgress)
+	return openRows(ctx, p.tx.Conn().PgConn(), cursor, action, p.addProgress, p.explainError)
 }
 
 // addProgress reports that further rows have been read.

@@ -125,6 +125,7 @@ type deployment struct {
 // A foundTable is a table that can be read.
 type foundTable struct {
 	relation string            // name in this session, quoted if necessary
+	id       uint32            // object id
 	rows     int64             // estimated number of rows; 0: unknown
 	types    map[string]string // types of the readable columns, by name
 }
@@ -144,12 +145,13 @@ func inspect(ctx context.Context, tx pgx.Tx) (*deployment, error) {
 	var name, relation, attribute, typ string
 	var readable bool
 	var about int64
-	if _, err := pgx.ForEachRow(rows, []any{&name, &relation, &about, &attribute, &typ, &readable}, func() error {
+	var id uint32
+	if _, err := pgx.ForEachRow(rows, []any{&name, &relation, &id, &about, &attribute, &typ, &readable}, func() error {
 		if relation == "" {
 			return nil
 		}
 		if _, ok := d.tables[name]; !ok {
-			d.tables[name] = foundTable{relation, about, map[string]string{}}
+			d.tables[name] = foundTable{relation, id, about, map[string]string{}}
 		}
 		if readable {
 			d.tables[name].types[attribute] = typ
