@@ -49,7 +49,7 @@ type admin interface {
 	RevokeKey(ctx context.Context, id uuid.UUID) (warehouse.Key, error)
 	Tenants(ctx context.Context) ([]warehouse.Tenant, error)
 	// Query runs a statement and writes its result to out. If it returns an error, the result in out is incomplete.
-	Query(ctx context.Context, request query.Request, out io.Writer) error
+	Query(ctx context.Context, request query.Request, out io.Writer) (query.Outcome, error)
 	// Requests returns the newest entries of the request log.
 	Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]warehouse.Request, error)
 	Close() error
@@ -125,28 +125,30 @@ type localAdmin struct {
 	publishFirst bool
 }
 
-func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) error {
+func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) (outcome query.Outcome, err error) {
 	if err := l.requireTenant(ctx, request.Tenant); err != nil {
-		return err
+		return outcome, err
 	}
 	release, err := l.slots.Acquire(ctx, uuid.Nil, uuid.Nil)
 	if err != nil {
-		return fmt.Errorf("start the query: %w; try again later", err)
+		return outcome, fmt.Errorf("start the query: %w; try again later", err)
 	}
 	defer release()
 	if l.publishFirst {
 		// If it fails, Start returns the error.
 		if _, err := l.PublishTenant(ctx, request.Tenant); ctx.Err() != nil {
-			return err
+			return outcome, err
 		}
 	}
 	result, err := l.queries.Start(ctx, uuid.NewString(), request)
 	if err != nil {
-		return err
+		return outcome, err
 	}
 	defer result.Close()
-	_, err = result.WriteTo(out)
-	return err
+	if _, err = result.WriteTo(out); err != nil {
+		return outcome, err
+	}
+	return *result.Outcome, nil
 }
 
 func (l localAdmin) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {

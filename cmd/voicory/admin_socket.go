@@ -135,7 +135,10 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 			if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
 				return fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 			}
-			return api.Query(r.Context(), request, out)
+			w.Header().Set("Trailer", queryTruncated)
+			outcome, err := api.Query(r.Context(), request, out)
+			w.Header().Set(queryTruncated, outcome.Truncated)
+			return err
 		})
 	})
 	route("DELETE /keys/{id}", func(r *http.Request) (any, error) {
@@ -147,6 +150,9 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 	})
 	return routes
 }
+
+// queryTruncated is the trailer of the reply to POST /query: the limit that truncated the result, or "".
+const queryTruncated = "Voicory-Truncated"
 
 // stream sends what write writes, without buffering it. If write returns an error before its first byte, stream sends
 // an adminReply with status 422. After the first byte, it closes the connection, so that the client sees an incomplete
@@ -413,23 +419,23 @@ func (c remoteAdmin) Tenants(ctx context.Context) (tenants []warehouse.Tenant, e
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
 }
 
-func (c remoteAdmin) Query(ctx context.Context, request query.Request, out io.Writer) error {
+func (c remoteAdmin) Query(ctx context.Context, request query.Request, out io.Writer) (outcome query.Outcome, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return err
+		return outcome, err
 	}
 	response, err := c.send(ctx, http.MethodPost, "/query", bytes.NewReader(body))
 	if err != nil {
-		return err
+		return outcome, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return readReply(response.Body, nil)
+		return outcome, readReply(response.Body, nil)
 	}
 	if _, err := io.Copy(out, response.Body); err != nil {
-		return fmt.Errorf("the query failed; its result is incomplete: %w", err)
+		return outcome, fmt.Errorf("the query failed; its result is incomplete: %w", err)
 	}
-	return nil
+	return query.Outcome{Truncated: response.Trailer.Get(queryTruncated)}, nil
 }
 
 func (c remoteAdmin) Close() error {

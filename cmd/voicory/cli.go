@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/alecthomas/kong"
@@ -44,9 +45,11 @@ func (m *Main) exit(status int) {
 
 // Exit statuses.
 const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitTruncated = 3   // a limit truncated the result of a query
+	exitSignal    = 128 // plus the number of the signal that stopped the command
 )
 
 // flags is the command line. Every flag can also be set by an environment variable: VOICORY_ and the name in capitals.
@@ -79,6 +82,8 @@ type flags struct {
 
 // Run runs the command that the arguments name and returns the exit status.
 func (m *Main) Run(ctx context.Context) (status int) {
+	out := &outputWriter{Writer: m.Stdout}
+	m.Stdout = out
 	f := flags{Log: slog.New(slog.NewTextHandler(m.Stderr, nil))}
 	exited := -1
 	parser, err := kong.New(&f,
@@ -113,7 +118,34 @@ func (m *Main) Run(ctx context.Context) (status int) {
 	if duckdb.IsInterrupt(err) && ctx.Err() != nil {
 		err = ctx.Err() // DuckDB returns an error of its own if it was cancelled
 	}
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write to standard output: %w", out.err)
+	}
+	if stopped := (stopSignal{}); errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &stopped) {
+		return m.exitStatus(err) + exitSignal - exitFailed + int(stopped.Signal)
+	}
 	return m.exitStatus(err)
+}
+
+// stopSignal is the cause of a context that a signal cancelled.
+type stopSignal struct{ syscall.Signal }
+
+// Error returns the name of the signal.
+func (s stopSignal) Error() string { return s.Signal.String() }
+
+// outputWriter is the standard output of a command. It keeps the first error, so that a command whose output is lost
+// fails, even if it does not check its writes.
+type outputWriter struct {
+	io.Writer
+	err error
+}
+
+func (o *outputWriter) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // exitStatus prints err as one line and returns the exit status for it. All errors of commands end here.
@@ -128,8 +160,11 @@ func (m *Main) exitStatus(err error) int {
 		return exitFailed
 	}
 	fmt.Fprintln(m.Stderr, "voicory:", err)
-	if errors.Is(err, warehouse.ErrInvalid) {
+	switch {
+	case errors.Is(err, warehouse.ErrInvalid):
 		return exitUsage
+	case errors.Is(err, errTruncated):
+		return exitTruncated
 	}
 	return exitFailed
 }
@@ -155,6 +190,9 @@ func printable(text string) string {
 
 // isTerminal reports whether w is a terminal. Progress is shown only on a terminal.
 func isTerminal(w io.Writer) bool {
+	if out, ok := w.(*outputWriter); ok {
+		w = out.Writer
+	}
 	file, ok := w.(*os.File)
 	if !ok {
 		return false

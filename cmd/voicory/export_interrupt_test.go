@@ -77,8 +77,8 @@ func checkInterruptedExports(t *testing.T, data string) {
 		status, stderr := interruptAt(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant", demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
 		left, err := os.ReadDir(to)
 		noError(t, err)
-		if status != exitFailed || !strings.HasPrefix(stderr, "voicory: stopped") || strings.Count(stderr, "\n") != 1 || len(left) > 0 {
-			t.Errorf("%s: got status %d, %q and files %v, want status %d, one line and no files", test.dataset, status, stderr, left, exitFailed)
+		if want := exitSignal + int(syscall.SIGINT); status != want || !strings.HasPrefix(stderr, "voicory: stopped") || strings.Count(stderr, "\n") != 1 || len(left) > 0 {
+			t.Errorf("%s: got status %d, %q and files %v, want status %d, one line and no files", test.dataset, status, stderr, left, want)
 		}
 	}
 }

@@ -30,10 +30,14 @@ func main() {
 		}
 	}
 	umask := syscall.Umask(0o077)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // restores the default handler: a second signal kills the process
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		received := <-signals
+		signal.Stop(signals) // restores the default handler: a second signal kills the process
+		cancel(stopSignal{received.(syscall.Signal)})
+	}()
 	program := Main{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Umask: fs.FileMode(umask)}
-	status := program.Run(ctx)
-	stop()
-	os.Exit(status)
+	os.Exit(program.Run(ctx))
 }

@@ -279,7 +279,7 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 			}
 		}
 		noError(t, command.Process.Signal(os.Interrupt))
-		if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "stopped") {
+		if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != exitSignal+int(syscall.SIGINT) || !strings.Contains(stderr.String(), "stopped") {
 			t.Errorf("%s: %v: %s", path, err, stderr.String())
 		}
 		noError(t, errors.Join(stdin.Close(), write.Close()))
@@ -360,4 +360,22 @@ func folderSize(dir string) (size int64) {
 		return nil // files that were removed meanwhile are ignored
 	})
 	return size
+}
+
+// A command whose standard output fails exits with a failure.
+func TestRun_FailsIfStdoutFails(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full:", err)
+	}
+	defer full.Close()
+	data := t.TempDir()
+	mustRun(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public")
+	for _, args := range [][]string{{"keys", "list"}, {"tenants", "list"}, {"sources"}, {"requests"}, {"keys", "list", "--json"}} {
+		var stderr bytes.Buffer
+		program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(""), Stdout: full, Stderr: &stderr}
+		if status := program.Run(t.Context()); status != exitFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%v: got status %d and %q, want %d", args, status, stderr.String(), exitFailed)
+		}
+	}
 }

@@ -94,19 +94,45 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 			request.Limit = tableRows
 		}
 		var answer bytes.Buffer
-		if err := s.admin.Query(ctx, request, &answer); err != nil {
+		outcome, err := s.admin.Query(ctx, request, &answer)
+		if err != nil {
 			return err
 		}
-		return printTable(s.out, answer.Bytes())
+		if err := printTable(s.out, answer.Bytes()); err != nil {
+			return err
+		}
+		return truncationError(outcome)
 	case query.JSON:
 		request.Format = query.NDJSON
 		list := &arrayWriter{out: bufio.NewWriter(s.out)}
-		if err := s.admin.Query(ctx, request, list); err != nil {
+		outcome, err := s.admin.Query(ctx, request, list)
+		if err != nil {
 			return err
 		}
-		return list.end()
+		if err := list.end(); err != nil {
+			return err
+		}
+		return truncationError(outcome)
 	}
-	return s.admin.Query(ctx, request, s.out)
+	outcome, err := s.admin.Query(ctx, request, s.out)
+	if err != nil {
+		return err
+	}
+	return truncationError(outcome)
+}
+
+// errTruncated is the error of a result that was printed and that a limit truncated.
+var errTruncated = errors.New("the result is incomplete")
+
+// truncationError returns an error if a limit truncated the result. Most formats have no place to say so.
+func truncationError(outcome query.Outcome) error {
+	switch outcome.Truncated {
+	case "":
+		return nil
+	case query.TruncatedRows:
+		return fmt.Errorf("%w: it has more rows than the limit; raise --limit", errTruncated)
+	}
+	return fmt.Errorf("%w: it has more bytes than a result may have; select fewer columns or rows", errTruncated)
 }
 
 // arrayWriter converts NDJSON to a JSON array.
@@ -211,7 +237,7 @@ func (s sqlSession) interact(ctx context.Context, lines lineEditor) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errTruncated) { // the table says that it was truncated
 			fmt.Fprintln(s.out, err)
 		}
 	}

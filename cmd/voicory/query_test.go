@@ -43,6 +43,16 @@ func TestQuery_Formats(t *testing.T) {
 		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got, `Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
 			t.Error(got)
 		}
+		for _, format := range []string{"table", "json", "csv", "ndjson", "arrow", "parquet"} {
+			got := ask(exitTruncated, "--format", format, "--limit", "2", "FROM range(3)")
+			if want := "voicory: the result is incomplete: it has more rows than the limit; raise --limit\n"; got.stderr != want || got.stdout == "" {
+				t.Errorf("%s: got %q and %d bytes, want %q and the rows", format, got.stderr, len(got.stdout), want)
+			}
+			ask(exitDone, "--format", format, "--limit", "3", "FROM range(3)")
+		}
+		if got := ask(exitDone, "--format", "table", "--limit", "9", `SELECT unnest([NULL, 'NULL', '"NULL"', 'null']) AS x`).stdout; !strings.Contains(got, "\nNULL\n\"NULL\"\n\"\\\"NULL\\\"\"\nnull\n") {
+			t.Errorf("got %s, want NULL and the text NULL to differ", got)
+		}
 		ask(exitFailed, "DROP VIEW calls")
 		ask(exitUsage, "--format", "xml", "SELECT 1")
 		wantStatus(t, run(t, "", "query", "--data", data, "--tenant", "x", "SELECT 1"), exitUsage)

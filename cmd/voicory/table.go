@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -13,7 +14,7 @@ import (
 const maxCell = 60
 
 // printTable prints a JSON result as a table. Numbers are aligned right, nulls are printed as NULL, and cells that are
-// wider than maxCell are truncated.
+// wider than maxCell are truncated. Texts that look like NULL, or that begin with a quote, are printed in quotes.
 func printTable(out io.Writer, answer []byte) error {
 	var result struct {
 		Columns   []struct{ Name, Type string }
@@ -90,6 +91,9 @@ func cellText(value json.RawMessage) string {
 	}
 	var text string
 	if json.Unmarshal(value, &text) == nil {
+		if text == "NULL" || strings.HasPrefix(text, `"`) {
+			return strconv.QuoteToGraphic(text)
+		}
 		return printable(text)
 	}
 	return printable(string(value))

@@ -99,3 +99,9 @@ type Failure = protocol.Failure
 
 // An Outcome summarizes a complete result.
 type Outcome = protocol.Outcome
+
+// The values of [Outcome.Truncated].
+const (
+	TruncatedRows  = protocol.TruncatedRows
+	TruncatedBytes = protocol.TruncatedBytes
+)
