@@ -3,6 +3,8 @@ package querytest
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,4 +28,29 @@ func ReadStatements(t testing.TB, name string) (all []string) {
 		}
 	}
 	return all
+}
+
+// requirements are the Python packages that tests read results with.
+const requirements = "pyarrow==26.0.1\n"
+
+// Python returns the path of a Python with pyarrow, in a folder of the user's cache that later runs use again. If it
+// cannot be installed, as without a network, the test is skipped.
+func Python(t *testing.T) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	NoError(t, err)
+	dir := filepath.Join(cache, "voicory-test-python-"+strings.TrimSpace(requirements))
+	python, done := filepath.Join(dir, "bin", "python"), filepath.Join(dir, "done")
+	if _, err := os.Stat(done); err == nil {
+		return python
+	}
+	NoError(t, os.RemoveAll(dir))
+	const install = `python3 -m venv "$1" && printf %s "$2" > "$1/requirements.txt" &&
+		"$1/bin/pip" install --quiet --disable-pip-version-check -r "$1/requirements.txt"`
+	command := exec.CommandContext(t.Context(), "sh", "-c", install, "sh", dir, requirements)
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Skipf("install %s: %v: %.300s", requirements, err, out)
+	}
+	NoError(t, os.WriteFile(done, nil, 0o600))
+	return python
 }

@@ -74,7 +74,13 @@ func runInProcess(t testing.TB, task protocol.Task) (string, protocol.Outcome, e
 	return out.String(), outcome, err
 }
 
-var opened = sync.OnceValues(func() (*engine, error) { return openEngine(map[string]string{"threads": "2"}) })
+var opened = sync.OnceValues(func() (*engine, error) {
+	e, err := openEngine(map[string]string{"threads": "2"})
+	if err != nil {
+		return nil, err
+	}
+	return e, e.exec("SET TimeZone = 'UTC'")
+})
 
 // sharedEngine returns an engine that all tests share. A worker's engine runs one task only.
 func sharedEngine(t testing.TB) *engine {
@@ -267,6 +273,32 @@ func TestLimits_OfParquetAreTight(t *testing.T) {
 		_, outcome, err := runInProcess(t, protocol.Task{SQL: c.sql, Format: protocol.Parquet, Limit: maxRows, MaxBytes: c.most})
 		if err != nil || outcome.Rows < c.rows || outcome.Truncated != protocol.TruncatedBytes {
 			t.Errorf("%s: got %+v, want at least %d rows (%v)", name, outcome, c.rows, err)
+		}
+	}
+}
+
+// The statistics of decimals are those of signed numbers, so that readers skip no row group that has matching rows.
+func TestParquet_StatisticsOfDecimalsAreSigned(t *testing.T) {
+	text, _, err := runInProcess(t, protocol.Task{Format: protocol.Parquet, Limit: maxRows, MaxBytes: maxBytes,
+		SQL: "SELECT (range - 50)::DECIMAL(38, 2) AS d, [range - 50]::HUGEINT[] AS l FROM range(101)"})
+	querytest.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "result.parquet")
+	querytest.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	db, err := sql.Open("duckdb", "")
+	querytest.NoError(t, err)
+	defer db.Close()
+	for query, want := range map[string]string{
+		"SELECT count(*) FROM '" + path + "' WHERE d < 0":                                     "50",
+		"SELECT count(*) FROM '" + path + "' WHERE d >= 49.5":                                 "1",
+		"SELECT min(stats_min_value::DECIMAL) FROM parquet_metadata('" + path + "')":          "-50.000",
+		"SELECT max(stats_max_value::DECIMAL) FROM parquet_metadata('" + path + "')":          "50.000",
+		"SELECT count(*) FROM parquet_metadata('" + path + "') WHERE stats_min_value IS NULL": "0",
+		"SELECT sum(l[1]) || ' ' || min(l[1]) FROM '" + path + "' WHERE list_sum(l) < 0":      "-1275 -50",
+	} {
+		var got string
+		querytest.NoError(t, db.QueryRowContext(t.Context(), "SELECT ("+query+")::VARCHAR").Scan(&got))
+		if got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
 		}
 	}
 }
