@@ -229,6 +229,68 @@ func TestSearchQuery_Find(t *testing.T) {
 	}
 }
 
+// A word of a script without blanks matches anywhere, a word of another script borders on such letters, and code points
+// that are not seen do not matter: in Go, where the places come from, and in DuckDB, which selects the turns.
+func TestSearchQuery_ScriptsAndIgnoredCodePoints(t *testing.T) {
+	w := openNew(t)
+	for _, test := range []struct {
+		q, text string
+		found   string // the matches, separated by |
+	}{
+		{"退款", "我想申请退款,谢谢", "退款"},
+		{"退款", "VIP退款3元", "退款"},
+		{"返金", "すぐに返金してください", "返金"},
+		{"してください", "すぐに返金してください", "してください"},
+		{"キャンセル", "予約をキャンセルしたい", "キャンセル"},
+		{"คืนเงิน", "ฉันต้องการคืนเงินวันนี้", "คืนเงิน"},
+		{"ກ", "ຂໍກິນ", ""}, // the vowel sign belongs to the letter
+		{"ເງິນ", "ຂໍຄືນເງິນແດ່", "ເງິນ"},
+		{"ប្រាក់", "សូមសងប្រាក់វិញ", "ប្រាក់"},
+		{"iphone", "我的iPhone手机坏了", "iPhone"},
+		{"phone", "我的iPhone手机坏了", ""},
+		{"5", "一共5元和15元", "5"},
+		{`"你好 世界"`, "说你好世界!", "你好世界"},
+		{`"你好世界"`, "你好,世界", ""},
+		{"退*", "我要退款", "退"},
+		{"refund", "re\u00adfund", "re\u00adfund"},
+		{"fund", "re\u00adfund", ""},
+		{"re\u00adfund", "refund", "refund"},
+		{"refund", "\ufeffrefund\u2060", "refund"},
+		{"refund", "\u200frefund\u200e", "refund"},
+		{"refund*", "re\u200bfunded", "re\u200bfunded"},
+		{"كتاب", "هذا كـــتـاب جديد", "كـــتـاب"},
+		{"كـتاب", "هذا كتاب", "كتاب"},
+		{"می\u200cخواهم", "من میخواهم", "میخواهم"},
+		{"میخواهم", "من می\u200cخواهم", "می\u200cخواهم"},
+		{"क्\u200dष", "क्ष है", "क्ष"},
+		{"❤\ufe0fok", "❤ok", "ok"},
+		{"ß", "s\u00ads", "s\u00ads"},
+	} {
+		query, err := warehouse.ParseSearchQuery(test.q)
+		noError(t, err)
+		var found []string
+		for _, place := range query.Find(test.text) {
+			found = append(found, string([]rune(test.text)[place[0]:place[1]]))
+		}
+		if got := strings.Join(found, "|"); got != test.found {
+			t.Errorf("%q in %q: got %q, want %q", test.q, test.text, got, test.found)
+		}
+		tenant := uuid.New()
+		merge(t, w, schema.Calls, row{"id": uuid.New(), "user_id": tenant, "created_at": "2026-03-01T00:00:00Z",
+			"transcript": []row{{"speaker": "AI", "text": test.text}}})
+		result, err := w.SearchTranscripts(t.Context(), tenant, warehouse.Search{Query: query, Limit: 1})
+		noError(t, err)
+		if (result.Turns == 1) != (test.found != "") {
+			t.Errorf("%q in %q: DuckDB finds %d turns, Go %q", test.q, test.text, result.Turns, test.found)
+		}
+	}
+	for _, nothing := range []string{"\u00ad", "\u200d\u200c", "ـ"} {
+		if _, err := warehouse.ParseSearchQuery(nothing); !errors.Is(err, warehouse.ErrInvalid) {
+			t.Errorf("%q: got %v, want ErrInvalid", nothing, err)
+		}
+	}
+}
+
 func TestSearchQuery_SyntaxErrors(t *testing.T) {
 	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!",
 		"*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",

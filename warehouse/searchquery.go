@@ -16,7 +16,9 @@ import (
 
 // A SearchQuery is a parsed query of a text search: words, "phrases", prefix*, AND (the default operator), OR, NOT
 // and parentheses. Words match as a whole and case-insensitively. Accents and vowel signs are significant; ß matches
-// ss, and i matches ı and İ. Any characters other than letters and digits may separate the words of a phrase.
+// ss, and i matches ı and İ. Any characters other than letters and digits may separate the words of a phrase. In scripts
+// without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) a word matches anywhere. Code
+// points that are not seen, such as soft hyphens, joiners and the Arabic tatweel, are ignored in queries and texts.
 type SearchQuery struct {
 	condition string           // SQL condition on the column text
 	patterns  []*regexp.Regexp // words and phrases that are not negated; the first group is the match
@@ -175,15 +177,75 @@ func (r *searchParser) peekWord() string {
 	return string(r.rest[:end])
 }
 
-// Characters of words: letters of all scripts with their marks, digits, underscores and joiners.
+// Classes of code points, for regular expressions.
 const (
-	wordRune    = `[\pL\pM\pN_\x{200c}\x{200d}]`
-	nonWordRune = `[^\pL\pM\pN_\x{200c}\x{200d}]`
+	// ignored are the code points that text may contain anywhere inside a word without being another word: Unicode's
+	// Default_Ignorable_Code_Point (soft hyphen, joiners, variation selectors, direction marks) and the Arabic tatweel.
+	ignored = `\x{ad}\x{34f}\x{61c}\x{640}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{200b}-\x{200f}\x{202a}-\x{202e}` +
+		`\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff0}-\x{fff8}\x{1bca0}-\x{1bca3}` +
+		`\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}`
+	// wordRunes are letters of all scripts with their marks, digits, underscores, and the ignored code points that do
+	// not separate words (the zero-width space and the marks of direction do).
+	wordRunes = `\pL\pM\pN_\x{ad}\x{200c}\x{200d}\x{2060}-\x{2064}\x{feff}\x{e0000}-\x{e0fff}`
+	// unspaced are the scripts that write words without blanks between them.
+	unspaced = `\p{Han}\p{Hiragana}\p{Katakana}\x{30fc}\x{ff70}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}`
+
+	nonWordRune = "[^" + wordRunes + "]"
 )
 
-// isNonWordRune reports whether c matches nonWordRune.
-func isNonWordRune(c rune) bool {
-	return !unicode.In(c, unicode.L, unicode.M, unicode.N) && c != '_' && c != '\u200c' && c != '\u200d'
+var (
+	isIgnored  = regexp.MustCompile("[" + ignored + "]")
+	isUnspaced = regexp.MustCompile("^[" + unspaced + "]")
+	isNonWord  = regexp.MustCompile("^" + nonWordRune)
+)
+
+// A term is a word, or a phrase of words with any separators between them.
+type term struct {
+	words  []string
+	prefix bool // the last word may go on
+}
+
+// newTerm returns the words of a text, without the code points that a search ignores.
+func newTerm(text string, prefix bool) term {
+	words := strings.FieldsFunc(text, func(c rune) bool { return isNonWord.MatchString(string(c)) })
+	for i, word := range words {
+		words[i] = isIgnored.ReplaceAllString(word, "")
+	}
+	return term{slices.DeleteFunc(words, func(word string) bool { return word == "" }), prefix}
+}
+
+// normalized returns the term in a normal form of Unicode.
+func (t term) normalized(form norm.Form) term {
+	words := make([]string, len(t.words))
+	for i, word := range t.words {
+		words[i] = form.String(word)
+	}
+	return term{words, t.prefix}
+}
+
+// whole returns a regular expression for the term between the borders of words. Its first group is the term. A word
+// borders on a separator or on a letter of a script without blanks. Words of such a script need no border: only a text
+// that is segmented by a dictionary has one.
+func (t term) whole(pattern string) string {
+	first, last := t.words[0], t.words[len(t.words)-1]
+	border := nonWordRune + "|[" + unspaced + "]"
+	before, after := "(?:^|"+border+")["+ignored+"]*", "["+ignored+"]*(?:$|"+border+")"
+	if isUnspaced.MatchString(first) {
+		before = ""
+	}
+	switch {
+	case endsUnspaced(last):
+		after = `(?:$|\PM)` // the vowel signs and tones of a letter belong to it
+	case t.prefix:
+		return "(?i)" + before + "((?:" + pattern + ")[" + wordRunes + "]*)"
+	}
+	return "(?i)" + before + "(" + pattern + ")" + after
+}
+
+// endsUnspaced reports whether the last letter of a word belongs to a script without blanks.
+func endsUnspaced(word string) bool {
+	end, _ := utf8.DecodeLastRuneInString(word)
+	return isUnspaced.MatchString(string(end))
 }
 
 // parseTerm returns the SQL condition that the text contains these words, one after the other.
@@ -191,17 +253,15 @@ func (r *searchParser) parseTerm(text string, prefix bool) (string, error) {
 	if r.terms++; r.terms > maxQueryTerms {
 		return "", r.syntaxError(fmt.Sprintf("there are more than %d words and phrases", maxQueryTerms))
 	}
-	if len(strings.FieldsFunc(text, isNonWordRune)) == 0 {
+	t := newTerm(text, prefix)
+	if len(t.words) == 0 {
 		return "", r.syntaxError("this contains neither letters nor digits")
 	}
-	pattern := wordsPattern(norm.NFC.String(text))
-	if decomposed := wordsPattern(norm.NFD.String(text)); decomposed != pattern {
+	pattern := t.normalized(norm.NFC).pattern()
+	if decomposed := t.normalized(norm.NFD).pattern(); decomposed != pattern {
 		pattern = pattern + "|" + decomposed
 	}
-	whole := "(?i)(?:^|" + nonWordRune + ")(" + pattern + ")(?:$|" + nonWordRune + ")"
-	if prefix {
-		whole = "(?i)(?:^|" + nonWordRune + ")((?:" + pattern + ")" + wordRune + "*)"
-	}
+	whole := t.whole(pattern)
 	if !r.negated {
 		expression, err := regexp.Compile(whole)
 		if err != nil {
@@ -231,19 +291,29 @@ func rareLetter(words string) string {
 	return ""
 }
 
-// wordsPattern returns a regular expression for the words of the text. DuckDB and Go use the same syntax, RE2.
-func wordsPattern(text string) string {
-	words := strings.FieldsFunc(text, isNonWordRune)
-	for i, word := range words {
-		var b strings.Builder
+// pattern returns a regular expression for the words of the term, with ignored code points anywhere in them. DuckDB and
+// Go use the same syntax, RE2.
+func (t term) pattern() string {
+	var b strings.Builder
+	for i, word := range t.words {
+		switch {
+		case i == 0:
+		case endsUnspaced(t.words[i-1]) && isUnspaced.MatchString(word):
+			b.WriteString(nonWordRune + "*")
+		default:
+			b.WriteString("[" + ignored + "]*" + nonWordRune + "+[" + ignored + "]*")
+		}
 		for at := 0; at < len(word); {
+			if at > 0 {
+				b.WriteString("[" + ignored + "]*")
+			}
 			c, size := utf8.DecodeRuneInString(word[at:])
 			switch {
 			case len(word) >= at+2 && strings.EqualFold(word[at:at+2], "ss"):
-				b.WriteString("(?:ss|ß|ẞ)")
+				b.WriteString("(?:s[" + ignored + "]*s|ß|ẞ)")
 				size = 2
 			case c == 'ß' || c == 'ẞ':
-				b.WriteString("(?:ss|ß|ẞ)")
+				b.WriteString("(?:s[" + ignored + "]*s|ß|ẞ)")
 			case c == 'i' || c == 'I' || c == 'ı' || c == 'İ':
 				b.WriteString(`[iıİ]\x{307}?`)
 			default:
@@ -251,7 +321,6 @@ func wordsPattern(text string) string {
 			}
 			at += size
 		}
-		words[i] = b.String()
 	}
-	return strings.Join(words, nonWordRune+"+")
+	return b.String()
 }
