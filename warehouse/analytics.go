@@ -13,9 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/schema"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Report is a set of figures over a dataset. Its statement in sql/analytics defines each figure.

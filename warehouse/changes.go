@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -47,7 +48,7 @@ func (w *Warehouse) Changes(
 			err = fmt.Errorf("changes of %s: %w", dataset.Name, err)
 		}
 	}()
-	tx, err := begin(ctx, store.db)
+	tx, err := duckdb.Begin(ctx, store.db)
 	if err != nil {
 		return feed, err
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 
 	statements "github.com/voicory/warehouse/sql"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/voicory/warehouse/warehouse/schema"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Kinds of errors. Errors of this package wrap one of them and describe the operation; all other errors are internal.

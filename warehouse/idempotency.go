@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Push is the idempotency record of a push. The client chooses its key.
@@ -59,7 +60,7 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 	defer release()
 	store.writing.Lock()
 	defer store.writing.Unlock()
-	tx, err := begin(ctx, store.db)
+	tx, err := duckdb.Begin(ctx, store.db)
 	if err != nil {
 		return err
 	}

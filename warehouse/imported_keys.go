@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // An ImportedKey is a key that another system created. Only its digest is known here.
@@ -39,19 +40,19 @@ func (s KeySource) owns(key *storedKey) bool {
 // and revokes keys that are revoked at the source or are not in the list. The revocation of a missing key is inferred:
 // the key is valid again once a source lists it. Every other revocation is permanent. ImportKeys returns
 // ErrTooManyDeletions and changes nothing if more keys are missing than the limit allows.
-func (w *Warehouse) ImportKeys(ctx context.Context, source KeySource, imported []ImportedKey) error {
+func (d *DB) ImportKeys(ctx context.Context, source KeySource, imported []ImportedKey) error {
 	for _, key := range imported {
-		if err := w.registerTenant(ctx, key.Tenant); err != nil {
+		if err := d.RegisterTenant(ctx, key.Tenant); err != nil {
 			return err
 		}
 	}
-	w.keys.changing.Lock()
-	defer w.keys.changing.Unlock()
-	changes, err := w.keys.compare(source, imported)
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	changes, err := d.keys.compare(source, imported)
 	if err != nil {
 		return fmt.Errorf("import keys of %s: %w", source.Name, err)
 	}
-	tx, err := begin(ctx, w.control)
+	tx, err := duckdb.Begin(ctx, d.db)
 	if err != nil {
 		return fmt.Errorf("import keys of %s: %w", source.Name, err)
 	}
@@ -65,7 +66,7 @@ func (w *Warehouse) ImportKeys(ctx context.Context, source KeySource, imported [
 	}
 	for _, change := range changes {
 		change.key.activate()
-		w.keys.put(change.key)
+		d.keys.put(change.key)
 		if change.stored != nil {
 			change.stored.revoke(ErrRevokedKey) // requests under way have the rights of the former record
 			change.stored.stopExpiry()

@@ -2,46 +2,42 @@ package warehouse
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // Authentication needs keyring.mu on every request, so no change of keys may hold it while it waits for the control
 // database, whose one connection may be busy for long.
 func TestKeyring_UnlockedDuringControlWrites(t *testing.T) {
-	w, err := Open(t.Context(), Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	key, _, err := w.CreateKey(t.Context(), uuid.New(), Secret, KeySettings{})
+	db, d := openTest(t)
+	key, _, err := d.CreateKey(t.Context(), uuid.New(), Secret, KeySettings{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(context.Context) error{
-		"update": func(ctx context.Context) error { _, err := w.UpdateKey(ctx, key.ID, KeySettings{}); return err },
-		"revoke": func(ctx context.Context) error { _, err := w.RevokeKey(ctx, key.ID); return err },
-		"import": func(ctx context.Context) error { return w.ImportKeys(ctx, KeySource{Name: "upstream"}, nil) },
+		"update": func(ctx context.Context) error { _, err := d.UpdateKey(ctx, key.ID, KeySettings{}); return err },
+		"revoke": func(ctx context.Context) error { _, err := d.RevokeKey(ctx, key.ID); return err },
+		"import": func(ctx context.Context) error { return d.ImportKeys(ctx, KeySource{Name: "upstream"}, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			busy, err := w.control.Conn(t.Context())
+			busy, err := db.Conn(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			waiting, done := w.control.Stats().WaitCount, make(chan error)
+			waiting, done := db.Stats().WaitCount, make(chan error)
 			go func() { done <- change(t.Context()) }()
-			for w.control.Stats().WaitCount == waiting {
+			for db.Stats().WaitCount == waiting {
 				time.Sleep(time.Millisecond)
 			}
-			if w.keys.mu.TryLock() {
-				w.keys.mu.Unlock()
+			if d.keys.mu.TryLock() {
+				d.keys.mu.Unlock()
 			} else {
 				t.Error("keyring.mu is held while the control database is busy")
 			}
@@ -50,4 +46,30 @@ func TestKeyring_UnlockedDuringControlWrites(t *testing.T) {
 			}
 		})
 	}
+}
+
+// openTest opens a control database in memory.
+func openTest(t *testing.T) (*sql.DB, *DB) {
+	t.Helper()
+	instance, err := duckdb.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := instance.DB("")
+	db.SetMaxOpenConns(1)
+	for _, script := range statements.Migrations("control") {
+		if _, err := db.ExecContext(t.Context(), script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := openControl(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(d.Close(context.Background()), db.Close(), instance.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return db, d
 }

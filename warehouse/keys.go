@@ -193,15 +193,15 @@ func (r *keyring) end() {
 // Authenticate returns the key whose text is presented, and a context that ends with the validity of the key. It
 // returns ErrInvalidKey if the text is malformed or unknown. It returns the key with ErrRevokedKey once RevokeKey has
 // returned, and with ErrExpiredKey once the key has expired.
-func (w *Warehouse) Authenticate(presented string) (key Key, valid context.Context, err error) {
+func (d *DB) Authenticate(presented string) (key Key, valid context.Context, err error) {
 	if !wellFormed(presented) {
 		return Key{}, nil, ErrInvalidKey
 	}
 	// The map is indexed by digest, so the time of a lookup depends on the digest and reveals nothing about stored keys.
 	digest := keyDigest(sha256.Sum256([]byte(presented)))
-	w.keys.mu.RLock()
-	stored := w.keys.keys[digest]
-	w.keys.mu.RUnlock()
+	d.keys.mu.RLock()
+	stored := d.keys.keys[digest]
+	d.keys.mu.RUnlock()
 	if stored == nil {
 		return Key{}, nil, ErrInvalidKey
 	}
@@ -210,10 +210,10 @@ func (w *Warehouse) Authenticate(presented string) (key Key, valid context.Conte
 
 // KeyByID returns the key with the id, with the same errors as Authenticate. The caller has verified that the client
 // may use this key, for example by a signature.
-func (w *Warehouse) KeyByID(id uuid.UUID) (key Key, valid context.Context, err error) {
-	w.keys.mu.RLock()
-	stored := w.keys.find(id)
-	w.keys.mu.RUnlock()
+func (d *DB) KeyByID(id uuid.UUID) (key Key, valid context.Context, err error) {
+	d.keys.mu.RLock()
+	stored := d.keys.find(id)
+	d.keys.mu.RUnlock()
 	if stored == nil {
 		return Key{}, nil, ErrInvalidKey
 	}
@@ -251,7 +251,7 @@ func newSecret() string {
 
 // CreateKey creates a key for the tenant and registers the tenant if it is new. It returns the text of the key, which
 // cannot be retrieved later. Settings that do not fit the type of key are ErrInvalid.
-func (w *Warehouse) CreateKey(
+func (d *DB) CreateKey(
 	ctx context.Context, tenant uuid.UUID, typ KeyType, settings KeySettings,
 ) (Key, string, error) {
 	prefix, ok := map[KeyType]string{Public: "pk_", Secret: "sk_"}[typ]
@@ -264,7 +264,7 @@ func (w *Warehouse) CreateKey(
 	if err := settings.normalize(typ); err != nil {
 		return Key{}, "", err
 	}
-	if err := w.registerTenant(ctx, tenant); err != nil {
+	if err := d.RegisterTenant(ctx, tenant); err != nil {
 		return Key{}, "", err
 	}
 	text := prefix + newSecret()
@@ -273,13 +273,13 @@ func (w *Warehouse) CreateKey(
 		CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
 	}}
 
-	w.keys.changing.Lock()
-	defer w.keys.changing.Unlock()
-	if err := key.insert(ctx, w.control); err != nil {
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	if err := key.insert(ctx, d.db); err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", err)
 	}
 	key.activate()
-	w.keys.put(key)
+	d.keys.put(key)
 	return key.public(), text, nil
 }
 
@@ -354,11 +354,11 @@ func (s *KeySettings) args() []any {
 }
 
 // Keys returns the keys of all tenants, oldest first, including revoked and expired ones.
-func (w *Warehouse) Keys() []Key {
-	w.keys.mu.RLock()
-	defer w.keys.mu.RUnlock()
+func (d *DB) Keys() []Key {
+	d.keys.mu.RLock()
+	defer d.keys.mu.RUnlock()
 	keys := []Key{}
-	for _, key := range w.keys.keys {
+	for _, key := range d.keys.keys {
 		keys = append(keys, key.public())
 	}
 	slices.SortFunc(keys, func(a, b Key) int {
@@ -368,13 +368,13 @@ func (w *Warehouse) Keys() []Key {
 }
 
 // UpdateKey replaces the settings of a key. Requests authenticated after it returns use the new settings.
-func (w *Warehouse) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) (Key, error) {
-	return w.changeKey(id, func(key *storedKey) error {
+func (d *DB) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) (Key, error) {
+	return d.changeKey(id, func(key *storedKey) error {
 		if err := settings.normalize(key.Type); err != nil {
 			return err
 		}
 		key.KeySettings = settings
-		_, err := w.control.ExecContext(ctx, statements.Get("control/update_key"),
+		_, err := d.db.ExecContext(ctx, statements.Get("control/update_key"),
 			append(settings.args(), sql.Named("id", id.String()))...)
 		return err
 	})
@@ -382,15 +382,15 @@ func (w *Warehouse) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySet
 
 // RevokeKey revokes a key permanently. Once it returns, Authenticate refuses the key, and the contexts that
 // Authenticate returned for it are done. Revoking a revoked key has no effect.
-func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
-	return w.changeKey(id, func(key *storedKey) error {
+func (d *DB) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
+	return d.changeKey(id, func(key *storedKey) error {
 		if key.RevokedAt != nil && !key.revocationInferred {
 			return nil
 		}
 		key.revocationInferred = false
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		key.RevokedAt = &at
-		_, err := w.control.ExecContext(ctx, statements.Get("control/revoke_key"),
+		_, err := d.db.ExecContext(ctx, statements.Get("control/revoke_key"),
 			sql.Named("id", id.String()), sql.Named("at", at))
 		return err
 	})
@@ -398,10 +398,10 @@ func (w *Warehouse) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 
 // changeKey calls change with a copy of the key. If change has modified the copy and written it to the control
 // database, the copy replaces the key in the keyring.
-func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error) {
-	w.keys.changing.Lock()
-	defer w.keys.changing.Unlock()
-	stored := w.keys.find(id)
+func (d *DB) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error) {
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	stored := d.keys.find(id)
 	if stored == nil {
 		return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", ErrNotFound, id)
 	}
@@ -410,25 +410,25 @@ func (w *Warehouse) changeKey(id uuid.UUID, change func(*storedKey) error) (Key,
 		return Key{}, fmt.Errorf("change key %s: %w", id, err)
 	}
 	changed.activate()
-	w.keys.put(&changed)
+	d.keys.put(&changed)
 	return changed.public(), nil
 }
 
 // saveKeyUses writes the times of last use that have changed to the control database.
-func (w *Warehouse) saveKeyUses(ctx context.Context) error {
+func (d *DB) saveKeyUses(ctx context.Context) error {
 	type use struct {
 		ID   uuid.UUID `json:"id"`
 		At   time.Time `json:"used_at"`
 		used *keyUse
 	}
 	var uses []use
-	w.keys.mu.RLock()
-	for _, key := range w.keys.keys {
+	d.keys.mu.RLock()
+	for _, key := range d.keys.keys {
 		if at := key.used.at.Load(); at != key.used.saved.Load() {
 			uses = append(uses, use{key.ID, time.UnixMilli(at).UTC(), key.used})
 		}
 	}
-	w.keys.mu.RUnlock()
+	d.keys.mu.RUnlock()
 	if len(uses) == 0 {
 		return nil
 	}
@@ -436,7 +436,7 @@ func (w *Warehouse) saveKeyUses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.control.ExecContext(ctx, statements.Get("control/touch_keys"), sql.Named("used", string(text)))
+	_, err = d.db.ExecContext(ctx, statements.Get("control/touch_keys"), sql.Named("used", string(text)))
 	if err != nil {
 		return fmt.Errorf("save the last uses of keys: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A PublishedFile is one file of an export, as listed in the manifest. Its name contains a digest of its content, so a
@@ -147,7 +148,7 @@ func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition
 	}
 	s.writing.Lock() // a merge writes to the list of unpublished partitions too
 	defer s.writing.Unlock()
-	tx, err := begin(ctx, s.db)
+	tx, err := duckdb.Begin(ctx, s.db)
 	if err != nil {
 		return err
 	}

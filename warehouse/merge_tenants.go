@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -135,7 +136,7 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 
 // inTransaction calls do within a transaction on the connection. It commits if do succeeds, and rolls back otherwise.
 func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
-	tx, err := begin(ctx, conn)
+	tx, err := duckdb.Begin(ctx, conn)
 	if err != nil {
 		return err
 	}

@@ -11,9 +11,8 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/schema"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A mergePlan lists the changes that the staged rows of one tenant make to its table and its tombstones, and so the

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -65,7 +66,7 @@ func (w *Warehouse) List(
 			return page, nil
 		}
 	}
-	tx, err := begin(ctx, store.db)
+	tx, err := duckdb.Begin(ctx, store.db)
 	if err != nil {
 		return page, err
 	}

@@ -15,9 +15,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/schema"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Rows in a row group of the published Parquet files. A reader holds some columns of one row group per core in memory,

@@ -52,48 +52,48 @@ const keylessRatio = 20
 
 // LogRequest adds a request to the buffer that SaveRequests writes. It never blocks: if the buffer, or the tenant's
 // share of it, is full, the request is dropped and counted.
-func (w *Warehouse) LogRequest(request Request) {
-	w.requests.mu.Lock()
-	defer w.requests.mu.Unlock()
-	if len(w.requests.pending) >= maxPendingRequests ||
-		w.requests.shares[request.Tenant] >= maxPendingTenantRequests {
-		w.requests.dropped++
+func (d *DB) LogRequest(request Request) {
+	d.requests.mu.Lock()
+	defer d.requests.mu.Unlock()
+	if len(d.requests.pending) >= maxPendingRequests ||
+		d.requests.shares[request.Tenant] >= maxPendingTenantRequests {
+		d.requests.dropped++
 		return
 	}
-	if w.requests.shares == nil {
-		w.requests.shares = map[uuid.NullUUID]int{}
+	if d.requests.shares == nil {
+		d.requests.shares = map[uuid.NullUUID]int{}
 	}
-	w.requests.shares[request.Tenant]++
-	w.requests.pending = append(w.requests.pending, request)
+	d.requests.shares[request.Tenant]++
+	d.requests.pending = append(d.requests.pending, request)
 }
 
 // DroppedRequests returns the number of requests that were not logged since the start.
-func (w *Warehouse) DroppedRequests() int64 {
-	w.requests.mu.Lock()
-	defer w.requests.mu.Unlock()
-	return w.requests.dropped
+func (d *DB) DroppedRequests() int64 {
+	d.requests.mu.Lock()
+	defer d.requests.mu.Unlock()
+	return d.requests.dropped
 }
 
 // SaveRequests writes the buffered requests and the last uses of keys to the control database. If the requests cannot
 // be written, they are dropped and counted.
-func (w *Warehouse) SaveRequests(ctx context.Context) error {
-	w.requests.saving.Lock()
-	defer w.requests.saving.Unlock()
-	w.requests.mu.Lock()
-	batch := w.requests.pending
-	w.requests.pending, w.requests.shares = nil, nil
-	w.requests.mu.Unlock()
-	err := w.insertRequests(ctx, batch)
+func (d *DB) SaveRequests(ctx context.Context) error {
+	d.requests.saving.Lock()
+	defer d.requests.saving.Unlock()
+	d.requests.mu.Lock()
+	batch := d.requests.pending
+	d.requests.pending, d.requests.shares = nil, nil
+	d.requests.mu.Unlock()
+	err := d.insertRequests(ctx, batch)
 	if err != nil {
-		w.requests.mu.Lock()
-		w.requests.dropped += int64(len(batch))
-		w.requests.mu.Unlock()
+		d.requests.mu.Lock()
+		d.requests.dropped += int64(len(batch))
+		d.requests.mu.Unlock()
 	}
-	return errors.Join(err, w.saveKeyUses(ctx))
+	return errors.Join(err, d.saveKeyUses(ctx))
 }
 
 // insertRequests inserts a batch of requests into the log.
-func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
+func (d *DB) insertRequests(ctx context.Context, batch []Request) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 	if err != nil {
 		return fmt.Errorf("save request log: %w", err)
 	}
-	_, err = w.control.ExecContext(ctx, statements.Get("control/insert_requests"), sql.Named("requests", string(text)))
+	_, err = d.db.ExecContext(ctx, statements.Get("control/insert_requests"), sql.Named("requests", string(text)))
 	if err != nil {
 		return fmt.Errorf("save request log: %w", err)
 	}
@@ -110,17 +110,17 @@ func (w *Warehouse) insertRequests(ctx context.Context, batch []Request) error {
 
 // Requests returns the newest entries of the log since a time, at most limit, oldest first. If tenant is valid, it
 // returns entries of that tenant only.
-func (w *Warehouse) Requests(
+func (d *DB) Requests(
 	ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64,
 ) ([]Request, error) {
-	if err := w.SaveRequests(ctx); err != nil {
+	if err := d.SaveRequests(ctx); err != nil {
 		return nil, err
 	}
 	var only any // NULL: every tenant
 	if tenant.Valid {
 		only = tenant.UUID.String()
 	}
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_requests"),
+	rows, err := d.db.QueryContext(ctx, statements.Get("control/select_requests"),
 		sql.Named("since", since), sql.Named("tenant", only), sql.Named("limit", limit))
 	if err != nil {
 		return nil, fmt.Errorf("read request log: %w", err)
@@ -141,8 +141,8 @@ func (w *Warehouse) Requests(
 // PruneRequests removes entries of the log that are older than before. If more than most entries with a valid key are
 // left, it removes the oldest entries of the tenants that have the most entries, until most are left. Entries without a
 // valid key are bounded separately, to a small part of most, and never displace entries with one.
-func (w *Warehouse) PruneRequests(ctx context.Context, before time.Time, most int64) error {
-	_, err := w.control.ExecContext(ctx, statements.Get("control/prune_requests"),
+func (d *DB) PruneRequests(ctx context.Context, before time.Time, most int64) error {
+	_, err := d.db.ExecContext(ctx, statements.Get("control/prune_requests"),
 		sql.Named("before", before), sql.Named("most", most),
 		sql.Named("keyless", most/keylessRatio))
 	if err != nil {

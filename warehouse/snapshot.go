@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -49,7 +50,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	}
 	// DuckDB determines the state with the first statement that reads the tenant's file, which is executed after this.
 	s.AsOf = time.Now().UTC().Truncate(time.Microsecond)
-	if s.tx, err = begin(ctx, s.Conn); err != nil {
+	if s.tx, err = duckdb.Begin(ctx, s.Conn); err != nil {
 		return nil, err
 	}
 	return s, nil

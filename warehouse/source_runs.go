@@ -8,6 +8,7 @@ import (
 	"time"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -25,12 +26,12 @@ type SourceRun struct {
 }
 
 // SaveRun stores the run and replaces the previous run of its source.
-func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
+func (d *DB) SaveRun(ctx context.Context, run SourceRun) error {
 	text, err := json.Marshal(run)
 	if err != nil {
 		return err
 	}
-	tx, err := begin(ctx, w.control)
+	tx, err := duckdb.Begin(ctx, d.db)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, statements.Fill("control/upsert_run",
 			"source", statements.Text(run.Source), "run", statements.Text(string(text))))
@@ -47,8 +48,8 @@ func (w *Warehouse) SaveRun(ctx context.Context, run SourceRun) error {
 }
 
 // Runs returns the last run of every source, ordered by the name of the source.
-func (w *Warehouse) Runs(ctx context.Context) ([]SourceRun, error) {
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_runs"))
+func (d *DB) Runs(ctx context.Context) ([]SourceRun, error) {
+	rows, err := d.db.QueryContext(ctx, statements.Get("control/select_runs"))
 	if err != nil {
 		return nil, fmt.Errorf("runs of sources: %w", err)
 	}

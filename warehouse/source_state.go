@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A State is the checkpoint of a source: the position from which its next run continues. Only the source interprets
@@ -117,7 +118,7 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 // changeState executes statements with the slots of the state, in one transaction.
 func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state State, names ...string) error {
 	return w.withStateDB(ctx, tenant, func(db *sql.DB) error {
-		tx, err := begin(ctx, db)
+		tx, err := duckdb.Begin(ctx, db)
 		if err != nil {
 			return err
 		}

@@ -15,42 +15,8 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
-
-// A Tenant is one business. Its rows are stored apart from those of all other tenants.
-type Tenant struct {
-	ID        uuid.UUID `json:"id"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-// Tenants returns the tenants, oldest first.
-func (w *Warehouse) Tenants(ctx context.Context) ([]Tenant, error) {
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_tenants"))
-	if err != nil {
-		return nil, fmt.Errorf("list tenants: %w", err)
-	}
-	defer rows.Close()
-	tenants := []Tenant{}
-	for rows.Next() {
-		var t Tenant
-		if err := rows.Scan(&t.ID, &t.CreatedAt); err != nil {
-			return nil, fmt.Errorf("list tenants: %w", err)
-		}
-		tenants = append(tenants, t)
-	}
-	return tenants, rows.Err()
-}
-
-// registerTenant adds the tenant to the control database, unless it is there.
-func (w *Warehouse) registerTenant(ctx context.Context, id uuid.UUID) error {
-	_, err := w.control.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String()))
-	if err != nil {
-		return fmt.Errorf("register tenant %s: %w", id, err)
-	}
-	return nil
-}
 
 // maxAttached is the maximum number of attached tenants. An attached tenant with recent writes holds memory. To attach
 // a detached tenant again takes milliseconds.
@@ -166,7 +132,7 @@ func (w *Warehouse) registerFiles(ctx context.Context) error {
 		if err != nil || !isStore || registered[id] {
 			continue
 		}
-		if err := w.registerTenant(ctx, id); err != nil {
+		if err := w.RegisterTenant(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -248,7 +214,7 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	path := w.tenantPath(store.id)
 	exists, err := w.folder.exists(path)
 	if err == nil && !exists { // before the file is created, so that every file belongs to a registered tenant
-		err = w.registerTenant(ctx, store.id)
+		err = w.RegisterTenant(ctx, store.id)
 	}
 	if err != nil {
 		return err
@@ -289,17 +255,6 @@ func (w *Warehouse) reader(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 		releaseStore()
 		releaseSlot()
 	}, nil
-}
-
-// begin starts a transaction. BEGIN is not cancelled with the context: an interrupted BEGIN may have started the
-// transaction anyway, and the next user of the connection would be in a transaction without knowing it.
-func begin(ctx context.Context, db interface {
-	BeginTx(ctx context.Context, options *sql.TxOptions) (*sql.Tx, error)
-}) (*sql.Tx, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return db.BeginTx(context.WithoutCancel(ctx), nil)
 }
 
 func (w *Warehouse) tenantPath(id uuid.UUID) string {
@@ -486,7 +441,7 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 			ErrInvalid, kind, version, len(scripts))
 	}
 	for i := version; i < len(scripts); i++ {
-		tx, err := begin(ctx, db)
+		tx, err := duckdb.Begin(ctx, db)
 		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}

@@ -17,7 +17,6 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/admission"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
@@ -37,11 +36,10 @@ type Warehouse struct {
 	folder   *dataFolder
 	instance *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
 	loader   *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
-	control  *sql.DB
+	control  *sql.DB          // connections of the control database
+	*DB                       // the content of the control database; its methods are methods of the warehouse
 
 	signing         []byte // secret from which the signing keys are derived
-	keys            keyring
-	requests        requestLog
 	tenants         tenantPool
 	refused         quarantine
 	exportCache     duckdbExportCache
@@ -98,7 +96,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("open control database: %w", err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
-	if err := w.keys.load(ctx, w.control); err != nil {
+	if w.DB, err = openControl(ctx, w.control); err != nil {
 		return nil, err
 	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {
@@ -117,9 +115,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 // Close saves the request log, checkpoints all files, and unlocks the folder.
 func (w *Warehouse) Close() error {
 	var errs []error
-	w.keys.end()
-	if w.control != nil {
-		errs = append(errs, w.SaveRequests(context.Background()))
+	if w.DB != nil {
+		errs = append(errs, w.DB.Close(context.Background()))
 	}
 	errs = append(errs, w.tenants.close())
 	for _, db := range []*sql.DB{w.control, w.loader} {
@@ -131,12 +128,6 @@ func (w *Warehouse) Close() error {
 		errs = append(errs, w.instance.Close()) // checkpoints the databases that are still attached
 	}
 	return errors.Join(append(errs, w.folder.close())...)
-}
-
-// Ping reads from the control database and returns the error, if any.
-func (w *Warehouse) Ping(ctx context.Context) error {
-	var version int
-	return w.control.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
 }
 
 // Dir returns the absolute path of the data folder.

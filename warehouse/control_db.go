@@ -1,0 +1,35 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+)
+
+// A DB is an open control database. It is safe for concurrent use. The caller closes it before the connections.
+type DB struct {
+	db       *sql.DB
+	keys     keyring
+	requests requestLog
+}
+
+// openControl loads the keys from a control database, which has the current schema. db has one connection, which
+// serializes the writes; they would conflict otherwise.
+func openControl(ctx context.Context, db *sql.DB) (*DB, error) {
+	d := &DB{db: db}
+	if err := d.keys.load(ctx, db); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close ends the validity of all keys, and saves the request log and the last uses of keys.
+func (d *DB) Close(ctx context.Context) error {
+	d.keys.end()
+	return d.SaveRequests(ctx)
+}
+
+// Ping reads from the control database and returns the error, if any.
+func (d *DB) Ping(ctx context.Context) error {
+	var version int
+	return d.db.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
+}
