@@ -12,6 +12,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // An ImportedKey is a key that another system created. Only its digest is known here.
@@ -26,9 +27,9 @@ type ImportedKey struct {
 
 // A KeySource is a source of keys.
 type KeySource struct {
-	Name   string        // recorded with its keys
-	Former string        // name that the source had in earlier versions, which may be recorded with its keys; "": none
-	Limit  DeletionLimit // share of the valid keys that one import may revoke because they are missing
+	Name   string               // recorded with its keys
+	Former string               // name that the source had in earlier versions, which may be recorded with its keys; "": none
+	Limit  schema.DeletionLimit // share of the valid keys that one import may revoke because they are missing
 }
 
 // owns reports whether the key was imported from the source.

@@ -176,8 +176,8 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	}
 	imported("large", many...)
 	large := warehouse.KeySource{Name: "large", Limit: 20}
-	if err := w.ImportKeys(t.Context(), large, many[:9]); !errors.Is(err, warehouse.ErrTooManyDeletions) {
-		t.Errorf("11 of 20 keys are missing: got %v, want %v", err, warehouse.ErrTooManyDeletions)
+	if err := w.ImportKeys(t.Context(), large, many[:9]); !errors.Is(err, schema.ErrTooManyDeletions) {
+		t.Errorf("11 of 20 keys are missing: got %v, want %v", err, schema.ErrTooManyDeletions)
 	}
 	want(119, true)
 	large.Limit = 100

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // config is the content of the file of `serve --config`. config.example.yaml describes each key.
@@ -27,9 +28,9 @@ type config struct {
 type sourceConfig struct {
 	Every    time.Duration `mapstructure:"every"`
 	Postgres *struct {
-		DSN        secret                   `mapstructure:"dsn"`
-		Window     *time.Duration           `mapstructure:"window"`
-		MaxDeleted *warehouse.DeletionLimit `mapstructure:"max_deleted"`
+		DSN        secret                `mapstructure:"dsn"`
+		Window     *time.Duration        `mapstructure:"window"`
+		MaxDeleted *schema.DeletionLimit `mapstructure:"max_deleted"`
 	} `mapstructure:"postgres"`
 	Voicory *struct {
 		BaseURL string         `mapstructure:"base_url"`
@@ -107,7 +108,7 @@ func (s sourceConfig) spec() (spec sourceSpec, err error) {
 	}
 	if p := s.Postgres; p != nil {
 		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow)),
-			MaxDeleted: *cmp.Or(p.MaxDeleted, new(warehouse.DefaultDeletionLimit))}
+			MaxDeleted: *cmp.Or(p.MaxDeleted, new(schema.DefaultDeletionLimit))}
 		if spec.DSN, err = p.DSN.read(); err != nil {
 			return spec, fmt.Errorf("postgres.dsn: %w", err)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/voicory"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Kinds of source.
@@ -43,7 +44,7 @@ type sourceSpec struct {
 	Window  time.Duration `json:"window"`    // postgres, voicory: how far back a run reads rows again
 
 	// postgres: share of the customers and keys that a run may delete because they are missing, in percent
-	MaxDeleted warehouse.DeletionLimit `json:"max_deleted"`
+	MaxDeleted schema.DeletionLimit `json:"max_deleted"`
 }
 
 // open returns the source that the spec describes, or warehouse.ErrInvalid if the spec is invalid.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type syncCommand struct {
@@ -27,8 +28,8 @@ type syncFlags struct {
 }
 
 type syncPostgresCommand struct {
-	DSN        string                  `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; set VOICORY_DSN to keep it off the command line." required:"" placeholder:"DSN"`
-	MaxDeleted warehouse.DeletionLimit `help:"Percentage of the customers and API keys that a run may delete because they are missing in the database (${default}); a run that misses more, and more than 10, deletes nothing and fails." default:"20" placeholder:"PERCENT"`
+	DSN        string               `name:"dsn" help:"postgres://USER:PASSWORD@HOST/DATABASE or host=… dbname=…; set VOICORY_DSN to keep it off the command line." required:"" placeholder:"DSN"`
+	MaxDeleted schema.DeletionLimit `help:"Percentage of the customers and API keys that a run may delete because they are missing in the database (${default}); a run that misses more, and more than 10, deletes nothing and fails." default:"20" placeholder:"PERCENT"`
 	syncFlags
 }
 

@@ -149,8 +149,8 @@ func TestPull_TooManyDeletions(t *testing.T) {
 	for _, table := range []string{"customers", "api_keys"} {
 		d.exec("CREATE TABLE kept AS SELECT * FROM " + table + "; DELETE FROM " + table + " WHERE random() < 2")
 		_, err := r.runner.Pull(t.Context(), r.source, uuid.Nil)
-		if !errors.Is(err, warehouse.ErrTooManyDeletions) || !strings.Contains(err.Error(), "--max-deleted 100") {
-			t.Errorf("without %s: got %v, want %v and the flag", table, err, warehouse.ErrTooManyDeletions)
+		if !errors.Is(err, schema.ErrTooManyDeletions) || !strings.Contains(err.Error(), "--max-deleted 100") {
+			t.Errorf("without %s: got %v, want %v and the flag", table, err, schema.ErrTooManyDeletions)
 		}
 		d.exec("INSERT INTO " + table + " SELECT * FROM kept; DROP TABLE kept")
 		if after := r.rows(t); !slices.Equal(after, before) {

@@ -36,7 +36,7 @@ type customerComparison struct {
 const maxAgain = 10_000
 
 // compareCustomers compares the customers of the warehouse with those of the snapshot. It returns
-// warehouse.ErrTooManyDeletions if the snapshot lacks an implausible share of them.
+// schema.ErrTooManyDeletions if the snapshot lacks an implausible share of them.
 func (p *syncRun) compareCustomers(ctx context.Context) (found customerComparison, err error) {
 	if p.options.Known == nil || !p.hasDataset(customersTable) {
 		return found, nil

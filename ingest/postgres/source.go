@@ -12,6 +12,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 const connectTimeout = 30 * time.Second // default, if the DSN sets no connect_timeout
@@ -29,8 +30,8 @@ type Options struct {
 	// deleted, and deleted ones that are there are read again. If Known is nil, no customers are emitted as deleted.
 	Known func(ctx context.Context, after Customer, limit int) ([]Customer, error)
 	// MaxDeleted is the share of the known customers that a pull may emit as deleted. If more are missing, Pull returns
-	// warehouse.ErrTooManyDeletions before it calls Keys or emits any row.
-	MaxDeleted warehouse.DeletionLimit
+	// schema.ErrTooManyDeletions before it calls Keys or emits any row.
+	MaxDeleted schema.DeletionLimit
 	// Progress is called with the number of rows read and an estimate of the total (0: unknown). It may be nil.
 	Progress func(done, total int64)
 	Log      *slog.Logger // nil: slog.Default()
