@@ -7,7 +7,7 @@ import (
 	"net/url"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 const (
@@ -23,7 +23,7 @@ func (b *bench) analytics(ctx context.Context) error {
 		return err
 	}
 	return serving(ctx, big.data, func(s *server) error {
-		_, key, err := s.warehouse.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench"})
+		_, key, err := s.warehouse.CreateKey(ctx, tenantID, control.Secret, control.KeySettings{Label: "bench"})
 		if err != nil {
 			return err
 		}

@@ -8,9 +8,9 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
-	"github.com/voicory/warehouse/warehouse/schema"
-
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Minimum rates of a stream over HTTP, relative to DuckDB alone producing the same bytes and discarding them.
@@ -33,7 +33,7 @@ func (b *bench) exports(ctx context.Context) error {
 		return err
 	}
 	return serving(ctx, big.data, func(s *server) error {
-		_, key, err := s.warehouse.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench"})
+		_, key, err := s.warehouse.CreateKey(ctx, tenantID, control.Secret, control.KeySettings{Label: "bench"})
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 const targetFile = 0.8 // × the requests per second of nginx
@@ -90,7 +91,7 @@ func largestFile(ctx context.Context, data string) (file warehouse.PublishedFile
 		return file, "", err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, key, err = w.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench"}); err != nil {
+	if _, key, err = w.CreateKey(ctx, tenantID, control.Secret, control.KeySettings{Label: "bench"}); err != nil {
 		return file, "", err
 	}
 	files, err := w.PublishedFiles(ctx, tenantID)

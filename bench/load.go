@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 const (
@@ -96,7 +97,7 @@ func (b *bench) keyCheck(ctx context.Context, tenant *loaded) (keys []string, er
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	for range keysKept {
-		_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, warehouse.KeySettings{Label: "bench"})
+		_, key, err := w.CreateKey(ctx, tenantID, control.Public, control.KeySettings{Label: "bench"})
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // withFile calls use with a connection to a tenant's file, opened without a warehouse. It has default settings, except
@@ -86,7 +87,7 @@ func serving(ctx context.Context, data string, use func(*server) error) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	_, key, err := w.CreateKey(ctx, tenantID, warehouse.Public, warehouse.KeySettings{Label: "bench"})
+	_, key, err := w.CreateKey(ctx, tenantID, control.Public, control.KeySettings{Label: "bench"})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -100,7 +101,7 @@ func unlimitedKey(ctx context.Context, data string) (key string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	_, key, err = w.CreateKey(ctx, tenantID, warehouse.Secret, warehouse.KeySettings{Label: "bench", RateLimit: "none"})
+	_, key, err = w.CreateKey(ctx, tenantID, control.Secret, control.KeySettings{Label: "bench", RateLimit: "none"})
 	return key, err
 }
 

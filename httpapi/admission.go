@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // Work is a kind of work with its own slots.
@@ -72,7 +72,7 @@ func NewSlots(concurrent int) Slots {
 
 // acquire waits for a slot of the work for a request with the key. It returns a 429 problem if the key or its
 // tenant holds all of its slots, or a 503 problem if the server is busy.
-func (a *api) acquire(ctx context.Context, work Work, key warehouse.Key) (release func(), err error) {
+func (a *api) acquire(ctx context.Context, work Work, key control.Key) (release func(), err error) {
 	release, err = a.Slots[work].Acquire(ctx, key.Tenant, key.ID)
 	if err == nil {
 		return release, nil

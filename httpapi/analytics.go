@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -50,7 +51,7 @@ const (
 
 // analyze returns the handler of a report.
 func (a *api) analyze(report warehouse.Report) authHandler {
-	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
 		analysis, err := parseAnalysis(r.URL.RawQuery, report)
 		if err != nil {
 			return err

@@ -21,6 +21,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -29,7 +30,7 @@ type Store interface {
 	// Authenticate returns the key with the given text. It returns ErrInvalidKey if there is no such key, and
 	// ErrRevokedKey or ErrExpiredKey together with a key that is no longer valid. valid is done when the key is
 	// revoked or expires.
-	Authenticate(key string) (_ warehouse.Key, valid context.Context, err error)
+	Authenticate(key string) (_ control.Key, valid context.Context, err error)
 	// List returns one page of a tenant's rows.
 	List(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset,
 		listing warehouse.Listing) (warehouse.Page, error)
@@ -44,7 +45,7 @@ type Store interface {
 	// RecordPush records a push under its idempotency key.
 	RecordPush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
 	// KeyByID returns the key with the id. Its errors are those of Authenticate.
-	KeyByID(id uuid.UUID) (_ warehouse.Key, valid context.Context, err error)
+	KeyByID(id uuid.UUID) (_ control.Key, valid context.Context, err error)
 	// PublishedFiles returns the published files of a tenant, ordered by export and month.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
 	// OpenPublished opens a published file by its name, including a file that was replaced recently. It returns
@@ -62,7 +63,7 @@ type Store interface {
 	// SearchTranscripts returns one page of the calls with a turn that matches the search.
 	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.SearchResult, error)
 	// LogRequest adds a request to the request log. It does not block.
-	LogRequest(warehouse.Request)
+	LogRequest(control.Request)
 }
 
 // Options configure the API.

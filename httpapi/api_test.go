@@ -31,6 +31,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -126,10 +127,10 @@ func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
 	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(options))}
 	t.Cleanup(a.Close)
 	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
-		_, *text, err = w.CreateKey(t.Context(), tenant, warehouse.Public, warehouse.KeySettings{})
+		_, *text, err = w.CreateKey(t.Context(), tenant, control.Public, control.KeySettings{})
 		noError(t, err)
 	}
-	revoked, text, err := w.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	revoked, text, err := w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	_, err = w.RevokeKey(t.Context(), revoked.ID)
 	noError(t, err)
@@ -362,7 +363,7 @@ func TestLists_PageAndLimit(t *testing.T) {
 
 func TestAuth_RevocationAppliesToTheNextRequest(t *testing.T) {
 	a := start(t)
-	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	key, text, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	if got := a.do(t, "GET", "/api/v1/calls", text); got.status != 200 {
 		t.Fatal(got)
@@ -381,11 +382,11 @@ type broken struct {
 	panic bool
 }
 
-func (b broken) Authenticate(string) (warehouse.Key, context.Context, error) {
-	return warehouse.Key{Tenant: mine}, context.Background(), nil
+func (b broken) Authenticate(string) (control.Key, context.Context, error) {
+	return control.Key{Tenant: mine}, context.Background(), nil
 }
 
-func (b broken) LogRequest(warehouse.Request) {}
+func (b broken) LogRequest(control.Request) {}
 
 func (b broken) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (string, error) {
 	if b.panic {

@@ -10,10 +10,11 @@ import (
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // authHandler is a handler for a request with an authenticated key.
-type authHandler func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error
+type authHandler func(w http.ResponseWriter, r *http.Request, key control.Key) error
 
 // requirements holds the requirements of a route.
 type requirements struct {
@@ -21,8 +22,8 @@ type requirements struct {
 	work   Work // kind of slot that the request holds; "": the handler acquires its own
 	// authenticate returns the key of the request, and limit applies the rate limits; nil: [api.authenticate]
 	// and [api.limitRequest].
-	authenticate func(*http.Request) (warehouse.Key, context.Context, error)
-	limit        func(http.ResponseWriter, *http.Request, warehouse.Key) error
+	authenticate func(*http.Request) (control.Key, context.Context, error)
+	limit        func(http.ResponseWriter, *http.Request, control.Key) error
 }
 
 // requireKey returns a handler that requires a valid key of any type and holds a [Requests] slot.
@@ -61,7 +62,7 @@ func (a *api) authorize(needs requirements, h authHandler) handler {
 		if err := limit(w, r, key); err != nil {
 			return err
 		}
-		if needs.secret && key.Type != warehouse.Secret {
+		if needs.secret && key.Type != control.Secret {
 			return &web.Problem{Status: http.StatusForbidden, Code: "SECRET_KEY_REQUIRED",
 				Message: "This endpoint needs a secret key (sk_)"}
 		}
@@ -92,7 +93,7 @@ func (a *api) authorize(needs requirements, h authHandler) handler {
 
 // authenticate returns the key in the X-Api-Key header, with the results of [Store.Authenticate]. It limits the
 // requests with unknown keys from one client address.
-func (a *api) authenticate(r *http.Request) (key warehouse.Key, valid context.Context, err error) {
+func (a *api) authenticate(r *http.Request) (key control.Key, valid context.Context, err error) {
 	presented := r.Header.Get("X-Api-Key")
 	if presented == "" {
 		return key, nil, &web.Problem{Status: http.StatusUnauthorized, Code: "MISSING_API_KEY",

@@ -22,6 +22,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -39,7 +40,7 @@ func TestAuth_KeyRateLimitOverridesDefault(t *testing.T) {
 		"4/1h,3/10s": {3, `"0";q=4;w=3600, "1";q=3;w=10`},
 		"none":       {10, ""},
 	} {
-		_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Public, warehouse.KeySettings{RateLimit: rules})
+		_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Public, control.KeySettings{RateLimit: rules})
 		noError(t, err)
 		passed, policy := 0, ""
 		for range 10 {
@@ -112,7 +113,7 @@ func TestClientAddress_ForwardedForOnlyFromTrustedProxies(t *testing.T) {
 func TestAuth_ExpiredKey(t *testing.T) {
 	a := start(t)
 	past := time.Now().Add(-time.Hour)
-	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &past})
+	_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{ExpiresAt: &past})
 	noError(t, err)
 	if got := a.do(t, "GET", "/api/v1/calls", key); got.status != 401 || got.body != `{"error":{"code":"REVOKED_API_KEY","message":"API key has expired"}}` {
 		t.Errorf("%d %s", got.status, got.body)
@@ -128,7 +129,7 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-05","name":%q}`, mine, id(1000+n), long))
 	}
 	merge(t, a.warehouse, schema.Customers, rows...)
-	key, text, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	key, text, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Listener.Addr().String())
 	noError(t, err)
@@ -153,7 +154,7 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 func TestCORS_OriginsOfAKey(t *testing.T) {
 	a := start(t)
 	const app, other = "https://app.example.com", "https://other.example.com"
-	_, key, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Public, warehouse.KeySettings{Origins: []string{app}})
+	_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Public, control.KeySettings{Origins: []string{app}})
 	noError(t, err)
 	for _, test := range []struct{ method, path, key, origin, allowed string }{
 		{"GET", "/api/v1/calls", key, app, app},
@@ -187,9 +188,9 @@ func (s slow) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (string
 }
 
 // Authenticate takes every key as that of a tenant of its own.
-func (s slow) Authenticate(key string) (warehouse.Key, context.Context, error) {
+func (s slow) Authenticate(key string) (control.Key, context.Context, error) {
 	tenant := uuid.NewSHA1(uuid.Nil, []byte(key))
-	return warehouse.Key{ID: tenant, Tenant: tenant}, context.Background(), nil
+	return control.Key{ID: tenant, Tenant: tenant}, context.Background(), nil
 }
 
 // withSlots returns the default slots with other limits for one kind of work. A request waits for hardly any time.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 var internalProblem = &web.Problem{Status: http.StatusInternalServerError, Code: "INTERNAL_ERROR",
@@ -58,7 +59,7 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if p == internalProblem || begun || errors.Is(err, warehouse.ErrNoSpace) {
 		a.Log.Log(r.Context(), level, event, "request_id", state.id, "method", r.Method,
-			"path", logged(r.URL.Path, 256), "error", warehouse.MaskKeys(err.Error()))
+			"path", logged(r.URL.Path, 256), "error", control.MaskKeys(err.Error()))
 	}
 	if begun {
 		panic(http.ErrAbortHandler)
@@ -69,7 +70,7 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 // writeProblem sends p in the documented format, or in the format of RFC 9457 if the client accepts it.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
 	sent := *p
-	sent.Message = warehouse.MaskKeys(p.Message) // the message may quote text from the request
+	sent.Message = control.MaskKeys(p.Message) // the message may quote text from the request
 	if p == internalProblem {
 		sent.RequestID = stateOf(r).id
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -84,7 +84,7 @@ func TestExports_OfNoAndFewRows(t *testing.T) {
 	merge(t, b.warehouse, schema.Messages, row+"}")
 	for rows, tenant := range []uuid.UUID{nobody, single} {
 		var err error
-		_, b.secret, err = b.warehouse.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
+		_, b.secret, err = b.warehouse.CreateKey(t.Context(), tenant, control.Secret, control.KeySettings{})
 		noError(t, err)
 		t.Run(fmt.Sprint(rows, ", not published"), func(t *testing.T) { b.hasRows(t, rows) })
 		_, err = b.warehouse.Publish(t.Context())

@@ -16,11 +16,12 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // stream sends all rows of an export that match a filter, as of one state. A HEAD request reads no rows.
-func (a *api) stream(_ http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) stream(_ http.ResponseWriter, r *http.Request, key control.Key) error {
 	request, err := parseStream(r)
 	if err != nil {
 		return err

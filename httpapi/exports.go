@@ -11,6 +11,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -63,7 +64,7 @@ type fileItem struct {
 }
 
 // listExports answers with all exports: their columns, and the totals of their published files.
-func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) listExports(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	files, err := a.Store.PublishedFiles(r.Context(), key.Tenant)
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key warehouse.
 }
 
 // listFiles answers with the published files of an export, with signed URLs if they are requested.
-func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	export, err := schema.ExportNamed(mux.Vars(r)["dataset"])
 	if err != nil {
 		return err

@@ -15,12 +15,12 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // file sends a published file or ranges of it. The content of a file name never changes, so ranges from several
 // requests fit together even if a newer file is published between them.
-func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) file(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	file, content, err := a.Store.OpenPublished(r.Context(), key.Tenant, mux.Vars(r)["dataset"], mux.Vars(r)["name"])
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 
 // database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
 // ranges of that same file as long as it is kept. Other requests get a file of the newest state.
-func (a *api) database(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) database(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	sum := strings.Trim(r.Header.Get("If-Match"), `"`)
 	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, sum,
 		func() (func(), error) { return a.acquire(r.Context(), Streams, key) })
@@ -53,7 +53,7 @@ type sentFile struct {
 }
 
 // sendFile sends a file or the requested ranges of it, and closes it.
-func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key warehouse.Key, file sentFile) error {
+func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key control.Key, file sentFile) error {
 	defer file.content.Close()
 	state, tag := stateOf(r), `"`+file.sha256+`"`
 	if state.counted {

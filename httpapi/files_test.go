@@ -25,7 +25,7 @@ import (
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -45,10 +45,10 @@ func startBulk(t *testing.T, tune ...func(*httpapi.Options)) *bulk {
 	b.api = start(t, append([]func(*httpapi.Options){func(o *httpapi.Options) {
 		o.FileKey, o.FileWindow, o.Now = []byte("a key to sign with"), time.Minute, func() time.Time { return *b.now.Load() }
 	}}, tune...)...)
-	mineKey, text, err := b.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	mineKey, text, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	b.id, b.secret = mineKey.ID, text
-	_, b.another, err = b.warehouse.CreateKey(t.Context(), theirs, warehouse.Secret, warehouse.KeySettings{})
+	_, b.another, err = b.warehouse.CreateKey(t.Context(), theirs, control.Secret, control.KeySettings{})
 	noError(t, err)
 	_, err = b.warehouse.Publish(t.Context())
 	noError(t, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 var goodIdempotencyKey = regexp.MustCompile(`^[!-~]{8,128}$`)
@@ -21,7 +21,7 @@ func idempotencyKey(h http.Header) (string, error) {
 		return "", nil
 	}
 	// The name is stored, so it must not be an API key.
-	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || warehouse.MaskKeys(names[0]) != names[0] {
+	if len(names) > 1 || !goodIdempotencyKey.MatchString(names[0]) || control.MaskKeys(names[0]) != names[0] {
 		return "", &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_IDEMPOTENCY_KEY",
 			Message: "An Idempotency-Key has 8 to 128 visible ASCII characters, and is not an API key"}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -39,7 +40,7 @@ type meta struct {
 // list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has
 // since or a cursor of a feed.
 func (a *api) list(dataset schema.Dataset) authHandler {
-	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
 		q, err := parseListParams(r.URL.RawQuery, dataset)
 		if err != nil {
 			return err
@@ -65,7 +66,7 @@ func (a *api) list(dataset schema.Dataset) authHandler {
 			return err
 		}
 		if where.HasMore {
-			link := warehouse.MaskKeys(next(r.URL, *where.NextCursor))
+			link := control.MaskKeys(next(r.URL, *where.NextCursor))
 			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", link))
 		}
 		return writeList(w, r, items, where)
@@ -148,7 +149,7 @@ func writeList(w http.ResponseWriter, r *http.Request, items []string, where met
 
 // detail returns the handler of a single row of the dataset.
 func (a *api) detail(dataset schema.Dataset) authHandler {
-	return func(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {
 			return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_ID",

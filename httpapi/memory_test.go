@@ -14,6 +14,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -45,7 +46,7 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	noError(t, err)
 	b = &bulk{api: &api{warehouse: w}}
 	b.fill(t)
-	_, b.secret, err = w.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	_, b.secret, err = w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	long := strings.Repeat("AI: "+strings.Repeat("good day to you ", 4)+"\n", 10_000)
 	for n := 0; n < 60; n += 10 {

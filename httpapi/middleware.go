@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // statusGone is the logged status if the client closed the connection before the response. It is never sent.
@@ -24,7 +24,7 @@ func (a *api) accessLog(next http.Handler) http.Handler {
 		state := &requestState{ResponseRecorder: web.NewResponseRecorder(w, r), id: r.Header.Get("X-Request-Id"),
 			started: time.Now()}
 		// A key sent in the wrong header must not appear in the response or the log.
-		if !goodID.MatchString(state.id) || warehouse.MaskKeys(state.id) != state.id {
+		if !goodID.MatchString(state.id) || control.MaskKeys(state.id) != state.id {
 			state.id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", state.id)
@@ -52,7 +52,7 @@ func (a *api) recoverPanics(next http.Handler) http.Handler {
 			state := stateOf(r)
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				a.Log.Error("panic", "request_id", state.id, "method", r.Method, "path", logged(r.URL.Path, 256),
-					"cause", warehouse.MaskKeys(fmt.Sprint(cause)), "stack", string(debug.Stack()))
+					"cause", control.MaskKeys(fmt.Sprint(cause)), "stack", string(debug.Stack()))
 				if !state.Begun() {
 					writeProblem(w, r, internalProblem)
 					return

@@ -17,6 +17,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -69,7 +70,7 @@ const maxShownRefusals = 10
 
 // push answers a request that pushes rows. It sets its own deadlines: none while the rows are merged, and
 // responseTimeout for the response.
-func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) push(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	web.SetWriteDeadline(w, time.Time{})
 	answer, replayed, err := a.receivePush(w, r, key)
 	web.SetWriteDeadline(w, time.Now().Add(responseTimeout))
@@ -87,7 +88,7 @@ func (a *api) push(w http.ResponseWriter, r *http.Request, key warehouse.Key) er
 // receivePush receives a push and merges its rows, and returns the outcome as JSON. If a push with the same idempotency
 // key and body was merged before, it returns the recorded outcome, and replayed is true.
 func (a *api) receivePush(
-	w http.ResponseWriter, r *http.Request, key warehouse.Key,
+	w http.ResponseWriter, r *http.Request, key control.Key,
 ) (answer string, replayed bool, err error) {
 	dataset, err := schema.DatasetNamed(mux.Vars(r)["dataset"])
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // pushable is an API whose pushes are merged line by line, and a secret key of mine. The server itself gives a request next to no time.
@@ -36,7 +37,7 @@ func pushable(t *testing.T, tune ...func(*httpapi.Options)) (a *api, address, ke
 		}
 	})...)
 	w = a.warehouse
-	_, key, err := w.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	_, key, err := w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	server := httptest.NewUnstartedServer(a.Config.Handler)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond

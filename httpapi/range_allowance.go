@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // rangeAllowances holds the allowances for range requests, per key and file. Parquet readers request a file in many
@@ -113,7 +113,7 @@ func (w *rangeAllowance) cost(r *http.Request) int64 {
 }
 
 // limitFileRequest applies the rate limits as [api.limitRequest] does, except to requests that an allowance covers.
-func (a *api) limitFileRequest(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) limitFileRequest(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	if a.allowances.spend(fileAllowance(r, key), r) {
 		return nil
 	}
@@ -122,7 +122,7 @@ func (a *api) limitFileRequest(w http.ResponseWriter, r *http.Request, key wareh
 }
 
 // fileAllowance returns the key of the allowance that a request for a file belongs to.
-func fileAllowance(r *http.Request, key warehouse.Key) allowanceKey {
+func fileAllowance(r *http.Request, key control.Key) allowanceKey {
 	_, name, _ := strings.Cut(r.URL.Path, "/files/") // "" for the database, because no file has an empty name
 	return allowanceKey{key.ID, name}
 }

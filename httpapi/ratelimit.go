@@ -9,7 +9,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/httpapi/limit"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // DefaultRules are the documented rate limits of a key.
@@ -19,7 +19,7 @@ var DefaultRules = limit.Rules{{Max: 60, Window: time.Minute}, {Max: 10, Window:
 var DefaultGuessRules = limit.Rules{{Max: 60, Window: time.Minute}}
 
 // limitRequest counts the request, sets the rate limit headers, and returns a 429 problem if the key is over its limit.
-func (a *api) limitRequest(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) limitRequest(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	rules := a.Rules
 	if key.RateLimit != "" {
 		if err := rules.UnmarshalText([]byte(key.RateLimit)); err != nil {

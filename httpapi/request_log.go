@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/httpapi/limit"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // keylessLog limits the log entries of requests without a valid key, per client address and in total. So a flood
@@ -52,7 +52,7 @@ func (a *api) logRequest(state *requestState, r *http.Request) {
 		a.metrics.unlogged.Inc()
 		return
 	}
-	entry := warehouse.Request{
+	entry := control.Request{
 		ID: state.id, At: state.started.UTC(),
 		Method: logged(r.Method, 16), Path: logged(r.URL.Path, 256), Query: logged(loggedQuery(r.URL.RawQuery), 512),
 		Status: state.Status, DurationMS: float64(took.Microseconds()) / 1000, Bytes: state.Bytes,
@@ -76,7 +76,7 @@ func (a *api) logRequest(state *requestState, r *http.Request) {
 
 // logged returns text from a request as it is logged: with keys masked, and cut after most bytes.
 func logged(text string, most int) string {
-	if text = warehouse.MaskKeys(text); len(text) > most {
+	if text = control.MaskKeys(text); len(text) > most {
 		text = text[:most] + "…"
 	}
 	return text

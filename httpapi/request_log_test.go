@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // Requests without a valid key fill a small part of the log; requests with one are all logged.
@@ -79,7 +79,7 @@ func TestKeys_AreMaskedWhereverTheyAreSent(t *testing.T) {
 			places = append(places, place{path: fmt.Sprintf(path, text)})
 		}
 	}
-	_, valid, err := a.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	_, valid, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	for _, place := range places {
 		for _, key := range []string{valid, ""} {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // requestState is the http.ResponseWriter of all handlers. It records the response, and holds the state of the
@@ -15,12 +15,12 @@ type requestState struct {
 	*web.ResponseRecorder
 	id            string
 	started       time.Time
-	route         string         // pattern of the path; empty: no route matches
-	key           *warehouse.Key // nil: no key, or an unknown one
-	authenticated bool           // the key is valid
-	held          *held          // slot that the request holds; nil: none
-	counted       bool           // counted against the rate limit of the key; only for files
-	probe         bool           // health check: counted in the metrics, not logged
+	route         string       // pattern of the path; empty: no route matches
+	key           *control.Key // nil: no key, or an unknown one
+	authenticated bool         // the key is valid
+	held          *held        // slot that the request holds; nil: none
+	counted       bool         // counted against the rate limit of the key; only for files
+	probe         bool         // health check: counted in the metrics, not logged
 	// impatient is set when the server stops waiting for the request body. net/http then cancels the request as if
 	// the client had closed the connection, but the client may still be there and gets a response.
 	impatient atomic.Bool
@@ -33,6 +33,6 @@ func stateOf(r *http.Request) *requestState { return r.Context().Value(stateKey{
 
 // hold records the slot that the request holds, so that [held.produced] can release it once the response is in
 // memory.
-func (s *requestState) hold(a *api, key warehouse.Key, release func()) {
+func (s *requestState) hold(a *api, key control.Key, release func()) {
 	s.held = &held{release, &a.unsent, key.Tenant}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -61,7 +62,7 @@ type searchResponse struct {
 const maxSearchOffset = 10_000
 
 // search answers a transcript search with one page of calls, as JSON or as a table.
-func (a *api) search(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	filter, zone, values, err := parsePeriod(r.URL.RawQuery, schema.Calls)
 	if err != nil {
 		return err

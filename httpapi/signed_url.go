@@ -15,7 +15,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // grant is the permission in a signed URL: to read one file until a time, on behalf of the key that requested the
@@ -47,7 +47,7 @@ var invalidSignature = &web.Problem{Status: http.StatusForbidden, Code: "INVALID
 
 // authenticateFile returns the key of a request for a file: the key in the header, or else the key that the URL
 // was signed for. It returns INVALID_SIGNATURE or EXPIRED_URL if the signed URL is not valid.
-func (a *api) authenticateFile(r *http.Request) (key warehouse.Key, valid context.Context, err error) {
+func (a *api) authenticateFile(r *http.Request) (key control.Key, valid context.Context, err error) {
 	if r.Header.Get("X-Api-Key") != "" || !r.URL.Query().Has("signature") {
 		return a.authenticate(r)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 const queryPath = "/api/v1/query"
@@ -45,7 +46,7 @@ var queryTypes = map[string]string{
 
 // query runs an SQL statement and sends its result. A result that fits in memory has X-Row-Count and X-Truncated
 // as headers. A longer result is sent while it is produced and has them as trailers.
-func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) query(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	if a.Queries == nil {
 		return query.ErrUnavailable
 	}
@@ -59,7 +60,7 @@ func (a *api) query(w http.ResponseWriter, r *http.Request, key warehouse.Key) e
 	switch {
 	case id == "":
 		id = uuid.NewString()
-	case !goodID.MatchString(id) || warehouse.MaskKeys(id) != id:
+	case !goodID.MatchString(id) || control.MaskKeys(id) != id:
 		return invalidQuery(
 			"An X-Query-Id has 1 to 64 letters, digits, dots, hyphens and underscores, and is not a key")
 	}
@@ -118,7 +119,7 @@ func setResultHeaders(h http.Header, outcome *query.Outcome) {
 }
 
 // within limits the rows, the time and the bytes of a request to those of its key.
-func capToKeyLimits(request *query.Request, key warehouse.KeySettings) {
+func capToKeyLimits(request *query.Request, key control.KeySettings) {
 	request.Limit = atMost(cmp.Or(request.Limit, query.DefaultLimit(request.Format)), key.QueryRows)
 	request.Timeout = atMost(cmp.Or(request.Timeout, query.DefaultTimeout), key.QueryTime.Duration())
 	request.MaxBytes = key.QueryBytes
@@ -133,7 +134,7 @@ func atMost[N int64 | time.Duration](value, bound N) N {
 }
 
 // cancelQuery cancels a running query of the tenant, or returns ErrNotFound if no query has the id.
-func (a *api) cancelQuery(w http.ResponseWriter, r *http.Request, key warehouse.Key) error {
+func (a *api) cancelQuery(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	if a.Queries == nil || !a.Queries.Cancel(key.Tenant, mux.Vars(r)["id"]) {
 		return warehouse.ErrNotFound
 	}
@@ -146,7 +147,7 @@ func invalidQuery(format string, args ...any) error {
 }
 
 // readQuery returns the query in the request body. It holds a slot of [Bodies] while it reads.
-func (a *api) readQuery(r *http.Request, key warehouse.Key) (request query.Request, err error) {
+func (a *api) readQuery(r *http.Request, key control.Key) (request query.Request, err error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return request, &web.Problem{Status: http.StatusUnsupportedMediaType, Code: "UNSUPPORTED_MEDIA_TYPE",
 			Message: "A query must be application/json"}

@@ -17,7 +17,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // startSQL is a bulk server that runs SQL; tune may change how.
@@ -169,9 +169,9 @@ func TestQuery_InvalidRequests(t *testing.T) {
 // A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its tenant.
 func TestQuery_LimitsOfAKey(t *testing.T) {
 	b := startSQL(t)
-	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
-	limit := func(settings warehouse.KeySettings) {
+	limit := func(settings control.KeySettings) {
 		t.Helper()
 		_, err := b.warehouse.UpdateKey(t.Context(), bound.ID, settings)
 		noError(t, err)
@@ -185,17 +185,17 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 	}
 	const lines, csv = `{"sql": "FROM range(20000)"}`, `{"sql": "SELECT repeat('x', 999) FROM range(2000)", "format": "csv"}`
 	check(key, lines, "10000", "rows")
-	limit(warehouse.KeySettings{QueryRows: 100})
+	limit(control.KeySettings{QueryRows: 100})
 	check(key, lines, "100", "rows")
 	check(key, `{"sql": "FROM range(20000)", "limit": 20000}`, "100", "rows")
 	check(key, `{"sql": "FROM range(20000)", "limit": 20000, "format": "parquet"}`, "100", "rows")
 	check(key, `{"sql": "FROM range(20000)", "limit": 7}`, "7", "rows")
 	check(key, `{"sql": "FROM range(100)", "limit": 101}`, "100", "no")
 	check(b.secret, lines, "10000", "rows")
-	limit(warehouse.KeySettings{QueryRows: 50_000})
+	limit(control.KeySettings{QueryRows: 50_000})
 	check(key, lines, "10000", "rows")
 
-	limit(warehouse.KeySettings{QueryBytes: 1_000_000}) // more than is buffered: the outcome is in trailers
+	limit(control.KeySettings{QueryBytes: 1_000_000}) // more than is buffered: the outcome is in trailers
 	check(key, csv, "999", "bytes")
 	check(b.secret, csv, "2000", "no")
 	for _, format := range query.Formats {
@@ -204,15 +204,15 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 			t.Errorf("%s: got %d, %d bytes, cut off by %s", format, got.status, len(got.body), got.header.Get("X-Truncated"))
 		}
 	}
-	limit(warehouse.KeySettings{QueryBytes: 60})
+	limit(control.KeySettings{QueryBytes: 60})
 	if got := b.sql(t, key, lines); got.status != 422 || code(got.body) != "RESULT_TOO_LARGE" || !strings.Contains(got.body, "may have 60") {
 		t.Error(got)
 	}
-	limit(warehouse.KeySettings{})
+	limit(control.KeySettings{})
 	check(key, csv, "2000", "no")
 
 	slow := strings.Replace(endless, "600000", "400", 1)
-	limit(warehouse.KeySettings{QueryTime: 200})
+	limit(control.KeySettings{QueryTime: 200})
 	for _, body := range []string{slow, endless, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"}`} {
 		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" || !strings.Contains(got.body, "longer than 200ms, which is the maximum for queries of this key") {
 			t.Error(got)
@@ -221,7 +221,7 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 	if got := b.sql(t, b.secret, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}
-	limit(warehouse.KeySettings{QueryRows: 10, QueryTime: 60_000})
+	limit(control.KeySettings{QueryRows: 10, QueryTime: 60_000})
 	if got := b.sql(t, key, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -221,7 +222,7 @@ func TestTenantShares_SlowClientsDoNotKeepOthersOut(t *testing.T) {
 	roads := s.roads(t)
 	keys := []string{s.secret}
 	for range 2 {
-		_, key, err := s.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+		_, key, err := s.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 		noError(t, err)
 		keys = append(keys, key)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -31,9 +32,9 @@ type Runner struct {
 	w     *warehouse.Warehouse
 	began time.Time // creation of the runner
 
-	mu      sync.Mutex                      // guards running and totals
-	running map[string]*warehouse.SourceRun // runs in progress by source name
-	totals  map[string]*Totals              // by source name
+	mu      sync.Mutex                    // guards running and totals
+	running map[string]*control.SourceRun // runs in progress by source name
+	totals  map[string]*Totals            // by source name
 }
 
 // Totals counts the outcomes of all runs of a source in this process.
@@ -47,7 +48,7 @@ type Totals struct {
 
 // NewRunner returns a runner that pulls sources into w.
 func NewRunner(w *warehouse.Warehouse) *Runner {
-	return &Runner{w: w, began: time.Now(), running: map[string]*warehouse.SourceRun{}, totals: map[string]*Totals{}}
+	return &Runner{w: w, began: time.Now(), running: map[string]*control.SourceRun{}, totals: map[string]*Totals{}}
 }
 
 // Pull merges all rows of a source that are new since its last run, and returns their summary. tenant owns the rows;
@@ -81,8 +82,8 @@ func (r *Runner) begin(ctx context.Context, source string) error {
 	if err != nil {
 		return err
 	}
-	run := warehouse.SourceRun{Source: source}
-	if i := slices.IndexFunc(runs, func(run warehouse.SourceRun) bool { return run.Source == source }); i >= 0 {
+	run := control.SourceRun{Source: source}
+	if i := slices.IndexFunc(runs, func(run control.SourceRun) bool { return run.Source == source }); i >= 0 {
 		run.AsOf, run.Failures = runs[i].AsOf, runs[i].Failures
 	}
 	run.StartedAt = time.Now().UTC()
@@ -136,7 +137,7 @@ func (r *Runner) end(ctx context.Context, source string, failure error) error {
 // Runs returns the last run of every source that was ever pulled, sorted by name. running holds the names of the
 // sources whose run is in progress in this process. Any other run without an end was interrupted by the end of its
 // process.
-func (r *Runner) Runs(ctx context.Context) (runs []warehouse.SourceRun, running map[string]bool, err error) {
+func (r *Runner) Runs(ctx context.Context) (runs []control.SourceRun, running map[string]bool, err error) {
 	if runs, err = r.w.Runs(ctx); err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // A Customer identifies a customer of a tenant.
@@ -26,7 +27,7 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(tenants, func(a, b Tenant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	slices.SortFunc(tenants, func(a, b control.Tenant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	var found []Customer
 	for _, tenant := range tenants {
 		switch bytes.Compare(tenant.ID[:], after.Tenant[:]) {

@@ -1,5 +1,5 @@
-// Package warehouse stores the rows of tenants. It owns the data folder: the control database (tenants and keys,
-// source runs, request log), one DuckDB file per tenant, the quarantine, and the published Parquet files of the lake.
+// Package warehouse stores the rows of tenants. It owns the data folder: the file of the control database, whose
+// content package control owns, one DuckDB file per tenant, the quarantine, and the published Parquet files of the lake.
 // It merges incoming rows, serves pages, the change feed, analytics and snapshots, and publishes changes. It also
 // owns the kinds of errors that the whole program uses.
 //
@@ -26,6 +26,5 @@
 // that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends even
 // if the waiting goroutine holds locks of other tenants.
 //
-// A change of keys takes keyring.changing before keyring.mu, which is never held during I/O. The request log takes
-// saving before mu. The other locks are held alone.
+// The other locks of this package are held alone. Package control has the locks of keys and of the request log.
 package warehouse

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -12,15 +13,15 @@ import (
 // Kinds of errors. Errors of this package wrap one of them and describe the operation; all other errors are internal.
 // Package httpapi maps the kinds to HTTP statuses, and cmd/voicory maps them to exit statuses.
 var (
-	ErrInvalid     = schema.ErrInvalid                      // invalid argument or request
-	ErrNotFound    = schema.ErrNotFound                     // unknown row, key, tenant or file
-	ErrInvalidKey  = errors.New("invalid API key")          // unknown or malformed key
-	ErrRevokedKey  = errors.New("API key has been revoked") // known key that was revoked
-	ErrExpiredKey  = errors.New("API key has expired")      // known key past its expiry
-	ErrUnreadable  = errors.New("cannot be read")           // malformed input file
-	ErrTooLarge    = errors.New("too large")                // input beyond a limit of the caller
-	ErrInUse       = errors.New("data folder is in use")    // another process holds the data folder
-	ErrBusy        = errors.New("busy")                     // the same operation is already running
+	ErrInvalid     = schema.ErrInvalid                   // invalid argument or request
+	ErrNotFound    = schema.ErrNotFound                  // unknown row, key, tenant or file
+	ErrInvalidKey  = control.ErrInvalidKey               // unknown or malformed key
+	ErrRevokedKey  = control.ErrRevokedKey               // known key that was revoked
+	ErrExpiredKey  = control.ErrExpiredKey               // known key past its expiry
+	ErrUnreadable  = errors.New("cannot be read")        // malformed input file
+	ErrTooLarge    = errors.New("too large")             // input beyond a limit of the caller
+	ErrInUse       = errors.New("data folder is in use") // another process holds the data folder
+	ErrBusy        = errors.New("busy")                  // the same operation is already running
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = duckdb.ErrNoSpace
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -100,16 +101,16 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	key := func(n int) warehouse.ImportedKey {
+	key := func(n int) control.ImportedKey {
 		text := fmt.Sprintf("sk_%010d", n)
-		return warehouse.ImportedKey{ID: uuid.MustParse(id(n)), Tenant: tenantA, Type: warehouse.Secret, Prefix: text[:8],
+		return control.ImportedKey{ID: uuid.MustParse(id(n)), Tenant: tenantA, Type: control.Secret, Prefix: text[:8],
 			Digest: sha256.Sum256([]byte(text)), CreatedAt: at}
 	}
-	imported := func(source string, keys ...warehouse.ImportedKey) {
+	imported := func(source string, keys ...control.ImportedKey) {
 		t.Helper()
-		noError(t, w.ImportKeys(t.Context(), warehouse.KeySource{Name: source, Former: "old", Limit: 20}, keys))
+		noError(t, w.ImportKeys(t.Context(), control.KeySource{Name: source, Former: "old", Limit: 20}, keys))
 	}
-	valid := func(n int) warehouse.Key {
+	valid := func(n int) control.Key {
 		t.Helper()
 		found, _, err := w.Authenticate(fmt.Sprintf("sk_%010d", n))
 		if err != nil && !errors.Is(err, warehouse.ErrRevokedKey) {
@@ -145,9 +146,9 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	_, under, err := w.Authenticate("sk_0000000001")
 	noError(t, err)
 	moved := key(1)
-	moved.Tenant, moved.Type = tenantB, warehouse.Public
+	moved.Tenant, moved.Type = tenantB, control.Public
 	imported("db", moved)
-	if found := valid(1); found.Tenant != tenantB || found.Type != warehouse.Public || under.Err() == nil {
+	if found := valid(1); found.Tenant != tenantB || found.Type != control.Public || under.Err() == nil {
 		t.Errorf("got %+v and a context with error %v, want a public key of tenant B and an ended context", found, under.Err())
 	}
 
@@ -170,12 +171,12 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	want(4, false)
 	want(6, true)
 
-	var many []warehouse.ImportedKey
+	var many []control.ImportedKey
 	for n := range 20 {
 		many = append(many, key(100+n))
 	}
 	imported("large", many...)
-	large := warehouse.KeySource{Name: "large", Limit: 20}
+	large := control.KeySource{Name: "large", Limit: 20}
 	if err := w.ImportKeys(t.Context(), large, many[:9]); !errors.Is(err, schema.ErrTooManyDeletions) {
 		t.Errorf("11 of 20 keys are missing: got %v, want %v", err, schema.ErrTooManyDeletions)
 	}

@@ -13,17 +13,18 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 func TestKeys_Lifecycle(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Label: "dashboard"})
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Public, control.KeySettings{Label: "dashboard"})
 	noError(t, err)
 	if !strings.HasPrefix(text, "pk_") || len(text) != 35 {
 		t.Fatalf("got key %q, want pk_ and 32 characters", text)
 	}
-	_, secret, err := w.CreateKey(t.Context(), tenantB, warehouse.Secret, warehouse.KeySettings{})
+	_, secret, err := w.CreateKey(t.Context(), tenantB, control.Secret, control.KeySettings{})
 	noError(t, err)
 	found, valid, err := w.Authenticate(text)
 	noError(t, err)
@@ -47,7 +48,7 @@ func TestKeys_Lifecycle(t *testing.T) {
 	}
 	_, err = w.RevokeKey(t.Context(), uuid.New())
 	wantKind(t, err, warehouse.ErrNotFound)
-	_, _, err = w.CreateKey(t.Context(), tenantA, "admin", warehouse.KeySettings{})
+	_, _, err = w.CreateKey(t.Context(), tenantA, "admin", control.KeySettings{})
 	wantKind(t, err, warehouse.ErrInvalid)
 	noError(t, w.Close())
 
@@ -75,8 +76,8 @@ func TestKeys_Settings(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	soon := time.Now().Add(time.Hour)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Public,
-		warehouse.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Public,
+		control.KeySettings{Label: "page", ExpiresAt: &soon, Origins: []string{"https://app.example.com"}})
 	noError(t, err)
 	if key.LastUsedAt != nil || !key.AllowsOrigin("https://app.example.com") ||
 		key.AllowsOrigin("https://other.example.com") {
@@ -86,19 +87,19 @@ func TestKeys_Settings(t *testing.T) {
 	noError(t, err)
 	past := time.Now().Add(-time.Second)
 	changed, err := w.UpdateKey(t.Context(), key.ID,
-		warehouse.KeySettings{Label: "page", ExpiresAt: &past, RateLimit: "5/1s"})
+		control.KeySettings{Label: "page", ExpiresAt: &past, RateLimit: "5/1s"})
 	noError(t, err)
 	_, _, err = w.Authenticate(text)
 	wantKind(t, err, warehouse.ErrExpiredKey)
 	if changed.Origins == nil || changed.AllowsOrigin("https://app.example.com") || valid.Err() != nil {
 		t.Errorf("%+v", changed)
 	}
-	for _, settings := range []warehouse.KeySettings{{Origins: []string{"app.example.com"}},
+	for _, settings := range []control.KeySettings{{Origins: []string{"app.example.com"}},
 		{Origins: []string{"https://app.example.com/"}}, {Origins: []string{"null"}}} {
 		_, err := w.UpdateKey(t.Context(), key.ID, settings)
 		wantKind(t, err, warehouse.ErrInvalid)
 	}
-	_, _, err = w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{Origins: []string{"*"}})
+	_, _, err = w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{Origins: []string{"*"}})
 	wantKind(t, err, warehouse.ErrInvalid)
 	before := w.Keys()[0]
 	noError(t, w.Close())
@@ -111,7 +112,7 @@ func TestKeys_Settings(t *testing.T) {
 	if !reflect.DeepEqual(before, after) || after.LastUsedAt == nil || after.RateLimit != "5/1s" {
 		t.Errorf("after a restart: got %+v\nwant %+v", after, before)
 	}
-	_, err = w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{})
+	_, err = w.UpdateKey(t.Context(), key.ID, control.KeySettings{})
 	noError(t, err)
 	_, _, err = w.Authenticate(text)
 	noError(t, err)
@@ -122,7 +123,7 @@ func TestKeys_Settings(t *testing.T) {
 func TestKeys_Expiry(t *testing.T) {
 	w := openNew(t)
 	soon := time.Now().Add(200 * time.Millisecond)
-	_, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, warehouse.KeySettings{ExpiresAt: &soon})
+	_, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{ExpiresAt: &soon})
 	noError(t, err)
 	_, valid, err := w.Authenticate(text)
 	noError(t, err)
@@ -136,10 +137,10 @@ func TestKeys_Expiry(t *testing.T) {
 func TestKeys_QueryLimits(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	limits := warehouse.KeySettings{Origins: []string{}, QueryRows: 1000, QueryBytes: 10_000_000, QueryTime: 5000}
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret, limits)
+	limits := control.KeySettings{Origins: []string{}, QueryRows: 1000, QueryBytes: 10_000_000, QueryTime: 5000}
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, limits)
 	noError(t, err)
-	check := func(want warehouse.KeySettings) {
+	check := func(want control.KeySettings) {
 		t.Helper()
 		for range 2 {
 			found, _, err := w.Authenticate(text)
@@ -152,24 +153,24 @@ func TestKeys_QueryLimits(t *testing.T) {
 		}
 	}
 	check(limits)
-	for _, less := range []func(*warehouse.KeySettings){
-		func(s *warehouse.KeySettings) { s.QueryRows = 0 }, func(s *warehouse.KeySettings) { s.QueryBytes = 0 },
-		func(s *warehouse.KeySettings) { s.QueryTime = 0 },
+	for _, less := range []func(*control.KeySettings){
+		func(s *control.KeySettings) { s.QueryRows = 0 }, func(s *control.KeySettings) { s.QueryBytes = 0 },
+		func(s *control.KeySettings) { s.QueryTime = 0 },
 	} {
 		less(&limits)
 		_, err = w.UpdateKey(t.Context(), key.ID, limits)
 		noError(t, err)
 		check(limits)
 	}
-	for _, wrong := range []warehouse.KeySettings{{QueryRows: -1}, {QueryBytes: -1}, {QueryTime: -1}} {
+	for _, wrong := range []control.KeySettings{{QueryRows: -1}, {QueryBytes: -1}, {QueryTime: -1}} {
 		_, err = w.UpdateKey(t.Context(), key.ID, wrong)
 		wantKind(t, err, warehouse.ErrInvalid)
 	}
-	for _, useless := range []warehouse.KeySettings{{QueryRows: 1}, {QueryBytes: 1}, {QueryTime: 1}} {
-		_, _, err = w.CreateKey(t.Context(), tenantA, warehouse.Public, useless)
+	for _, useless := range []control.KeySettings{{QueryRows: 1}, {QueryBytes: 1}, {QueryTime: 1}} {
+		_, _, err = w.CreateKey(t.Context(), tenantA, control.Public, useless)
 		wantKind(t, err, warehouse.ErrInvalid)
 	}
-	said, err := json.Marshal(warehouse.KeySettings{QueryRows: 1, QueryBytes: 2, QueryTime: 3})
+	said, err := json.Marshal(control.KeySettings{QueryRows: 1, QueryBytes: 2, QueryTime: 3})
 	noError(t, err)
 	if !strings.Contains(string(said), `"query_rows":1,"query_bytes":2,"query_time_ms":3`) {
 		t.Errorf("%s", said)
@@ -181,8 +182,8 @@ func TestKeys_QueryLimits(t *testing.T) {
 func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	key, text, err := w.CreateKey(t.Context(), tenantA, warehouse.Secret,
-		warehouse.KeySettings{Label: "old", RateLimit: "5/1s"})
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret,
+		control.KeySettings{Label: "old", RateLimit: "5/1s"})
 	noError(t, err)
 	noError(t, w.Close())
 	execFile(t, filepath.Join(dir, "control.duckdb"),
@@ -194,7 +195,7 @@ func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {
 		t.Errorf("got keys %+v\nwant %+v", keys, key)
 	}
-	changed, err := w.UpdateKey(t.Context(), key.ID, warehouse.KeySettings{QueryTime: 5000})
+	changed, err := w.UpdateKey(t.Context(), key.ID, control.KeySettings{QueryTime: 5000})
 	noError(t, err)
 	noError(t, w.Close())
 	w = open(t, dir)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 func TestCreateKey_OriginsAreThoseThatBrowsersSend(t *testing.T) {
@@ -20,7 +21,7 @@ func TestCreateKey_OriginsAreThoseThatBrowsersSend(t *testing.T) {
 		"http://[::1]:1":          "http://[::1]:1", "https://xn--bcher-kva.example": "https://xn--bcher-kva.example",
 		"*": "*",
 	} {
-		key, _, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Origins: []string{text}})
+		key, _, err := w.CreateKey(t.Context(), tenantA, control.Public, control.KeySettings{Origins: []string{text}})
 		if err != nil || len(key.Origins) != 1 || key.Origins[0] != want {
 			t.Errorf("%q: got %v, %v, want %s", text, key.Origins, err, want)
 		}
@@ -40,7 +41,7 @@ func TestCreateKey_OriginsAreThoseThatBrowsersSend(t *testing.T) {
 		"https://a.b\\c", "https://" + strings.Repeat("a", 64) + ".b",
 		"https://" + strings.Repeat("a.", 127) + "b",
 	} {
-		_, _, err := w.CreateKey(t.Context(), tenantA, warehouse.Public, warehouse.KeySettings{Origins: []string{text}})
+		_, _, err := w.CreateKey(t.Context(), tenantA, control.Public, control.KeySettings{Origins: []string{text}})
 		if !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("%q: got %v, want %v", text, err, warehouse.ErrInvalid)
 		}

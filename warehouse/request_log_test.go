@@ -10,37 +10,38 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 func TestRequestLog_SaveReadPrune(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
 	at := time.Now().UTC().Truncate(time.Millisecond)
-	first := warehouse.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`,
+	first := control.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`,
 		Status: 404, Address: "192.0.2.1"}
-	second := warehouse.Request{ID: "r2", At: at, Key: uuid.NullUUID{UUID: uuid.New(), Valid: true},
+	second := control.Request{ID: "r2", At: at, Key: uuid.NullUUID{UUID: uuid.New(), Valid: true},
 		Tenant: uuid.NullUUID{UUID: tenantA, Valid: true}, Method: "GET",
 		Path: "/api/v1/calls", Query: "page=2", Status: 200, DurationMS: 1.25, Bytes: 99, Address: "2001:db8::1",
 		UserAgent: "curl/8"}
 	w.LogRequest(first)
 	w.LogRequest(second)
-	read := func(since time.Duration, tenant uuid.NullUUID, limit int64) []warehouse.Request {
+	read := func(since time.Duration, tenant uuid.NullUUID, limit int64) []control.Request {
 		requests, err := w.Requests(t.Context(), at.Add(-since), tenant, limit)
 		noError(t, err)
 		return requests
 	}
 	for what, got := range map[string][2]any{
-		"all":        {read(3*time.Hour, uuid.NullUUID{}, 10), []warehouse.Request{first, second}},
-		"the newest": {read(3*time.Hour, uuid.NullUUID{}, 1), []warehouse.Request{second}},
-		"an hour":    {read(time.Hour, uuid.NullUUID{}, 10), []warehouse.Request{second}},
-		"another's":  {read(time.Hour, uuid.NullUUID{UUID: tenantB, Valid: true}, 10), []warehouse.Request{}},
-		"mine":       {read(3*time.Hour, second.Tenant, 10), []warehouse.Request{second}},
+		"all":        {read(3*time.Hour, uuid.NullUUID{}, 10), []control.Request{first, second}},
+		"the newest": {read(3*time.Hour, uuid.NullUUID{}, 1), []control.Request{second}},
+		"an hour":    {read(time.Hour, uuid.NullUUID{}, 10), []control.Request{second}},
+		"another's":  {read(time.Hour, uuid.NullUUID{UUID: tenantB, Valid: true}, 10), []control.Request{}},
+		"mine":       {read(3*time.Hour, second.Tenant, 10), []control.Request{second}},
 	} {
 		if !reflect.DeepEqual(got[0], got[1]) {
 			t.Errorf("%s: %+v", what, got[0])
 		}
 	}
-	w.LogRequest(warehouse.Request{ID: "r3", At: at, Status: 200}) // written by the close
+	w.LogRequest(control.Request{ID: "r3", At: at, Status: 200}) // written by the close
 	noError(t, w.Close())
 	w = open(t, dir)
 	if got := read(3*time.Hour, uuid.NullUUID{}, 10); len(got) != 3 {
@@ -54,9 +55,9 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 }
 
 // entryOf returns a log entry of a request of a tenant with a valid key.
-func entryOf(tenant uuid.UUID, at time.Time) warehouse.Request {
+func entryOf(tenant uuid.UUID, at time.Time) control.Request {
 	id := uuid.NullUUID{UUID: tenant, Valid: true}
-	return warehouse.Request{ID: uuid.NewString(), At: at, Tenant: id, Key: id, Status: 200}
+	return control.Request{ID: uuid.NewString(), At: at, Tenant: id, Key: id, Status: 200}
 }
 
 // entries counts the log entries by tenant; uuid.Nil: those without a valid key.
@@ -102,7 +103,7 @@ func TestPruneRequests_TenantsShareTheLog(t *testing.T) {
 	tenantC := uuid.New()
 	for n := range 1000 {
 		later := at.Add(time.Duration(n) * time.Millisecond)
-		w.LogRequest(warehouse.Request{At: later, Status: 404})
+		w.LogRequest(control.Request{At: later, Status: 404})
 		revoked := entryOf(tenantC, later)
 		revoked.Status = 401
 		w.LogRequest(revoked)

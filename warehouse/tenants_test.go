@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -225,7 +226,7 @@ func TestTenants_BlockSizeOfNewFile(t *testing.T) {
 	}
 	read := uuid.UUID{15: 3}
 	for _, tenant := range []uuid.UUID{tenantA, read} { // neither a key nor the search for customers creates a file
-		_, _, err := w.CreateKey(t.Context(), tenant, warehouse.Secret, warehouse.KeySettings{})
+		_, _, err := w.CreateKey(t.Context(), tenant, control.Secret, control.KeySettings{})
 		noError(t, err)
 	}
 	_, err := w.CustomersAfter(t.Context(), warehouse.Customer{}, 10)

@@ -17,6 +17,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
@@ -32,12 +33,12 @@ type Options struct {
 
 // A Warehouse is an open data folder. It is safe for concurrent use. The caller must close it.
 type Warehouse struct {
-	dir      string // absolute, without symbolic links
-	folder   *dataFolder
-	instance *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
-	loader   *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
-	control  *sql.DB          // connections of the control database
-	*DB                       // the content of the control database; its methods are methods of the warehouse
+	dir         string // absolute, without symbolic links
+	folder      *dataFolder
+	instance    *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
+	loader      *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
+	control     *sql.DB          // connections of the control database
+	*control.DB                  // the content of the control database; its methods are methods of the warehouse
 
 	signing         []byte // secret from which the signing keys are derived
 	tenants         tenantPool
@@ -96,7 +97,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("open control database: %w", err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
-	if w.DB, err = openControl(ctx, w.control); err != nil {
+	if w.DB, err = control.Open(ctx, w.control); err != nil {
 		return nil, err
 	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {

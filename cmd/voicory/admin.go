@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/admission"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // admin is the interface of the commands to a data folder. localAdmin implements it on an open folder, and remoteAdmin
@@ -42,22 +43,22 @@ type admin interface {
 	// Publish writes the stale partitions of the lake.
 	Publish(ctx context.Context) (publication, error)
 	CreateKey(
-		ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings,
+		ctx context.Context, tenant uuid.UUID, typ control.KeyType, settings control.KeySettings,
 	) (createdKey, error)
-	UpdateKey(ctx context.Context, id uuid.UUID, settings warehouse.KeySettings) (warehouse.Key, error)
-	Keys(ctx context.Context) ([]warehouse.Key, error)
-	RevokeKey(ctx context.Context, id uuid.UUID) (warehouse.Key, error)
-	Tenants(ctx context.Context) ([]warehouse.Tenant, error)
+	UpdateKey(ctx context.Context, id uuid.UUID, settings control.KeySettings) (control.Key, error)
+	Keys(ctx context.Context) ([]control.Key, error)
+	RevokeKey(ctx context.Context, id uuid.UUID) (control.Key, error)
+	Tenants(ctx context.Context) ([]control.Tenant, error)
 	// Query runs a statement and writes its result to out. If it returns an error, the result in out is incomplete.
 	Query(ctx context.Context, request query.Request, out io.Writer) (query.Outcome, error)
 	// Requests returns the newest entries of the request log.
-	Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]warehouse.Request, error)
+	Requests(ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64) ([]control.Request, error)
 	Close() error
 }
 
 // createdKey is a new key with its text. The text is returned only once; the warehouse stores its hash.
 type createdKey struct {
-	warehouse.Key
+	control.Key
 	Text string `json:"key"`
 }
 
@@ -160,10 +161,10 @@ func (l localAdmin) RefuseFile(_ context.Context, refusal warehouse.Refusal) err
 }
 
 func (l localAdmin) CreateKey(
-	ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings,
+	ctx context.Context, tenant uuid.UUID, typ control.KeyType, settings control.KeySettings,
 ) (createdKey, error) {
 	key, text, err := l.Warehouse.CreateKey(ctx, tenant, typ, settings)
 	return createdKey{key, text}, err
 }
 
-func (l localAdmin) Keys(context.Context) ([]warehouse.Key, error) { return l.Warehouse.Keys(), nil }
+func (l localAdmin) Keys(context.Context) ([]control.Key, error) { return l.Warehouse.Keys(), nil }

@@ -24,6 +24,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // The admin API is HTTP over a Unix socket with mode 0600, so only the user of the server can connect. Client and
@@ -105,7 +106,7 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 	route("GET /sources", func(r *http.Request) (any, error) { return api.Sources(r.Context()) })
 	route("GET /tenants", func(r *http.Request) (any, error) { return api.Tenants(r.Context()) })
 	route("POST /keys", func(r *http.Request) (any, error) {
-		var key warehouse.Key
+		var key control.Key
 		if err := json.NewDecoder(r.Body).Decode(&key); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
@@ -116,7 +117,7 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
-		var settings warehouse.KeySettings
+		var settings control.KeySettings
 		if err := json.NewDecoder(r.Body).Decode(&settings); err != nil {
 			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
 		}
@@ -370,9 +371,9 @@ func (c remoteAdmin) Publish(ctx context.Context) (published publication, err er
 }
 
 func (c remoteAdmin) CreateKey(
-	ctx context.Context, tenant uuid.UUID, typ warehouse.KeyType, settings warehouse.KeySettings,
+	ctx context.Context, tenant uuid.UUID, typ control.KeyType, settings control.KeySettings,
 ) (key createdKey, err error) {
-	body, err := json.Marshal(warehouse.Key{Tenant: tenant, Type: typ, KeySettings: settings})
+	body, err := json.Marshal(control.Key{Tenant: tenant, Type: typ, KeySettings: settings})
 	if err != nil {
 		return key, err
 	}
@@ -380,8 +381,8 @@ func (c remoteAdmin) CreateKey(
 }
 
 func (c remoteAdmin) UpdateKey(
-	ctx context.Context, id uuid.UUID, settings warehouse.KeySettings,
-) (key warehouse.Key, err error) {
+	ctx context.Context, id uuid.UUID, settings control.KeySettings,
+) (key control.Key, err error) {
 	body, err := json.Marshal(settings)
 	if err != nil {
 		return key, err
@@ -398,7 +399,7 @@ type requestLogQuery struct {
 
 func (c remoteAdmin) Requests(
 	ctx context.Context, since time.Time, tenant uuid.NullUUID, limit int64,
-) (requests []warehouse.Request, err error) {
+) (requests []control.Request, err error) {
 	query, err := json.Marshal(requestLogQuery{since, tenant, limit})
 	if err != nil {
 		return nil, err
@@ -407,15 +408,15 @@ func (c remoteAdmin) Requests(
 	return requests, c.call(ctx, http.MethodGet, path, nil, &requests)
 }
 
-func (c remoteAdmin) Keys(ctx context.Context) (keys []warehouse.Key, err error) {
+func (c remoteAdmin) Keys(ctx context.Context) (keys []control.Key, err error) {
 	return keys, c.call(ctx, http.MethodGet, "/keys", nil, &keys)
 }
 
-func (c remoteAdmin) RevokeKey(ctx context.Context, id uuid.UUID) (key warehouse.Key, err error) {
+func (c remoteAdmin) RevokeKey(ctx context.Context, id uuid.UUID) (key control.Key, err error) {
 	return key, c.call(ctx, http.MethodDelete, "/keys/"+id.String(), nil, &key)
 }
 
-func (c remoteAdmin) Tenants(ctx context.Context) (tenants []warehouse.Tenant, err error) {
+func (c remoteAdmin) Tenants(ctx context.Context) (tenants []control.Tenant, err error) {
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -77,8 +77,8 @@ func replaceDemoKeys(ctx context.Context, api admin, out *demoKeys) error {
 			}
 		}
 	}
-	for typ, text := range map[warehouse.KeyType]*string{warehouse.Public: &out.Public, warehouse.Secret: &out.Secret} {
-		key, err := api.CreateKey(ctx, demoTenant.ID, typ, warehouse.KeySettings{Label: demoLabel})
+	for typ, text := range map[control.KeyType]*string{control.Public: &out.Public, control.Secret: &out.Secret} {
+		key, err := api.CreateKey(ctx, demoTenant.ID, typ, control.KeySettings{Label: demoLabel})
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -153,7 +154,7 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 // create the tenant.
 func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
-	if err == nil && !slices.ContainsFunc(tenants, func(t warehouse.Tenant) bool { return t.ID == id }) {
+	if err == nil && !slices.ContainsFunc(tenants, func(t control.Tenant) bool { return t.ID == id }) {
 		err = fmt.Errorf("%w: no tenant %s; run `voicory tenants list` for their ids", warehouse.ErrNotFound, id)
 	}
 	return err

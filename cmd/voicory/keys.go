@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/httpapi/limit"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 type keysCommand struct {
@@ -30,7 +30,7 @@ type keyFlags struct {
 }
 
 // apply sets the settings whose flags were given.
-func (k *keyFlags) apply(settings *warehouse.KeySettings) {
+func (k *keyFlags) apply(settings *control.KeySettings) {
 	if k.Label != nil {
 		settings.Label = *k.Label
 	}
@@ -93,10 +93,10 @@ func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err erro
 	if err != nil {
 		return err
 	}
-	var settings warehouse.KeySettings
+	var settings control.KeySettings
 	c.apply(&settings)
 	return f.withCreated(ctx, func(api admin) error {
-		key, err := api.CreateKey(ctx, tenant, warehouse.KeyType(c.Type), settings)
+		key, err := api.CreateKey(ctx, tenant, control.KeyType(c.Type), settings)
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		if err != nil {
 			return err
 		}
-		var settings warehouse.KeySettings // stays zero for an unknown id: UpdateKey returns an error for it
+		var settings control.KeySettings // stays zero for an unknown id: UpdateKey returns an error for it
 		for _, key := range keys {
 			if key.ID == id {
 				settings = key.KeySettings

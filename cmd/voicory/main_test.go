@@ -24,7 +24,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/filereader"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // runAsProgram is an environment variable. If it is set, the test binary runs main, so that tests can kill the program.
@@ -156,7 +156,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"), exitFailed); !strings.Contains(got.stderr, "keys list") {
 		t.Error(got.stderr)
 	}
-	var keys []warehouse.Key
+	var keys []control.Key
 	noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
 	if len(keys) != 1 || strings.Contains(fmt.Sprint(keys), key) {
 		t.Fatalf("keys are %v", keys)

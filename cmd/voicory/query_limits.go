@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/exports/query"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // queryLimits are the flags that limit the SQL queries of a key. A limit without its flag keeps its value, and 0 stands
@@ -19,7 +19,7 @@ type queryLimits struct {
 }
 
 // apply sets the limits whose flags were given.
-func (q *queryLimits) apply(settings *warehouse.KeySettings) {
+func (q *queryLimits) apply(settings *control.KeySettings) {
 	if q.QueryRows != nil {
 		settings.QueryRows = int64(*q.QueryRows)
 	}
@@ -27,13 +27,13 @@ func (q *queryLimits) apply(settings *warehouse.KeySettings) {
 		settings.QueryBytes = int64(*q.QueryBytes)
 	}
 	if q.QueryTime != nil {
-		settings.QueryTime = warehouse.Milliseconds(*q.QueryTime)
+		settings.QueryTime = control.Milliseconds(*q.QueryTime)
 	}
 }
 
 // queryLimitsText returns the limits of SQL queries of a key, such as "1000 rows, 10MB, 5s", or "" if the key has none
 // of its own.
-func queryLimitsText(settings warehouse.KeySettings) string {
+func queryLimitsText(settings control.KeySettings) string {
 	var limits []string
 	if settings.QueryRows > 0 {
 		limits = append(limits, fmt.Sprintf("%d rows", settings.QueryRows))
@@ -73,7 +73,7 @@ func (b *queryBytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-type queryTime warehouse.Milliseconds
+type queryTime control.Milliseconds
 
 // UnmarshalText parses a duration in whole milliseconds of at most query.MaxTimeout.
 func (t *queryTime) UnmarshalText(text []byte) error {

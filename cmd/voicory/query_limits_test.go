@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // postSQL runs a statement with a key. It returns the number of rows of its result and the X-Truncated header.
@@ -43,9 +43,9 @@ func TestKeys_QueryLimits(t *testing.T) {
 		t.Helper()
 		return strings.TrimSpace(keys(exitDone, append([]string{"create", "--tenant", someTenant, "--type", "secret"}, limits...)...).stdout)
 	}
-	listed := func(n int) warehouse.Key {
+	listed := func(n int) control.Key {
 		t.Helper()
-		var list []warehouse.Key
+		var list []control.Key
 		noError(t, json.Unmarshal([]byte(keys(exitDone, "list", "--json").stdout), &list))
 		return list[n]
 	}

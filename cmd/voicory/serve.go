@@ -16,6 +16,7 @@ import (
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 type serveCommand struct {
@@ -114,10 +115,10 @@ func (c *serveCommand) logger(out io.Writer) *slog.Logger {
 func maskAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(warehouse.MaskKeys(a.Value.String()))
+		a.Value = slog.StringValue(control.MaskKeys(a.Value.String()))
 	case slog.KindAny:
 		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(warehouse.MaskKeys(err.Error()))
+			a.Value = slog.StringValue(control.MaskKeys(err.Error()))
 		}
 	}
 	return a

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // makeCertificate writes a self-signed certificate for 127.0.0.1 with the serial number, and its private key.
@@ -159,8 +159,8 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	url, stop := serve(t, data)
 	key := createKey(t, data, someTenant, "public", "--label", "app",
 		"--rate-limit", "1/1h", "--expires", "720h", "--origin", "https://app.example.com")
-	listed := func() (k warehouse.Key) {
-		var keys []warehouse.Key
+	listed := func() (k control.Key) {
+		var keys []control.Key
 		noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
 		return keys[0]
 	}
@@ -194,7 +194,7 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 		}
 		stop()
 	}
-	var requests []warehouse.Request
+	var requests []control.Request
 	noError(t, json.Unmarshal([]byte(mustRun(t, "", "requests", "--data", data, "--json").stdout), &requests))
 	if len(requests) != 4 || requests[3].Status != 401 || requests[3].Key.UUID.String() != id {
 		t.Errorf("%+v", requests)

@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/voicory"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -73,11 +74,11 @@ func (s sourceSpec) openPostgres(
 	source, err = postgres.New(postgres.Options{DSN: s.DSN, Window: s.Window, Progress: progress, Log: log,
 		MaxDeleted: s.MaxDeleted,
 		Keys: func(ctx context.Context, keys []postgres.Key) error {
-			imported := make([]warehouse.ImportedKey, len(keys))
+			imported := make([]control.ImportedKey, len(keys))
 			for i, key := range keys {
-				imported[i] = warehouse.ImportedKey(key)
+				imported[i] = control.ImportedKey(key)
 			}
-			return w.ImportKeys(ctx, warehouse.KeySource{
+			return w.ImportKeys(ctx, control.KeySource{
 				Name: source.Name(), Former: source.FormerName(), Limit: s.MaxDeleted,
 			}, imported)
 		},
@@ -168,7 +169,7 @@ type sourceStatus struct {
 	Name  string `json:"name"`  // name in the config; "" for a source that only a command has pulled from
 	Every string `json:"every"` // pause between two runs; "" if the source has no schedule
 	State string `json:"state"`
-	warehouse.SourceRun
+	control.SourceRun
 }
 
 // Sources returns the jobs, and then the sources that only a command has pulled from.
@@ -181,9 +182,9 @@ func (s *sources) Sources(ctx context.Context) ([]sourceStatus, error) {
 	for _, job := range s.jobs {
 		status := sourceStatus{
 			Name: job.Name, Every: job.Every.String(), State: sourceWaiting,
-			SourceRun: warehouse.SourceRun{Source: job.Source.Name()},
+			SourceRun: control.SourceRun{Source: job.Source.Name()},
 		}
-		runs = slices.DeleteFunc(runs, func(run warehouse.SourceRun) bool {
+		runs = slices.DeleteFunc(runs, func(run control.SourceRun) bool {
 			if run.Source == status.Source {
 				status.SourceRun, status.State = run, stateOf(run, running[run.Source])
 			}
@@ -198,7 +199,7 @@ func (s *sources) Sources(ctx context.Context) ([]sourceStatus, error) {
 }
 
 // stateOf returns the state of a source after its last run. Cancelled runs have an error but do not count as failures.
-func stateOf(run warehouse.SourceRun, running bool) string {
+func stateOf(run control.SourceRun, running bool) string {
 	switch {
 	case running:
 		return sourceRunning

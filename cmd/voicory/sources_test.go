@@ -22,6 +22,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // until waits until condition returns true. It fails the test after a minute.
@@ -148,7 +149,7 @@ func TestSources_States(t *testing.T) {
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
 	ended := time.Now().UTC()
-	for _, run := range []warehouse.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
+	for _, run := range []control.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
 		{Source: "c", StartedAt: ended, EndedAt: &ended, Error: "broken", Failures: 2}, {Source: "d'", StartedAt: ended, EndedAt: &ended, AsOf: &ended}} {
 		noError(t, w.SaveRun(t.Context(), run))
 		noError(t, w.SaveRun(t.Context(), run)) // replaces the first

@@ -16,6 +16,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -34,11 +35,11 @@ func newReplica(t *testing.T, d *database, options postgres.Options) *replica {
 	t.Cleanup(func() { noError(t, w.Close()) })
 	r := &replica{Warehouse: w, runner: ingest.NewRunner(w)}
 	options.Keys = func(ctx context.Context, keys []postgres.Key) error {
-		imported := make([]warehouse.ImportedKey, len(keys))
+		imported := make([]control.ImportedKey, len(keys))
 		for i, key := range keys {
-			imported[i] = warehouse.ImportedKey(key)
+			imported[i] = control.ImportedKey(key)
 		}
-		return w.ImportKeys(ctx, warehouse.KeySource{Name: r.source.Name(), Limit: options.MaxDeleted}, imported)
+		return w.ImportKeys(ctx, control.KeySource{Name: r.source.Name(), Limit: options.MaxDeleted}, imported)
 	}
 	options.Known = func(ctx context.Context, after postgres.Customer, limit int) (page []postgres.Customer, err error) {
 		known, err := w.CustomersAfter(ctx, warehouse.Customer(after), limit)

@@ -8,14 +8,14 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // A Key describes one of the platform's API keys. PostgreSQL computes the digest, so the key itself never leaves it.
 type Key struct {
 	ID        uuid.UUID
 	Tenant    uuid.UUID
-	Type      warehouse.KeyType // secret if the platform's type is private or secret, else public, which has fewer rights
+	Type      control.KeyType // secret if the platform's type is private or secret, else public, which has fewer rights
 	Label     string
 	Prefix    string            // first 8 characters of the key
 	Digest    [sha256.Size]byte // SHA-256 of the key
@@ -38,9 +38,9 @@ func (p *syncRun) importKeys(ctx context.Context) error {
 		if err := row.Scan(&k.ID, &k.Tenant, &k.Label, &typ, &k.Prefix, &digest, &k.CreatedAt, &k.RevokedAt); err != nil {
 			return k, err
 		}
-		k.Digest, k.Type = [sha256.Size]byte(digest), warehouse.Public
+		k.Digest, k.Type = [sha256.Size]byte(digest), control.Public
 		if typ == "private" || typ == "secret" {
-			k.Type = warehouse.Secret
+			k.Type = control.Secret
 		}
 		return k, nil
 	})

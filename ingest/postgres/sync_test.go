@@ -15,6 +15,7 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -288,13 +289,13 @@ func TestPull_Keys(t *testing.T) {
 	now := sinceOf(t, g.state)
 	equal(t, "the number of keys", len(keys), 3)
 	for i, want := range []struct {
-		typ               warehouse.KeyType
+		typ               control.KeyType
 		label, key, since string
 		tenant            string
 	}{
-		{warehouse.Public, "site", "pk_AbCdEfGhIjKlMnOpQrStUvWxYz012345", "", tenantA},
-		{warehouse.Secret, "crm", "sk_AbCdEfGhIjKlMnOpQrStUvWxYz012345", "2026-02-01T00:00:00Z", tenantA},
-		{warehouse.Secret, "", "sk_other", now.Format(time.RFC3339Nano), tenantB},
+		{control.Public, "site", "pk_AbCdEfGhIjKlMnOpQrStUvWxYz012345", "", tenantA},
+		{control.Secret, "crm", "sk_AbCdEfGhIjKlMnOpQrStUvWxYz012345", "2026-02-01T00:00:00Z", tenantA},
+		{control.Secret, "", "sk_other", now.Format(time.RFC3339Nano), tenantB},
 	} {
 		k := keys[i]
 		revoked := ""

@@ -1,4 +1,4 @@
-package warehouse_test
+package control_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // escaped percent-encodes some bytes of a text; every: all.
@@ -41,7 +41,7 @@ func TestMaskKeys_LeavesNoKey(t *testing.T) {
 			text = escaped(text, r, r.IntN(4) == 0)
 		}
 		before, after := befores[r.IntN(len(befores))], afters[r.IntN(len(afters))]
-		if got, want := warehouse.MaskKeys(before+text+after), before+key[:3]+"…"+after; got != want {
+		if got, want := control.MaskKeys(before+text+after), before+key[:3]+"…"+after; got != want {
 			t.Fatalf("MaskKeys(%q) = %q, want %q", before+text+after, got, want)
 		}
 	}
@@ -51,7 +51,7 @@ func TestMaskKeys_LeavesOtherText(t *testing.T) {
 	for _, text := range []string{
 		"", "pk_123456", "sk_", "task_1234567"[1:5], "a%2Fb%20c", "%", "%2", "%%%", "100%25", "q=%70k",
 	} {
-		if got := warehouse.MaskKeys(text); got != text {
+		if got := control.MaskKeys(text); got != text {
 			t.Errorf("MaskKeys(%q) = %q, want it unchanged", text, got)
 		}
 	}
@@ -60,7 +60,7 @@ func TestMaskKeys_LeavesOtherText(t *testing.T) {
 		"sk%255f1234567": "sk_…",
 		"pk_1234567%":    "pk_…%", "pk_1234567%2": "pk_…%2",
 	} {
-		if got := warehouse.MaskKeys(text); got != want {
+		if got := control.MaskKeys(text); got != want {
 			t.Errorf("MaskKeys(%q) = %q, want %q", text, got, want)
 		}
 	}

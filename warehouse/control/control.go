@@ -1,4 +1,4 @@
-package warehouse
+package control
 
 import (
 	"context"
@@ -12,9 +12,9 @@ type DB struct {
 	requests requestLog
 }
 
-// openControl loads the keys from a control database, which has the current schema. db has one connection, which
+// Open loads the keys from a control database, which has the current schema. db has one connection, which
 // serializes the writes; they would conflict otherwise.
-func openControl(ctx context.Context, db *sql.DB) (*DB, error) {
+func Open(ctx context.Context, db *sql.DB) (*DB, error) {
 	d := &DB{db: db}
 	if err := d.keys.load(ctx, db); err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package warehouse
+package control
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // anyOrigin stands for every web origin.
@@ -15,11 +17,12 @@ const anyOrigin = "*"
 var hostName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // parseOrigin returns a web origin in the form in which browsers send it: http or https, a host name or an IP address,
-// and the port unless it is the scheme's default. It returns ErrInvalid for any other text, because no browser would
-// send it, and the setting would have no effect.
+// and the port unless it is the scheme's default. It returns schema.ErrInvalid for any other text, because no browser
+// would send it, and the setting would have no effect.
 func parseOrigin(text string) (origin string, err error) {
 	fail := func(reason string) (string, error) {
-		return "", fmt.Errorf("%w: web origin %q: %s (example: https://app.example.com)", ErrInvalid, text, reason)
+		return "", fmt.Errorf("%w: web origin %q: %s (example: https://app.example.com)",
+			schema.ErrInvalid, text, reason)
 	}
 	scheme, authority, ok := strings.Cut(strings.ToLower(text), "://")
 	if !ok || scheme != "http" && scheme != "https" {

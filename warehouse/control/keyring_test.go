@@ -1,4 +1,4 @@
-package warehouse
+package control
 
 import (
 	"context"
@@ -62,7 +62,7 @@ func openTest(t *testing.T) (*sql.DB, *DB) {
 			t.Fatal(err)
 		}
 	}
-	d, err := openControl(t.Context(), db)
+	d, err := Open(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package warehouse
+package control
 
 import (
 	"regexp"
@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// keyLike matches whatever [Warehouse.Authenticate] may take for a key.
+// keyLike matches whatever [DB.Authenticate] may take for a key.
 var keyLike = regexp.MustCompile(`[ps]k_[A-Za-z0-9]{7,}`)
 
 // maxEscaping is the maximum number of times that a text may be percent-encoded. Proxies encode once or twice.

@@ -1,4 +1,4 @@
-package warehouse
+package control
 
 import (
 	"cmp"
@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // KeyType determines what a key may do. A public key reads the six endpoints of the documented API and nothing else.
@@ -250,16 +251,16 @@ func newSecret() string {
 }
 
 // CreateKey creates a key for the tenant and registers the tenant if it is new. It returns the text of the key, which
-// cannot be retrieved later. Settings that do not fit the type of key are ErrInvalid.
+// cannot be retrieved later. Settings that do not fit the type of key are schema.ErrInvalid.
 func (d *DB) CreateKey(
 	ctx context.Context, tenant uuid.UUID, typ KeyType, settings KeySettings,
 ) (Key, string, error) {
 	prefix, ok := map[KeyType]string{Public: "pk_", Secret: "sk_"}[typ]
 	if !ok {
-		return Key{}, "", fmt.Errorf("%w: key type %q (want public or secret)", ErrInvalid, typ)
+		return Key{}, "", fmt.Errorf("%w: key type %q (want public or secret)", schema.ErrInvalid, typ)
 	}
 	if tenant == uuid.Nil {
-		return Key{}, "", fmt.Errorf("%w: a key requires a tenant", ErrInvalid)
+		return Key{}, "", fmt.Errorf("%w: a key requires a tenant", schema.ErrInvalid)
 	}
 	if err := settings.normalize(typ); err != nil {
 		return Key{}, "", err
@@ -301,17 +302,18 @@ func (k *storedKey) insert(ctx context.Context, control execer) error {
 	return err
 }
 
-// normalize brings the settings into the form in which they are stored. It returns ErrInvalid for settings that have no
-// effect on a key of the type, or that are malformed.
+// normalize brings the settings into the form in which they are stored. It returns schema.ErrInvalid for settings that
+// have no effect on a key of the type, or that are malformed.
 func (s *KeySettings) normalize(typ KeyType) error {
 	if typ != Public && len(s.Origins) > 0 {
-		return fmt.Errorf("%w: only a public key has origins; a secret key must not be used in a web page", ErrInvalid)
+		return fmt.Errorf("%w: only a public key has origins; a secret key must not be used in a web page",
+			schema.ErrInvalid)
 	}
 	if s.QueryRows < 0 || s.QueryBytes < 0 || s.QueryTime < 0 {
-		return fmt.Errorf("%w: query limits must not be negative", ErrInvalid)
+		return fmt.Errorf("%w: query limits must not be negative", schema.ErrInvalid)
 	}
 	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
-		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", ErrInvalid)
+		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", schema.ErrInvalid)
 	}
 	origins := make([]string, len(s.Origins)) // a new list, not nil: it is encoded in JSON as []
 	for i, text := range s.Origins {
@@ -403,7 +405,7 @@ func (d *DB) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error)
 	defer d.keys.changing.Unlock()
 	stored := d.keys.find(id)
 	if stored == nil {
-		return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", ErrNotFound, id)
+		return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", schema.ErrNotFound, id)
 	}
 	changed := *stored
 	if err := change(&changed); err != nil {
