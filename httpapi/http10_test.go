@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 )
 
 // HTTP/1.0 marks the end of a response without Content-Length only by closing the connection. A complete response
@@ -30,7 +30,7 @@ func TestHTTP10_AbortedResponsesDoNotLookComplete(t *testing.T) {
 		for _, secured := range []bool{false, true} {
 			for _, end := range []string{"complete", "revoked", "server closed"} {
 				t.Run(fmt.Sprintf("%s TLS %v %s", test.path, secured, end), func(t *testing.T) {
-					created, key, err := b.warehouse.CreateKey(t.Context(), mine, warehouse.Secret, warehouse.KeySettings{})
+					created, key, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 					noError(t, err)
 					server := httptest.NewUnstartedServer(b.Config.Handler)
 					connections := httpapi.NewConnections(nil)
