@@ -32,18 +32,18 @@ func readArrow(file *os.File, dataset schema.Dataset, w *rowWriter) (err error) 
 // unknown columns of w.
 func arrowColumns(schema *arrow.Schema, dataset schema.Dataset, w *rowWriter) (columns []column, err error) {
 	checker := schemaChecker{names: map[string]bool{}}
-	for i, field := range schema.Fields() {
+	var names []string
+	for _, field := range schema.Fields() {
 		if err := errors.Join(checker.root(field.Name), checkArrow(&checker, field.Type, 0)); err != nil {
 			return nil, err
 		}
-		if typ, kept := w.addColumn(dataset, field.Name); kept {
-			columns = append(columns, column{
-				index: i, name: lower(field.Name), typ: typ,
-				uuids: typ == "UUID" || extensionName(field) == "arrow.uuid",
-			})
-		}
+		names = append(names, field.Name)
 	}
-	return columns, nil
+	columns, err = w.fieldsOf(dataset, names)
+	for i, column := range columns {
+		columns[i].uuids = column.uuids || extensionName(schema.Field(column.index)) == "arrow.uuid"
+	}
+	return columns, err
 }
 
 // extensionName returns the name of the extension type of a field, or "". The library of Arrow leaves it in the

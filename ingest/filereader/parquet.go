@@ -72,23 +72,25 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 		return err
 	}
 	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
-	var columns []column
-	selected := "NULL" // keeps the rows of a file without columns of the dataset
+	var names, types []string
 	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
-		names, types := batch.Column(0).(*array.String), batch.Column(1).(*array.String)
-		for i := range int(batch.NumRows()) {
-			name := strings.Clone(names.Value(i)) // the batch is released
-			if typ, kept := w.addColumn(dataset, name); kept {
-				columns = append(columns, column{
-					index: 1 + len(columns), name: lower(name), typ: typ, uuids: typ == "UUID",
-				})
-				selected += ", " + value(statements.Ident(name), types.Value(i), typ)
-			}
+		for i := range int(batch.NumRows()) { // the batch is released
+			names = append(names, strings.Clone(batch.Column(0).(*array.String).Value(i)))
+			types = append(types, strings.Clone(batch.Column(1).(*array.String).Value(i)))
 		}
 		return nil
 	})
 	if err != nil {
 		return explain(err)
+	}
+	columns, err := w.fieldsOf(dataset, names)
+	if err != nil {
+		return err
+	}
+	selected := "NULL" // keeps the rows of a file without columns of the dataset
+	for i, column := range columns {
+		selected += ", " + value(statements.Ident(names[column.index]), types[column.index], column.typ)
+		columns[i].index = i + 1
 	}
 	return explain(e.each("SELECT "+selected+" FROM "+relation, func(batch arrow.RecordBatch) error {
 		return w.writeBatch(batch, columns)

@@ -89,7 +89,7 @@ func read(out io.Writer) error {
 type rowWriter struct {
 	out     *bufio.Writer
 	unknown []string // names of columns that the dataset does not have
-	started bool     // the first row was written
+	started bool     // the first row after fieldsOf was written
 	row     []byte   // current row
 	defect  string   // reason why the current row cannot be read, or empty
 }
@@ -101,15 +101,24 @@ const (
 	maxUnknownName = 80
 )
 
-// addColumn returns the type of a column in the dataset and reports whether the dataset stores it. A column that the
-// dataset does not have is added to unknown.
-func (w *rowWriter) addColumn(dataset schema.Dataset, name string) (typ string, kept bool) {
-	typ, known := dataset.FieldType(lower(name))
-	if !known && len(w.unknown) < maxUnknown {
-		runes := []rune(name)
-		w.unknown = append(w.unknown, string(runes[:min(len(runes), maxUnknownName)]))
+// fieldsOf returns the columns of a table that the dataset stores, by their index among names. The other columns are
+// named as unknown fields in the next row.
+func (w *rowWriter) fieldsOf(dataset schema.Dataset, names []string) (columns []column, err error) {
+	fields, err := dataset.Headers(names)
+	if err != nil {
+		return nil, err
 	}
-	return typ, typ != ""
+	w.unknown, w.started = nil, false
+	for i, name := range fields {
+		typ, known := dataset.FieldType(name)
+		if typ != "" {
+			columns = append(columns, column{index: i, name: name, typ: typ, uuids: typ == "UUID"})
+		} else if !known && len(w.unknown) < maxUnknown {
+			runes := []rune(names[i])
+			w.unknown = append(w.unknown, string(runes[:min(len(runes), maxUnknownName)]))
+		}
+	}
+	return columns, nil
 }
 
 // write writes the current row, which must be a JSON object without line breaks, and its defect.
