@@ -52,8 +52,6 @@ func contentFormat(in *bufio.Reader, named Format) (Format, error) {
 		return Parquet, nil
 	case bytes.HasPrefix(head, []byte("ARROW1")), bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
 		return Arrow, nil
-	case named == Parquet || named == Arrow:
-		return named, nil // the file reader says what is wrong
 	}
 	for size := 64; ; size *= 8 { // white space may precede the first bracket
 		head, err := peek(in, min(size, maxBlankHead))

@@ -434,7 +434,7 @@ func (r *csvReader) toJSON() {
 			} else {
 				r.row = appendText(r.row, field) // invalid JSON is kept as a string
 			}
-		case "DOUBLE", "DECIMAL(10,4)":
+		case "DOUBLE", "DECIMAL(10,4)", "INTEGER", "BIGINT":
 			if r.delimiter != ',' && decimalComma.Match(field) {
 				field = bytes.Replace(field, []byte(","), []byte("."), 1)
 			}

@@ -203,6 +203,45 @@ func TestPush_EveryFormat(t *testing.T) {
 	}
 }
 
+// Files of every writer, pushed as they are and compressed, hold the same rows: pushing one after another changes
+// nothing.
+func TestPush_EveryWriter(t *testing.T) {
+	contentTypes := map[string]string{"ndjson": "application/x-ndjson", "json": "application/json", "csv": "text/csv", "tsv": "text/csv",
+		"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd.apache.arrow.file", "ipc": "application/vnd.apache.arrow.file",
+		"feather": "application/vnd.apache.arrow.file", "arrows": "application/vnd.apache.arrow.stream"}
+	const folder = "../../ingest/testdata/writers"
+	rows, err := os.ReadFile(filepath.Join(folder, "rows.ndjson"))
+	noError(t, err)
+	p := newPusher(t)
+	p.push(t, "calls", "application/x-ndjson", bytes.NewReader(rows)).want(t, 200, "", 3, 3)
+	files, err := os.ReadDir(folder)
+	noError(t, err)
+	pushed := 0
+	for i, file := range files {
+		extensions := strings.Split(file.Name(), ".")
+		contentType := contentTypes[extensions[1]]
+		if contentType == "" {
+			continue // a script
+		}
+		pushed++
+		content, err := os.ReadFile(filepath.Join(folder, file.Name()))
+		noError(t, err)
+		t.Run(file.Name(), func(t *testing.T) {
+			p.push(t, "calls", contentType, bytes.NewReader(content)).want(t, 200, "", 3, 0, 0, 3)
+			switch {
+			case len(extensions) > 2: // is compressed already
+			case i%2 == 0:
+				p.push(t, "calls", contentType, bytes.NewReader(gzipped(t, content)), "Content-Encoding", "gzip").want(t, 200, "", 3, 0, 0, 3)
+			default:
+				p.push(t, "calls", contentType, bytes.NewReader(zstdCompressed(t, content)), "Content-Encoding", "zstd").want(t, 200, "", 3, 0, 0, 3)
+			}
+		})
+	}
+	if pushed < 30 {
+		t.Errorf("pushed %d files, want at least 30", pushed)
+	}
+}
+
 func pushLine(n int, more string) string {
 	return fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"%s}`+"\n", n, more)
 }
