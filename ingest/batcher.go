@@ -79,6 +79,9 @@ func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBu
 		c.line += c.skip()
 		text, defect, ok := c.read()
 		if !ok {
+			if c.more() { // the next file
+				continue
+			}
 			return 0, false
 		}
 		c.line++

@@ -31,6 +31,7 @@ type csvReader struct {
 	ends      [256]bool   // bytes that end an unquoted field
 	columns   []csvColumn // nil until the header is read
 	header    []string    // names of the columns
+	heading   string      // text of the header, which a line needs to be read alone
 	unknown   []string    // columns that the dataset does not have; nil after the first row, which names them
 	lines     int64       // line breaks since the last record, and those within it
 	fields    [][]byte    // unquoted fields of the last record, at most maxCSVColumns
@@ -118,12 +119,14 @@ func (r *csvReader) more() bool {
 func (r *csvReader) readHeader() error {
 	header, err := r.headerRecord()
 	if named := separatorLine.FindSubmatch(header); named != nil {
+		r.heading = strings.TrimRight(string(header), "\r\n") + "\n"
 		r.delimiter = named[1][0]
 		header, err = r.headerRecord()
 	}
 	if header == nil {
 		return err
 	}
+	r.heading += strings.TrimRight(string(header), "\r\n")
 	fields, err := r.readNames(header)
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
@@ -25,20 +24,21 @@ import (
 
 // An Input is one file of rows.
 type Input struct {
-	Name     string        // path or label; "-" is standard input, as NDJSON
-	Format   Format        // empty: derived from the extension of Name
-	Body     io.Reader     // the bytes of the file, optionally compressed with gzip or zstd
-	Path     string        // path of the file on this machine, or empty; an uncompressed table is then read without a copy
-	Dataset  string        // empty: derived from Name
-	Tenant   uuid.UUID     // owner of the rows; zero: each row names its tenant
-	Progress func(n int64) // called with the number of bytes just read from Body; may be nil
-	Bounds   Bounds        // limits for an untrusted input
-	Log      *slog.Logger  // receives failures of file readers; default: slog.Default
+	Name     string                        // path or label; "-" is standard input, as NDJSON
+	Format   Format                        // empty: derived from the extension of Name
+	Body     io.Reader                     // the bytes of the file, optionally compressed; nil: use Open
+	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
+	Size     int64                         // bytes of the file, for [Groups]
+	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
+	Path     string                        // path of the file on this machine, or empty; an uncompressed table is then read without a copy
+	Dataset  string                        // empty: derived from Name
+	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
+	Progress func(n int64)                 // called with the number of bytes just read from Body; may be nil
+	Bounds   Bounds                        // limits for an untrusted input
+	Log      *slog.Logger                  // receives failures of file readers; default: slog.Default
 	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits
 	// for a staging slot, so that a slow client cannot hold a slot.
 	Throttled bool
-
-	state *warehouse.State // stored with the last batch; nil: none
 }
 
 // Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached
@@ -137,42 +137,19 @@ func kind(reason string) string {
 // is counted as refused and appended to Refusals; Load then returns no error. Load returns a warehouse.TooLargeError
 // if the input exceeds its bounds, the error of ctx, and errors of the warehouse.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
-	in.Name = strings.ToValidUTF8(in.Name, "\uFFFD") // the quarantine stores it as text
-	summary := Summary{Files: 1, Refusals: []warehouse.Refusal{}}
-	saved := in.state == nil // there is nothing left to store
-	err := in.load(ctx, w, func(staged *warehouse.Staged, last bool) error {
-		if last && !saved {
-			staged.SetState(*in.state)
-			saved = true
-		}
-		if most := in.Bounds.Refused; most > 0 && summary.Refused+staged.Refused() > most {
-			err := &unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not read", most)}
-			return errors.Join(err, staged.Close())
-		}
-		return summary.merge(ctx, staged)
-	})
-	summary.group()
-	if ctx.Err() != nil {
-		return summary, ctx.Err() // the reader may have failed only because of the cancellation
+	summary, err := loadInputs(ctx, w, []Input{in}, nil)
+	if failed := (*stagingError)(nil); errors.As(err, &failed) && errors.Is(err, warehouse.ErrUnreadable) {
+		return summary, summary.refuse(w, in, failed.err)
 	}
-	if errors.Is(err, warehouse.ErrTooLarge) {
-		return summary, err
-	}
-	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
-		refusal := warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: unreadable.Error()}
-		refused, err := Refused(refusal, w.RefuseFile)
-		refused.Files = 0 // the summary counts it already
-		summary.Add(refused)
-		if err != nil {
-			return summary, err
-		}
-	} else if err != nil {
-		return summary, err
-	}
-	if !saved {
-		return summary, w.SaveState(ctx, in.Tenant, *in.state)
-	}
-	return summary, nil
+	return summary, err
+}
+
+// refuse adds a file of the summary that cannot be read, or not to its end, to the refusals and to the quarantine.
+func (s *Summary) refuse(w *warehouse.Warehouse, in Input, reason error) error {
+	refused, err := Refused(warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: reason.Error()}, w.RefuseFile)
+	refused.Files = 0 // the summary counts it already
+	s.Add(refused)
+	return err
 }
 
 // Refused calls keep, which stores the refusal in the quarantine, and returns the summary of a file that cannot be
@@ -188,72 +165,89 @@ type unreadableError struct{ err error }
 func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
-// load stages the batches of the file and calls merge with each, in order.
-func (in Input) load(ctx context.Context, w *warehouse.Warehouse, merge mergeFunc) error {
-	if in.Format == "" {
-		var err error
-		if in.Format, err = formatFromName(in.Name); err != nil {
-			return &unreadableError{err}
+// An openInput is an input whose rows are being read.
+type openInput struct {
+	rowReader
+	unit   func() string // name of the unit of the rows' numbers: line or row
+	header func() string // header line of a CSV file
+	close  func()
+}
+
+// open opens the rows of the input. It returns an unreadableError if they cannot be read.
+func (in Input) open(ctx context.Context, w *warehouse.Warehouse, dataset schema.Dataset) (o openInput, err error) {
+	var closers []func()
+	o.header = func() string { return "" }
+	o.close = func() {
+		for _, closer := range slices.Backward(closers) {
+			closer()
 		}
 	}
-	dataset, err := in.dataset()
-	if err != nil {
-		return &unreadableError{err}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	if in.Format == "" {
+		if in.Format, err = formatFromName(in.Name); err != nil {
+			return o, &unreadableError{err}
+		}
+	}
+	if in.Body == nil {
+		body, err := in.Open()
+		if err != nil {
+			return o, &unreadableError{err}
+		}
+		closers = append(closers, func() { _ = body.Close() })
+		in.Body = body
 	}
 	source := &progressReader{ctx: ctx, in: in.Body, progress: in.Progress}
 	unpacked, closer, packed, err := in.unpack(source)
 	if err != nil {
-		return &unreadableError{err}
+		return o, &unreadableError{err}
 	}
-	defer closer.Close()
+	closers = append(closers, func() { _ = closer.Close() })
 	if in.Format, err = contentFormat(unpacked, in.Format); err != nil {
-		return err
+		return o, err
 	}
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)
 	if in.Format == NDJSON || in.Format == JSON || in.Format == CSV {
 		if body, err = decodeText(body); err != nil {
-			return &unreadableError{fmt.Errorf("cannot be read: %w", err)}
+			return o, &unreadableError{fmt.Errorf("cannot be read: %w", err)}
 		}
-	}
-	stage := func(ctx context.Context, rows warehouse.Rows) (*warehouse.Staged, error) {
-		batch := warehouse.Batch{Dataset: dataset, Tenant: in.Tenant, Origin: in.Name, Rows: rows, Throttled: in.Throttled}
-		staged, err := w.Stage(ctx, batch)
-		if errors.Is(err, warehouse.ErrUnreadable) && !errors.Is(err, warehouse.ErrNoSpace) {
-			err = &unreadableError{err}
-		}
-		return staged, err
 	}
 	switch in.Format {
 	case NDJSON, JSON:
 		rows := newJSONReader(body, dataset)
-		return in.loadRows(ctx, rows, rows.unit, stage, merge)
+		o.rowReader, o.unit = rows, rows.unit
 	case CSV:
-		return in.loadRows(ctx, newCSVReader(body, dataset), unit("line"), stage, merge)
+		rows := newCSVReader(body, dataset)
+		o.rowReader, o.unit, o.header = rows, unit("line"), func() string { return rows.heading }
+	default:
+		rows, err := in.openTable(ctx, w, body, packed, dataset)
+		if err != nil {
+			return o, err
+		}
+		closers = append(closers, rows.Close)
+		o.rowReader, o.unit = &tableReader{newLineReader(bounded(rows))}, unit("row")
 	}
-	return in.loadTable(ctx, w, body, packed, bounded, dataset, stage, merge)
+	return o, nil
 }
 
-// loadTable merges a Parquet or Arrow file. A child process reads the file and returns its rows as NDJSON.
-func (in Input) loadTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool,
-	bounded func(io.Reader) io.Reader, dataset schema.Dataset, stage stageFunc, merge mergeFunc) error {
+// openTable opens a Parquet or Arrow file. A child process reads the file and returns its rows as NDJSON.
+func (in Input) openTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool,
+	dataset schema.Dataset) (*filereader.Rows, error) {
 	file, err := in.openFile(body, packed, w.TempDir())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer file.Close()
+	defer file.Close() // the child has its own descriptor
 	command, err := filereader.Command()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	options := filereader.Options{Command: command, Format: string(in.Format), Dataset: dataset.Name,
-		Log: cmp.Or(in.Log, slog.Default())}
-	rows, err := filereader.Open(ctx, file, options)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	return in.loadRows(ctx, &tableReader{newLineReader(bounded(rows))}, unit("row"), stage, merge)
+	return filereader.Open(ctx, file, filereader.Options{Command: command, Format: string(in.Format),
+		Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())})
 }
 
 // A tableReader reads the rows of a file reader.
@@ -328,19 +322,6 @@ func (in Input) dataset() (schema.Dataset, error) {
 		return schema.DatasetNamed(in.Dataset)
 	}
 	return datasetFromName(in.Name)
-}
-
-// loadRows cuts rows into batches, and stages and merges these. It returns an unreadableError if the rows could not
-// be read to their end. The error names the last row that was read as its unit ("line" or "row") and its number.
-func (in Input) loadRows(ctx context.Context, rows rowReader, unit func() string, stage stageFunc,
-	merge mergeFunc) error {
-	batches := newBatcher(rows, mallocator.NewMallocator())
-	batches.buffered = in.Throttled
-	err := loadBatches(ctx, batches, stage, merge)
-	if err == nil && batches.failure() != nil {
-		return &unreadableError{fmt.Errorf("cannot be read after %s %d: %w", unit(), batches.line, batches.failure())}
-	}
-	return err
 }
 
 // unit returns a function that returns name.

@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -14,10 +16,8 @@ import (
 // many tenants. A crash between the two makes the next pull read the rows again, which changes nothing.
 func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
 ) (Summary, error) {
-	if portion.File != nil {
-		file := *portion.File
-		file.state = &warehouse.State{Source: source, Value: portion.State, Files: []uint64{portion.FileHash}}
-		return Load(ctx, w, file)
+	if len(portion.Files) > 0 {
+		return LoadFiles(ctx, w, portion.Files, source)
 	}
 	summary := Summary{Refusals: []warehouse.Refusal{}}
 	saved := portion.State == nil // there is nothing left to store
@@ -33,7 +33,8 @@ func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID,
 		}
 		return summary.merge(ctx, staged)
 	}
-	err := Input{}.loadRows(ctx, newLineReader(portion.Rows), unit("line"), stage, merge)
+	batches := newBatcher(newLineReader(portion.Rows), mallocator.NewMallocator())
+	err := errors.Join(loadBatches(ctx, batches, stage, merge), batches.failure())
 	if err == nil && !saved {
 		err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})
 	}

@@ -24,10 +24,11 @@ type Source interface {
 
 // A Portion is a part of the rows of a pull, all of one dataset.
 type Portion struct {
-	File     *Input // file that holds the rows; nil: use the fields below
-	FileHash uint64 // hash of File for warehouse.State
-	Dataset  schema.Dataset
-	Tenant   uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
+	// Files hold the rows, as a group of [Groups]; nil: use the fields below. The hashes of the files are stored with
+	// their rows.
+	Files   []Input
+	Dataset schema.Dataset
+	Tenant  uuid.UUID // owner of the rows; zero: each row names its tenant in user_id
 	// Rows holds JSON objects with the fields of the dataset, one per line (NDJSON). A row with deleted_at is a
 	// deletion. Rows is read once, before take returns.
 	Rows io.Reader

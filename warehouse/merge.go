@@ -62,6 +62,7 @@ type Staged struct {
 	batch       Batch
 	tenants     []stagedTenant
 	unknown     []UnknownField
+	origins     []Origin
 	state       *State // to store with the rows; nil: none
 	releaseSlot func()
 }
@@ -102,6 +103,16 @@ func (s *Staged) seqCount() int64 { return 1 + s.rows()/2048 }
 // SetState makes Merge store the state of the source after the rows are merged. If the batch has one tenant, Merge
 // stores it in the same transaction.
 func (s *Staged) SetState(state State) { s.state = &state }
+
+// An Origin is a file of a batch. Its rows are those whose line is greater than Before, up to the next origin.
+type Origin struct {
+	Name   string // recorded in the quarantine, as is the number of the line after Before
+	Before int64
+	Header string // header line of a CSV file, which its lines need to be read alone
+}
+
+// SetOrigins sets the files of the batch in the order of their rows. By default, Batch.Origin has all rows.
+func (s *Staged) SetOrigins(origins []Origin) { s.origins = origins }
 
 // Stage types each row of a batch and finds the rows to refuse. It writes nothing to disk and holds no lock of a
 // tenant, so other batches are merged at the same time. If the input is malformed as a whole, it returns
@@ -204,7 +215,7 @@ func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Re
 	defer func() { err = errors.Join(err, s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
-		if refusals, counts.Dropped, err = s.w.quarantine(ctx, s.conn, s.batch, counts.Refused); err != nil {
+		if refusals, counts.Dropped, err = s.quarantine(ctx); err != nil {
 			return counts, nil, err
 		}
 	}

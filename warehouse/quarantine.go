@@ -2,10 +2,10 @@ package warehouse
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -30,7 +30,8 @@ type Refusal struct {
 	Dataset string `json:"dataset,omitempty"`
 	Tenant  string `json:"tenant_id,omitempty"` // the tenant of the whole batch; empty if each row names its tenant
 	Reason  string `json:"reason"`
-	Row     string `json:"row,omitempty"` // text of the row, unchanged
+	Row     string `json:"row,omitempty"`    // text of the row, unchanged
+	Header  string `json:"header,omitempty"` // header line of the CSV file, if the row is a line of CSV
 }
 
 // A quarantine is the state of the folder quarantine/, which holds the files of refused rows.
@@ -50,52 +51,99 @@ const (
 	replayingSuffix = ".replaying"
 )
 
-// quarantine writes the refused rows of the staged batch to a quarantine file, as NDJSON. It returns the first
-// refusals, and the number of refused rows, of this batch and of earlier ones, that were dropped because of the size
-// limit.
-func (w *Warehouse) quarantine(ctx context.Context, conn *sql.Conn, batch Batch, refused int64) (
-	refusals []Refusal, dropped int64, err error,
-) {
-	tenant, line := "NULL", "line"
-	if batch.Tenant != uuid.Nil {
-		tenant = statements.Text(batch.Tenant.String())
-	}
-	if batch.NoLineNumbers {
-		line = "0" // so that the same row, refused again, makes the same file
-	}
-	query := statements.Fill("quarantine/refused", "origin", statements.Text(batch.Origin),
-		"dataset", statements.Text(batch.Dataset.Name), "tenant", tenant, "line", line,
-		"room", fmt.Sprint(w.refused.maxBytes))
-	temp := w.quarantineTemp()
-	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
-	if err := w.folder.forDuckDB(temp); err != nil {
-		return nil, 0, err
-	}
-	result, err := conn.ExecContext(ctx, "COPY ("+query+") TO "+statements.Text(temp)+" (FORMAT json)")
-	if err != nil {
-		return nil, 0, fmt.Errorf("write quarantine: %w", err)
-	}
-	kept, err := result.RowsAffected()
-	if err != nil {
-		return nil, 0, fmt.Errorf("write quarantine: %w", err)
-	}
-	if dropped, err = w.keepRefused(temp, batch.Origin, refused-kept); err != nil {
-		return nil, 0, err
-	}
-	rows, err := conn.QueryContext(ctx, "SELECT line, reason FROM ("+query+" LIMIT $limit)",
-		sql.Named("limit", maxRefusals))
+// quarantine writes the refused rows of the batch to quarantine files, as NDJSON, one or more for each origin. It
+// returns the first refusals, and the number of refused rows, of this batch and of earlier ones, that were dropped
+// because of the size limit.
+func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped int64, err error) {
+	rows, err := s.conn.QueryContext(ctx, statements.Get("quarantine/refused"))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read refused rows: %w", err)
 	}
 	defer rows.Close()
+	origins := s.origins
+	if len(origins) == 0 {
+		origins = []Origin{{Name: s.batch.Origin}}
+	}
+	out := refusalWriter{w: s.w}
 	for rows.Next() {
-		refusal := Refusal{File: batch.Origin, Dataset: batch.Dataset.Name}
-		if err := rows.Scan(&refusal.Line, &refusal.Reason); err != nil {
+		refusal := Refusal{Dataset: s.batch.Dataset.Name}
+		var defective bool
+		if err := rows.Scan(&refusal.Line, &refusal.Reason, &refusal.Row, &defective); err != nil {
 			return nil, 0, fmt.Errorf("read refused rows: %w", err)
 		}
-		refusals = append(refusals, refusal)
+		for len(origins) > 1 && origins[1].Before < refusal.Line {
+			origins = origins[1:]
+		}
+		refusal.File = origins[0].Name
+		refusal.Line -= origins[0].Before
+		if s.batch.NoLineNumbers {
+			refusal.Line = 0 // so that the same row, refused again, makes the same file
+		}
+		if s.batch.Tenant != uuid.Nil {
+			refusal.Tenant = s.batch.Tenant.String()
+		}
+		if defective {
+			refusal.Header = origins[0].Header
+		}
+		if err := out.write(refusal); err != nil {
+			return nil, 0, err
+		}
+		if len(refusals) < maxRefusals {
+			refusal.Row, refusal.Header, refusal.Tenant = "", "", ""
+			refusals = append(refusals, refusal)
+		}
 	}
-	return refusals, dropped, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, 0, fmt.Errorf("read refused rows: %w", err)
+	}
+	dropped, err = out.end()
+	return refusals, dropped, err
+}
+
+// maxQuarantineFile is the number of bytes from which the refused rows of an origin are split into several files.
+const maxQuarantineFile = 16 << 20
+
+// A refusalWriter writes refusals to quarantine files. It holds at most one file in memory.
+type refusalWriter struct {
+	w        *Warehouse
+	origin   string
+	text     bytes.Buffer
+	written  int64 // bytes of all files
+	overflow int64 // rows that do not fit into the quarantine
+}
+
+// write adds a refusal to the file of its origin.
+func (o *refusalWriter) write(refusal Refusal) error {
+	if refusal.File != o.origin || o.text.Len() >= maxQuarantineFile {
+		if err := o.flush(); err != nil {
+			return err
+		}
+		o.origin = refusal.File
+	}
+	if o.written += int64(len(refusal.Row) + len(refusal.Reason)); o.written > o.w.refused.maxBytes {
+		o.overflow++
+		return nil
+	}
+	encoder := json.NewEncoder(&o.text)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(refusal)
+}
+
+// flush writes the rows of the current file.
+func (o *refusalWriter) flush() error {
+	if o.text.Len() == 0 {
+		return nil
+	}
+	defer o.text.Reset()
+	return o.w.writeRefused(o.text.Bytes(), o.origin)
+}
+
+// end writes the last file and removes old files beyond the size limit. It returns the number of dropped rows.
+func (o *refusalWriter) end() (dropped int64, err error) {
+	if err := o.flush(); err != nil {
+		return 0, err
+	}
+	return o.w.pruneQuarantine(o.overflow)
 }
 
 // RefuseFile adds a file that could not be read to its end to the quarantine, with its name and the reason.
@@ -104,46 +152,40 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 	if err != nil {
 		return err
 	}
-	temp := w.quarantineTemp()
-	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
-	if err := w.folder.writeFile(temp, append(text, '\n')); err != nil {
-		return fmt.Errorf("write quarantine: %w", err)
+	if err := w.writeRefused(append(text, '\n'), refusal.File); err != nil {
+		return err
 	}
-	_, err = w.keepRefused(temp, refusal.File, 0)
+	_, err = w.pruneQuarantine(0)
 	return err
 }
 
-// keepRefused renames a written quarantine file to its final name, which consists of the origin and a digest of the
-// content. So the same rows, refused again, make the same file. It returns lost, the number of rows that were not
-// written, plus the number of rows dropped with older files because of the size limit.
-func (w *Warehouse) keepRefused(temp, origin string, lost int64) (dropped int64, err error) {
-	written, err := w.folder.open(temp)
-	if err != nil {
-		return 0, fmt.Errorf("write quarantine: %w", err)
-	}
-	defer written.Close()
-	digest := sha256.New()
-	if _, err := io.Copy(digest, written); err != nil {
-		return 0, fmt.Errorf("write quarantine: %w", err)
-	}
-	name := quarantineName(origin) + "." + hex.EncodeToString(digest.Sum(nil))[:16] + refusedSuffix
+// writeRefused writes a quarantine file. Its name consists of the origin and a digest of the content, so the same rows,
+// refused again, make the same file.
+func (w *Warehouse) writeRefused(text []byte, origin string) error {
+	temp := w.quarantineTemp()
+	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
+	digest := sha256.Sum256(text)
+	name := quarantineName(origin) + "." + hex.EncodeToString(digest[:])[:16] + refusedSuffix
 	path := filepath.Join(w.dir, quarantineDir, name)
-	w.refused.mu.Lock()
-	defer w.refused.mu.Unlock()
-	err = errors.Join(w.folder.sync(temp), w.folder.rename(temp, path))
+	err := w.folder.writeFile(temp, text)
 	if err == nil {
-		dropped, err = w.pruneQuarantine(name)
+		err = w.folder.sync(temp)
+	}
+	if err == nil {
+		err = w.folder.rename(temp, path)
 	}
 	if err = errors.Join(err, w.folder.sync(filepath.Dir(path))); err != nil {
-		return 0, fmt.Errorf("write quarantine: %w", err)
+		return fmt.Errorf("write quarantine: %w", err)
 	}
-	w.refused.dropped += lost + dropped
-	return lost + dropped, nil
+	return nil
 }
 
-// pruneQuarantine removes the oldest files until the remaining files are within the size limit. It keeps the file
-// newest and files that are being replayed. It returns the number of rows in the removed files.
-func (w *Warehouse) pruneQuarantine(newest string) (dropped int64, err error) {
+// pruneQuarantine removes the oldest files until the remaining files are within the size limit. It keeps the newest
+// file and files that are being replayed. It returns lost, a number of rows that were not written, plus the number of
+// rows in the removed files.
+func (w *Warehouse) pruneQuarantine(lost int64) (dropped int64, err error) {
+	w.refused.mu.Lock()
+	defer w.refused.mu.Unlock()
 	infos, err := w.quarantined()
 	if err != nil {
 		return 0, err
@@ -152,11 +194,12 @@ func (w *Warehouse) pruneQuarantine(newest string) (dropped int64, err error) {
 	for _, info := range infos {
 		size += info.Size()
 	}
-	for _, info := range infos {
+	dropped = lost
+	for i, info := range infos {
 		if size <= w.refused.maxBytes {
 			break
 		}
-		if info.Name() == newest || strings.HasSuffix(info.Name(), replayingSuffix) {
+		if i == len(infos)-1 || strings.HasSuffix(info.Name(), replayingSuffix) {
 			continue
 		}
 		path := filepath.Join(w.dir, quarantineDir, info.Name())
@@ -170,6 +213,7 @@ func (w *Warehouse) pruneQuarantine(newest string) (dropped int64, err error) {
 		size -= info.Size()
 		dropped += rows
 	}
+	w.refused.dropped += dropped
 	return dropped, nil
 }
 

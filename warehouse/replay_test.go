@@ -41,7 +41,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 	for _, part := range []string{"File:it's a.ndjson Line:2 Dataset:calls Tenant:" + tenantA.String() +
 		" Reason:cost is not a decimal(10,4): cheap",
 		"File:source Line:0 Dataset:messages Tenant: Reason:created_at is not a time: cheap",
-		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row:}"} {
+		"File:gone.csv Line:0 Dataset:calls Tenant: Reason:cannot be read Row: Header:}"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("got %s, want it to contain %s", text, part)
 		}

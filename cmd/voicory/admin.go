@@ -26,10 +26,8 @@ import (
 // admin is the interface of the commands to a data folder. localAdmin implements it on an open folder, and remoteAdmin
 // by requests to the server that has the folder open.
 type admin interface {
-	// Ingest loads one file.
-	Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error)
-	// RefuseFile records in the quarantine that a file could not be opened.
-	RefuseFile(ctx context.Context, refusal warehouse.Refusal) error
+	// Ingest loads a group of files, as ingest.Groups returns them.
+	Ingest(ctx context.Context, files []ingest.Input) (ingest.Summary, error)
 	// Sync pulls new rows from a source once. If the rows are counted, it calls progress with their numbers.
 	Sync(ctx context.Context, spec sourceSpec, progress func(done, total int64)) (syncSummary, error)
 	// Sources returns the scheduled sources, and then those that only a command has pulled from.
@@ -152,12 +150,8 @@ func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Wri
 	return *result.Outcome, nil
 }
 
-func (l localAdmin) Ingest(ctx context.Context, in ingest.Input) (ingest.Summary, error) {
-	return ingest.Load(ctx, l.Warehouse, in)
-}
-
-func (l localAdmin) RefuseFile(_ context.Context, refusal warehouse.Refusal) error {
-	return l.Warehouse.RefuseFile(refusal)
+func (l localAdmin) Ingest(ctx context.Context, files []ingest.Input) (ingest.Summary, error) {
+	return ingest.LoadFiles(ctx, l.Warehouse, files, "")
 }
 
 func (l localAdmin) CreateKey(

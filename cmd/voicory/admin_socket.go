@@ -9,11 +9,13 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -77,15 +79,11 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 		if err != nil {
 			return nil, err
 		}
-		return api.Ingest(r.Context(),
-			ingest.Input{Name: query.Get("name"), Dataset: query.Get("dataset"), Tenant: tenant, Body: r.Body})
-	})
-	route("POST /refusals", func(r *http.Request) (any, error) {
-		var refusal warehouse.Refusal
-		if err := json.NewDecoder(r.Body).Decode(&refusal); err != nil {
-			return nil, fmt.Errorf("%w: %w", warehouse.ErrInvalid, err)
+		files, err := receiveFiles(r, ingest.Input{Dataset: query.Get("dataset"), Tenant: tenant})
+		if err != nil {
+			return nil, err
 		}
-		return nil, api.RefuseFile(r.Context(), refusal)
+		return api.Ingest(r.Context(), files)
 	})
 	route("POST /sync", func(r *http.Request) (any, error) {
 		var spec sourceSpec
@@ -249,6 +247,11 @@ func (c remoteAdmin) send(ctx context.Context, method, path string, body io.Read
 	if err != nil {
 		return nil, err
 	}
+	return c.do(ctx, request)
+}
+
+// do sends a request and returns the response, whose body the caller closes.
+func (c remoteAdmin) do(ctx context.Context, request *http.Request) (*http.Response, error) {
 	response, err := c.client.Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -287,13 +290,117 @@ func readReply(body io.Reader, result any) error {
 	return json.Unmarshal(reply.Result, result)
 }
 
-func (c remoteAdmin) Ingest(ctx context.Context, in ingest.Input) (summary ingest.Summary, err error) {
-	query := url.Values{"name": {in.Name}, "dataset": {in.Dataset}}
-	if in.Tenant != uuid.Nil {
-		query.Set("tenant", in.Tenant.String())
+// Ingest sends the files of the group as the parts of a multipart body. A file that cannot be opened is sent as the
+// error.
+func (c remoteAdmin) Ingest(ctx context.Context, files []ingest.Input) (summary ingest.Summary, err error) {
+	query := url.Values{"dataset": {files[0].Dataset}}
+	if files[0].Tenant != uuid.Nil {
+		query.Set("tenant", files[0].Tenant.String())
 	}
-	body := &progressReader{in.Body, in.Progress}
-	return summary, c.call(ctx, http.MethodPost, "/ingest?"+query.Encode(), body, &summary)
+	body, out := io.Pipe()
+	defer body.Close()
+	parts := multipart.NewWriter(out)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://voicory/ingest?"+query.Encode(), body)
+	if err != nil {
+		return summary, err
+	}
+	request.Header.Set("Content-Type", parts.FormDataContentType())
+	go func() { // ends when body is closed, unless a read blocks for ever
+		out.CloseWithError(sendFiles(parts, files))
+	}()
+	response, err := c.do(ctx, request)
+	if err != nil {
+		return summary, err
+	}
+	defer response.Body.Close()
+	return summary, readReply(response.Body, &summary)
+}
+
+// sentFile is the header of a file that is sent to the server.
+type sentFile struct {
+	Name  string `json:"name"`
+	Error string `json:"error"` // of opening the file; "": its content follows
+	Last  bool   `json:"last"`
+}
+
+// sendFiles writes two parts for each file: a sentFile as JSON, and the content.
+func sendFiles(parts *multipart.Writer, files []ingest.Input) error {
+	for i, in := range files {
+		if err := sendFile(parts, in, i == len(files)-1); err != nil {
+			return err
+		}
+	}
+	return parts.Close()
+}
+
+func sendFile(parts *multipart.Writer, in ingest.Input, last bool) error {
+	header, body := sentFile{Name: in.Name, Last: last}, in.Body
+	if body == nil {
+		if opened, err := in.Open(); err == nil {
+			defer opened.Close()
+			body = opened
+		} else {
+			header.Error, body = err.Error(), strings.NewReader("")
+		}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		return err
+	}
+	if err := parts.WriteField("file", string(text)); err != nil {
+		return err
+	}
+	part, err := parts.CreateFormFile("content", "content")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(part, &progressReader{body, in.Progress})
+	return err
+}
+
+// receiveFiles returns the files that sendFiles has written, with the fields of model. It reads the files of a group
+// into memory, because they are small, but not a file that is sent alone.
+func receiveFiles(r *http.Request, model ingest.Input) (files []ingest.Input, err error) {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, fmt.Errorf("%w: receive the files: %w", warehouse.ErrInvalid, err)
+	}
+	for {
+		header, content, err := receiveFile(parts)
+		if err != nil {
+			return nil, fmt.Errorf("%w: receive the files: %w", warehouse.ErrInvalid, err)
+		}
+		in := model
+		in.Name = header.Name
+		switch {
+		case header.Error != "":
+			in.Open = func() (io.ReadCloser, error) { return nil, errors.New(header.Error) }
+		case header.Last && len(files) == 0:
+			in.Body = content
+		default:
+			text, err := io.ReadAll(content)
+			if err != nil {
+				return nil, fmt.Errorf("%w: receive the files: %w", warehouse.ErrInvalid, err)
+			}
+			in.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+		}
+		if files = append(files, in); header.Last {
+			return files, nil
+		}
+	}
+}
+
+// receiveFile returns the next file that sendFile has written.
+func receiveFile(parts *multipart.Reader) (header sentFile, content io.Reader, err error) {
+	part, err := parts.NextPart()
+	if err != nil {
+		return header, nil, err
+	}
+	if err := json.NewDecoder(part).Decode(&header); err != nil {
+		return header, nil, err
+	}
+	content, err = parts.NextPart()
+	return header, content, err
 }
 
 // progressReader calls progress, if it is not nil, with the number of bytes of each read.
@@ -308,14 +415,6 @@ func (r *progressReader) Read(p []byte) (int, error) {
 		r.progress(int64(n))
 	}
 	return n, err
-}
-
-func (c remoteAdmin) RefuseFile(ctx context.Context, refusal warehouse.Refusal) error {
-	body, err := json.Marshal(refusal)
-	if err != nil {
-		return err
-	}
-	return c.call(ctx, http.MethodPost, "/refusals", bytes.NewReader(body), &struct{}{})
 }
 
 // Sync makes the server pull from the source. It does not call progress; `voicory sources` shows the progress.

@@ -58,11 +58,11 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	}
 	bar := newProgress(m, files)
 	var total ingestSummary
-	for _, file := range files {
-		summary, err := c.file(ctx, m, api, file, tenant, bar)
+	for _, group := range ingest.Groups(c.inputs(ctx, m, files, tenant, bar)) {
+		summary, err := api.Ingest(ctx, group)
 		total.Add(summary)
 		if err != nil {
-			return fmt.Errorf("ingest %s: %w", file.Path, err)
+			return fmt.Errorf("ingest %s: %w", group[0].Name, err)
 		}
 	}
 	bar.finish()
@@ -78,29 +78,28 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	return nil
 }
 
-// file ingests one file, or standard input. If the file cannot be opened, it is recorded in the quarantine.
-func (c *ingestCommand) file(
-	ctx context.Context, m *Main, api admin, found ingest.Found, tenant uuid.UUID, bar *progress,
-) (ingest.Summary, error) {
-	name := found.Path
-	in := ingest.Input{Name: name, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
-	switch {
-	case name == ingest.Stdin:
-		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
-	case found.Info != nil && !found.Info.Mode().IsRegular(): // a pipe: opening it blocks until it has a writer
-		in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
-	default:
-		file, err := os.Open(name)
-		if err != nil {
-			refusal := warehouse.Refusal{File: name, Dataset: c.Dataset, Reason: err.Error()}
-			return ingest.Refused(refusal, func(refusal warehouse.Refusal) error {
-				return api.RefuseFile(ctx, refusal)
-			})
+// inputs returns the inputs of the files. Files that may block are opened when they are read, and cannot be read again.
+func (c *ingestCommand) inputs(
+	ctx context.Context, m *Main, files []ingest.Found, tenant uuid.UUID, bar *progress,
+) []ingest.Input {
+	inputs := make([]ingest.Input, len(files))
+	for i, file := range files {
+		in := ingest.Input{Name: file.Path, Dataset: c.Dataset, Tenant: tenant, Progress: bar.add}
+		open := func() (io.ReadCloser, error) { return os.Open(file.Path) }
+		switch {
+		case file.Path == ingest.Stdin:
+			in.Body = cancellableReader(ctx, func() (io.ReadCloser, error) { return io.NopCloser(m.Stdin), nil })
+		case file.Info != nil && !file.Info.Mode().IsRegular(): // a pipe: opening it blocks until it has a writer
+			in.Body = cancellableReader(ctx, open)
+		default:
+			in.Path, in.Open = file.Path, open
+			if file.Info != nil {
+				in.Size = file.Info.Size()
+			}
 		}
-		defer file.Close()
-		in.Path, in.Body = name, file
+		inputs[i] = in
 	}
-	return api.Ingest(ctx, in)
+	return inputs
 }
 
 // cancellableReader returns a reader of a source whose open or reads may block for ever. When ctx is done, reads return

@@ -248,7 +248,7 @@ func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	data := t.TempDir()
 	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
 	noError(t, err)
-	_, err = localAdmin{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
+	_, err = localAdmin{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), []ingest.Input{{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))}})
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {

@@ -16,8 +16,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -104,8 +104,8 @@ type candidate struct {
 	info fs.FileInfo
 }
 
-// Pull calls take with each file that was not read yet, in the order of the last change of their contents (mtime). It
-// returns ErrNotFound if the folder does not exist, and the error of take. It ignores the value of the state.
+// Pull calls take with groups of the files that were not read yet. It reads the files of a dataset in the order of the
+// last change of their contents (mtime). It returns ErrNotFound if the folder does not exist, and the error of take. It ignores the value of the state.
 func (s *Source) Pull(
 	ctx context.Context, _ json.RawMessage, take func(context.Context, ingest.Portion) error,
 ) error {
@@ -123,8 +123,15 @@ func (s *Source) Pull(
 			return err
 		}
 	}
-	for _, f := range files {
-		if err := s.takeFile(ctx, f, take); err != nil {
+	inputs := make([]ingest.Input, len(files))
+	for i, f := range files {
+		inputs[i] = ingest.Input{Name: f.path, Path: f.path, Dataset: s.Dataset, Tenant: s.Tenant, Hash: f.hash,
+			Size: f.info.Size(), Log: s.Log, Open: func() (io.ReadCloser, error) {
+				return os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not block if it has become a FIFO
+			}}
+	}
+	for _, group := range ingest.Groups(inputs) {
+		if err := take(ctx, ingest.Portion{Files: group}); err != nil {
 			return err
 		}
 	}
@@ -190,27 +197,3 @@ func (s *Source) note(skipped []ingest.Skipped) {
 	}
 	s.noted = noted
 }
-
-// takeFile calls take with one file. A file that cannot be opened becomes a file whose reader fails, so that it is
-// refused by name and does not stop the pull.
-func (s *Source) takeFile(
-	ctx context.Context, f candidate, take func(context.Context, ingest.Portion) error,
-) error {
-	in := ingest.Input{Name: f.path, Path: f.path, Dataset: s.Dataset, Tenant: s.Tenant}
-	opened, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not block if it has become a FIFO
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // deleted since it was found
-	case err != nil:
-		in.Path, in.Body = "", errorReader{err}
-	default:
-		defer opened.Close()
-		in.Body = opened
-	}
-	return take(ctx, ingest.Portion{File: &in, FileHash: f.hash})
-}
-
-// An errorReader fails with err.
-type errorReader struct{ err error }
-
-func (u errorReader) Read([]byte) (int, error) { return 0, u.err }

@@ -51,10 +51,12 @@ func (s fileSet) ForgetSourceFiles(_ context.Context, _ uuid.UUID, _ string, fil
 func pull(t *testing.T, s *Source, known fileSet) (taken []string) {
 	t.Helper()
 	noError(t, s.Pull(t.Context(), nil, func(_ context.Context, p ingest.Portion) error {
-		path, err := filepath.Rel(s.Path, p.File.Name)
-		noError(t, err)
-		taken = append(taken, path)
-		known[p.FileHash] = true
+		for _, file := range p.Files {
+			path, err := filepath.Rel(s.Path, file.Name)
+			noError(t, err)
+			taken = append(taken, path)
+			known[file.Hash] = true
+		}
 		return nil
 	}))
 	return taken
