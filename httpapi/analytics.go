@@ -60,7 +60,7 @@ func (a *api) analyze(report warehouse.Report) authHandler {
 		if err != nil {
 			return err
 		}
-		found, err := a.Store.Analyze(r.Context(), key.Tenant, analysis)
+		found, err := warehouse.Analyze(r.Context(), a.Store, key.Tenant, analysis)
 		if err != nil {
 			return figuresProblem(err)
 		}

@@ -57,11 +57,8 @@ type Store interface {
 		admit func() (leave func(), err error)) (warehouse.CachedDatabase, *os.File, error)
 	// Source opens the snapshots that exports are read from.
 	exports.Source
-	// Analyze returns the figures of a report, or ErrInvalid if there would be more than warehouse.MaxFigures
-	// rows.
-	Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (*warehouse.Figures, error)
-	// SearchTranscripts returns one page of the calls with a turn that matches the search.
-	SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (warehouse.SearchResult, error)
+	// Source opens the snapshots that figures are computed from.
+	warehouse.Source
 	// LogRequest adds a request to the request log. It does not block.
 	LogRequest(control.Request)
 }

@@ -93,7 +93,7 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) er
 		return invalidFilter("page",
 			fmt.Sprintf("is beyond the first %d calls; narrow the search", maxSearchOffset))
 	}
-	found, err := a.Store.SearchTranscripts(r.Context(), key.Tenant, search)
+	found, err := warehouse.SearchTranscripts(r.Context(), a.Store, key.Tenant, search)
 	if err != nil {
 		return streamProblem(err)
 	}

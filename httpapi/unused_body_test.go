@@ -83,18 +83,11 @@ func (s lateStore) wait(ctx context.Context) error {
 	}
 }
 
-func (s lateStore) Analyze(ctx context.Context, tenant uuid.UUID, analysis warehouse.Analysis) (*warehouse.Figures, error) {
+func (s lateStore) ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error) {
 	if err := s.wait(ctx); err != nil {
 		return nil, err
 	}
-	return s.Warehouse.Analyze(ctx, tenant, analysis)
-}
-
-func (s lateStore) SearchTranscripts(ctx context.Context, tenant uuid.UUID, search warehouse.Search) (found warehouse.SearchResult, err error) {
-	if err := s.wait(ctx); err != nil {
-		return found, err
-	}
-	return s.Warehouse.SearchTranscripts(ctx, tenant, search)
+	return s.Warehouse.ReadSnapshot(ctx, tenant)
 }
 
 func (s lateStore) Snapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error) {

@@ -89,22 +89,24 @@ const (
 // period, or if DuckDB does not know the time zone.
 type Figures struct {
 	*Snapshot
-	w          *Warehouse
 	analysis   Analysis
 	statements []string // statement for the figures of the period and, if requested, of the previous period
-	release    func()
+}
+
+// A Source opens snapshots. It is implemented by [warehouse.Warehouse].
+type Source interface {
+	// ReadSnapshot opens a snapshot of a tenant's rows that holds a reader slot. The caller closes it.
+	ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*Snapshot, error)
 }
 
 // Analyze prepares the figures of a report. It waits for a reader slot.
-func (w *Warehouse) Analyze(ctx context.Context, tenant uuid.UUID, analysis Analysis) (_ *Figures, err error) {
-	figures := &Figures{w: w, analysis: analysis}
-	if _, figures.release, err = w.reader(ctx, tenant); err != nil {
-		return nil, err
+func Analyze(ctx context.Context, source Source, tenant uuid.UUID, analysis Analysis) (*Figures, error) {
+	figures := &Figures{analysis: analysis}
+	var err error
+	if figures.Snapshot, err = source.ReadSnapshot(ctx, tenant); err != nil {
+		return nil, figures.wrapError(err)
 	}
-	if figures.Snapshot, err = w.Snapshot(ctx, tenant); err == nil {
-		err = figures.prepare(ctx)
-	}
-	if err != nil {
+	if err := figures.prepare(ctx); err != nil {
 		return nil, errors.Join(figures.wrapError(err), figures.Close())
 	}
 	return figures, nil
@@ -125,15 +127,6 @@ func (f *Figures) wrapError(err error) error {
 func (f *Figures) About() schema.Export {
 	report := f.analysis.Report
 	return schema.Export{Name: report.Name, Description: "Figures by period and group.", Source: report.Source}
-}
-
-// Close closes the snapshot and releases the reader slot.
-func (f *Figures) Close() error {
-	defer f.release()
-	if f.Snapshot == nil {
-		return nil
-	}
-	return f.Snapshot.Close()
 }
 
 // prepare sets the statements of the periods.

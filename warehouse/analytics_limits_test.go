@@ -32,7 +32,7 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	merge(t, w, schema.Calls, numbered(warehouse.MaxFigures))
 	analysis := warehouse.Analysis{Report: reportNamed(t, "calls"), Zone: time.UTC, Interval: "none",
 		GroupBy: []string{"customer"}}
-	made, err := w.Analyze(t.Context(), tenantA, analysis)
+	made, err := warehouse.Analyze(t.Context(), w, tenantA, analysis)
 	noError(t, err)
 	if _, err := made.AppendJSON(t.Context(), nil, false); !errors.Is(err, warehouse.ErrInvalid) {
 		t.Errorf("one row too many: got error %v, want %v", err, warehouse.ErrInvalid)
@@ -42,7 +42,7 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	}
 	noError(t, made.Close())
 	gone, cancel := context.WithCancel(t.Context())
-	made, err = w.Analyze(gone, tenantA, analysis)
+	made, err = warehouse.Analyze(gone, w, tenantA, analysis)
 	noError(t, err)
 	cancel()
 	if _, err := made.AppendJSON(gone, nil, false); !errors.Is(err, context.Canceled) {
@@ -51,7 +51,7 @@ func TestAnalyze_RowLimit(t *testing.T) {
 	noError(t, made.Close())
 	// A statement may finish before it notices the cancellation.
 	for calls := range 4 {
-		made, err = w.Analyze(t.Context(), tenantA, analysis)
+		made, err = warehouse.Analyze(t.Context(), w, tenantA, analysis)
 		noError(t, err)
 		if _, err := made.AppendJSON(&lateContext{t.Context(), calls}, nil, false); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled after %d calls of Err: got error %v, want %v", calls, err, context.Canceled)

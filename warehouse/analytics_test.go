@@ -34,7 +34,7 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 	t.Helper()
 	location, err := time.LoadLocation(zone)
 	noError(t, err)
-	found, err := w.Analyze(t.Context(), tenantA,
+	found, err := warehouse.Analyze(t.Context(), w, tenantA,
 		warehouse.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval,
 			GroupBy: groupBy,
 			Terms:   warehouse.MaxTerms, MaxShare: 1})

@@ -178,7 +178,7 @@ func TestAnalyze_Terms(t *testing.T) {
 	const most, share = 5, 0.4
 	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month",
 		GroupBy: []string{"direction"}, Terms: most, MaxShare: share}
-	found, err := w.Analyze(t.Context(), tenantA, analysis)
+	found, err := warehouse.Analyze(t.Context(), w, tenantA, analysis)
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
 	got, err := found.AppendJSON(t.Context(), nil, false)

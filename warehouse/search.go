@@ -55,15 +55,10 @@ const MaxMatchedTurns = 10
 
 // SearchTranscripts returns the calls of the tenant that match the search. It reads turns from the published files, and
 // turns of months that changed after they were published from the tenant's tables.
-func (w *Warehouse) SearchTranscripts(
-	ctx context.Context, tenant uuid.UUID, search Search,
+func SearchTranscripts(
+	ctx context.Context, source Source, tenant uuid.UUID, search Search,
 ) (found SearchResult, err error) {
-	_, release, err := w.reader(ctx, tenant)
-	if err != nil {
-		return found, err
-	}
-	defer release()
-	snapshot, err := w.Snapshot(ctx, tenant)
+	snapshot, err := source.ReadSnapshot(ctx, tenant)
 	if err != nil {
 		return found, err
 	}
@@ -93,13 +88,13 @@ func SearchTable(calls []byte) string {
 }
 
 // readCalls reads the calls of the result and its totals. turns is a statement that selects turns.
-func (s Search) readCalls(ctx context.Context, db querier, turns string, found *SearchResult) error {
+func (s Search) readCalls(ctx context.Context, conn *sql.Conn, turns string, found *SearchResult) error {
 	order := "matches DESC, created_at DESC, call_id"
 	if s.Newest {
 		order = "created_at DESC, call_id"
 	}
 	query := statements.Fill("analytics/search", "turns", turns, "condition", s.Query.condition, "order", order)
-	rows, err := db.QueryContext(ctx, query, sql.Named("limit", s.Limit), sql.Named("offset", s.Offset))
+	rows, err := conn.QueryContext(ctx, query, sql.Named("limit", s.Limit), sql.Named("offset", s.Offset))
 	if err != nil {
 		return err
 	}
@@ -116,7 +111,7 @@ func (s Search) readCalls(ctx context.Context, db querier, turns string, found *
 }
 
 // readTurns reads the matching turns of the calls and sets the other columns of the calls.
-func (s Search) readTurns(ctx context.Context, db querier, turns string, calls []MatchedCall) error {
+func (s Search) readTurns(ctx context.Context, conn *sql.Conn, turns string, calls []MatchedCall) error {
 	ids, times := make([]string, len(calls)), make([]string, len(calls))
 	at := make(map[uuid.UUID]*MatchedCall, len(calls))
 	for i := range calls {
@@ -127,7 +122,7 @@ func (s Search) readTurns(ctx context.Context, db querier, turns string, calls [
 	}
 	query := statements.Fill("analytics/search_turns", "turns", turns, "condition", s.Query.condition,
 		"calls", strings.Join(ids, ", "), "times", strings.Join(times, ", "))
-	rows, err := db.QueryContext(ctx, query, sql.Named("most", MaxMatchedTurns))
+	rows, err := conn.QueryContext(ctx, query, sql.Named("most", MaxMatchedTurns))
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 				}
 				return cmp.Or(byMatches, b.at.Compare(a.at), strings.Compare(a.id.String(), b.id.String()))
 			})
-			found, err := w.SearchTranscripts(t.Context(), tenantA,
+			found, err := warehouse.SearchTranscripts(t.Context(), w, tenantA,
 				warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
 			noError(t, err)
 			if found.Total != int64(len(want)) || found.Turns != turns {
@@ -150,7 +150,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	}
 	phrases, err := warehouse.ParseSearchQuery("refund")
 	noError(t, err)
-	found, err := w.SearchTranscripts(t.Context(), tenantA,
+	found, err := warehouse.SearchTranscripts(t.Context(), w, tenantA,
 		warehouse.Search{Query: phrases, Limit: 100,
 			Filter: schema.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
 	noError(t, err)
@@ -162,7 +162,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	if len(found.Calls) == 0 {
 		t.Error("got no calls with a filter")
 	}
-	if found, err := w.SearchTranscripts(t.Context(), tenantB,
+	if found, err := warehouse.SearchTranscripts(t.Context(), w, tenantB,
 		warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
 		t.Error(found, err)
 	}
@@ -278,7 +278,7 @@ func TestSearchQuery_ScriptsAndIgnoredCodePoints(t *testing.T) {
 		tenant := uuid.New()
 		merge(t, w, schema.Calls, row{"id": uuid.New(), "user_id": tenant, "created_at": "2026-03-01T00:00:00Z",
 			"transcript": []row{{"speaker": "AI", "text": test.text}}})
-		result, err := w.SearchTranscripts(t.Context(), tenant, warehouse.Search{Query: query, Limit: 1})
+		result, err := warehouse.SearchTranscripts(t.Context(), w, tenant, warehouse.Search{Query: query, Limit: 1})
 		noError(t, err)
 		if (result.Turns == 1) != (test.found != "") {
 			t.Errorf("%q in %q: DuckDB finds %d turns, Go %q", test.q, test.text, result.Turns, test.found)

@@ -56,6 +56,26 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	return s, nil
 }
 
+// ReadSnapshot waits for a reader slot, and opens a snapshot that holds the slot until it is closed. It is for readers
+// that take as long as a page; others use Snapshot.
+func (w *Warehouse) ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*Snapshot, error) {
+	_, release, err := w.reader(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	s, err := w.Snapshot(ctx, tenant)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	releaseStore := s.release
+	s.release = func() {
+		releaseStore()
+		release()
+	}
+	return s, nil
+}
+
 // Close rolls back the transaction and releases the tenant and the open files.
 func (s *Snapshot) Close() error {
 	var errs []error
