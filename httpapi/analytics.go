@@ -20,13 +20,14 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // registerAnalytics registers the reports and the transcript search.
 func (a *api) registerAnalytics(router *mux.Router) {
-	for _, report := range warehouse.Reports {
+	for _, report := range analytics.Reports {
 		a.get(router, "/api/v1/analytics/"+report.Name, a.requireSecretKey(Requests, a.analyze(report)))
 	}
 	a.get(router, "/api/v1/analytics/transcripts/search", a.requireSecretKey(Requests, a.search))
@@ -50,7 +51,7 @@ const (
 )
 
 // analyze returns the handler of a report.
-func (a *api) analyze(report warehouse.Report) authHandler {
+func (a *api) analyze(report analytics.Report) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
 		analysis, err := parseAnalysis(r.URL.RawQuery, report)
 		if err != nil {
@@ -60,11 +61,11 @@ func (a *api) analyze(report warehouse.Report) authHandler {
 		if err != nil {
 			return err
 		}
-		found, err := warehouse.Analyze(r.Context(), a.Store, key.Tenant, analysis)
+		found, err := analytics.Analyze(r.Context(), a.Store, key.Tenant, analysis)
 		if err != nil {
 			return figuresProblem(err)
 		}
-		// There are at most warehouse.MaxFigures rows. The response is held in memory and the figures are closed
+		// There are at most analytics.MaxFigures rows. The response is held in memory and the figures are closed
 		// before it is sent, so a slow client holds neither a reader nor a slot.
 		body, err := render(r.Context(), found, analysis, format, options)
 		if err = errors.Join(err, found.Close()); err != nil {
@@ -85,7 +86,7 @@ func figuresProblem(err error) error {
 	if errors.Is(err, warehouse.ErrInvalid) {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: fmt.Sprintf("The report would have more than %d rows, or the timezone is not known; "+
-				"request a shorter period, a longer interval or fewer groups", warehouse.MaxFigures)}
+				"request a shorter period, a longer interval or fewer groups", analytics.MaxFigures)}
 	}
 	return streamProblem(err)
 }
@@ -100,7 +101,7 @@ func parseTableFormat(r *http.Request) (format exports.Format, options exports.C
 
 // render returns the figures as the body of a response in the format.
 func render(
-	ctx context.Context, found *warehouse.Figures, analysis warehouse.Analysis, format exports.Format,
+	ctx context.Context, found *analytics.Figures, analysis analytics.Analysis, format exports.Format,
 	options exports.CSVOptions,
 ) ([]byte, error) {
 	if format != exports.JSON {
@@ -141,15 +142,15 @@ func render(
 
 // parseAnalysis returns the parameters of a report: the filters of its list, the timezone, and the options of the
 // report.
-func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.Analysis, err error) {
+func parseAnalysis(query string, report analytics.Report) (analysis analytics.Analysis, err error) {
 	filter, zone, values, err := parsePeriod(query, report.Source)
 	if err != nil {
 		return analysis, err
 	}
-	analysis = warehouse.Analysis{Report: report, Filter: filter, Zone: zone, Interval: "none", GroupBy: []string{}}
+	analysis = analytics.Analysis{Report: report, Filter: filter, Zone: zone, Interval: "none", GroupBy: []string{}}
 	if interval := values.Get("interval"); interval != "" {
-		if analysis.Interval = interval; !slices.Contains(warehouse.Intervals, interval) {
-			return analysis, invalidFilter("interval", "must be one of "+strings.Join(warehouse.Intervals, ", "))
+		if analysis.Interval = interval; !slices.Contains(analytics.Intervals, interval) {
+			return analysis, invalidFilter("interval", "must be one of "+strings.Join(analytics.Intervals, ", "))
 		}
 	}
 	if groups := values.Get("group_by"); groups != "" {
@@ -162,7 +163,7 @@ func parseAnalysis(query string, report warehouse.Report) (analysis warehouse.An
 		}
 	}
 	if report.Name == "transcripts/terms" {
-		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, warehouse.MaxTerms))
+		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, analytics.MaxTerms))
 		analysis.MaxShare = defaultMaxShare
 		if share := values.Get("max_share"); share != "" {
 			analysis.MaxShare, err = strconv.ParseFloat(share, 64)

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 )
 
 type report struct {
@@ -51,8 +51,8 @@ func TestAnalytics_DaysOfATimezone(t *testing.T) {
 
 func TestAnalytics_JSON(t *testing.T) {
 	b := startBulk(t)
-	for _, r := range warehouse.Reports {
-		for _, interval := range warehouse.Intervals {
+	for _, r := range analytics.Reports {
+		for _, interval := range analytics.Intervals {
 			b.report(t, r.Name+"?interval="+interval+"&timezone=Europe/Berlin&compare=previous_period&from=2026-04-01&to=2026-04-30&group_by="+strings.Join(r.Groups(), ","))
 		}
 	}
@@ -77,7 +77,7 @@ func TestAnalytics_InvalidParameters(t *testing.T) {
 			t.Errorf("%s: %d %s", query, got.status, got.body)
 		}
 	}
-	for _, r := range warehouse.Reports {
+	for _, r := range analytics.Reports {
 		path := "/api/v1/analytics/" + r.Name
 		for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED", b.old: "REVOKED_API_KEY"} {
 			if got := b.ask(t, "GET", path, key); !strings.Contains(got.body, want) {

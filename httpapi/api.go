@@ -21,6 +21,7 @@ import (
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -58,7 +59,7 @@ type Store interface {
 	// Source opens the snapshots that exports are read from.
 	exports.Source
 	// Source opens the snapshots that figures are computed from.
-	warehouse.Source
+	analytics.Source
 	// LogRequest adds a request to the request log. It does not block.
 	LogRequest(control.Request)
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -26,7 +26,7 @@ func TestArrow_BuffersUnderNullsAreZero(t *testing.T) {
 	noError(t, err)
 
 	var targets []string
-	for _, report := range warehouse.Reports {
+	for _, report := range analytics.Reports {
 		targets = append(targets, "/api/v1/analytics/"+report.Name+"?interval=day&max_share=1&format=arrow")
 	}
 	targets = append(targets, "/api/v1/analytics/transcripts/search?q=hi&format=arrow")

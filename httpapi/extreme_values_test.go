@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -112,7 +112,7 @@ func TestExtremeValues_EveryAnswerIsComplete(t *testing.T) {
 	if len(sums) != 3 || fmt.Sprint(sums[1]) != fmt.Sprint(sums[2]) {
 		t.Errorf("sums of cost_daily and of calls: got %v, want the same", sums)
 	}
-	for _, report := range warehouse.Reports {
+	for _, report := range analytics.Reports {
 		for _, query := range []string{"", "?interval=day", "?group_by=status", "?interval=month&group_by=customer"} {
 			b.report(t, report.Name+query)
 		}

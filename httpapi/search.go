@@ -15,6 +15,7 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -67,8 +68,8 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) er
 	if err != nil {
 		return err
 	}
-	search := warehouse.Search{Filter: filter}
-	if search.Query, err = warehouse.ParseSearchQuery(values.Get("q")); err != nil {
+	search := analytics.Search{Filter: filter}
+	if search.Query, err = analytics.ParseSearchQuery(values.Get("q")); err != nil {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: "q: " + strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	}
@@ -93,7 +94,7 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) er
 		return invalidFilter("page",
 			fmt.Sprintf("is beyond the first %d calls; narrow the search", maxSearchOffset))
 	}
-	found, err := warehouse.SearchTranscripts(r.Context(), a.Store, key.Tenant, search)
+	found, err := analytics.SearchTranscripts(r.Context(), a.Store, key.Tenant, search)
 	if err != nil {
 		return streamProblem(err)
 	}
@@ -149,7 +150,7 @@ func (a *api) searchTable(
 	about := schema.Export{Name: "search", Source: schema.Calls,
 		Description: "Turns that match the search, and their calls."}
 	var body bytes.Buffer
-	result := exports.Result{About: about, AsOf: asOf, Statement: warehouse.SearchTable(calls)}
+	result := exports.Result{About: about, AsOf: asOf, Statement: analytics.SearchTable(calls)}
 	_, err = exports.Write(ctx, snapshot.Conn, result, format, options, &body)
 	return body.Bytes(), err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	_ "github.com/duckdb/duckdb-go/v2"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 )
 
 // Figures are the same in every format: as tables, another reader finds in them what the JSON says.
@@ -74,7 +74,7 @@ func TestAnalytics_Tables(t *testing.T) {
 // Every report is a table in every format, by hours and without any group, and where there is nothing.
 func TestAnalytics_EveryReportAsTable(t *testing.T) {
 	b := startBulk(t)
-	for _, report := range warehouse.Reports {
+	for _, report := range analytics.Reports {
 		for _, query := range []string{"", "interval=hour&max_share=1", "from=2030-01-01", "interval=week&from=2030-01-01&group_by=" + strings.Join(report.Groups(), ",")} {
 			for kind, begin := range map[string]string{"text/csv": "", "application/x-ndjson": "", "application/vnd.apache.parquet": "PAR1", "application/vnd.apache.arrow.stream": "\xff\xff\xff\xff"} {
 				got := b.ask(t, "GET", "/api/v1/analytics/"+report.Name+"?"+query, b.secret, "Accept", kind)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -20,13 +21,13 @@ type figures struct {
 	rest   map[string]any
 }
 
-func reportNamed(t *testing.T, name string) warehouse.Report {
+func reportNamed(t *testing.T, name string) analytics.Report {
 	t.Helper()
-	i := slices.IndexFunc(warehouse.Reports, func(r warehouse.Report) bool { return r.Name == name })
+	i := slices.IndexFunc(analytics.Reports, func(r analytics.Report) bool { return r.Name == name })
 	if i < 0 {
 		t.Fatalf("no report %q", name)
 	}
-	return warehouse.Reports[i]
+	return analytics.Reports[i]
 }
 
 func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string, filter schema.Filter,
@@ -34,10 +35,10 @@ func analyze(t *testing.T, w *warehouse.Warehouse, report, zone, interval string
 	t.Helper()
 	location, err := time.LoadLocation(zone)
 	noError(t, err)
-	found, err := warehouse.Analyze(t.Context(), w, tenantA,
-		warehouse.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval,
+	found, err := analytics.Analyze(t.Context(), w, tenantA,
+		analytics.Analysis{Report: reportNamed(t, report), Filter: filter, Zone: location, Interval: interval,
 			GroupBy: groupBy,
-			Terms:   warehouse.MaxTerms, MaxShare: 1})
+			Terms:   analytics.MaxTerms, MaxShare: 1})
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
 	array, err := found.AppendJSON(t.Context(), nil, false)
@@ -205,7 +206,7 @@ func TestAnalyze_CallsAndCosts(t *testing.T) {
 	for _, zone := range []string{"UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"} {
 		location, err := time.LoadLocation(zone)
 		noError(t, err)
-		for _, interval := range warehouse.Intervals {
+		for _, interval := range analytics.Intervals {
 			groups := map[[2]string][]sample{}
 			for _, s := range all {
 				key := [2]string{periodOf(s.at, location, interval), hyphened(s.status)}
@@ -353,7 +354,7 @@ func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
 func TestAnalyze_NoRows(t *testing.T) {
 	w := openNew(t)
 	merge(t, w, schema.Calls, call(tenantB, 1, row{}))
-	for _, report := range warehouse.Reports {
+	for _, report := range analytics.Reports {
 		total := analyze(t, w, report.Name, "Asia/Kolkata", "none", schema.Filter{})
 		switch terms := report.Name == "transcripts/terms"; {
 		case terms && len(total) != 0 || !terms && len(total) != 1:
@@ -361,7 +362,7 @@ func TestAnalyze_NoRows(t *testing.T) {
 		case !terms:
 			total[0].want(t, report.Source.Name, 0.0)
 		}
-		for _, interval := range warehouse.Intervals[1:] {
+		for _, interval := range analytics.Intervals[1:] {
 			if rows := analyze(t, w, report.Name, "UTC", interval, schema.Filter{}, report.Groups()...); len(rows) != 0 {
 				t.Errorf("%s by %s: got %v, want no rows", report.Name, interval, rows)
 			}

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -176,9 +176,9 @@ func TestAnalyze_Terms(t *testing.T) {
 	merge(t, w, schema.Calls, rows[350:]...)
 
 	const most, share = 5, 0.4
-	analysis := warehouse.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month",
+	analysis := analytics.Analysis{Report: reportNamed(t, "transcripts/terms"), Zone: time.UTC, Interval: "month",
 		GroupBy: []string{"direction"}, Terms: most, MaxShare: share}
-	found, err := warehouse.Analyze(t.Context(), w, tenantA, analysis)
+	found, err := analytics.Analyze(t.Context(), w, tenantA, analysis)
 	noError(t, err)
 	defer func() { noError(t, found.Close()) }()
 	got, err := found.AppendJSON(t.Context(), nil, false)

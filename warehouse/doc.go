@@ -1,6 +1,6 @@
 // Package warehouse stores the rows of tenants. It owns the data folder: the file of the control database, whose
 // content package control owns, one DuckDB file per tenant, the quarantine, and the published Parquet files of the lake.
-// It merges incoming rows, serves pages, the change feed, analytics and snapshots, and publishes changes. It also
+// It merges incoming rows, serves pages, the change feed and snapshots, and publishes changes. It also
 // owns the kinds of errors that the whole program uses.
 //
 // It never reads a source, speaks HTTP or prints.

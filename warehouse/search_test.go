@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -100,7 +101,7 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 		}},
 		{"nothing", has("nothing")},
 	} {
-		phrases, err := warehouse.ParseSearchQuery(test.q)
+		phrases, err := analytics.ParseSearchQuery(test.q)
 		noError(t, err)
 		matches, turns := map[uuid.UUID]int64{}, int64(0)
 		var want []call
@@ -123,8 +124,8 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 				}
 				return cmp.Or(byMatches, b.at.Compare(a.at), strings.Compare(a.id.String(), b.id.String()))
 			})
-			found, err := warehouse.SearchTranscripts(t.Context(), w, tenantA,
-				warehouse.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
+			found, err := analytics.SearchTranscripts(t.Context(), w, tenantA,
+				analytics.Search{Query: phrases, Newest: newest, Limit: 7, Offset: 3})
 			noError(t, err)
 			if found.Total != int64(len(want)) || found.Turns != turns {
 				t.Errorf("%s: got %d calls and %d turns, want %d and %d", test.q, found.Total, found.Turns, len(want), turns)
@@ -148,10 +149,10 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 			}
 		}
 	}
-	phrases, err := warehouse.ParseSearchQuery("refund")
+	phrases, err := analytics.ParseSearchQuery("refund")
 	noError(t, err)
-	found, err := warehouse.SearchTranscripts(t.Context(), w, tenantA,
-		warehouse.Search{Query: phrases, Limit: 100,
+	found, err := analytics.SearchTranscripts(t.Context(), w, tenantA,
+		analytics.Search{Query: phrases, Limit: 100,
 			Filter: schema.Filter{From: time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC), Status: "completed"}})
 	noError(t, err)
 	for _, c := range found.Calls {
@@ -162,8 +163,8 @@ func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	if len(found.Calls) == 0 {
 		t.Error("got no calls with a filter")
 	}
-	if found, err := warehouse.SearchTranscripts(t.Context(), w, tenantB,
-		warehouse.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
+	if found, err := analytics.SearchTranscripts(t.Context(), w, tenantB,
+		analytics.Search{Query: phrases, Limit: 100}); len(found.Calls) > 0 {
 		t.Error(found, err)
 	}
 }
@@ -196,7 +197,7 @@ func TestSearchTable_TurnsInOrder(t *testing.T) {
 			`SELECT coalesce(string_agg(concat_ws(' ', right(call_id::VARCHAR, 2), epoch_ms(created_at),
 				coalesce(right(assistant_id::VARCHAR, 2), 'NULL'), coalesce(direction, 'NULL'), coalesce(status, 'NULL'),
 				matches, turn, coalesce(speaker, 'NULL'), coalesce(offset_ms::VARCHAR, 'NULL'), snippet, snippet_start,
-				places) || '|', ''), '') FROM (`+warehouse.SearchTable([]byte(found))+`)`).Scan(&have))
+				places) || '|', ''), '') FROM (`+analytics.SearchTable([]byte(found))+`)`).Scan(&have))
 		if have != want {
 			t.Errorf("got %q\nwant %q", have, want)
 		}
@@ -221,7 +222,7 @@ func TestSearchQuery_Find(t *testing.T) {
 		{"istanbul", "İSTANBUL", "[[0 8]]"},
 		{"x OR y", "z", "[]"},
 	} {
-		phrases, err := warehouse.ParseSearchQuery(test.q)
+		phrases, err := analytics.ParseSearchQuery(test.q)
 		noError(t, err)
 		if got := fmt.Sprint(phrases.Find(test.text)); got != test.want {
 			t.Errorf("%s in %q: %s", test.q, test.text, got)
@@ -266,7 +267,7 @@ func TestSearchQuery_ScriptsAndIgnoredCodePoints(t *testing.T) {
 		{"❤\ufe0fok", "❤ok", "ok"},
 		{"ß", "s\u00ads", "s\u00ads"},
 	} {
-		query, err := warehouse.ParseSearchQuery(test.q)
+		query, err := analytics.ParseSearchQuery(test.q)
 		noError(t, err)
 		var found []string
 		for _, place := range query.Find(test.text) {
@@ -278,14 +279,14 @@ func TestSearchQuery_ScriptsAndIgnoredCodePoints(t *testing.T) {
 		tenant := uuid.New()
 		merge(t, w, schema.Calls, row{"id": uuid.New(), "user_id": tenant, "created_at": "2026-03-01T00:00:00Z",
 			"transcript": []row{{"speaker": "AI", "text": test.text}}})
-		result, err := warehouse.SearchTranscripts(t.Context(), w, tenant, warehouse.Search{Query: query, Limit: 1})
+		result, err := analytics.SearchTranscripts(t.Context(), w, tenant, analytics.Search{Query: query, Limit: 1})
 		noError(t, err)
 		if (result.Turns == 1) != (test.found != "") {
 			t.Errorf("%q in %q: DuckDB finds %d turns, Go %q", test.q, test.text, result.Turns, test.found)
 		}
 	}
 	for _, nothing := range []string{"\u00ad", "\u200d\u200c", "ـ"} {
-		if _, err := warehouse.ParseSearchQuery(nothing); !errors.Is(err, warehouse.ErrInvalid) {
+		if _, err := analytics.ParseSearchQuery(nothing); !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("%q: got %v, want ErrInvalid", nothing, err)
 		}
 	}
@@ -295,7 +296,7 @@ func TestSearchQuery_SyntaxErrors(t *testing.T) {
 	for _, text := range []string{"", " ", "NOT a", "a OR NOT", "(a", "a)", "()", "a AND", "OR a", `"a`, `""`, "!!!",
 		"*", "\xff", "a\x00", strings.Repeat("(", 30) + "a", strings.Repeat("NOT ", 30) + "a",
 		strings.Repeat("a ", 40), strings.Repeat("a", 501)} {
-		if _, err := warehouse.ParseSearchQuery(text); !errors.Is(err, warehouse.ErrInvalid) {
+		if _, err := analytics.ParseSearchQuery(text); !errors.Is(err, warehouse.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -307,7 +308,7 @@ func FuzzSearchQuery(f *testing.F) {
 		f.Add(seed, "some text with x y")
 	}
 	f.Fuzz(func(t *testing.T, q, text string) {
-		phrases, err := warehouse.ParseSearchQuery(q)
+		phrases, err := analytics.ParseSearchQuery(q)
 		if err != nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package warehouse
+package analytics
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -85,10 +86,10 @@ const (
 )
 
 // Figures are the result of an analysis, computed from one snapshot by Table or AppendJSON. The caller must close
-// them: they hold a reader slot. Table and AppendJSON return ErrInvalid if there are more than MaxFigures rows in a
-// period, or if DuckDB does not know the time zone.
+// them: they hold a reader slot. Table and AppendJSON return warehouse.ErrInvalid if there are more than MaxFigures rows
+// in a period, or if DuckDB does not know the time zone.
 type Figures struct {
-	*Snapshot
+	*warehouse.Snapshot
 	analysis   Analysis
 	statements []string // statement for the figures of the period and, if requested, of the previous period
 }
@@ -96,7 +97,7 @@ type Figures struct {
 // A Source opens snapshots. It is implemented by [warehouse.Warehouse].
 type Source interface {
 	// ReadSnapshot opens a snapshot of a tenant's rows that holds a reader slot. The caller closes it.
-	ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*Snapshot, error)
+	ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*warehouse.Snapshot, error)
 }
 
 // Analyze prepares the figures of a report. It waits for a reader slot.
@@ -118,7 +119,7 @@ func (f *Figures) wrapError(err error) error {
 		return nil
 	}
 	if strings.Contains(err.Error(), "Unknown TimeZone") {
-		err = fmt.Errorf("%w: unknown time zone %q", ErrInvalid, f.analysis.Zone)
+		err = fmt.Errorf("%w: unknown time zone %q", warehouse.ErrInvalid, f.analysis.Zone)
 	}
 	return fmt.Errorf("analytics of %s: %w", f.analysis.Report.Name, err)
 }
@@ -185,7 +186,7 @@ func (f *Figures) Table(ctx context.Context) (statement string, err error) {
 	return f.analysis.tableStatement(), nil
 }
 
-var errTooManyFigures = fmt.Errorf("%w: more than %d rows", ErrInvalid, MaxFigures)
+var errTooManyFigures = fmt.Errorf("%w: more than %d rows", warehouse.ErrInvalid, MaxFigures)
 
 // AppendJSON computes the figures of the period, or of the previous period, and appends them to text as a JSON array
 // of objects. Their members are period (a date, or the start of an hour as a UTC time; null without an interval),
@@ -289,13 +290,13 @@ func (a Analysis) reportStatement(rows string) (string, error) {
 	case "day", "week", "month":
 		period = "date_trunc('" + a.Interval + "', local)::DATE"
 	default:
-		return "", fmt.Errorf("%w: unknown interval %q", ErrInvalid, a.Interval)
+		return "", fmt.Errorf("%w: unknown interval %q", warehouse.ErrInvalid, a.Interval)
 	}
 	columns, grouping := period+" AS period, ", ""
 	for i, name := range a.GroupBy {
 		at := slices.IndexFunc(a.Report.groups, func(g group) bool { return g.name == name })
 		if at < 0 || slices.Contains(a.GroupBy[:i], name) {
-			return "", fmt.Errorf("%w: unknown or repeated group %q", ErrInvalid, name)
+			return "", fmt.Errorf("%w: unknown or repeated group %q", warehouse.ErrInvalid, name)
 		}
 		columns += a.Report.groups[at].expression + " AS " + groupColumn(name) + ", "
 	}

@@ -1,4 +1,4 @@
-package warehouse
+package analytics
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // A SearchQuery is a parsed query of a text search: words, "phrases", prefix*, AND (the default operator), OR, NOT
@@ -31,10 +32,10 @@ const (
 	maxQueryDepth  = 20
 )
 
-// ParseSearchQuery parses a query. A syntax error is ErrInvalid and names the position.
+// ParseSearchQuery parses a query. A syntax error is warehouse.ErrInvalid and names the position.
 func ParseSearchQuery(text string) (p SearchQuery, err error) {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || utf8.RuneCountInString(text) > maxQueryLength {
-		return p, fmt.Errorf("%w: the query must have 1 to %d characters", ErrInvalid, maxQueryLength)
+		return p, fmt.Errorf("%w: the query must have 1 to %d characters", warehouse.ErrInvalid, maxQueryLength)
 	}
 	r := &searchParser{rest: []rune(text)}
 	p.condition, err = r.parseOr(0)
@@ -79,7 +80,7 @@ type searchParser struct {
 
 // syntaxError returns an error at the current position.
 func (r *searchParser) syntaxError(message string) error {
-	return fmt.Errorf("%w: %s (at character %d)", ErrInvalid, message, r.at+1)
+	return fmt.Errorf("%w: %s (at character %d)", warehouse.ErrInvalid, message, r.at+1)
 }
 
 // skip advances by n code points.
