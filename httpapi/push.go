@@ -219,7 +219,8 @@ func (a *api) bodyTooLarge() *web.Problem {
 var pushFormats = map[string]string{
 	"application/x-ndjson": "ndjson", "application/ndjson": "ndjson", "application/jsonl": "ndjson",
 	"application/x-jsonlines": "ndjson", "application/jsonlines": "ndjson",
-	"application/json": "json", "text/csv": "csv", "application/vnd.apache.parquet": "parquet",
+	"application/json": "json", "text/csv": "csv", "text/tab-separated-values": "csv",
+	"application/vnd.apache.parquet":      "parquet",
 	"application/vnd.apache.arrow.stream": "arrow", "application/vnd.apache.arrow.file": "arrow",
 }
 
@@ -228,7 +229,7 @@ var pushFormats = map[string]string{
 func bodyFormat(h http.Header) (string, error) {
 	unsupported := func(header string) error {
 		return &web.Problem{Status: http.StatusUnsupportedMediaType, Code: "UNSUPPORTED_MEDIA_TYPE",
-			Message: header + " is not supported; send application/x-ndjson, application/json (an array), text/csv, " +
+			Message: header + " is not supported; send application/x-ndjson, application/json, text/csv, " +
 				"application/vnd.apache.parquet and application/vnd.apache.arrow.stream, in UTF-8 or UTF-16, " +
 				"each also with the Content-Encoding gzip or zstd"}
 	}
