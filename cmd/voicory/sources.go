@@ -114,8 +114,8 @@ func (s *sources) Sync(
 	}
 	total.Summary, err = s.runner.Pull(ctx, source, spec.Tenant)
 	total.Missing = []string{} // [] in JSON instead of null
-	if source, ok := source.(interface{ Missing() []string }); ok {
-		total.Missing = append(total.Missing, source.Missing()...)
+	if source, ok := source.(*postgres.Source); ok {
+		total.Missing, total.Unread = append(total.Missing, source.Missing()...), source.Unread()
 	}
 	return total, err
 }

@@ -56,7 +56,8 @@ func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 // syncSummary is the summary of a run.
 type syncSummary struct {
 	ingest.Summary
-	Missing   []string    `json:"missing"` // tables and columns that the source lacks
+	Missing   []string    `json:"missing"`                  // tables and columns that the source lacks
+	Unread    []string    `json:"unread_columns,omitempty"` // columns that the source has and that were not named before
 	Published publication `json:"published"`
 }
 
@@ -99,6 +100,9 @@ func (total *syncSummary) text(w io.Writer) {
 	fmt.Fprintln(w)
 	if len(total.Missing) > 0 {
 		fmt.Fprintf(w, "the source lacks %s\n", strings.Join(total.Missing, ", "))
+	}
+	if len(total.Unread) > 0 {
+		fmt.Fprintf(w, "columns that are not read: %s\n", printable(strings.Join(total.Unread, ", ")))
 	}
 	fmt.Fprintf(w, "published %d files, %d rows\n", total.Published.Files, total.Published.Rows)
 	printRefusals(w, total.Refusals)

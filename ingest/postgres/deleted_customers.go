@@ -71,8 +71,8 @@ func (p *syncRun) compareCustomers(ctx context.Context) (found customerCompariso
 }
 
 // mergeCustomers merges the sorted lists of the customers of the warehouse and of the snapshot. It adds those that the
-// snapshot lacks to missing, and those that were deleted in the warehouse and that the snapshot has to again. It returns
-// the number of customers that the warehouse has.
+// snapshot lacks to missing, and those that were deleted in the warehouse and that the snapshot has to again. It
+// returns the number of customers that the warehouse has.
 func (p *syncRun) mergeCustomers(ctx context.Context, found *customerComparison) (live int64, err error) {
 	declare := "DECLARE current_customers NO SCROLL CURSOR FOR " + p.render("current_customers")
 	if _, err := p.tx.Exec(ctx, declare); err != nil {

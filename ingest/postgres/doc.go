@@ -44,11 +44,26 @@
 // # Rows that change their tenant
 //
 // Each row has one owner. The warehouse removes a row from its former tenant when the row arrives for another one
-// (ingest.Portion.MovedBefore). Messages have no column of their own that changes with their tenant. The state therefore
-// holds the tenant of each WhatsApp number, and all messages of a number that changed its tenant are read again.
+// (ingest.Portion.MovedBefore). Messages have no column of their own that changes with their tenant. The state
+// therefore holds the tenant of each WhatsApp number, and all messages of a number that changed its tenant are read
+// again.
 //
 // # Deployments differ
 //
-// The columns are inspected first. A column that is missing, not readable, or of an unsuitable type is reported
-// ([Source.Missing]) and read as NULL. The same applies to a table if the other tables are of use without it.
+// The columns are inspected first. Ids may be of the type uuid or text, and types may be domains. A column that is
+// missing, not readable, or of an unsuitable type is reported ([Source.Missing]) and read as NULL. The same applies to
+// a table if the other tables are of use without it. It is an error if the table of a dataset exists and its rows
+// cannot be read. It is also an error if a table that an earlier pull read is missing. Columns that are not read are
+// named once ([Source.Unread]).
+//
+// # What a call costs
+//
+// The cost of a call is what the customer is charged: credits_charged of call_costs, each 0.01 USD, or the cost of the
+// call, or total_cost of call_costs. Columns whose names end in _usd are costs of the platform's providers. They are
+// read for the cost_breakdown only.
+//
+// # No wait is endless
+//
+// A statement waits for a lock for at most 30 seconds and takes at most 15 minutes, unless the DSN, the user or the
+// server sets other timeouts. The error names the table and the remedy.
 package postgres

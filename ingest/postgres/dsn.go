@@ -37,9 +37,9 @@ func parseDSN(dsn string) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// checkURL returns an error if a URL contains a character that must be percent-encoded. A password with such a character
-// ends up in the host, the port, the database or a setting. Nothing after the user and password needs the character @,
-// so these extend to the last one.
+// checkURL returns an error if a URL contains a character that must be percent-encoded. A password with such a
+// character ends up in the host, the port, the database or a setting. Nothing after the user and password needs the
+// character @, so these extend to the last one.
 func checkURL(dsn string) error {
 	_, rest, ok := strings.Cut(dsn, "://")
 	if !ok || !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
@@ -133,7 +133,8 @@ func sourceName(config *pgx.ConnConfig) string {
 	return name
 }
 
-// formerName returns the name that earlier versions gave to the source. Sources that read different rows could share it.
+// formerName returns the name that earlier versions gave to the source. Sources that read different rows could share
+// it.
 func formerName(config *pgx.ConnConfig) string {
 	return "postgres " + net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
 }

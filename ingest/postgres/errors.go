@@ -29,7 +29,10 @@ var advice = map[string]struct {
 	"3D000": {ErrUnusable, "check the database of the DSN"},
 	"42501": {ErrUnusable, "GRANT SELECT on the table to the user of the DSN; " +
 		"if row level security hides rows from it, ALTER ROLE … BYPASSRLS"},
-	"57014": {ErrUnusable, "if that is statement_timeout, raise it for the user of the DSN"},
+	"57014": {ErrUnusable, "if that is statement_timeout (15 minutes by default), raise it for the user of the DSN, " +
+		"or in the DSN (options='-c statement_timeout=1h')"},
+	"55P03": {ErrUnavailable, "another session has locked the table, for example ALTER TABLE or VACUUM FULL; " +
+		"the next run tries again"},
 	"25P03": {ErrUnusable, "raise idle_in_transaction_session_timeout for the user of the DSN"},
 	"25P04": {ErrUnusable, "raise transaction_timeout for the user of the DSN"},
 	"53300": {ErrUnavailable, "the server has no connection left"},

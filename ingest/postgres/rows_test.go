@@ -91,7 +91,7 @@ func TestPull_RowsEqualDatabase(t *testing.T) {
 	g := pull(t, d.source(postgres.Options{}), nil)
 	// Derived fields are left to another test.
 	for dataset, query := range map[string]string{
-		"calls": "SELECT to_jsonb(call_logs) - '{transcript,conversation_history,stt_seconds}'::text[] || " +
+		"calls": "SELECT to_jsonb(call_logs) - '{transcript,conversation_history,stt_seconds,notes,stt_minutes}'::text[] || " +
 			"jsonb_build_object('transcript', nullif(transcript, 'null')) FROM call_logs",
 		"customers": "SELECT to_jsonb(customers) FROM customers",
 		"messages": "SELECT to_jsonb(whatsapp_messages) - '{config_id,message_timestamp}'::text[] || " +
@@ -151,7 +151,8 @@ func normalize(name string, value any) string {
 func TestPull_DerivedFields(t *testing.T) {
 	turns, history := `[{"text":"Hi"}]`, `[{"role":"user","content":"Hi"}]`
 	costs := row{
-		"total_cost_usd":   0.0640,
+		"total_cost_usd":   0.0300, // the cost of the providers, never the call's
+		"credits_charged":  6.40,
 		"stt_cost_usd":     0.01,
 		"llm_cost_usd":     0.02,
 		"tts_cost_usd":     nil,
@@ -166,7 +167,7 @@ func TestPull_DerivedFields(t *testing.T) {
 		call(2, row{"conversation_history": history}),
 		call(3, row{"transcript": `[]`, "conversation_history": history}),
 		call(4, row{"transcript": nil, "conversation_history": `[]`, "stt_seconds": 130}),
-		call(5, row{"transcript": `null`, "conversation_history": nil, "stt_seconds": nil}),
+		call(5, row{"transcript": `null`, "conversation_history": nil, "stt_minutes": nil, "stt_seconds": nil}),
 		call(6, row{"cost": 0, "metadata": `{"a":1}`}),
 		insert("call_costs", merged(costs, row{"call_id": id(6)})),
 		call(7, row{"cost": nil, "metadata": nil}),
@@ -181,12 +182,16 @@ func TestPull_DerivedFields(t *testing.T) {
 			row{"cost": nil, "metadata": `"text"`},
 		),
 		insert("call_costs", merged(costs, row{"call_id": id(9)})),
-		insert("call_costs", row{"call_id": id(9), "total_cost_usd": 1}),
+		insert("call_costs", row{"call_id": id(9), "credits_charged": 100}),
 		call(
 			10,
 			row{"cost": nil, "metadata": `{}`},
 		),
-		insert("call_costs", row{"call_id": "an older name of the call", "total_cost_usd": 9}),
+		call(11, row{"cost": 0.7, "stt_minutes": 0, "stt_seconds": 90, "summary": "", "notes": "Called back."}),
+		insert("call_costs", row{"call_id": id(11), "total_cost_usd": 9, "credits_charged": 0}),
+		call(12, row{"cost": 0, "stt_minutes": 3, "stt_seconds": 90, "summary": "A summary.", "notes": "Called back."}),
+		insert("call_costs", row{"call_id": strings.ToUpper(id(12)), "total_cost_usd": 9}),
+		insert("call_costs", row{"call_id": "an older name of the call", "credits_charged": 9}),
 		message(1, row{"created_at": nil, "message_timestamp": "2026-01-02T03:04:05Z"}),
 		message(2, row{"created_at": "2026-01-01T00:00:00Z", "message_timestamp": "2026-01-02T03:04:05Z"}),
 		message(3, row{"config_id": tenantB}),
@@ -202,10 +207,12 @@ func TestPull_DerivedFields(t *testing.T) {
 		{"calls", 3, "transcript", `[{"content":"Hi","role":"user"}]`},
 		{"calls", 4, "transcript", `null`}, {"calls", 5, "transcript", `null`},
 		{"calls", 4, "stt_minutes", `2.1666666666666665`}, {"calls", 5, "stt_minutes", `null`},
-		{"calls", 6, "cost", `0.064000`}, {"calls", 6, "metadata", `{"a":1,"cost_breakdown":` + breakdown + `}`},
-		{"calls", 7, "cost", `0.064000`}, {"calls", 7, "metadata", `{"cost_breakdown":` + breakdown + `}`},
-		{"calls", 8, "cost", `0.5000`}, {"calls", 8, "metadata", `{"cost_breakdown":{"llm":1}}`},
-		{"calls", 9, "cost", `1.064000`}, {"calls", 9, "metadata", `"text"`},
+		{"calls", 6, "cost", `0.0640`}, {"calls", 6, "metadata", `{"a":1,"cost_breakdown":` + breakdown + `}`},
+		{"calls", 7, "cost", `0.0640`}, {"calls", 7, "metadata", `{"cost_breakdown":` + breakdown + `}`},
+		{"calls", 8, "cost", `0.0640`}, {"calls", 8, "metadata", `{"cost_breakdown":{"llm":1}}`},
+		{"calls", 9, "cost", `1.0640`}, {"calls", 9, "metadata", `"text"`},
+		{"calls", 11, "cost", `0.7000`}, {"calls", 11, "stt_minutes", `1.5`}, {"calls", 11, "summary", `"Called back."`},
+		{"calls", 12, "cost", `0.0000`}, {"calls", 12, "stt_minutes", `3`}, {"calls", 12, "summary", `"A summary."`},
 		{"calls", 10, "cost", `null`}, {"calls", 10, "metadata", `{}`},
 		{"messages", 1, "created_at", `"2026-01-02T03:04:05Z"`}, {"messages", 2, "created_at", `"2026-01-01T00:00:00Z"`},
 		{"messages", 1, "user_id", `"` + tenantA + `"`}, {"messages", 3, "user_id", `null`},
@@ -295,6 +302,9 @@ func TestPull_MissingColumns(t *testing.T) {
 	}
 	equal(t, "a cost without end", g.row(t, "calls", 2)["cost"], any("Infinity"))
 	equal(t, "the cost of call_costs", g.row(t, "calls", 3)["cost"], any(json.Number("0.5")))
+	breakdown, err := json.Marshal(g.row(t, "calls", 3)["metadata"])
+	noError(t, err)
+	equal(t, "the breakdown of call_costs", string(breakdown), `{"cost_breakdown":{"telephony":0.125}}`)
 }
 
 // Rows are in UTF-8, in UTC and with all digits, whatever the server's settings are.

@@ -43,6 +43,7 @@ type Source struct {
 	config  *pgx.ConnConfig
 	secrets []string // texts that must not be shown
 	missing []string // see Missing
+	unread  []string // see Unread
 }
 
 var _ ingest.Source = (*Source)(nil)
@@ -85,10 +86,16 @@ func (s *Source) FormerName() string { return formerName(s.config) }
 // "call_logs.summary". A reason in brackets may follow each name.
 func (s *Source) Missing() []string { return slices.Clone(s.missing) }
 
+// Unread returns the columns of the platform's tables that the last pull did not read and that no pull before it has
+// found, such as "call_logs.language".
+func (s *Source) Unread() []string { return slices.Clone(s.unread) }
+
 // A state is stored after a pull and passed to the next one.
 type state struct {
 	Since   time.Time `json:"since"`             // time of the snapshot, by the database's clock
 	Missing []string  `json:"missing,omitempty"` // missing tables and columns
+	Unread  []string  `json:"unread,omitempty"`  // columns that are there and not read
+	Read    []string  `json:"read,omitempty"`    // tables of datasets that were read
 	// Relations has the object id of each table that was read, and of the database under an empty name. If one of them is
 	// another one now, by a search path of the server or because the database was replaced, all rows are read again.
 	Relations map[string]uint32 `json:"relations,omitempty"`

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,19 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 			"missing", strings.Join(missing, ", "))
 	}
 	p.Source.missing = missing
+	p.Source.unread = slices.DeleteFunc(slices.Clone(p.deployment.unread),
+		func(name string) bool { return slices.Contains(previous.Unread, name) })
+	if len(p.Source.unread) > 0 {
+		p.options.Log.InfoContext(ctx, "columns of the platform's database are not read",
+			"columns", strings.Join(p.Source.unread, ", "))
+	}
+	for _, name := range previous.Read {
+		if !slices.Contains(p.readTables(), name) {
+			return nil, fmt.Errorf("%w: the table %s was read before and cannot be read now (missing: %s): check the search "+
+				"path and the privileges of the user; if the table is gone for good, create an empty view of that name",
+				ErrUnusable, name, strings.Join(missing, ", "))
+		}
+	}
 	recovered := slices.ContainsFunc(previous.Missing, func(name string) bool { return !slices.Contains(missing, name) })
 	if previous.Since.IsZero() || recovered || p.replaced(previous.Relations) {
 		for _, t := range tables {
@@ -65,6 +79,16 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 	}
 	from = from.Add(-p.options.Window)
 	return &from, nil
+}
+
+// readTables returns the names of the tables that are read as datasets.
+func (p *syncRun) readTables() (names []string) {
+	for _, t := range tables {
+		if p.hasDataset(t) {
+			names = append(names, t.name)
+		}
+	}
+	return names
 }
 
 // relations returns the object ids of the tables that are read, and of the database under an empty name.
@@ -125,7 +149,8 @@ func (p *syncRun) readAll(ctx context.Context, previous state, since *time.Time)
 	for i, t := range readable {
 		portion := ingest.Portion{Dataset: t.dataset, Absent: p.missingFields(t), Rows: readers[i], MovedBefore: movedBefore}
 		if i == len(readable)-1 {
-			next := state{Since: p.now, Missing: p.deployment.missing, Relations: p.relations(), Configs: configs}
+			next := state{Since: p.now, Missing: p.deployment.missing, Unread: p.deployment.unread, Read: p.readTables(),
+				Relations: p.relations(), Configs: configs}
 			if portion.State, err = json.Marshal(next); err != nil {
 				return err
 			}

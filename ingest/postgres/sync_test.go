@@ -191,13 +191,13 @@ func TestPull_Incremental(t *testing.T) {
 			1,
 		) + "', '" + id(
 			5,
-		) + "'); INSERT INTO call_costs (call_id, total_cost_usd, llm_cost_usd) VALUES ('" + id(
+		) + "'); INSERT INTO call_costs (call_id, credits_charged, llm_cost_usd) VALUES ('" + id(
 			3,
-		) + "', 0.5, 0.5)",
+		) + "', 50, 0.5)",
 	)
 	third := pull(t, d.source(postgres.Options{}), second.state)
 	equal(t, "the cost of call 1", third.row(t, "calls", 1)["cost"], any(json.Number("2.0000")))
-	equal(t, "the cost of call 3", third.row(t, "calls", 3)["cost"], any(json.Number("0.500000")))
+	equal(t, "the cost of call 3", third.row(t, "calls", 3)["cost"], any(json.Number("0.5000")))
 	equal(t, "the cost of call 5, in a window of 72 hours", third.row(t, "calls", 5)["cost"], any(json.Number("2.0000")))
 	// The database's clock is behind the state, for example after a restore.
 	ahead := json.RawMessage(`{"since":"2999-01-01T00:00:00Z"}`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,15 +55,18 @@ var typedNull = map[columnClass]string{
 // expression returns the SQL expression that reads the column name of the type typ, or "" if the type is not suitable.
 func (c columnClass) expression(name, typ string) string {
 	oneOf := func(types ...string) bool { return slices.Contains(types, typ) }
+	text := oneOf("text", "character varying", "character")
 	number := oneOf("smallint", "integer", "bigint", "numeric", "real", "double precision")
 	switch {
 	case c == isTime && oneOf("timestamp without time zone", "date"):
 		return name + "::timestamp AT TIME ZONE 'UTC'"
 	case c == isText, c == isAny && strings.HasSuffix(typ, "[]"):
 		return map[bool]string{true: "to_json(" + name + ")", false: name + "::text"}[c == isAny]
+	case c == isUUID && text:
+		return "lower(" + name + "::text)" // as PostgreSQL prints a UUID, so that ids can be compared as texts
 	case c == isUUID && typ == "uuid", c == isTime && typ == "timestamp with time zone", c == isNumber && number,
 		c == isBool && typ == "boolean", c == isAny && number,
-		c == isAny && oneOf("boolean", "uuid", "json", "jsonb", "text", "character varying", "character"):
+		c == isAny && (text || oneOf("boolean", "uuid", "json", "jsonb")):
 		return name
 	case c == isAny:
 		return name + "::text" // for example an enum
@@ -77,14 +81,14 @@ type table struct {
 	columns []column
 }
 
-var customersTable = table{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any, email any, phone_number any, source any,
-	interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)}
+var customersTable = table{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any,
+	email any, phone_number any, source any, interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)}
 
 var tables = []table{
 	customersTable,
 	{"call_logs", schema.Calls, columns(`user_id uuid!, id uuid!, call_sid any, direction any, status any,
 		from_number any, to_number any, phone_number any, duration any, duration_seconds any, cost number, summary any,
-		transcript any,
+		notes any?, transcript any,
 		conversation_history any, recording_url any, provider any, started_at time, ended_at time, created_at time!,
 		updated_at time, assistant_id any, metadata any, stt_minutes number?, stt_seconds number, tts_characters any`)},
 	{"whatsapp_messages", schema.Messages, columns(`config_id uuid!, id uuid!, direction any, content any,
@@ -93,7 +97,7 @@ var tables = []table{
 		message_timestamp time, updated_at time?, customer_id any, assistant_id any, wa_message_id any`)},
 	{"whatsapp_configs", schema.Dataset{}, columns(`id uuid!, user_id uuid!`)},
 	{"call_costs", schema.Dataset{}, columns(`call_id any?, call_log_id any?, total_cost number?,
-		total_cost_usd number?,
+		credits_charged number?,
 		stt_cost number?, stt_cost_usd number?, llm_cost number?, llm_cost_usd number?,
 		tts_cost number?, tts_cost_usd number?,
 		infra_cost number?, infra_cost_usd number?, livekit_cost number?, livekit_cost_usd number?, telephony_cost number?,
@@ -120,6 +124,7 @@ func columns(list string) []column {
 type deployment struct {
 	tables  map[string]foundTable
 	missing []string // missing tables, and columns as table.column, some with a reason in brackets
+	unread  []string // columns of the datasets' tables that this package does not read, as table.column
 }
 
 // A foundTable is a table that can be read.
@@ -163,6 +168,7 @@ func inspect(ctx context.Context, tx pgx.Tx) (*deployment, error) {
 		return nil, err
 	}
 	for _, t := range tables {
+		d.addUnread(t)
 		if err := d.checkTable(t, forbidden); err != nil {
 			return nil, err
 		}
@@ -174,7 +180,20 @@ func inspect(ctx context.Context, tx pgx.Tx) (*deployment, error) {
 	return d, nil
 }
 
-// checkTable removes the table and columns that are not usable, and adds them to missing.
+// addUnread adds the columns of a dataset's table that are not read to unread.
+func (d *deployment) addUnread(t table) {
+	if t.dataset.Name == "" {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.tables[t.name].types)) {
+		if !slices.ContainsFunc(t.columns, func(c column) bool { return c.name == name }) {
+			d.unread = append(d.unread, t.name+"."+name)
+		}
+	}
+}
+
+// checkTable removes the table and columns that are not usable, and adds them to missing. It returns ErrUnusable if the
+// table of a dataset exists and cannot be read.
 func (d *deployment) checkTable(t table, forbidden map[string]bool) error {
 	found, ok := d.tables[t.name]
 	if !ok {
@@ -204,6 +223,10 @@ func (d *deployment) checkTable(t table, forbidden map[string]bool) error {
 		}
 		unusable = unusable || c.required == '!'
 	}
+	if unusable && t.dataset.Name != "" {
+		return fmt.Errorf("%w: the table %s cannot be read without %s", ErrUnusable, found.relation,
+			strings.Join(missing, ", "))
+	}
 	if unusable {
 		delete(d.tables, t.name)
 		missing = []string{t.name + " (without " + strings.Join(missing, ", ") + ")"}
@@ -232,7 +255,8 @@ func (d *deployment) has(table string, names ...string) bool {
 func (d *deployment) missingFields(t table) (fields []string) {
 	alternatives := map[string]func() bool{
 		"transcript":  func() bool { return d.has("call_logs", "conversation_history") },
-		"cost":        func() bool { return d.has("call_costs", "total_cost", "total_cost_usd") },
+		"cost":        func() bool { return d.has("call_costs", "total_cost", "credits_charged") },
+		"summary":     func() bool { return d.has("call_logs", "notes") },
 		"metadata":    func() bool { _, ok := d.tables["call_costs"]; return ok },
 		"stt_minutes": func() bool { return d.has("call_logs", "stt_seconds") },
 		"created_at":  func() bool { return d.has("whatsapp_messages", "message_timestamp") },
@@ -248,7 +272,7 @@ func (d *deployment) missingFields(t table) (fields []string) {
 }
 
 // helperColumns are columns that other fields are derived from and that are not fields themselves.
-var helperColumns = []string{"conversation_history", "stt_seconds", "message_timestamp", "config_id"}
+var helperColumns = []string{"conversation_history", "notes", "stt_seconds", "message_timestamp", "config_id"}
 
 // render returns the named statement with each table replaced by a subquery of all of its columns. Missing columns are
 // NULL.
@@ -268,15 +292,39 @@ func (d *deployment) render(name string) string {
 		if ok {
 			from = " FROM " + found.relation
 		}
+		for _, c := range t.columns {
+			if c.class == isUUID {
+				slots = append(slots, uuidSlots(t.name, c.name, found.types[c.name])...)
+			}
+		}
 		slots = append(slots, "{{"+t.name+"}}", "(SELECT "+strings.Join(values, ", ")+from+") AS "+t.name)
 	}
 	metadata := "NULL::jsonb"
 	if d.tables["call_logs"].types["metadata"] == "jsonb" {
 		metadata = "metadata"
 	}
-	slots = append(slots, "{{jsonb_metadata}}", metadata, "{{transcript_turns}}", d.turnsExpression("transcript"),
+	configType := ""
+	if d.tables["whatsapp_messages"].types["config_id"] != d.tables["whatsapp_configs"].types["id"] {
+		configType = "::text"
+	}
+	slots = append(slots, "{{config_type}}", configType, "{{jsonb_metadata}}", metadata,
+		"{{transcript_turns}}", d.turnsExpression("transcript"),
 		"{{history_turns}}", d.turnsExpression("conversation_history"))
 	return strings.NewReplacer(slots...).Replace(statement(name))
+}
+
+// uuidSlots returns the slots, in pairs, that depend on whether a column of UUIDs has the type uuid or text: the
+// condition that a value is a UUID, the collation that sorts the values by their bytes, and the cast of a UUID to the
+// type.
+func uuidSlots(table, name, typ string) []string {
+	column := pgx.Identifier{name}.Sanitize()
+	valid, order, cast := column+" IS NOT NULL", "", ""
+	if typ != "" && typ != "uuid" {
+		valid = column + " ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
+		order, cast = `COLLATE "C"`, "::text"
+	}
+	slot := "{{" + table + "." + name
+	return []string{slot + " is uuid}}", valid, slot + " order}}", order, slot + " type}}", cast}
 }
 
 // turnsExpression returns the SQL expression that reads a column of call_logs as JSON, or as NULL if it holds no turn:

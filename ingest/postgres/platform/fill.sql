@@ -21,8 +21,8 @@ SELECT md5('call' || n)::uuid, md5('tenant' || n % {{tenants}})::uuid, md5('assi
        n % 300, n % 3000, at, at + interval '5 minutes', at, least(at + interval '5 minutes', {{end}})
 FROM (SELECT n, timestamptz {{end}} - interval '1 year' + interval '1 year' * (n::float8 / {{calls}}) AS at FROM generate_series(0, {{calls}} - 1) AS n) AS rows;
 
-INSERT INTO call_costs (id, user_id, call_id, stt_cost_usd, llm_cost_usd, tts_cost_usd, livekit_cost_usd, total_cost_usd, created_at)
-SELECT md5('cost' || n)::uuid, md5('tenant' || n % {{tenants}})::uuid, md5('call' || n)::uuid::text, 0.01, 0.02, 0.03, 0.004, 0.064, timestamptz {{end}}
+INSERT INTO call_costs (id, user_id, call_id, stt_cost_usd, llm_cost_usd, tts_cost_usd, livekit_cost_usd, total_cost_usd, credits_charged, created_at)
+SELECT md5('cost' || n)::uuid, md5('tenant' || n % {{tenants}})::uuid, md5('call' || n)::uuid::text, 0.01, 0.02, 0.03, 0.004, 0.064, 6.4, timestamptz {{end}}
 FROM generate_series(0, {{costs}} - 1) AS n;
 
 INSERT INTO whatsapp_messages (id, config_id, customer_id, assistant_id, wa_message_id, direction, message_type, content, from_number, to_number, status, is_from_bot,

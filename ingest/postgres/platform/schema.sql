@@ -13,11 +13,13 @@ CREATE TABLE call_logs (
     duration_seconds     integer DEFAULT 0,
     cost                 numeric(10, 4) DEFAULT 0,
     summary              text,
+    notes                text,
     transcript           jsonb,
     conversation_history jsonb DEFAULT '[]',
     recording_url        text,
     provider             text,
     metadata             jsonb DEFAULT '{}',
+    stt_minutes          numeric DEFAULT 0,
     stt_seconds          integer DEFAULT 0,
     tts_characters       integer DEFAULT 0,
     started_at           timestamptz DEFAULT now(),
@@ -78,6 +80,7 @@ CREATE TABLE call_costs (
     tts_cost_usd     numeric(10, 6) DEFAULT 0,
     livekit_cost_usd numeric(10, 6) DEFAULT 0,
     total_cost_usd   numeric(10, 6) DEFAULT 0,
+    credits_charged  numeric(10, 2),
     created_at       timestamptz DEFAULT now()
 );
 CREATE INDEX ON call_costs (call_id);

@@ -1,2 +1,3 @@
 -- Selects all customers in the order of Customer.Compare.
-SELECT user_id, id FROM {{customers}} WHERE user_id IS NOT NULL ORDER BY user_id, id
+SELECT user_id, id FROM {{customers}} WHERE {{customers.user_id is uuid}} AND {{customers.id is uuid}}
+ORDER BY user_id {{customers.user_id order}}, id {{customers.id order}}
