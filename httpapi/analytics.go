@@ -44,8 +44,9 @@ type figuresMeta struct {
 	AsOf     timestamp  `json:"as_of"`
 }
 
-// Defaults of the terms report.
+// termsReport is the report of the most frequent terms. The constants are defaults of its parameters.
 const (
+	termsReport     = "transcripts/terms"
 	defaultTerms    = 25  // terms of each period and group
 	defaultMaxShare = 0.2 // terms in a larger share of the calls are left out
 )
@@ -53,11 +54,11 @@ const (
 // analyze returns the handler of a report.
 func (a *api) analyze(report analytics.Report) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
-		analysis, err := parseAnalysis(r.URL.RawQuery, report)
+		analysis, values, err := parseAnalysis(r.URL.RawQuery, report)
 		if err != nil {
 			return err
 		}
-		format, options, err := parseTableFormat(r)
+		format, options, err := parseTableFormat(r, values)
 		if err != nil {
 			return err
 		}
@@ -92,9 +93,11 @@ func figuresProblem(err error) error {
 }
 
 // parseTableFormat returns the requested format of a table, with JSON as the default, and the CSV options.
-func parseTableFormat(r *http.Request) (format exports.Format, options exports.CSVOptions, err error) {
-	if format, err = parseFormat(r, append([]exports.Format{exports.JSON}, exports.Formats...)...); err == nil {
-		options, err = parseCSVOptions(r.URL.Query())
+func parseTableFormat(
+	r *http.Request, values url.Values,
+) (format exports.Format, options exports.CSVOptions, err error) {
+	if format, err = parseFormat(r, values, append([]exports.Format{exports.JSON}, exports.Formats...)...); err == nil {
+		options, err = parseCSVOptions(values)
 	}
 	return format, options, err
 }
@@ -142,33 +145,39 @@ func render(
 
 // parseAnalysis returns the parameters of a report: the filters of its list, the timezone, and the options of the
 // report.
-func parseAnalysis(query string, report analytics.Report) (analysis analytics.Analysis, err error) {
-	filter, zone, values, err := parsePeriod(query, report.Source)
+func parseAnalysis(
+	query string, report analytics.Report,
+) (analysis analytics.Analysis, values url.Values, err error) {
+	known := []string{"interval", "group_by", "compare"}
+	if report.Name == termsReport {
+		known = append(known, "limit", "max_share")
+	}
+	filter, zone, values, err := parsePeriod(query, report.Source, known...)
 	if err != nil {
-		return analysis, err
+		return analysis, nil, err
 	}
 	analysis = analytics.Analysis{Report: report, Filter: filter, Zone: zone, Interval: "none", GroupBy: []string{}}
 	if interval := values.Get("interval"); interval != "" {
 		if analysis.Interval = interval; !slices.Contains(analytics.Intervals, interval) {
-			return analysis, invalidFilter("interval", "must be one of "+strings.Join(analytics.Intervals, ", "))
+			return analysis, nil, invalidFilter("interval", "must be one of "+strings.Join(analytics.Intervals, ", "))
 		}
 	}
 	if groups := values.Get("group_by"); groups != "" {
 		for name := range strings.SplitSeq(groups, ",") {
 			if !slices.Contains(report.Groups(), name) || slices.Contains(analysis.GroupBy, name) {
-				return analysis, invalidFilter("group_by",
+				return analysis, nil, invalidFilter("group_by",
 					"must be some of "+strings.Join(report.Groups(), ", ")+", each at most once")
 			}
 			analysis.GroupBy = append(analysis.GroupBy, name)
 		}
 	}
-	if report.Name == "transcripts/terms" {
+	if report.Name == termsReport {
 		analysis.Terms = int(parseCount(values.Get("limit"), defaultTerms, analytics.MaxTerms))
 		analysis.MaxShare = defaultMaxShare
 		if share := values.Get("max_share"); share != "" {
 			analysis.MaxShare, err = strconv.ParseFloat(share, 64)
 			if err != nil || !(analysis.MaxShare > 0 && analysis.MaxShare <= 1) {
-				return analysis, invalidFilter("max_share", "is not a number above 0 and at most 1")
+				return analysis, nil, invalidFilter("max_share", "is not a number above 0 and at most 1")
 			}
 		}
 	}
@@ -176,25 +185,25 @@ func parseAnalysis(query string, report analytics.Report) (analysis analytics.An
 	case "":
 	case "previous_period":
 		if !analysis.Filter.From.Before(analysis.Filter.Before) || analysis.Filter.From.IsZero() {
-			return analysis, invalidFilter("compare", "needs from and to, in this order")
+			return analysis, nil, invalidFilter("compare", "needs from and to, in this order")
 		}
 		before := periodBefore(analysis.Filter, analysis.Zone)
 		analysis.Previous = &before
 	default:
-		return analysis, invalidFilter("compare", "is not previous_period")
+		return analysis, nil, invalidFilter("compare", "is not previous_period")
 	}
-	return analysis, nil
+	return analysis, values, nil
 }
 
 // parsePeriod returns the filter of the dataset's list, the time zone in the timezone parameter (default UTC), and
-// all parameters. Times in the filter without a zone are in this time zone.
+// all parameters. The route has the parameters others beside those of a period and a table. Times in the filter without a zone are in this time zone.
 func parsePeriod(
-	query string, source schema.Dataset,
+	query string, source schema.Dataset, others ...string,
 ) (filter schema.Filter, zone *time.Location, values url.Values, err error) {
 	zone = time.UTC
-	if values, err = url.ParseQuery(query); err != nil {
-		return filter, nil, nil, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
-			Message: "The query is not properly escaped"}
+	known := append(append(source.Filters(), "timezone", "format", "bom", "escape_formulas"), others...)
+	if values, err = parseParams(query, known, true); err != nil {
+		return filter, nil, nil, err
 	}
 	if name := values.Get("timezone"); name != "" && name != "UTC" {
 		// "Local" is the time zone of the server. DuckDB does not have the copies under posix/ and right/.
@@ -213,10 +222,10 @@ func parsePeriod(
 func periodBefore(filter schema.Filter, zone *time.Location) schema.Filter {
 	from, before := filter.From.In(zone), filter.Before.In(zone)
 	length := before.Sub(from)
-	filter.From, filter.Before = filter.From.Add(-length), filter.From
+	filter.From, filter.Before = schema.ClampBound(filter.From.Add(-length)), filter.From
 	if schema.StartOfDay(from, zone).Equal(from) && schema.StartOfDay(before, zone).Equal(before) {
 		days := int((length + 12*time.Hour) / (24 * time.Hour))
-		filter.From = schema.StartOfDay(from.AddDate(0, 0, -days), zone)
+		filter.From = schema.ClampBound(schema.StartOfDay(from.AddDate(0, 0, -days), zone))
 	}
 	return filter
 }

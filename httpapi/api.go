@@ -114,7 +114,7 @@ func New(options Options) http.Handler {
 		unsent:     unsent{tenants: map[uuid.UUID]int64{}},
 		keyless:    newKeylessLog(options.Now),
 	}
-	return a.accessLog(a.recoverPanics(securityHeaders(a.router())))
+	return a.accessLog(a.recoverPanics(securityHeaders(trimSlash(a.router()))))
 }
 
 func (a *api) router() *mux.Router {
@@ -187,15 +187,32 @@ func serving(h http.Handler) handler {
 	}
 }
 
+// trimSlash returns a handler that serves a path with a slash at its end as the path without it.
+func trimSlash(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path, ok := strings.CutSuffix(r.URL.Path, "/"); ok && path != "" {
+			trimmed, url := *r, *r.URL
+			url.Path, url.RawPath = path, strings.TrimSuffix(r.URL.RawPath, "/")
+			trimmed.URL = &url
+			r = &trimmed
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // securityHeaders sets the headers that all responses have, including errors.
 func securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Cache-Control", "no-store, no-cache, must-revalidate, private")
-		h.Set("X-API-Version", "v1")
-		h.Set("Vary", "Origin")
+		setCommonHeaders(w.Header())
 		next.ServeHTTP(w, r)
 	})
+}
+
+// setCommonHeaders sets the headers that all responses have.
+func setCommonHeaders(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cache-Control", "no-store, no-cache, must-revalidate, private")
+	h.Set("X-API-Version", "v1")
+	h.Set("Vary", "Origin")
 }

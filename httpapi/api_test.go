@@ -257,7 +257,7 @@ func TestLists_FollowTheContract(t *testing.T) {
 		{"semicolons", "GET", "/api/v1/calls?status=busy;page=1", a.key, 400, `…{"code":"INVALID_FILTER"`},
 		{"year zero", "GET", "/api/v1/calls?to=0000-12-31", a.key, 400, `…{"code":"INVALID_FILTER"`},
 		{"double slash", "GET", "//api/v1/calls", a.key, 404, `…{"code":"NOT_FOUND"`},
-		{"trailing slash", "GET", "/api/v1/calls/", a.key, 404, `…{"code":"NOT_FOUND"`},
+		{"trailing slash", "GET", "/api/v1/calls/" + id(900) + "/", a.key, 404, `…{"code":"NOT_FOUND"`},
 		{"unknown path", "GET", "/api/v1/secrets", a.key, 404, `…{"code":"NOT_FOUND"`},
 		{"wrong method", "POST", "/api/v1/calls", a.key, 405, `…{"code":"METHOD_NOT_ALLOWED"`},
 		{"wrong method on a detail", "DELETE", "/api/v1/calls/" + id(1), a.key, 405, `…{"code":"METHOD_NOT_ALLOWED"`},
@@ -435,7 +435,7 @@ func TestRateLimit_HeadersAnd429(t *testing.T) {
 	got := a.do(t, "GET", "/api/v1/calls", a.key)
 	if got.status != 429 || got.header.Get("Retry-After") != "4" || got.header.Get("X-RateLimit-Remaining") != "50" ||
 		got.header.Get("RateLimit-Policy") != `"0";q=60;w=60, "1";q=10;w=5` || got.header.Get("RateLimit") != `"0";r=50;t=59` ||
-		got.body != `{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Maximum 60 requests per minute.","retry_after":4}}` {
+		got.body != `{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Maximum 10 requests per 5 seconds.","retry_after":4}}` {
 		t.Fatalf("%d %v %s", got.status, got.header, got.body)
 	}
 	if other := a.do(t, "GET", "/api/v1/calls", a.empty); other.status != 200 {

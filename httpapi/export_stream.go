@@ -62,26 +62,28 @@ func parseStream(r *http.Request) (request exports.Request, err error) {
 	if request.Export, err = schema.ExportNamed(mux.Vars(r)["dataset"]); err != nil {
 		return request, err
 	}
-	q, err := parseListParams(r.URL.RawQuery, request.Export.Source)
+	known := append(request.Export.Source.Filters(), "format", "columns", "bom", "escape_formulas")
+	values, err := parseParams(r.URL.RawQuery, known, true)
 	if err != nil {
 		return request, err
 	}
-	request.Filter = q.filter
-	values := r.URL.Query()
+	if request.Filter, err = parseFilter(values, request.Export.Source, time.UTC); err != nil {
+		return request, err
+	}
 	if columns := values.Get("columns"); columns != "" {
 		request.Columns = strings.Split(columns, ",")
 	}
 	if request.CSV, err = parseCSVOptions(values); err != nil {
 		return request, err
 	}
-	request.Format, err = parseFormat(r, exports.NDJSON, exports.CSV, exports.Parquet, exports.Arrow)
+	request.Format, err = parseFormat(r, values, exports.NDJSON, exports.CSV, exports.Parquet, exports.Arrow)
 	return request, err
 }
 
 // parseFormat returns the requested format, one of formats: the one in the format parameter, or else the one that
 // the Accept header prefers. The first is the default.
-func parseFormat(r *http.Request, formats ...exports.Format) (exports.Format, error) {
-	if name := exports.Format(r.URL.Query().Get("format")); name != "" {
+func parseFormat(r *http.Request, values url.Values, formats ...exports.Format) (exports.Format, error) {
+	if name := exports.Format(values.Get("format")); name != "" {
 		if !slices.Contains(formats, name) {
 			return "", invalidFilter("format", fmt.Sprintf("must be one of %v", formats))
 		}

@@ -65,6 +65,9 @@ type fileItem struct {
 
 // listExports answers with all exports: their columns, and the totals of their published files.
 func (a *api) listExports(w http.ResponseWriter, r *http.Request, key control.Key) error {
+	if _, err := parseParams(r.URL.RawQuery, nil, true); err != nil {
+		return err
+	}
 	files, err := a.Store.PublishedFiles(r.Context(), key.Tenant)
 	if err != nil {
 		return err

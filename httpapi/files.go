@@ -21,6 +21,9 @@ import (
 // file sends a published file or ranges of it. The content of a file name never changes, so ranges from several
 // requests fit together even if a newer file is published between them.
 func (a *api) file(w http.ResponseWriter, r *http.Request, key control.Key) error {
+	if _, err := parseParams(r.URL.RawQuery, []string{"expires", "key_id", "signature"}, true); err != nil {
+		return err
+	}
 	file, content, err := a.Store.OpenPublished(r.Context(), key.Tenant, mux.Vars(r)["dataset"], mux.Vars(r)["name"])
 	if err != nil {
 		return err
@@ -33,6 +36,9 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key control.Key) erro
 // database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
 // ranges of that same file as long as it is kept. Other requests get a file of the newest state.
 func (a *api) database(w http.ResponseWriter, r *http.Request, key control.Key) error {
+	if _, err := parseParams(r.URL.RawQuery, nil, true); err != nil {
+		return err
+	}
 	sum := strings.Trim(r.Header.Get("If-Match"), `"`)
 	file, content, err := a.Store.OpenDatabase(r.Context(), key.Tenant, sum,
 		func() (func(), error) { return a.acquire(r.Context(), Streams, key) })

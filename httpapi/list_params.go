@@ -38,10 +38,9 @@ var parameters = []string{"page", "limit", "cursor", "since", "include_total", "
 // valid one or by the default, as documented. An invalid filter returns INVALID_FILTER. Filters that the dataset
 // does not have are ignored.
 func parseListParams(raw string, dataset schema.Dataset) (q listParams, err error) {
-	values, err := url.ParseQuery(raw)
+	values, err := parseParams(raw, append(dataset.Filters(), "page", "limit", "cursor", "since", "include_total"), false)
 	if err != nil {
-		return q, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
-			Message: "The query is not properly escaped"}
+		return q, err
 	}
 	q.page = parseCount(values.Get("page"), 1, maxPage)
 	q.limit = parseCount(values.Get("limit"), defaultLimit, maxLimit)

@@ -50,7 +50,7 @@ func (a *api) limitRequest(w http.ResponseWriter, r *http.Request, key control.K
 	return &web.Problem{
 		Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED", RetryAfter: max(seconds(d.Wait), 1),
 		Message: fmt.Sprintf("Rate limit exceeded. Maximum %d requests per %s.",
-			rules[0].Max, windowName(rules[0].Window)),
+			rules[d.Rule].Max, windowName(rules[d.Rule].Window)),
 	}
 }
 
@@ -59,8 +59,11 @@ func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Seco
 
 // windowName returns the window as it appears in the message of a 429 response.
 func windowName(window time.Duration) string {
-	if window == time.Minute {
+	switch {
+	case window == time.Minute:
 		return "minute"
+	case window%time.Second == 0 && window < time.Minute:
+		return fmt.Sprintf("%d seconds", window/time.Second)
 	}
 	return window.String()
 }

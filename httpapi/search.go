@@ -64,7 +64,7 @@ const maxSearchOffset = 10_000
 
 // search answers a transcript search with one page of calls, as JSON or as a table.
 func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) error {
-	filter, zone, values, err := parsePeriod(r.URL.RawQuery, schema.Calls)
+	filter, zone, values, err := parsePeriod(r.URL.RawQuery, schema.Calls, "q", "sort", "page", "limit")
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (a *api) search(w http.ResponseWriter, r *http.Request, key control.Key) er
 	default:
 		return invalidFilter("sort", "is neither matches nor newest")
 	}
-	format, options, err := parseTableFormat(r)
+	format, options, err := parseTableFormat(r, values)
 	if err != nil {
 		return err
 	}

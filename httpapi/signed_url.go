@@ -86,10 +86,9 @@ const (
 // signedFor returns the requested lifetime of signed URLs: expires_in in seconds, or one hour for signed=true. It
 // returns 0 if the URLs are not to be signed.
 func signedFor(raw string) (time.Duration, error) {
-	values, err := url.ParseQuery(raw)
+	values, err := parseParams(raw, []string{"signed", "expires_in"}, true)
 	if err != nil {
-		return 0, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
-			Message: "The query is not properly escaped"}
+		return 0, err
 	}
 	if text := values.Get("expires_in"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)

@@ -83,7 +83,7 @@ func serveAll(
 			if e.tls != nil {
 				failed <- server.ServeTLS(e.listener, "", "")
 			} else {
-				failed <- server.Serve(e.listener)
+				failed <- server.Serve(httpapi.RawErrors(e.listener))
 			}
 		}()
 	}

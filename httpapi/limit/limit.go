@@ -49,6 +49,7 @@ type Decision struct {
 	Remaining int           // number of requests that the first rule still allows
 	Reset     time.Duration // time until the first rule allows all of its requests again
 	Wait      time.Duration // if not allowed: time until a request can be allowed
+	Rule      int           // if not allowed: index of the rule with the longest wait
 }
 
 // A Limiter decides whether requests are allowed. Each subject has its own windows. It is safe for concurrent use.
@@ -76,7 +77,9 @@ func (rules Rules) decide(h history) Decision {
 	for i, rule := range rules {
 		if h.nth[i] < rule.Window { // the rule allows a request when that request leaves the window
 			d.Allowed = false
-			d.Wait = max(d.Wait, rule.Window-h.nth[i])
+			if wait := rule.Window - h.nth[i]; wait > d.Wait {
+				d.Wait, d.Rule = wait, i
+			}
 		}
 	}
 	if d.Allowed {

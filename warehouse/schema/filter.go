@@ -70,10 +70,11 @@ func (d Dataset) ParseFilter(value func(name string) string, zone *time.Location
 			}
 			fault = "is not a UUID"
 		default:
-			if *texts[name] = text; !utf8.ValidString(text) {
+			// A literal of SQL cannot hold NUL.
+			if *texts[name] = text; !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 				err = ErrInvalid
 			}
-			fault = "is not UTF-8"
+			fault = "is not UTF-8 text, or contains NUL"
 		}
 		if err != nil {
 			return Filter{}, &FilterError{name, fault}
@@ -90,25 +91,55 @@ func parseTime(text string, zone *time.Location) (at, before time.Time, err erro
 		return at, at, errors.New("year 0 does not exist")
 	}
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return StartOfDay(day, zone), StartOfDay(day.AddDate(0, 0, 1), zone), nil
+		return ClampBound(StartOfDay(day, zone)), ClampBound(StartOfDay(day.AddDate(0, 0, 1), zone)), nil
 	}
+	text = strings.ToUpper(text) // RFC 3339 allows t and z
 	// A plus sign that was not escaped in the URL arrives as a space.
 	if n := len(text); n > 6 && text[n-6] == ' ' {
 		text = text[:n-6] + "+" + text[n-5:]
+	}
+	endOfDay := len(text) >= len("2006-01-02T24:00") && text[11:16] == "24:00"
+	if endOfDay {
+		text = text[:11] + "00" + text[13:]
 	}
 	for _, layout := range []string{
 		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
 		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02T15:04:05Z0700",
 	} { // each layout also accepts fractions of a second
 		if at, err = time.ParseInLocation(layout, text, zone); err == nil {
-			at = at.UTC()
-			if at.Nanosecond()%int(time.Millisecond) != 0 {
-				return at, at.Add(time.Microsecond), nil
+			if endOfDay {
+				if clock := at.Format("15:04:05.999999999"); clock != "00:00:00" {
+					return at, at, errors.New("24:00 is the last moment of a day")
+				}
+				at = at.AddDate(0, 0, 1)
 			}
-			return at, at.Add(time.Millisecond), nil
+			width := time.Millisecond
+			if at.Nanosecond()%int(time.Millisecond) != 0 {
+				width = time.Microsecond
+			}
+			return ClampBound(at), ClampBound(at.Add(width)), nil
 		}
 	}
 	return time.Time{}, time.Time{}, err
+}
+
+// Bounds of the bounds of a filter: the first and the last microsecond of the years 1 to 9999. JSON, ISO 8601 and DuckDB
+// can express all times between them. The first instant of year 1 is the zero time, which stands for no bound.
+var (
+	firstBound = time.Time{}.Add(time.Microsecond)
+	lastBound  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Microsecond)
+)
+
+// ClampBound returns the time in UTC, or the nearest time that can be a bound of a filter. Every bound that is computed
+// from another passes it: the end of a day, a time with an offset, and the start of a previous period can lie outside.
+func ClampBound(at time.Time) time.Time {
+	switch {
+	case at.Before(firstBound):
+		return firstBound
+	case at.After(lastBound):
+		return lastBound
+	}
+	return at.UTC()
 }
 
 // StartOfDay returns the start of the day in the zone, as a UTC time. That is midnight, or the first existing time

@@ -13,7 +13,13 @@ import (
 // So the connection is set to send RST when it is closed, before the first byte of the response, and back to FIN
 // after the last. The kernel then sends RST for every reason that a response ends early: a failure, a revoked key, a
 // deadline, a server that stops, or a process that is killed.
-type endByClose struct{ tcp *net.TCPConn }
+type endByClose struct{ tcp tcpConn }
+
+// tcpConn is a *net.TCPConn, or a type that embeds one.
+type tcpConn interface {
+	net.Conn
+	SetLinger(seconds int) error
+}
 
 // defaultLinger makes a closed connection send its unsent data and FIN.
 const defaultLinger = -1
@@ -23,7 +29,7 @@ func beginEndByClose(conn net.Conn) *endByClose {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := conn.(tcpConn)
 	if !ok {
 		return nil
 	}

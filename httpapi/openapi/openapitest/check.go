@@ -146,7 +146,7 @@ func (c *contract) requestFaults(
 // placeholder with the only possible response, and an empty path.
 func (c *contract) findOperation(request *http.Request) (string, *v3.PathItem, *v3.Operation) {
 	for path, item := range c.model.Paths.PathItems.FromOldest() {
-		if !matches(path, request.URL.Path) {
+		if !matches(path, strings.TrimSuffix(request.URL.Path, "/")) {
 			continue
 		}
 		if operation := helpers.ExtractOperation(request, item); operation != nil { // for HEAD it returns the GET operation
