@@ -482,3 +482,18 @@ func appendText(row, text []byte) []byte {
 	}
 	return append(append(row, text[copied:]...), '"')
 }
+
+// ParseCSVLine returns a record of a CSV file with the header as a JSON object, or the reason why it is not valid. It is
+// a warehouse.LineParser.
+func ParseCSVLine(dataset schema.Dataset, header, record string) (object, defect string) {
+	rows := newCSVReader(strings.NewReader(header+"\n"+record), dataset)
+	rows.skip()
+	text, defect, ok := rows.read()
+	switch {
+	case !ok:
+		return "", "line is not CSV: it is empty"
+	case defect == "" && rows.more():
+		return "", "line is not CSV: it has several records"
+	}
+	return string(text), defect
+}

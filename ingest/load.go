@@ -111,7 +111,7 @@ func (s *Summary) group() {
 	}
 	first := s.Refusals[0]
 	for _, refusal := range s.Refusals {
-		if kind(refusal.Reason) != kind(first.Reason) {
+		if refusal.Kind() != first.Kind() {
 			return
 		}
 	}
@@ -122,15 +122,6 @@ func (s *Summary) group() {
 		first.Reason += "; fields that are not read: " + strings.ReplaceAll(names, first.Dataset+".", "")
 	}
 	s.Refusals = []warehouse.Refusal{first}
-}
-
-// kind returns the reason of a refusal without the values of the row.
-func kind(reason string) string {
-	parts := strings.Split(reason, "; ")
-	for i, part := range parts {
-		parts[i], _, _ = strings.Cut(part, ": ")
-	}
-	return strings.Join(parts, "; ")
 }
 
 // Load merges one file, batch by batch in its order. Loading a file again changes nothing. A file that cannot be read

@@ -77,7 +77,7 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 		_, _, _ = w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x",
 			Rows: lines(t, call(tenantA, n, month(1)), call(tenantA, 100+n, month(2)), refused)})
 		_, _ = w.Publish(t.Context())
-		_, _, _ = w.Replay(t.Context())
+		_, _, _ = w.Replay(t.Context(), nil)
 		admit := func() (func(), error) { return func() {}, nil }
 		if _, content, err := w.OpenDatabase(t.Context(), tenantA, "", admit); err == nil {
 			noError(t, content.Close())

@@ -34,6 +34,15 @@ type Refusal struct {
 	Header  string `json:"header,omitempty"` // header line of the CSV file, if the row is a line of CSV
 }
 
+// Kind returns the reason without the values of the row, so that rows refused for one reason can be counted together.
+func (r Refusal) Kind() string {
+	parts := strings.Split(r.Reason, "; ")
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, ": ")
+	}
+	return strings.Join(parts, "; ")
+}
+
 // A quarantine is the state of the folder quarantine/, which holds the files of refused rows.
 type quarantine struct {
 	replaying sync.Mutex // held by one replay at a time
@@ -203,7 +212,7 @@ func (w *Warehouse) pruneQuarantine(lost int64) (dropped int64, err error) {
 			continue
 		}
 		path := filepath.Join(w.dir, quarantineDir, info.Name())
-		rows, _, err := w.measureLines(path)
+		rows, err := w.countLines(path)
 		if err == nil {
 			err = w.folder.remove(path)
 		}
@@ -217,26 +226,22 @@ func (w *Warehouse) pruneQuarantine(lost int64) (dropped int64, err error) {
 	return dropped, nil
 }
 
-// measureLines returns the number of lines of a file, and the length of the longest line in bytes.
-func (w *Warehouse) measureLines(path string) (lines, longest int64, err error) {
+// countLines returns the number of lines of a file.
+func (w *Warehouse) countLines(path string) (lines int64, err error) {
 	file, err := w.folder.open(path)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	defer file.Close()
-	length, in := int64(0), bufio.NewReaderSize(file, 64<<10)
-	for {
-		part, err := in.ReadSlice('\n')
-		length += int64(len(part))
-		longest = max(longest, length)
+	for in := bufio.NewReaderSize(file, 64<<10); ; {
+		_, err := in.ReadSlice('\n')
 		switch {
 		case err == nil:
 			lines++
-			length = 0
 		case errors.Is(err, io.EOF):
-			return lines, longest, nil
+			return lines, nil
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return lines, longest, err
+			return lines, err
 		}
 	}
 }

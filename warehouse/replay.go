@@ -1,8 +1,9 @@
 package warehouse
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,17 +12,19 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
 
-	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// Quarantine yields refused rows and files, those of the oldest quarantine file first, and ends after an error. It
-// holds one row at a time in memory.
+// Quarantine yields refused rows and files, those of the oldest quarantine file first, and ends after an error. A line
+// of a quarantine file that is damaged is yielded as a refusal without an origin. Quarantine holds one row at a time in
+// memory.
 func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
 	return func(yield func(Refusal, error) bool) {
 		infos, err := w.quarantined()
@@ -30,12 +33,12 @@ func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
 			return
 		}
 		for _, info := range infos {
-			for refusal, err := range w.refusalsOf(ctx, info.Name()) {
+			for line, err := range w.quarantineLines(ctx, info.Name()) {
 				if err != nil {
 					yield(Refusal{}, fmt.Errorf("read the quarantine: %s: %w", info.Name(), err))
 					return
 				}
-				if !yield(refusal, nil) {
+				if !yield(line.Refusal, nil) {
 					return
 				}
 			}
@@ -43,93 +46,96 @@ func (w *Warehouse) Quarantine(ctx context.Context) iter.Seq2[Refusal, error] {
 	}
 }
 
-// refusalsOf yields the refusals of a quarantine file. It yields none if a concurrent replay has removed the file.
-func (w *Warehouse) refusalsOf(ctx context.Context, name string) iter.Seq2[Refusal, error] {
-	return func(yield func(Refusal, error) bool) {
+// A quarantineLine is a line of a quarantine file.
+type quarantineLine struct {
+	Refusal
+	text    []byte // the line with its line break
+	dataset schema.Dataset
+	tenant  uuid.UUID // zero: the row names its tenant
+	isRow   bool      // the line is a refused row, which can be replayed
+}
+
+// quarantineLines yields the lines of a quarantine file. It yields none if a concurrent replay has removed the file.
+func (w *Warehouse) quarantineLines(ctx context.Context, name string) iter.Seq2[quarantineLine, error] {
+	return func(yield func(quarantineLine, error) bool) {
 		file, err := w.folder.open(w.folder.join(filepath.Join(quarantineDir, name)))
 		if errors.Is(err, fs.ErrNotExist) {
 			return
 		}
 		if err != nil {
-			yield(Refusal{}, err)
+			yield(quarantineLine{}, err)
 			return
 		}
 		defer file.Close()
-		for lines := json.NewDecoder(file); ; {
-			var refusal storedRefusal
-			err := lines.Decode(&refusal)
-			refusal.Name = name
+		in := bufio.NewReaderSize(file, 64<<10)
+		for number := 1; ; number++ {
+			text, err := in.ReadBytes('\n')
+			if len(text) > 0 && ctx.Err() == nil {
+				if !yield(parseQuarantineLine(name, number, text), nil) {
+					return
+				}
+			}
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			if err != nil {
-				err = fmt.Errorf("%w: %w", ErrUnreadable, err)
-			} else if err = ctx.Err(); err == nil {
-				err = refusal.readRow()
-			}
-			if !yield(refusal.Refusal, err) || err != nil {
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				yield(quarantineLine{}, err)
 				return
 			}
 		}
 	}
 }
 
-// A storedRefusal is a line of a quarantine file. Its row is the original text as a JSON string. An operator who
-// corrects the row may also write it as an object.
-type storedRefusal struct {
-	Refusal
-	Row json.RawMessage `json:"row"`
-}
-
-// readRow sets the row of the refusal to the text.
-func (s *storedRefusal) readRow() error {
-	s.Refusal.Row = string(s.Row)
-	switch {
-	case s.Refusal.Row == "null":
-		s.Refusal.Row = ""
-	case strings.HasPrefix(s.Refusal.Row, `"`):
-		return json.Unmarshal(s.Row, &s.Refusal.Row)
+// parseQuarantineLine parses a line of a quarantine file. The row of a line is the original text as a JSON string. An
+// operator who corrects the row may also write it as an object.
+func parseQuarantineLine(name string, number int, text []byte) quarantineLine {
+	stored := struct {
+		Refusal
+		Row json.RawMessage `json:"row"`
+	}{}
+	line := quarantineLine{text: append(bytes.TrimRight(text, "\r\n"), '\n')}
+	err := json.Unmarshal(text, &stored)
+	line.Refusal = stored.Refusal
+	if err == nil && bytes.HasPrefix(stored.Row, []byte(`"`)) {
+		err = json.Unmarshal(stored.Row, &line.Row)
+	} else if string(stored.Row) != "null" {
+		line.Row, line.Header = string(stored.Row), ""
 	}
-	return nil
-}
-
-// minObjectSize is the least size in bytes that DuckDB accepts for a line of the quarantine.
-const minObjectSize = 1 << 20
-
-// refusedRowsQuery returns a query that selects the refused rows of files of the quarantine.
-func (w *Warehouse) refusedRowsQuery(names ...string) (string, error) {
-	paths, longest := make([]string, len(names)), int64(minObjectSize)
-	for i, name := range names {
-		path := filepath.Join(w.dir, quarantineDir, name)
-		_, line, err := w.measureLines(path)
-		if err != nil {
-			return "", err
+	if err == nil && line.Row != "" {
+		line.isRow = true
+		line.dataset, err = schema.DatasetNamed(line.Dataset)
+		if err == nil && line.Tenant != "" {
+			line.tenant, err = uuid.Parse(line.Tenant)
 		}
-		paths[i], longest = statements.Text(path), max(longest, line)
 	}
-	return statements.Fill("quarantine/rows", "files", "["+strings.Join(paths, ", ")+"]",
-		"longest", strconv.FormatInt(longest, 10)), nil
+	if err != nil {
+		line.isRow = false
+		shown := bytes.TrimSpace(text)
+		line.Refusal = Refusal{Row: strings.ToValidUTF8(string(shown[:min(len(shown), maxRefusedText)]), "\uFFFD"),
+			Reason: fmt.Sprintf("line %d of this quarantine file is damaged: %s", number, err)}
+	}
+	line.Name = name
+	return line
 }
+
+// maxRefusedText is the number of bytes of a damaged line that are shown.
+const maxRefusedText = 1024
+
+// A LineParser returns a line of a CSV file with a header as a JSON object, or the reason why it is not valid.
+type LineParser func(dataset schema.Dataset, header, line string) (object, defect string)
 
 // Replay merges the refused rows of the named quarantine files, or of all files if there are no names. Rows that are
-// merged leave the quarantine; rows that are refused again stay, with the new reason. A row does not replace a newer
-// version. A row without a time of its own counts as older than every existing version.
-func (w *Warehouse) Replay(ctx context.Context, names ...string) (total schema.Counts, refusals []Refusal, err error) {
+// merged leave the quarantine; rows that are refused again stay, with the new reason. Refused files and damaged lines
+// stay too. A row does not replace a newer version. A row without a time of its own counts as older than every existing
+// version. parse reads refused lines of CSV.
+func (w *Warehouse) Replay(ctx context.Context, parse LineParser, names ...string) (
+	total schema.Counts, refusals []Refusal, err error,
+) {
 	w.refused.replaying.Lock()
 	defer w.refused.replaying.Unlock()
-	infos, err := w.quarantined()
+	known, err := w.quarantineNames(names)
 	if err != nil {
 		return total, nil, fmt.Errorf("replay: %w", err)
-	}
-	known := make([]string, len(infos))
-	for i, info := range infos {
-		known[i] = info.Name()
-	}
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return total, nil, fmt.Errorf(
-				"%w: no quarantine file %q; `voicory quarantine list` shows them", ErrNotFound, name)
-		}
 	}
 	if len(names) == 0 {
 		names = known
@@ -139,7 +145,7 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total schema.C
 		})
 	}
 	for _, name := range names {
-		counts, refused, err := w.replayFile(ctx, name)
+		counts, refused, err := w.replayFile(ctx, parse, name)
 		total.Add(counts)
 		refusals = append(refusals, refused[:min(len(refused), maxRefusals-min(maxRefusals, len(refusals)))]...)
 		if err != nil {
@@ -149,12 +155,55 @@ func (w *Warehouse) Replay(ctx context.Context, names ...string) (total schema.C
 	return total, refusals, nil
 }
 
+// quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if it does not contain
+// all of names.
+func (w *Warehouse) quarantineNames(names []string) ([]string, error) {
+	infos, err := w.quarantined()
+	if err != nil {
+		return nil, err
+	}
+	known := make([]string, len(infos))
+	for i, info := range infos {
+		known[i] = info.Name()
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%w: no quarantine file %q; `voicory quarantine list` shows them", ErrNotFound, name)
+		}
+	}
+	return known, nil
+}
+
+// RemoveQuarantined removes quarantine files with all their rows. It returns ErrNotFound, and removes none, if one does
+// not exist.
+func (w *Warehouse) RemoveQuarantined(names ...string) error {
+	w.refused.replaying.Lock()
+	defer w.refused.replaying.Unlock()
+	if _, err := w.quarantineNames(names); err != nil {
+		return fmt.Errorf("remove from the quarantine: %w", err)
+	}
+	for _, name := range names {
+		if err := w.folder.removeDurable(w.folder.join(filepath.Join(quarantineDir, name))); err != nil {
+			return fmt.Errorf("remove from the quarantine: %w", err)
+		}
+	}
+	return nil
+}
+
 // replayFile renames the file, so that rows that are refused again can be stored under its name, merges its rows, and
-// removes the file once they are durable.
-func (w *Warehouse) replayFile(ctx context.Context, name string) (total schema.Counts, refusals []Refusal, err error) {
-	groups, err := w.refusedGroups(ctx, name)
-	if err != nil || len(groups) == 0 {
-		return total, nil, err
+// removes the file once they are durable. A file without rows stays as it is.
+func (w *Warehouse) replayFile(ctx context.Context, parse LineParser, name string) (
+	total schema.Counts, refusals []Refusal, err error,
+) {
+	hasRows := false
+	for line, err := range w.quarantineLines(ctx, name) {
+		if err != nil {
+			return total, nil, err
+		}
+		hasRows = hasRows || line.isRow
+	}
+	if !hasRows {
+		return total, nil, nil
 	}
 	aside := strings.TrimSuffix(name, replayingSuffix) + replayingSuffix
 	path := filepath.Join(w.dir, quarantineDir, aside)
@@ -164,7 +213,7 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total schema.C
 			return total, refusals, err
 		}
 		if left { // by a crash: replay it first
-			if total, refusals, err = w.replayFile(ctx, aside); err != nil {
+			if total, refusals, err = w.replayFile(ctx, parse, aside); err != nil {
 				return total, refusals, err
 			}
 		}
@@ -173,75 +222,116 @@ func (w *Warehouse) replayFile(ctx context.Context, name string) (total schema.C
 			return total, refusals, err
 		}
 	}
-	for _, group := range groups {
-		group.name = aside
-		counts, refused, err := w.Merge(ctx, Batch{
-			Dataset: group.dataset, Tenant: group.tenant, Origin: group.origin, Rows: group,
-			FromQuarantine: true, NoLineNumbers: group.unnumbered,
-		})
-		total.Add(counts)
-		refusals = append(refusals, refused...)
-		if err != nil {
-			return total, refusals, err
+	r := replayer{w: w, parse: parse, rows: array.NewRecordBuilder(mallocator.NewMallocator(), LinesSchema)}
+	defer r.rows.Release()
+	var kept bytes.Buffer // lines that are not rows
+	for line, err := range w.quarantineLines(ctx, aside) {
+		if err == nil && !line.isRow {
+			kept.Write(line.text)
+		} else if err == nil {
+			err = r.add(ctx, line)
 		}
+		if err != nil {
+			return r.counts, r.refusals, err
+		}
+	}
+	err = r.flush(ctx)
+	if err == nil && kept.Len() > 0 {
+		err = w.writeRefused(kept.Bytes(), originOf(name))
+	}
+	total.Add(r.counts)
+	refusals = append(refusals, r.refusals...)
+	if err != nil {
+		return total, refusals, err
 	}
 	return total, refusals, w.folder.removeDurable(path)
 }
 
-// A refusedGroup is a set of rows of a quarantine file that form one batch.
-type refusedGroup struct {
-	w          *Warehouse
-	name       string // name of the quarantine file
-	dataset    schema.Dataset
-	tenant     uuid.UUID // zero: each row names its tenant
-	origin     string    // Batch.Origin of the original batch
-	unnumbered bool      // Batch.NoLineNumbers of the original batch
+// originOf returns the part of the name of a quarantine file that shows its origin.
+func originOf(name string) string {
+	name = strings.TrimSuffix(strings.TrimSuffix(name, replayingSuffix), refusedSuffix)
+	return strings.TrimSuffix(name, filepath.Ext(name)) // the digest
 }
 
-// refusedGroups returns the groups of the rows of a quarantine file.
-func (w *Warehouse) refusedGroups(ctx context.Context, name string) (groups []refusedGroup, err error) {
-	query, err := w.refusedRowsQuery(name)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := w.loader.QueryContext(ctx, statements.Fill("quarantine/groups", "rows", query))
-	if err != nil {
-		return nil, inputError(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		group := refusedGroup{w: w, name: name}
-		var dataset, tenant string
-		if err := rows.Scan(&dataset, &tenant, &group.origin, &group.unnumbered); err != nil {
-			return nil, err
-		}
-		if group.dataset, err = schema.DatasetNamed(dataset); err != nil {
-			return nil, err
-		}
-		if tenant != "" {
-			if group.tenant, err = uuid.Parse(tenant); err != nil {
-				return nil, fmt.Errorf("%w: tenant_id %q is not a UUID", ErrInvalid, tenant)
-			}
-		}
-		groups = append(groups, group)
-	}
-	return groups, rows.Err()
+// A replayer merges refused rows in batches of rows of one origin.
+type replayer struct {
+	w        *Warehouse
+	parse    LineParser
+	key      replayKey // of the rows of the batch
+	rows     *array.RecordBuilder
+	bytes    int // of the texts of the batch
+	counts   schema.Counts
+	refusals []Refusal
 }
 
-func (g refusedGroup) open(
-	_ context.Context, _ *Warehouse, _ *sql.Conn, dataset schema.Dataset,
-) (string, func(), error) {
-	tenant := ""
-	if g.tenant != uuid.Nil {
-		tenant = g.tenant.String()
-	}
-	query, err := g.w.refusedRowsQuery(g.name)
-	if err != nil {
-		return "", nil, err
-	}
-	lines := statements.Fill("quarantine/lines", "rows", query, "dataset", statements.Text(dataset.Name),
-		"tenant", statements.Text(tenant), "file", statements.Text(g.origin))
-	return dataset.UntypedLines(lines), func() {}, nil
+// A replayKey holds what the rows of a batch have in common.
+type replayKey struct {
+	dataset        string
+	tenant         uuid.UUID
+	origin, header string
+	withoutNumbers bool
 }
 
-func (refusedGroup) finish(context.Context, *sql.Conn) error { return nil }
+// maxReplayBytes is the number of bytes from which a batch of refused rows is merged.
+const maxReplayBytes = 16 << 20
+
+// add adds a row to the batch. It merges the batch before if the row does not belong to it, or if it is full.
+func (r *replayer) add(ctx context.Context, line quarantineLine) error {
+	key := replayKey{line.Dataset, line.tenant, line.File, line.Header, line.Line == 0}
+	rows := r.rows.Field(0).Len()
+	if rows > 0 && (key != r.key || r.bytes >= maxReplayBytes || rows >= RowGroup) {
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		rows = 0
+	}
+	r.key = key
+	number, text, defect := line.Line, line.Row, ""
+	if number == 0 {
+		number = int64(rows) + 1
+	}
+	if line.Header != "" && r.parse != nil {
+		object, reason := r.parse(line.dataset, line.Header, line.Row)
+		if defect = reason; defect == "" {
+			text = object
+		}
+	}
+	r.rows.Field(0).(*array.Int64Builder).Append(number)
+	r.rows.Field(1).(*array.StringBuilder).Append(strings.ToValidUTF8(text, "\uFFFD"))
+	if defects := r.rows.Field(2).(*array.StringBuilder); defect != "" {
+		defects.Append(defect)
+	} else {
+		defects.AppendNull()
+	}
+	r.bytes += len(text)
+	return nil
+}
+
+// flush merges the batch.
+func (r *replayer) flush(ctx context.Context) error {
+	r.bytes = 0
+	record := r.rows.NewRecordBatch()
+	defer record.Release()
+	if record.NumRows() == 0 {
+		return nil
+	}
+	reader, err := array.NewRecordReader(LinesSchema, []arrow.RecordBatch{record})
+	if err != nil {
+		return err
+	}
+	defer reader.Release()
+	dataset, err := schema.DatasetNamed(r.key.dataset)
+	if err != nil {
+		return err
+	}
+	staged, err := r.w.Stage(ctx, Batch{Dataset: dataset, Tenant: r.key.tenant, Origin: r.key.origin,
+		Rows: Lines{Reader: reader}, FromQuarantine: true, NoLineNumbers: r.key.withoutNumbers})
+	if err != nil {
+		return err
+	}
+	staged.SetOrigins([]Origin{{Name: r.key.origin, Header: r.key.header}})
+	counts, refusals, err := staged.Merge(ctx)
+	r.counts.Add(counts)
+	r.refusals = append(r.refusals, refusals...)
+	return err
+}

@@ -50,7 +50,7 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 		t.Error(len(listed), few, err)
 	}
 
-	counts, refusals, err := w.Replay(t.Context()) // nothing was mended
+	counts, refusals, err := w.Replay(t.Context(), nil) // nothing was mended
 	noError(t, err)
 	wantCounts(t, counts, schema.Counts{Read: 3, Refused: 3})
 	if again, err := quarantined(t, w, 10); fmt.Sprintf("%+v", again) == "" || len(again) != 4 || len(refusals) != 3 ||
@@ -58,18 +58,18 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 		t.Errorf("%+v %+v %v", again, refusals, err)
 	}
 	mend(t, w, "cheap", "2026-01-02") // which is a time; and, as a price, still none
-	counts, _, err = w.Replay(t.Context())
+	counts, _, err = w.Replay(t.Context(), nil)
 	noError(t, err)
 	wantCounts(t, counts, schema.Counts{Read: 3, New: 1, Refused: 2})
 	mend(t, w, "2026-01-02", "0.25")
 	for _, name := range files(t, filepath.Join(w.Dir(), "quarantine")) {
 		if strings.HasPrefix(name, "it") {
-			counts, _, err = w.Replay(t.Context(), name)
+			counts, _, err = w.Replay(t.Context(), nil, name)
 			noError(t, err)
 		}
 	}
 	wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Refused: 1})
-	if _, _, err := w.Replay(t.Context(), "../control.duckdb"); err == nil ||
+	if _, _, err := w.Replay(t.Context(), nil, "../control.duckdb"); err == nil ||
 		!strings.Contains(err.Error(), "no quarantine file") {
 		t.Error(err)
 	}
@@ -94,7 +94,7 @@ func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
 	merge(t, w, schema.Calls, deletion(6, "2026-06-02"))
 	mend(t, w, "cheap", "2")
 	for n, want := range []schema.Counts{{Read: 6, New: 1, Changed: 1, Superseded: 4}, {}} {
-		counts, _, err := w.Replay(t.Context())
+		counts, _, err := w.Replay(t.Context(), nil)
 		noError(t, err)
 		if counts != want {
 			t.Errorf("%d: %+v", n, counts)
@@ -122,7 +122,7 @@ func TestReplay_AfterCrash(t *testing.T) {
 	}
 	refuse(1) // refused again, and kept under its name
 	mend(t, w, "cheap", "2")
-	counts, _, err := w.Replay(t.Context())
+	counts, _, err := w.Replay(t.Context(), nil)
 	noError(t, err)
 	wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Unchanged: 1})
 	if left := files(t, folder); len(left) != 0 {

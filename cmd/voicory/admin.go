@@ -36,6 +36,8 @@ type admin interface {
 	Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error]
 	// Replay ingests the refused rows of the named quarantine files again, or of all files if there are no names.
 	Replay(ctx context.Context, files []string) (replaySummary, error)
+	// RemoveQuarantined removes the named quarantine files.
+	RemoveQuarantined(ctx context.Context, files []string) error
 	// Export writes an export to out.
 	Export(ctx context.Context, spec exportSpec, out io.Writer) (exportSummary, error)
 	// Publish writes the stale partitions of the lake.

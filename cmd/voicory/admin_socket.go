@@ -98,6 +98,9 @@ func adminHandler(api localAdmin, registry *prometheus.Registry, log *slog.Logge
 	route("POST /quarantine/replay", func(r *http.Request) (any, error) {
 		return api.Replay(r.Context(), r.URL.Query()["file"])
 	})
+	route("DELETE /quarantine", func(r *http.Request) (any, error) {
+		return nil, api.RemoveQuarantined(r.Context(), r.URL.Query()["file"])
+	})
 	routes.HandleFunc("POST /export", exportHandler(api, log))
 	route("POST /publish", func(r *http.Request) (any, error) { return api.Publish(r.Context()) })
 	route("GET /keys", func(r *http.Request) (any, error) { return api.Keys(r.Context()) })
@@ -463,6 +466,10 @@ func (c remoteAdmin) Quarantine(ctx context.Context, limit int64) iter.Seq2[ware
 
 func (c remoteAdmin) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
 	return total, c.call(ctx, http.MethodPost, "/quarantine/replay?"+url.Values{"file": files}.Encode(), nil, &total)
+}
+
+func (c remoteAdmin) RemoveQuarantined(ctx context.Context, files []string) error {
+	return c.call(ctx, http.MethodDelete, "/quarantine?"+url.Values{"file": files}.Encode(), nil, &struct{}{})
 }
 
 func (c remoteAdmin) Publish(ctx context.Context) (published publication, err error) {

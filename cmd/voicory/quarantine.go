@@ -10,6 +10,7 @@ import (
 	"math"
 	"text/tabwriter"
 
+	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -17,31 +18,33 @@ import (
 type quarantineCommand struct {
 	List   listQuarantineCommand   `cmd:"" help:"List refused rows with the reasons; --json includes the rows."`
 	Replay replayQuarantineCommand `cmd:"" help:"Ingest refused rows again, after they were fixed or voicory was upgraded."`
+	Remove removeQuarantineCommand `cmd:"" help:"Remove quarantine files, for example of files that were fixed and ingested again."`
 }
 
 type listQuarantineCommand struct {
-	Limit int64 `help:"Maximum refused rows to list (${default})." default:"100" placeholder:"N"`
+	Limit int64 `help:"Maximum entries to list (${default})." default:"100" placeholder:"N"`
 }
 
-// Run prints refused rows while they are read, those of the oldest files first.
+// Run prints refused rows while they are read, those of the oldest files first: each row as JSON, or a table of the
+// reasons in each file.
 func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	limit := min(max(c.Limit, 0), math.MaxInt64-1)
 	return f.withAdmin(ctx, func(api admin) error {
-		list := refusalWriter(&refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)})
+		var list refusalList = &refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0), limit: limit}
+		fetched := int64(math.MaxInt64)
 		if f.JSON {
-			list = &refusalArray{out: m.Stdout}
+			list, fetched = &refusalArray{out: m.Stdout, limit: limit}, limit+1
 		}
-		n, more := int64(0), false
-		for refusal, err := range api.Quarantine(ctx, limit+1) {
+		more := false
+		for refusal, err := range api.Quarantine(ctx, fetched) {
+			if err == nil {
+				more, err = list.write(refusal)
+			}
 			if err != nil {
 				return err
 			}
-			if n++; n > limit {
-				more = true
+			if more {
 				break
-			}
-			if err := list.write(refusal); err != nil {
-				return err
 			}
 		}
 		if err := list.end(); err != nil {
@@ -54,55 +57,82 @@ func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) erro
 	})
 }
 
-// refusalWriter writes a list of refused rows one by one. end completes the list.
-type refusalWriter interface {
-	write(warehouse.Refusal) error
+// refusalList writes a list of refused rows one by one. write reports whether the row is beyond the limit, and was
+// therefore not written. end completes the list.
+type refusalList interface {
+	write(warehouse.Refusal) (more bool, err error)
 	end() error
 }
 
-// tableBlock is the number of rows whose columns are aligned together. It bounds the memory of a table.
+// tableBlock is the number of lines of a table whose columns are aligned together. It bounds the memory of a table.
 const tableBlock = 100
 
-// refusalTable writes a table.
+// refusalTable writes a table with one line for the rows of a file that were refused for one reason.
 type refusalTable struct {
-	out  *tabwriter.Writer
-	rows int
+	out    *tabwriter.Writer
+	limit  int64          // maximum number of lines
+	lines  int64          // lines that were started
+	begun  bool           // the heading was written
+	file   string         // quarantine file of the block
+	groups []refusalGroup // lines of the block
 }
 
-func (t *refusalTable) write(r warehouse.Refusal) error {
-	t.head()
-	t.rows++
-	if _, err := fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Name, cmp.Or(r.Dataset, "-"), cmp.Or(r.Tenant, "-"),
-		printable(r.File), r.Line, printable(r.Reason)); err != nil {
-		return err
-	}
-	if t.rows%tableBlock == 0 {
-		return t.out.Flush()
-	}
-	return nil
+// A refusalGroup is a line of a refusalTable.
+type refusalGroup struct {
+	warehouse.Refusal // the first row
+	rows              int64
 }
 
-func (t *refusalTable) head() {
-	if t.rows == 0 {
-		fmt.Fprintln(t.out, "QUARANTINE FILE\tDATASET\tTENANT\tFROM\tLINE\tREASON")
+func (t *refusalTable) write(r warehouse.Refusal) (more bool, err error) {
+	if r.Name == t.file {
+		for i, group := range t.groups {
+			if group.File == r.File && group.Dataset == r.Dataset && group.Tenant == r.Tenant && group.Kind() == r.Kind() {
+				t.groups[i].rows++
+				return false, nil
+			}
+		}
 	}
+	if t.lines == t.limit {
+		return true, nil
+	}
+	if r.Name != t.file || len(t.groups) == tableBlock {
+		if err := t.end(); err != nil {
+			return false, err
+		}
+		t.file, t.groups = r.Name, nil
+	}
+	t.lines++
+	r.Row = ""
+	t.groups = append(t.groups, refusalGroup{r, 1})
+	return false, nil
 }
 
 func (t *refusalTable) end() error {
-	t.head()
+	if !t.begun {
+		fmt.Fprintln(t.out, "QUARANTINE FILE\tDATASET\tTENANT\tFROM\tFIRST LINE\tROWS\tREASON")
+		t.begun = true
+	}
+	for _, g := range t.groups {
+		fmt.Fprintf(t.out, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", g.Name, cmp.Or(g.Dataset, "-"), cmp.Or(g.Tenant, "-"),
+			printable(cmp.Or(g.File, "-")), g.Line, g.rows, printable(g.Reason))
+	}
+	t.groups = nil
 	return t.out.Flush()
 }
 
 // refusalArray writes an array of JSON objects.
 type refusalArray struct {
-	out  io.Writer
-	rows int
+	out         io.Writer
+	limit, rows int64
 }
 
-func (a *refusalArray) write(r warehouse.Refusal) error {
+func (a *refusalArray) write(r warehouse.Refusal) (more bool, err error) {
+	if a.rows == a.limit {
+		return true, nil
+	}
 	text, err := json.MarshalIndent(r, "  ", "  ")
 	if err != nil {
-		return err
+		return false, err
 	}
 	separator := ",\n  "
 	if a.rows == 0 {
@@ -110,7 +140,7 @@ func (a *refusalArray) write(r warehouse.Refusal) error {
 	}
 	a.rows++
 	_, err = fmt.Fprintf(a.out, "%s%s", separator, text)
-	return err
+	return false, err
 }
 
 func (a *refusalArray) end() error {
@@ -165,9 +195,30 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 	})
 }
 
+type removeQuarantineCommand struct {
+	Files []string `arg:"" name:"file" help:"Names of quarantine files."`
+}
+
+// Run removes quarantine files.
+func (c *removeQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return f.withAdmin(ctx, func(api admin) error {
+		if err := api.RemoveQuarantined(ctx, c.Files); err != nil {
+			return err
+		}
+		return m.printResult(f, c.Files, func(w io.Writer) {
+			fmt.Fprintf(w, "removed %d quarantine files\n", len(c.Files))
+		})
+	})
+}
+
+// RemoveQuarantined removes quarantine files of the open folder.
+func (l localAdmin) RemoveQuarantined(_ context.Context, files []string) error {
+	return l.Warehouse.RemoveQuarantined(files...)
+}
+
 // Replay ingests refused rows again, in this process.
 func (l localAdmin) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
-	total.Counts, total.Refusals, err = l.Warehouse.Replay(ctx, files...)
+	total.Counts, total.Refusals, err = l.Warehouse.Replay(ctx, ingest.ParseCSVLine, files...)
 	total.Refusals = append([]warehouse.Refusal{}, total.Refusals...) // [] in JSON instead of null
 	return total, err
 }
