@@ -18,7 +18,7 @@ import (
 // JSON value it holds if the dataset stores JSON there. A missing value is left out. The header shows the delimiter.
 // Lines end with LF, CR LF or CR, in any mixture. A quote within an unquoted field is an ordinary character.
 //
-// An invalid record is refused alone. If it has several lines, only its first line is refused, and the next line begins
+// Fields after the last column may be empty. An invalid record is refused alone. If it has several lines, only its first line is refused, and the next line begins
 // a record, so that a quote that is never closed costs one row. Each line is read at most twice because of that: a
 // record that begins at a line with an odd number of quotes ends at the next such line at the latest.
 type csvReader struct {
@@ -130,6 +130,9 @@ func (r *csvReader) readHeader() error {
 	fields, err := r.readNames(header)
 	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(fields, func(name string) bool { return name != "" }) {
+		return fmt.Errorf("the header line has no column of %s; it begins with %.80q", r.dataset.Name, r.header[0])
 	}
 	r.columns = make([]csvColumn, len(fields))
 	for i, name := range fields {
@@ -254,7 +257,7 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 		return nil, "", false
 	}
 	record := r.buffer[r.start : r.start+length]
-	if defect == "" && r.count != len(r.columns) {
+	if defect == "" && (r.count < len(r.columns) || !areEmpty(r.fields[len(r.columns):]) || r.count > len(r.fields)) {
 		defect = fmt.Sprintf("it has %d fields, the header has %d", r.count, len(r.columns))
 	}
 	switch {
@@ -272,8 +275,16 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 	}
 	r.start += length
 	r.lines += lines
+	if areEmpty(r.fields) {
+		return nil, "", true // like a blank line; spreadsheets write such lines after the last row
+	}
 	r.toJSON()
 	return r.row, "", true
+}
+
+// areEmpty reports whether all fields are empty.
+func areEmpty(fields [][]byte) bool {
+	return !slices.ContainsFunc(fields, func(field []byte) bool { return len(field) > 0 })
 }
 
 // firstLine returns the length of the first line of text, with its line break.
@@ -424,8 +435,8 @@ func (r *csvReader) toJSON() {
 		r.row = append(append(r.row, text...), ":null,"...)
 	}
 	r.unknown = nil
-	for i, field := range r.fields {
-		column := r.columns[i]
+	for i, column := range r.columns {
+		field := r.fields[i]
 		if column.prefix == "" || len(field) == 0 || column.typ != "VARCHAR" && isMissing(field) {
 			continue
 		}

@@ -420,7 +420,7 @@ var bzip2Rows = []string{
 func TestLoad_AllRowsRefused(t *testing.T) {
 	w := openNew(t)
 	for name, test := range map[string]struct{ file, content, want string }{
-		"other names": {"calls.csv", "call,time\n1,2\n3,4\n",
+		"other names": {"calls.csv", "call,time,cost\n1,2,3\n3,4,5\n",
 			"all 2 rows were refused for one reason: id is missing; created_at is missing; fields that are not read: call, time"},
 		"other values": {"calls.csv", "id,created_at\n" + tenant.ID.String() + ",today\n" + tenant.ID.String() + ",now\n",
 			"all 2 rows were refused for one reason: created_at is not a time: today"},
