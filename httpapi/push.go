@@ -45,15 +45,17 @@ const responseTimeout = 2 * time.Minute
 // Pushed is the result of a push.
 type Pushed struct {
 	schema.Counts
-	Refusals []warehouse.Refusal // the first ones; the last has line 0 if the body could not be read to its end
-	Unknown  []string            // fields that the dataset does not have, as dataset.field
+	Refusals []warehouse.Refusal   // the first ones; the last has line 0 if the body could not be read to its end
+	Unknown  []string              // fields that the dataset does not have, as dataset.field
+	Notes    []warehouse.FieldNote // values that could not be stored as they were
 }
 
 // outcome is the result of a push in a response.
 type outcome struct {
 	schema.Counts
-	Unknown  []string     `json:"unknown_fields"`
-	Refusals []refusedRow `json:"refusals"`
+	Unknown  []string              `json:"unknown_fields"`
+	Notes    []warehouse.FieldNote `json:"field_notes,omitempty"`
+	Refusals []refusedRow          `json:"refusals"`
 }
 
 // refusedRow is a row that was refused, and the reason.
@@ -167,7 +169,9 @@ func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string,
 func (a *api) merge(ctx context.Context, body *pushBody, push Push) (string, error) {
 	pushed, err := a.Ingest(ctx, push)
 	a.metrics.pushed(push.Dataset, pushed.Counts)
-	result := outcome{Counts: pushed.Counts, Unknown: append([]string{}, pushed.Unknown...), Refusals: []refusedRow{}}
+	result := outcome{
+		Counts: pushed.Counts, Unknown: append([]string{}, pushed.Unknown...), Notes: pushed.Notes, Refusals: []refusedRow{},
+	}
 	unreadable := ""
 	for _, refusal := range pushed.Refusals {
 		if refusal.Line == 0 {

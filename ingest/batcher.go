@@ -101,6 +101,7 @@ func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBu
 		if !valid && defect == "" {
 			defect = "line is not UTF-8"
 		}
+		values.ReplaceSurrogates(text)
 		texts.BinaryBuilder.Append(text)
 		if defect != "" {
 			defects.Append(defect)

@@ -64,9 +64,10 @@ type Summary struct {
 	Files        int `json:"files"`
 	FilesRefused int `json:"files_refused"` // files that could not be read, or not to their end
 	schema.Counts
-	Refusals []warehouse.Refusal `json:"refusals"`                 // the first maxRefusals; the quarantine has all
-	Unknown  []string            `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
-	Tenants  []uuid.UUID         `json:"tenants,omitempty"`        // tenants of accepted rows, sorted
+	Refusals []warehouse.Refusal   `json:"refusals"`                 // the first maxRefusals; the quarantine has all
+	Unknown  []string              `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
+	Tenants  []uuid.UUID           `json:"tenants,omitempty"`        // tenants of accepted rows, sorted
+	Notes    []warehouse.FieldNote `json:"field_notes,omitempty"`    // values that could not be stored as they were
 }
 
 // Add adds the counts, refusals, unknown fields and tenants of other. It keeps at most maxRefusals refusals, except those of
@@ -80,6 +81,7 @@ func (s *Summary) Add(other Summary) {
 			s.Refusals = append(s.Refusals, refusal)
 		}
 	}
+	s.Notes = warehouse.AddNotes(s.Notes, other.Notes)
 	s.Unknown = append(s.Unknown, other.Unknown...)
 	slices.Sort(s.Unknown)
 	s.Unknown = slices.Compact(s.Unknown)
@@ -93,7 +95,7 @@ const maxRefusals = 100
 
 // merge merges a staged batch and adds its outcome to the summary.
 func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
-	batch := Summary{Tenants: staged.Tenants()}
+	batch := Summary{Tenants: staged.Tenants(), Notes: staged.Notes()}
 	for _, field := range staged.Unknown() {
 		batch.Unknown = append(batch.Unknown, field.String())
 	}

@@ -167,6 +167,7 @@ func (r *Runner) Totals(source string) Totals {
 func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 	log = log.With("source", job.Name)
 	logged := "" // unknown fields of the last warning, which is not repeated for the same fields
+	noted := ""  // notes of the last warning
 	for {
 		total, err := r.Pull(ctx, job.Source, job.Tenant)
 		switch {
@@ -182,6 +183,10 @@ func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 			logged = fields
 			log.Warn("unknown fields in the rows were dropped", "fields", fields)
 		}
+		if notes := noteTexts(total.Notes); notes != "" && notes != noted {
+			noted = notes
+			log.Warn("values could not be stored as they were", "fields", notes)
+		}
 		if total.Dropped > 0 {
 			log.Warn("the quarantine is full; refused rows were dropped", "rows", total.Dropped)
 		}
@@ -191,4 +196,13 @@ func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
 		case <-time.After(job.Every):
 		}
 	}
+}
+
+// noteTexts returns the fields and reasons of notes, without the numbers of rows.
+func noteTexts(notes []warehouse.FieldNote) string {
+	texts := make([]string, len(notes))
+	for i, note := range notes {
+		texts[i] = note.Field + ": " + note.Reason
+	}
+	return strings.Join(texts, "; ")
 }

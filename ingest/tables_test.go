@@ -110,7 +110,7 @@ func TestParquet_EveryType(t *testing.T) {
 		{"UUID '00000000-0000-4000-8000-00000000000a' AS assistant_id",
 			`"assistant_id":"00000000-0000-4000-8000-00000000000a"`},
 		{"0.1::FLOAT AS stt_minutes", `"stt_minutes":0.1`},
-		{"1e300 AS stt_minutes", `"stt_minutes":1e300`},
+		{"1e300 AS stt_minutes", `"stt_minutes":null`},
 		{"{'deep': {'list': [{'i': 1}, NULL]}, 'n': NULL} AS metadata",
 			`"metadata":{"deep":{"list":[{"i":1},null]},"n":null}`},
 		{"'{\"a\": [1]}'::JSON AS metadata", `"metadata":{"a":[1]}`},
@@ -125,16 +125,16 @@ func TestParquet_EveryType(t *testing.T) {
 		{"138 AS duration", `"duration":138`},
 		{"[{'speaker': 'AI', 'text': 'hi'}] AS transcript", `"transcript":[{"speaker":"AI","text":"hi"}]`},
 		{"NULL::INTEGER AS metadata", `"metadata":null`},
-		// Refused values.
+		// Refused values, and values out of range.
 		{"'\\xAA\\x00'::BLOB AS summary", `summary is not UTF-8 text`},
 		{"{'a': ['\\xAA\\x00'::BLOB]} AS metadata", `metadata is not UTF-8 text`},
 		{"'x'::BLOB AS ended_at", `ended_at is not a time: x`},
-		{"TIMESTAMP 'infinity' AS ended_at", `ended_at is not a time: infinity`},
-		{"'NaN'::DOUBLE AS stt_minutes", `stt_minutes is not a number: NaN`},
-		{"'-Infinity'::FLOAT AS stt_minutes", `stt_minutes is not a number: -Inf`},
-		{"1e20 AS tts_characters", `tts_characters is not an integer: 1e+20`},
+		{"TIMESTAMP 'infinity' AS ended_at", `"ended_at":null`},
+		{"'NaN'::DOUBLE AS stt_minutes", `"stt_minutes":null`},
+		{"'-Infinity'::FLOAT AS stt_minutes", `"stt_minutes":null`},
+		{"1e20 AS tts_characters", `"tts_characters":null`},
 		{"[true] AS assistant_id", `assistant_id is not a UUID: [true]`},
-		{"99999999.0::DECIMAL(20,1) AS cost", `cost is not a decimal(10,4): 99999999`},
+		{"99999999.0::DECIMAL(20,1) AS cost", `"cost":null`},
 		{"1 AS \"FILE_ROW_NUMBER\", 'x' AS summary", `"summary":"x"`},
 	}
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})

@@ -63,12 +63,16 @@ type Staged struct {
 	tenants     []stagedTenant
 	unknown     []UnknownField
 	origins     []Origin
+	notes       []FieldNote
 	state       *State // to store with the rows; nil: none
 	releaseSlot func()
 }
 
 // Unknown returns fields of the rows that the dataset does not have, at most maxUnknown. Their values are not stored.
 func (s *Staged) Unknown() []UnknownField { return s.unknown }
+
+// Notes returns the fields whose values were not stored as they were, in rows that are not refused.
+func (s *Staged) Notes() []FieldNote { return s.notes }
 
 // Refused returns the number of rows that were refused.
 func (s *Staged) Refused() (refused int64) {
@@ -153,7 +157,7 @@ func (s *Staged) stage(ctx context.Context) (err error) {
 		defer cancel()
 	}
 	if err = s.createSchema(limited); err == nil {
-		s.tenants, err = s.batch.stage(limited, s.w, s.conn)
+		s.tenants, s.notes, err = s.batch.stage(limited, s.w, s.conn)
 		err = inputError(err)
 	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
@@ -261,52 +265,67 @@ type stagedTenant struct {
 func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 
 // stage writes the typed rows of the batch to the table staged, with the reason for each refused row. It returns a
-// summary for each tenant.
-func (b Batch) stage(ctx context.Context, w *Warehouse, conn *sql.Conn) ([]stagedTenant, error) {
+// summary for each tenant, and the notes on the rows that are not refused.
+func (b Batch) stage(ctx context.Context, w *Warehouse, conn *sql.Conn) ([]stagedTenant, []FieldNote, error) {
 	untyped, release, err := b.Rows.open(ctx, w, conn, b.Dataset)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer release()
 	tenant := "NULL::UUID"
 	if b.Tenant != uuid.Nil {
 		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
 	}
-	typing, reasons := b.Dataset.Staging(untyped, tenant)
-	if _, err := duckdb.Exec(ctx, conn, typing); err != nil {
-		return nil, err
+	staging := b.Dataset.Staging(untyped, tenant)
+	if _, err := duckdb.Exec(ctx, conn, staging.Typing); err != nil {
+		return nil, nil, err
 	}
 	if err := b.Rows.finish(ctx, conn); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	tenants, suspects, err := stagedTenants(ctx, conn)
+	if err != nil || suspects == 0 {
+		return tenants, nil, err
+	}
+	for _, statement := range []string{staging.Reasons, staging.Accept} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return nil, nil, err
+		}
+	}
+	notes, err := fieldNotes(ctx, conn, b.Dataset, staging.Notes)
+	if err != nil {
+		return nil, nil, err
+	}
+	tenants, _, err = stagedTenants(ctx, conn)
+	return tenants, notes, err
+}
+
+// stagedTenants returns a summary of the staged rows for each tenant, and the number of suspicious rows.
+func stagedTenants(ctx context.Context, conn *sql.Conn) (tenants []stagedTenant, suspects int64, err error) {
 	rows, err := conn.QueryContext(ctx, statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown)))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer rows.Close()
-	var tenants []stagedTenant
-	var refused int64
 	for rows.Next() {
 		var t stagedTenant
 		var unknown, months sql.NullString
-		err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last)
+		var suspicious int64
+		err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last,
+			&suspicious)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		t.months = months.String
 		if unknown.Valid {
 			if err := json.Unmarshal([]byte(unknown.String), &t.unknown); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 		}
 		tenants = append(tenants, t)
-		refused += t.refused
+		suspects += suspicious
 	}
-	if err := rows.Err(); err != nil || refused == 0 {
-		return tenants, err
-	}
-	_, err = conn.ExecContext(ctx, reasons)
-	return tenants, err
+	return tenants, suspects, rows.Err()
 }
 
 // inputError wraps an error of DuckDB in ErrUnreadable, unless its cause is outside of the input: the memory, the disk,

@@ -21,6 +21,13 @@ import (
 // stagedRows stages lines as one batch and returns the typed values and the refusal of each row, as JSON.
 func stagedRows(t rapid.TB, w *Warehouse, dataset schema.Dataset, lines []string) (rows []string) {
 	t.Helper()
+	rows, _ = stagedNotes(t, w, dataset, lines)
+	return rows
+}
+
+// stagedNotes returns the same as stagedRows, and the notes on the batch.
+func stagedNotes(t rapid.TB, w *Warehouse, dataset schema.Dataset, lines []string) (rows []string, notes []FieldNote) {
+	t.Helper()
 	builder := array.NewRecordBuilder(mallocator.NewMallocator(), LinesSchema)
 	defer builder.Release()
 	for i, line := range lines {
@@ -61,7 +68,7 @@ func stagedRows(t rapid.TB, w *Warehouse, dataset schema.Dataset, lines []string
 	if err := result.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return rows
+	return rows, staged.Notes()
 }
 
 // openForStaging returns a warehouse that is closed at the end of the test.
@@ -162,5 +169,70 @@ func TestStage_TextsAndNumbers(t *testing.T) {
 		if !strings.Contains(row, tests[i].want) {
 			t.Errorf("%s: got %s, want %s", tests[i].name, row, tests[i].want)
 		}
+	}
+}
+
+// A value of the right kind that no column can hold is NULL and noted, if the field is optional. Another value, and one
+// in a field that a row needs, refuses the row.
+func TestStage_ValuesOutOfRange(t *testing.T) {
+	w := openForStaging(t)
+	tests := []struct{ field, want, note string }{ // want: part of the row; note: "" if the row is refused or has none
+		{`"ended_at":"infinity"`, `"ended_at":null`, "ended_at: out of range, set to null"},
+		{`"ended_at":0`, `"ended_at":null`, "ended_at: out of range, set to null"},
+		{`"ended_at":"0001-01-01T00:00:00Z"`, `"ended_at":null`, "ended_at: out of range, set to null"},
+		{`"ended_at":"soon"`, `"reason":"ended_at is not a time: soon"`, ""},
+		{`"ended_at":"2026-03-01T10:00:00+18:30"`, `"reason":"ended_at is not a time: 2026-03-01T10:00:00+18:30"`, ""},
+		{`"updated_at":"infinity"`, `"_source_at":null`, "updated_at: out of range, set to null"},
+		{`"created_at":"infinity"`, `"reason":"created_at is not a time: infinity"`, ""},
+		{`"deleted_at":"infinity"`, `"reason":"deleted_at is not a time: infinity"`, ""},
+		{`"stt_minutes":NaN`, `"stt_minutes":null`, "stt_minutes: out of range, set to null"},
+		{`"stt_minutes":-Infinity`, `"stt_minutes":null`, "stt_minutes: out of range, set to null"},
+		{`"stt_minutes":67000000`, `"stt_minutes":null`, "stt_minutes: out of range, set to null"},
+		{`"stt_minutes":"many"`, `"reason":"stt_minutes is not a number: many"`, ""},
+		{`"tts_characters":1e20`, `"tts_characters":null`, "tts_characters: out of range, set to null"},
+		{`"cost":1e9`, `"cost":null`, "cost: out of range, set to null"},
+		{`"cost":NaN`, `"cost":null`, "cost: out of range, set to null"},
+		{`"cost":"free"`, `"reason":"cost is not a decimal(10,4): free"`, ""},
+		{`"duration_seconds":67000000`, `"duration_seconds":null`, "duration_seconds: out of range, set to null"},
+		{`"duration_seconds":67e9`, `"duration_seconds":null`, "duration_seconds: out of range, set to null"},
+		{`"duration_seconds":-1`, `"duration_seconds":null`, "duration_seconds: out of range, set to null"},
+		{`"duration_seconds":"00:01:07"`, `"duration_seconds":67`, ""},
+		{`"duration_seconds":67.4`, `"duration_seconds":67`, ""},
+		{`"duration_seconds":"long"`, `"reason":"duration_seconds is not an integer: long"`, ""},
+		{`"duration":67000000`, `"duration":null`, "duration: out of range, set to null"},
+		{`"duration":"67000000"`, `"duration":null`, "duration: out of range, set to null"},
+		{`"duration":"2m 18s"`, `"duration":"2m 18s"`, ""},
+		{`"duration":NaN`, `"duration":null`, "duration: out of range, set to null"},
+		{`"metadata":{"a":[NaN,"NaN"],"b":-Infinity}`, `"metadata":{"a":[null,"NaN"],"b":null}`,
+			"metadata: contains NaN or Infinity, replaced by null"},
+		{`"metadata":NaN`, `"metadata":null`, "metadata: contains NaN or Infinity, replaced by null"},
+		{`"assistant_id":"none"`, `"reason":"assistant_id is not a UUID: none"`, ""},
+	}
+	lines, alone := make([]string, len(tests)), map[string]int64{}
+	for i, test := range tests {
+		lines[i] = fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01",%s}`, i, test.field)
+		if strings.HasPrefix(test.field, `"created_at"`) {
+			lines[i] = fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d",%s}`, i, test.field)
+		}
+		if test.note != "" {
+			alone[test.note]++
+		}
+	}
+	rows, notes := stagedNotes(t, w, schema.Calls, lines)
+	for i, row := range rows {
+		if refused := !strings.Contains(row, `"reason":null,"raw":null`); !strings.Contains(row, tests[i].want) ||
+			refused != strings.HasPrefix(tests[i].want, `"reason"`) {
+			t.Errorf("%s: got %s, want %s", tests[i].field, row, tests[i].want)
+		}
+	}
+	for _, note := range notes {
+		text := strings.TrimPrefix(note.Field, "calls.") + ": " + note.Reason
+		if alone[text] != note.Rows {
+			t.Errorf("got note %v, want %d rows", note, alone[text])
+		}
+		delete(alone, text)
+	}
+	if len(alone) > 0 {
+		t.Errorf("missing notes: %v", alone)
 	}
 }

@@ -15,5 +15,14 @@ var valueFunctions = []duckdb.TextFunction{
 		}
 		return nil
 	}},
+	// parse_duration returns microseconds, or NULL if the text is not a duration.
+	{Name: "parse_duration", Integer: true, Value: func(text string) any {
+		const longest = 1e12 // seconds; any implausible duration serves
+		if seconds, ok := values.ParseDuration(text); ok {
+			return int64(min(seconds, longest) * 1e6)
+		}
+		return nil
+	}},
+	{Name: "finite_json", Value: func(text string) any { return values.FiniteJSON(text) }},
 	{Name: "plain_number", Value: func(text string) any { return values.PlainNumber(text) }},
 }

@@ -134,6 +134,7 @@ func (total *ingestSummary) text(w io.Writer) {
 	printRefusals(w, total.Refusals)
 	warnDropped(w, total.Counts)
 	printUnknown(w, total.Unknown)
+	printNotes(w, total.Notes)
 }
 
 // printRefusals prints the first maxShown refused rows.
@@ -148,6 +149,13 @@ func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 		} else {
 			fmt.Fprintf(w, "  refused %s: %s\n", refusal.File, refusal.Reason)
 		}
+	}
+}
+
+// printNotes prints the fields with values that could not be stored as they were.
+func printNotes(w io.Writer, notes []warehouse.FieldNote) {
+	for _, note := range notes {
+		fmt.Fprintln(w, "note:", note)
 	}
 }
 

@@ -31,7 +31,9 @@ func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, 
 		for i := range summary.Refusals {
 			summary.Refusals[i].Reason = strings.ReplaceAll(summary.Refusals[i].Reason, name, "body")
 		}
-		return httpapi.Pushed{Counts: summary.Counts, Refusals: summary.Refusals, Unknown: summary.Unknown}, err
+		return httpapi.Pushed{
+			Counts: summary.Counts, Refusals: summary.Refusals, Unknown: summary.Unknown, Notes: summary.Notes,
+		}, err
 	}
 }
 

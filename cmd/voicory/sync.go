@@ -108,6 +108,7 @@ func (total *syncSummary) text(w io.Writer) {
 	printRefusals(w, total.Refusals)
 	warnDropped(w, total.Counts)
 	printUnknown(w, total.Unknown)
+	printNotes(w, total.Notes)
 }
 
 // syncProgress is a progress bar that counts rows and shows the remaining time. It prints nothing if standard error is

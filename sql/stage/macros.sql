@@ -36,3 +36,24 @@ CREATE MACRO plain_phone(value, line, path) AS
 CREATE MACRO json_in_text(value) AS
     CASE WHEN starts_with(value, '"') AND regexp_matches(value ->> '$', '^\s*[\[{]') AND json_valid(value ->> '$') THEN json(value ->> '$')
          ELSE value END;
+
+-- Returns a boolean, or NULL. A float of 0 or 1 is one, too.
+CREATE MACRO text_to_boolean(value) AS
+    coalesce(TRY_CAST(value AS BOOLEAN), CASE WHEN value IS NOT NULL THEN TRY_CAST(plain_number(value) AS BOOLEAN) END);
+
+-- Returns a number from 0 to a maximum, or NULL. NaN is greater than every number.
+CREATE MACRO text_to_double(value, most) AS
+    CASE WHEN TRY_CAST(value AS DOUBLE) BETWEEN 0 AND most THEN TRY_CAST(value AS DOUBLE) END;
+
+-- Returns the whole seconds of a duration from 0 to a maximum, or NULL.
+CREATE MACRO text_to_seconds(value, most) AS
+    CASE WHEN coalesce(TRY_CAST(value AS INTEGER), CASE WHEN value IS NOT NULL THEN parse_duration(value) / 1e6 END) BETWEEN 0 AND most
+         THEN coalesce(TRY_CAST(value AS INTEGER), round(parse_duration(value) / 1e6)::INTEGER) END;
+
+-- Returns a JSON value without NaN and Infinity, which become null.
+CREATE MACRO finite(value) AS
+    CASE WHEN strict_json(value::VARCHAR) THEN value WHEN value IS NOT NULL THEN nullif(finite_json(value::VARCHAR), 'null')::JSON END;
+
+-- Returns the JSON of a duration, and NULL if it is a number outside of 0 to a maximum.
+CREATE MACRO plausible_duration(value, most) AS
+    CASE WHEN TRY_CAST(trim(value::VARCHAR, '"') AS DOUBLE) NOT BETWEEN 0 AND most THEN NULL ELSE finite(value) END;

@@ -27,24 +27,89 @@ func (f field) kind() string {
 	}[f.typ]
 }
 
-// cast returns the SQL expression for the typed value, which is NULL if the untyped value is not valid.
+// Bounds of a call. Data frames write durations in microseconds or nanoseconds, so a greater number has another unit.
+const (
+	maxSeconds = "86400" // a day
+	maxMinutes = "1440"
+)
+
+// cast returns the SQL expression for the typed value, which is NULL if no value of the column can hold the untyped
+// value. The functions and macros are in sql/stage/macros.sql and package values.
 func (f field) cast(untyped string) string {
-	if f.typ == "TIMESTAMPTZ" {
+	switch {
+	case f.typ == "TIMESTAMPTZ":
 		return "text_to_time(" + untyped + ")"
+	case f.typ == "BOOLEAN":
+		return "text_to_boolean(" + untyped + ")"
+	case f.name == "duration_seconds":
+		return "text_to_seconds(" + untyped + ", " + maxSeconds + ")"
+	case f.name == "duration":
+		return "plausible_duration(" + untyped + ", " + maxSeconds + ")"
+	case f.typ == "DOUBLE":
+		return "text_to_double(" + untyped + ", " + maxMinutes + ")"
+	case f.typ == "JSON":
+		return "finite(" + untyped + ")"
 	}
 	return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ)
 }
 
-// faultCondition returns a SQL condition that is true if the untyped value is present but not valid for the column.
-func (f field) faultCondition(untyped, value string) string {
-	good := value + " IS NOT NULL"
-	switch f.typ {
-	case "JSON":
-		good = "strict_json(" + value + "::VARCHAR)"
-	case "DOUBLE":
-		good = "isfinite(" + value + ")"
+// suspicious returns a SQL condition that is true if the value differs from the untyped value. suspect holds the
+// untyped values of a row for which it is true of any field.
+func (f field) suspicious(untyped, value string) string {
+	condition := value + " IS NULL"
+	if f.typ == "JSON" {
+		condition = value + " IS DISTINCT FROM " + untyped
 	}
-	return fmt.Sprintf("(%s IS NOT NULL AND (%s) IS NOT TRUE)", untyped, good)
+	return "(" + untyped + " IS NOT NULL AND " + condition + ")"
+}
+
+// malformed returns a SQL condition that is true if the untyped value, which has no value of the column's type, is of
+// another kind. It is false for a value of this kind that is out of range.
+func (f field) malformed(untyped string) string {
+	switch {
+	case f.typ == "TIMESTAMPTZ":
+		return "parse_time(" + untyped + ") IS NULL"
+	case f.typ == "JSON":
+		return "false"
+	case f.name == "duration_seconds":
+		return "parse_duration(" + untyped + ") IS NULL AND TRY_CAST(" + untyped + " AS DOUBLE) IS NULL"
+	case f.typ == "UUID" || f.typ == "BOOLEAN":
+		return "true"
+	}
+	return "TRY_CAST(" + untyped + " AS DOUBLE) IS NULL"
+}
+
+// requiredFields are the fields that identify a row, its partition or its deletion. A row is refused if the value of
+// one of them is out of range. Another field is then NULL.
+var requiredFields = []string{"user_id", "id", "created_at", "deleted_at"}
+
+// reason returns the SQL expression of the reason why the field refuses its row, and NULL if it does not.
+func (f field) reason(untyped string) string {
+	condition := f.suspicious(untyped, f.cast(untyped))
+	if !slices.Contains(requiredFields, f.name) {
+		condition += " AND " + f.malformed(untyped)
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END", condition,
+		statements.Text(f.name+" is not "+f.kind()+": "), untyped)
+}
+
+// note returns the SQL expression of the note on the field in a row that is not refused, and NULL without one.
+func (f field) note(untyped string) string {
+	text := "out of range, set to null"
+	if f.typ == "JSON" && f.name != "duration" {
+		text = "contains NaN or Infinity, replaced by null"
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s END", f.suspicious(untyped, f.cast(untyped)),
+		statements.Text(f.name+noteSeparator+text))
+}
+
+// noteSeparator separates the field of a note from its text.
+const noteSeparator = ": "
+
+// ParseNote returns the field and the text of a note that the statement notes of [Dataset.Staging] selects.
+func ParseNote(note string) (field, text string) {
+	field, text, _ = strings.Cut(note, noteSeparator)
+	return field, text
 }
 
 // phoneFields are the fields that hold phone numbers.
@@ -123,18 +188,26 @@ func (d Dataset) FillAbsent(absent, slots []string) (string, bool) {
 	return statements.Fill("merge/fill_missing_fields", slots...), len(set) > 0
 }
 
-// Staging returns two statements: typing casts the rows of the query untyped into the table staged, and reasons sets
-// the reason of each refused row. tenant is an expression for the tenant of all rows, or NULL.
-func (d Dataset) Staging(untyped, tenant string) (typing, reasons string) {
-	var typed, faults, stored, causes []string
+// StagingStatements are the statements that stage rows.
+type StagingStatements struct {
+	Typing string // casts the untyped rows into the table staged
+	// Reasons sets the reason of each refused row, and accepts the other suspicious rows. Notes selects the notes on the
+	// accepted rows, and the number of rows of each. Both are needed only if a row has a suspect.
+	Reasons, Accept, Notes string
+}
+
+// Staging returns the statements for the rows of the query untyped. tenant is an expression for the tenant of all rows,
+// or NULL.
+func (d Dataset) Staging(untyped, tenant string) StagingStatements {
+	var typed, suspicious, stored, reasons, notes []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
 		if f.typ != "VARCHAR" {
 			untyped, suspect := "untyped."+column, "suspect[1]."+column
 			typed = append(typed, f.cast(untyped)+" AS "+column)
-			faults = append(faults, f.faultCondition(untyped, column))
-			causes = append(causes, fmt.Sprintf("CASE WHEN %s THEN %s || left(%s::VARCHAR, 80) END",
-				f.faultCondition(suspect, f.cast(suspect)), statements.Text(f.name+" is not "+f.kind()+": "), suspect))
+			suspicious = append(suspicious, f.suspicious(untyped, column))
+			reasons = append(reasons, f.reason(suspect))
+			notes = append(notes, f.note(suspect))
 		} else {
 			typed = append(typed, "untyped."+column)
 		}
@@ -142,7 +215,11 @@ func (d Dataset) Staging(untyped, tenant string) (typing, reasons string) {
 			stored = append(stored, column)
 		}
 	}
-	typing = statements.Fill("stage/cast", "untyped", untyped, "tenant", tenant, "typed", strings.Join(typed, ", "),
-		"faults", strings.Join(faults, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber)
-	return typing, statements.Fill("stage/reasons", "reasons", strings.Join(causes, ",\n    "))
+	return StagingStatements{
+		Typing: statements.Fill("stage/cast", "untyped", untyped, "tenant", tenant, "typed", strings.Join(typed, ", "),
+			"suspicious", strings.Join(suspicious, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber),
+		Reasons: statements.Fill("stage/reasons", "reasons", strings.Join(reasons, ",\n    ")),
+		Accept:  statements.Get("stage/accept"),
+		Notes:   statements.Fill("stage/notes", "notes", strings.Join(notes, ",\n    ")),
+	}
 }

@@ -2,6 +2,7 @@ package values_test
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,19 @@ func TestFormats_Times(t *testing.T) {
 		}
 		if got != row[1] {
 			t.Errorf("%s: got %s, docs/formats.md says %s", row[0], got, row[1])
+		}
+	}
+}
+
+func TestFormats_Durations(t *testing.T) {
+	t.Parallel()
+	for _, row := range table(t, "Durations") {
+		want, err := strconv.ParseFloat(row[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := values.ParseDuration(row[0]); !ok || got != want {
+			t.Errorf("%s: got %v, %v, docs/formats.md says %v", row[0], got, ok, want)
 		}
 	}
 }
