@@ -144,7 +144,7 @@ func writeExport(
 			return nil, err
 		}
 		result, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (%s, USE_TMP_FILE false)",
-			statement, statements.Text(path), parquetOptions(export.Metadata(asOf))))
+			statement, statements.Text(path), parquetOptions(export, asOf)))
 		if err != nil {
 			return nil, err
 		}

@@ -587,7 +587,7 @@ func TestWrite_FailureAtOnceWritesNothing(t *testing.T) {
 func TestWrite_UndescribedColumns(t *testing.T) {
 	w := openWarehouse(t)
 	result := exports.Result{
-		About:     schema.Export{Name: "figures", Columns: []schema.Column{{Name: "b", Description: "A list."}}},
+		About:     schema.Export{Name: "figures", Columns: []schema.Column{{Field: schema.Field{Name: "b", ID: 7}, Description: "A list."}}},
 		Statement: "SELECT 1 AS \"a \"\"x\", [1, NULL] AS b, {'c': 'd'} AS s",
 	}
 	for format, want := range map[exports.Format]string{

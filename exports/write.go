@@ -43,7 +43,7 @@ func Write(
 	case Arrow:
 		return writeArrow(ctx, conn, result, out)
 	case Parquet:
-		parquet := parquetOptions(result.About.Metadata(result.AsOf)) +
+		parquet := parquetOptions(result.About, result.AsOf) +
 			fmt.Sprintf(", ROW_GROUP_SIZE_BYTES '%s'", rowGroupBytes)
 		return copyTo(ctx, conn, result.Statement, parquet, out)
 	}
@@ -69,10 +69,10 @@ const (
 	rowGroupBytes = "8MB"
 )
 
-// parquetOptions returns the options of a COPY to Parquet with the given file metadata.
-func parquetOptions(metadata map[string]string) string {
-	return fmt.Sprintf("FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s",
-		rowGroupRows, statements.Struct(metadata))
+// parquetOptions returns the options of a COPY to Parquet with the metadata and the field ids of the export.
+func parquetOptions(export schema.Export, asOf time.Time) string {
+	return fmt.Sprintf("FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s%s",
+		rowGroupRows, statements.Struct(export.Metadata(asOf)), schema.FieldIDs(export.Columns))
 }
 
 // A headerWriter writes a header before the first write, so that a statement that fails before its first row writes

@@ -89,6 +89,8 @@ var (
 type folderMark struct {
 	Format   int      `json:"format"`
 	LakeMode LakeMode `json:"lake_mode"`
+	// Published is the format of all published files, see publishedFormat; 0: files may have an older format.
+	Published int `json:"published_format,omitempty"`
 }
 
 // LakeMode selects the users of the machine that may read lake/. It is stored with the data folder.
@@ -230,12 +232,12 @@ func (f *dataFolder) recognize(opts Options) error {
 			return fmt.Errorf("%w: it is not a data folder of voicory and not empty (it contains %q); name another with --data",
 				ErrInvalid, entries[0].Name())
 		}
-		f.mark = folderMark{folderFormat, cmp.Or(opts.LakeMode, f.presentLakeMode())}
+		f.mark = folderMark{Format: folderFormat, LakeMode: cmp.Or(opts.LakeMode, f.presentLakeMode())}
 		return nil
 	case opts.MustExist:
 		return errNoFolder
 	}
-	f.mark = folderMark{folderFormat, cmp.Or(opts.LakeMode, LakePrivate)}
+	f.mark = folderMark{folderFormat, cmp.Or(opts.LakeMode, LakePrivate), publishedFormat}
 	return f.writeMark()
 }
 

@@ -126,12 +126,13 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition, files [][]PublishedFile) error {
 	type written struct {
 		Export string `json:"export"`
+		Format int    `json:"format"`
 		PublishedFile
 	}
 	all, published := []written{}, map[string]int64{}
 	for i, p := range partitions {
 		for _, f := range files[i] {
-			all = append(all, written{f.Export, f})
+			all = append(all, written{f.Export, publishedFormat, f})
 			published[p.name()] = p.seq
 		}
 	}

@@ -170,6 +170,7 @@ const downgradeToV5 = `
 	ALTER TABLE clock DROP COLUMN unpublished;
 	DROP TABLE source_files;
 	ALTER TABLE IF EXISTS tombstones DROP COLUMN inferred;
+	ALTER TABLE IF EXISTS published_files DROP COLUMN format;
 	DELETE FROM schema_version WHERE version > 5;`
 
 // Partitions that an older version has left unpublished are published after the upgrade.
@@ -178,9 +179,9 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 		unpublished string
 		files       int
 	}{
-		// Files of calls, transcript_turns, cost_daily and customers.
-		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 4},
-		{"SELECT 'calls', '2026-01', 1 WHERE false", 0},
+		// Files of calls, transcript_turns, cost_daily and customers, and two of February, whose format is older.
+		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 6},
+		{"SELECT 'calls', '2026-01', 1 WHERE false", 2},
 	} {
 		dir := t.TempDir()
 		w := open(t, dir)
@@ -192,7 +193,7 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 		merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
 		noError(t, w.Close())
 		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
-			downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
+			"DELETE FROM published_files WHERE month <> '2026-02'; "+downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
 		w = open(t, dir)
 		if got := publish(t, w); got.Files != c.files {
 			t.Errorf("unpublished %q: got %+v, want %d files", c.unpublished, got, c.files)

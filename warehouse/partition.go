@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -39,9 +40,14 @@ type partition struct {
 // name returns the key of the partition in the list of unpublished partitions, such as calls/2026-04 or customers/.
 func (p partition) name() string { return p.dataset.Name + "/" + p.month }
 
-// pendingPartitions returns the partitions that commits have changed since they were published.
-func pendingPartitions(ctx context.Context, db querier) ([]partition, error) {
-	rows, err := db.QueryContext(ctx, statements.Get("lake/select_unpublished"))
+// publishedFormat is the format of the columns of published files. It is increased if a type of a column changes, so
+// that files of an older format are written again.
+const publishedFormat = 2
+
+// pendingPartitions returns the partitions that commits have changed since they were published, and those with files of
+// an older format than the given one.
+func pendingPartitions(ctx context.Context, db querier, format int) ([]partition, error) {
+	rows, err := db.QueryContext(ctx, statements.Get("lake/select_unpublished"), sql.Named("format", format))
 	if err != nil {
 		return nil, err
 	}
@@ -145,10 +151,11 @@ func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, que
 			return err
 		}
 		defer func() { _ = conn.Close() }() // returns the connection to its pool
-		metadata := statements.Struct(schema.MustExport(file.Export).Metadata(file.AsOf))
+		export := schema.MustExport(file.Export)
 		if file.Rows, err = duckdb.Exec(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
-			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s)",
-			query, statements.Text(temp), rowGroup, metadata)); err != nil {
+			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s%s)",
+			query, statements.Text(temp), rowGroup, statements.Struct(export.Metadata(file.AsOf)),
+			schema.FieldIDs(export.Columns))); err != nil {
 			return err
 		}
 		if file.Rows == 0 {

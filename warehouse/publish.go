@@ -113,6 +113,44 @@ func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published 
 	return published, err
 }
 
+// UpgradePublished writes again the files of all tenants that an earlier version published in an older format, one
+// tenant at a time. It does so once in a data folder: when all tenants are upgraded, the mark of the folder says so.
+// Errors of tenants are returned as PublishErrors.
+func (w *Warehouse) UpgradePublished(ctx context.Context) (total Published, err error) {
+	w.upgrading.Lock()
+	defer w.upgrading.Unlock()
+	if w.folder.mark.Published >= publishedFormat {
+		return total, nil
+	}
+	tenants, err := w.Tenants(ctx)
+	if err != nil {
+		return total, fmt.Errorf("upgrade published files: %w", err)
+	}
+	var failures PublishErrors
+	for _, t := range tenants {
+		exists, err := w.folder.exists(w.tenantPath(t.ID))
+		if err != nil {
+			return total, fmt.Errorf("upgrade published files: %w", err)
+		}
+		if !exists {
+			continue
+		}
+		published, err := w.PublishTenant(ctx, t.ID)
+		total.add(published)
+		if ctx.Err() != nil {
+			return total, ctx.Err()
+		}
+		if err != nil {
+			failures = append(failures, PublishError{t.ID, err})
+		}
+	}
+	if len(failures) > 0 {
+		return total, failures
+	}
+	w.folder.mark.Published = publishedFormat
+	return total, w.folder.writeMark()
+}
+
 func (p *Published) add(other Published) {
 	p.Files += other.Files
 	p.Rows += other.Rows
@@ -172,7 +210,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err := w.folder.mkdir(w.filesPath(id)); err != nil {
 		return total, err
 	}
-	pending, err := pendingPartitions(ctx, store.db)
+	pending, err := pendingPartitions(ctx, store.db, publishedFormat)
 	if err != nil {
 		return total, err
 	}
@@ -202,7 +240,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 
 	store.writing.Lock() // prevents a commit between the query and the removal
 	defer store.writing.Unlock()
-	pending, err = pendingPartitions(ctx, store.db)
+	pending, err = pendingPartitions(ctx, store.db, publishedFormat)
 	if err != nil || len(pending) > 0 {
 		return total, err
 	}

@@ -104,7 +104,7 @@ func (s *Snapshot) Select(
 			err = fmt.Errorf("read %s: %w", export.Name, err)
 		}
 	}()
-	changed, err := pendingPartitions(ctx, s.Conn)
+	changed, err := pendingPartitions(ctx, s.Conn, 0)
 	if err != nil {
 		return "", err
 	}

@@ -46,6 +46,7 @@ type Warehouse struct {
 	exportCache     duckdbExportCache
 	unknown         unknownFields
 	publishFailures publishFailures
+	upgrading       sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
 	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
 

@@ -122,8 +122,8 @@ type localAdmin struct {
 	*sources
 	queries *query.Runner
 	slots   *admission.Controller // slots for queries, shared with the API of a server; the operator counts as one tenant
-	// publishFirst means that no server publishes in the background, so that Query does it first.
-	publishFirst bool
+	// standalone means that no server publishes in the background, so that commands do it.
+	standalone bool
 }
 
 func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) (outcome query.Outcome, err error) {
@@ -135,7 +135,7 @@ func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Wri
 		return outcome, fmt.Errorf("start the query: %w; try again later", err)
 	}
 	defer release()
-	if l.publishFirst {
+	if l.standalone {
 		// If it fails, Start returns the error.
 		if _, err := l.PublishTenant(ctx, request.Tenant); ctx.Err() != nil {
 			return outcome, err

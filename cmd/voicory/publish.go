@@ -23,9 +23,16 @@ type publishFailure struct {
 	Error  string    `json:"error"`
 }
 
-// Publish publishes all tenants. Failures of tenants are part of the outcome.
+// Publish publishes all tenants. Failures of tenants are part of the outcome. Without a server, nothing else upgrades
+// the files of earlier versions, so Publish does it, too.
 func (l localAdmin) Publish(ctx context.Context) (outcome publication, err error) {
 	outcome.Published, err = l.Warehouse.Publish(ctx)
+	if err == nil && l.standalone {
+		var upgraded warehouse.Published
+		upgraded, err = l.UpgradePublished(ctx)
+		outcome.Files += upgraded.Files
+		outcome.Rows += upgraded.Rows
+	}
 	if failures := (warehouse.PublishErrors)(nil); errors.As(err, &failures) {
 		for _, failure := range failures {
 			outcome.Failed = append(outcome.Failed, publishFailure{failure.Tenant, failure.Err.Error()})

@@ -60,6 +60,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
 	stop := startLoops(ctx, append(sources.loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
+		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { requestLogLoop(ctx, w, c.KeepRequests, log) })...)
 	defer func() {
 		defer watch.hold("sources, publishing or the request log")()
@@ -229,6 +230,30 @@ func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) 
 		select {
 		case <-ctx.Done():
 		case <-time.After(max(publishEvery, 19*time.Since(start))):
+		}
+	}
+}
+
+// upgradeRetry is the pause before published files are upgraded again after an error.
+const upgradeRetry = time.Hour
+
+// upgradeLoop upgrades the published files of earlier versions, once in a data folder. publishLoop runs meanwhile.
+func upgradeLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for {
+		upgraded, err := w.UpgradePublished(ctx)
+		if upgraded.Files > 0 {
+			log.Info("published files upgraded", "files", upgraded.Files, "rows", upgraded.Rows)
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() == nil {
+			log.Error("upgrade published files", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(upgradeRetry):
 		}
 	}
 }

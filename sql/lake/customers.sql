@@ -1,3 +1,3 @@
 -- The published customers, all in one file.
-SELECT id, name, email, phone_number, customer_number, source, interaction_count, last_interaction, variables, created_at, updated_at
+SELECT id::VARCHAR AS id, name, email, phone_number, customer_number, source, interaction_count, last_interaction, variables, created_at, updated_at
 FROM {{rows}}

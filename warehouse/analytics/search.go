@@ -115,7 +115,7 @@ func (s Search) readTurns(ctx context.Context, conn *sql.Conn, turns string, cal
 	ids, times := make([]string, len(calls)), make([]string, len(calls))
 	at := make(map[uuid.UUID]*MatchedCall, len(calls))
 	for i := range calls {
-		ids[i] = statements.Text(calls[i].ID.String()) + "::UUID"
+		ids[i] = statements.Text(calls[i].ID.String())
 		createdAt := calls[i].CreatedAt.Format("2006-01-02 15:04:05.999999") + "+00"
 		times[i] = statements.Text(createdAt) + "::TIMESTAMPTZ"
 		at[calls[i].ID] = &calls[i]

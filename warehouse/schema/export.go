@@ -19,9 +19,17 @@ type Export struct {
 	Source Dataset `json:"-"`
 }
 
-// A Column describes a column of an export.
+// A Field is a column of an export, or a member of a nested one, with its number in Parquet files. A number is never
+// changed or used again for another field of the export, so that readers find a field whatever its name and place.
+type Field struct {
+	Name    string  `json:"name"`
+	ID      int     `json:"field_id"`
+	Members []Field `json:"members,omitempty"` // element of a list, members of a struct
+}
+
+// A Column describes a column of an export. Its ids are text: few readers of Parquet and Arrow know UUIDs.
 type Column struct {
-	Name        string `json:"name"`
+	Field
 	Type        string `json:"type"` // type in the notation of DuckDB's DESCRIBE
 	Description string `json:"description"`
 	Unit        string `json:"unit,omitempty"`
@@ -45,6 +53,40 @@ func (c Column) Comment() string {
 		text += " NULL: " + c.Null + "."
 	}
 	return text
+}
+
+// FieldIDs returns the option of COPY that writes the numbers of the columns to a Parquet file. It returns an empty text
+// if there are no columns.
+func FieldIDs(columns []Column) string {
+	if len(columns) == 0 {
+		return ""
+	}
+	fields := make([]Field, len(columns))
+	for i, c := range columns {
+		fields[i] = c.Field
+	}
+	return ", FIELD_IDS {" + fieldIDs(fields) + "}"
+}
+
+func fieldIDs(fields []Field) string {
+	ids := make([]string, len(fields))
+	for i, f := range fields {
+		ids[i] = fmt.Sprintf("%s: %d", statements.Ident(f.Name), f.ID)
+		if len(f.Members) > 0 {
+			ids[i] = fmt.Sprintf("%s: {__duckdb_field_id: %d, %s}", statements.Ident(f.Name), f.ID, fieldIDs(f.Members))
+		}
+	}
+	return strings.Join(ids, ", ")
+}
+
+// selectColumns returns the select list of the columns of published files. A file of an older version may have another
+// type for a column.
+func selectColumns(columns []Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = fmt.Sprintf("%s::%s AS %[1]s", statements.Ident(c.Name), c.Type)
+	}
+	return strings.Join(list, ", ")
 }
 
 // Exports are all exports: the datasets, then the derived ones. Their statements and descriptions are in sql/lake.
@@ -104,18 +146,18 @@ func (e Export) SelectWhere(condition string) string {
 // SelectFromFiles returns a statement that selects the rows of the export, restricted by the filter, from published
 // files of source, which is the export itself or its source dataset.
 func (e Export) SelectFromFiles(source Export, paths []string, filter Filter) string {
-	names := make([]string, len(source.Columns))
-	for i, c := range source.Columns {
-		names[i] = statements.Ident(c.Name)
-	}
-	columns := strings.Join(names, ", ")
-	rows := statements.Fill("query/rows", "columns", columns, "files", statements.Texts(paths...))
+	rows := statements.Fill("query/rows", "columns", selectColumns(source.Columns), "files", statements.Texts(paths...))
 	if filter != (Filter{}) {
 		absent := ""
 		if source.Derived() {
 			absent = ", NULL AS customer_number" // the filter does not use this column, see hasColumnsOf
 		}
-		rows = "SELECT " + columns + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + filter.Literal(e.Source)
+		names := make([]string, len(source.Columns))
+		for i, c := range source.Columns {
+			names[i] = statements.Ident(c.Name)
+		}
+		condition := strings.ReplaceAll(filter.Literal(e.Source), "::UUID", "::VARCHAR") // ids in files are text
+		rows = "SELECT " + strings.Join(names, ", ") + " FROM (SELECT *" + absent + " FROM (" + rows + ")) WHERE " + condition
 	}
 	if source.Name == e.Name {
 		return rows

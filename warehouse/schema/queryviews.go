@@ -38,12 +38,8 @@ func BindQueryViews(files map[string][]string) string {
 		if len(paths) == 0 {
 			continue
 		}
-		columns := make([]string, len(export.Columns))
-		for i, c := range export.Columns {
-			columns[i] = statements.Ident(c.Name)
-		}
 		script.WriteString(setSource(export, statements.Fill("query/rows",
-			"columns", strings.Join(columns, ", "), "files", statements.Texts(paths...))))
+			"columns", selectColumns(export.Columns), "files", statements.Texts(paths...))))
 	}
 	return script.String()
 }
