@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -140,7 +141,7 @@ func (w *arrowWriter) close(err error) error {
 }
 
 // withMetadata returns the schema with metadata. Each field gets the keys description, unit, time_zone and null of the
-// column with its name, except empty ones.
+// column with its name, except empty ones, and its number.
 func withMetadata(schema *arrow.Schema, columns []schema.Column, metadata map[string]string) *arrow.Schema {
 	fields := schema.Fields()
 	for i, field := range fields {
@@ -152,6 +153,7 @@ func withMetadata(schema *arrow.Schema, columns []schema.Column, metadata map[st
 				"description": column.Description, "unit": column.Unit, "time_zone": column.TimeZone, "null": column.Null,
 			}
 			maps.DeleteFunc(about, func(_, text string) bool { return text == "" })
+			about["PARQUET:field_id"] = strconv.Itoa(column.ID) // pyarrow keeps it if it writes the table as Parquet
 			fields[i].Metadata = arrow.MetadataFrom(about)
 		}
 	}

@@ -7,7 +7,6 @@ import json
 import pathlib
 import sys
 import urllib.request
-import uuid
 
 import duckdb
 import pandas
@@ -40,14 +39,13 @@ def plain(value):
         return value.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, (int, float, decimal.Decimal)):
         return decimal.Decimal(str(value)).quantize(decimal.Decimal("0.0001"))
-    if isinstance(value, bytes):
-        return str(uuid.UUID(bytes=value))
     return str(value)
 
 
 def by_id(rows):
     found = {}
     for row in rows:
+        assert all(isinstance(row[field], str | None) or row[field] != row[field] for field in ("id", "assistant_id")), row
         row = tuple(plain(row[field]) for field in FIELDS)
         assert row[0] not in found, f"{row[0]} comes twice"
         found[row[0]] = row
