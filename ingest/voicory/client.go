@@ -26,12 +26,17 @@ import (
 // ErrUpstream is the kind of error that the API or the network causes. The same pull may succeed later.
 var ErrUpstream = errors.New("the Voicory API is not available")
 
+// errLimited is returned if a rate limit refused the request. The limiter is paused then.
+var errLimited = errors.New("rate limit")
+
 // errNotFound is returned if a row does not exist, for example because it was deleted.
 var errNotFound = errors.New("no such row")
 
 const (
 	attemptTimeout = time.Minute      // time limit of one attempt, including reading the response
-	retryBudget    = 5 * time.Minute  // time limit of one request with all its attempts
+	retryBudget    = 5 * time.Minute  // time limit of one request with all its attempts, without waits for rate limits
+	limitBudget    = 31 * time.Minute // time limit of one request that only meets rate limits: two windows of 15 minutes
+	limitPause     = time.Minute      // pause after a 429 that does not say for how long
 	maxRetryAfter  = 15 * time.Minute // longest Retry-After that is respected; a longer one ends the pull
 	maxBody        = 256 << 20        // maximum size of a response in bytes
 )
@@ -47,13 +52,25 @@ type client struct {
 }
 
 // get makes a request and returns the value that read parses from the response. It retries after faults of the API and
-// the network, and if read returns an error, for at most retryBudget; then it returns ErrUpstream. It returns
-// ErrInvalid if the configuration is wrong and errNotFound if the row does not exist, both without retrying.
+// the network, and if read returns an error, for at most retryBudget; then it returns ErrUpstream. Waits for rate limits
+// do not count, because a limit is not a fault; they end after limitBudget. It returns ErrInvalid if the configuration is
+// wrong and errNotFound if the row does not exist, both without retrying.
 func get[T any](ctx context.Context, c *client, path string, read func(apiResponse) (T, error)) (value T, err error) {
 	tries, began := 0, time.Now()
+	waited := time.Duration(0) // for rate limits
 	value, err = backoff.Retry(ctx, func() (value T, err error) {
-		tries++
-		a, err := c.attempt(ctx, path)
+		var a apiResponse
+		for limitedSince := time.Now(); ; {
+			tries++
+			sent := time.Now()
+			if a, err = c.attempt(ctx, path); !errors.Is(err, errLimited) {
+				waited += sent.Sub(limitedSince)
+				break
+			}
+			if time.Since(limitedSince) > limitBudget {
+				return value, backoff.Permanent(err)
+			}
+		}
 		if err == nil {
 			value, err = read(a)
 			a.release()
@@ -61,8 +78,11 @@ func get[T any](ctx context.Context, c *client, path string, read func(apiRespon
 		if errors.Is(err, errWebPage) && !c.verified && tries == 3 {
 			err = backoff.Permanent(c.wrongBase("a web page"))
 		}
+		if err != nil && time.Since(began)-waited > retryBudget {
+			err = backoff.Permanent(err)
+		}
 		return value, err
-	}, backoff.WithMaxElapsedTime(retryBudget), backoff.WithNotify(func(err error, wait time.Duration) {
+	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
 		c.log.LogAttrs(ctx, slog.LevelWarn, "retry a request to the Voicory API", slog.String("request", path),
 			slog.Any("error", err), slog.Duration("wait", wait))
 	}))
@@ -214,12 +234,23 @@ func (c *client) statusError(response *http.Response, a apiResponse) error {
 		}
 		if status == http.StatusTooManyRequests {
 			wait = max(wait, time.Duration(upstreamError.Get("retry_after").Float()*float64(time.Second)))
+			if reset, err := strconv.Atoi(response.Header.Get("RateLimit-Reset")); err == nil && wait == 0 {
+				wait = time.Duration(reset) * time.Second
+			}
+			if wait <= 0 {
+				// The limit of the platform for all requests of an address does not say when it ends.
+				wait = limitPause
+			}
 		}
 		if wait > maxRetryAfter {
 			return backoff.Permanent(fmt.Errorf("%s, with a Retry-After of %s", reason, wait))
 		}
 		if wait > 0 { // in whole seconds, which may be rounded down
 			c.limiter.pauseFor(wait + time.Second/4 + rand.N(time.Second))
+		}
+		if status == http.StatusTooManyRequests {
+			c.log.Warn("wait for a rate limit of the Voicory API", slog.String("reason", reason), slog.Duration("wait", wait))
+			return fmt.Errorf("%w: %s", errLimited, reason)
 		}
 		return errors.New(reason)
 	}

@@ -51,4 +51,8 @@
 // bursts that a sliding window refuses. The state holds the time of the last requests, so that a process that starts
 // within a minute of another one keeps within the limits. Response headers report the requests of other clients. If
 // responses have no rate limit headers, requests are not delayed.
+//
+// The platform also limits all requests of an address to 100 per 15 minutes, and does not say when the limit ends. A
+// request that is refused without a time is repeated every minute. Such waits end after half an hour with ErrUpstream.
+// They are not counted as faults.
 package voicory

@@ -1,6 +1,9 @@
 package voicory
 
 import (
+	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -137,6 +140,61 @@ func TestLimiter_RetryAfter(t *testing.T) {
 			}
 			k.pull(k.newSource(u, nil))
 			k.checkAllRows(u)
+		})
+	}
+}
+
+// A pull survives a limit of 100 requests per 15 minutes for its address, whose responses have no rate limit headers, and
+// continues after an interruption.
+func TestPull_AddressLimit(t *testing.T) {
+	const limit, window = 100, 15 * time.Minute
+	for name, refuse := range map[string]http.HandlerFunc{
+		"without a time": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, "Too many requests, please try again later.")
+		},
+		"with RateLimit-Reset": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("RateLimit-Reset", "60")
+			writeError(w, 429, "TOO_MANY_REQUESTS", "Too many requests")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u, k := newFakeAPI(), newFakeWarehouse(t)
+				u.fill(9900)
+				var start time.Time
+				accepted, pages := 0, 0
+				u.intercept = func(int, *http.Request) http.HandlerFunc {
+					if time.Since(start) >= window {
+						start, accepted = time.Now(), 0
+					}
+					if accepted++; accepted > limit {
+						return func(w http.ResponseWriter, r *http.Request) {
+							for _, header := range []string{"Limit", "Remaining", "Reset"} {
+								w.Header().Del("X-Ratelimit-" + header)
+							}
+							refuse(w, r)
+						}
+					}
+					pages++
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // while the first wait lasts
+				defer cancel()
+				if err := k.newSource(u, nil).Pull(ctx, nil, k.take); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("got %v, want the end of the context", err)
+				}
+				synctest.Wait()
+				if rows := k.rows; rows < 90*pageRows {
+					t.Errorf("got %d rows stored before the interruption, want at least %d", rows, 90*pageRows)
+				}
+				began := time.Now()
+				k.pull(k.newSource(u, nil))
+				k.checkAllRows(u)
+				if took := time.Since(began); took > 3*window || pages > 315 {
+					t.Errorf("got %d pages in %s, want about 300 in less than %s", pages, took, 3*window)
+				}
+			})
 		})
 	}
 }
