@@ -3,7 +3,9 @@ package voicory
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +51,12 @@ type client struct {
 	limiter  *limiter
 	log      *slog.Logger
 	verified bool // a response from the base URL was valid
+}
+
+// keyDigest returns a short digest of the API key. It differs between keys, and no key can be derived from it.
+func (c *client) keyDigest() string {
+	digest := sha256.Sum256([]byte(c.key))
+	return hex.EncodeToString(digest[:8])
 }
 
 // get makes a request and returns the value that read parses from the response. It retries after faults of the API and

@@ -52,6 +52,7 @@ type fakeAPI struct {
 	microseconds  bool                    // times are stored in microseconds instead of milliseconds
 	shuffle       *rand.Rand              // rows of the same time are in random order; nil: sorted by id
 	sortFirstPage bool                    // the first page is sorted in spite of shuffle
+	key           string                  // key of the account; "": testKey
 	clockSkew     time.Duration           // added to the time in Date and X-RateLimit-Reset
 	// intercept is called with the number of each accepted request, counting all from 1. If it returns a handler, that
 	// handles the request.
@@ -100,7 +101,7 @@ func (u *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.requests = append(u.requests, r.URL.RequestURI())
 	w.Header().Set("Date", time.Now().Add(u.clockSkew).UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Type", "application/json")
-	if r.Header.Get("X-Api-Key") != testKey {
+	if r.Header.Get("X-Api-Key") != cmp.Or(u.key, testKey) {
 		writeError(w, 401, "INVALID_API_KEY", "Invalid API key")
 		return
 	}

@@ -144,7 +144,7 @@ func TestLimiter_RetryAfter(t *testing.T) {
 	}
 }
 
-// A pull survives a limit of 100 requests per 15 minutes for its address, whose responses have no rate limit headers, and
+// A pull survives a limit of 100 requests per 15 minutes for its address without rate limit headers, and it
 // continues after an interruption.
 func TestPull_AddressLimit(t *testing.T) {
 	const limit, window = 100, 15 * time.Minute

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -18,6 +19,10 @@ import (
 type sourceState struct {
 	Read json.RawMessage `json:"read"` // a readState
 	Pace *paceState      `json:"pace,omitempty"`
+	// Key is a digest of the API key, and Sample the path of a row that the key could read. Another key may belong to
+	// another account, to which the rest of the state does not apply.
+	Key    string `json:"key,omitempty"`
+	Sample string `json:"sample,omitempty"`
 }
 
 // A readState records which rows have been read.
@@ -51,6 +56,8 @@ type pull struct {
 	state readState
 	queue *batchQueue
 
+	otherKey            bool                   // the state was stored by a pull with another API key
+	sample              string                 // path of a row of the account; "": none
 	lastState           json.RawMessage        // encoded state that was queued last
 	rows                int64                  // number of rows queued
 	remaining           map[string]int64       // number of rows that follow, by listing
@@ -74,14 +81,8 @@ func (p *pull) restore(known json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("%w: parse the state of %s: %w", warehouse.ErrInvalid, p.Name(), err)
 	}
-	if p.state.Lists == nil {
-		p.state.Lists = map[string]*listState{}
-	}
-	for _, dataset := range schema.Datasets {
-		if p.state.Lists[dataset.Name] == nil {
-			p.state.Lists[dataset.Name] = &listState{}
-		}
-	}
+	p.otherKey, p.sample = stored.Key != "" && stored.Key != p.client.keyDigest(), stored.Sample
+	p.fillLists()
 	if stored.Pace != nil {
 		if wait := p.client.limiter.resume(*stored.Pace); wait > 0 {
 			p.Log.Info("wait, because the last pull made requests with this key just before",
@@ -92,8 +93,45 @@ func (p *pull) restore(known json.RawMessage) error {
 	return nil
 }
 
+// fillLists adds the datasets that the state lacks.
+func (p *pull) fillLists() {
+	if p.state.Lists == nil {
+		p.state.Lists = map[string]*listState{}
+	}
+	for _, dataset := range schema.Datasets {
+		if p.state.Lists[dataset.Name] == nil {
+			p.state.Lists[dataset.Name] = &listState{}
+		}
+	}
+}
+
+// checkAccount reads all rows again if the API key belongs to another account than the state. It asks for a row that the
+// former key could read: the API shows a row to its own account only. If that row was deleted, rows are read twice.
+func (p *pull) checkAccount(ctx context.Context) error {
+	if !p.otherKey {
+		return nil
+	}
+	err := errNotFound
+	if p.sample != "" {
+		_, err = get(ctx, p.client, "/"+p.sample, func(a apiResponse) (json.RawMessage, error) {
+			_, err := a.json()
+			return nil, err
+		})
+	}
+	if errors.Is(err, errNotFound) {
+		p.Log.Warn("the API key may belong to another account than before; all rows are read")
+		p.state, p.sample = readState{}, ""
+		p.fillLists()
+		return nil
+	}
+	return err
+}
+
 // run makes passes and does background work until everything has been read.
 func (p *pull) run(ctx context.Context) error {
+	if err := p.checkAccount(ctx); err != nil {
+		return err
+	}
 	window := true
 	for {
 		began := time.Now()
@@ -217,10 +255,14 @@ func (p *pull) addRows(
 		return nil
 	}
 	p.rows += int64(len(rows))
+	if len(rows) > 0 && (p.sample == "" || dataset.Name != schema.Customers.Name) { // customers are deleted more often
+		p.sample = dataset.Name + "/" + url.PathEscape(rows[0].id)
+	}
 	var record json.RawMessage
 	if state != nil {
 		p.lastState = state
-		record = encode(sourceState{Read: state, Pace: p.client.limiter.snapshot()})
+		record = encode(sourceState{Read: state, Pace: p.client.limiter.snapshot(), Key: p.client.keyDigest(),
+			Sample: p.sample})
 	}
 	return p.queue.add(ctx, dataset, details, rows, record, p.progress())
 }

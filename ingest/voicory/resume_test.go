@@ -165,3 +165,34 @@ func TestPull_Cancel(t *testing.T) {
 		}
 	})
 }
+
+// A new key of the same account continues; the key of another account reads all of that account's rows.
+func TestPull_KeyOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const newKey = "sk_another0123456789abcdefghijklmno"
+		with := func(o *Options) { o.APIKey = newKey }
+		u, k := newFakeAPI(), newFakeWarehouse(t)
+		u.fill(10)
+		for i := range 2000 {
+			u.add("calls", time.Now().Add(-DefaultWindow-time.Duration(i)*time.Minute))
+		}
+		k.pull(k.newSource(u, nil))
+		whole := len(u.requests)
+		u.key = newKey
+		k.pull(k.newSource(u, with))
+		if again := len(u.requests) - whole; again > 5 {
+			t.Errorf("new key of the account: got %d requests after %d, want a sample and the window", again, whole)
+		}
+		other := newFakeAPI()
+		other.key = "pk_other0123456789abcdefghijklmnopq"
+		at := time.Now().Add(-DefaultWindow - 1000*time.Hour)
+		for range 250 {
+			other.add("calls", at)
+			other.add("messages", at)
+		}
+		k.pull(k.newSource(other, func(o *Options) { o.APIKey = other.key }))
+		k.checkAllRows(other)
+		k.pull(k.newSource(u, with)) // and back
+		k.checkAllRows(u)
+	})
+}
