@@ -2,6 +2,7 @@ package encode
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math/big"
 	"slices"
@@ -151,7 +152,8 @@ func textsOf(values arrow.ArrayData, appendText func(dst, value []byte) []byte) 
 	if binary, ok := from.(*array.Binary); ok {
 		valueAt = binary.Value
 	}
-	offsets, texts := make([]int32, values.Len()+1), []byte(nil)
+	const usual = len("00000000-0000-0000-0000-000000000000")
+	offsets, texts := make([]int32, values.Len()+1), make([]byte, 0, values.Len()*usual)
 	for i := range values.Len() {
 		if value := valueAt(i); from.IsValid(i) && len(value) > 0 { // a hidden key of a map has no bytes
 			texts = appendText(texts, value)
@@ -232,13 +234,14 @@ func appendTimeTZ(dst, value []byte) []byte {
 
 // appendUUID appends a UUID of 16 bytes, big endian.
 func appendUUID(dst, value []byte) []byte {
-	const digits = "0123456789abcdef"
-	for i, b := range value {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			dst = append(dst, '-')
-		}
-		dst = append(dst, digits[b>>4], digits[b&15])
-	}
+	begin := len(dst)
+	dst = append(dst, "00000000-0000-0000-0000-000000000000"...)
+	text := dst[begin:]
+	hex.Encode(text[:8], value[:4])
+	hex.Encode(text[9:13], value[4:6])
+	hex.Encode(text[14:18], value[6:8])
+	hex.Encode(text[19:23], value[8:10])
+	hex.Encode(text[24:], value[10:])
 	return dst
 }
 
