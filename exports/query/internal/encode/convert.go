@@ -249,18 +249,13 @@ func appendUUID(dst, value []byte) []byte {
 // of Parquet can have.
 func checkDecimals(batch arrow.RecordBatch, columns []Column) error {
 	for i, values := range batch.Columns() {
-		if columns[i].Type.contains(typeHugeInt) && exceedsDecimal(values.Data()) {
+		if columns[i].Type.Contains(typeHugeInt) && exceedsDecimal(values.Data()) {
 			return &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(
 				"A value of the column %q has more than %d digits, which Arrow and Parquet cannot hold: cast it to VARCHAR or "+
 					"DOUBLE, or choose another format", columns[i].Name, hugeIntDigits)}
 		}
 	}
 	return nil
-}
-
-// contains reports whether the type is, or has a member of, the type with the given ID.
-func (t *Type) contains(id string) bool {
-	return t.ID == id || slices.ContainsFunc(t.Members, func(m Member) bool { return m.Type.contains(id) })
 }
 
 var maxDecimal = decimal128.GetMaxValue(hugeIntDigits)

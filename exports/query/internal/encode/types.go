@@ -2,6 +2,7 @@ package encode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -61,6 +62,11 @@ func (t *Type) String() string {
 		return t.ID + "(" + strings.Join(members, ", ") + ")"
 	}
 	return t.ID
+}
+
+// Contains reports whether the type is, or has at any depth, the type with the given ID.
+func (t *Type) Contains(id string) bool {
+	return t.ID == id || slices.ContainsFunc(t.Members, func(m Member) bool { return m.Type.Contains(id) })
 }
 
 // A Column is a column of a result.

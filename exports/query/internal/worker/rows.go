@@ -77,6 +77,13 @@ func (r *rows) each(consume func(arrow.RecordBatch) error) error {
 
 // toArrow converts a chunk to Arrow. Every byte of the batch is determined by the rows. The caller releases the batch.
 func (r *rows) toArrow(chunk duckdb.DataChunk) (arrow.RecordBatch, error) {
+	for i, c := range r.columns {
+		vector := duckdb.DataChunkGetVector(chunk, duckdb.IdxT(i))
+		if !intervalsFit(vector, c.Type, duckdb.DataChunkGetSize(chunk)) {
+			return nil, &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(
+				"An INTERVAL of the column %q has a time of more than 292 years: cast it to VARCHAR", c.Name)}
+		}
+	}
 	batch, fault := r.source.Batch(chunk)
 	defer duckdb.DestroyErrorData(&fault)
 	if duckdb.ErrorDataHasError(fault) {

@@ -323,3 +323,25 @@ func TestValues_BeyondDecimal(t *testing.T) {
 		}
 	}
 }
+
+// An INTERVAL with a time that Arrow cannot hold is refused at any depth. A shorter one has its value.
+func TestValues_LongIntervals(t *testing.T) {
+	for _, n := range nestings {
+		for hours, fits := range map[string]bool{
+			"2562047": true, "-2562047": true, "2562048": false, "-2562048": false, "2562047788": false, "-2562047788": false,
+		} {
+			value := fmt.Sprintf(n.sql, "INTERVAL '"+hours+" hours'")
+			statement := "SELECT " + value + " AS x, [" + value + ", " + value + "], {'a': range, 'b': " + value +
+				"} FROM range(3000)" // constants and rows of their own
+			for _, format := range []string{protocol.NDJSON, protocol.Arrow} {
+				text, _, err := runInProcess(t, protocol.Task{
+					SQL: statement, Format: format, Limit: maxRows, MaxBytes: maxBytes,
+				})
+				refused := errors.Is(err, protocol.ErrSQL) && strings.Contains(err.Error(), "more than 292 years")
+				if fits == refused || fits && format == protocol.NDJSON && !strings.Contains(text, hours+":00:00") {
+					t.Errorf("%s as %s: got %.200s and %v", statement, format, text, err)
+				}
+			}
+		}
+	}
+}
