@@ -54,9 +54,21 @@ func formatFromName(name string) (Format, error) {
 }
 
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
-// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. It returns warehouse.ErrInvalid unless
+// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. For a file below Hive partitions, the name of
+// the table's folder counts if the file name contains no dataset. datasetFromName returns warehouse.ErrInvalid unless
 // exactly one dataset matches.
 func datasetFromName(name string) (schema.Dataset, error) {
+	if dataset, err := datasetFromWords(name); err == nil {
+		return dataset, nil
+	}
+	if _, table := partitionsOf(name); table != "" {
+		return datasetFromWords(table)
+	}
+	return datasetFromWords(name)
+}
+
+// datasetFromWords returns the dataset that is a word of the last element of a path.
+func datasetFromWords(name string) (schema.Dataset, error) {
 	notLetter := func(r rune) bool { return r < 'a' || r > 'z' }
 	words := strings.FieldsFunc(strings.ToLower(filepath.Base(name)), notLetter)
 	var found []schema.Dataset

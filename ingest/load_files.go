@@ -185,6 +185,8 @@ type inputRows struct {
 	number  int64              // number of the last row, through all files
 
 	reading bool
+	members []byte // partition columns of the current file, as members of a JSON object
+	row     []byte // buffer of the last row, if the file has partition columns
 	openInput
 	err error // error that ended the reading early
 }
@@ -207,7 +209,7 @@ func (r *inputRows) more() bool {
 		switch unreadable := (*unreadableError)(nil); {
 		case err == nil:
 			name := strings.ToValidUTF8(in.Name, "\uFFFD") // the quarantine stores it as text
-			r.openInput, r.reading = opened, true
+			r.openInput, r.reading, r.members = opened, true, partitionMembers(in.Name, r.dataset)
 			r.origins = append(r.origins, warehouse.Origin{Name: name, Before: r.number})
 		case r.ctx.Err() != nil || errors.Is(err, warehouse.ErrTooLarge):
 			r.err = err
@@ -272,10 +274,15 @@ func (r *inputRows) read() (text []byte, defect string, ok bool) {
 	if !r.more() {
 		return nil, "", false
 	}
-	if text, defect, ok = r.openInput.read(); ok {
-		r.number++
+	if text, defect, ok = r.openInput.read(); !ok {
+		return nil, "", false
 	}
-	return text, defect, ok
+	r.number++
+	if len(r.members) > 0 && defect == "" {
+		r.row = withMembers(r.row[:0], text, r.members)
+		text = r.row
+	}
+	return text, defect, true
 }
 
 func (r *inputRows) failure() error { return r.err }
