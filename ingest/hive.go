@@ -13,8 +13,9 @@ import (
 // nullPartition is the name of the value NULL of a Hive partition column.
 const nullPartition = "__HIVE_DEFAULT_PARTITION__"
 
-// partitionsOf returns the folders of a path that are Hive partitions (column=value), as pairs of names and values, and
-// the folder of the table, which is the first other folder above the file. The table is "" if there are no partitions.
+// partitionsOf returns the folders of a path that are Hive partitions (column=value), as pairs of names and values. It
+// also returns the folder of the table, which is the first other folder above the file. The table is "" if there are no
+// partitions.
 func partitionsOf(path string) (partitions [][2]string, table string) {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		name, value, ok := strings.Cut(filepath.Base(dir), "=")
