@@ -18,14 +18,16 @@ import (
 
 // A cursor is a position in a list or in a feed, signed for one tenant, dataset and filter; it is invalid with any
 // other. Before base64 it holds: kind (1 byte), number (8 bytes: the creation time in microseconds, or the
-// commit), id (16 bytes), signature (16 bytes).
+// commit), id (16 bytes), of a feed epoch (16 bytes) and loaded (8 bytes), signature (16 bytes).
 const (
-	listCursor byte = 1
-	feedCursor byte = 2
-
-	placeBytes     = 1 + 8 + 16
-	signatureBytes = 16
+	listCursor     byte = 1
+	shortCursor    byte = 2 // of a feed, without epoch and loaded, as earlier versions issued it
+	feedCursor     byte = 3
+	signatureBytes      = 16
 )
+
+// placeBytes are the lengths of cursors by kind, without the signature.
+var placeBytes = map[byte]int{listCursor: 1 + 8 + 16, shortCursor: 1 + 8 + 16, feedCursor: 1 + 8 + 16 + 16 + 8}
 
 // scope holds the values that a cursor is valid for.
 type scope struct {
@@ -47,9 +49,9 @@ func (a *api) signature(place []byte, s scope) []byte {
 }
 
 // cursor returns a signed cursor in base64.
-func (a *api) cursor(kind byte, number int64, id uuid.UUID, s scope) string {
+func (a *api) cursor(kind byte, number int64, id uuid.UUID, s scope, more ...byte) string {
 	place := append([]byte{kind}, binary.BigEndian.AppendUint64(nil, uint64(number))...)
-	place = append(place, id[:]...)
+	place = append(append(place, id[:]...), more...)
 	return base64.RawURLEncoding.EncodeToString(append(place, a.signature(place, s)...))
 }
 
@@ -60,7 +62,7 @@ func (a *api) cursorAfter(p warehouse.Position, s scope) string {
 
 // cursorInFeed returns the cursor for the rows of a feed after p.
 func (a *api) cursorInFeed(p warehouse.FeedPosition, s scope) string {
-	return a.cursor(feedCursor, p.Seq, p.ID, s)
+	return a.cursor(feedCursor, p.Seq, p.ID, s, binary.BigEndian.AppendUint64(p.Epoch[:], uint64(p.Loaded))...)
 }
 
 // place is the position of a cursor in a list or in a feed: one of its fields is set.
@@ -72,14 +74,18 @@ type place struct {
 // parseCursor returns the position of a cursor, or an INVALID_CURSOR problem if it was not signed for the scope.
 func (a *api) parseCursor(text string, s scope) (place, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) != placeBytes+signatureBytes ||
-		!hmac.Equal(raw[placeBytes:], a.signature(raw[:placeBytes], s)) {
+	size := max(0, len(raw)-signatureBytes)
+	if err != nil || size == 0 || size != placeBytes[raw[0]] || !hmac.Equal(raw[size:], a.signature(raw[:size], s)) {
 		return place{}, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_CURSOR",
 			Message: "The cursor is not one of this list with these filters; begin again without it"}
 	}
-	number, id := int64(binary.BigEndian.Uint64(raw[1:])), uuid.UUID(raw[9:placeBytes])
-	if raw[0] == feedCursor {
-		return place{feed: &warehouse.FeedPosition{Seq: number, ID: id}}, nil
+	number, id := int64(binary.BigEndian.Uint64(raw[1:])), uuid.UUID(raw[9:25])
+	switch raw[0] {
+	case shortCursor:
+		return place{feed: &warehouse.FeedPosition{Seq: number, ID: id, Epoch: warehouse.AnyEpoch, Loaded: number}}, nil
+	case feedCursor:
+		return place{feed: &warehouse.FeedPosition{Seq: number, ID: id, Epoch: uuid.UUID(raw[25:41]),
+			Loaded: int64(binary.BigEndian.Uint64(raw[41:]))}}, nil
 	}
 	return place{list: &warehouse.Position{CreatedAt: time.UnixMicro(number).UTC(), ID: id}}, nil
 }

@@ -28,6 +28,7 @@ type list struct {
 		Page, Total, TotalPages *int64
 		HasMore                 bool    `json:"has_more"`
 		NextCursor              *string `json:"next_cursor"`
+		ResumeCursor            string  `json:"resume_cursor"`
 		Seq                     *int64
 	}
 }
@@ -283,7 +284,7 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 					delete(state, item.ID)
 				}
 			}
-			if path = next; last.Meta.NextCursor == nil || (last.Meta.Seq == nil) != last.Meta.HasMore {
+			if path = next; (last.Meta.NextCursor == nil) == last.Meta.HasMore || last.Meta.ResumeCursor == "" || (last.Meta.Seq == nil) != last.Meta.HasMore {
 				t.Fatalf("%+v", last.Meta)
 			}
 		}
@@ -293,9 +294,9 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 	if len(state) != 60 {
 		t.Errorf("%d rows", len(state))
 	}
-	again := "/api/v1/calls?limit=7&cursor=" + *end.Meta.NextCursor
+	again := "/api/v1/calls?limit=7&cursor=" + end.Meta.ResumeCursor
 	for range 2 {
-		if same := follow(again); len(same.Data) != 0 || *same.Meta.NextCursor != *end.Meta.NextCursor || *same.Meta.Seq != *end.Meta.Seq {
+		if same := follow(again); len(same.Data) != 0 || same.Meta.ResumeCursor != end.Meta.ResumeCursor || *same.Meta.Seq != *end.Meta.Seq {
 			t.Errorf("the end has moved: %+v", same)
 		}
 	}
@@ -324,6 +325,11 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 	// Filters narrow rows; deletions are always included.
 	if l, _ := a.listed(t, "/api/v1/calls?since=0&limit=100&status=completed", a.key); len(l.Data) != 29 {
 		t.Errorf("%d completed or deleted", len(l.Data))
+	}
+	for _, since := range []string{"100000000", "1767225600"} { // beyond the newest commit
+		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 || !strings.Contains(got.body, "INVALID_CURSOR") {
+			t.Errorf("%s: %d %s", since, got.status, got.body)
+		}
 	}
 	for _, since := range []string{"-1", "x", "1.5", "99999999999999999999"} {
 		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 || !strings.Contains(got.body, "INVALID_FILTER") {

@@ -34,6 +34,9 @@ func problemOf(err error) *web.Problem {
 		return &web.Problem{Status: http.StatusUnauthorized, Code: "REVOKED_API_KEY", Message: "API key has been revoked"}
 	case errors.Is(err, warehouse.ErrExpiredKey): // the documented API has no code of its own for expired keys
 		return &web.Problem{Status: http.StatusUnauthorized, Code: "REVOKED_API_KEY", Message: "API key has expired"}
+	case errors.Is(err, warehouse.ErrPositionLost):
+		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_CURSOR", Message: "The position is not in this " +
+			"change feed, because the data was restored from a copy or never had it; begin again with since=0"}
 	case errors.Is(err, warehouse.ErrUnpublished):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "PUBLISHING_FAILED", RetryAfter: 30,
 			Message: "The newest rows could not be published, so the published files may lack rows; try again later"}

@@ -25,16 +25,17 @@ func (a *api) registerLists(router *mux.Router) {
 	}
 }
 
-// meta is the position of a page in its list. next_cursor, and seq in a feed, are additions to the documented
-// fields.
+// meta is the position of a page in its list. next_cursor, and resume_cursor and seq in a feed, are additions to the
+// documented fields.
 type meta struct {
 	Page       *int64          `json:"page"` // nil if the request has a cursor
 	Limit      int64           `json:"limit"`
 	Total      *int64          `json:"total"` // rows in the list; nil if include_total is false
 	TotalPages *int64          `json:"total_pages"`
 	HasMore    bool            `json:"has_more"`
-	NextCursor *string         `json:"next_cursor"`   // nil at the end of a list, never nil in a feed
-	Seq        json.RawMessage `json:"seq,omitempty"` // in a feed: the newest commit, or null if there are more pages
+	NextCursor *string         `json:"next_cursor"`             // nil at the end of a list or feed
+	Resume     string          `json:"resume_cursor,omitempty"` // in a feed: the position after this page, never empty
+	Seq        json.RawMessage `json:"seq,omitempty"`           // in a feed: the newest commit, or null if there are more pages
 }
 
 // list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has
@@ -97,7 +98,7 @@ func (a *api) page(
 	return page.Items, where, nil
 }
 
-// feed returns the rows that changed after a position, oldest change first. The cursor of the last page remains
+// feed returns the rows that changed after a position, oldest change first. The resume cursor of the last page remains
 // valid: later changes come after it.
 func (a *api) feed(
 	r *http.Request, s scope, dataset schema.Dataset, q listParams, after warehouse.FeedPosition,
@@ -107,8 +108,10 @@ func (a *api) feed(
 		return nil, meta{}, err
 	}
 	cursor := a.cursorInFeed(feed.Next, s)
-	where := meta{Limit: q.limit, HasMore: feed.More, NextCursor: &cursor, Seq: json.RawMessage("null")}
-	if !feed.More {
+	where := meta{Limit: q.limit, HasMore: feed.More, Resume: cursor, Seq: json.RawMessage("null")}
+	if feed.More {
+		where.NextCursor = &cursor
+	} else {
 		where.Seq = fmt.Appendf(nil, "%d", feed.Seq)
 	}
 	return feed.Items, where, nil

@@ -2,8 +2,11 @@ package warehouse_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -85,7 +88,7 @@ func TestChanges_Order(t *testing.T) {
 		}
 		want(t, fmt.Sprint(order), "[03 completed 01 failed 02 2026-06-01T10:00:00.500Z 04 completed 08 "+
 			"2026-06-02T00:00:00.000Z]")
-		want(t, fmt.Sprint(end), fmt.Sprintf("{4 %s}", id(8)))
+		want(t, fmt.Sprint(end.Seq, end.ID), fmt.Sprint("4 ", id(8)))
 		// The end is stable: asked for again, it is the same and empty.
 		feed := changes(t, w, schema.Calls, schema.Filter{}, end, limit)
 		if len(feed.Items) != 0 || feed.More || feed.Next != end || feed.Seq != 4 {
@@ -134,6 +137,69 @@ func TestChanges_Filter(t *testing.T) {
 			feed := changes(t, w, test.dataset, test.filter, warehouse.FeedPosition{}, 10)
 			want(t, fmt.Sprint(ids(t, feed.Items)), fmt.Sprint([]string{id(1), id(3)}))
 		})
+	}
+}
+
+// A row that stops matching the filter is like a deleted one without a time, and so is a later row that never matched.
+// Rows that did not match when the client began are left out.
+func TestChanges_RowsLeaveTheFilter(t *testing.T) {
+	w := openNew(t)
+	filter := schema.Filter{Status: "completed"}
+	at := func(n int, status string, minute int) row {
+		return call(tenantA, n, row{"status": status, "updated_at": fmt.Sprintf("2026-06-01T00:%02d:00Z", minute)})
+	}
+	merge(t, w, schema.Calls, at(1, "completed", 0), at(2, "failed", 0), at(3, "completed", 0))
+	first := changes(t, w, schema.Calls, filter, warehouse.FeedPosition{}, 1)
+	merge(t, w, schema.Calls, at(3, "failed", 1), at(4, "failed", 1), at(5, "completed", 1))
+	var got []string
+	for position, more := first.Next, true; more; {
+		feed := changes(t, w, schema.Calls, filter, position, 2)
+		for _, item := range feed.Items {
+			var row struct {
+				ID        string
+				Deleted   bool
+				DeletedAt *string `json:"deleted_at"`
+			}
+			noError(t, json.Unmarshal([]byte(item), &row))
+			got = append(got, fmt.Sprint(row.ID, row.Deleted, row.DeletedAt == nil))
+		}
+		position, more = feed.Next, feed.More
+	}
+	want(t, fmt.Sprint(ids(t, first.Items)), fmt.Sprint([]string{id(1)}))
+	want(t, fmt.Sprint(got), fmt.Sprint([]string{id(3) + "true true", id(4) + "true true", id(5) + "false true"}))
+}
+
+// After an older copy of the data folder took its place, a position of rows that the copy does not have is an error. It
+// still is when new rows have reached its number. Positions before the copy stay valid.
+func TestChanges_PositionAfterRestore(t *testing.T) {
+	folder := t.TempDir()
+	data, copied := filepath.Join(folder, "data"), filepath.Join(folder, "copy")
+	end := func(numbers ...int) warehouse.FeedPosition {
+		w := open(t, data)
+		defer func() { noError(t, w.Close()) }()
+		for _, n := range numbers {
+			merge(t, w, schema.Calls, call(tenantA, n, nil))
+		}
+		_, position := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 2)
+		return position
+	}
+	kept := end(1, 2, 3)
+	noError(t, os.CopyFS(copied, os.DirFS(data)))
+	lost := end(4, 5)
+	if lost.Epoch == kept.Epoch {
+		t.Error("two processes have one epoch")
+	}
+	noError(t, os.RemoveAll(data))
+	noError(t, os.Rename(copied, data))
+	for _, numbers := range [][]int{nil, {6, 7, 8, 9}} {
+		end(numbers...)
+		w := open(t, data)
+		if _, err := w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, lost, 5); !errors.Is(err, warehouse.ErrPositionLost) {
+			t.Errorf("after %d new rows: got %v, want ErrPositionLost", len(numbers), err)
+		}
+		feed := changes(t, w, schema.Calls, schema.Filter{}, kept, 5)
+		want(t, fmt.Sprint(len(feed.Items)), fmt.Sprint(len(numbers)))
+		noError(t, w.Close())
 	}
 }
 

@@ -26,6 +26,8 @@ var (
 	ErrNoSpace     = duckdb.ErrNoSpace
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
 	ErrUnpublished = errors.New("publishing failed") // the published files of a tenant may lack rows
+
+	ErrPositionLost = errors.New("position is not in this store") // of a change feed, after a restore from a copy
 )
 
 // TooLargeError is an [ErrTooLarge] that names the bound: bytes of rows, unpacked.

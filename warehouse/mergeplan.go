@@ -38,6 +38,7 @@ type storeFacts struct {
 	loaded bool
 	seq    int64
 	tables map[string]tableFacts // by dataset
+	epoch  bool                  // this process has begun its epoch in the file
 }
 
 // tableFacts records whether a dataset may have rows and tombstones. False is certain, true is not.
@@ -62,6 +63,8 @@ func (s *tenantStore) planMerge(
 		"tenant", statements.Text(s.id.String()),
 		"seq", strconv.FormatInt(p.seq, 10),
 		"inferred", strconv.FormatBool(staged.batch.Inferred),
+		"first_seq", strconv.FormatInt(s.facts.seq+1, 10),
+		"epoch", statements.Text(staged.w.epoch.String()),
 	}
 	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
 	if isEmpty && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
@@ -244,7 +247,7 @@ func (p *mergePlan) stalePartitions(dataset schema.Dataset) (string, error) {
 // applyCommit updates the facts after the plan was committed.
 func (s *storeFacts) applyCommit(dataset string, p *mergePlan) {
 	if p.rowsWithSeq() > 0 {
-		s.seq = p.seq
+		s.seq, s.epoch = p.seq, true
 	}
 	tombstones := s.tables[dataset].tombstones || p.counts().Deleted > 0
 	s.tables[dataset] = tableFacts{rows: true, tombstones: tombstones}
@@ -268,6 +271,9 @@ func (p *mergePlan) statementNames() (names []string) {
 	}
 	counts := p.counts()
 	add("merge/advance_seq", p.rowsWithSeq())
+	if !p.store.facts.epoch {
+		add("merge/insert_epoch", p.rowsWithSeq())
+	}
 	add("merge/update", p.rows["changed"])
 	add("merge/delete", p.rows["moved"]+p.rows["deleted"])
 	add(p.insertStatement, counts.New+p.rows["moved"])

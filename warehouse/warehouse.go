@@ -39,6 +39,7 @@ type Warehouse struct {
 	loader      *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
 	control     *sql.DB          // connections of the control database
 	*control.DB                  // the content of the control database; its methods are methods of the warehouse
+	epoch       uuid.UUID        // of the commits of this process
 
 	signing         []byte // secret from which the signing keys are derived
 	tenants         tenantPool
@@ -72,6 +73,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	}
 	w := &Warehouse{
 		dir:     folder.path,
+		epoch:   uuid.New(),
 		folder:  folder,
 		refused: quarantine{maxBytes: cmp.Or(opts.Quarantine, defaultQuarantine)},
 		reading: admission.New(admission.Limits{

@@ -165,15 +165,15 @@ func feedCursors(t *testing.T, url, key string) (places string) {
 	for _, dataset := range []string{"calls", "customers", "messages"} {
 		var list struct {
 			Meta struct {
-				NextCursor string `json:"next_cursor"`
-				HasMore    bool   `json:"has_more"`
+				ResumeCursor string `json:"resume_cursor"`
+				HasMore      bool   `json:"has_more"`
 			}
 		}
 		status, body := get(t, url+"/api/v1/"+dataset+"?since=0&limit=100", key)
 		if err := json.Unmarshal([]byte(body), &list); err != nil || status != 200 || list.Meta.HasMore {
 			t.Fatal(status, body, err)
 		}
-		places += list.Meta.NextCursor + " "
+		places += list.Meta.ResumeCursor + " "
 	}
 	return places
 }

@@ -55,7 +55,7 @@ const (
 	message = `"id":"` + id +
 		`","direction":"inbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":null,"to_number":null,"status":"read","is_from_bot":false,"delivered_at":null,"read_at":null,"created_at":"2026-04-01T00:00:00.000Z","customer_id":null,"assistant_id":null`
 	meta     = `"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null`
-	feed     = `"page":null,"limit":25,"total":null,"total_pages":null,"has_more":false,"next_cursor":"YQ","seq":7`
+	feed     = `"page":null,"limit":25,"total":null,"total_pages":null,"has_more":false,"next_cursor":null,"resume_cursor":"YQ","seq":7`
 	deleted  = `{"id":"` + id + `","deleted":true,"deleted_at":"2026-04-01T00:00:00.000Z"}`
 	notFound = `{"error":{"code":"NOT_FOUND","message":"Resource not found"}}`
 )
@@ -167,12 +167,12 @@ func TestCheck_InvalidExchanges(t *testing.T) {
 			"date-time"},
 		"null that is none": {"list",
 			func(e *exchange) { e.body = strings.ReplaceAll(e.body, `"limit":25`, `"limit":null`) }, "limit"},
-		"unknown meta":          {"list", func(e *exchange) { e.body = list("", meta+`,"seq":1`) }, "next_cursor"},
+		"unknown meta":          {"list", func(e *exchange) { e.body = list("", meta+`,"seq":1`) }, "resume_cursor"},
 		"deleted row in a page": {"list", func(e *exchange) { e.body = list(deleted, meta) }, "deleted"},
 		"deleted row with more": {"changes",
 			func(e *exchange) { e.body = list(strings.Replace(deleted, "{", `{"status":"x",`, 1), feed) }, "status"},
 		"feed without seq": {"changes",
-			func(e *exchange) { e.body = strings.ReplaceAll(e.body, `,"seq":7`, "") }, "deleted"},
+			func(e *exchange) { e.body = strings.ReplaceAll(e.body, `,"seq":7`, "") }, "resume_cursor"},
 		"seq before the end": {"changes",
 			func(e *exchange) { e.body = strings.ReplaceAll(e.body, `"has_more":false`, `"has_more":true`) }, "seq"},
 		"no JSON":            {"list", func(e *exchange) { e.body = "{" }, "body"},
