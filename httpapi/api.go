@@ -47,6 +47,8 @@ type Store interface {
 	RecordPush(ctx context.Context, tenant uuid.UUID, push warehouse.Push) error
 	// KeyByID returns the key with the id. Its errors are those of Authenticate.
 	KeyByID(id uuid.UUID) (_ control.Key, valid context.Context, err error)
+	// OriginKnown reports whether any valid key of the type allows web pages of the origin.
+	OriginKnown(origin string, typ control.KeyType) bool
 	// PublishedFiles returns the published files of a tenant, ordered by export and month.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
 	// OpenPublished opens a published file by its name, including a file that was replaced recently. It returns
@@ -108,7 +110,7 @@ func New(options Options) http.Handler {
 	a := &api{
 		Options:    options,
 		metrics:    newMetrics(options.Metrics, options.Slots),
-		cors:       newCORS(),
+		cors:       newCORS(options.Store),
 		pushing:    newIdempotencyKeys(),
 		allowances: newRangeAllowances(options.FileWindow, options.Now),
 		unsent:     unsent{tenants: map[uuid.UUID]int64{}},

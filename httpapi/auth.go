@@ -52,10 +52,10 @@ func (a *api) authorize(needs requirements, h authHandler) handler {
 			state.key = &key
 		}
 		state.authenticated = err == nil
+		a.setCORS(w, r) // after authentication, because the allowed origins are those of the key
 		if err != nil {
 			return err
 		}
-		a.setCORS(w, r) // after authentication: without a valid key, no origin is allowed
 		if authenticated(r.Context(), key.Tenant) {
 			w.Header().Set("Connection", "close")
 		}

@@ -152,25 +152,70 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 
 // Web pages of other origins may use a public key that names them.
 func TestCORS_OriginsOfAKey(t *testing.T) {
-	a := start(t)
-	const app, other = "https://app.example.com", "https://other.example.com"
-	_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Public, control.KeySettings{Origins: []string{app}})
+	b := startBulk(t)
+	const app, files, old, other = "https://app.example.com", "https://files.example.com", "https://old.example.com", "https://other.example.com"
+	create := func(typ control.KeyType, origin string) (control.Key, string) {
+		created, text, err := b.warehouse.CreateKey(t.Context(), mine, typ, control.KeySettings{Origins: []string{origin}})
+		noError(t, err)
+		return created, text
+	}
+	_, key := create(control.Public, app)
+	_, secret := create(control.Secret, files)
+	revoked, oldKey := create(control.Public, old)
+	_, err := b.warehouse.RevokeKey(t.Context(), revoked.ID)
 	noError(t, err)
-	for _, test := range []struct{ method, path, key, origin, allowed string }{
-		{"GET", "/api/v1/calls", key, app, app},
-		{"GET", "/api/v1/calls/17", key, app, app}, // errors can be read, too
-		{"GET", "/api/v1/calls", key, other, ""},
-		{"GET", "/api/v1/calls", a.key, app, ""}, // another key
-		{"GET", "/api/v1/calls", "", app, ""},
-		{"OPTIONS", "/api/v1/calls", "", app, app}, // a preflight has no key, and every origin gets the same answer
-		{"OPTIONS", "/api/v1/calls", "", other, other},
+	unknown := "pk_" + strings.Repeat("x", 32)
+	listed := b.ask(t, "GET", "/api/v1/exports/calls/files?signed=true", secret)
+	signed := listed.body[strings.Index(listed.body, `"url":"`)+len(`"url":"`):]
+	signed = strings.ReplaceAll(signed[:strings.Index(signed, `"`)], `\u0026`, "&")
+	for _, test := range []struct {
+		method, path, key, origin, allowed string
+		status                             int
+	}{
+		{"GET", "/api/v1/calls", key, app, app, 200},
+		{"GET", "/api/v1/calls/17", key, app, app, 400}, // errors can be read, too
+		{"GET", "/api/v1/calls", key, other, "", 200},
+		{"GET", "/api/v1/calls", b.key, app, "", 200},    // another key
+		{"GET", "/api/v1/calls", secret, files, "", 200}, // a secret key in a page
+		{"GET", "/api/v1/calls", "", app, app, 401},      // an origin of any key can read why the request failed
+		{"GET", "/api/v1/calls", unknown, app, app, 401},
+		{"GET", "/api/v1/calls", unknown, other, "", 401},
+		{"GET", "/api/v1/calls", unknown, files, "", 401}, // of a secret key
+		{"GET", "/api/v1/calls", unknown, old, "", 401},   // of a revoked key
+		{"GET", "/api/v1/calls", oldKey, old, old, 401},   // the revoked key itself
+		{"GET", signed, "", files, files, 200},
+		{"HEAD", signed, "", files, files, 200},
+		{"GET", signed, "", app, "", 200},
+		{"GET", signed, secret, files, "", 200},
+		{"GET", signed + "x", "", files, files, 403},
+		{"GET", signed + "x", "", other, "", 403},
+		{"OPTIONS", "/api/v1/calls", "", app, app, 204}, // a preflight has no key, and every origin gets the same answer
+		{"OPTIONS", "/api/v1/calls", "", other, other, 204},
+		{"OPTIONS", signed, "", files, files, 204},
 	} {
-		got := a.do(t, test.method, test.path, test.key, "Origin", test.origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-api-key")
-		if allowed := got.header.Get("Access-Control-Allow-Origin"); allowed != test.allowed || !strings.Contains(strings.Join(got.header.Values("Vary"), ","), "Origin") {
-			t.Errorf("%+v: %q, Vary %v", test, allowed, got.header.Values("Vary"))
+		const wanted = "cache-control,range,traceparent,x-api-key,x-requested-with"
+		request, err := http.NewRequestWithContext(t.Context(), test.method, b.URL+test.path, nil)
+		noError(t, err)
+		request.Header.Set("Origin", test.origin)
+		if test.key != "" {
+			request.Header.Set("X-Api-Key", test.key)
 		}
-		if headers := got.header.Get("Access-Control-Allow-Headers"); test.method == "OPTIONS" && test.allowed != "" && !strings.EqualFold(headers, "x-api-key") {
-			t.Errorf("preflight allows %q", headers)
+		if test.method == "OPTIONS" {
+			request.Header.Set("Access-Control-Request-Method", "GET")
+			request.Header.Set("Access-Control-Request-Headers", wanted)
+		}
+		got, err := b.Client().Do(request)
+		noError(t, err)
+		noError(t, got.Body.Close())
+		if allowed := got.Header.Get("Access-Control-Allow-Origin"); got.StatusCode != test.status || allowed != test.allowed ||
+			!strings.Contains(strings.Join(got.Header.Values("Vary"), ","), "Origin") {
+			t.Errorf("%+v: got %d, origin %q, Vary %v", test, got.StatusCode, allowed, got.Header.Values("Vary"))
+		}
+		if headers := got.Header.Get("Access-Control-Allow-Headers"); test.method == "OPTIONS" && headers != wanted {
+			t.Errorf("the preflight allows %q, want %q", headers, wanted)
+		}
+		if exposed := got.Header.Get("Access-Control-Expose-Headers"); test.allowed == files && test.method != "OPTIONS" && !strings.Contains(exposed, "Content-Range") {
+			t.Errorf("%s exposes %q, want Content-Range", test.path, exposed)
 		}
 	}
 }

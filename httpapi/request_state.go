@@ -18,6 +18,7 @@ type requestState struct {
 	route         string       // pattern of the path; empty: no route matches
 	key           *control.Key // nil: no key, or an unknown one
 	authenticated bool         // the key is valid
+	signed        bool         // the URL is signed, and the request has no key of its own
 	held          *held        // slot that the request holds; nil: none
 	counted       bool         // counted against the rate limit of the key; only for files
 	probe         bool         // health check: counted in the metrics, not logged

@@ -20,8 +20,7 @@ import (
 
 // grant is the permission in a signed URL: to read one file until a time, on behalf of the key that requested the
 // URL. It ends early if that key is revoked or expires. The URL needs no header, so any client that has it can
-// read the file. Pages of other web origins cannot, because only secret keys get signed URLs and these allow no
-// origins.
+// read the file. Web pages can if their origin is one of the key's.
 type grant struct {
 	tenant       uuid.UUID
 	export, name string
@@ -51,6 +50,7 @@ func (a *api) authenticateFile(r *http.Request) (key control.Key, valid context.
 	if r.Header.Get("X-Api-Key") != "" || !r.URL.Query().Has("signature") {
 		return a.authenticate(r)
 	}
+	stateOf(r).signed = true
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return key, nil, invalidSignature

@@ -25,7 +25,7 @@ type keyFlags struct {
 	Label     *string   `help:"Name of the key in lists."`
 	Expires   *expiry   `help:"Expiry of the key: a date, a date-time, or a duration from now such as 720h; never removes it." placeholder:"TIME"`
 	RateLimit *keyLimit `help:"Rate limits of the key, such as 600/1m,50/5s; none removes them, default restores those of the server." placeholder:"N/TIME"`
-	Origin    []string  `help:"Web origin whose pages may use the public key (CORS), such as https://app.example.com; * allows any, none removes all." placeholder:"ORIGIN"`
+	Origin    []string  `help:"Web origin whose pages may use the public key, or the signed URLs of the secret key (CORS), such as https://app.example.com; * allows any, none removes all." placeholder:"ORIGIN"`
 	queryLimits
 }
 

@@ -47,7 +47,8 @@ type KeySettings struct {
 	Label     string     `json:"label"`
 	ExpiresAt *time.Time `json:"expires_at"` // nil: never
 	RateLimit string     `json:"rate_limit"` // for example 600/1m,50/5s or none; "": the server's limit
-	Origins   []string   `json:"origins"`    // web origins whose pages may use a public key; "*" allows any
+	// Web origins whose pages may use a public key, or read files by the signed URLs of a secret key; "*" allows any.
+	Origins []string `json:"origins"`
 	// Limits for SQL run with a secret key. 0 means the server's limit.
 	QueryRows  int64        `json:"query_rows"`    // rows of a result
 	QueryBytes int64        `json:"query_bytes"`   // bytes of a result, in its output format
@@ -60,7 +61,7 @@ type Milliseconds int64
 // Duration returns m as a time.Duration.
 func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
 
-// AllowsOrigin reports whether web pages of the origin may use the key.
+// AllowsOrigin reports whether web pages of the origin may use the key, or its signed URLs if it is secret.
 func (s KeySettings) AllowsOrigin(origin string) bool {
 	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, anyOrigin)
 }
@@ -221,6 +222,18 @@ func (d *DB) KeyByID(id uuid.UUID) (key Key, valid context.Context, err error) {
 	return stored.authenticate()
 }
 
+// OriginKnown reports whether any valid key of the type allows web pages of the origin. It does not reveal which one.
+func (d *DB) OriginKnown(origin string, typ KeyType) bool {
+	d.keys.mu.RLock()
+	defer d.keys.mu.RUnlock()
+	for _, key := range d.keys.keys {
+		if key.Type == typ && key.AllowsOrigin(origin) && key.valid.Err() == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // wellFormed reports whether the key is pk_ or sk_ followed by letters and digits, 10 to 128 characters in total. These
 // are the bounds of the documented API.
 func wellFormed(key string) bool {
@@ -305,10 +318,6 @@ func (k *storedKey) insert(ctx context.Context, control execer) error {
 // normalize brings the settings into the form in which they are stored. It returns schema.ErrInvalid for settings that
 // have no effect on a key of the type, or that are malformed.
 func (s *KeySettings) normalize(typ KeyType) error {
-	if typ != Public && len(s.Origins) > 0 {
-		return fmt.Errorf("%w: only a public key has origins; a secret key must not be used in a web page",
-			schema.ErrInvalid)
-	}
 	if s.QueryRows < 0 || s.QueryBytes < 0 || s.QueryTime < 0 {
 		return fmt.Errorf("%w: query limits must not be negative", schema.ErrInvalid)
 	}
