@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
+	"hash/maphash"
 	"slices"
 )
 
@@ -172,10 +173,14 @@ func (s *jsonScanner) scanString(part []byte, i int) int {
 			i++
 		}
 	}
-	for i < len(part) && !special[part[i]] {
-		i++
+	run := len(part) - i
+	for n, c := range part[i:] {
+		if special[c] {
+			run = n
+			break
+		}
 	}
-	if i == len(part) {
+	if i += run; i == len(part) {
 		return i
 	}
 	switch part[i] {
@@ -198,6 +203,9 @@ func (s *jsonScanner) scanString(part []byte, i int) int {
 	return i + 1
 }
 
+// keySeed seeds the hashes of keys.
+var keySeed = maphash.MakeSeed()
+
 // addKey records a quoted key of the innermost object.
 func (s *jsonScanner) addKey(key []byte) {
 	depth := len(s.open) - 1
@@ -209,12 +217,9 @@ func (s *jsonScanner) addKey(key []byte) {
 		s.suspect = true
 		return
 	}
-	hash := uint32(2166136261) // FNV-1a
-	for _, c := range key {
-		s.suspect = s.suspect || c == '\\' // may be another spelling of a key
-		hash = (hash ^ uint32(c)) * 16777619
-	}
+	hash := maphash.Bytes(keySeed, key)
 	word, bit := &s.seen[depth][hash>>6&15], uint64(1)<<(hash&63)
+	s.suspect = s.suspect || bytes.IndexByte(key, '\\') >= 0 // may be another spelling of a key
 	s.suspect = s.suspect || *word&bit != 0
 	*word |= bit
 }
