@@ -268,7 +268,7 @@ func (r *csvReader) read() (text []byte, defect string, ok bool) {
 		return record, defect, true
 	case defect != "":
 		if lines > 0 {
-			record, lines = record[:firstLine(record)], 0
+			record = record[:firstLine(record)]
 		}
 		r.start += len(record)
 		return record, "line is not CSV: " + defect, true

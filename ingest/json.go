@@ -102,17 +102,17 @@ func (r *jsonReader) advance() {
 	case topLevel:
 		switch {
 		case b == '[':
-			r.discard(1)
+			r.discardByte()
 			r.any, r.lists, r.list = true, true, arrayStart
 		case b == ',' && r.any:
-			r.discard(1)
+			r.discardByte()
 		default:
 			r.any, r.atRow = true, true
 		}
 	case envelopeRow:
 		r.atRow = true
 	case arrayNext:
-		if r.discard(1); b == ']' {
+		if r.discardByte(); b == ']' {
 			r.closeList()
 		} else if r.list = arrayElement; b != ',' {
 			unexpected()
@@ -120,7 +120,7 @@ func (r *jsonReader) advance() {
 	case arrayStart, arrayElement:
 		switch {
 		case b == ']' && r.list == arrayStart:
-			r.discard(1)
+			r.discardByte()
 			r.closeList()
 		case b == ']' || b == ',' || b == '}':
 			unexpected()
@@ -138,10 +138,10 @@ func (r *jsonReader) closeList() {
 	}
 }
 
-// discard reads n buffered bytes that are not white space.
-func (r *jsonReader) discard(n int) {
-	_, _ = r.in.Discard(n) // cannot fail: the bytes are buffered
-	r.indent += n
+// discardByte reads a buffered byte that is not white space.
+func (r *jsonReader) discardByte() {
+	_, _ = r.in.Discard(1) // cannot fail: the byte is buffered
+	r.indent++
 }
 
 // blank holds the bytes between values: white space, and the separator of JSON text sequences (RFC 7464).
@@ -262,7 +262,7 @@ func (r *jsonReader) openEnvelope() {
 	r.stack = append(r.stack, envelopeRest)
 	r.list = envelopeRow
 	if next, err := r.in.Peek(1); err == nil && next[0] == '[' {
-		r.discard(1)
+		r.discardByte()
 		r.lists, r.list = true, arrayStart
 	}
 }

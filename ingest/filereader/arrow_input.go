@@ -47,7 +47,7 @@ func arrowFile(file *os.File, start func(*arrow.Schema) error, batch func(arrow.
 	if err != nil {
 		return fmt.Errorf("its footer cannot be read: %w", err)
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }() // releases memory; does not fail
 	if err := start(reader.Schema()); err != nil {
 		return err
 	}
