@@ -68,6 +68,9 @@ type Summary struct {
 	Unknown  []string              `json:"unknown_fields,omitempty"` // fields that were dropped, as dataset.field, sorted
 	Tenants  []uuid.UUID           `json:"tenants,omitempty"`        // tenants of accepted rows, sorted
 	Notes    []warehouse.FieldNote `json:"field_notes,omitempty"`    // values that could not be stored as they were
+	// Reasons has the number of refused rows by dataset and reason. It is not part of the answer to a push, which lists
+	// the rows.
+	Reasons map[string]int64 `json:"-"`
 }
 
 // Add adds the counts, refusals, unknown fields and tenants of other. It keeps at most maxRefusals refusals, except those of
@@ -82,6 +85,12 @@ func (s *Summary) Add(other Summary) {
 		}
 	}
 	s.Notes = warehouse.AddNotes(s.Notes, other.Notes)
+	for reason, rows := range other.Reasons {
+		if s.Reasons == nil {
+			s.Reasons = map[string]int64{}
+		}
+		s.Reasons[reason] += rows
+	}
 	s.Unknown = append(s.Unknown, other.Unknown...)
 	slices.Sort(s.Unknown)
 	s.Unknown = slices.Compact(s.Unknown)
@@ -101,6 +110,7 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	}
 	var err error
 	batch.Counts, batch.Refusals, err = staged.Merge(ctx)
+	batch.Reasons = staged.Reasons()
 	s.Add(batch)
 	return err
 }

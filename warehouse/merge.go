@@ -57,8 +57,9 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (schema.Counts, []Re
 // A Staged batch has typed rows that are not merged yet. Merge and Close release its resources.
 type Staged struct {
 	w           *Warehouse
-	conn        *sql.Conn // looks names up in the schema
-	schema      string    // in-memory schema of this batch; its table staged holds the typed rows
+	reasons     map[string]int64 // see Reasons
+	conn        *sql.Conn        // looks names up in the schema
+	schema      string           // in-memory schema of this batch; its table staged holds the typed rows
 	batch       Batch
 	tenants     []stagedTenant
 	unknown     []UnknownField

@@ -97,6 +97,7 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped in
 		if err := out.write(refusal); err != nil {
 			return nil, 0, err
 		}
+		s.countReason(refusal)
 		if len(refusals) < maxRefusals {
 			refusal.Row, refusal.Header, refusal.Tenant = "", "", ""
 			refusals = append(refusals, refusal)
@@ -108,6 +109,24 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped in
 	dropped, err = out.end()
 	return refusals, dropped, err
 }
+
+// maxReasons is the maximum number of reasons that are counted separately.
+const maxReasons = 100
+
+// countReason adds a refusal to the counts that Reasons returns.
+func (s *Staged) countReason(refusal Refusal) {
+	reason := refusal.Dataset + ": " + refusal.Kind()
+	if _, ok := s.reasons[reason]; !ok && len(s.reasons) >= maxReasons {
+		reason = "other reasons"
+	}
+	if s.reasons == nil {
+		s.reasons = map[string]int64{}
+	}
+	s.reasons[reason]++
+}
+
+// Reasons returns the number of rows that Merge has refused, by dataset and reason.
+func (s *Staged) Reasons() map[string]int64 { return s.reasons }
 
 // maxQuarantineFile is the number of bytes from which the refused rows of an origin are split into several files.
 const maxQuarantineFile = 16 << 20

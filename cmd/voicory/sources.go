@@ -113,6 +113,7 @@ func (s *sources) Sync(
 		return total, err
 	}
 	total.Summary, err = s.runner.Pull(ctx, source, spec.Tenant)
+	total.Reasons = total.Summary.Reasons
 	total.Missing = []string{} // [] in JSON instead of null
 	if source, ok := source.(*postgres.Source); ok {
 		total.Missing, total.Unread = append(total.Missing, source.Missing()...), source.Unread()

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +59,11 @@ func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 // syncSummary is the summary of a run.
 type syncSummary struct {
 	ingest.Summary
-	Missing   []string    `json:"missing"`                  // tables and columns that the source lacks
-	Unread    []string    `json:"unread_columns,omitempty"` // columns that the source has and that were not named before
-	Published publication `json:"published"`
+	Missing []string `json:"missing"`                  // tables and columns that the source lacks
+	Unread  []string `json:"unread_columns,omitempty"` // columns that the source has and that were not named before
+	// Reasons has the number of refused rows by dataset and reason.
+	Reasons   map[string]int64 `json:"refused_reasons,omitempty"`
+	Published publication      `json:"published"`
 }
 
 // run pulls once, or repeatedly if Every is set. A repeated pull prints the error of a failed run, and the next run
@@ -105,10 +110,24 @@ func (total *syncSummary) text(w io.Writer) {
 		fmt.Fprintf(w, "columns that are not read: %s\n", printable(strings.Join(total.Unread, ", ")))
 	}
 	fmt.Fprintf(w, "published %d files, %d rows\n", total.Published.Files, total.Published.Rows)
-	printRefusals(w, total.Refusals)
+	printReasons(w, total.Reasons)
 	warnDropped(w, total.Counts)
 	printUnknown(w, total.Unknown)
 	printNotes(w, total.Notes)
+}
+
+// printReasons prints the reasons of refusals with their numbers of rows, the most frequent first.
+func printReasons(w io.Writer, reasons map[string]int64) {
+	if len(reasons) == 0 {
+		return
+	}
+	names := slices.SortedFunc(maps.Keys(reasons), func(a, b string) int {
+		return cmp.Or(cmp.Compare(reasons[b], reasons[a]), strings.Compare(a, b))
+	})
+	for _, name := range names {
+		fmt.Fprintf(w, "  refused %d of %s\n", reasons[name], printable(name))
+	}
+	fmt.Fprintln(w, "  `voicory quarantine list` shows the rows")
 }
 
 // syncProgress is a progress bar that counts rows and shows the remaining time. It prints nothing if standard error is

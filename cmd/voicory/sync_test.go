@@ -244,3 +244,14 @@ func TestSyncSummary_CountsSuperseded(t *testing.T) {
 		t.Error(first)
 	}
 }
+
+// Refused rows are printed by reason, the most frequent first.
+func TestSyncSummary_GroupsRefusals(t *testing.T) {
+	var out strings.Builder
+	printReasons(&out, map[string]int64{"calls: id is missing": 2, "calls: cost is not a decimal(10,4)": 30, "messages: line is not UTF-8": 2})
+	want := "  refused 30 of calls: cost is not a decimal(10,4)\n  refused 2 of calls: id is missing\n" +
+		"  refused 2 of messages: line is not UTF-8\n  `voicory quarantine list` shows the rows\n"
+	if out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+}

@@ -67,6 +67,9 @@ func TestPull_ColumnTypes(t *testing.T) {
 				wanted == "" && len(refused) > 0 {
 				t.Errorf("got refusals %v, want %s", refused, wanted)
 			}
+			if name == "text" {
+				equal(t, "counts by reason", fmt.Sprint(summary.Reasons), "map[calls: id is not a UUID:1]")
+			}
 			d.exec("DELETE FROM customers WHERE name = 'b'") // ids are also compared
 			r.sync(t)
 			want = slices.Delete(want, 2, 3)
