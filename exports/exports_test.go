@@ -26,29 +26,20 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
-	"github.com/voicory/warehouse/warehouse/schema"
-
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
+)
+
+// Helpers of package warehousetest.
+var (
+	noError       = warehousetest.NoError
+	openWarehouse = warehousetest.OpenNew
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var tenant = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001")
-
-func noError(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openWarehouse(t *testing.T) *warehouse.Warehouse {
-	t.Helper()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
-	noError(t, err)
-	t.Cleanup(func() { noError(t, w.Close()) })
-	return w
-}
 
 // merge merges rows into the tenant. Each row is a JSON object.
 func merge(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {

@@ -18,9 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -33,6 +30,14 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
+)
+
+// Helpers of package warehousetest.
+var (
+	noError = warehousetest.NoError
+	lines   = warehousetest.Lines[string]
+	merge   = warehousetest.MergeNew
 )
 
 // TestMain runs the worker of a query if the test binary is started as one.
@@ -56,40 +61,6 @@ type api struct {
 	*httptest.Server
 	warehouse              *warehouse.Warehouse
 	key, other, empty, old string
-}
-
-func noError(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lines are rows on their way into the warehouse.
-func lines(t *testing.T, rows ...string) warehouse.Rows {
-	t.Helper()
-	builder := array.NewRecordBuilder(mallocator.NewMallocator(), warehouse.LinesSchema)
-	defer builder.Release()
-	for i, text := range rows {
-		builder.Field(0).(*array.Int64Builder).Append(int64(i + 1))
-		builder.Field(1).(*array.StringBuilder).Append(text)
-		builder.Field(2).(*array.StringBuilder).AppendNull()
-	}
-	batch := builder.NewRecordBatch()
-	t.Cleanup(batch.Release)
-	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
-	noError(t, err)
-	t.Cleanup(reader.Release)
-	return warehouse.Lines{Reader: reader}
-}
-
-func merge(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {
-	t.Helper()
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test", Rows: lines(t, rows...)})
-	noError(t, err)
-	if counts.New != int64(len(rows)) {
-		t.Fatalf("%+v %+v", counts, refusals)
-	}
 }
 
 const (

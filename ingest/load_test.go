@@ -29,6 +29,13 @@ import (
 	"github.com/voicory/warehouse/ingest/filereader"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
+)
+
+// Helpers of package warehousetest.
+var (
+	noError = warehousetest.NoError
+	openNew = warehousetest.OpenNew
 )
 
 func TestMain(m *testing.M) {
@@ -40,21 +47,6 @@ func TestMain(m *testing.M) {
 
 var tenant = demo.Tenant{ID: uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000001"), Calls: 300, Customers: 40,
 	Messages: 500}
-
-func noError(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openNew(t *testing.T) *warehouse.Warehouse {
-	t.Helper()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
-	noError(t, err)
-	t.Cleanup(func() { noError(t, w.Close()) })
-	return w
-}
 
 // generated returns the bytes that write writes.
 func generated(t *testing.T, write func(io.Writer) error) []byte {

@@ -1,7 +1,6 @@
 package warehouse_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,13 +11,6 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
-
-func wantKind(t *testing.T, err, kind error) {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Fatalf("got error %v, want %v", err, kind)
-	}
-}
 
 // A merge that exceeds the memory limit returns ErrNoMemory and stores nothing.
 func TestErrors_MemoryFull(t *testing.T) {

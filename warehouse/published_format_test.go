@@ -62,7 +62,7 @@ func downgradeFiles(t *testing.T, dir string) {
 		path := filepath.Join(dir, "lake", name)
 		export := strings.TrimSuffix(filepath.Base(path), ".parquet")
 		var old []string
-		for _, column := range exportNamed(t, export).Columns {
+		for _, column := range schema.MustExport(export).Columns {
 			switch {
 			case column.Name == "id" || strings.HasSuffix(column.Name, "_id") && column.Name != "wa_message_id":
 				old = append(old, column.Name+"::UUID AS "+column.Name)

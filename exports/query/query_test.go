@@ -12,10 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 	"go.uber.org/goleak"
@@ -24,6 +22,12 @@ import (
 	"github.com/voicory/warehouse/exports/query/internal/worker"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
+)
+
+// Helpers of package warehousetest.
+var (
+	merge = warehousetest.MergeNew
 )
 
 // TestMain runs the test binary as a worker if it is started as one. A second argument names a probe to run in the
@@ -71,29 +75,6 @@ func openLake(t testing.TB) *warehouse.Warehouse {
 	_, err = w.Publish(t.Context())
 	querytest.NoError(t, err)
 	return w
-}
-
-// merge merges rows, each a JSON object, and requires that all are new.
-func merge(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, rows ...string) {
-	t.Helper()
-	builder := array.NewRecordBuilder(memory.DefaultAllocator, warehouse.LinesSchema)
-	defer builder.Release()
-	for i, text := range rows {
-		builder.Field(0).(*array.Int64Builder).Append(int64(i + 1))
-		builder.Field(1).(*array.StringBuilder).Append(text)
-		builder.Field(2).(*array.StringBuilder).AppendNull()
-	}
-	batch := builder.NewRecordBatch()
-	defer batch.Release()
-	reader, err := array.NewRecordReader(warehouse.LinesSchema, []arrow.RecordBatch{batch})
-	querytest.NoError(t, err)
-	defer reader.Release()
-	counts, refusals, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "test",
-		Rows: warehouse.Lines{Reader: reader}})
-	querytest.NoError(t, err)
-	if counts.New != int64(len(rows)) {
-		t.Fatalf("%+v %+v", counts, refusals)
-	}
 }
 
 // newRunner returns a runner whose workers are this test binary.

@@ -1,4 +1,4 @@
-package warehouse_test
+package schema_test
 
 import (
 	"fmt"
@@ -9,7 +9,27 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
+
+// Helpers of package warehousetest.
+type row = warehousetest.Row
+
+var (
+	tenantA = warehousetest.TenantA
+	noError = warehousetest.NoError
+	open    = warehousetest.Open
+	call    = warehousetest.Call
+	merge   = warehousetest.Merge[any]
+	query   = warehousetest.Query
+)
+
+func want(t *testing.T, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("got %s\nwant %s", got, want)
+	}
+}
 
 func exportNamed(t *testing.T, name string) schema.Export {
 	t.Helper()

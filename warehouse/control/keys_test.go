@@ -1,4 +1,4 @@
-package warehouse_test
+package control_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package warehouse_test
+package analytics_test
 
 import (
 	"fmt"
