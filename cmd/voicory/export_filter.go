@@ -19,7 +19,7 @@ type filterFlags struct {
 	Direction   string `help:"Only calls or messages with this direction: inbound or outbound." placeholder:"DIRECTION"`
 	AssistantID string `name:"assistant-id" help:"Only calls of this assistant." placeholder:"UUID"`
 	CustomerID  string `name:"customer-id" help:"Only messages of this customer." placeholder:"UUID"`
-	PhoneNumber string `help:"Only calls or messages with this phone number of the customer." placeholder:"NUMBER"`
+	PhoneNumber string `help:"Only calls of the customer with this phone number, or messages from or to it. Digits are compared, whatever the spelling." placeholder:"NUMBER"`
 	Search      string `help:"Only customers with this text in their name, email or phone number." placeholder:"TEXT"`
 	Source      string `help:"Only customers from this source." placeholder:"SOURCE"`
 }

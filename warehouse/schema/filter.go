@@ -17,7 +17,7 @@ type Filter struct {
 	From, Before              time.Time // bounds of created_at: inclusive, exclusive; zero: unbounded
 	Status, Direction, Source string
 	Search                    string // substring of name, email or phone number, case-insensitive
-	PhoneNumber               string // only its digits are compared
+	PhoneNumber               string // see phoneArgs
 	AssistantID, CustomerID   uuid.NullUUID
 }
 
@@ -194,6 +194,33 @@ func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	return sql.Named(name, value.UUID.String())
 }
 
+// phoneSeparators are the characters in spellings of phone numbers that are not digits. The statements
+// sql/pages/*_where.sql remove the same ones.
+const phoneSeparators = " +-()./\t\u00a0\u2011\u2013"
+
+// phoneArgs returns the parameters of the filter of phone numbers. A phone number has digits and separators only, and
+// its digits are compared with those of the rows, whatever the spelling on both sides. Separators without digits match no
+// row. Any other text, such as anonymous, sip:alice@example.com or client:web-7, is the name of a caller and is compared
+// as it is.
+func (f Filter) phoneArgs() (digits, name sql.NamedArg) {
+	digits, name = sql.Named("phone_digits", nil), sql.Named("phone_text", nil)
+	if f.PhoneNumber == "" {
+		return digits, name
+	}
+	text := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(phoneSeparators, r) {
+			return -1
+		}
+		return r
+	}, f.PhoneNumber)
+	if strings.Trim(text, "0123456789") == "" {
+		digits.Value = text
+	} else {
+		name.Value = strings.TrimSpace(f.PhoneNumber)
+	}
+	return digits, name
+}
+
 // Args returns the parameters of the dataset's WHERE clause, sql/pages/*_where.sql.
 func (f Filter) Args(dataset Dataset) []any {
 	text := func(name, value string) sql.NamedArg {
@@ -203,16 +230,17 @@ func (f Filter) Args(dataset Dataset) []any {
 		return sql.Named(name, value)
 	}
 	f = f.Bounded()
+	digits, name := f.phoneArgs()
 	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
 	switch dataset.Name {
 	case Calls.Name:
 		return append(args, text("status", f.Status), text("direction", f.Direction),
-			nullable("assistant_id", f.AssistantID), text("phone_number", f.PhoneNumber))
+			nullable("assistant_id", f.AssistantID), digits, name)
 	case Customers.Name:
 		return append(args, text("source", f.Source), text("search", f.Search))
 	default:
 		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID),
-			text("phone_number", f.PhoneNumber))
+			digits, name)
 	}
 }
 

@@ -1,0 +1,86 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// A filter of phone numbers finds the same rows whatever the spelling on both sides, in lists, feeds, streams and
+// analytics, from tables and from published files. Texts that are not numbers are compared as they are.
+func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
+	b := startBulk(t)
+	spellings := []string{"15550783881", "+15550783881", "+1 555-078-3881", "+1 (555) 078-3881", "1.555.078.3881",
+		" 1-555-0783881", "+1\u00a0555\u2011078\u20133881"}
+	names := []string{"anonymous", "sip:alice@example.com", "client:web-7", "client:web-8"}
+	calls, messages := 0, 0
+	add := func(number string) {
+		encoded, err := json.Marshal(number)
+		noError(t, err)
+		row := `{"user_id":%q,"id":%q,"created_at":"2026-06-01T00:00:00Z","direction":%q,%q:%s}`
+		for _, direction := range []string{"inbound", "outbound"} {
+			customer := map[string]string{"inbound": "from_number", "outbound": "to_number"}[direction]
+			merge(t, b.warehouse, schema.Calls,
+				fmt.Sprintf(row, mine, uuid.NewString(), direction, customer, encoded),
+				fmt.Sprintf(row, mine, uuid.NewString(), direction, "phone_number", encoded))
+			calls += 2
+			for _, side := range []string{"from_number", "to_number"} { // the customer's or the business's
+				merge(t, b.warehouse, schema.Messages, fmt.Sprintf(row, mine, uuid.NewString(), direction, side, encoded))
+				messages++
+			}
+		}
+	}
+	for _, number := range spellings {
+		add(number)
+	}
+	numbered, numberedMessages := calls, messages
+	for _, name := range append(names, "", "+", "7") {
+		add(name)
+	}
+	found := func(path, number string) string {
+		return b.ask(t, "GET", fmt.Sprintf("/api/v1/%s&from=2026-06-01&phone_number=%s", path, url.QueryEscape(number)),
+			b.secret).body
+	}
+	check := func(state, number string, wantCalls, wantMessages int) {
+		t.Helper()
+		for dataset, want := range map[string]int{"calls": wantCalls, "messages": wantMessages} {
+			if got := found(dataset+"?limit=1", number); !strings.Contains(got, fmt.Sprintf(`"total":%d,`, want)) {
+				t.Errorf("%s, list of %s of %q: got %s, want total %d", state, dataset, number, got, want)
+			}
+			for _, export := range []string{"exports/" + dataset + "?format=ndjson"} {
+				if got := strings.Count(b.stream(t, strings.TrimPrefix(export, "exports/")+"&from=2026-06-01&phone_number="+
+					url.QueryEscape(number)).body, "\n"); got != want {
+					t.Errorf("%s, stream of %s of %q: got %d rows, want %d", state, dataset, number, got, want)
+				}
+			}
+			figures := b.report(t, dataset+"?from=2026-06-01&phone_number="+url.QueryEscape(number))
+			if got := figures.Data[0][dataset]; got != float64(want) {
+				t.Errorf("%s, analytics of %s of %q: got %v, want %d", state, dataset, number, got, want)
+			}
+			feed := b.ask(t, "GET", "/api/v1/"+dataset+"?since=0&limit=100&from=2026-06-01&phone_number="+
+				url.QueryEscape(number), b.secret)
+			if got := strings.Count(feed.body, `"created_at"`); got != want {
+				t.Errorf("%s, feed of %s of %q: got %d rows, want %d", state, dataset, number, got, want)
+			}
+		}
+	}
+	for _, state := range []string{"unpublished", "published"} {
+		for _, number := range spellings {
+			check(state, number, numbered, numberedMessages)
+		}
+		for _, name := range names {
+			check(state, name, 4, 4)
+		}
+		check(state, "+", 0, 0)
+		check(state, "( )", 0, 0)
+		check(state, "nobody", 0, 0)
+		_, err := b.warehouse.Publish(t.Context())
+		noError(t, err)
+	}
+}
