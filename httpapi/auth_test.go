@@ -220,6 +220,25 @@ func TestCORS_OriginsOfAKey(t *testing.T) {
 	}
 }
 
+// The link to the next page has the scheme and the host that the client used; only a trusted proxy may name others.
+func TestLink_IsAbsolute(t *testing.T) {
+	forwarded := []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "api.example.com"}
+	for proxies, want := range map[string]string{"": "", "127.0.0.0/8": "https://api.example.com"} {
+		a := start(t, func(o *httpapi.Options) {
+			if proxies != "" {
+				o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(proxies)}
+			}
+		})
+		if want == "" {
+			want = a.URL
+		}
+		got := a.do(t, "GET", "/api/v1/calls/?limit=1&page=2", a.key, forwarded...).header.Get("Link")
+		if !strings.HasPrefix(got, "<"+want+"/api/v1/calls?cursor=") || !strings.HasSuffix(got, `&limit=1>; rel="next"`) {
+			t.Errorf("trusted %q: got %s, want a link of %s", proxies, got, want)
+		}
+	}
+}
+
 // slow is a store that waits for the test before it reads.
 type slow struct {
 	broken

@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
@@ -67,7 +70,7 @@ func (a *api) list(dataset schema.Dataset) authHandler {
 			return err
 		}
 		if where.HasMore {
-			link := control.MaskKeys(next(r.URL, *where.NextCursor))
+			link := control.MaskKeys(a.next(r, *where.NextCursor))
 			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", link))
 		}
 		return writeList(w, r, items, where)
@@ -117,13 +120,27 @@ func (a *api) feed(
 	return feed.Items, where, nil
 }
 
-// next returns the URL of the page that begins at the cursor.
-func next(here *url.URL, cursor string) string {
-	query := here.Query()
+// next returns the URL of the page that begins at the cursor. It is absolute, as many clients require: the scheme and
+// the host are those that the client used. A trusted proxy may name them.
+func (a *api) next(r *http.Request, cursor string) string {
+	query := r.URL.Query()
 	query.Del("page")
 	query.Del("since")
 	query.Set("cursor", cursor)
-	return (&url.URL{Path: here.Path, RawQuery: query.Encode()}).String()
+	next := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
+	if r.TLS != nil {
+		next.Scheme = "https"
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && a.trusted(peer.Addr().Unmap()) {
+		if scheme := r.Header.Get("X-Forwarded-Proto"); scheme == "http" || scheme == "https" {
+			next.Scheme = scheme
+		}
+		next.Host = cmp.Or(r.Header.Get("X-Forwarded-Host"), next.Host)
+	}
+	if next.Host == "" || strings.ContainsAny(next.Host, "<>\",/ ") { // HTTP/1.0 may have no host
+		next.Scheme, next.Host = "", ""
+	}
+	return next.String()
 }
 
 // writeList sends a page. It copies the items, which are JSON already.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,9 +24,9 @@ func Ranges(header string, size int64) (kept string, bytes int64) {
 	if header == "" {
 		return "", size
 	}
-	list, ok := strings.CutPrefix(header, "bytes=")
-	if !ok {
-		return invalidRange, size
+	unit, list, _ := strings.Cut(header, "=")
+	if !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+		return "", size // RFC 9110 (14.2): a unit that the server does not know is ignored
 	}
 	if strings.Count(list, ",") >= maxRanges {
 		return "", size
@@ -73,16 +74,19 @@ func resolve(part string, size int64) (first, last int64, ok bool) {
 		return 0, 0, false
 	}
 	if from == "" {
-		n, err := strconv.ParseUint(to, 10, 63)
-		return size - min(int64(n), size), size - 1, err == nil // of the suffix "-0", first is size: not satisfiable
+		n, ok := position(to)
+		return size - min(n, size), size - 1, ok // of the suffix "-0", first is size: not satisfiable
 	}
-	start, err := strconv.ParseUint(from, 10, 63)
-	if err != nil {
-		return 0, 0, false
+	first, ok = position(from)
+	if !ok || to == "" {
+		return first, size - 1, ok
 	}
-	if to == "" {
-		return int64(start), size - 1, true
-	}
-	end, err := strconv.ParseUint(to, 10, 63)
-	return int64(start), min(int64(end), size-1), err == nil && start <= end
+	last, ok = position(to)
+	return first, min(last, size-1), ok && first <= last
+}
+
+// position parses a number of digits. A number of any length is valid; the largest int64 stands for a larger one.
+func position(digits string) (n int64, ok bool) {
+	u, err := strconv.ParseUint(digits, 10, 63)
+	return int64(u), err == nil || errors.Is(err, strconv.ErrRange)
 }

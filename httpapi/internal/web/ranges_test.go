@@ -85,7 +85,15 @@ func TestRanges(t *testing.T) {
 		{"bytes=0-5000,5001-9999", "", 10_000}, // longer than the file, with the headers of the parts
 		{"bytes=" + strings.Repeat("0-0,", 6000), "", 10_000},
 		{"bytes=" + strings.Repeat(",", 6000) + "0-0", "", 10_000},
-		{"lines=0-1", invalidRange, 10_000},
+		{"lines=0-1", "", 10_000}, // an unknown unit is ignored
+		{"nonsense", "", 10_000},
+		{"Bytes=0-99", "bytes=0-99", 100},
+		{"BYTES = -100", "bytes=9900-9999", 100},
+		{"bytes=100-99999999999999999999999", "bytes=100-9999", 9900},
+		{"bytes=-99999999999999999999999", "bytes=0-9999", 10_000},
+		{"bytes=99999999999999999999999-", "bytes=10000-", 0},
+		{"bytes=5-1", invalidRange, 10_000},
+		{"bytes=-", invalidRange, 10_000},
 		{"bytes=20000-", "bytes=10000-", 0},
 		{"bytes=-0", "bytes=10000-", 0},
 		{"bytes=+1-5", invalidRange, 10_000},
