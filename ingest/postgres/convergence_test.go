@@ -1,11 +1,13 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -162,5 +164,26 @@ func TestPull_TooManyDeletions(t *testing.T) {
 	r.sync(t)
 	if got, want := r.rows(t), d.expected(); !slices.Equal(got, want) {
 		t.Errorf("got %d rows, want %d", len(got), len(want))
+	}
+}
+
+// The rows that the tests of files hold are the same rows if they come from a database.
+func TestPull_SameRowsAsFiles(t *testing.T) {
+	ndjson, err := os.ReadFile("../testdata/writers/rows.ndjson")
+	noError(t, err)
+	d := newDatabase(t, platform.Schema, "ALTER TABLE call_logs ALTER metadata DROP DEFAULT, ALTER metadata TYPE json, "+
+		"ALTER transcript TYPE json") // jsonb would sort the members of objects
+	for line := range strings.Lines(string(ndjson)) {
+		d.exec("INSERT INTO call_logs SELECT row.* FROM json_populate_record(NULL::call_logs, '" +
+			strings.ReplaceAll(line, "'", "''") + "') AS row; UPDATE call_logs SET user_id = '" + tenantA + "'")
+	}
+	r := newReplica(t, d, postgres.Options{})
+	_, err = ingest.Load(t.Context(), r.Warehouse, ingest.Input{Name: "calls.ndjson", Tenant: uuid.MustParse(tenantA),
+		Body: bytes.NewReader(ndjson)})
+	noError(t, err)
+	summary, err := r.runner.Pull(t.Context(), r.source, uuid.Nil)
+	noError(t, err)
+	if summary.Read != 3 || summary.Unchanged != 3 {
+		t.Errorf("got %+v after the same rows of a file, want three unchanged rows", summary)
 	}
 }
