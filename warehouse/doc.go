@@ -26,5 +26,6 @@
 // that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends even
 // if the waiting goroutine holds locks of other tenants.
 //
+// The lock of the database in memory, registering, is held for one change of its views or schemas, with no other lock.
 // The other locks of this package are held alone. Package control has the locks of keys and of the request log.
 package warehouse

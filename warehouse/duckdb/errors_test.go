@@ -33,10 +33,11 @@ func TestInstance_MemoryFull(t *testing.T) {
 		},
 		"QueryContext": func(ctx context.Context) error {
 			rows, err := conn.QueryContext(ctx, large)
-			if err == nil {
-				t.Error(errors.Join(rows.Err(), rows.Close()))
+			if err != nil {
+				return err
 			}
-			return err
+			defer rows.Close()
+			return rows.Err()
 		},
 		"QueryRowContext": func(ctx context.Context) error {
 			return conn.QueryRowContext(ctx, large).Scan(new(sql.RawBytes))

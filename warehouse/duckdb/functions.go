@@ -20,7 +20,7 @@ type TextFunction struct {
 
 // AddFunctions adds functions to the instance.
 func (i *Instance) AddFunctions(ctx context.Context, functions ...TextFunction) error {
-	return i.setup(ctx, func(ctx context.Context, conn *sql.Conn) error {
+	return i.setup(ctx, func(_ context.Context, conn *sql.Conn) error {
 		for _, f := range functions {
 			if err := duckdb.RegisterScalarUDF(conn, f.Name, textFunction(f)); err != nil {
 				return fmt.Errorf("add the function %s: %w", f.Name, err)
