@@ -16,9 +16,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// DuckDB exports some types to Arrow as bytes in its own format, if arrow_lossless_conversion is set; without the
-// setting it would lose the time zones of TIMETZ. A Converter replaces them by Arrow's own types, which every reader
-// knows: BOOLEAN by bool, HUGEINT by decimal128(38, 0), and BIGNUM, BIT, TIMETZ, UHUGEINT and UUID by text.
+// A Converter converts DuckDB's batches to Arrow types that every reader knows. DuckDB exports some types as bytes in its
+// own format, if arrow_lossless_conversion is set; without the setting it would lose the time zones of TIMETZ. BOOLEAN
+// becomes bool, HUGEINT becomes decimal128(38, 0), and BIGNUM, BIT, TIMETZ, UHUGEINT and UUID become text.
 type Converter struct {
 	Schema   *arrow.Schema // of the converted batches; its names are unique and not empty
 	types    []*Type

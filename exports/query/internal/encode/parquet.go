@@ -55,8 +55,12 @@ const (
 	parquetCounters  = 32 // the growth of the numbers in the footer, compared with a file without rows
 )
 
-// newParquet returns an encoder for the rows. It returns a Failure if the limit is too small for a file without rows.
+// newParquet returns an encoder for the rows. It returns a Failure if the limit is too small for a file without rows, or
+// if a column is nested too deeply.
 func newParquet(t *protocol.Task, out *Sink, schema *arrow.Schema, columns []Column) (*parquetFile, error) {
+	if err := checkDepth(columns); err != nil {
+		return nil, err
+	}
 	fields := orderedGroup{Group: parquet.Group{}}
 	for i, field := range schema.Fields() {
 		fields.add(field.Name, optionalNode(columns[i].Type, field.Type))
@@ -83,6 +87,34 @@ func newParquet(t *protocol.Task, out *Sink, schema *arrow.Schema, columns []Col
 	}
 	p.Writer = writerTo(out)
 	return p, nil
+}
+
+// checkDepth returns a Failure if a column is nested too deeply for the Parquet writer.
+func checkDepth(columns []Column) error {
+	for _, c := range columns {
+		if c.Type.parquetDepth() > parquet.MaxColumnDepth {
+			return &protocol.Failure{Kind: protocol.ErrSQL, Message: fmt.Sprintf(
+				"The column %q is nested too deeply for Parquet: choose another format", c.Name)}
+		}
+	}
+	return nil
+}
+
+// parquetDepth returns the length of the longest path to a value in Parquet: a list or a map takes two steps. It is also
+// the greatest number of definition levels.
+func (t *Type) parquetDepth() int {
+	steps := 2
+	switch t.ID {
+	case typeUnion: // a column with JSON
+		return 1
+	case typeStruct:
+		steps = 1
+	}
+	deepest := 0
+	for _, m := range t.Members {
+		deepest = max(deepest, steps+m.Type.parquetDepth())
+	}
+	return max(deepest, 1)
 }
 
 func (p *parquetFile) Write(batch arrow.RecordBatch) (int64, error) {

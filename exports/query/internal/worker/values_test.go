@@ -345,3 +345,20 @@ func TestValues_LongIntervals(t *testing.T) {
 		}
 	}
 }
+
+// A result that is nested too deeply for Parquet is refused, and the deepest one that fits is written.
+func TestValues_BoundsOfParquet(t *testing.T) {
+	lists := func(depth int) string { return strings.Repeat("[", depth) + "1" + strings.Repeat("]", depth) }
+	for sql, want := range map[string]string{
+		lists(127): "", lists(128): "nested too deeply",
+	} {
+		_, outcome, err := runInProcess(t, protocol.Task{
+			SQL: "SELECT " + sql, Format: protocol.Parquet, Limit: maxRows, MaxBytes: maxBytes,
+		})
+		if want == "" && (err != nil || outcome.Rows != 1) {
+			t.Errorf("%.100s: got %+v and %v, want a row", sql, outcome, err)
+		} else if want != "" && (!errors.Is(err, protocol.ErrSQL) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%.100s: got %v, want %s", sql, err, want)
+		}
+	}
+}
