@@ -52,13 +52,18 @@ func (c typedColumn) expression() string {
 	return name
 }
 
-// ndjsonLines returns a statement that selects each row as a JSON object, in the column "line".
+// ndjsonLines returns a statement that selects each row as a JSON object, in the column "line". It escapes the characters
+// at which some readers of NDJSON end a line: U+0085, U+2028 and U+2029. They occur only in strings of the object.
 func ndjsonLines(columns []typedColumn, statement string) string {
 	members := make([]string, len(columns))
 	for i, c := range columns {
 		members[i] = statements.Ident(c.name) + " := " + c.expression()
 	}
-	return "SELECT to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR AS line FROM (" + statement + ")"
+	line := "to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR"
+	for _, code := range []int{0x85, 0x2028, 0x2029} {
+		line = fmt.Sprintf(`replace(%s, chr(%d), '\u%04x')`, line, code, code)
+	}
+	return "SELECT " + line + " AS line FROM (" + statement + ")"
 }
 
 // formula matches a text that a spreadsheet may take for a formula. Such a text begins with one of = + - @, with a

@@ -221,6 +221,25 @@ func (b *bulk) fill(t *testing.T) {
 	merge(t, b.warehouse, schema.Calls, rows...)
 }
 
+// Characters at which some readers end a line are escaped in NDJSON, so that each line is a row for every reader.
+func TestStreams_NDJSONEscapesLineEnds(t *testing.T) {
+	b := startBulk(t)
+	const summary = "a\u0085b\u2028c\u2029d\r\ne"
+	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","summary":"a\u0085b\u2028c\u2029d\r\ne"}`, mine, id(7000)))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/exports/calls?from=2026-07-01&columns=summary", nil)
+	request.Header.Set("X-Api-Key", b.secret)
+	answer := httptest.NewRecorder()
+	b.Config.Handler.ServeHTTP(answer, request)
+	got := answer.Body.String()
+	if want := `{"summary":"a\u0085b\u2028c\u2029d\r\ne"}` + "\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	var row struct{ Summary string }
+	if err := json.Unmarshal([]byte(got), &row); err != nil || row.Summary != summary {
+		t.Errorf("got %q and %v, want %q", row.Summary, err, summary)
+	}
+}
+
 // watched returns a handler that sends the cause of the end of each response: nil, or the value of its panic.
 func watched(handler http.Handler) (_ http.Handler, ended chan any) {
 	ended = make(chan any, 8)
