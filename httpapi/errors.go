@@ -23,6 +23,9 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrNoMemory):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
 			Message: "The server has too little memory left for this request"}
+	case errors.Is(err, warehouse.ErrTooLarge):
+		return &web.Problem{Status: http.StatusBadRequest, Code: "PAGE_TOO_LARGE",
+			Message: "The rows of this page are too large for one response; request fewer with limit"}
 	case errors.Is(err, warehouse.ErrNoSpace):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server has too little disk space left for this request"}

@@ -17,6 +17,7 @@ func TestProblemOf(t *testing.T) {
 	}{
 		"memory full":   {warehouse.ErrNoMemory, 503, "SERVER_BUSY", 5},
 		"disk full":     {warehouse.ErrNoSpace, 503, "SERVER_BUSY", 30},
+		"large page":    {warehouse.ErrTooLarge, 400, "PAGE_TOO_LARGE", 0},
 		"not found":     {warehouse.ErrNotFound, 404, "NOT_FOUND", 0},
 		"unknown key":   {warehouse.ErrInvalidKey, 401, "INVALID_API_KEY", 0},
 		"revoked key":   {warehouse.ErrRevokedKey, 401, "REVOKED_API_KEY", 0},

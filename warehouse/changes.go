@@ -41,7 +41,7 @@ type Feed struct {
 	Seq   int64        // highest sequence number in the snapshot of the page; a large commit has several
 }
 
-// Changes returns at most limit changes after a position, ordered by sequence number and id. Each row appears once,
+// Changes returns at most limit changes after a position, ordered by sequence number and id, and fewer if they are large. Each row appears once,
 // with its current values, at the sequence number of the commit that last changed it. The filter does not apply to
 // deleted rows, because they have no values to compare. Changes returns ErrPositionLost for a position that the store
 // does not have, because it was restored from a copy. A client that follows Next until More is false, and continues
@@ -59,6 +59,14 @@ func (w *Warehouse) Changes(
 			err = fmt.Errorf("changes of %s: %w", dataset.Name, err)
 		}
 	}()
+	return inChunks(limit, func(chunk int64) (Feed, error) {
+		return changes(ctx, store, dataset, filter, after, chunk)
+	})
+}
+
+// changes reads a page of a feed in one transaction.
+func changes(ctx context.Context, store *tenantStore, dataset schema.Dataset, filter schema.Filter, after FeedPosition,
+	limit int64) (feed Feed, err error) {
 	tx, err := duckdb.Begin(ctx, store.db)
 	if err != nil {
 		return feed, err
@@ -83,16 +91,21 @@ func (w *Warehouse) Changes(
 		return feed, err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for size := 0; rows.Next(); {
 		if int64(len(feed.Items)) == limit {
 			feed.More = true
 			break
 		}
 		var item string
-		if err := rows.Scan(&feed.Next.Seq, &feed.Next.ID, &item); err != nil {
+		next := feed.Next
+		if err := rows.Scan(&next.Seq, &next.ID, &item); err != nil {
 			return feed, err
 		}
-		feed.Items = append(feed.Items, item)
+		if size += len(item); size > maxPageBytes && len(feed.Items) > 0 {
+			feed.More = true
+			break
+		}
+		feed.Items, feed.Next = append(feed.Items, item), next
 	}
 	if err := rows.Err(); err != nil {
 		return feed, err

@@ -58,20 +58,45 @@ func (w *Warehouse) List(
 		if index, err = index.cut(ctx, store.db, dataset, listing.Filter); err != nil {
 			return page, err
 		}
-		if page, err = listing.read(ctx, store.db, dataset, index); err != nil {
+		page, err = listing.read(ctx, store.db, dataset, index, maxPageBytes)
+		if err != nil && !errors.Is(err, ErrNoMemory) {
 			return page, err
 		}
-		if store.unchanged(version) {
+		if err == nil && store.unchanged(version) {
 			store.pageIndexes.put(version, dataset, index)
-			return page, nil
+			return listing.complete(page)
 		}
 	}
+	return inChunks(listing.Limit, func(chunk int64) (Page, error) {
+		return w.listChunks(ctx, store, dataset, listing, chunk)
+	})
+}
+
+// maxPageBytes is the maximum size of the items of a page. A server has memory for a number of such pages.
+const maxPageBytes = 64 << 20
+
+// inChunks calls read with the number of rows to be read by one statement. A statement holds its rows in the memory of
+// DuckDB several times, so large rows are read in smaller chunks if the memory is full.
+func inChunks[T any](limit int64, read func(chunk int64) (T, error)) (T, error) {
+	for chunk := limit; ; chunk = max(1, chunk/4) {
+		page, err := read(chunk)
+		if !errors.Is(err, ErrNoMemory) || chunk <= 1 {
+			return page, err
+		}
+	}
+}
+
+// listChunks returns a page that it reads in chunks, in one transaction. A page after a position ends early if its items
+// are too large. It returns ErrTooLarge for a page with a number, because the next page begins after all of its rows.
+func (w *Warehouse) listChunks(
+	ctx context.Context, store *tenantStore, dataset schema.Dataset, listing Listing, chunk int64,
+) (page Page, err error) {
 	tx, err := duckdb.Begin(ctx, store.db)
 	if err != nil {
 		return page, err
 	}
 	defer tx.Rollback() // the transaction only reads
-	version = store.version.Load()
+	version := store.version.Load()
 	index, err := buildPageIndex(ctx, tx, dataset, listing.Filter)
 	if err != nil {
 		return page, err
@@ -79,7 +104,29 @@ func (w *Warehouse) List(
 	if store.unchanged(version) {
 		store.pageIndexes.put(version, dataset, index)
 	}
-	return listing.read(ctx, tx, dataset, index)
+	for size, part := 0, listing; ; part.After = &page.Last {
+		part.Limit = min(chunk, listing.Limit-int64(len(page.Items)))
+		next, err := part.read(ctx, tx, dataset, index, maxPageBytes-size)
+		if err != nil {
+			return page, err
+		}
+		for _, item := range next.Items {
+			size += len(item)
+		}
+		ended := !next.More || int64(len(next.Items)) < part.Limit || size >= maxPageBytes
+		next.Items = append(page.Items, next.Items...)
+		if page = next; ended || int64(len(page.Items)) == listing.Limit {
+			return listing.complete(page)
+		}
+	}
+}
+
+// complete returns the page. It returns ErrTooLarge for a page with a number that ended early.
+func (l Listing) complete(page Page) (Page, error) {
+	if l.After == nil && page.More && int64(len(page.Items)) < l.Limit {
+		return Page{}, fmt.Errorf("%w: the page has more than %d MiB", ErrTooLarge, maxPageBytes>>20)
+	}
+	return page, nil
 }
 
 // A querier is a database, or a transaction or connection of one.
@@ -88,8 +135,9 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read reads the page. It selects one row beyond the limit to find out whether there are more.
-func (l Listing) read(ctx context.Context, db querier, dataset schema.Dataset, index pageIndex) (page Page, err error) {
+// read reads the page, up to a number of bytes but at least one row. It selects one row beyond the limit to find out
+// whether there are more.
+func (l Listing) read(ctx context.Context, db querier, dataset schema.Dataset, index pageIndex, maxBytes int) (page Page, err error) {
 	page.Total = index.total
 	if l.After == nil && l.Offset >= index.total {
 		return page, nil
@@ -107,15 +155,20 @@ func (l Listing) read(ctx context.Context, db querier, dataset schema.Dataset, i
 	}
 	defer rows.Close()
 	for rows.Next() {
+		var item string
+		var last Position
 		if int64(len(page.Items)) == l.Limit {
 			page.More = true
 			break
 		}
-		var item string
-		if err := rows.Scan(&item, &page.Last.CreatedAt, &page.Last.ID); err != nil {
+		if err := rows.Scan(&item, &last.CreatedAt, &last.ID); err != nil {
 			return page, err
 		}
-		page.Items = append(page.Items, item)
+		if maxBytes -= len(item); maxBytes < 0 && len(page.Items) > 0 {
+			page.More = true
+			break
+		}
+		page.Items, page.Last = append(page.Items, item), last
 	}
 	return page, rows.Err()
 }
