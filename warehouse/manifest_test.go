@@ -168,7 +168,7 @@ func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 const downgradeToV5 = `
 	CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
 	ALTER TABLE clock DROP COLUMN unpublished;
-	DROP TABLE source_files;
+	DROP TABLE source_files; DROP TABLE epochs;
 	ALTER TABLE IF EXISTS tombstones DROP COLUMN inferred;
 	ALTER TABLE IF EXISTS published_files DROP COLUMN format;
 	DELETE FROM schema_version WHERE version > 5;`

@@ -66,7 +66,7 @@ func TestPull_ErrorMessages(t *testing.T) {
 				"\"customers\": GRANT SELECT on the table to the user of the DSN; if row level security hides rows from it, " +
 				"ALTER " +
 				"ROLE … BYPASSRLS"},
-		"too slow": {dsn: d.dsn() + " options='-c statement_timeout=100'",
+		"too slow": {dsn: d.dsn() + " options='-c statement_timeout=2000'",
 			before: "ALTER TABLE call_logs RENAME TO behind; " +
 				"CREATE VIEW call_logs AS SELECT behind.* FROM behind, pg_sleep(60)",
 			after: "DROP VIEW call_logs; ALTER TABLE behind RENAME TO call_logs", kind: postgres.ErrUnusable,
