@@ -330,6 +330,7 @@ func wantCalls(t *testing.T, f figures, of []sample, zone *time.Location) {
 	f.want(t, "missed", missed)
 	f.want(t, "answer_rate", ratio(answered, answered+missed))
 	f.want(t, "completion_rate", ratio(completed, answered+missed))
+	f.want(t, "success_rate", ratio(completed, float64(len(of))))
 	f.want(t, "seconds", orNil(len(lengths), seconds))
 	f.want(t, "seconds_mean", ratio(seconds, float64(len(lengths))))
 	for name, q := range map[string]float64{"seconds_p50": 0.5, "seconds_p90": 0.9, "seconds_p95": 0.95,
