@@ -150,7 +150,8 @@ func (e Export) SelectFromFiles(source Export, paths []string, filter Filter) st
 	if filter != (Filter{}) {
 		absent := ""
 		if source.Derived() {
-			absent = ", NULL AS customer_number" // the filter does not use this column, see hasColumnsOf
+			// The filter does not use these columns, see HasColumnsOf.
+			absent = ", NULL AS customer_number, NULL AS phone_number, NULL AS from_number, NULL AS to_number"
 		}
 		names := make([]string, len(source.Columns))
 		for i, c := range source.Columns {
