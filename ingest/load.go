@@ -30,7 +30,7 @@ type Input struct {
 	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
 	Size     int64                         // bytes of the file, for [Groups]
 	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
-	Path     string                        // path of the file on this machine, or empty; an uncompressed table is then read without a copy
+	Path     string                        // path of the file on this machine, or empty; saves a copy of an uncompressed table
 	Dataset  string                        // empty: derived from Name
 	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
 	Progress func(n int64)                 // called with the number of bytes just read from Body; may be nil
@@ -73,8 +73,8 @@ type Summary struct {
 	Reasons map[string]int64 `json:"-"`
 }
 
-// Add adds the counts, refusals, unknown fields and tenants of other. It keeps at most maxRefusals refusals, except those of
-// refused files.
+// Add adds the counts, refusals, unknown fields and tenants of other. It keeps at most maxRefusals refusals, except
+// those of refused files.
 func (s *Summary) Add(other Summary) {
 	s.Files += other.Files
 	s.FilesRefused += other.FilesRefused
@@ -115,8 +115,8 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	return err
 }
 
-// group replaces the refusals of a file by one if all rows were refused for the same reason. It adds the names of fields
-// that were not read, because a file of another dataset or with other names is the likely cause.
+// group replaces the refusals of a file by one if all rows were refused for the same reason. It adds the names of
+// fields that were not read, because a file of another dataset or with other names is the likely cause.
 func (s *Summary) group() {
 	if s.Read < 2 || s.Refused < s.Read || len(s.Refusals) == 0 {
 		return

@@ -41,11 +41,12 @@ type Feed struct {
 	Seq   int64        // highest sequence number in the snapshot of the page; a large commit has several
 }
 
-// Changes returns at most limit changes after a position, ordered by sequence number and id, and fewer if they are large. Each row appears once,
-// with its current values, at the sequence number of the commit that last changed it. The filter does not apply to
-// deleted rows, because they have no values to compare. Changes returns ErrPositionLost for a position that the store
-// does not have, because it was restored from a copy. A client that follows Next until More is false, and continues
-// from there later, misses no change: a row that changes in the meantime appears again at a higher sequence number.
+// Changes returns at most limit changes after a position, ordered by sequence number and id, and fewer if they are
+// large. Each row appears once, with its current values, at the sequence number of the commit that last changed it.
+// The filter does not apply to deleted rows, because they have no values to compare. Changes returns ErrPositionLost
+// for a position that the store does not have, because it was restored from a copy. A client that follows Next until
+// More is false, and continues from there later, misses no change: a row that changes in the meantime appears again at
+// a higher sequence number.
 func (w *Warehouse) Changes(
 	ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, filter schema.Filter, after FeedPosition, limit int64,
 ) (feed Feed, err error) {

@@ -86,8 +86,9 @@ func inChunks[T any](limit int64, read func(chunk int64) (T, error)) (T, error) 
 	}
 }
 
-// listChunks returns a page that it reads in chunks, in one transaction. A page after a position ends early if its items
-// are too large. It returns ErrTooLarge for a page with a number, because the next page begins after all of its rows.
+// listChunks returns a page that it reads in chunks, in one transaction. A page after a position ends early if its
+// items are too large. It returns ErrTooLarge for a page with a number, because the next page begins after all of its
+// rows.
 func (w *Warehouse) listChunks(
 	ctx context.Context, store *tenantStore, dataset schema.Dataset, listing Listing, chunk int64,
 ) (page Page, err error) {

@@ -155,8 +155,8 @@ func (w *Warehouse) Replay(ctx context.Context, parse LineParser, names ...strin
 	return total, refusals, nil
 }
 
-// quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if it does not contain
-// all of names.
+// quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if it does not
+// contain all of names.
 func (w *Warehouse) quarantineNames(names []string) ([]string, error) {
 	infos, err := w.quarantined()
 	if err != nil {
