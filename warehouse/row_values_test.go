@@ -206,6 +206,10 @@ func TestStage_ValuesOutOfRange(t *testing.T) {
 		{`"metadata":{"a":[NaN,"NaN"],"b":-Infinity}`, `"metadata":{"a":[null,"NaN"],"b":null}`,
 			"metadata: contains NaN or Infinity, replaced by null"},
 		{`"metadata":NaN`, `"metadata":null`, "metadata: contains NaN or Infinity, replaced by null"},
+		{`"transcript":{"x":1}`, `"transcript":{"x":1}`, "transcript: has parts of unknown shape, without turns"},
+		{`"transcript":[1,{"text":"hi"}]`, `"transcript":[1,{"text":"hi"}]`,
+			"transcript: has parts of unknown shape, without turns"},
+		{`"transcript":["Caller: hi"]`, `"transcript":["Caller: hi"]`, ""},
 		{`"assistant_id":"none"`, `"reason":"assistant_id is not a UUID: none"`, ""},
 	}
 	lines, alone := make([]string, len(tests)), map[string]int64{}

@@ -23,6 +23,19 @@ var valueFunctions = []duckdb.TextFunction{
 		}
 		return nil
 	}},
+	// parse_turns returns the turns of a transcript as a JSON list, or NULL if no part of it is a turn.
+	{Name: "parse_turns", Value: func(text string) any {
+		turns, unknown := values.Turns(text)
+		if turns == "[]" && unknown > 0 {
+			return nil
+		}
+		return turns
+	}},
+	// unknown_turns returns the number of parts of a transcript that are not turns.
+	{Name: "unknown_turns", Integer: true, Value: func(text string) any {
+		_, unknown := values.Turns(text)
+		return int64(unknown)
+	}},
 	{Name: "finite_json", Value: func(text string) any { return values.FiniteJSON(text) }},
 	{Name: "plain_number", Value: func(text string) any { return values.PlainNumber(text) }},
 }

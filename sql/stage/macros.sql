@@ -57,3 +57,10 @@ CREATE MACRO finite(value) AS
 -- Returns the JSON of a duration, and NULL if it is a number outside of 0 to a maximum.
 CREATE MACRO plausible_duration(value, most) AS
     CASE WHEN TRY_CAST(trim(value::VARCHAR, '"') AS DOUBLE) NOT BETWEEN 0 AND most THEN NULL ELSE finite(value) END;
+
+-- Reports whether a transcript may have parts that are not turns. The usual lists of objects with texts do not, and a text is one
+-- turn at least. The function unknown_turns, which is slow, counts the parts of the others.
+CREATE MACRO unusual_transcript(value) AS
+    CASE WHEN value IS NULL OR starts_with(value, '"') OR value = '[]' THEN false
+         WHEN starts_with(value, '[{') THEN NOT (contains(value, '"text":') OR contains(value, '"content":') OR contains(value, '"message":'))
+         ELSE true END;

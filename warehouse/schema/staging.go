@@ -208,6 +208,11 @@ func (d Dataset) Staging(untyped, tenant string) StagingStatements {
 			suspicious = append(suspicious, f.suspicious(untyped, column))
 			reasons = append(reasons, f.reason(suspect))
 			notes = append(notes, f.note(suspect))
+			if f.name == "transcript" {
+				suspicious = append(suspicious, "unusual_transcript("+untyped+")")
+				notes = append(notes, "CASE WHEN unknown_turns("+suspect+"::VARCHAR) > 0 THEN "+
+					statements.Text(f.name+noteSeparator+"has parts of unknown shape, without turns")+" END")
+			}
 		} else {
 			typed = append(typed, "untyped."+column)
 		}
