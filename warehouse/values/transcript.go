@@ -190,7 +190,7 @@ func speakerOf(fields map[string]any) *string {
 }
 
 // textOf returns the text of a value: a text, a number, a list of parts, or an object with a text. ok is false for
-// lists of turns, whose parts have speakers.
+// lists of turns: their parts have speakers.
 func textOf(value any, depth int) (text string, ok bool) {
 	switch v := value.(type) {
 	case string:
