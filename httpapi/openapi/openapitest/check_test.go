@@ -204,7 +204,7 @@ func TestCheck_InvalidExchanges(t *testing.T) {
 		"success with a bad time":  {"list", func(e *exchange) { e.target = "/api/v1/messages?from=yesterday" }, "from"},
 		"success with a bad since": {"list", func(e *exchange) { e.target = "/api/v1/messages?since=-1" }, "since"},
 		"success with a bad id":    {"detail", func(e *exchange) { e.target = "/api/v1/messages/17" }, "id"},
-		"unknown path that answers": {"list", func(e *exchange) { e.target = "/api/v1/messages/" }, "does not describe " +
+		"unknown path that answers": {"list", func(e *exchange) { e.target = "/api/v1/nothing" }, "does not describe " +
 			"this status"},
 		"unknown path, other error": {"unknown path", func(e *exchange) { e.body = "404 page not found" }, "body"},
 		"wrong method that answers": {"list", func(e *exchange) { e.method = "POST" }, "does not describe this status"},
