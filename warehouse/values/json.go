@@ -47,15 +47,16 @@ func escapedHalf(json []byte) (half rune, ok bool) {
 	return rune(code), err == nil && utf16.IsSurrogate(rune(code))
 }
 
-// FiniteJSON returns a JSON text in which NaN, Infinity and -Infinity, which JSON does not have, are null.
+// FiniteJSON returns a JSON text in which NaN, Inf and Infinity, in any case, are null.
 func FiniteJSON(json string) string {
 	var out strings.Builder
 	for quoted := false; json != ""; {
 		special := ""
 		if !quoted {
-			for _, name := range []string{"-Infinity", "Infinity", "NaN"} {
-				if strings.HasPrefix(json, name) {
+			for _, name := range []string{"-Infinity", "Infinity", "-Inf", "Inf", "-NaN", "NaN"} { // the longest first
+				if len(json) >= len(name) && strings.EqualFold(json[:len(name)], name) {
 					special = name
+					break
 				}
 			}
 		}
