@@ -110,8 +110,8 @@ func validExchange(name string) exchange {
 			`Error","status":500,"detail":"no","code":"INTERNAL_ERROR","request_id":"1"}`}
 	case "unknown path":
 		return exchange{"GET", "//api/v1/messages", "pk_1", 404, header(), notFound}
-	case "trailing slash":
-		return exchange{"HEAD", messages + "/", "pk_1", 404, header(), ""}
+	case "unknown path below a list":
+		return exchange{"HEAD", messages + "/" + id + "/more", "pk_1", 404, header(), ""}
 	case "wrong method":
 		return exchange{"DELETE", messages, "pk_1", 405, header("Allow", "GET, HEAD, OPTIONS"),
 			`{"error":{"code":"METHOD_NOT_ALLOWED","message":"no"}}`}
@@ -132,7 +132,7 @@ func validExchange(name string) exchange {
 func TestCheck_ValidExchanges(t *testing.T) {
 	for _, name := range []string{"list", "a date-time with zone", "uncounted list", "changes", "detail", "HEAD",
 		"not modified", "bad filter",
-		"no key", "too many", "internal", "unknown path", "trailing slash", "wrong method", "options", "ready", "page"} {
+		"no key", "too many", "internal", "unknown path", "unknown path below a list", "wrong method", "options", "ready", "page"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if faults := validExchange(name).check(t); len(faults) > 0 {
