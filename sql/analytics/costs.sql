@@ -1,7 +1,8 @@
 -- Costs of calls in US dollars, for each period and group; one row if there are no groups.
 --   calls                    number of calls.
---   pending_calls            calls with a cost of NULL or 0; their cost is not known yet.
---   cost, cost_per_call      sum and mean of the known costs; NULL if no cost is known. All other costs also ignore pending calls.
+--   pending_calls            calls with a cost of NULL or 0 that will get one: those in progress, and completed ones with a length.
+--                            The platform bills no others.
+--   cost, cost_per_call      sum and mean of the costs above 0; NULL if there are none. All other costs also ignore calls without one.
 --   cost_p50 … cost_p99      interpolated percentiles; they repeat one quantile_cont expression, which DuckDB computes once.
 --   cost_per_minute          over calls with a known cost and a known duration.
 --   cost_per_completed_call  mean over completed calls.
@@ -9,7 +10,8 @@
 --                            other names, except total
 --   stt_minutes, tts_characters    sums over all calls, in the types of the export cost_daily
 SELECT {{columns}}
-       count(*) AS calls, count(*) FILTER (cost IS NULL) AS pending_calls,
+       count(*) AS calls, count(*) FILTER (cost IS NULL AND CASE status WHEN 'completed' THEN seconds > 0
+           ELSE coalesce(status, '') NOT IN ('busy', 'failed', 'no-answer', 'canceled', 'cancelled') END) AS pending_calls,
        sum(cost) AS cost, avg(cost) AS cost_per_call,
        (sum(cost) FILTER (seconds > 0))::DOUBLE * 60 / sum(seconds) FILTER (seconds > 0 AND cost IS NOT NULL) AS cost_per_minute,
        avg(cost) FILTER (status = 'completed') AS cost_per_completed_call,

@@ -242,7 +242,10 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 			parts[name] += cost
 		}
 		if s.cost == 0 {
-			pending++
+			if unbilled := []string{"busy", "failed", "no-answer"}; !slices.Contains(unbilled, s.status) &&
+				(s.status != "completed" || s.seconds > 0) {
+				pending++
+			}
 			continue
 		}
 		known = append(known, s.cost)
