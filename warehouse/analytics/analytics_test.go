@@ -242,7 +242,7 @@ func wantCosts(t *testing.T, f figures, of []sample) {
 			parts[name] += cost
 		}
 		if s.cost == 0 {
-			if unbilled := []string{"busy", "failed", "no-answer"}; !slices.Contains(unbilled, s.status) &&
+			if unbilled := []string{"busy", "failed", "no-answer"}; !slices.Contains(unbilled, hyphened(s.status)) &&
 				(s.status != "completed" || s.seconds > 0) {
 				pending++
 			}
