@@ -59,11 +59,13 @@ func ndjsonLines(columns []typedColumn, statement string) string {
 	for i, c := range columns {
 		members[i] = statements.Ident(c.name) + " := " + c.expression()
 	}
-	line := "to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR"
+	escaped := "line"
 	for _, code := range []int{0x85, 0x2028, 0x2029} {
-		line = fmt.Sprintf(`replace(%s, chr(%d), '\u%04x')`, line, code, code)
+		escaped = fmt.Sprintf(`replace(%s, chr(%d), '\u%04x')`, escaped, code, code)
 	}
-	return "SELECT " + line + " AS line FROM (" + statement + ")"
+	// Most lines have none of them. They are not copied, which would take three times their memory.
+	return `SELECT CASE WHEN regexp_matches(line, '[\x{85}\x{2028}\x{2029}]') THEN ` + escaped + " ELSE line END AS line FROM (" +
+		"SELECT to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR AS line FROM (" + statement + "))"
 }
 
 // formula matches a text that a spreadsheet may take for a formula. Such a text begins with one of = + - @, with a

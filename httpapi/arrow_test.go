@@ -27,7 +27,7 @@ func TestArrow_BuffersUnderNullsAreZero(t *testing.T) {
 
 	var targets []string
 	for _, report := range analytics.Reports {
-		targets = append(targets, "/api/v1/analytics/"+report.Name+"?interval=day&max_share=1&format=arrow")
+		targets = append(targets, "/api/v1/analytics/"+report.Name+"?interval=day&format=arrow")
 	}
 	targets = append(targets, "/api/v1/analytics/transcripts/search?q=hi&format=arrow")
 	check := func(target string, got answer) {

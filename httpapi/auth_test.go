@@ -166,8 +166,9 @@ func TestCORS_OriginsOfAKey(t *testing.T) {
 	noError(t, err)
 	unknown := "pk_" + strings.Repeat("x", 32)
 	listed := b.ask(t, "GET", "/api/v1/exports/calls/files?signed=true", secret)
-	signed := listed.body[strings.Index(listed.body, `"url":"`)+len(`"url":"`):]
-	signed = strings.ReplaceAll(signed[:strings.Index(signed, `"`)], `\u0026`, "&")
+	_, signed, _ := strings.Cut(listed.body, `"url":"`)
+	signed, _, _ = strings.Cut(signed, `"`)
+	signed = strings.ReplaceAll(signed, `\u0026`, "&")
 	for _, test := range []struct {
 		method, path, key, origin, allowed string
 		status                             int

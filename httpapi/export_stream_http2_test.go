@@ -99,7 +99,7 @@ func TestStreams_HTTP2StalledReadersAreDisconnected(t *testing.T) {
 	b.fill(t)
 	patient := b.Config.Handler
 	ended := b.overHTTP2(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.RawQuery, "&stalls") {
+		if strings.HasSuffix(r.URL.RawQuery, "&from=") {
 			w = hurried{w}
 		}
 		patient.ServeHTTP(w, r)
@@ -111,7 +111,7 @@ func TestStreams_HTTP2StalledReadersAreDisconnected(t *testing.T) {
 		}
 	}
 	for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
-		stalls, _ := b.begin(t, "calls?format="+format+"&stalls")
+		stalls, _ := b.begin(t, "calls?format="+format+"&from=")
 		beside := b.stream(t, "customers?format=ndjson") // on the same connection
 		first, second := <-ended, <-ended
 		if first != nil {

@@ -38,11 +38,11 @@ func TestFind_FoldersAndFiles(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	socket, err := net.Listen("unix", filepath.Join(dir, "in/socket.csv"))
+	socket, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, "in/socket.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
+	defer func() { _ = socket.Close() }()
 	found, skipped, err := Find([]string{filepath.Join(dir, "in"), Stdin, filepath.Join(dir, "in/README.md"), fifo})
 	if err != nil {
 		t.Fatal(err)

@@ -235,7 +235,7 @@ func (r *inputRows) setHeader() {
 func (r *inputRows) endFile() {
 	r.setHeader()
 	r.reading = false
-	r.openInput.close()
+	r.close()
 	err := r.openInput.failure()
 	switch {
 	case err == nil:
@@ -251,7 +251,7 @@ func (r *inputRows) endFile() {
 // end closes the current file if the reading was stopped.
 func (r *inputRows) end() {
 	if r.reading {
-		r.openInput.close()
+		r.close()
 	}
 }
 

@@ -179,9 +179,10 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 		unpublished string
 		files       int
 	}{
-		// Files of calls, transcript_turns, cost_daily and customers, and two of February, whose format is older.
+		// Files of calls, transcript_turns, cost_daily and customers, and two of February, whose format is older. Those of
+		// calls are published again in any case, because the macros that read transcripts have changed.
 		{"VALUES ('calls', '2026-01', 1), ('calls', '2026-01', 2), ('customers', '', 3)", 6},
-		{"SELECT 'calls', '2026-01', 1 WHERE false", 2},
+		{"SELECT 'calls', '2026-01', 1 WHERE false", 5},
 	} {
 		dir := t.TempDir()
 		w := open(t, dir)

@@ -54,7 +54,7 @@ func hashList(hashes []uint64) string {
 func (w *Warehouse) SourceState(
 	ctx context.Context, tenant uuid.UUID, source string,
 ) (state json.RawMessage, err error) {
-	if exists, err := w.hasStates(ctx, tenant); err != nil || !exists {
+	if exists, err := w.hasStates(tenant); err != nil || !exists {
 		return nil, err
 	}
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
@@ -75,7 +75,7 @@ func (w *Warehouse) SourceFiles(
 	ctx context.Context, tenant uuid.UUID, source string,
 ) (files map[uint64]bool, err error) {
 	files = map[uint64]bool{}
-	if exists, err := w.hasStates(ctx, tenant); err != nil || !exists {
+	if exists, err := w.hasStates(tenant); err != nil || !exists {
 		return files, err
 	}
 	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
@@ -97,7 +97,7 @@ func (w *Warehouse) SourceFiles(
 }
 
 // hasStates reports whether the database of the states of a tenant exists. Reading a state creates no tenant.
-func (w *Warehouse) hasStates(ctx context.Context, tenant uuid.UUID) (bool, error) {
+func (w *Warehouse) hasStates(tenant uuid.UUID) (bool, error) {
 	if tenant == uuid.Nil {
 		return true, nil
 	}

@@ -5,9 +5,10 @@ import (
 	"github.com/voicory/warehouse/warehouse/values"
 )
 
-// valueFunctions are the SQL functions that read the values of rows. They are called for the few values that DuckDB's
-// own casts do not read. A call takes about a microsecond.
-var valueFunctions = []duckdb.TextFunction{
+// ValueFunctions are the SQL functions that read the values of rows. The macros of tenants' files use them, so an
+// instance needs them to read a file. They are called for the few values that DuckDB's own casts do not read. A call
+// takes about a microsecond.
+var ValueFunctions = []duckdb.TextFunction{
 	// parse_time returns microseconds since 1970, values.OutOfRange, or NULL if the text is not a time.
 	{Name: "parse_time", Integer: true, Value: func(text string) any {
 		if micros, ok := values.ParseTime(text); ok {

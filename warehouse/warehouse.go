@@ -169,7 +169,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 			return err
 		}
 	}
-	if err := w.instance.AddFunctions(ctx, valueFunctions...); err != nil {
+	if err := w.instance.AddFunctions(ctx, ValueFunctions...); err != nil {
 		return err
 	}
 	_, err = w.loader.ExecContext(ctx, statements.Get("stage/macros"))

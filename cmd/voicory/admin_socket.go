@@ -301,7 +301,7 @@ func (c remoteAdmin) Ingest(ctx context.Context, files []ingest.Input) (summary 
 		query.Set("tenant", files[0].Tenant.String())
 	}
 	body, out := io.Pipe()
-	defer body.Close()
+	defer func() { _ = body.Close() }() // always nil
 	parts := multipart.NewWriter(out)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://voicory/ingest?"+query.Encode(), body)
 	if err != nil {

@@ -131,7 +131,7 @@ func (m *Main) Run(ctx context.Context) (status int) {
 type stopSignal struct{ syscall.Signal }
 
 // Error returns the name of the signal.
-func (s stopSignal) Error() string { return s.Signal.String() }
+func (s stopSignal) Error() string { return s.String() }
 
 // outputWriter is the standard output of a command. It keeps the first error, so that a command whose output is lost
 // fails, even if it does not check its writes.

@@ -48,7 +48,7 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		} {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()
-			_, err := api.Ingest(ctx, []ingest.Input{ingest.Input{Name: part.dataset.Name + ".ndjson", Body: reader}})
+			_, err := api.Ingest(ctx, []ingest.Input{{Name: part.dataset.Name + ".ndjson", Body: reader}})
 			if err := errors.Join(err, reader.Close()); err != nil { // Close ends the writer goroutine, also after an error
 				return err
 			}

@@ -170,7 +170,7 @@ func TestScan_EachFileOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		root, err := os.MkdirTemp("", "folder")
 		noError(t, err)
-		defer os.RemoveAll(root)
+		defer func() { noError(t, os.RemoveAll(root)) }()
 		known, versions := fileSet{}, 0
 		taken := map[string]bool{} // by versionOf
 		s := &Source{Options: Options{Path: filepath.Join(root, "in"), Log: slog.New(slog.DiscardHandler)}}

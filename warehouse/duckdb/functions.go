@@ -22,12 +22,20 @@ type TextFunction struct {
 func (i *Instance) AddFunctions(ctx context.Context, functions ...TextFunction) error {
 	return i.setup(ctx, func(_ context.Context, conn *sql.Conn) error {
 		for _, f := range functions {
-			if err := duckdb.RegisterScalarUDF(conn, f.Name, textFunction(f)); err != nil {
-				return fmt.Errorf("add the function %s: %w", f.Name, err)
+			if err := AddFunction(conn, f); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// AddFunction adds a function to the instance of a connection.
+func AddFunction(conn *sql.Conn, f TextFunction) error {
+	if err := duckdb.RegisterScalarUDF(conn, f.Name, textFunction(f)); err != nil {
+		return fmt.Errorf("add the function %s: %w", f.Name, err)
+	}
+	return nil
 }
 
 // A textFunction is a TextFunction as the driver calls it.

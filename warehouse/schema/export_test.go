@@ -70,9 +70,9 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 			"transcript": []row{{"role": "user", "content": "नमस्ते  दुनिया\u00a0!", "timestamp": "2026-03-01T23:00:01.5Z"},
 				{"role": "assistant", "message": " ", "timestamp_ms": 70}, {"speaker": "Dr. Who"}}}),
 		call(tenantA, 2, row{"created_at": "2026-03-01T00:00:00Z", "cost": 0.2, "provider": "twilio"}),
-		call(tenantA, 3, row{"created_at": "2026-03-01T01:00:00Z", "cost": 0, "provider": "twilio"}),
+		call(tenantA, 3, row{"created_at": "2026-03-01T01:00:00Z", "cost": 0, "provider": "twilio", "duration_seconds": 5}),
 		call(tenantA, 4, row{"created_at": "2026-03-02T01:00:00+05:30", "provider": "twilio", "transcript": "AI: hi"}),
-		call(tenantA, 5, row{"created_at": "2026-03-02T01:00:00Z", "provider": "twilio"}))
+		call(tenantA, 5, row{"created_at": "2026-03-02T01:00:00Z", "provider": "twilio", "status": "in-progress"}))
 	noError(t, w.Close())
 	rows := func(name string, filter schema.Filter, columns string) string {
 		return query(t, dir, tenantA, fmt.Sprintf("SELECT coalesce(string_agg(concat_ws(' ', %s), '; '), '') FROM (%s)",
@@ -85,7 +85,7 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	costs := "day, provider, calls, coalesce(seconds::VARCHAR, '-'), coalesce(cost::VARCHAR, '-'), " +
 		"coalesce(stt_minutes::VARCHAR, '-'), coalesce(tts_characters::VARCHAR, '-'), cost_pending"
 	want(t, rows("cost_daily", schema.Filter{}, costs),
-		"2026-03-01 twilio 4 62 0.3234 1.5 7 2; 2026-03-02 twilio 1 - - - - 1")
+		"2026-03-01 twilio 4 67 0.3234 1.5 7 1; 2026-03-02 twilio 1 - - - - 1")
 	march2 := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	want(t, rows("cost_daily", schema.Filter{From: march2}, costs), "2026-03-02 twilio 1 - - - - 1")
 	want(t, rows("calls", schema.Filter{Before: march2, PhoneNumber: "'$status::"}, "id"), "")

@@ -287,7 +287,7 @@ func parseISO(text string) (micros int64, ok bool) {
 	}
 	if offset, name, two := strings.Cut(zone, " "); two && abbreviationForm.MatchString(name) {
 		zone = offset // Go and Ruby write "+0530 IST"
-		if _, named := namedZone(zone); named || strings.IndexAny(zone, "+-") < 0 {
+		if _, named := namedZone(zone); named || !strings.ContainsAny(zone, "+-") {
 			return 0, false
 		}
 	}

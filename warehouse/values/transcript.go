@@ -11,7 +11,7 @@ import (
 // A turn is one turn of a transcript, as [Turns] writes it.
 type turn struct {
 	Speaker *string `json:"speaker"`
-	Text    string  `json:"text"`
+	Text    *string `json:"text"` // nil for a turn without words
 	// Millis is an offset from the start of the call, or a time since 1970, in milliseconds.
 	Millis *int64 `json:"timestamp_ms"`
 
@@ -74,7 +74,7 @@ func (r *turnReader) read(value any, depth int) {
 			break
 		}
 		if speaker, text, ok := pair(v); ok && depth > 0 {
-			r.turns = append(r.turns, turn{Speaker: &speaker, Text: text})
+			r.turns = append(r.turns, turn{Speaker: &speaker, Text: &text})
 			return
 		}
 		for _, item := range v {
@@ -126,9 +126,9 @@ var (
 // textTurn returns the turn of a text, which may begin with the speaker: "Caller: hello".
 func textTurn(text string) turn {
 	if m := speakerPrefix.FindStringSubmatch(text); m != nil {
-		return turn{Speaker: &m[1], Text: m[2]}
+		return turn{Speaker: &m[1], Text: &m[2]}
 	}
-	return turn{Text: text}
+	return turn{Text: &text}
 }
 
 // plainNames returns the fields of an object by their names in lower case and without marks.
@@ -148,7 +148,8 @@ func plainNames(object map[string]any) map[string]any {
 	return fields
 }
 
-// objectTurn returns the turn of an object. ok is false if it has no field of a text.
+// objectTurn returns the turn of an object. ok is false if it has no field of a text and another
+// field than the speaker.
 func objectTurn(fields map[string]any) (t turn, ok bool) {
 	for _, name := range textFields {
 		value, found := fields[name]
@@ -156,7 +157,7 @@ func objectTurn(fields map[string]any) (t turn, ok bool) {
 			continue
 		}
 		if text, isText := textOf(value, 0); isText {
-			t.Text, ok = text, true
+			t.Text, ok = &text, true
 			if inner, nested := value.(map[string]any); nested { // {"message": {"role": …, "content": …}}
 				t.Speaker = speakerOf(plainNames(inner))
 			}
@@ -166,6 +167,7 @@ func objectTurn(fields map[string]any) (t turn, ok bool) {
 	}
 	if name := speakerOf(fields); name != nil {
 		t.Speaker = name
+		ok = ok || len(fields) == 1
 	}
 	if ok {
 		t.setTime(fields)

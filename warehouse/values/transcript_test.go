@@ -101,7 +101,7 @@ func TestTurns_EveryShape(t *testing.T) {
 			t.Fatalf("%s: got %s, %d unknown", transcript, text, unknown)
 		}
 		for i, one := range turns {
-			if one.Text != said[i] || one.Speaker == nil || *one.Speaker != "AI" {
+			if one.Text == nil || *one.Text != said[i] || one.Speaker == nil || *one.Speaker != "AI" {
 				t.Fatalf("%s: got %s", transcript, text)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	engine "github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -151,10 +152,16 @@ func QueryFile(t testing.TB, dsn, statement string) string {
 	NoError(t, err)
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	_, err = db.ExecContext(t.Context(), "SET TimeZone = 'UTC'")
+	conn, err := db.Conn(t.Context())
+	NoError(t, err)
+	defer func() { NoError(t, conn.Close()) }()
+	for _, function := range warehouse.ValueFunctions {
+		NoError(t, engine.AddFunction(conn, function))
+	}
+	_, err = conn.ExecContext(t.Context(), "SET TimeZone = 'UTC'")
 	NoError(t, err)
 	var value string
-	if err := db.QueryRowContext(t.Context(), "SELECT ("+statement+")::VARCHAR").Scan(&value); err != nil {
+	if err := conn.QueryRowContext(t.Context(), "SELECT ("+statement+")::VARCHAR").Scan(&value); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 	return value

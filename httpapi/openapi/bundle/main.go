@@ -139,6 +139,8 @@ func quoted(text string) []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	encoder.Encode(text) // a string always has a JSON form
+	if err := encoder.Encode(text); err != nil {
+		panic(err) // a string always has a JSON form
+	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
