@@ -23,9 +23,11 @@ import (
 	"github.com/voicory/warehouse/warehouse/sandbox"
 )
 
-// probes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it can
+func init() { probes = linuxProbes }
+
+// linuxProbes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it can
 // do anything.
-var probes = map[string]worker.Hooks{
+var linuxProbes = map[string]worker.Hooks{
 	"process": {Locked: func() error {
 		var could []string
 		attempt := func(action string, err error, want ...error) {

@@ -30,6 +30,9 @@ var (
 	merge = warehousetest.MergeNew
 )
 
+// probes are what TestMain can run in a worker, by name. There are some where there is a sandbox.
+var probes map[string]worker.Hooks
+
 // TestMain runs the test binary as a worker if it is started as one. A second argument names a probe to run in the
 // worker.
 func TestMain(m *testing.M) {
