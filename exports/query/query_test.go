@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
@@ -352,19 +351,6 @@ func TestQuery_Formats(t *testing.T) {
 	}
 }
 
-// arrowNumbers returns the first column, of type BIGINT, of an Arrow stream.
-func arrowNumbers(t testing.TB, text string) (all []int64) {
-	t.Helper()
-	reader, err := ipc.NewReader(strings.NewReader(text))
-	querytest.NoError(t, err)
-	defer reader.Release()
-	for reader.Next() {
-		all = append(all, reader.RecordBatch().Column(0).(*array.Int64).Int64Values()...)
-	}
-	querytest.NoError(t, reader.Err())
-	return all
-}
-
 // The rows of an Arrow result are complete and unique, and have the order that the statement requires. They stop at a
 // limit and at the first error.
 func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
@@ -379,7 +365,7 @@ func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
 			want, truncated = limit, "rows"
 		}
 		seen := map[int64]bool{}
-		for _, n := range arrowNumbers(t, text) {
+		for _, n := range querytest.ArrowNumbers(t, text) {
 			if n < 0 || n >= many || seen[n] {
 				t.Fatalf("got %d, which is out of range or a duplicate", n)
 			}
@@ -391,7 +377,7 @@ func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
 	}
 	ordered, _, err := runQuery(t.Context(), r, Request{SQL: all + " ORDER BY n DESC", Format: Arrow})
 	querytest.NoError(t, err)
-	for i, n := range arrowNumbers(t, ordered) {
+	for i, n := range querytest.ArrowNumbers(t, ordered) {
 		if n != int64(many-1-i) {
 			t.Fatalf("row %d: got %d, want %d", i, n, many-1-i)
 		}

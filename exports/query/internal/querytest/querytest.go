@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
 )
 
 // NoError fails the test if err is not nil.
@@ -27,6 +30,19 @@ func ReadStatements(t testing.TB, name string) (all []string) {
 			all = append(all, strings.ReplaceAll(line, "\x01", "\n"))
 		}
 	}
+	return all
+}
+
+// ArrowNumbers returns the first column, of type BIGINT, of an Arrow stream.
+func ArrowNumbers(t testing.TB, text string) (all []int64) {
+	t.Helper()
+	reader, err := ipc.NewReader(strings.NewReader(text))
+	NoError(t, err)
+	defer reader.Release()
+	for reader.Next() {
+		all = append(all, reader.RecordBatch().Column(0).(*array.Int64).Int64Values()...)
+	}
+	NoError(t, reader.Err())
 	return all
 }
 

@@ -19,9 +19,6 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 	"github.com/parquet-go/parquet-go"
 
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-
 	"github.com/voicory/warehouse/exports/query/internal/protocol"
 	"github.com/voicory/warehouse/exports/query/internal/querytest"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
@@ -135,7 +132,7 @@ func readNumbers(t testing.TB, db *sql.DB, format, text string) (numbers []int64
 	case protocol.Arrow:
 		rows, err := arrowtest.CheckStream(strings.NewReader(text))
 		querytest.NoError(t, err)
-		if numbers = arrowNumbers(t, text); int64(len(numbers)) != rows {
+		if numbers = querytest.ArrowNumbers(t, text); int64(len(numbers)) != rows {
 			t.Fatalf("got %d numbers in %d rows", len(numbers), rows)
 		}
 	case protocol.Parquet:
@@ -158,19 +155,6 @@ func readNumbers(t testing.TB, db *sql.DB, format, text string) (numbers []int64
 		querytest.NoError(t, err)
 	}
 	return numbers, reported
-}
-
-// arrowNumbers returns the first column, of type BIGINT, of an Arrow stream.
-func arrowNumbers(t testing.TB, text string) (all []int64) {
-	t.Helper()
-	reader, err := ipc.NewReader(strings.NewReader(text))
-	querytest.NoError(t, err)
-	defer reader.Release()
-	for reader.Next() {
-		all = append(all, reader.RecordBatch().Column(0).(*array.Int64).Int64Values()...)
-	}
-	querytest.NoError(t, reader.Err())
-	return all
 }
 
 // A result is never longer than its limits, is complete in its format, contains the first rows, and reports which
