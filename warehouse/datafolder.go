@@ -25,6 +25,7 @@ import (
 //	  voicory.json                     private   the mark: format version and lake mode
 //	  lock                             private   held by the process that owns the folder; contains its process id
 //	  control.duckdb, *.wal            private   tenants, keys, request log
+//	  journal.ndjson                   private   facts that outlive databases and restores, see package journal
 //	  signing.key                      private   secret for cursors and signed URLs
 //	  voicory.sock                     private   the operator's socket
 //	  warehouse/<tenant>.duckdb, *.wal private   rows of a tenant
@@ -66,6 +67,7 @@ const (
 	markFile      = "voicory.json"
 	lockFile      = "lock"
 	controlFile   = "control.duckdb"
+	journalFile   = "journal.ndjson"
 	signingFile   = "signing.key"
 	socketFile    = "voicory.sock"
 	warehouseDir  = "warehouse"
@@ -82,7 +84,7 @@ const (
 
 var (
 	folderDirs  = []string{warehouseDir, lakeDir, filesDir, quarantineDir, tempDir}
-	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", signingFile}
+	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, signingFile}
 )
 
 // folderMark is the content of the mark file.

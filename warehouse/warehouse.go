@@ -19,6 +19,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/admission"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/journal"
 )
 
 // Options are the settings of a warehouse. The zero value of each, except Dir, selects its default.
@@ -39,6 +40,7 @@ type Warehouse struct {
 	loader      *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
 	control     *sql.DB          // connections of the control database
 	*control.DB                  // the content of the control database; its methods are methods of the warehouse
+	journal     *journal.Journal // facts that outlive the databases of the folder and the restore of a backup
 	epoch       uuid.UUID        // of the commits of this process
 
 	signing         []byte // secret from which the signing keys are derived
@@ -103,6 +105,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.DB, err = control.Open(ctx, w.control); err != nil {
 		return nil, err
 	}
+	if w.journal, err = folder.openJournal(); err != nil {
+		return nil, err
+	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {
 		return nil, fmt.Errorf("signing secret: %w", err)
 	}
@@ -123,6 +128,9 @@ func (w *Warehouse) Close() error {
 		errs = append(errs, w.DB.Close(context.Background()))
 	}
 	errs = append(errs, w.tenants.close())
+	if w.journal != nil {
+		errs = append(errs, w.journal.Close())
+	}
 	for _, db := range []*sql.DB{w.control, w.loader} {
 		if db != nil {
 			errs = append(errs, db.Close())
