@@ -20,7 +20,7 @@ var ValueFunctions = []duckdb.TextFunction{
 	{Name: "parse_duration", Integer: true, Value: func(text string) any {
 		const longest = 1e12 // seconds; any implausible duration serves
 		if seconds, ok := values.ParseDuration(text); ok {
-			return int64(min(seconds, longest) * 1e6)
+			return int64(max(-longest, min(seconds, longest)) * 1e6)
 		}
 		return nil
 	}},

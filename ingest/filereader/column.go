@@ -21,20 +21,30 @@ type column struct {
 	name  string // of the field; needs no escapes in JSON
 	typ   string // type of the field
 	uuids bool   // values of 16 bytes are UUIDs
+	// stored is the type that the writer of a Parquet file gave to the column, if it contains durations; else nil.
+	stored arrow.DataType
 }
 
 // writeBatch writes the rows of a batch. Null values are left out.
 func (w *rowWriter) writeBatch(batch arrow.RecordBatch, columns []column) error {
+	arrays := make([]arrow.Array, len(columns))
+	for n, column := range columns {
+		arrays[n] = batch.Column(column.index)
+		if column.stored != nil {
+			arrays[n] = asStored(arrays[n], column.stored)
+			defer arrays[n].Release()
+		}
+	}
 	for i := range int(batch.NumRows()) {
 		w.row, w.defect = append(w.row[:0], '{'), ""
-		for _, column := range columns {
+		for n, column := range columns {
 			length := len(w.row)
 			if length > 1 {
 				w.row = append(w.row, ',')
 			}
 			w.row = append(append(append(w.row, '"'), column.name...), `":`...)
 			encoder := valueEncoder{row: w.row, column: column}
-			if encoder.top(batch.Column(column.index), i); encoder.null {
+			if encoder.top(arrays[n], i); encoder.null {
 				w.row = w.row[:length]
 				continue
 			}
@@ -154,7 +164,8 @@ func (e *valueEncoder) text(from arrow.Array, i int) (text string, ok bool) {
 	return text, true
 }
 
-// number returns the decimal text of a number that is not an integer, and of a duration in the unit of the field.
+// number returns the decimal text of a number that is not an integer, and of a duration or interval in the unit of the
+// field.
 func (e *valueEncoder) number(from arrow.Array, i int) (text string, ok bool) {
 	switch a := from.(type) {
 	case *array.Float64:
@@ -166,24 +177,44 @@ func (e *valueEncoder) number(from arrow.Array, i int) (text string, ok bool) {
 	case *array.Decimal32, *array.Decimal64, *array.Decimal128, *array.Decimal256:
 		return from.ValueStr(i), true
 	case *array.Duration:
-		return e.duration(int64(a.Value(i)), int64(a.DataType().(*arrow.DurationType).Unit.Multiplier())), true
+		unit := a.DataType().(*arrow.DurationType).Unit.Multiplier()
+		perSecond := int64(time.Second / unit)
+		count := int64(a.Value(i))
+		return e.duration(count/perSecond, count%perSecond*int64(unit)), true
+	case *array.DayTimeInterval:
+		value := a.Value(i)
+		return e.duration(int64(value.Days)*daySeconds+int64(value.Milliseconds)/1e3, int64(value.Milliseconds)%1e3*1e6), true
+	case *array.MonthInterval:
+		return e.duration(int64(a.Value(i))*monthDays*daySeconds, 0), true
+	case *array.MonthDayNanoInterval:
+		value := a.Value(i)
+		days := int64(value.Months)*monthDays + int64(value.Days)
+		return e.duration(days*daySeconds+value.Nanoseconds/1e9, value.Nanoseconds%1e9), true
 	}
 	return "", false
 }
 
-// duration returns a number of units, each of a number of nanoseconds, in seconds, or in minutes if the field is in
-// minutes.
-func (e *valueEncoder) duration(count, unit int64) string {
+// Lengths of a month and a day in an interval, which has no date.
+const (
+	monthDays  = 30
+	daySeconds = 24 * 60 * 60
+)
+
+// duration returns the sum of seconds and less than a second of nanoseconds in seconds, or in minutes if the field is in minutes.
+func (e *valueEncoder) duration(seconds, nanoseconds int64) string {
 	if e.column.name == "stt_minutes" {
-		return strconv.FormatFloat(float64(count)*float64(unit)/float64(time.Minute), 'g', -1, 64)
+		return strconv.FormatFloat((float64(seconds)+float64(nanoseconds)/1e9)/60, 'g', -1, 64)
 	}
-	perSecond := int64(time.Second) / unit
 	sign := ""
-	if count < 0 {
+	if seconds > 0 && nanoseconds < 0 {
+		seconds, nanoseconds = seconds-1, nanoseconds+1e9
+	} else if seconds < 0 && nanoseconds > 0 {
+		seconds, nanoseconds = seconds+1, nanoseconds-1e9
+	}
+	if seconds < 0 || nanoseconds < 0 {
 		sign = "-"
 	}
-	seconds, rest := count/perSecond, count%perSecond
-	return values.PlainNumber(fmt.Sprintf("%s%d.%09d", sign, magnitude(seconds), magnitude(rest*unit)))
+	return values.PlainNumber(fmt.Sprintf("%s%d.%09d", sign, magnitude(seconds), magnitude(nanoseconds)))
 }
 
 func magnitude(n int64) uint64 {

@@ -72,7 +72,13 @@ func TestWriteBatch_TypesOfArrow(t *testing.T) {
 		"duration":          {micros, `[67000000]`, number, `{"duration_seconds":"67"}`},
 		"negative duration": {micros, `[-500000]`, number, `{"duration_seconds":"-0.5"}`},
 		"minutes":           {micros, `[90000000]`, minutes, `{"stt_minutes":"1.5"}`},
-		"nested duration":   {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
+		"interval": {arrow.FixedWidthTypes.MonthDayNanoInterval, `[{"months": 1, "days": 1, "nanoseconds": -500000000}]`, number,
+			`{"duration_seconds":"2678399.5"}`},
+		"long interval": {arrow.FixedWidthTypes.MonthDayNanoInterval, `[{"months": 2147483647, "days": 0, "nanoseconds": 0}]`,
+			number, `{"duration_seconds":"5566277613024000"}`},
+		"interval of days":   {arrow.FixedWidthTypes.DayTimeInterval, `[{"days": -1, "milliseconds": 500}]`, number, `{"duration_seconds":"-86399.5"}`},
+		"interval of months": {arrow.FixedWidthTypes.MonthInterval, `[{"months": 1}]`, number, `{"duration_seconds":"2592000"}`},
+		"nested duration":    {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			values, _, err := array.FromJSON(memory.DefaultAllocator, test.typ, strings.NewReader(test.values))

@@ -147,7 +147,7 @@ func TestCheckFooter_AfterTheEnd(t *testing.T) {
 		"bytes after the file":  {append(bytes.Clone(file), '\n'), "it does not end with PAR1"},
 		"bytes before the file": {append([]byte("\n"), file...), "it does not begin with PAR1"},
 	} {
-		err := checkFooter(openContent(t, test.content))
+		_, err := checkFooter(openContent(t, test.content))
 		if (test.reason != "") != (err != nil) || err != nil && !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: got %v, want %q", name, err, test.reason)
 		}

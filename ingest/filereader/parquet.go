@@ -68,12 +68,14 @@ func (e *engine) each(statement string, do func(arrow.RecordBatch) error) error 
 
 // readParquet checks the footer of a Parquet file and writes the rows to w.
 func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter) error {
-	if err := checkFooter(file); err != nil {
+	metadata, err := checkFooter(file)
+	if err != nil {
 		return err
 	}
+	stored := storedTypes(metadata)
 	relation := "read_parquet(" + statements.Text("/dev/fd/"+strconv.Itoa(int(file.Fd()))) + ", hive_partitioning = false)"
 	var names, types []string
-	err := e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
+	err = e.each("DESCRIBE FROM "+relation, func(batch arrow.RecordBatch) error {
 		for i := range int(batch.NumRows()) { // the batch is released
 			names = append(names, strings.Clone(batch.Column(0).(*array.String).Value(i)))
 			types = append(types, strings.Clone(batch.Column(1).(*array.String).Value(i)))
@@ -89,8 +91,13 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 	}
 	selected := "NULL" // keeps the rows of a file without columns of the dataset
 	for i, column := range columns {
-		selected += ", " + value(statements.Ident(names[column.index]), types[column.index], column.typ)
-		columns[i].index = i + 1
+		name := names[column.index]
+		columns[i].index, columns[i].stored = i+1, stored[name]
+		if columnType := types[column.index]; columnType == "BIGINT" && stored[name] != nil {
+			selected += ", " + statements.Ident(name)
+		} else {
+			selected += ", " + value(statements.Ident(name), columnType, column.typ)
+		}
 	}
 	return explain(e.each("SELECT "+selected+" FROM "+relation, func(batch arrow.RecordBatch) error {
 		return w.writeBatch(batch, columns)
@@ -135,32 +142,33 @@ const (
 )
 
 // checkFooter checks the schema in the footer of a Parquet file before DuckDB opens it. The time that DuckDB takes is
-// exponential in the depth of the schema. It also checks that the file is not several files one after another.
-func checkFooter(file *os.File) error {
+// exponential in the depth of the schema. It also checks that the file is not several files one after another. It returns the
+// content of the footer.
+func checkFooter(file *os.File) (*format.FileMetaData, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("read the file's size: %w", err)
+		return nil, fmt.Errorf("read the file's size: %w", err)
 	}
 	tail := make([]byte, parquetTail)
 	if _, err := file.ReadAt(tail, info.Size()-int64(parquetTail)); err != nil || string(tail[4:]) != parquetMark {
-		return errors.New("it is not a Parquet file: it does not end with PAR1")
+		return nil, errors.New("it is not a Parquet file: it does not end with PAR1")
 	}
 	length := int64(binary.LittleEndian.Uint32(tail))
 	if length > info.Size()-int64(parquetTail) {
-		return errors.New("it is not a Parquet file: its footer is longer than the file")
+		return nil, errors.New("it is not a Parquet file: its footer is longer than the file")
 	}
 	footer := make([]byte, length)
 	if _, err := file.ReadAt(footer, info.Size()-int64(parquetTail)-length); err != nil {
-		return fmt.Errorf("read the footer: %w", err)
+		return nil, fmt.Errorf("read the footer: %w", err)
 	}
 	metadata, _, err := new(format.FooterDecoder).Decode(footer)
 	if err != nil {
-		return fmt.Errorf("its footer cannot be read: %w", err)
+		return nil, fmt.Errorf("its footer cannot be read: %w", err)
 	}
 	if err := checkSchema(metadata.Schema); err != nil {
-		return err
+		return nil, err
 	}
-	return checkSingle(file, metadata, info.Size()-int64(parquetTail)-length)
+	return metadata, checkSingle(file, metadata, info.Size()-int64(parquetTail)-length)
 }
 
 // checkSingle returns an error if file consists of several Parquet files. The footer of the last one has offsets that

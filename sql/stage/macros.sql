@@ -41,9 +41,10 @@ CREATE MACRO json_in_text(value) AS
 CREATE MACRO text_to_boolean(value) AS
     coalesce(TRY_CAST(value AS BOOLEAN), CASE WHEN value IS NOT NULL THEN TRY_CAST(plain_number(value) AS BOOLEAN) END);
 
--- Returns a number from 0 to a maximum, or NULL. NaN is greater than every number.
-CREATE MACRO text_to_double(value, most) AS
-    CASE WHEN TRY_CAST(value AS DOUBLE) BETWEEN 0 AND most THEN TRY_CAST(value AS DOUBLE) END;
+-- Returns the minutes of a number or duration from 0 to a maximum, or NULL. NaN is greater than every number.
+CREATE MACRO text_to_minutes(value, most) AS
+    CASE WHEN coalesce(TRY_CAST(value AS DOUBLE), CASE WHEN value IS NOT NULL THEN parse_duration(value) / 6e7 END) BETWEEN 0 AND most
+         THEN coalesce(TRY_CAST(value AS DOUBLE), parse_duration(value) / 6e7) END;
 
 -- Returns the whole seconds of a duration from 0 to a maximum, or NULL.
 CREATE MACRO text_to_seconds(value, most) AS

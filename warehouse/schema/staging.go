@@ -45,8 +45,8 @@ func (f field) cast(untyped string) string {
 		return "text_to_seconds(" + untyped + ", " + maxSeconds + ")"
 	case f.name == "duration":
 		return "plausible_duration(" + untyped + ", " + maxSeconds + ")"
-	case f.typ == "DOUBLE":
-		return "text_to_double(" + untyped + ", " + maxMinutes + ")"
+	case f.name == "stt_minutes":
+		return "text_to_minutes(" + untyped + ", " + maxMinutes + ")"
 	case f.typ == "JSON":
 		return "finite(" + untyped + ")"
 	}
@@ -71,7 +71,7 @@ func (f field) malformed(untyped string) string {
 		return "parse_time(" + untyped + ") IS NULL"
 	case f.typ == "JSON":
 		return "false"
-	case f.name == "duration_seconds":
+	case f.name == "duration_seconds" || f.name == "stt_minutes":
 		return "parse_duration(" + untyped + ") IS NULL AND TRY_CAST(" + untyped + " AS DOUBLE) IS NULL"
 	case f.typ == "UUID" || f.typ == "BOOLEAN":
 		return "true"

@@ -149,5 +149,36 @@ def with_duckdb():
     connection.execute(f"COPY (SELECT * REPLACE ({nested}) FROM source) TO 'duckdb-pipe.csv' (FORMAT csv, DELIMITER '|')")
 
 
-for write in [with_pandas, with_pyarrow, with_polars, with_duckdb]:
+def with_durations():
+    """Writes the lengths as durations, for which Parquet has no type."""
+    units = {"duration_seconds": "seconds", "stt_minutes": "minutes"}
+    rows = [typed(row) for row in ROWS]
+    for row in rows:
+        for name, unit in units.items():
+            row[name] = None if row[name] is None else datetime.timedelta(**{unit: row[name]})
+    frame = pandas.DataFrame(rows)
+    assert all(frame[name].dtype.kind == "m" for name in units)
+    frame.to_parquet("pandas-timedelta.parquet", index=False)
+    frame.to_feather("pandas-timedelta.feather")
+    texts = pandas.DataFrame([floats(flat(row)) for row in rows])
+    for name in units:
+        texts[name] = texts[name].astype("timedelta64[ns]")
+    fastparquet.write("fastparquet-timedelta.parquet", texts)
+    table = pyarrow.Table.from_pylist(rows)
+    for unit in ["s", "ms", "ns"]:
+        typed_table = table
+        for i, name in enumerate(NAMES):
+            if name in units:
+                values = table[name].cast(pyarrow.duration(unit))
+                typed_table = typed_table.set_column(i, name, values)
+        pyarrow.parquet.write_table(typed_table, f"pyarrow-duration-{unit}.parquet")
+    frame = polars.DataFrame(rows)
+    frame.write_parquet("polars-duration.parquet")
+    frame.write_ipc("polars-duration.arrow")
+    connection = duckdb.connect()
+    connection.register("source", pyarrow.Table.from_pylist(rows))
+    connection.execute("COPY (FROM source) TO 'duckdb-interval.parquet' (FORMAT parquet)")
+
+
+for write in [with_pandas, with_pyarrow, with_polars, with_duckdb, with_durations]:
     write()
