@@ -98,7 +98,8 @@ func runDuckDBLoad(ctx context.Context, file, dir string) (err error) {
 	for _, statement := range []string{
 		"CREATE TABLE calls AS FROM read_json(" + statements.Text(file) + ")",
 		"COPY calls" + into("calls"),
-		`COPY (SELECT id AS call_id, created_at, assistant_id, direction, status, unnest(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), recursive := true)
+		`COPY (SELECT id AS call_id, created_at, assistant_id, direction, status,
+				unnest(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), recursive := true)
 			FROM calls WHERE json_type(transcript) = 'ARRAY')` + into("transcript_turns"),
 		"COPY (SELECT created_at::DATE AS day, direction, provider, assistant_id, status, count(*), sum(cost) FROM calls " +
 			"GROUP BY ALL)" + into("cost_daily"),

@@ -157,7 +157,8 @@ func (b *bench) mergeBare(ctx context.Context, big *loaded) (took sample, err er
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1) // the temporary table exists on one connection only
 	stage := fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE changed AS
-		SELECT * REPLACE ($cost::DECIMAL(10, 4) AS cost, hash(_hash, $cost) AS _hash, _seq + 1 AS _seq) FROM calls ORDER BY created_at DESC, id LIMIT %d`, changedRows)
+		SELECT * REPLACE ($cost::DECIMAL(10, 4) AS cost, hash(_hash, $cost) AS _hash, _seq + 1 AS _seq)
+		FROM calls ORDER BY created_at DESC, id LIMIT %d`, changedRows)
 	for range warmUps + merges {
 		if _, err := db.ExecContext(ctx, stage, sql.Named("cost", b.nextCost())); err != nil {
 			return nil, fmt.Errorf("stage: %w", err)

@@ -58,10 +58,10 @@ var analyses = []struct{ duckdb, datafusion string }{
 		"SELECT id, created_at, cost FROM (SELECT id, created_at, cost, row_number() OVER (PARTITION BY assistant_id ORDER " +
 			"BY cost DESC NULLS LAST, id) AS n FROM calls) WHERE n <= 3 ORDER BY 1, 2, 3"},
 	{
-		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status " +
-			"= 'completed' GROUP BY ALL ORDER BY ALL",
-		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id WHERE c.status " +
-			"= 'completed' GROUP BY c.provider, t.speaker ORDER BY 1, 2",
+		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id " +
+			"WHERE c.status = 'completed' GROUP BY ALL ORDER BY ALL",
+		"SELECT c.provider, t.speaker, avg(t.words) FROM calls c JOIN transcript_turns t ON t.call_id = c.id " +
+			"WHERE c.status = 'completed' GROUP BY c.provider, t.speaker ORDER BY 1, 2",
 	},
 }
 

@@ -52,8 +52,9 @@ func (c typedColumn) expression() string {
 	return name
 }
 
-// ndjsonLines returns a statement that selects each row as a JSON object, in the column "line". It escapes the characters
-// at which some readers of NDJSON end a line: U+0085, U+2028 and U+2029. They occur only in strings of the object.
+// ndjsonLines returns a statement that selects each row as a JSON object, in the column "line". It escapes the
+// characters at which some readers of NDJSON end a line: U+0085, U+2028 and U+2029. They occur only in strings of the
+// object.
 func ndjsonLines(columns []typedColumn, statement string) string {
 	members := make([]string, len(columns))
 	for i, c := range columns {
@@ -64,8 +65,9 @@ func ndjsonLines(columns []typedColumn, statement string) string {
 		escaped = fmt.Sprintf(`replace(%s, chr(%d), '\u%04x')`, escaped, code, code)
 	}
 	// Most lines have none of them. They are not copied, which would take three times their memory.
-	return `SELECT CASE WHEN regexp_matches(line, '[\x{85}\x{2028}\x{2029}]') THEN ` + escaped + " ELSE line END AS line FROM (" +
-		"SELECT to_json(struct_pack(" + strings.Join(members, ", ") + "))::VARCHAR AS line FROM (" + statement + "))"
+	return `SELECT CASE WHEN regexp_matches(line, '[\x{85}\x{2028}\x{2029}]') THEN ` + escaped +
+		" ELSE line END AS line FROM (SELECT to_json(struct_pack(" + strings.Join(members, ", ") +
+		"))::VARCHAR AS line FROM (" + statement + "))"
 }
 
 // formula matches a text that a spreadsheet may take for a formula. Such a text begins with one of = + - @, with a

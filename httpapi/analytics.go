@@ -196,7 +196,8 @@ func parseAnalysis(
 }
 
 // parsePeriod returns the filter of the dataset's list, the time zone in the timezone parameter (default UTC), and
-// all parameters. The route has the parameters others beside those of a period and a table. Times in the filter without a zone are in this time zone.
+// all parameters. The route has the parameters others beside those of a period and a table. Times in the filter without
+// a zone are in this time zone.
 func parsePeriod(
 	query string, source schema.Dataset, others ...string,
 ) (filter schema.Filter, zone *time.Location, values url.Values, err error) {

@@ -14,12 +14,13 @@ func (a *api) setCORS(w http.ResponseWriter, r *http.Request) {
 	a.cors.HandlerFunc(w, r)
 }
 
-// newCORS returns the CORS rules. A key lists the origins whose pages may use it. Only a response to a request with that
-// key allows its origins. A secret key does not belong in a page, so its origins may only read files by its signed URLs.
+// newCORS returns the CORS rules. A key lists the origins whose pages may use it. Only a response to a request with
+// that key allows its origins. A secret key does not belong in a page, so its origins may only read files by its signed
+// URLs.
 //
-// If the key is not valid, the response allows the origins of all valid keys of the kind, so that pages can read why the
-// request failed. A preflight request comes without the key, so it gets the same response for every origin and every
-// header: it allows the browser to send the request, but not to read the response.
+// If the key is not valid, the response allows the origins of all valid keys of the kind, so that pages can read why
+// the request failed. A preflight request comes without the key, so it gets the same response for every origin and
+// every header: it allows the browser to send the request, but not to read the response.
 func newCORS(store Store) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedMethods: []string{http.MethodGet, http.MethodHead},

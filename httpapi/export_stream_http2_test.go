@@ -49,7 +49,8 @@ func wantAborted(t *testing.T, what string, cause any) {
 	}
 }
 
-// Over HTTP/2 each format comes whole; a stream that is reset by its client ends with its query, and those beside it on the connection go on.
+// Over HTTP/2 each format comes whole; a stream that is reset by its client ends with its query, and those beside it on
+// the connection go on.
 func TestStreams_HTTP2(t *testing.T) {
 	b := startBulk(t)
 	targets := []string{"calls?format=parquet", "calls?format=arrow", "calls?format=csv", "calls?format=ndjson"}
@@ -92,8 +93,8 @@ func (h hurried) SetWriteDeadline(until time.Time) error {
 
 func (h hurried) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
-// A stream of HTTP/2 whose client does not read ends by its deadline: its connection is alive, and the kernel sees nothing that stalls. One whose key is
-// revoked ends, too. Neither has a proper end.
+// A stream of HTTP/2 whose client does not read ends by its deadline: its connection is alive, and the kernel sees
+// nothing that stalls. One whose key is revoked ends, too. Neither has a proper end.
 func TestStreams_HTTP2StalledReadersAreDisconnected(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)

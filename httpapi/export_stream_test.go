@@ -211,7 +211,8 @@ func TestStreams_InvalidRequests(t *testing.T) {
 	}
 }
 
-// fill gives the tenant some MB of calls that do not compress, so that they do not fit into the buffers between server and client.
+// fill gives the tenant some MB of calls that do not compress, so that they do not fit into the buffers between server
+// and client.
 func (b *bulk) fill(t *testing.T) {
 	t.Helper()
 	rows := make([]string, 6000)
@@ -255,7 +256,8 @@ func watched(handler http.Handler) (_ http.Handler, ended chan any) {
 	}), ended
 }
 
-// A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it ends.
+// A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it
+// ends.
 func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)

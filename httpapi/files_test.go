@@ -310,7 +310,8 @@ func TestSignedURL_Validity(t *testing.T) {
 	}
 }
 
-// The parts of a file count as one request of a key, as far as its window reaches, and that is opened by requests that count alone.
+// The parts of a file count as one request of a key, as far as its window reaches, and that is opened by requests that
+// count alone.
 func TestRangeAllowance_RangesCountAsOneRequest(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	b := startBulk(t, func(o *httpapi.Options) {
@@ -389,7 +390,8 @@ func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
 	}
 }
 
-// A file that is being read when its key is revoked is cut off; and a client that takes nothing at all is, after a while.
+// A file that is being read when its key is revoked is cut off; and a client that takes nothing at all is, after a
+// while.
 func TestFiles_StalledReadersAreDisconnected(t *testing.T) {
 	b := startBulk(t)
 	var rows []string

@@ -38,7 +38,7 @@ type meta struct {
 	HasMore    bool            `json:"has_more"`
 	NextCursor *string         `json:"next_cursor"`             // nil at the end of a list or feed
 	Resume     string          `json:"resume_cursor,omitempty"` // in a feed: the position after this page, never empty
-	Seq        json.RawMessage `json:"seq,omitempty"`           // in a feed: the newest commit, or null if there are more pages
+	Seq        json.RawMessage `json:"seq,omitempty"`           // in a feed: the newest commit; null if more pages follow
 }
 
 // list returns the handler of the dataset's list. It returns a page of the list, or of the feed if the request has

@@ -37,8 +37,8 @@ func (l *logbook) read() string {
 	return l.text.String()
 }
 
-// startCramped is a server with little memory over 6,000 calls of June for which it suffices, and 60 of July for which it does not: their
-// transcripts have to be parsed, since nothing is published.
+// startCramped is a server with little memory over 6,000 calls of June for which it suffices, and 60 of July for which
+// it does not: their transcripts have to be parsed, since nothing is published.
 func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	t.Helper()
 	dir, log = t.TempDir(), &logbook{}
@@ -65,8 +65,8 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	return b, dir, log
 }
 
-// A stream for which the memory does not suffice is refused, or has no end where it has begun. The log says why, and nothing stays of it:
-// neither its memory nor its place.
+// A stream for which the memory does not suffice is refused, or has no end where it has begun. The log says why, and
+// nothing stays of it: neither its memory nor its place.
 func TestStreams_OutOfMemory(t *testing.T) {
 	b, dir, log := startCramped(t)
 	for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} { // they are more than there are places

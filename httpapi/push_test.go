@@ -21,7 +21,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/control"
 )
 
-// pushable is an API whose pushes are merged line by line, and a secret key of mine. The server itself gives a request next to no time.
+// pushable is an API whose pushes are merged line by line, and a secret key of mine. The server itself gives a request
+// next to no time.
 func pushable(t *testing.T, tune ...func(*httpapi.Options)) (a *api, address, key string) {
 	t.Helper()
 	var w *warehouse.Warehouse

@@ -95,7 +95,8 @@ func (a *ahead) Write(p []byte) (int, error) {
 
 func (a *ahead) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// slowTargets are the ways out which take long enough to meet a client that is slow: streams of June, its file, and the database.
+// slowTargets are the ways out which take long enough to meet a client that is slow: streams of June, its file, and the
+// database.
 func (b *bulk) slowTargets(t *testing.T) (paths []string) {
 	t.Helper()
 	for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
@@ -105,8 +106,8 @@ func (b *bulk) slowTargets(t *testing.T) (paths []string) {
 	return append(paths, files[len(files)-1].URL, databasePath)
 }
 
-// A client may take as little as it likes: others are answered meanwhile, rows are merged and published, and what it gets in the end is
-// whole, and as it was when it began.
+// A client may take as little as it likes: others are answered meanwhile, rows are merged and published, and what it
+// gets in the end is whole, and as it was when it began.
 func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 	b := startBulk(t)
 	b.fill(t)

@@ -166,7 +166,8 @@ func TestQuery_InvalidRequests(t *testing.T) {
 	}
 }
 
-// A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its tenant.
+// A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its
+// tenant.
 func TestQuery_LimitsOfAKey(t *testing.T) {
 	b := startSQL(t)
 	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
@@ -346,8 +347,8 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) {
 	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status == 200 })
 }
 
-// A query that fails after a part of its result was sent is aborted. A part is sent long before the 40 MB of text that precede
-// the failure have been made: a worker that held as much back would be full where texts are longer.
+// A query that fails after a part of its result was sent is aborted. A part is sent long before the 40 MB of text that
+// precede the failure have been made: a worker that held as much back would be full where texts are longer.
 func TestQuery_FailureMidwayAborts(t *testing.T) {
 	b := startSQL(t)
 	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT range, CASE WHEN range = 20000 THEN error('late') ELSE repeat('x', 2000 + range % 9) END FROM range(30000)", "format": "csv"}`)

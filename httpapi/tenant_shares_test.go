@@ -33,7 +33,8 @@ type road struct {
 	work   httpapi.Work // slots that a slow client keeps; "": none, because its answer is in memory
 	public bool         // a public key may use it
 	unread bool         // the answer is larger than the buffers between server and client
-	// The request of a slow client. If declared is not 0, the client declares a body of this size and sends only the beginning.
+	// The request of a slow client. If declared is not 0, the client declares a body of this size and sends only the
+	// beginning.
 	method, path, body string
 	declared           int
 	// The same request of another tenant; "": this road differs from another only in how a slow client uses it.
@@ -215,8 +216,8 @@ func (s *shared) roads(t *testing.T) []road {
 	}
 }
 
-// TestTenantShares_SlowClientsDoNotKeepOthersOut checks every road against every other: while slow clients of one tenant have all that they
-// can get of a road, with one key or several, another tenant is answered on all roads.
+// TestTenantShares_SlowClientsDoNotKeepOthersOut checks every road against every other: while slow clients of one
+// tenant have all that they can get of a road, with one key or several, another tenant is answered on all roads.
 func TestTenantShares_SlowClientsDoNotKeepOthersOut(t *testing.T) {
 	s := startShared(t)
 	roads := s.roads(t)

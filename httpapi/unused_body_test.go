@@ -30,7 +30,8 @@ func rawRequest(t *testing.T, address, text string) net.Conn {
 	return conn
 }
 
-// A request whose method has no body declares one and does not send it. The server neither starts the work nor keeps the connection.
+// A request whose method has no body declares one and does not send it. The server neither starts the work nor keeps
+// the connection.
 func TestUnusedBody_ThatStallsHoldsNothing(t *testing.T) {
 	b := startBulk(t)
 	httpapi.WaitNoLongerThan(t, 50*time.Millisecond)

@@ -24,7 +24,9 @@ type codec struct {
 var codecs = []codec{
 	{"gzip", prefix("\x1f\x8b"), func(in io.Reader, _ bool) (io.ReadCloser, error) { return gzip.NewReader(in) }},
 	{"zstd", isZstd, openZstd},
-	{"bzip2", isBzip2, func(in io.Reader, _ bool) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(in)), nil }},
+	{"bzip2", isBzip2, func(in io.Reader, _ bool) (io.ReadCloser, error) {
+		return io.NopCloser(bzip2.NewReader(in)), nil
+	}},
 }
 
 // maxMagic is the number of bytes that decide the compression and the format of an input, except for white space.

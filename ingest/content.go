@@ -18,8 +18,8 @@ var refusedContent = []struct {
 	{prefix("ORC"), "it is an ORC file, which is not read; write Parquet or NDJSON"},
 	{prefix("SQLite format"), "it is an SQLite database, which is not read; write CSV or NDJSON"},
 	{isDuckDB, "it is a DuckDB database, which is not read; write Parquet or NDJSON"},
-	{prefix("PK\x03\x04"), "it is a ZIP archive or an Excel workbook, which is not read; write CSV, and compress it with " +
-		"gzip or zstd"},
+	{prefix("PK\x03\x04"), "it is a ZIP archive or an Excel workbook, which is not read; write CSV, and compress it " +
+		"with gzip or zstd"},
 	{prefix("\xd0\xcf\x11\xe0"), "it is an Excel workbook, which is not read; write CSV"},
 	{prefix("\xfd7zXZ\x00"), "it is compressed with xz, which is not read; use gzip, zstd or bzip2"},
 	{prefix("\x04\x22\x4d\x18"), "it is compressed with LZ4, which is not read; use gzip, zstd or bzip2"},

@@ -18,9 +18,10 @@ import (
 // JSON value it holds if the dataset stores JSON there. A missing value is left out. The header shows the delimiter.
 // Lines end with LF, CR LF or CR, in any mixture. A quote within an unquoted field is an ordinary character.
 //
-// Fields after the last column may be empty. An invalid record is refused alone. If it has several lines, only its first line is refused, and the next line begins
-// a record, so that a quote that is never closed costs one row. Each line is read at most twice because of that: a
-// record that begins at a line with an odd number of quotes ends at the next such line at the latest.
+// Fields after the last column may be empty. An invalid record is refused alone. If it has several lines, only its
+// first line is refused, and the next line begins a record, so that a quote that is never closed costs one row. Each
+// line is read at most twice because of that: a record that begins at a line with an odd number of quotes ends at the
+// next such line at the latest.
 type csvReader struct {
 	in        io.Reader
 	buffer    []byte // bytes from start to end were read from in and not yet returned
@@ -171,8 +172,8 @@ func (r *csvReader) headerRecord() ([]byte, error) {
 	return bytes.Clone(header), nil
 }
 
-// readNames sets header to the names of the columns, and the delimiter, unless it is set, to the one that gives the most
-// columns of the dataset. It returns the names of the fields that the columns fill.
+// readNames sets header to the names of the columns, and the delimiter, unless it is set, to the one that gives the
+// most columns of the dataset. It returns the names of the fields that the columns fill.
 func (r *csvReader) readNames(record []byte) (fields []string, err error) {
 	delimiters := csvDelimiters
 	if r.delimiter != 0 {
@@ -347,8 +348,8 @@ func (r *csvReader) scan() (length int, lines int64, defect string, ok bool) {
 }
 
 // split sets fields to the unquoted fields of the record at the start of text. It returns the length of the record with
-// its line break, and the number of line breaks within it. An invalid record has a defect, and ends with the line of the
-// defect. ok is false if the end of the record is not in text, unless text is all that follows.
+// its line break, and the number of line breaks within it. An invalid record has a defect, and ends with the line of
+// the defect. ok is false if the end of the record is not in text, unless text is all that follows.
 func (r *csvReader) split(text []byte, final bool) (length int, lines int64, defect string, ok bool) {
 	r.fields, r.count = r.fields[:0], 0
 	for i := 0; ; i++ { // i is the start of a field
@@ -494,8 +495,8 @@ func appendText(row, text []byte) []byte {
 	return append(append(row, text[copied:]...), '"')
 }
 
-// ParseCSVLine returns a record of a CSV file with the header as a JSON object, or the reason why it is not valid. It is
-// a warehouse.LineParser.
+// ParseCSVLine returns a record of a CSV file with the header as a JSON object, or the reason why it is not valid. It
+// is a warehouse.LineParser.
 func ParseCSVLine(dataset schema.Dataset, header, record string) (object, defect string) {
 	rows := newCSVReader(strings.NewReader(header+"\n"+record), dataset)
 	rows.skip()

@@ -11,7 +11,8 @@ import (
 )
 
 // decodeText returns a reader of the text of in as UTF-8. It detects UTF-16 by its byte order mark. It returns an error
-// if the first bytes are those of another encoding, and leaves later bytes that are not UTF-8 to the reader of the rows.
+// if the first bytes are those of another encoding, and leaves later bytes that are not UTF-8 to the reader of the
+// rows.
 func decodeText(in io.Reader) (io.Reader, error) {
 	buffered := bufio.NewReaderSize(in, 256<<10)
 	head, _ := buffered.Peek(4) // the reader of the rows gets the error

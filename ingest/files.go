@@ -36,8 +36,8 @@ var formatOf = map[string]Format{
 // packedExtensions lists the extensions of compressed files. A format precedes them.
 var packedExtensions = []string{".gz", ".zst", ".bz2"}
 
-// formatFromName returns the format that the extension of a file names, without that of a compression. It returns NDJSON for
-// Stdin and warehouse.ErrInvalid for an unknown extension.
+// formatFromName returns the format that the extension of a file names, without that of a compression. It returns
+// NDJSON for Stdin and warehouse.ErrInvalid for an unknown extension.
 func formatFromName(name string) (Format, error) {
 	if name == Stdin {
 		return NDJSON, nil
@@ -49,8 +49,8 @@ func formatFromName(name string) (Format, error) {
 	if f, ok := formatOf[filepath.Ext(base)]; ok {
 		return f, nil
 	}
-	return "", fmt.Errorf("%w: unknown file extension; use .ndjson, .jsonl, .json, .csv, .tsv, .parquet, .arrow, .arrows, .ipc "+
-		"or .feather, each optionally with .gz, .zst or .bz2", warehouse.ErrInvalid)
+	return "", fmt.Errorf("%w: unknown file extension; use .ndjson, .jsonl, .json, .csv, .tsv, .parquet, .arrow, "+
+		".arrows, .ipc or .feather, each optionally with .gz, .zst or .bz2", warehouse.ErrInvalid)
 }
 
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in

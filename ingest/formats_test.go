@@ -26,7 +26,8 @@ func section(t *testing.T, heading string) string {
 	return section
 }
 
-// examples returns the rows of the table of two columns below a heading, without marks of code. Escapes are those of Go.
+// examples returns the rows of the table of two columns below a heading, without marks of code. Escapes are those of
+// Go.
 func examples(t *testing.T, heading string) (examples [][2]string) {
 	t.Helper()
 	escapes := strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\N`, `\N`)

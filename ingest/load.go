@@ -30,7 +30,7 @@ type Input struct {
 	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
 	Size     int64                         // bytes of the file, for [Groups]
 	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
-	Path     string                        // path of the file on this machine, or empty; saves a copy of an uncompressed table
+	Path     string                        // path on this machine, or empty; saves a copy of an uncompressed table
 	Dataset  string                        // empty: derived from Name
 	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
 	Progress func(n int64)                 // called with the number of bytes just read from Body; may be nil

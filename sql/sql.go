@@ -23,8 +23,8 @@ func Get(name string) string {
 }
 
 // Exports returns the description of the published exports as JSON: a list of {name, description, columns: [{name,
-// field_id, members, type, description, unit, time_zone, null}]}. type is a DuckDB type. null describes the meaning of NULL; columns
-// without it are never NULL.
+// field_id, members, type, description, unit, time_zone, null}]}. type is a DuckDB type. null describes the meaning of
+// NULL; columns without it are never NULL.
 func Exports() []byte {
 	text, err := files.ReadFile("lake/exports.json")
 	if err != nil {

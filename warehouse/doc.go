@@ -1,7 +1,7 @@
 // Package warehouse stores the rows of tenants. It owns the data folder: the file of the control database, whose
-// content package control owns, one DuckDB file per tenant, the quarantine, and the published Parquet files of the lake.
-// It merges incoming rows, serves pages, the change feed and snapshots, and publishes changes. It also
-// owns the kinds of errors that the whole program uses.
+// content package control owns, one DuckDB file per tenant, the quarantine, and the published Parquet files of the
+// lake. It merges incoming rows, serves pages, the change feed and snapshots, and publishes changes. It also owns the
+// kinds of errors that the whole program uses.
 //
 // It never reads a source, speaks HTTP or prints.
 //
@@ -23,8 +23,8 @@
 //   - the lock of the tenant pool, which is held for changes of its maps only
 //
 // The lock of the pool is never held during ATTACH or DETACH. An open of a tenant whose DETACH is under way waits for
-// that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends even
-// if the waiting goroutine holds locks of other tenants.
+// that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends
+// even if the waiting goroutine holds locks of other tenants.
 //
 // The lock of the database in memory, registering, is held for one change of its views or schemas, with no other lock.
 // The other locks of this package are held alone. Package control has the locks of keys and of the request log.

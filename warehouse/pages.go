@@ -138,7 +138,9 @@ type querier interface {
 
 // read reads the page, up to a number of bytes but at least one row. It selects one row beyond the limit to find out
 // whether there are more.
-func (l Listing) read(ctx context.Context, db querier, dataset schema.Dataset, index pageIndex, maxBytes int) (page Page, err error) {
+func (l Listing) read(
+	ctx context.Context, db querier, dataset schema.Dataset, index pageIndex, maxBytes int,
+) (page Page, err error) {
 	page.Total = index.total
 	if l.After == nil && l.Offset >= index.total {
 		return page, nil

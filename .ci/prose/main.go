@@ -1,8 +1,8 @@
 // Command prose checks that comments, messages and documents are written in plain technical English.
 //
-// It reads Go comments and messages (string literals with several words), SQL comments, Markdown, and the descriptions in
-// JSON and YAML documents, and prints one line per finding: file, line, rule, and the text that breaks the rule. The exit
-// status is 1 if there is a finding.
+// It reads Go comments and messages (string literals with several words), SQL comments, Markdown, and the descriptions
+// in JSON and YAML documents, and prints one line per finding: file, line, rule, and the text that breaks the rule. The
+// exit status is 1 if there is a finding.
 //
 // Usage: prose [FILE...]; without files, all files that git tracks.
 package main
@@ -281,7 +281,8 @@ type sentence struct {
 	text string
 }
 
-// sentences splits lines into sentences. An empty line, a list item and a semicolon or colon at the end of a clause also end one.
+// sentences splits lines into sentences. An empty line, a list item and a semicolon or colon at the end of a clause
+// also end one.
 func sentences(lines []string) (all []sentence) {
 	current := sentence{line: 0}
 	finish := func(next int) {

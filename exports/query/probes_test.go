@@ -25,8 +25,8 @@ import (
 
 func init() { probes = linuxProbes }
 
-// linuxProbes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it can
-// do anything.
+// linuxProbes run in a confined worker, in place of an attacker who controls the process. Each returns a Failure if it
+// can do anything.
 var linuxProbes = map[string]worker.Hooks{
 	"process": {Locked: func() error {
 		var could []string

@@ -1,8 +1,8 @@
 // Package openapi holds the description of the API: an OpenAPI 3.1 document, and an HTML page that is rendered from it.
 //
 // The document is written by hand, as YAML, a file per tag, in the folder document. `go generate` bundles it into
-// openapi.json, which is embedded and served unchanged. It uses only features that generators of clients support: OpenAPI 3.0,
-// one schema per response, without oneOf and allOf, open to new fields and codes.
+// openapi.json, which is embedded and served unchanged. It uses only features that generators of clients support:
+// OpenAPI 3.0, one schema per response, without oneOf and allOf, open to new fields and codes.
 //
 // It is also the contract. Package openapitest checks responses against it, and more strictly than clients should: an
 // undescribed field, code or header is an error of the server or of the document, and so is a violation of what

@@ -105,7 +105,8 @@ type candidate struct {
 }
 
 // Pull calls take with groups of the files that were not read yet. It reads the files of a dataset in the order of the
-// last change of their contents (mtime). It returns ErrNotFound if the folder does not exist, and the error of take. It ignores the value of the state.
+// last change of their contents (mtime). It returns ErrNotFound if the folder does not exist, and the error of take. It
+// ignores the value of the state.
 func (s *Source) Pull(
 	ctx context.Context, _ json.RawMessage, take func(context.Context, ingest.Portion) error,
 ) error {

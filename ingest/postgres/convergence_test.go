@@ -85,8 +85,8 @@ func (r *replica) rows(t *testing.T) (rows []string) {
 	return rows
 }
 
-// expected returns what the warehouse must hold. The platform's deletions of calls and messages are not followed, so the
-// test deletes none.
+// expected returns what the warehouse must hold. The platform's deletions of calls and messages are not followed, so
+// the test deletes none.
 func (d *database) expected() (rows []string) {
 	d.Helper()
 	noError(d, d.QueryRow(d.Context(), `SELECT array_agg(kind || ' ' || user_id || ' ' || id) FROM (

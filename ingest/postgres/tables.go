@@ -82,7 +82,8 @@ type table struct {
 }
 
 var customersTable = table{"customers", schema.Customers, columns(`user_id uuid!, id uuid!, name any,
-	email any, phone_number any, source any, interaction_count any, last_interaction time, variables any, created_at time!, updated_at time`)}
+	email any, phone_number any, source any, interaction_count any, last_interaction time, variables any,
+	created_at time!, updated_at time`)}
 
 var tables = []table{
 	customersTable,

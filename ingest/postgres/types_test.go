@@ -20,8 +20,8 @@ func textIDs(name string) string {
 		"ALTER %%I TYPE %[1]s', c.table_name, c.column_name, c.column_name); END LOOP; END $$;", name)
 }
 
-// Ids may be texts, and types may be domains over domains. The warehouse holds the same rows, and a row whose id is not a
-// UUID is refused by itself.
+// Ids may be texts, and types may be domains over domains. The warehouse holds the same rows, and a row whose id is not
+// a UUID is refused by itself.
 func TestPull_ColumnTypes(t *testing.T) {
 	data := fmt.Sprintf(`INSERT INTO call_logs (id, user_id, created_at, cost) VALUES ('%[2]s', '%[1]s', '2026-03-01', 0.5);
 		INSERT INTO customers (id, user_id, name, created_at) VALUES ('%[2]s', '%[1]s', 'a', '2026-03-01'), ('%[3]s', '%[1]s', 'b', '2026-03-01');
@@ -78,8 +78,8 @@ func TestPull_ColumnTypes(t *testing.T) {
 	}
 }
 
-// A table of rows that exists and cannot be read, or that was read before, is a failure. A table that was never there is
-// reported as missing.
+// A table of rows that exists and cannot be read, or that was read before, is a failure. A table that was never there
+// is reported as missing.
 func TestPull_LostTables(t *testing.T) {
 	for name, test := range map[string]struct{ before, change, want string }{
 		"id of another type": {change: "ALTER TABLE call_logs DROP id, ADD id bigint",

@@ -60,9 +60,9 @@ func (c *client) keyDigest() string {
 }
 
 // get makes a request and returns the value that read parses from the response. It retries after faults of the API and
-// the network, and if read returns an error, for at most retryBudget; then it returns ErrUpstream. Waits for rate limits
-// do not count, because a limit is not a fault; they end after limitBudget. It returns ErrInvalid if the configuration is
-// wrong and errNotFound if the row does not exist, both without retrying.
+// the network, and if read returns an error, for at most retryBudget; then it returns ErrUpstream. Waits for rate
+// limits do not count, because a limit is not a fault; they end after limitBudget. It returns ErrInvalid if the
+// configuration is wrong and errNotFound if the row does not exist, both without retrying.
 func get[T any](ctx context.Context, c *client, path string, read func(apiResponse) (T, error)) (value T, err error) {
 	tries, began := 0, time.Now()
 	waited := time.Duration(0) // for rate limits

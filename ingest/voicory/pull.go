@@ -105,8 +105,8 @@ func (p *pull) fillLists() {
 	}
 }
 
-// checkAccount reads all rows again if the API key belongs to another account than the state. It asks for a row that the
-// former key could read: the API shows a row to its own account only. If that row was deleted, rows are read twice.
+// checkAccount reads all rows again if the API key belongs to another account than the state. It asks for a row that
+// the former key could read: the API shows a row to its own account only. If that row was deleted, rows are read twice.
 func (p *pull) checkAccount(ctx context.Context) error {
 	if !p.otherKey {
 		return nil

@@ -7,8 +7,8 @@
 //   - PerTenant is less than Total, so no tenant can take every slot;
 //   - the last slots (a reserve of one eighth, at least one) are granted only to tenants that hold none, so a tenant's
 //     first slot never waits for another tenant's second;
-//   - waiting tenants are served in turn, one slot each, and the callers of one tenant in order of arrival. A caller that
-//     waits for its own key's or tenant's share does not block other callers.
+//   - waiting tenants are served in turn, one slot each, and the callers of one tenant in order of arrival. A caller
+//     that waits for its own key's or tenant's share does not block other callers.
 //
 // The queue is bounded in total and per tenant. When it is full, a caller of the tenant with the most waiting callers
 // is refused, so no tenant can fill the queue for others.

@@ -86,8 +86,8 @@ const (
 )
 
 // Figures are the result of an analysis, computed from one snapshot by Table or AppendJSON. The caller must close
-// them: they hold a reader slot. Table and AppendJSON return warehouse.ErrInvalid if there are more than MaxFigures rows
-// in a period, or if DuckDB does not know the time zone.
+// them: they hold a reader slot. Table and AppendJSON return warehouse.ErrInvalid if there are more than MaxFigures
+// rows in a period, or if DuckDB does not know the time zone.
 type Figures struct {
 	*warehouse.Snapshot
 	analysis   Analysis

@@ -17,9 +17,10 @@ import (
 
 // A SearchQuery is a parsed query of a text search: words, "phrases", prefix*, AND (the default operator), OR, NOT
 // and parentheses. Words match as a whole and case-insensitively. Accents and vowel signs are significant; ß matches
-// ss, and i matches ı and İ. Any characters other than letters and digits may separate the words of a phrase. In scripts
-// without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) a word matches anywhere. Code
-// points that are not seen, such as soft hyphens, joiners and the Arabic tatweel, are ignored in queries and texts.
+// ss, and i matches ı and İ. Any characters other than letters and digits may separate the words of a phrase. In
+// scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) a word matches anywhere.
+// Code points that are not seen, such as soft hyphens, joiners and the Arabic tatweel, are ignored in queries and
+// texts.
 type SearchQuery struct {
 	condition string           // SQL condition on the column text
 	patterns  []*regexp.Regexp // words and phrases that are not negated; the first group is the match
@@ -182,9 +183,9 @@ func (r *searchParser) peekWord() string {
 const (
 	// ignored are the code points that text may contain anywhere inside a word without being another word: Unicode's
 	// Default_Ignorable_Code_Point (soft hyphen, joiners, variation selectors, direction marks) and the Arabic tatweel.
-	ignored = `\x{ad}\x{34f}\x{61c}\x{640}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{200b}-\x{200f}\x{202a}-\x{202e}` +
-		`\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff0}-\x{fff8}\x{1bca0}-\x{1bca3}` +
-		`\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}`
+	ignored = `\x{ad}\x{34f}\x{61c}\x{640}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}` +
+		`\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}` +
+		`\x{fff0}-\x{fff8}\x{1bca0}-\x{1bca3}\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}`
 	// wordRunes are letters of all scripts with their marks, digits, underscores, and the ignored code points that do
 	// not separate words (the zero-width space and the marks of direction do).
 	wordRunes = `\pL\pM\pN_\x{ad}\x{200c}\x{200d}\x{2060}-\x{2064}\x{feff}\x{e0000}-\x{e0fff}`

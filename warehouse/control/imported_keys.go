@@ -28,7 +28,7 @@ type ImportedKey struct {
 // A KeySource is a source of keys.
 type KeySource struct {
 	Name   string               // recorded with its keys
-	Former string               // name that the source had in earlier versions, which may be recorded with its keys; "": none
+	Former string               // name in earlier versions, which may be recorded with its keys; "": none
 	Limit  schema.DeletionLimit // share of the valid keys that one import may revoke because they are missing
 }
 

@@ -66,9 +66,9 @@ func hasType(err error, kind duckdb.ErrorType) bool {
 	return errors.As(err, &failure) && failure.Type == kind
 }
 
-// StatementFault returns the reason of a failure whose cause is the statement or its rows. It returns false if the cause
-// is outside of them: the memory, the disk, an interrupt, or an instance that has failed as a whole. The reason omits
-// DuckDB's hints about options.
+// StatementFault returns the reason of a failure whose cause is the statement or its rows. It returns false if the
+// cause is outside of them: the memory, the disk, an interrupt, or an instance that has failed as a whole. The reason
+// omits DuckDB's hints about options.
 func StatementFault(err error) (reason string, ok bool) {
 	var failure *duckdb.Error
 	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) {

@@ -153,8 +153,8 @@ func (j *Journal) Close() error {
 	return err
 }
 
-// Append writes and syncs entries that the journal does not hold yet. Either all of them are in the file when it returns
-// nil, or none of them is when it returns an error.
+// Append writes and syncs entries that the journal does not hold yet. Either all of them are in the file when it
+// returns nil, or none of them is when it returns an error.
 func (j *Journal) Append(entries ...Entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -186,7 +186,8 @@ func (j *Journal) Append(entries ...Entry) error {
 }
 
 // write appends text and syncs it. After a failure the next write begins with a new descriptor and removes the bytes of
-// the failed one: a sync that failed once may report success later without having written anything. The caller holds mu.
+// the failed one: a sync that failed once may report success later without having written anything. The caller holds
+// mu.
 func (j *Journal) write(text []byte) (err error) {
 	defer func() {
 		if err != nil {

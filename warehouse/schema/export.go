@@ -55,8 +55,8 @@ func (c Column) Comment() string {
 	return text
 }
 
-// FieldIDs returns the option of COPY that writes the numbers of the columns to a Parquet file. It returns an empty text
-// if there are no columns.
+// FieldIDs returns the option of COPY that writes the numbers of the columns to a Parquet file. It returns an empty
+// text if there are no columns.
 func FieldIDs(columns []Column) string {
 	if len(columns) == 0 {
 		return ""

@@ -123,8 +123,8 @@ func parseTime(text string, zone *time.Location) (at, before time.Time, err erro
 	return time.Time{}, time.Time{}, err
 }
 
-// Bounds of the bounds of a filter: the first and the last microsecond of the years 1 to 9999. JSON, ISO 8601 and DuckDB
-// can express all times between them. The first instant of year 1 is the zero time, which stands for no bound.
+// Bounds of the bounds of a filter: the first and the last microsecond of the years 1 to 9999. JSON, ISO 8601 and
+// DuckDB can express all times between them. The first instant of year 1 is the zero time, which stands for no bound.
 var (
 	firstBound = time.Time{}.Add(time.Microsecond)
 	lastBound  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Microsecond)
@@ -199,9 +199,9 @@ func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 const phoneSeparators = " +-()./\t\u00a0\u2011\u2013"
 
 // phoneArgs returns the parameters of the filter of phone numbers. A phone number has digits and separators only, and
-// its digits are compared with those of the rows, whatever the spelling on both sides. Separators without digits match no
-// row. Any other text, such as anonymous, sip:alice@example.com or client:web-7, is the name of a caller and is compared
-// as it is.
+// its digits are compared with those of the rows, whatever the spelling on both sides. Separators without digits match
+// no row. Any other text, such as anonymous, sip:alice@example.com or client:web-7, is the name of a caller and is
+// compared as it is.
 func (f Filter) phoneArgs() (digits, name sql.NamedArg) {
 	digits, name = sql.Named("phone_digits", nil), sql.Named("phone_text", nil)
 	if f.PhoneNumber == "" {

@@ -43,8 +43,9 @@ func Turns(transcript string) (turns string, unknown int) {
 
 // Names of fields, in lower case and without marks, in the order of preference.
 var (
-	speakerFields = []string{"speaker", "role", "speakername", "speakerlabel", "author", "sender", "from", "participant", "name", "source"}
-	textFields    = []string{"text", "content", "message", "transcript", "utterance", "body", "parts", "sentence", "value",
+	speakerFields = []string{"speaker", "role", "speakername", "speakerlabel", "author", "sender", "from", "participant",
+		"name", "source"}
+	textFields = []string{"text", "content", "message", "transcript", "utterance", "body", "parts", "sentence", "value",
 		"msg", "alternatives", "transcription"}
 	listFields = []string{"messages", "turns", "transcript", "segments", "utterances", "items", "conversation", "history",
 		"entries", "dialogue", "lines", "chunks", "results", "transcripts", "data"}

@@ -54,5 +54,6 @@ func main() {
 	if err != nil || result.JSON200 == nil {
 		log.Fatal(err, result)
 	}
-	fmt.Printf("calls=%d changes=%d exports=%d sum=%v\n", calls, changes, len(exports.JSON200.Data), (*result.JSON200.Rows)[0][0])
+	fmt.Printf("calls=%d changes=%d exports=%d sum=%v\n",
+		calls, changes, len(exports.JSON200.Data), (*result.JSON200.Rows)[0][0])
 }

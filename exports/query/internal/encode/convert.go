@@ -16,9 +16,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/arrowbatch"
 )
 
-// A Converter converts DuckDB's batches to Arrow types that every reader knows. DuckDB exports some types as bytes in its
-// own format, if arrow_lossless_conversion is set; without the setting it would lose the time zones of TIMETZ. BOOLEAN
-// becomes bool, HUGEINT becomes decimal128(38, 0), and BIGNUM, BIT, TIMETZ, UHUGEINT and UUID become text.
+// A Converter converts DuckDB's batches to Arrow types that every reader knows. DuckDB exports some types as bytes in
+// its own format, if arrow_lossless_conversion is set; without the setting it would lose the time zones of TIMETZ.
+// BOOLEAN becomes bool, HUGEINT becomes decimal128(38, 0), and BIGNUM, BIT, TIMETZ, UHUGEINT and UUID become text.
 type Converter struct {
 	Schema   *arrow.Schema // of the converted batches; its names are unique and not empty
 	types    []*Type
@@ -245,8 +245,8 @@ func appendUUID(dst, value []byte) []byte {
 	return dst
 }
 
-// checkDecimals returns a Failure if a HUGEINT in a column, at any depth, has more digits than a decimal128 or a DECIMAL
-// of Parquet can have.
+// checkDecimals returns a Failure if a HUGEINT in a column, at any depth, has more digits than a decimal128 or a
+// DECIMAL of Parquet can have.
 func checkDecimals(batch arrow.RecordBatch, columns []Column) error {
 	for i, values := range batch.Columns() {
 		if columns[i].Type.Contains(typeHugeInt) && exceedsDecimal(values.Data()) {

@@ -382,8 +382,8 @@ func escapeLineEnds(dst []byte, start int) []byte {
 	return append(dst[:start], escaped...)
 }
 
-// escapeOf returns the JSON escape of a character beyond ASCII, or "" if it needs none. Some readers of NDJSON end a line
-// at the three characters.
+// escapeOf returns the JSON escape of a character beyond ASCII, or "" if it needs none. Some readers of NDJSON end a
+// line at the three characters.
 func escapeOf(r rune) string {
 	switch r {
 	case '\u0085':

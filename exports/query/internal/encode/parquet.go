@@ -55,8 +55,8 @@ const (
 	parquetCounters  = 32 // the growth of the numbers in the footer, compared with a file without rows
 )
 
-// newParquet returns an encoder for the rows. It returns a Failure if the limit is too small for a file without rows, or
-// if a column is nested too deeply.
+// newParquet returns an encoder for the rows. It returns a Failure if the limit is too small for a file without rows,
+// or if a column is nested too deeply.
 func newParquet(t *protocol.Task, out *Sink, schema *arrow.Schema, columns []Column) (*parquetFile, error) {
 	if err := checkDepth(columns); err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ func checkDepth(columns []Column) error {
 	return nil
 }
 
-// parquetDepth returns the length of the longest path to a value in Parquet: a list or a map takes two steps. It is also
-// the greatest number of definition levels.
+// parquetDepth returns the length of the longest path to a value in Parquet: a list or a map takes two steps. It is
+// also the greatest number of definition levels.
 func (t *Type) parquetDepth() int {
 	steps := 2
 	switch t.ID {

@@ -6,9 +6,9 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// A shredder appends the values of one array, or the absence of a value, to the columns of a Parquet row. Each value has
-// the two levels of the Parquet format. The definition level counts the optional and repeated parents that are present.
-// The repetition level is the depth of the list that the value continues, or 0 if it begins a row.
+// A shredder appends the values of one array, or the absence of a value, to the columns of a Parquet row. Each value
+// has the two levels of the Parquet format. The definition level counts the optional and repeated parents that are
+// present. The repetition level is the depth of the list that the value continues, or 0 if it begins a row.
 type shredder struct {
 	value  func(i, repetition, definition int) // appends value i
 	absent func(repetition, definition int)    // appends that a parent is NULL or empty, to every column

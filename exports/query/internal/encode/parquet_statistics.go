@@ -87,8 +87,8 @@ func upperBound(value []byte) (bound []byte, ok bool) {
 	return nil, false
 }
 
-// signedDecimals is a type of decimals of 16 bytes whose bounds are those of signed numbers. The writer compares bytes as
-// unsigned numbers, so that the statistics of negative decimals would be wrong.
+// signedDecimals is a type of decimals of 16 bytes whose bounds are those of signed numbers. The writer compares bytes
+// as unsigned numbers, so that the statistics of negative decimals would be wrong.
 type signedDecimals struct{ parquet.Type }
 
 func (t signedDecimals) Compare(a, b parquet.Value) int {

@@ -126,7 +126,10 @@ func (e *engine) tree(text string) (string, error) {
 	defer duckdb.DestroyDataChunk(&chunk)
 	tree := (*duckdb.StringT)(duckdb.VectorGetData(duckdb.DataChunkGetVector(chunk, 0)))
 	if duckdb.StringTLength(*tree) > maxTree {
-		return "", &protocol.Failure{Kind: protocol.ErrSQL, Message: "The statement is too long: pass lists of values as parameters"}
+		return "", &protocol.Failure{
+			Kind:    protocol.ErrSQL,
+			Message: "The statement is too long: pass lists of values as parameters",
+		}
 	}
 	return duckdb.StringTData(tree), nil
 }

@@ -188,7 +188,8 @@ func (b *beginWriter) Write(p []byte) (int, error) {
 	return b.out.Write(p)
 }
 
-// runTask runs the task's statement and writes its result to out. It releases nothing, because the process ends with it.
+// runTask runs the task's statement and writes its result to out. It releases nothing, because the process ends with
+// it.
 func runTask(e *engine, t *protocol.Task, out io.Writer) (outcome protocol.Outcome, err error) {
 	statement, err := e.prepare(t.SQL)
 	if err != nil {
