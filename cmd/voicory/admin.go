@@ -126,7 +126,9 @@ type localAdmin struct {
 	standalone bool
 }
 
-func (l localAdmin) Query(ctx context.Context, request query.Request, out io.Writer) (outcome query.Outcome, err error) {
+func (l localAdmin) Query(
+	ctx context.Context, request query.Request, out io.Writer,
+) (outcome query.Outcome, err error) {
 	if err := l.requireTenant(ctx, request.Tenant); err != nil {
 		return outcome, err
 	}

@@ -526,7 +526,9 @@ func (c remoteAdmin) Tenants(ctx context.Context) (tenants []control.Tenant, err
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
 }
 
-func (c remoteAdmin) Query(ctx context.Context, request query.Request, out io.Writer) (outcome query.Outcome, err error) {
+func (c remoteAdmin) Query(
+	ctx context.Context, request query.Request, out io.Writer,
+) (outcome query.Outcome, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return outcome, err

@@ -150,8 +150,8 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 	return s, s.AsOf, nil
 }
 
-// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, an export or a query would
-// create the tenant.
+// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, an export or a query
+// would create the tenant.
 func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
 	tenants, err := l.Tenants(ctx)
 	if err == nil && !slices.ContainsFunc(tenants, func(t control.Tenant) bool { return t.ID == id }) {
