@@ -18,6 +18,7 @@
 //
 // A goroutine takes locks in this order, and several locks of the same kind in the order of the tenants' ids:
 //
+//   - the lock draining, held while the file of one tenant is detached to be replaced; its holder uses no store
 //   - the publishing lock of a tenant
 //   - the writing lock of a tenant, held from the comparison with existing rows to the commit
 //   - the lock of the tenant pool, which is held for changes of its maps only

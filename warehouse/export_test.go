@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -50,4 +51,15 @@ func (w *Warehouse) HookDetach(before, after func(uuid.UUID) error) {
 		}
 		return errors.Join(w.detach(ctx, catalog, db), after(id))
 	}
+}
+
+// WithDetached calls do while the tenant is not attached.
+func (w *Warehouse) WithDetached(ctx context.Context, id uuid.UUID, do func() error) error {
+	return w.withDetached(ctx, id, do)
+}
+
+// SetDrainTimeout bounds the time for which WithDetached waits for the users of a store. It returns the former bound.
+func SetDrainTimeout(d time.Duration) (former time.Duration) {
+	former, drainTimeout = drainTimeout, d
+	return former
 }

@@ -59,7 +59,8 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 // ReadSnapshot waits for a reader slot, and opens a snapshot that holds the slot until it is closed. It is for readers
 // that take as long as a page; others use Snapshot.
 func (w *Warehouse) ReadSnapshot(ctx context.Context, tenant uuid.UUID) (*Snapshot, error) {
-	_, release, err := w.reader(ctx, tenant)
+	// The store is used once, by Snapshot: a second use would wait for ever for a caller that drains the store.
+	release, err := w.reading.Acquire(ctx, tenant, tenant)
 	if err != nil {
 		return nil, err
 	}

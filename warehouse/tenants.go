@@ -55,6 +55,8 @@ type tenantPool struct {
 	w      *Warehouse
 	detach func(ctx context.Context, catalog string, db *sql.DB) error // Warehouse.detach, unless replaced by a test
 
+	draining sync.Mutex // held by withDetached, before mu
+
 	mu          sync.Mutex
 	open        map[uuid.UUID]*tenantStore  // attached, or about to be attached; guarded by mu
 	detaching   map[uuid.UUID]chan struct{} // closed after the DETACH; guarded by mu
@@ -82,8 +84,9 @@ type tenantStore struct {
 	attaching sync.Once
 	failure   error // of the attachment; set by attaching
 
-	users    int       // callers that have not released the store; guarded by tenantPool.mu
-	lastUsed time.Time // guarded by tenantPool.mu
+	users    int           // callers that have not released the store; guarded by tenantPool.mu
+	lastUsed time.Time     // guarded by tenantPool.mu
+	idle     chan struct{} // closed when users becomes 0; nil: no caller waits; guarded by tenantPool.mu
 }
 
 // committing runs commit, and increments version before and after it.
@@ -162,19 +165,8 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 func (p *tenantPool) acquire(ctx context.Context, id uuid.UUID) (*tenantStore, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.detaching[id] != nil {
-		done := p.detaching[id]
-		p.mu.Unlock()
-		var err error
-		select {
-		case <-done:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		p.mu.Lock()
-		if err != nil {
-			return nil, err
-		}
+	if err := p.awaitDetached(ctx, id); err != nil {
+		return nil, err
 	}
 	if p.open[id] == nil {
 		p.open[id] = &tenantStore{id: id, victim: p.takeVictim()}
@@ -183,11 +175,29 @@ func (p *tenantPool) acquire(ctx context.Context, id uuid.UUID) (*tenantStore, e
 	return p.open[id], nil
 }
 
+// awaitDetached waits until no DETACH of the tenant is under way. The caller holds mu, which is released meanwhile.
+func (p *tenantPool) awaitDetached(ctx context.Context, id uuid.UUID) (err error) {
+	for done := p.detaching[id]; done != nil && err == nil; done = p.detaching[id] {
+		p.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		p.mu.Lock()
+	}
+	return err
+}
+
 func (p *tenantPool) release(store *tenantStore) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	store.users--
 	store.lastUsed = time.Now()
+	if store.users == 0 && store.idle != nil {
+		close(store.idle)
+		store.idle = nil
+	}
 }
 
 // forget removes a store that could not be attached, so that the next open of the tenant tries again. Callers that
@@ -198,6 +208,10 @@ func (p *tenantPool) forget(store *tenantStore) {
 	if p.open[store.id] == store {
 		delete(p.open, store.id)
 		p.walRows.Add(-store.walRows)
+	}
+	if store.idle != nil {
+		close(store.idle)
+		store.idle = nil
 	}
 }
 

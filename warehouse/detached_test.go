@@ -1,0 +1,71 @@
+package warehouse_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
+)
+
+// WithDetached waits for the readers of a tenant, keeps new ones waiting, and lets them read the file that it left.
+func TestWithDetached_ReadersSeeTheOldFileOrTheNewOne(t *testing.T) {
+	w := warehousetest.OpenNew(t)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	path := filepath.Join(w.Dir(), "warehouse", tenantA.String()+".duckdb")
+
+	old, err := w.Snapshot(t.Context(), tenantA)
+	noError(t, err)
+	inside, counted := make(chan struct{}), make(chan error, 1)
+	detached := make(chan error, 1)
+	go func() {
+		detached <- w.WithDetached(t.Context(), tenantA, func() error {
+			close(inside)
+			if _, err := os.Stat(path + ".wal"); !errors.Is(err, fs.ErrNotExist) {
+				return errors.New("the file was not checkpointed")
+			}
+			return os.Rename(path, path+".old")
+		})
+	}()
+	select {
+	case <-inside:
+		t.Fatal("the tenant was detached during a snapshot")
+	case err := <-detached:
+		t.Fatal(err)
+	case <-time.After(50 * time.Millisecond): // WithDetached waits for the snapshot
+	}
+	go func() {
+		page, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 10})
+		if err == nil && len(page.Items) != 0 {
+			err = errors.New("a reader that came later read the old file")
+		}
+		counted <- err
+	}()
+	var n int
+	noError(t, old.Conn.QueryRowContext(t.Context(), "SELECT count(*) FROM calls").Scan(&n))
+	if n != 1 {
+		t.Errorf("got %d calls in the snapshot, want 1", n)
+	}
+	noError(t, old.Close())
+	noError(t, <-detached)
+	noError(t, <-counted)
+}
+
+// Users that do not finish in time make WithDetached fail, and nothing changes.
+func TestWithDetached_GivesUp(t *testing.T) {
+	defer warehouse.SetDrainTimeout(warehouse.SetDrainTimeout(time.Millisecond))
+	w := warehousetest.OpenNew(t)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	snapshot, err := w.Snapshot(t.Context(), tenantA)
+	noError(t, err)
+	wantKind(t, w.WithDetached(t.Context(), tenantA, func() error { t.Error("called"); return nil }), warehouse.ErrBusy)
+	wantCallCount(t, w, tenantA, 1)
+	noError(t, snapshot.Close())
+	noError(t, w.WithDetached(t.Context(), tenantA, func() error { return nil }))
+	wantCallCount(t, w, tenantA, 1)
+}
