@@ -1,8 +1,8 @@
 // Package backup keeps copies of data folders, in a folder or in one archive file.
 //
 // It owns the form of a backup: content-addressed objects, one manifest per backup, and the newest journal beside them.
-// It never opens a database and knows nothing of the files that it keeps except their paths: package warehouse decides
-// what is copied, in which state, and what happens with the files of a restore.
+// It never opens a database and knows nothing of the files that it keeps except their paths. Package warehouse decides
+// which files are copied, in which state, and uses the files of a restore.
 //
 // # Folder
 //

@@ -53,7 +53,7 @@ type File struct {
 	Path   string `json:"path"` // below the data folder, with slashes
 	Size   int64  `json:"bytes"`
 	SHA256 string `json:"sha256"` // 64 hexadecimal digits
-	// Link is the path of another file of the backup, of which this one is a hard link. Its content is that file's.
+	// Link is the path of another file of the backup if this one is a hard link to it. The content is that file's.
 	Link string `json:"link,omitempty"`
 }
 

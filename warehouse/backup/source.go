@@ -25,8 +25,8 @@ type Source interface {
 	Close() error
 }
 
-// Open opens a folder of backups or an archive for reading. It returns ErrNotFound if there is none, and a
-// *DamagedError if an archive cannot be read to its end.
+// Open opens a folder of backups or an archive for reading. It returns ErrNotFound if the path has no backup, and
+// a *DamagedError if an archive cannot be read to its end.
 func Open(ctx context.Context, path string) (Source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func Open(ctx context.Context, path string) (Source, error) {
 
 // Select returns the backup with the given name, or the newest one that was started at or before the given time; at is
 // a name, a time as RFC 3339, or a date. Without at it returns the newest backup. If tenant is not zero, only backups
-// with that tenant count, and otherwise only backups of whole data folders. It returns ErrNotFound if there is none.
+// with that tenant count, and otherwise only backups of whole data folders. It returns ErrNotFound if no backup fits.
 func Select(s Source, at string, tenant uuid.UUID) (m Manifest, err error) {
 	backups, damaged, err := s.List()
 	if err != nil {
