@@ -62,6 +62,8 @@ type Store interface {
 	exports.Source
 	// Source opens the snapshots that figures are computed from.
 	analytics.Source
+	// Conditions returns what is known to be wrong with tenants and with the data folder.
+	Conditions() []warehouse.Condition
 	// LogRequest adds a request to the request log. It does not block.
 	LogRequest(control.Request)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/admission"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // A key may have limits of its own, or none; others keep the server's.
@@ -352,6 +354,38 @@ voicory_http_requests_total{method="HEAD",route="/api/v1/calls",status="200"} 1
 `), "voicory_http_requests_total"))
 }
 
+// troubled is a store with conditions.
+type troubled struct {
+	*warehouse.Warehouse
+	list []warehouse.Condition
+}
+
+func (s troubled) Conditions() []warehouse.Condition { return s.list }
+
+// Conditions make /readyz degraded, with 200. Only the operator sees the tenants.
+func TestHealth_ReportsConditions(t *testing.T) {
+	w := warehousetest.OpenNew(t)
+	handler := httpapi.New(httpapi.Options{Log: slog.New(slog.DiscardHandler), Store: troubled{w, []warehouse.Condition{
+		{Tenant: mine, Kind: warehouse.StoreMissing, Error: "the file is gone"},
+		{Tenant: mine, Kind: warehouse.FileDamaged, Subject: "published/x", Error: "other bytes"},
+		{Tenant: mine, Kind: warehouse.FileDamaged, Subject: "published/y", Error: "other bytes"},
+	}}})
+	read := func(handler http.Handler) *httptest.ResponseRecorder {
+		got := httptest.NewRecorder()
+		handler.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), "GET", "/readyz", nil))
+		return got
+	}
+	public := `{"status":"degraded","checks":{},"conditions":{"file_damaged":2,"store_missing":1}`
+	if got := read(handler); got.Code != 200 || got.Body.String() != public+"}" {
+		t.Errorf("got %d %s, want 200 %s}", got.Code, got.Body, public)
+	}
+	got := read(httpapi.ForOperator(handler))
+	details := `,"details":[{"tenant_id":"` + mine.String() + `","kind":"store_missing","error":"the file is gone",`
+	if got.Code != 200 || !strings.HasPrefix(got.Body.String(), public+details) {
+		t.Errorf("got %d %s, want 200 %s...", got.Code, got.Body, public+details)
+	}
+}
+
 func TestHealth_ReportsChecks(t *testing.T) {
 	checks := map[string]error{}
 	check := func(name string, required bool) httpapi.Check {
@@ -364,9 +398,9 @@ func TestHealth_ReportsChecks(t *testing.T) {
 		status           int
 		body             string
 	}{
-		{nil, nil, 200, `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"}}`},
-		{nil, fails, 200, `{"status":"ready","checks":{"redis":"away","warehouse":"ok"}}`},
-		{fails, nil, 503, `{"status":"not ready","checks":{"redis":"ok","warehouse":"failed"}}`},
+		{nil, nil, 200, `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"},"conditions":{}}`},
+		{nil, fails, 200, `{"status":"degraded","checks":{"redis":"away","warehouse":"ok"},"conditions":{}}`},
+		{fails, nil, 503, `{"status":"not ready","checks":{"redis":"ok","warehouse":"failed"},"conditions":{}}`},
 	} {
 		checks["warehouse"], checks["redis"] = test.warehouse, test.redis
 		if got := a.do(t, "GET", "/readyz", ""); got.status != test.status || got.body != test.body {

@@ -15,6 +15,12 @@ const (
 	HardMaxWALRows = hardMaxWALRows
 )
 
+// MaxPublishLag is the lag of a publication from which it is a condition.
+const MaxPublishLag = maxPublishLag
+
+// ConditionsAt returns the conditions at a later time.
+func (w *Warehouse) ConditionsAt(now time.Time) []Condition { return w.conditions.list(now) }
+
 // SetMaxAttached sets the number of tenants that may be attached at the same time.
 func (w *Warehouse) SetMaxAttached(n int) {
 	w.tenants.mu.Lock()

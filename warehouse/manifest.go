@@ -57,7 +57,7 @@ func (w *Warehouse) replacedPath(tenant uuid.UUID) string {
 // PublishedFiles returns the tenant's current files in the lake, ordered by export and month. It returns ErrUnpublished
 // if the last publishing of the tenant failed, because the files would lack rows for an unknown time.
 func (w *Warehouse) PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]PublishedFile, error) {
-	if err := w.publishFailures.of(tenant); err != nil {
+	if err := w.conditions.of(tenant, PublicationFailing, ""); err != nil {
 		return nil, fmt.Errorf("published files of tenant %s: %w: %w", tenant, ErrUnpublished, err)
 	}
 	store, release, err := w.reader(ctx, tenant)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -41,32 +41,6 @@ func (e PublishErrors) Unwrap() []error {
 		all[i] = failure
 	}
 	return all
-}
-
-// publishFailures holds, by tenant, the error of the last publishing if it failed. The files of such a tenant may lack
-// rows that no later call has added, so they must not be read as if they were complete.
-type publishFailures struct {
-	mu       sync.Mutex
-	byTenant map[uuid.UUID]error // guarded by mu
-}
-
-func (f *publishFailures) set(tenant uuid.UUID, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err == nil {
-		delete(f.byTenant, tenant)
-		return
-	}
-	if f.byTenant == nil {
-		f.byTenant = map[uuid.UUID]error{}
-	}
-	f.byTenant[tenant] = err
-}
-
-func (f *publishFailures) of(tenant uuid.UUID) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.byTenant[tenant]
 }
 
 // Publish updates the lake. It rewrites every partition that commits have changed since it was published, and replaces
@@ -104,11 +78,20 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 	return total, ctx.Err()
 }
 
-// PublishTenant publishes one tenant.
+// PublishTenant publishes one tenant. If it fails, the tenant has the condition PublicationFailing until a later call
+// succeeds: its files may lack rows, so they must not be read as if they were complete.
 func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published Published, err error) {
-	published, err = w.publishTenant(ctx, id)
+	start := time.Now()
+	complete := false
+	published, complete, err = w.publishTenant(ctx, id)
 	if err == nil || ctx.Err() == nil {
-		w.publishFailures.set(id, err)
+		w.conditions.set(id, PublicationFailing, "", err)
+	}
+	switch {
+	case complete:
+		w.conditions.unpublishedSince(id, time.Time{})
+	case err == nil: // commits during the publication are not published
+		w.conditions.unpublishedSince(id, start)
 	}
 	return published, err
 }
@@ -168,8 +151,8 @@ func (p *Published) count(files []PublishedFile) {
 	}
 }
 
-// unpublished returns the ids of the tenants that may have unpublished commits. These have a marker file beside their
-// file, or no folder of published files because an earlier version wrote them.
+// unpublished returns the ids of the tenants that may have unpublished commits, and notes since when. These have a
+// marker file beside their file, or no folder of published files because an earlier version wrote them.
 func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 	stores, err := w.folder.readDir(w.folder.join(warehouseDir))
 	if err != nil {
@@ -193,26 +176,28 @@ func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 		id, err := uuid.Parse(name)
 		if isStore && err == nil && (marked[name] || !published[name]) {
 			tenants = append(tenants, id)
+			w.conditions.noteUnpublished(id)
 		}
 	}
 	return tenants, nil
 }
 
-// publishTenant publishes the pending partitions of a tenant. It removes the tenant's marker file if none is left.
-func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Published, err error) {
+// publishTenant publishes the pending partitions of a tenant. If none is left, it removes the tenant's marker file and
+// returns complete.
+func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Published, complete bool, err error) {
 	store, release, err := w.tenant(ctx, id)
 	if err != nil {
-		return total, err
+		return total, false, err
 	}
 	defer release()
 	store.publishing.Lock()
 	defer store.publishing.Unlock()
 	if err := w.folder.mkdir(w.filesPath(id)); err != nil {
-		return total, err
+		return total, false, err
 	}
 	pending, err := pendingPartitions(ctx, store.db, publishedFormat)
 	if err != nil {
-		return total, err
+		return total, false, err
 	}
 	// A partition has few row groups, so one partition at a time would not keep all cores busy.
 	var group errgroup.Group
@@ -229,22 +214,23 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		err = store.updateManifest(ctx, pending, files)
 	}
 	if err != nil {
-		return total, errors.Join(append(failed, err)...)
+		return total, false, errors.Join(append(failed, err)...)
 	}
 	for _, written := range files {
 		total.count(written)
 	}
 	if err := errors.Join(append(failed, w.archiveStale(ctx, store))...); err != nil {
-		return total, err
+		return total, false, err
 	}
 
 	store.writing.Lock() // prevents a commit between the query and the removal
 	defer store.writing.Unlock()
 	pending, err = pendingPartitions(ctx, store.db, publishedFormat)
 	if err != nil || len(pending) > 0 {
-		return total, err
+		return total, false, err
 	}
-	return total, w.folder.removeDurable(w.unpublishedPath(id))
+	err = w.folder.removeDurable(w.unpublishedPath(id))
+	return total, err == nil, err
 }
 
 // publishThrottled publishes a partition while at most one partition per core is being written. If DuckDB runs out of

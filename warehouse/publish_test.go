@@ -266,6 +266,7 @@ func TestPublish_FailureOfOneTenant(t *testing.T) {
 			t.Fatalf("got %+v and error %v, want the failure of tenant A", published, err)
 		}
 	}
+	want(t, kinds(w), "A/publication_failing")
 	_, err := w.PublishedFiles(t.Context(), tenantA)
 	wantKind(t, err, warehouse.ErrUnpublished)
 	files, err := w.PublishedFiles(t.Context(), tenantB)
@@ -277,5 +278,6 @@ func TestPublish_FailureOfOneTenant(t *testing.T) {
 	if files, err = w.PublishedFiles(t.Context(), tenantA); err != nil || len(files) != 2 {
 		t.Errorf("tenant A: got %d files and error %v, want 2 files", len(files), err)
 	}
+	want(t, kinds(w), "")
 	noError(t, w.Close())
 }

@@ -152,12 +152,27 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 	if err != nil {
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, err)
 	}
-	store.attaching.Do(func() { store.failure = w.attachTenant(context.WithoutCancel(ctx), store, block) })
+	store.attaching.Do(func() {
+		store.failure = w.noteOpened(id, w.attachTenant(context.WithoutCancel(ctx), store, block))
+	})
 	if store.failure != nil {
 		w.tenants.forget(store)
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, store.failure)
 	}
 	return store, func() { w.tenants.release(store) }, nil
+}
+
+// noteOpened records the outcome of opening the tenant's store as its condition, and returns the error as a
+// ConditionError. A lack of memory or space is a condition of the machine and says nothing about the store.
+func (w *Warehouse) noteOpened(id uuid.UUID, err error) error {
+	if errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	if failure := (*ConditionError)(nil); err != nil && !errors.As(err, &failure) {
+		err = &ConditionError{StoreUnreadable, err}
+	}
+	w.conditions.setStore(id, err)
+	return err
 }
 
 // acquire returns the tenant's store, which may not be attached yet. The store stays in the pool until it is released.
@@ -233,10 +248,15 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	if err != nil {
 		return err
 	}
-	if store.db, err = w.attach(ctx, store.id.String(), path, block); err == nil {
-		store.facts = w.tenants.factsOf(store.id, !exists)
+	store.db, err = w.attach(ctx, store.id.String(), path, block)
+	switch {
+	case errors.Is(err, errNewer):
+		return &ConditionError{StoreNewer, err}
+	case err != nil:
+		return err
 	}
-	return err
+	store.facts = w.tenants.factsOf(store.id, !exists)
+	return nil
 }
 
 // factsOf returns the facts about the tenant's tables. They are complete if this process has created the file; made
@@ -442,7 +462,10 @@ func storeKind(catalog string) string {
 	return "tenant"
 }
 
-// migrate upgrades a database to the current version, in one transaction per script. It returns ErrInvalid if the
+// errNewer is the kind of error of a database that a newer program has written.
+var errNewer = fmt.Errorf("%w: written by a newer version", ErrInvalid)
+
+// migrate upgrades a database to the current version, in one transaction per script. It returns errNewer if the
 // database was written by a newer program.
 func migrate(ctx context.Context, db *sql.DB, kind string) error {
 	version, err := schemaVersion(ctx, db)
@@ -452,7 +475,7 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 	scripts := statements.Migrations(kind)
 	if version > len(scripts) {
 		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one",
-			ErrInvalid, kind, version, len(scripts))
+			errNewer, kind, version, len(scripts))
 	}
 	for i := version; i < len(scripts); i++ {
 		tx, err := duckdb.Begin(ctx, db)

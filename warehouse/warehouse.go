@@ -43,13 +43,13 @@ type Warehouse struct {
 	journal     *journal.Journal // facts that outlive the databases of the folder and the restore of a backup
 	epoch       uuid.UUID        // of the commits of this process
 
-	signing         []byte // secret from which the signing keys are derived
-	tenants         tenantPool
-	refused         quarantine
-	exportCache     duckdbExportCache
-	unknown         unknownFields
-	publishFailures publishFailures
-	upgrading       sync.Mutex // held by UpgradePublished; guards folder.mark.Published
+	signing     []byte // secret from which the signing keys are derived
+	tenants     tenantPool
+	refused     quarantine
+	exportCache duckdbExportCache
+	unknown     unknownFields
+	conditions  *conditions
+	upgrading   sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
 	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
 
@@ -80,6 +80,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		refused: quarantine{maxBytes: cmp.Or(opts.Quarantine, defaultQuarantine)},
 		reading: admission.New(admission.Limits{
 			Total: maxReaders, PerTenant: maxReaders - 1, PerKey: maxReaders - 1}),
+		conditions:  newConditions(folder.log),
 		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
 		staging:     semaphore.NewWeighted(maxStaged),
 		publishing:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
@@ -144,6 +145,9 @@ func (w *Warehouse) Close() error {
 
 // Dir returns the absolute path of the data folder.
 func (w *Warehouse) Dir() string { return w.dir }
+
+// FreeBytes returns the number of bytes that the process may still write to the disk of the data folder.
+func (w *Warehouse) FreeBytes() uint64 { return duckdb.FreeBytes(w.dir) }
 
 // TempDir returns the folder for temporary files of this process. Open empties it.
 func (w *Warehouse) TempDir() string { return filepath.Join(w.dir, tempDir) }

@@ -48,7 +48,8 @@ type admin interface {
 	UpdateKey(ctx context.Context, id uuid.UUID, settings control.KeySettings) (control.Key, error)
 	Keys(ctx context.Context) ([]control.Key, error)
 	RevokeKey(ctx context.Context, id uuid.UUID) (control.Key, error)
-	Tenants(ctx context.Context) ([]control.Tenant, error)
+	// Tenants returns the tenants and their conditions, oldest first.
+	Tenants(ctx context.Context) ([]tenantStatus, error)
 	// Query runs a statement and writes its result to out. If it returns an error, the result in out is incomplete.
 	Query(ctx context.Context, request query.Request, out io.Writer) (query.Outcome, error)
 	// Requests returns the newest entries of the request log.

@@ -522,7 +522,7 @@ func (c remoteAdmin) RevokeKey(ctx context.Context, id uuid.UUID) (key control.K
 	return key, c.call(ctx, http.MethodDelete, "/keys/"+id.String(), nil, &key)
 }
 
-func (c remoteAdmin) Tenants(ctx context.Context) (tenants []control.Tenant, err error) {
+func (c remoteAdmin) Tenants(ctx context.Context) (tenants []tenantStatus, err error) {
 	return tenants, c.call(ctx, http.MethodGet, "/tenants", nil, &tenants)
 }
 

@@ -153,7 +153,7 @@ func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWr
 // requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, an export or a query
 // would create the tenant.
 func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
-	tenants, err := l.Tenants(ctx)
+	tenants, err := l.Warehouse.Tenants(ctx)
 	if err == nil && !slices.ContainsFunc(tenants, func(t control.Tenant) bool { return t.ID == id }) {
 		err = fmt.Errorf("%w: no tenant %s; run `voicory tenants list` for their ids", warehouse.ErrNotFound, id)
 	}

@@ -167,7 +167,7 @@ func TestLimits_RedisOutage(t *testing.T) {
 		_, ready := get(t, url+"/readyz", "")
 		return ready + " " + regexp.MustCompile(`(?m)^voicory_redis_up .`).FindString(metrics(t, data))
 	}
-	if got := state(); got != `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"}} voicory_redis_up 1` {
+	if got := state(); got != `{"status":"ready","checks":{"redis":"ok","warehouse":"ok"},"conditions":{}} voicory_redis_up 1` {
 		t.Error(got)
 	}
 	before := sendRequests(t, []string{url}, key, 4, false)
@@ -175,7 +175,7 @@ func TestLimits_RedisOutage(t *testing.T) {
 	if passed := sendRequests(t, []string{url}, key, 12, false); before != 4 || passed != 6 {
 		t.Errorf("got %d requests before Redis hung and %d after, want 4 and 6", before, passed)
 	}
-	if got := state(); got != `{"status":"ready","checks":{"redis":"away","warehouse":"ok"}} voicory_redis_up 0` {
+	if got := state(); got != `{"status":"degraded","checks":{"redis":"away","warehouse":"ok"},"conditions":{}} voicory_redis_up 0` {
 		t.Error(got)
 	}
 	noError(t, redisProcess.Signal(syscall.SIGCONT))
@@ -187,7 +187,7 @@ func TestLimits_RedisOutage(t *testing.T) {
 			t.Fatal("timed out: the server does not use Redis again")
 		}
 	}
-	if got := state(); !strings.HasSuffix(got, `"redis":"ok","warehouse":"ok"}} voicory_redis_up 1`) {
+	if got := state(); !strings.HasSuffix(got, `"redis":"ok","warehouse":"ok"},"conditions":{}} voicory_redis_up 1`) {
 		t.Error(got)
 	}
 }

@@ -72,7 +72,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	options := httpapi.Options{
 		Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody),
 		CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
-		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ping}}, sources.checks()...),
+		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ready}}, sources.checks()...),
 	}
 	options.Queries, err = query.New(
 		query.Options{Files: w, AllowUnsandboxed: c.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log})
@@ -137,8 +137,34 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 			Name: "voicory_quarantine_dropped_total",
 			Help: "Refused rows dropped because the quarantine was full.",
 		}, func() float64 { return float64(w.DroppedRefusals()) }),
-		unknownFields{w})
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "voicory_free_bytes",
+			Help: "Bytes that can still be written to the disk of the data folder.",
+		}, func() float64 { return float64(w.FreeBytes()) }),
+		unknownFields{w}, conditions{w})
 	return registry
+}
+
+// conditions is a metric with one series for each kind of condition.
+type conditions struct{ *warehouse.Warehouse }
+
+var conditionsMetric = prometheus.NewDesc("voicory_conditions",
+	"Known failures of tenants and of the data folder, by kind; `voicory tenants list` and /readyz of the operator's "+
+		"listener have the details.", []string{"kind"}, nil)
+
+// Describe implements prometheus.Collector.
+func (conditions) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- conditionsMetric }
+
+// Collect implements prometheus.Collector.
+func (c conditions) Collect(metrics chan<- prometheus.Metric) {
+	counts := map[warehouse.ConditionKind]int{}
+	for _, condition := range c.Conditions() {
+		counts[condition.Kind]++
+	}
+	for _, kind := range warehouse.ConditionKinds {
+		metrics <- prometheus.MustNewConstMetric(
+			conditionsMetric, prometheus.GaugeValue, float64(counts[kind]), string(kind))
+	}
 }
 
 // unknownFields is a metric with one series for each field of ingested rows that its dataset does not have.

@@ -86,7 +86,7 @@ sources:
 		return status == 200
 	})
 	status, ready := get(t, ours+"/readyz", "")
-	if status != 200 || ready != `{"status":"ready","checks":{"source acme":"ok","source platform":"away","warehouse":"ok"}}` {
+	if status != 200 || ready != `{"status":"degraded","checks":{"source acme":"ok","source platform":"away","warehouse":"ok"},"conditions":{}}` {
 		t.Error(status, ready)
 	}
 	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready, `"errors":{"source platform":"`) || strings.Contains(ready, "hush") {

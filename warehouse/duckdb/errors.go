@@ -33,7 +33,7 @@ func classify(dir string, err error) error {
 	case duckdb.ErrorTypeOutOfMemory:
 		return fmt.Errorf("%w: %w", ErrNoMemory, err)
 	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
-		if dir != "" && freeBytes(dir) < minFree {
+		if dir != "" && FreeBytes(dir) < minFree {
 			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, dir, err)
 		}
 	}
@@ -44,7 +44,9 @@ func classify(dir string, err error) error {
 // this to write its next blocks.
 const minFree = 4 << 20
 
-func freeBytes(dir string) uint64 {
+// FreeBytes returns the number of bytes that the process may still write to the disk of dir, or minFree if it is
+// unknown.
+func FreeBytes(dir string) uint64 {
 	var stat syscall.Statfs_t
 	if syscall.Statfs(dir, &stat) != nil {
 		return minFree // unknown: do not report a full disk

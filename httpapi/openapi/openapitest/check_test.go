@@ -120,7 +120,7 @@ func validExchange(name string) exchange {
 			header("Allow", "GET, HEAD, OPTIONS", "Access-Control-Max-Age", "600"), ""}
 	case "ready":
 		return exchange{"GET", "/readyz", "", 503, header(),
-			`{"status":"not ready","checks":{"warehouse":"failed","redis":"away"}}`}
+			`{"status":"not ready","checks":{"warehouse":"failed","redis":"away"},"conditions":{}}`}
 	case "page":
 		return exchange{"GET", "/docs", "", 200,
 			header("Content-Type", "text/html; charset=utf-8", "Content-Security-Policy", "default-src 'none'"),
