@@ -1,0 +1,177 @@
+package duckdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A WAL describes the log of a database file. It is a sequence of entries. Each entry has a length, a checksum and a
+// content, except the first one, which names the database that the log belongs to.
+type WAL struct {
+	Bytes   int64 // length of the file
+	Commits int   // transactions that are complete and have valid checksums
+	Good    int64 // length of the prefix that ends with the last of these commits
+	// Torn reports that the rest is the beginning of a transaction, as a crash leaves it. DuckDB skips it.
+	Torn bool
+	// Fault describes the damage behind the prefix. DuckDB opens no database with such a log. Empty: the log is sound.
+	Fault string
+}
+
+// Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
+// the entry, each of which is a byte here.
+const (
+	walFieldType  = 100
+	walCommit     = 100
+	walFraming    = 16       // bytes: length and checksum
+	maxWALHeader  = 256      // bytes: the first entry has a few dozen
+	maxWALEntry   = 16 << 30 // bytes: a greater length is damage
+	walTypeOffset = 2
+)
+
+// ReadWAL reads a log of size bytes. An error is one of r: damage of the log is in the result.
+func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
+	wal := WAL{Bytes: size}
+	header := make([]byte, min(size, maxWALHeader))
+	if _, err := r.ReadAt(header, 0); err != nil && !errors.Is(err, io.EOF) {
+		return wal, err
+	}
+	at, err := walStart(header)
+	if errors.Is(err, errTornEntry) { // DuckDB ignores such a log
+		wal.Torn = true
+		return wal, nil
+	}
+	if err != nil {
+		wal.Fault = fmt.Sprintf("the first entry is damaged: %v", err)
+		return wal, nil
+	}
+	wal.Good = at
+	for at < size {
+		length, fault, err := checkWALEntry(r, at, size)
+		if err != nil {
+			return wal, err
+		}
+		if fault != nil {
+			if errors.Is(fault, errTornEntry) {
+				wal.Torn = true
+			} else {
+				wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, fault)
+			}
+			return wal, nil
+		}
+		kind := make([]byte, walTypeOffset+1)
+		if n, err := r.ReadAt(kind, at+walFraming); err != nil && (n < len(kind) || !errors.Is(err, io.EOF)) {
+			return wal, err
+		}
+		at += walFraming + length
+		if kind[0] == walFieldType && kind[walTypeOffset] == walCommit {
+			wal.Commits++
+			wal.Good = at
+		}
+	}
+	wal.Torn = wal.Good < size
+	return wal, nil
+}
+
+var errTornEntry = errors.New("it ends with the file")
+
+// walStart returns the offset behind the first entry. The entry has no checksum, so an error means that it is not of the
+// form that this program knows: its type, the version of the format and, with the newer storage versions, the 16 numbers
+// that identify the database, and the number of its checkpoint. The error is errTornEntry if the file ends before.
+func walStart(header []byte) (int64, error) {
+	const typeVersion, version, identifier = 98, 2, 16
+	in := bytes.NewReader(header)
+	for _, field := range []struct {
+		start    []byte
+		numbers  int
+		optional bool
+	}{
+		{[]byte{walFieldType, 0, typeVersion}, 0, false},
+		{[]byte{walFieldType + 1, 0, version}, 0, false},
+		{[]byte{walFieldType + 2, 0, identifier}, identifier, true},
+		{[]byte{walFieldType + 3, 0}, 1, true},
+		{[]byte{0xff, 0xff}, 0, false},
+	} {
+		rest := header[len(header)-in.Len():]
+		switch common := rest[:min(len(rest), len(field.start))]; {
+		case !bytes.HasPrefix(field.start, common) && field.optional:
+			continue
+		case !bytes.HasPrefix(field.start, common):
+			return 0, errors.New("its type, version or end is another")
+		}
+		_, _ = in.Seek(int64(len(field.start)), io.SeekCurrent) // never fails
+		for range field.numbers {
+			if _, err := binary.ReadUvarint(in); err != nil {
+				return 0, errTornEntry
+			}
+		}
+		if len(rest) < len(field.start) {
+			return 0, errTornEntry
+		}
+	}
+	return int64(len(header) - in.Len()), nil
+}
+
+// checkWALEntry returns the length of the content of the entry at the offset. fault describes the damage of the entry;
+// err is an error of r.
+func checkWALEntry(r io.ReaderAt, at, size int64) (length int64, fault, err error) {
+	if size-at < walFraming {
+		return 0, errTornEntry, nil
+	}
+	framing := make([]byte, walFraming)
+	if _, err := r.ReadAt(framing, at); err != nil {
+		return 0, nil, err
+	}
+	stored := binary.LittleEndian.Uint64(framing)
+	if stored == 0 || stored > maxWALEntry {
+		return 0, fmt.Errorf("its length is %d bytes", stored), nil
+	}
+	if length = int64(stored); length > size-at-walFraming {
+		return 0, errTornEntry, nil
+	}
+	sum, err := blockChecksum(io.NewSectionReader(r, at+walFraming, length))
+	if err != nil {
+		return 0, nil, err
+	}
+	if sum != binary.LittleEndian.Uint64(framing[8:]) {
+		return 0, errors.New("its checksum does not match"), nil
+	}
+	return length, nil, nil
+}
+
+// blockChecksum returns DuckDB's checksum of a block or of an entry of the log.
+func blockChecksum(r io.Reader) (sum uint64, err error) {
+	sum = 5381
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(r, buffer)
+		whole := n &^ 7
+		for i := 0; i < whole; i += 8 {
+			sum ^= binary.LittleEndian.Uint64(buffer[i:]) * 0xbf58476d1ce4e5b9
+		}
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+			return 0, err
+		case n > whole:
+			sum ^= remainderChecksum(buffer[whole:n])
+		}
+		return sum, nil
+	}
+}
+
+// remainderChecksum returns the checksum of the last 1 to 7 bytes, which is a MurmurHash64A of them.
+func remainderChecksum(rest []byte) uint64 {
+	const multiplier, seed, shift = 0xc6a4a7935bd1e995, 0xe17a1465, 47
+	h := seed ^ uint64(len(rest))*multiplier
+	for i, b := range rest {
+		h ^= uint64(b) << (8 * i)
+	}
+	h *= multiplier
+	h ^= h >> shift
+	h *= multiplier
+	return h ^ h>>shift
+}
