@@ -205,12 +205,9 @@ func (f *dataFolder) recognize(opts Options) error {
 	if err := f.checkParts(); err != nil {
 		return err
 	}
-	text, err := f.readFile(f.join(markFile))
+	mark, err := f.readMark()
 	if err == nil {
-		if err := json.Unmarshal(text, &f.mark); err != nil || f.mark.Format < 1 || lakeAccess[f.mark.LakeMode].dir == 0 {
-			return fmt.Errorf("%w: %s is damaged; restore it from a backup, or write "+
-				"{\"format\": %d, \"lake_mode\": \"private\"} into it", ErrInvalid, markFile, folderFormat)
-		}
+		f.mark = mark
 		if f.mark.Format > folderFormat {
 			return fmt.Errorf("%w: it was written by a newer version (format %d, this binary knows %d); upgrade voicory",
 				ErrInvalid, f.mark.Format, folderFormat)
@@ -241,6 +238,18 @@ func (f *dataFolder) recognize(opts Options) error {
 	}
 	f.mark = folderMark{folderFormat, cmp.Or(opts.LakeMode, LakePrivate), publishedFormat}
 	return f.writeMark()
+}
+
+// readMark reads the mark. It returns ErrInvalid if the mark is damaged.
+func (f *dataFolder) readMark() (mark folderMark, err error) {
+	text, err := f.readFile(f.join(markFile))
+	if err != nil {
+		return mark, err
+	}
+	if err := json.Unmarshal(text, &mark); err != nil || mark.Format < 1 || lakeAccess[mark.LakeMode].dir == 0 {
+		return mark, fmt.Errorf("%w: %s is damaged; run `voicory repair`", ErrInvalid, markFile)
+	}
+	return mark, nil
 }
 
 // writeMark writes the mark. Processes that do it at the same time write the same.

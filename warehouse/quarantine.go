@@ -272,8 +272,7 @@ func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if !strings.HasSuffix(strings.TrimSuffix(entry.Name(), replayingSuffix), refusedSuffix) ||
-			strings.HasPrefix(entry.Name(), ".") {
+		if !isQuarantineFile(entry.Name()) {
 			continue
 		}
 		info, err := entry.Info()
@@ -289,6 +288,25 @@ func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
 		return cmp.Or(a.ModTime().Compare(b.ModTime()), strings.Compare(a.Name(), b.Name()))
 	})
 	return infos, nil
+}
+
+// isQuarantineFile reports whether the name is that of a file of refused rows.
+func isQuarantineFile(name string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(name, replayingSuffix), refusedSuffix) && !strings.HasPrefix(name, ".")
+}
+
+// quarantineDigest returns the digest of a quarantine file in the form that its name contains.
+func (w *Warehouse) quarantineDigest(path string) (string, error) {
+	file, err := w.folder.open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
 // DroppedRefusals returns the number of refused rows that were dropped since the start because of the size limit of the

@@ -53,6 +53,7 @@ type quarantineLine struct {
 	dataset schema.Dataset
 	tenant  uuid.UUID // zero: the row names its tenant
 	isRow   bool      // the line is a refused row, which can be replayed
+	damaged bool      // the line cannot be parsed
 }
 
 // quarantineLines yields the lines of a quarantine file. It yields none if a concurrent replay has removed the file.
@@ -109,7 +110,7 @@ func parseQuarantineLine(name string, number int, text []byte) quarantineLine {
 		}
 	}
 	if err != nil {
-		line.isRow = false
+		line.isRow, line.damaged = false, true
 		shown := bytes.TrimSpace(text)
 		line.Refusal = Refusal{Row: strings.ToValidUTF8(string(shown[:min(len(shown), maxRefusedText)]), "\uFFFD"),
 			Reason: fmt.Sprintf("line %d of this quarantine file is damaged: %s", number, err)}

@@ -20,8 +20,8 @@ type WAL struct {
 	Fault string
 }
 
-// Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
-// the entry, each of which is a byte here.
+// Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of the
+// entry. Each is one byte here, and a zero follows the field number.
 const (
 	walFieldType  = 100
 	walCommit     = 100

@@ -194,6 +194,16 @@ func (e Export) SelectFrom(relation string) string {
 	return statements.Fill("lake/"+e.Name, e.Source.Name, relation)
 }
 
+// InexactColumns returns the columns whose values depend on the order of the source rows: sums of floating-point numbers.
+func (e Export) InexactColumns() (names []string) {
+	for _, c := range e.Columns {
+		if e.Name == "cost_daily" && c.Type == "DOUBLE" {
+			names = append(names, statements.Ident(c.Name))
+		}
+	}
+	return names
+}
+
 // Literal returns the dataset's WHERE clause with the values of the filter as literals.
 func (f Filter) Literal(dataset Dataset) string {
 	var slots []string

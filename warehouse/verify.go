@@ -1,0 +1,417 @@
+package warehouse
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+)
+
+// FindingKind names the kind of a finding.
+type FindingKind string
+
+// Kinds of findings, from the root of the data folder to the rows of a tenant.
+const (
+	FoundLink             FindingKind = "link"
+	FoundStray            FindingKind = "stray"
+	FoundMode             FindingKind = "mode"
+	FoundOwner            FindingKind = "owner"
+	FoundMissingFolder    FindingKind = "folder_missing"
+	FoundMark             FindingKind = "mark_damaged"
+	FoundSigningKey       FindingKind = "signing_key"
+	FoundJournal          FindingKind = "journal_damaged"
+	FoundControl          FindingKind = "control_damaged"
+	FoundControlWAL       FindingKind = "control_wal_damaged"
+	FoundUnregistered     FindingKind = "tenant_unregistered"
+	FoundStoreMissing     FindingKind = "store_missing"
+	FoundStoreDamaged     FindingKind = "store_damaged"
+	FoundStoreNewer       FindingKind = "store_newer"
+	FoundWAL              FindingKind = "wal_damaged"
+	FoundDuplicates       FindingKind = "duplicate_rows"
+	FoundDeletedRows      FindingKind = "deleted_rows"
+	FoundSequence         FindingKind = "feed_sequence"
+	FoundPublishedMissing FindingKind = "published_missing"
+	FoundPublishedDamaged FindingKind = "published_damaged"
+	FoundDifference       FindingKind = "partition_differs"
+	FoundQuarantine       FindingKind = "quarantine_damaged"
+	FoundQuarantineEdited FindingKind = "quarantine_edited"
+	FoundRepaired         FindingKind = "repaired"
+)
+
+// A findingRule is what a kind of finding means to the operator. {tenant} in the command is an option that restricts it
+// to the tenant, or empty.
+type findingRule struct {
+	effect, command string
+	information     bool // nothing is wrong, and nothing has to be done
+}
+
+const repairCommand = "voicory repair{tenant}"
+
+// findingRules lists every kind of finding.
+var findingRules = map[FindingKind]findingRule{
+	FoundLink: {effect: "voicory refuses the path", command: repairCommand},
+	FoundStray: {
+		effect:  "programs that read the folder may read it as data",
+		command: repairCommand,
+	},
+	FoundMode: {
+		effect:  "other users of the machine can read it, or voicory cannot",
+		command: repairCommand,
+	},
+	FoundOwner:         {effect: "voicory may be unable to write it", command: "chown -R {owner} {data}"},
+	FoundMissingFolder: {effect: "writes below it fail", command: repairCommand},
+	FoundMark:          {effect: "voicory does not start", command: repairCommand},
+	FoundSigningKey: {
+		effect:  "voicory does not start, or cursors and signed URLs become invalid",
+		command: repairCommand,
+	},
+	FoundJournal: {
+		effect:  "the facts of these lines are lost, such as revocations and erasures",
+		command: repairCommand,
+	},
+	FoundControl:      {effect: "voicory does not start, or keys fail", command: repairCommand},
+	FoundControlWAL:   {effect: "voicory does not start", command: repairCommand},
+	FoundUnregistered: {effect: "the tenant is missing in lists", command: repairCommand},
+	FoundStoreMissing: {effect: "every request of the tenant fails", command: repairCommand},
+	FoundStoreDamaged: {
+		effect:  "requests of the tenant that read the damaged part fail",
+		command: repairCommand,
+	},
+	FoundStoreNewer:  {effect: "every request of the tenant fails", command: "upgrade voicory"},
+	FoundWAL:         {effect: "every request of the tenant fails", command: repairCommand},
+	FoundDuplicates:  {effect: "pages and files show a row twice", command: repairCommand},
+	FoundDeletedRows: {effect: "the change feed shows a row and its deletion", command: repairCommand},
+	FoundSequence:    {effect: "followers of the change feed miss rows", command: repairCommand},
+	FoundPublishedMissing: {
+		effect:  "downloads and SQL of the partition fail; readers of lake/ miss its rows",
+		command: repairCommand,
+	},
+	FoundPublishedDamaged: {
+		effect:  "downloads and SQL of the partition fail; readers of lake/ get wrong rows",
+		command: repairCommand,
+	},
+	FoundDifference: {effect: "files and SQL show other rows than pages", command: repairCommand},
+	FoundQuarantine: {effect: "the damaged lines cannot be replayed", command: repairCommand},
+	FoundQuarantineEdited: {
+		effect:      "none, if the file was edited",
+		command:     "voicory quarantine list",
+		information: true,
+	},
+	FoundRepaired: {effect: "files that repairs have replaced use disk space, and may hold erased rows",
+		command: "remove the folder when they are no longer needed", information: true},
+}
+
+// A Finding is one thing that is not as the data folder must be.
+type Finding struct {
+	Kind    FindingKind   `json:"kind"`
+	Tenant  uuid.NullUUID `json:"tenant_id"`
+	File    string        `json:"file"` // path in the data folder
+	Detail  string        `json:"detail"`
+	Effect  string        `json:"effect"`  // for users
+	Command string        `json:"command"` // for the operator
+	// Information marks a finding that is no fault.
+	Information bool `json:"information,omitempty"`
+
+	partition partition // to publish again; its dataset is empty if there is none
+}
+
+// Verification is the result of Verify.
+type Verification struct {
+	Findings []Finding `json:"findings"`
+	Skipped  []Skipped `json:"skipped"`
+	Checked  Checked   `json:"checked"`
+}
+
+// Sound reports whether there is no finding but information.
+func (v Verification) Sound() bool {
+	return !slices.ContainsFunc(v.Findings, func(f Finding) bool { return !f.Information })
+}
+
+// A Skipped is a part that was not compared, which is no fault.
+type Skipped struct {
+	Tenant uuid.NullUUID `json:"tenant_id"`
+	Part   string        `json:"part"`
+	Reason string        `json:"reason"`
+}
+
+// Checked counts what was verified.
+type Checked struct {
+	Tenants    int   `json:"tenants"`
+	Files      int   `json:"files"`      // published files whose hash was computed
+	Bytes      int64 `json:"bytes"`      // of these files
+	Partitions int   `json:"partitions"` // files that were compared with the store, row by row
+	Rows       int64 `json:"rows"`       // rows of these files
+}
+
+// A verifier verifies a data folder. It changes nothing.
+type verifier struct {
+	w *Warehouse
+	// offline means that no process has the folder open. Only dir, folder, instance and loader of w are then set, and
+	// databases are attached read-only.
+	offline bool
+	only    uuid.UUID // zero: all tenants
+	found   Verification
+	limit   pacer
+
+	tenants    map[uuid.UUID]bool // tenants that have a file, a folder or a record
+	registered map[uuid.UUID]bool // nil: the control database cannot be read
+	stores     map[uuid.UUID]bool // tenants with a file of rows
+}
+
+// verifyPace is the rate at which a running server reads published files to verify them, in bytes per second.
+const verifyPace = 64 << 20
+
+// Verify verifies the data folder, or what belongs to the tenant unless it is zero. Readers and writers go on meanwhile:
+// published files are read at a limited rate, and the rows in short snapshots, one at a time. Logs of databases are not
+// read, because their content is in memory.
+func (w *Warehouse) Verify(ctx context.Context, tenant uuid.UUID) (Verification, error) {
+	v := newVerifier(w, tenant)
+	v.limit.rate = verifyPace
+	return v.run(ctx)
+}
+
+// VerifyFolder verifies a data folder that no process has open, as Verify does, and also the logs of the databases. It
+// returns ErrInUse if a process has it open. The folder is locked meanwhile.
+func VerifyFolder(ctx context.Context, opts Options, tenant uuid.UUID) (_ Verification, err error) {
+	w, err := openOffline(ctx, opts)
+	if err != nil {
+		return Verification{}, err
+	}
+	defer func() { err = errors.Join(err, w.closeOffline()) }()
+	v := newVerifier(w, tenant)
+	v.offline = true
+	return v.run(ctx)
+}
+
+func newVerifier(w *Warehouse, tenant uuid.UUID) *verifier {
+	return &verifier{w: w, only: tenant, tenants: map[uuid.UUID]bool{}, stores: map[uuid.UUID]bool{},
+		found: Verification{Findings: []Finding{}, Skipped: []Skipped{}}}
+}
+
+// openOffline opens a data folder whatever its state, and changes nothing in it. The warehouse has neither a control
+// database nor a pool of tenants. The caller calls closeOffline.
+func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
+	path, err := filepath.Abs(opts.Dir)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("data folder %s: %w", opts.Dir, errNoFolder)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := &dataFolder{path: path, mark: folderMark{Format: folderFormat, LakeMode: LakePrivate},
+		log: cmp.Or(opts.Log, slog.New(slog.DiscardHandler))}
+	w := &Warehouse{dir: path, folder: f}
+	defer func() {
+		if err != nil {
+			err = errors.Join(f.refusal(err), w.closeOffline())
+		}
+	}()
+	if f.root, err = os.OpenRoot(path); err != nil {
+		return nil, err
+	}
+	if err := f.lockOffline(); err != nil {
+		return nil, err
+	}
+	if mark, err := f.readMark(); err == nil {
+		f.mark = mark
+	} else {
+		f.mark.LakeMode = f.presentLakeMode()
+	}
+	if w.instance, err = duckdb.Open(ctx, path); err != nil {
+		return nil, err
+	}
+	w.loader = w.instance.DB("")
+	for _, statement := range []string{"SET GLOBAL TimeZone = 'UTC'", "SET GLOBAL preserve_insertion_order = false",
+		"SET GLOBAL autoinstall_known_extensions = false", "SET GLOBAL autoload_known_extensions = false",
+		"SET GLOBAL enable_external_file_cache = false", "SET GLOBAL temp_directory = ''",
+		"SET GLOBAL memory_limit = " + statements.Text(cmp.Or(opts.MemoryLimit, defaultMemory))} {
+		if _, err := w.loader.ExecContext(ctx, statement); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.instance.AddFunctions(ctx, ValueFunctions...)
+}
+
+// closeOffline closes a warehouse of openOffline.
+func (w *Warehouse) closeOffline() error {
+	var errs []error
+	if w.loader != nil {
+		errs = append(errs, w.loader.Close())
+	}
+	if w.instance != nil {
+		errs = append(errs, w.instance.Close())
+	}
+	return errors.Join(append(errs, w.folder.close())...)
+}
+
+// lockOffline locks the folder without writing to the lock file. A folder without a lock file is not open: Open creates
+// the file. It returns ErrInUse if a process has the folder open.
+func (f *dataFolder) lockOffline() (err error) {
+	info, err := f.root.Lstat(lockFile)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil // a finding, if it is a link
+	}
+	if f.lock, err = f.root.Open(lockFile); err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%w: another process has it open", ErrInUse)
+	}
+	return nil
+}
+
+// run verifies everything, and returns the findings by tenant and file. An error means that the verification itself
+// failed.
+func (v *verifier) run(ctx context.Context) (Verification, error) {
+	if err := v.checkFolder(); err != nil {
+		return v.found, fmt.Errorf("verify the data folder: %w", err)
+	}
+	if err := v.checkControl(ctx); err != nil {
+		return v.found, fmt.Errorf("verify the control database: %w", err)
+	}
+	for _, id := range v.sortedTenants() {
+		if err := v.checkTenant(ctx, id); err != nil {
+			return v.found, fmt.Errorf("verify tenant %s: %w", id, err)
+		}
+		v.found.Checked.Tenants++
+	}
+	slices.SortStableFunc(v.found.Findings, func(a, b Finding) int {
+		return cmp.Or(strings.Compare(a.tenantText(), b.tenantText()), strings.Compare(a.File, b.File))
+	})
+	return v.found, nil
+}
+
+func (v *verifier) sortedTenants() (tenants []uuid.UUID) {
+	for id := range v.tenants {
+		if v.only == uuid.Nil || v.only == id {
+			tenants = append(tenants, id)
+		}
+	}
+	slices.SortFunc(tenants, func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })
+	return tenants
+}
+
+func (f Finding) tenantText() string {
+	if !f.Tenant.Valid {
+		return ""
+	}
+	return f.Tenant.UUID.String()
+}
+
+// report adds a finding about a path. Findings about other tenants than the one to verify are left out.
+func (v *verifier) report(kind FindingKind, tenant uuid.UUID, path, detail string, args ...any) {
+	v.reportPartition(kind, tenant, path, partition{}, detail, args...)
+}
+
+// reportPartition adds a finding about a path that publishing the partition again would remove.
+func (v *verifier) reportPartition(kind FindingKind, tenant uuid.UUID, path string, p partition, detail string,
+	args ...any,
+) {
+	if v.only != uuid.Nil && tenant != v.only {
+		return
+	}
+	rule := findingRules[kind]
+	owned := uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}
+	option := ""
+	if owned.Valid {
+		option = " --tenant " + tenant.String()
+	}
+	name, err := filepath.Rel(v.w.dir, path)
+	if err != nil {
+		name = path
+	}
+	command := strings.NewReplacer("{tenant}", option, "{data}", v.w.dir,
+		"{owner}", fmt.Sprint(os.Geteuid())).Replace(rule.command)
+	v.found.Findings = append(v.found.Findings, Finding{Kind: kind, Tenant: owned, File: name,
+		Detail: fmt.Sprintf(detail, args...), Effect: rule.effect, Command: command, Information: rule.information,
+		partition: p})
+}
+
+// skip adds a part that was not compared.
+func (v *verifier) skip(tenant uuid.UUID, part, reason string) {
+	v.found.Skipped = append(v.found.Skipped, Skipped{uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}, part, reason})
+}
+
+// A pacer limits the rate of reads. The zero value does not.
+type pacer struct {
+	rate  int64 // bytes per second; 0: no limit
+	bytes int64
+	begun time.Time
+}
+
+// wait counts bytes that were read, and waits as long as they are ahead of the rate.
+func (p *pacer) wait(ctx context.Context, bytes int) error {
+	if p.rate == 0 {
+		return ctx.Err()
+	}
+	if p.begun.IsZero() {
+		p.begun = time.Now()
+	}
+	p.bytes += int64(bytes)
+	ahead := time.Duration(float64(p.bytes)/float64(p.rate)*float64(time.Second)) - time.Since(p.begun)
+	if ahead <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(ahead):
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// A pacedReader reads at the rate of a pacer.
+type pacedReader struct {
+	ctx  context.Context
+	in   io.Reader
+	pace *pacer
+}
+
+func (r pacedReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	if paced := r.pace.wait(r.ctx, n); paced != nil && err == nil {
+		err = paced
+	}
+	return n, err
+}
+
+// attachReadOnly attaches a database of a stopped folder for reading, and returns connections whose default database it
+// is. The log of the database is replayed in memory; no file changes.
+func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*sql.DB, func() error, error) {
+	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
+	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
+		return nil, nil, err
+	}
+	db := w.instance.DB("USE " + statements.Ident(catalog))
+	return db, func() error { return w.detach(context.WithoutCancel(ctx), catalog, db) }, nil
+}
+
+// isDamage reports whether an error of reading a database says that its file is damaged. The error is otherwise one of
+// this process or this machine.
+func isDamage(err error) bool {
+	_, ok := duckdb.StatementFault(err)
+	return ok
+}
+
+// firstLine returns the first line of the text of an error.
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
+}

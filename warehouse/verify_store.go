@@ -1,0 +1,504 @@
+package warehouse
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/control"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// checkControl reads every row of the control database, and finds the tenants.
+func (v *verifier) checkControl(ctx context.Context) error {
+	if !v.offline {
+		return v.register(ctx, v.w.DB)
+	}
+	path := v.w.folder.join(controlFile)
+	info, err := v.w.folder.root.Lstat(controlFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.report(FoundControl, uuid.Nil, path, "the control database is missing")
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || !v.checkWAL(path, uuid.Nil, FoundControlWAL):
+		return nil
+	}
+	return v.attached(ctx, FoundControl, uuid.Nil, "control", path, func(db *sql.DB) error {
+		if err := scanTables(ctx, db); err != nil {
+			return err
+		}
+		content, err := control.Open(ctx, db)
+		if err != nil {
+			return err
+		}
+		return v.register(ctx, content)
+	})
+}
+
+// register finds the tenants of the control database.
+func (v *verifier) register(ctx context.Context, content *control.DB) error {
+	tenants, err := content.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	v.registered = map[uuid.UUID]bool{}
+	for _, t := range tenants {
+		v.registered[t.ID] = true
+	}
+	return nil
+}
+
+// attached attaches a database of a stopped folder that has the current schema, and calls do. If reading the database
+// shows that it is damaged, attached reports this with the kind and returns nil.
+func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.UUID, catalog, path string,
+	do func(*sql.DB) error,
+) error {
+	db, detach, err := v.w.attachReadOnly(ctx, catalog, path)
+	if err != nil {
+		return v.reportUnreadable(kind, tenant, path, err)
+	}
+	defer func() { _ = detach() }() // nothing was written
+	version, known := 0, len(statements.Migrations(storeKind(catalog)))
+	err = db.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
+	switch {
+	case err == nil && version > known:
+		v.report(FoundStoreNewer, tenant, path, "it has the schema version %d, and this voicory knows %d", version, known)
+		return nil
+	case err == nil && version < known:
+		v.skip(tenant, filepath.Base(path), "an earlier version wrote it; the next command or server that opens the "+
+			"data folder upgrades it")
+		return nil
+	case err == nil:
+		err = do(db)
+	}
+	return v.reportUnreadable(kind, tenant, path, err)
+}
+
+// reportUnreadable reports an error that damage of a database caused. It returns every other error.
+func (v *verifier) reportUnreadable(kind FindingKind, tenant uuid.UUID, path string, err error) error {
+	if err == nil || !isDamage(err) {
+		return err
+	}
+	v.report(kind, tenant, path, "%s", firstLine(err))
+	return nil
+}
+
+// checkWAL checks the log of a database that no process has open. It reports whether the database can be opened with it.
+func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) bool {
+	wal, err := v.w.readWAL(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true
+	case errors.Is(err, ErrInvalid):
+		return false // a link is a finding already
+	case err != nil:
+		v.report(kind, tenant, path+".wal", "it cannot be read: %v", err)
+	case wal.Fault != "":
+		v.report(kind, tenant, path+".wal", "%s; %d transactions before it are sound, the rest of %d bytes is lost",
+			wal.Fault, wal.Commits, wal.Bytes-wal.Good)
+	default:
+		return true
+	}
+	return false
+}
+
+// readWAL reads the log of a database.
+func (w *Warehouse) readWAL(path string) (wal duckdb.WAL, err error) {
+	file, err := w.folder.open(path + ".wal")
+	if err != nil {
+		return wal, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return wal, err
+	}
+	return duckdb.ReadWAL(file, info.Size())
+}
+
+// scanTables reads every column of every table of the default database, so that DuckDB compares the checksums of their
+// blocks.
+func scanTables(ctx context.Context, db querier) error {
+	tables, err := selectTexts(ctx, db, statements.Get("verify/tables"))
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if _, _, err := fingerprint(ctx, db, statements.Ident(table)); err != nil {
+			return fmt.Errorf("table %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// fingerprint returns the number of rows of a relation, and a hash of them that does not depend on their order.
+func fingerprint(ctx context.Context, db querier, relation string) (rows int64, hash string, err error) {
+	all, err := db.QueryContext(ctx, statements.Fill("verify/fingerprint", "relation", relation))
+	if err != nil {
+		return 0, "", err
+	}
+	defer all.Close()
+	for all.Next() {
+		if err := all.Scan(&rows, &hash); err != nil {
+			return 0, "", err
+		}
+	}
+	return rows, hash, all.Err()
+}
+
+// selectTexts returns the texts of the first column.
+func selectTexts(ctx context.Context, db querier, query string) (texts []string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return texts, rows.Err()
+}
+
+// checkTenant checks the store of a tenant, its published files, and one against the other.
+func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
+	path := v.w.tenantPath(id)
+	if !v.stores[id] {
+		set, err := v.listPublished(id)
+		if len(set.lake)+len(set.names) > 0 {
+			v.report(FoundStoreMissing, id, path, "the store is missing, and the tenant has %d published files",
+				len(set.names))
+		}
+		return err
+	}
+	if v.registered != nil && !v.registered[id] {
+		v.report(FoundUnregistered, id, path, "the control database does not have the tenant")
+	}
+	if !v.offline {
+		read := func(do func(querier) error) error {
+			snapshot, err := v.w.ReadSnapshot(ctx, id)
+			if err != nil {
+				return err
+			}
+			return errors.Join(do(snapshot.Conn), snapshot.Close())
+		}
+		return v.reportUnreadable(FoundStoreDamaged, id, path, v.checkStore(ctx, id, read))
+	}
+	if !v.checkWAL(path, id, FoundWAL) {
+		return nil
+	}
+	return v.attached(ctx, FoundStoreDamaged, id, id.String(), path, func(db *sql.DB) error {
+		return v.checkStore(ctx, id, func(do func(querier) error) error { return do(db) })
+	})
+}
+
+// A storeReader calls a function with one state of a store.
+type storeReader func(do func(querier) error) error
+
+// checkStore checks the rows of a tenant and its published files.
+func (v *verifier) checkStore(ctx context.Context, id uuid.UUID, read storeReader) error {
+	if err := read(func(db querier) error { return scanTables(ctx, db) }); err != nil {
+		return err
+	}
+	if err := v.checkRows(ctx, id, read); err != nil {
+		return err
+	}
+	months, err := v.checkPublished(ctx, id, read)
+	if err != nil {
+		return err
+	}
+	for _, dataset := range schema.Datasets {
+		if !dataset.Monthly {
+			months[dataset.Name] = []string{""}
+		} else if err := read(func(db querier) error {
+			stored, err := selectTexts(ctx, db, statements.Fill("lake/select_months", "dataset", dataset.Name))
+			months[dataset.Name] = append(months[dataset.Name], stored...)
+			return err
+		}); err != nil {
+			return err
+		}
+		slices.Sort(months[dataset.Name])
+		for _, month := range slices.Compact(months[dataset.Name]) {
+			p := partition{dataset: dataset, month: month}
+			if err := read(func(db querier) error { return v.comparePartition(ctx, db, id, p) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkRows checks that ids are unique, that no deleted row is stored, and the numbers of the change feed.
+func (v *verifier) checkRows(ctx context.Context, id uuid.UUID, read storeReader) error {
+	path := v.w.tenantPath(id)
+	for _, dataset := range schema.Datasets {
+		slots := []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name)}
+		for statement, kind := range map[string]FindingKind{
+			"verify/duplicates": FoundDuplicates, "verify/deleted_rows": FoundDeletedRows,
+		} {
+			var count int64
+			var example sql.NullString
+			if err := read(func(db querier) error {
+				return db.QueryRowContext(ctx, statements.Fill(statement, slots...)).Scan(&count, &example)
+			}); err != nil {
+				return err
+			}
+			if count > 0 {
+				v.report(kind, id, path, "%s: %d ids, for example %s", dataset.Name, count, example.String)
+			}
+		}
+	}
+	return read(func(db querier) error {
+		faults, err := selectTexts(ctx, db, statements.Get("verify/sequence"))
+		for _, fault := range faults {
+			v.report(FoundSequence, id, path, "%s", fault)
+		}
+		return err
+	})
+}
+
+// A publishedState is what the manifest of a tenant and the file system hold at one time.
+type publishedState struct {
+	files   []PublishedFile
+	pending []partition
+	settled bool // no commit is unpublished, so no file may be missing in the manifest
+	set     publishedSet
+}
+
+// readPublished reads the manifest and lists the files. A publication adds files before it adds them to the manifest, so
+// none may run meanwhile.
+func (v *verifier) readPublished(ctx context.Context, id uuid.UUID, read storeReader) (s publishedState, err error) {
+	if !v.offline {
+		store, release, err := v.w.tenant(ctx, id)
+		if err != nil {
+			return s, err
+		}
+		defer release()
+		store.publishing.Lock()
+		defer store.publishing.Unlock()
+	}
+	if err := read(func(db querier) (err error) {
+		if s.files, err = publishedFiles(ctx, db); err == nil {
+			s.pending, err = pendingPartitions(ctx, db, publishedFormat)
+		}
+		return err
+	}); err != nil {
+		return s, err
+	}
+	marked, err := v.w.folder.exists(v.w.unpublishedPath(id))
+	if err != nil {
+		return s, err
+	}
+	s.settled = !marked && len(s.pending) == 0
+	s.set, err = v.listPublished(id)
+	return s, err
+}
+
+// isPending reports whether a partition has commits that are not published.
+func isPending(pending []partition, p partition) bool {
+	return slices.ContainsFunc(pending, func(other partition) bool { return other.name() == p.name() })
+}
+
+// checkPublished compares the published files of a tenant with its manifest. It returns the months of the published
+// files by dataset.
+func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeReader) (map[string][]string, error) {
+	state, err := v.readPublished(ctx, id, read)
+	if err != nil {
+		return nil, err
+	}
+	months, known := map[string][]string{}, map[string]bool{}
+	for _, p := range state.pending {
+		v.skip(id, p.name(), "it has commits that are not published yet; `voicory publish` publishes them")
+	}
+	for _, file := range state.files {
+		export, err := schema.ExportNamed(file.Export)
+		if err != nil {
+			return nil, err
+		}
+		p := partition{dataset: export.Source, month: file.Month}
+		months[p.dataset.Name] = append(months[p.dataset.Name], p.month)
+		paths := map[string]map[string]fs.FileInfo{filepath.Join(v.w.filesPath(id), file.Name): state.set.names}
+		if !isPending(state.pending, p) { // else the lake may have the next file already
+			paths[p.path(v.w, id, export)] = state.set.lake
+		}
+		var checked fs.FileInfo // both names are usually one file, which is read once
+		for _, path := range slices.Sorted(maps.Keys(paths)) {
+			known[path] = true
+			info, ok := paths[path][path]
+			if !ok {
+				v.reportPartition(FoundPublishedMissing, id, path, p, "the file is missing")
+				continue
+			}
+			if checked != nil && os.SameFile(checked, info) {
+				continue
+			}
+			checked = info
+			if err := v.checkContent(ctx, id, path, p, file, info); err != nil {
+				return nil, err
+			}
+		}
+		known[p.path(v.w, id, export)] = true
+	}
+	for path := range state.set.lake {
+		p, ok := partitionOf(v.w.dir, path)
+		if !known[path] && !(ok && isPending(state.pending, p)) {
+			v.report(FoundStray, id, path, "the manifest of the tenant does not have the file")
+		}
+	}
+	for path := range state.set.names {
+		if !known[path] && state.settled {
+			v.report(FoundStray, id, path, "the manifest of the tenant does not have the file")
+		}
+	}
+	return months, nil
+}
+
+// partitionOf returns the partition of a file in the lake.
+func partitionOf(dir, path string) (partition, bool) {
+	parts := strings.Split(strings.TrimPrefix(path, filepath.Join(dir, lakeDir)+"/"), "/")
+	if len(parts) < 3 {
+		return partition{}, false
+	}
+	export, err := schema.ExportNamed(parts[1])
+	p := partition{dataset: export.Source}
+	if export.Source.Monthly {
+		p.month = strings.TrimPrefix(parts[2], "month=")
+	}
+	return p, err == nil
+}
+
+// checkContent compares the length and the hash of a published file with the manifest. A file that was replaced
+// meanwhile is not checked.
+func (v *verifier) checkContent(ctx context.Context, id uuid.UUID, path string, p partition, file PublishedFile,
+	info fs.FileInfo,
+) error {
+	if info.Size() != file.Bytes {
+		v.reportPartition(FoundPublishedDamaged, id, path, p, "it has %d bytes, and the manifest says %d", info.Size(),
+			file.Bytes)
+		return nil
+	}
+	in, err := v.w.folder.open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		v.reportPartition(FoundPublishedDamaged, id, path, p, "it cannot be opened: %v", err)
+		return nil
+	}
+	defer in.Close()
+	if opened, err := in.Stat(); err != nil || !os.SameFile(opened, info) {
+		return err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, pacedReader{ctx, in, &v.limit}); err != nil {
+		if ctx.Err() == nil {
+			v.reportPartition(FoundPublishedDamaged, id, path, p, "it cannot be read: %v", err)
+		}
+		return ctx.Err()
+	}
+	if hash := hex.EncodeToString(sum.Sum(nil)); hash != file.SHA256 {
+		v.reportPartition(FoundPublishedDamaged, id, path, p, "its SHA-256 is %s, and the manifest says %s", hash,
+			file.SHA256)
+	}
+	v.found.Checked.Files++
+	v.found.Checked.Bytes += file.Bytes
+	return nil
+}
+
+// comparePartition compares the rows of the files of a partition with the store. It skips a partition with commits that
+// are not published, and files that are findings already.
+func (v *verifier) comparePartition(ctx context.Context, db querier, id uuid.UUID, p partition) error {
+	pending, err := pendingPartitions(ctx, db, publishedFormat)
+	if err != nil || isPending(pending, p) {
+		return err
+	}
+	files, err := publishedFiles(ctx, db)
+	if err != nil {
+		return err
+	}
+	filter, err := p.filter()
+	if err != nil {
+		return err
+	}
+	for _, export := range schema.Exports {
+		if export.Source.Name != p.dataset.Name {
+			continue
+		}
+		stored := export.SelectWhere(filter.Literal(export.Source))
+		i := slices.IndexFunc(files, func(f PublishedFile) bool { return f.Export == export.Name && f.Month == p.month })
+		path, published := p.path(v.w, id, export), export.SelectWhere("false")
+		if i >= 0 {
+			content, err := v.w.folder.open(filepath.Join(v.w.filesPath(id), files[i].Name))
+			if err != nil {
+				continue // a finding already, or replaced meanwhile
+			}
+			defer content.Close()
+			if v.isDamaged(id, p) {
+				continue
+			}
+			// This path names the open file even if it is replaced.
+			published = export.SelectFromFiles(export, []string{fmt.Sprintf("/dev/fd/%d", content.Fd())}, schema.Filter{})
+		}
+		rows, err := v.compare(ctx, db, export, stored, published, func(detail string) {
+			v.reportPartition(FoundDifference, id, path, p, "%s", detail)
+		})
+		if err != nil {
+			return err
+		}
+		v.found.Checked.Partitions++
+		v.found.Checked.Rows += rows
+	}
+	return nil
+}
+
+// isDamaged reports whether a file of the partition is a finding.
+func (v *verifier) isDamaged(id uuid.UUID, p partition) bool {
+	return slices.ContainsFunc(v.found.Findings, func(f Finding) bool {
+		return f.Tenant.UUID == id && f.Kind == FoundPublishedDamaged && f.partition.dataset.Name == p.dataset.Name &&
+			f.partition.month == p.month
+	})
+}
+
+// compare compares two queries of an export, and calls report with their difference. It returns the rows of the second.
+func (v *verifier) compare(ctx context.Context, db querier, export schema.Export, stored, published string,
+	report func(string),
+) (int64, error) {
+	var rows [2]int64
+	var hashes [2]string
+	for i, query := range []string{stored, published} {
+		relation := "(" + query + ")"
+		if inexact := export.InexactColumns(); len(inexact) > 0 {
+			relation = "(SELECT * EXCLUDE (" + strings.Join(inexact, ", ") + ") FROM " + relation + ")"
+		}
+		var err error
+		if rows[i], hashes[i], err = fingerprint(ctx, db, relation); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case rows[0] != rows[1]:
+		report(fmt.Sprintf("it has %d rows, and the store has %d", rows[1], rows[0]))
+	case hashes[0] != hashes[1]:
+		report(fmt.Sprintf("its %d rows have other values than the rows of the store", rows[1]))
+	}
+	return rows[1], nil
+}
