@@ -124,10 +124,10 @@ type Finding struct {
 	Detail  string        `json:"detail"`
 	Effect  string        `json:"effect"`  // for users
 	Command string        `json:"command"` // for the operator
-	// Information marks a finding that is no fault.
+	// Information marks a finding that needs no repair.
 	Information bool `json:"information,omitempty"`
 
-	partition partition // to publish again; its dataset is empty if there is none
+	partition partition // to publish again; its dataset is empty for other findings
 }
 
 // Verification is the result of Verify.
@@ -137,12 +137,12 @@ type Verification struct {
 	Checked  Checked   `json:"checked"`
 }
 
-// Sound reports whether there is no finding but information.
+// Sound reports whether every finding is information only.
 func (v Verification) Sound() bool {
 	return !slices.ContainsFunc(v.Findings, func(f Finding) bool { return !f.Information })
 }
 
-// A Skipped is a part that was not compared, which is no fault.
+// A Skipped is a part that was not compared; this needs no repair.
 type Skipped struct {
 	Tenant uuid.NullUUID `json:"tenant_id"`
 	Part   string        `json:"part"`
@@ -176,7 +176,7 @@ type verifier struct {
 // verifyPace is the rate at which a running server reads published files to verify them, in bytes per second.
 const verifyPace = 64 << 20
 
-// Verify verifies the data folder, or what belongs to the tenant unless it is zero. Readers and writers go on meanwhile:
+// Verify verifies the data folder, or the files and rows of one tenant if tenant is not zero. Readers and writers go on meanwhile:
 // published files are read at a limited rate, and the rows in short snapshots, one at a time. Logs of databases are not
 // read, because their content is in memory.
 func (w *Warehouse) Verify(ctx context.Context, tenant uuid.UUID) (Verification, error) {
