@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,7 +29,6 @@ type Input struct {
 	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
 	Size     int64                         // bytes of the file, for [Groups]
 	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
-	Path     string                        // path on this machine, or empty; saves a copy of an uncompressed table
 	Dataset  string                        // empty: derived from Name
 	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
 	Progress func(n int64)                 // called with the number of bytes just read from Body; may be nil
@@ -176,8 +174,9 @@ type openInput struct {
 	close  func()
 }
 
-// open opens the rows of the input. It returns an unreadableError if they cannot be read.
-func (in Input) open(ctx context.Context, w *warehouse.Warehouse, dataset schema.Dataset) (o openInput, err error) {
+// open opens the rows of the input. tables reads it if it is a table. open returns an unreadableError if the rows cannot
+// be read.
+func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableOpener) (o openInput, err error) {
 	var closers []func()
 	o.header = func() string { return "" }
 	o.close = func() {
@@ -227,7 +226,7 @@ func (in Input) open(ctx context.Context, w *warehouse.Warehouse, dataset schema
 		rows := newCSVReader(body, dataset)
 		o.rowReader, o.unit, o.header = rows, unit("line"), func() string { return rows.heading }
 	default:
-		rows, err := in.openTable(ctx, w, body, packed, dataset)
+		rows, err := tables.open(ctx, in, body, packed)
 		if err != nil {
 			return o, err
 		}
@@ -237,20 +236,41 @@ func (in Input) open(ctx context.Context, w *warehouse.Warehouse, dataset schema
 	return o, nil
 }
 
-// openTable opens a Parquet or Arrow file. A child process reads the file and returns its rows as NDJSON.
-func (in Input) openTable(ctx context.Context, w *warehouse.Warehouse, body io.Reader, packed bool,
-	dataset schema.Dataset) (*filereader.Rows, error) {
-	file, err := in.openFile(body, packed, w.TempDir())
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() // the child has its own descriptor
+// A tableOpener opens Parquet and Arrow files of one dataset. A child process reads a file and returns its rows as NDJSON.
+type tableOpener struct {
+	options filereader.Options
+	session *filereader.Session // for files that are small, or have to be copied
+}
+
+// newTableOpener returns an opener of the files of a group. The caller must close its session.
+func newTableOpener(w *warehouse.Warehouse, in Input, dataset schema.Dataset) (*tableOpener, error) {
 	command, err := filereader.Command()
 	if err != nil {
 		return nil, err
 	}
-	return filereader.Open(ctx, file, filereader.Options{Command: command, Format: string(in.Format),
-		Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())})
+	options := filereader.Options{Command: command, Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())}
+	return &tableOpener{options, filereader.NewSession(w.TempDir(), options)}, nil
+}
+
+// open opens a table. body has its bytes, which a child reads from in.Body itself if that is a large file.
+func (o *tableOpener) open(ctx context.Context, in Input, body io.Reader, packed bool) (*filereader.Rows, error) {
+	if file, ok := in.Body.(*os.File); ok && !packed {
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxSmallFile {
+			return filereader.Open(ctx, file, string(in.Format), o.options)
+		}
+	}
+	scratch, err := o.session.Scratch()
+	if err != nil {
+		return nil, err
+	}
+	source := &errorReader{Reader: body}
+	if _, err := io.Copy(scratch, source); err != nil {
+		if source.err != nil && !errors.Is(err, context.Canceled) {
+			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
+		}
+		return nil, err
+	}
+	return o.session.Read(ctx, string(in.Format))
 }
 
 // A tableReader reads the rows of a file reader.
@@ -261,33 +281,6 @@ func (r *tableReader) read() (text []byte, defect string, ok bool) {
 	text, defect, ok = r.lineReader.read()
 	text, found := filereader.ParseRow(text)
 	return text, cmp.Or(defect, found), ok
-}
-
-// openFile returns the input as a file opened for reading only: the file at Path, or a copy of body that is already
-// unlinked and therefore disappears when it is closed.
-func (in Input) openFile(body io.Reader, packed bool, tempDir string) (*os.File, error) {
-	if in.Path != "" && !packed {
-		file, err := os.Open(in.Path)
-		if err != nil {
-			return nil, &unreadableError{err}
-		}
-		return file, nil
-	}
-	path := filepath.Join(tempDir, uuid.NewString()+"."+string(in.Format))
-	copied, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(path)
-	defer copied.Close()
-	source := &errorReader{Reader: body}
-	if _, err := io.Copy(copied, source); err != nil {
-		if source.err != nil && !errors.Is(err, context.Canceled) {
-			err = &unreadableError{fmt.Errorf("cannot be read: %w", err)}
-		}
-		return nil, err
-	}
-	return os.Open(path)
 }
 
 // A boundedReader limits the bytes that an input expands to. It counts every byte, including blank lines. Read

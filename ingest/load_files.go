@@ -125,6 +125,12 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 	if rows.dataset, err = in.dataset(); err != nil {
 		return summary, summary.refuse(w, in, err)
 	}
+	tables, err := newTableOpener(w, in, rows.dataset)
+	if err != nil {
+		return summary, err
+	}
+	defer tables.session.Close()
+	rows.tables = tables
 	saved := state == nil || len(state.Files) == 0 // there is nothing left to store
 	stage := func(ctx context.Context, batch warehouse.Rows) (*warehouse.Staged, error) {
 		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: rows.dataset, Tenant: in.Tenant, Origin: in.Name, Rows: batch,
@@ -179,6 +185,7 @@ type inputRows struct {
 	ctx     context.Context
 	w       *warehouse.Warehouse
 	dataset schema.Dataset
+	tables  *tableOpener
 	inputs  []Input            // the first is the one that is being read, if reading is set
 	origins []warehouse.Origin // of the files that were opened
 	summary *Summary           // of the refused files
@@ -205,7 +212,7 @@ func (r *inputRows) more() bool {
 			return false
 		}
 		in := r.inputs[0]
-		opened, err := in.open(r.ctx, r.w, r.dataset)
+		opened, err := in.open(r.ctx, r.dataset, r.tables)
 		switch unreadable := (*unreadableError)(nil); {
 		case err == nil:
 			name := strings.ToValidUTF8(in.Name, "\uFFFD") // the quarantine stores it as text

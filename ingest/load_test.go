@@ -187,8 +187,8 @@ func TestLoad_EveryFormat(t *testing.T) {
 					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
 						plain))}), unchanged)
 				}
-				wantCounts(t, load(t, w, ingest.Input{Name: path, Path: path, Dataset: dataset,
-					Body: bytes.NewReader(plain)}), unchanged)
+				wantCounts(t, load(t, w, ingest.Input{Name: path, Dataset: dataset,
+					Body: mustOpen(t, path)}), unchanged)
 			}
 		})
 	}
@@ -248,7 +248,7 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	copy(content[page:], bytes.Repeat([]byte{0xff}, 64))
 	noError(t, os.WriteFile(path, content, 0o600))
 	w := openNew(t)
-	summary := load(t, w, ingest.Input{Name: "calls.parquet", Path: path, Body: mustOpen(t, path), Tenant: tenant.ID})
+	summary := load(t, w, ingest.Input{Name: "calls.parquet", Body: mustOpen(t, path), Tenant: tenant.ID})
 	if summary.New < 61_440 || summary.New > 65_536 || summary.New != summary.Read {
 		t.Errorf("got %+v, want the first row group, except rows that DuckDB has not returned yet", summary.Counts)
 	}

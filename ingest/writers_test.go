@@ -110,11 +110,7 @@ func TestLoad_EveryWriter(t *testing.T) {
 	for i, name := range slices.Sorted(maps.Keys(files)) {
 		t.Run(name, func(t *testing.T) {
 			codec := []string{"", ".gz", ".zst"}[i%3]
-			path := filepath.Join(writers, name) // as from a folder
-			if _, err := os.Stat(path); err != nil {
-				path = ""
-			}
-			for _, in := range []ingest.Input{{Name: name, Path: path, Body: bytes.NewReader(files[name])},
+			for _, in := range []ingest.Input{{Name: name, Body: bytes.NewReader(files[name])},
 				{Name: name + codec, Throttled: true, Bounds: ingest.Bounds{Bytes: 1 << 20, Refused: 10},
 					Body: bytes.NewReader(packed(t, codec, files[name]))}} {
 				if in.Dataset, in.Tenant = "calls", tenant.ID; strings.Contains(name, ".csv.") || strings.Contains(name, ".json.") {

@@ -92,7 +92,7 @@ func (c *ingestCommand) inputs(
 		case file.Info != nil && !file.Info.Mode().IsRegular(): // a pipe: opening it blocks until it has a writer
 			in.Body = cancellableReader(ctx, open)
 		default:
-			in.Path, in.Open = file.Path, open
+			in.Open = open
 			if file.Info != nil {
 				in.Size = file.Info.Size()
 			}

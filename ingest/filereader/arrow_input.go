@@ -24,7 +24,11 @@ func arrowBatches(file *os.File, start func(*arrow.Schema) error, batch func(arr
 	if _, err := file.ReadAt(mark, 0); err == nil && string(mark) == arrowMark {
 		return arrowFile(file, start, batch)
 	}
-	in := bufio.NewReaderSize(file, 256<<10)
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read the file's size: %w", err)
+	}
+	in := bufio.NewReaderSize(io.NewSectionReader(file, 0, info.Size()), 256<<10)
 	for streams := 0; ; streams++ {
 		if _, err := in.Peek(1); streams > 0 && errors.Is(err, io.EOF) {
 			return nil

@@ -8,6 +8,6 @@
 // an attacker can therefore do no more than a push of NDJSON.
 //
 // The package owns the limits of such a file ([MaxDepth], [MaxColumns], [Memory], [TimeFor]) and the texts of their
-// errors. It never types or refuses rows, and does not know tenants. It starts no goroutines that outlive
-// [Rows.Close].
+// errors. It never types or refuses rows, and does not know tenants. It starts no goroutines that outlive [Rows.Close]
+// or [Session.Close].
 package filereader

@@ -1,7 +1,9 @@
 package filereader
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +37,7 @@ const (
 	// waitFactor times its CPU time is how long the parent waits for a child, which shares the CPU with other
 	// processes.
 	waitFactor = 2
-	// maxChildren is the maximum number of concurrent children. Further calls of Open wait.
+	// maxChildren is the maximum number of concurrent children. Further files wait.
 	maxChildren = 4
 	maxMessage  = 500  // bytes of an error text of a child; the rest is cut off
 	maxLogged   = 1000 // bytes of the standard error of a child in the log
@@ -46,22 +48,23 @@ func TimeFor(size int64) time.Duration {
 	return minTime + time.Duration(size/1_000_000)*timePerMByte
 }
 
-// Outputs of a child: the rows as NDJSON, and after them a verdict.
 const (
-	rowsOutput = iota
-	verdictOutput
-	outputs
+	outputs        = 1                             // pipes from a child
 	fileDescriptor = sandbox.FirstOutput + outputs // descriptor of the file in the child
 )
 
-// A task is the message of the parent to a child on its standard input.
+// A task is the message of the parent to a child on its standard input. The first one sets the limits of the child.
 type task struct {
 	Format  string        `json:"format"`
 	Dataset string        `json:"dataset"`
-	CPU     time.Duration `json:"cpu"` // limit
+	CPU     time.Duration `json:"cpu"` // limit of the child
 }
 
-// A verdict is the message of a child to the parent after the rows.
+// The output of a child consists of frames: a length of 32 bits, and as many bytes. The frames of a file are rows, then
+// one without bytes, then a verdict.
+const frameHead = 4
+
+// A verdict is the message of a child to the parent after the rows of a file.
 type verdict struct {
 	Error string `json:"error"` // empty if all rows were written
 }
@@ -74,29 +77,28 @@ func (e *Error) Error() string { return e.Reason }
 // children limits the number of children of this process, and so their total memory.
 var children = semaphore.NewWeighted(maxChildren)
 
-// Rows is a reader of the rows of a file as NDJSON. It is not safe for concurrent use.
-type Rows struct {
-	ctx     context.Context
+// A child is a process that reads one file after another from the same descriptor.
+type child struct {
 	log     *slog.Logger
 	process *sandbox.Process
-	stop    func() bool   // ends killing the child when ctx ends
-	cpu     time.Duration // CPU time limit of the child
-	wait    time.Duration // remaining time that Read may wait for the child
-	ended   error         // result of all further calls of Read; nil while rows may follow
+	output  *bufio.Reader
+	frame   uint32        // bytes of the current frame that were not read
+	stop    func() bool   // ends killing the child when its context ends
+	cpu     time.Duration // CPU time limit
+	format  string        // of its files
+	used    bool          // it has read a file
 }
 
-// Options specify how to read a file.
+// Options specify how to read files.
 type Options struct {
 	Command []string     // command that starts a child, see Command
-	Format  string       // Parquet or Arrow
 	Dataset string       // name of the dataset of the rows; other columns are named, but not read
 	Log     *slog.Logger // receives failures of children
 }
 
-// Open starts a child that reads file, which must be open for reading only and positioned at its start. It waits if
-// maxChildren children are running. The child is killed when ctx ends. The caller must close the returned rows. It
-// may close file as soon as Open has returned.
-func Open(ctx context.Context, file *os.File, o Options) (_ *Rows, err error) {
+// start starts a child for file, which must be open for reading only. It waits if maxChildren children are running. The
+// child is killed when ctx ends.
+func start(ctx context.Context, file *os.File, format string, o Options) (_ *child, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("read the file's size: %w", err)
@@ -110,83 +112,94 @@ func Open(ctx context.Context, file *os.File, o Options) (_ *Rows, err error) {
 		children.Release(1)
 		return nil, fmt.Errorf("start a file reader: %w", err)
 	}
-	cpu := TimeFor(info.Size())
-	r := &Rows{ctx: ctx, log: o.Log, process: process, cpu: cpu, wait: waitFactor * cpu}
-	r.stop = context.AfterFunc(ctx, process.Kill)
-	sandbox.WidenPipe(process.Outputs[rowsOutput])
-	err = json.NewEncoder(process.Input).Encode(task{o.Format, o.Dataset, cpu})
-	if err != nil && !errors.Is(err, syscall.EPIPE) { // Read returns the reason if the child has died
-		r.Close()
-		return nil, fmt.Errorf("send the task to the file reader: %w", err)
-	}
-	return r, nil
+	sandbox.WidenPipe(process.Outputs[0])
+	return &child{log: o.Log, process: process, output: bufio.NewReader(process.Outputs[0]), cpu: TimeFor(info.Size()),
+		format: format, stop: context.AfterFunc(ctx, process.Kill)}, nil
 }
 
 // allocation is the environment of a child. A single malloc arena keeps its memory small.
 var allocation = []string{"MALLOC_ARENA_MAX=1"}
 
-// Read reads NDJSON. It returns io.EOF after the last row, an *Error if the child could not read the whole file, or
-// the error of the context. The total time that Read waits for the child is limited, and a child that exceeds it is
-// killed.
-func (r *Rows) Read(p []byte) (int, error) {
-	if r.ended != nil {
-		return 0, r.ended
+// send makes the child read its file.
+func (c *child) send(dataset string) error {
+	err := json.NewEncoder(c.process.Input).Encode(task{c.format, dataset, c.cpu})
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // the first read returns the reason if the child has died
+		return fmt.Errorf("send the task to the file reader: %w", err)
 	}
-	start := time.Now()
-	rows := r.process.Outputs[rowsOutput]
-	if err := rows.SetReadDeadline(start.Add(r.wait)); err != nil {
-		return 0, fmt.Errorf("set the deadline of the file reader: %w", err)
-	}
-	n, err := rows.Read(p)
-	r.wait -= time.Since(start)
-	switch {
-	case err == nil:
-		return n, nil
-	case r.ctx.Err() != nil:
-		r.ended = r.ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		r.process.Kill()
-		r.ended = &Error{fmt.Sprintf("reading the file takes longer than %s", waitFactor*r.cpu)}
-		r.log.Warn("file reader killed", "error", r.ended)
-	case errors.Is(err, io.EOF):
-		r.ended = r.verdict()
-	default:
-		r.ended = fmt.Errorf("read from the file reader: %w", err)
-	}
-	return 0, r.ended
+	return nil
 }
 
-// verdict reads the verdict of the child after its last row. It returns io.EOF if the rows are complete, an *Error if
-// the file could not be read or the child died, or the error of the context.
-func (r *Rows) verdict() error {
-	var v verdict
-	output := r.process.Outputs[verdictOutput]
-	if err := output.SetReadDeadline(time.Now().Add(r.wait)); err != nil {
-		return fmt.Errorf("set the deadline of the file reader: %w", err)
+// close kills the child if it still runs, and releases its slot.
+func (c *child) close() {
+	c.stop()
+	c.process.Close()
+	children.Release(1)
+}
+
+// next reads the head of a frame if the current one has no more bytes. It returns io.EOF if the child has ended.
+func (c *child) next() error {
+	if c.frame > 0 {
+		return nil
 	}
-	err := json.NewDecoder(io.LimitReader(output, 16*maxMessage)).Decode(&v)
-	switch {
-	case err == nil && v.Error == "":
-		return io.EOF
-	case err == nil:
-		message := strings.ToValidUTF8(v.Error, "\uFFFD")
-		return &Error{strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")}
+	var head [frameHead]byte
+	if _, err := io.ReadFull(c.output, head[:]); err != nil {
+		return err
 	}
-	r.process.Kill()
-	state := r.process.Wait()
-	if r.ctx.Err() != nil {
-		return r.ctx.Err()
+	c.frame = binary.LittleEndian.Uint32(head[:])
+	return nil
+}
+
+// read reads rows. It returns io.EOF at the end of a file that was read completely, and an *Error if the child could not
+// read it, or has died.
+func (c *child) read(p []byte) (n int, err error) {
+	if err = c.next(); err == nil && c.frame > 0 {
+		n, err = c.output.Read(p[:min(len(p), int(c.frame))])
+		c.frame -= uint32(n)
+	} else if err == nil {
+		var v verdict
+		if v, err = c.verdict(); err == nil && v.Error == "" {
+			return 0, io.EOF
+		} else if err == nil {
+			message := strings.ToValidUTF8(v.Error, "\uFFFD")
+			return 0, &Error{strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")}
+		}
 	}
-	stderr := r.process.Stderr()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = c.death()
+	}
+	return n, err
+}
+
+// verdict reads the verdict on the file.
+func (c *child) verdict() (v verdict, err error) {
+	if err = c.next(); err != nil {
+		return v, err
+	}
+	text := make([]byte, min(c.frame, 16*maxMessage))
+	if _, err = io.ReadFull(c.output, text); err != nil {
+		return v, err
+	}
+	c.frame = 0
+	if json.Unmarshal(text, &v) != nil {
+		v.Error = "the file reader failed on this file"
+	}
+	return v, nil
+}
+
+// death returns an *Error with the reason why the child has died.
+func (c *child) death() error {
+	c.process.Kill()
+	state := c.process.Wait()
+	stderr := c.process.Stderr()
 	reason := fmt.Sprintf("the file reader failed on this file (%s)", state)
 	switch {
-	case state.UserTime()+state.SystemTime() >= r.cpu:
-		reason = fmt.Sprintf("reading the file takes more than %s of CPU time", r.cpu)
+	case state.UserTime()+state.SystemTime() >= c.cpu:
+		reason = fmt.Sprintf("reading the file takes more than %s of CPU time", c.cpu)
 	case strings.Contains(stderr, "out of memory"), strings.Contains(stderr, "cannot allocate memory"),
 		strings.Contains(stderr, "bad_alloc"):
 		reason = tooMuchMemory
 	}
-	r.log.Error("file reader died", "reason", reason, "state", state.String(),
+	c.log.Error("file reader died", "reason", reason, "state", state.String(),
 		"stderr", stderr[:min(len(stderr), maxLogged)])
 	return &Error{reason}
 }
@@ -194,9 +207,84 @@ func (r *Rows) verdict() error {
 // tooMuchMemory is the reason if a child reaches its memory limit.
 var tooMuchMemory = fmt.Sprintf("reading the file needs more than %d MiB of memory", Memory>>20)
 
-// Close kills the child if it still runs, and releases its slot.
+// Rows is a reader of the rows of a file as NDJSON. It is not safe for concurrent use.
+type Rows struct {
+	ctx     context.Context
+	child   *child
+	session *Session      // that keeps the child; nil: Close ends it
+	wait    time.Duration // remaining time that Read may wait for the child
+	read    int64         // bytes that Read returned
+	skip    int64         // bytes to skip, which Read returned from the former child
+	ended   error         // result of all further calls of Read; nil while rows may follow
+}
+
+// Open starts a child that reads file, which must be open for reading only. It waits if maxChildren children are
+// running. The child is killed when ctx ends. The caller must close the returned rows. It may close file as soon as Open
+// has returned.
+func Open(ctx context.Context, file *os.File, format string, o Options) (*Rows, error) {
+	c, err := start(ctx, file, format, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.send(o.Dataset); err != nil {
+		c.close()
+		return nil, err
+	}
+	return &Rows{ctx: ctx, child: c, wait: waitFactor * c.cpu}, nil
+}
+
+// Read reads NDJSON. It returns io.EOF after the last row, an *Error if the child could not read the whole file, or
+// the error of the context. The total time that Read waits for the child is limited, and a child that exceeds it is
+// killed.
+func (r *Rows) Read(p []byte) (int, error) {
+	for r.ended == nil {
+		n, err := r.receive(p)
+		if failure := (*Error)(nil); errors.As(err, &failure) && r.session != nil && r.child.used {
+			err = r.readAgain()
+		}
+		if r.ended = err; n == 0 {
+			continue
+		}
+		skipped := int(min(int64(n), r.skip))
+		r.skip -= int64(skipped)
+		if n -= skipped; n > 0 {
+			copy(p, p[skipped:skipped+n])
+			r.read += int64(n)
+			return n, nil
+		}
+	}
+	return 0, r.ended
+}
+
+// receive reads from the child.
+func (r *Rows) receive(p []byte) (int, error) {
+	start := time.Now()
+	if err := r.child.process.Outputs[0].SetReadDeadline(start.Add(r.wait)); err != nil {
+		return 0, fmt.Errorf("set the deadline of the file reader: %w", err)
+	}
+	n, err := r.child.read(p)
+	r.wait -= time.Since(start)
+	failure := (*Error)(nil)
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return n, err
+	case r.ctx.Err() != nil:
+		return n, r.ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.child.process.Kill()
+		err = &Error{fmt.Sprintf("reading the file takes longer than %s", waitFactor*r.child.cpu)}
+		r.child.log.Warn("file reader killed", "error", err)
+	case !errors.As(err, &failure):
+		err = fmt.Errorf("read from the file reader: %w", err)
+	}
+	return n, err
+}
+
+// Close ends the child, unless its session can use it for another file.
 func (r *Rows) Close() {
-	r.stop()
-	r.process.Close()
-	children.Release(1)
+	if r.session == nil {
+		r.child.close()
+	} else if !errors.Is(r.ended, io.EOF) {
+		r.session.endChild()
+	}
 }

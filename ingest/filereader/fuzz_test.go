@@ -87,7 +87,7 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 	defer cancel()
 	command, err := Command()
 	noError(t, err)
-	r, err := Open(ctx, file, Options{Command: command, Format: format, Dataset: "calls",
+	r, err := Open(ctx, file, format, Options{Command: command, Dataset: "calls",
 		Log: slog.New(slog.DiscardHandler)})
 	noError(t, err)
 	defer r.Close()

@@ -3,12 +3,12 @@ package filereader
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -29,57 +29,100 @@ func Command() ([]string, error) {
 	return []string{program, Argument}, nil
 }
 
-// Run is the main function of a file reader and returns its exit status. It reads a task from standard input and the
-// file from an inherited descriptor. It writes the rows to its first output and a verdict to its second.
+// Run is the main function of a file reader and returns its exit status. It reads tasks from standard input, and for
+// each of them the file of an inherited descriptor. It writes the rows and a verdict to its output.
 func Run() int {
-	rows := os.NewFile(sandbox.FirstOutput+rowsOutput, "rows")
-	verdicts := os.NewFile(sandbox.FirstOutput+verdictOutput, "verdict")
-	err := read(rows)
-	v := verdict{}
-	if err != nil {
-		v.Error = err.Error()
-		fmt.Fprintln(os.Stderr, err)
+	tasks := json.NewDecoder(os.Stdin)
+	out := &frameWriter{out: os.NewFile(sandbox.FirstOutput, "output")}
+	var r *reader
+	for {
+		var t task
+		err := tasks.Decode(&t)
+		if errors.Is(err, io.EOF) {
+			return 0
+		}
+		if err == nil && r == nil {
+			r, err = newReader(t)
+		}
+		if err == nil {
+			err = r.read(t, out)
+		}
+		var v verdict
+		if err != nil {
+			v.Error = err.Error()
+			fmt.Fprintln(os.Stderr, err)
+		}
+		if out.end(v) != nil || err != nil {
+			return 1
+		}
 	}
-	if errors.Join(rows.Close(), json.NewEncoder(verdicts).Encode(v)) != nil || err != nil {
-		return 1
-	}
-	return 0
 }
 
-// read limits and confines this process, then writes the rows of the file to out. It opens DuckDB before the CPU
-// limit and the confinement apply.
-func read(out io.Writer) error {
-	var t task
-	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
-		return fmt.Errorf("read the task: %w", err)
+// A frameWriter writes the frames of the output.
+type frameWriter struct{ out io.Writer }
+
+// Write writes p as one frame.
+func (w *frameWriter) Write(p []byte) (int, error) {
+	if _, err := w.out.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(p)))); err != nil {
+		return 0, err
 	}
+	return w.out.Write(p)
+}
+
+// end ends the frames of a file with a verdict.
+func (w *frameWriter) end(v verdict) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(nil); err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// A reader reads the files of a confined process.
+type reader struct {
+	file   *os.File
+	engine *engine // nil: the process reads no Parquet
+}
+
+// newReader limits and confines this process for its first task. It opens DuckDB before the CPU limit and the
+// confinement apply.
+func newReader(t task) (*reader, error) {
+	debug.SetMemoryLimit(Memory)
+	if err := sandbox.LimitMemory(Memory); err != nil {
+		return nil, err
+	}
+	r := &reader{}
+	if t.Format == Parquet {
+		var err error
+		if r.engine, err = openEngine(); err != nil {
+			return nil, err
+		}
+	}
+	if err := sandbox.LimitCPU(t.CPU); err != nil {
+		return nil, err
+	}
+	if _, err := sandbox.Confine(sandbox.Policy{ReadFiles: []int{fileDescriptor}, AllowUnsupported: true}); err != nil {
+		return nil, err
+	}
+	r.file = os.NewFile(fileDescriptor, "file") // DuckDB opens the descriptor by number
+	return r, nil
+}
+
+// read writes the rows of the file to out.
+func (r *reader) read(t task, out io.Writer) error {
 	dataset, err := schema.DatasetNamed(t.Dataset)
 	if err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(Memory)
-	if err := sandbox.LimitMemory(Memory); err != nil {
-		return err
-	}
-	var engine *engine
-	if t.Format == Parquet {
-		if engine, err = openEngine(); err != nil {
-			return err
-		}
-	}
-	if err := sandbox.LimitCPU(t.CPU); err != nil {
-		return err
-	}
-	if _, err := sandbox.Confine(sandbox.Policy{ReadFiles: []int{fileDescriptor}, AllowUnsupported: true}); err != nil {
-		return err
-	}
 	w := &rowWriter{out: bufio.NewWriterSize(out, 1<<20)}
-	file := os.NewFile(fileDescriptor, "file")
-	defer runtime.KeepAlive(file) // DuckDB opens the descriptor by number; the finalizer of file would close it
 	if t.Format == Parquet {
-		err = readParquet(engine, file, dataset, w)
+		err = readParquet(r.engine, r.file, dataset, w)
 	} else {
-		err = readArrow(file, dataset, w)
+		err = readArrow(r.file, dataset, w)
 	}
 	return errors.Join(err, w.out.Flush())
 }
