@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
+	"github.com/voicory/warehouse/ingest/schedule"
 	"github.com/voicory/warehouse/ingest/voicory"
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
@@ -218,7 +219,7 @@ func runPull(ctx context.Context, address, key, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	summary, err := ingest.NewRunner(w).Pull(ctx, source, tenant)
+	summary, err := schedule.New(w).Pull(ctx, source, tenant)
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// mergePortion merges the rows of a portion batch by batch. It stores the state of the portion in the transaction of
+// MergePortion merges the rows of a portion batch by batch. It stores the state of the portion in the transaction of
 // the last batch, after all rows are read. It stores the state after the merge if the portion has no rows or rows of
 // many tenants. A crash between the two makes the next pull read the rows again, which changes nothing.
-func mergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
+func MergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID, source string, portion Portion,
 ) (Summary, error) {
 	if len(portion.Files) > 0 {
 		return LoadFiles(ctx, w, portion.Files, source)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -92,7 +93,7 @@ func (s sourceConfig) fault() string {
 	}
 	switch {
 	case errorKinds != 1:
-		return fmt.Sprintf(": want exactly one of %s, %s and %s", kindPostgres, kindVoicory, kindFiles)
+		return fmt.Sprintf(": want exactly one of %s, %s and %s", admin.Postgres, admin.Voicory, admin.Files)
 	case s.Every < minEvery:
 		return fmt.Sprintf(".every: want a duration of at least %s, such as 30s", minEvery)
 	case s.Voicory != nil && s.Voicory.Tenant == uuid.Nil:
@@ -102,12 +103,12 @@ func (s sourceConfig) fault() string {
 }
 
 // spec returns the source with its secrets, which it reads from the environment or from their files.
-func (s sourceConfig) spec() (spec sourceSpec, err error) {
+func (s sourceConfig) spec() (spec admin.SourceSpec, err error) {
 	if f := s.Files; f != nil {
-		return sourceSpec{Kind: kindFiles, Path: f.Path, Tenant: f.Tenant, Dataset: f.Dataset}, nil
+		return admin.SourceSpec{Kind: admin.Files, Path: f.Path, Tenant: f.Tenant, Dataset: f.Dataset}, nil
 	}
 	if p := s.Postgres; p != nil {
-		spec = sourceSpec{Kind: kindPostgres, Window: *cmp.Or(p.Window, new(defaultWindow)),
+		spec = admin.SourceSpec{Kind: admin.Postgres, Window: *cmp.Or(p.Window, new(defaultWindow)),
 			MaxDeleted: *cmp.Or(p.MaxDeleted, new(schema.DefaultDeletionLimit))}
 		if spec.DSN, err = p.DSN.read(); err != nil {
 			return spec, fmt.Errorf("postgres.dsn: %w", err)
@@ -116,7 +117,7 @@ func (s sourceConfig) spec() (spec sourceSpec, err error) {
 	}
 	v := s.Voicory
 	window := *cmp.Or(v.Window, new(defaultWindow))
-	spec = sourceSpec{Kind: kindVoicory, BaseURL: v.BaseURL, Tenant: v.Tenant, Details: v.Details, Window: window}
+	spec = admin.SourceSpec{Kind: admin.Voicory, BaseURL: v.BaseURL, Tenant: v.Tenant, Details: v.Details, Window: window}
 	if spec.APIKey, err = v.APIKey.read(); err != nil {
 		return spec, fmt.Errorf("voicory.api_key: %w", err)
 	}

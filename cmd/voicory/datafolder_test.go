@@ -5,13 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -383,19 +381,4 @@ func TestDataFolder_MayBeASymlink(t *testing.T) {
 	noError(t, os.Symlink("there", filepath.Join(dir, "data")))
 	mustRun(t, mixedCalls(0, 3), "ingest", "--data", filepath.Join(dir, "data"), "--dataset", "calls", "-")
 	wantModes(t, filepath.Join(dir, "there"), 0o700, 0o700, 0o600)
-}
-
-// The admin socket has its final mode when bind creates it, before a client can connect.
-func TestAdminSocket_IsCreatedPrivate(t *testing.T) {
-	old := syscall.Umask(0)
-	defer syscall.Umask(old)
-	path := filepath.Join(t.TempDir(), "s")
-	listener, err := (&net.ListenConfig{Control: chmodSocket}).Listen(t.Context(), "unix", path)
-	noError(t, err)
-	defer func() { noError(t, listener.Close()) }()
-	info, err := os.Stat(path)
-	noError(t, err)
-	if got := info.Mode().Perm(); got != 0o600 {
-		t.Errorf("mode: got %o, want 600", got)
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/warehouse/control"
@@ -37,7 +38,7 @@ type demoKeys struct {
 // Run ingests and publishes the generated rows and creates two keys. A second run changes no rows. It replaces the keys
 // of the first run, because their texts cannot be printed again.
 func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withCreated(ctx, func(api admin) error {
+	return f.withCreated(ctx, func(conn *admin.Conn) error {
 		for _, part := range []struct {
 			dataset schema.Dataset
 			write   func(io.Writer) error
@@ -48,16 +49,16 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		} {
 			reader, writer := io.Pipe()
 			go func() { writer.CloseWithError(part.write(writer)) }()
-			_, err := api.Ingest(ctx, []ingest.Input{{Name: part.dataset.Name + ".ndjson", Body: reader}})
+			_, err := admin.Ingest(ctx, conn, []ingest.Input{{Name: part.dataset.Name + ".ndjson", Body: reader}})
 			if err := errors.Join(err, reader.Close()); err != nil { // Close ends the writer goroutine, also after an error
 				return err
 			}
 		}
-		if _, err := m.publish(ctx, api, []uuid.UUID{demoTenant.ID}); err != nil {
+		if _, err := m.publish(ctx, conn, []uuid.UUID{demoTenant.ID}); err != nil {
 			return err
 		}
 		out := demoKeys{Tenant: demoTenant.ID}
-		if err := replaceDemoKeys(ctx, api, &out); err != nil {
+		if err := replaceDemoKeys(ctx, conn, &out); err != nil {
 			return err
 		}
 		return m.printResult(f, out, func(w io.Writer) { c.printExamples(w, f, out) })
@@ -65,20 +66,22 @@ func (c *demoCommand) Run(ctx context.Context, m *Main, f *flags) error {
 }
 
 // replaceDemoKeys revokes the keys of earlier demos and stores a new public and a new secret key in out.
-func replaceDemoKeys(ctx context.Context, api admin, out *demoKeys) error {
-	keys, err := api.Keys(ctx)
+func replaceDemoKeys(ctx context.Context, conn *admin.Conn, out *demoKeys) error {
+	keys, err := admin.ListKeys.Call(ctx, conn, admin.None{})
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
 		if key.Tenant == demoTenant.ID && key.Label == demoLabel && key.RevokedAt == nil {
-			if _, err := api.RevokeKey(ctx, key.ID); err != nil {
+			if _, err := admin.RevokeKey.Call(ctx, conn, key.ID); err != nil {
 				return err
 			}
 		}
 	}
 	for typ, text := range map[control.KeyType]*string{control.Public: &out.Public, control.Secret: &out.Secret} {
-		key, err := api.CreateKey(ctx, demoTenant.ID, typ, control.KeySettings{Label: demoLabel})
+		key, err := admin.CreateKey.Call(ctx, conn, admin.NewKey{
+			Tenant: demoTenant.ID, Type: typ, Settings: control.KeySettings{Label: demoLabel},
+		})
 		if err != nil {
 			return err
 		}

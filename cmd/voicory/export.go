@@ -7,15 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
-	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -30,16 +28,6 @@ type exportCommand struct {
 	Dataset string `arg:"" help:"calls, customers, messages, transcript_turns or cost_daily; or all, a folder with each of them as Parquet and in one DuckDB file."`
 }
 
-// exportSpec describes an export. It is also the body of a request on the admin socket.
-type exportSpec struct {
-	Tenant  uuid.UUID          `json:"tenant_id"`
-	Dataset string             `json:"dataset"`
-	Filter  schema.Filter      `json:"filter"`
-	Columns []string           `json:"columns"`
-	Format  exports.Format     `json:"format"`
-	CSV     exports.CSVOptions `json:"csv"`
-}
-
 // exportSummary is the summary of an export.
 type exportSummary struct {
 	Rows  int64     `json:"rows"`
@@ -49,7 +37,7 @@ type exportSummary struct {
 
 // Run writes one export to a file or to standard output, or all exports to a folder.
 func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	if c.Dataset == allExports {
+	if c.Dataset == admin.Database {
 		return c.runBundle(ctx, m, f)
 	}
 	spec, err := c.spec()
@@ -59,14 +47,14 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if c.Output == "" && !spec.Format.IsText() && isTerminal(m.Stdout) {
 		return fmt.Errorf("%w: cannot write %s to a terminal; name a file with -o", warehouse.ErrInvalid, spec.Format)
 	}
-	return f.withAdmin(ctx, func(api admin) error {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
 		bar := newExportProgress(m, spec.Dataset)
 		defer bar.finish()
 		var total exportSummary
-		write := func(out io.Writer) (err error) {
-			startCountingProxy := &countingWriter{out: out, progress: bar.add}
-			total, err = api.Export(ctx, spec, startCountingProxy)
-			total.Bytes = startCountingProxy.bytes
+		write := func(out io.Writer) error {
+			counter := &countingWriter{out: out, progress: bar.add}
+			written, err := admin.Export.Write(ctx, conn, spec, counter)
+			total = exportSummary{written.Rows, counter.bytes, written.AsOf}
 			return err
 		}
 		if c.Output == "" {
@@ -83,9 +71,9 @@ func (c *exportCommand) Run(ctx context.Context, m *Main, f *flags) error {
 }
 
 // spec returns the export that the flags describe, or warehouse.ErrInvalid if a flag is invalid.
-func (c *exportCommand) spec() (spec exportSpec, err error) {
+func (c *exportCommand) spec() (spec admin.ExportSpec, err error) {
 	csv := exports.CSVOptions{BOM: c.BOM, EscapeFormulas: c.EscapeFormulas}
-	spec = exportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: csv}
+	spec = admin.ExportSpec{Dataset: c.Dataset, Columns: c.Columns, CSV: csv}
 	if spec.Tenant, err = parseUUID(c.Tenant); err != nil {
 		return spec, err
 	}
@@ -106,58 +94,6 @@ func (c *exportCommand) spec() (spec exportSpec, err error) {
 	}
 	spec.Filter, err = c.filter(export)
 	return spec, err
-}
-
-// exportWriter is an export of one snapshot, ready to be written. The caller closes it.
-type exportWriter interface {
-	Write(ctx context.Context, out io.Writer) (rows int64, err error)
-	Close() error
-}
-
-// Export writes an export of the open folder.
-func (l localAdmin) Export(ctx context.Context, spec exportSpec, out io.Writer) (total exportSummary, err error) {
-	s, asOf, err := l.openExport(ctx, spec)
-	if err != nil {
-		return total, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	total.AsOf = asOf
-	total.Rows, err = s.Write(ctx, out)
-	return total, err
-}
-
-// openExport opens an export, or the DuckDB database of the tenant if spec.Dataset is allExports. asOf is the time of
-// its snapshot. It returns warehouse.ErrNotFound if the tenant or the export does not exist.
-func (l localAdmin) openExport(ctx context.Context, spec exportSpec) (_ exportWriter, asOf time.Time, err error) {
-	if spec.Dataset == allExports {
-		d, err := l.openDatabase(ctx, spec.Tenant)
-		return d, d.AsOf, err
-	}
-	if err := l.requireTenant(ctx, spec.Tenant); err != nil {
-		return nil, asOf, err
-	}
-	export, err := schema.ExportNamed(spec.Dataset)
-	if err != nil {
-		return nil, asOf, err
-	}
-	request := exports.Request{
-		Export: export, Filter: spec.Filter, Columns: spec.Columns, Format: spec.Format, CSV: spec.CSV,
-	}
-	s, err := exports.Open(ctx, l.Warehouse, spec.Tenant, request)
-	if err != nil {
-		return nil, asOf, err
-	}
-	return s, s.AsOf, nil
-}
-
-// requireTenant returns warehouse.ErrNotFound if the tenant does not exist. Without this check, an export or a query
-// would create the tenant.
-func (l localAdmin) requireTenant(ctx context.Context, id uuid.UUID) error {
-	tenants, err := l.Warehouse.Tenants(ctx)
-	if err == nil && !slices.ContainsFunc(tenants, func(t control.Tenant) bool { return t.ID == id }) {
-		err = fmt.Errorf("%w: no tenant %s; run `voicory tenants list` for their ids", warehouse.ErrNotFound, id)
-	}
-	return err
 }
 
 // writeFileAtomic calls write with a temporary file beside path, syncs the file and renames it to path, so that path

@@ -12,15 +12,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// allExports is the name under which all exports are written to one folder.
-const allExports = "all"
-
-// runBundle writes all exports of one snapshot to a self-contained folder, completely or not at all. The admin returns
-// only the DuckDB database. runBundle writes the other files from that database, so that all of them have the same
+// runBundle writes all exports of one snapshot to a self-contained folder, completely or not at all. admin.Export
+// returns only the DuckDB database. runBundle writes the other files from that database, so that all of them have the same
 // rows, also if a server has the data folder open.
 func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error {
 	tenant, err := parseUUID(c.Tenant)
@@ -33,12 +31,12 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 		return fmt.Errorf("%w: `export all` writes all rows and columns in fixed formats; it accepts only --tenant and -o",
 			warehouse.ErrInvalid)
 	}
-	bar := newExportProgress(m, allExports)
+	bar := newExportProgress(m, admin.Database)
 	defer bar.finish()
 	var folder exports.Bundle
-	err = f.withAdmin(ctx, func(api admin) error {
+	err = f.withAdmin(ctx, func(conn *admin.Conn) error {
 		return m.writeFolderAtomic(c.Output, func(dir string) error {
-			total, err := fetchDatabase(ctx, api, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
+			total, err := fetchDatabase(ctx, conn, tenant, filepath.Join(dir, exports.DatabaseFile), bar)
 			if err != nil {
 				return err
 			}
@@ -61,14 +59,14 @@ func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error 
 
 // fetchDatabase writes the DuckDB database of the tenant to a new file.
 func fetchDatabase(
-	ctx context.Context, api admin, tenant uuid.UUID, path string, bar *progress,
-) (total exportSummary, err error) {
+	ctx context.Context, conn *admin.Conn, tenant uuid.UUID, path string, bar *progress,
+) (total admin.Exported, err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return total, err
 	}
-	spec := exportSpec{Tenant: tenant, Dataset: allExports}
-	total, err = api.Export(ctx, spec, &countingWriter{out: file, progress: bar.add})
+	spec := admin.ExportSpec{Tenant: tenant, Dataset: admin.Database}
+	total, err = admin.Export.Write(ctx, conn, spec, &countingWriter{out: file, progress: bar.add})
 	return total, errors.Join(err, file.Close())
 }
 
@@ -130,53 +128,4 @@ func syncFolder(path string) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// databaseExport is the DuckDB database of a tenant in an unlinked file, which the kernel removes when it is closed.
-type databaseExport struct {
-	exportSummary
-	*os.File
-}
-
-// openDatabase writes the DuckDB database of a tenant and opens it. It returns warehouse.ErrNotFound if the tenant does
-// not exist.
-func (l localAdmin) openDatabase(ctx context.Context, tenant uuid.UUID) (d databaseExport, err error) {
-	if err := l.requireTenant(ctx, tenant); err != nil {
-		return d, err
-	}
-	dir, err := os.MkdirTemp(l.TempDir(), "export-*")
-	if err != nil {
-		return d, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }() // an open file stays readable
-	path := filepath.Join(dir, exports.DatabaseFile)
-	made, err := l.WriteDatabase(ctx, tenant, path)
-	if err != nil {
-		return d, err
-	}
-	d.AsOf = made.AsOf
-	for _, rows := range made.Rows {
-		d.Rows += rows
-	}
-	d.File, err = os.Open(path)
-	return d, err
-}
-
-// Write copies the database to out until ctx is done.
-func (d databaseExport) Write(ctx context.Context, out io.Writer) (rows int64, err error) {
-	_, err = io.Copy(out, &contextReader{ctx, d.File})
-	return d.Rows, err
-}
-
-// contextReader returns the cause of ctx from its reads once ctx is done.
-type contextReader struct {
-	ctx context.Context
-	in  io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(r.ctx); err != nil {
-		return 0, err
-	}
-	return r.in.Read(p)
 }

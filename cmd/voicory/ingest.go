@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -29,7 +30,7 @@ var errStrict = errors.New("rows or files were refused")
 // ingestSummary is the summary of the whole command.
 type ingestSummary struct {
 	ingest.Summary
-	Published publication `json:"published"`
+	Published admin.Publication `json:"published"`
 }
 
 // Run ingests every file, publishes, and prints the summary.
@@ -47,11 +48,11 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	if err != nil {
 		return err
 	}
-	api, err := f.openAdmin(ctx, true)
+	conn, err := f.openAdmin(ctx, true)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, api.Close()) }()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 
 	for _, entry := range skipped {
 		fmt.Fprintf(m.Stderr, "voicory: skipped %s: %s\n", printable(entry.Path), entry.Reason)
@@ -59,14 +60,14 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	bar := newProgress(m, files)
 	var total ingestSummary
 	for _, group := range ingest.Groups(c.inputs(ctx, m, files, tenant, bar)) {
-		summary, err := api.Ingest(ctx, group)
+		summary, err := admin.Ingest(ctx, conn, group)
 		total.Add(summary)
 		if err != nil {
 			return fmt.Errorf("ingest %s: %w", group[0].Name, err)
 		}
 	}
 	bar.finish()
-	if total.Published, err = m.publish(ctx, api, total.Tenants); err != nil {
+	if total.Published, err = m.publish(ctx, conn, total.Tenants); err != nil {
 		return err
 	}
 	if err := m.printResult(f, total, total.text); err != nil {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/warehouse/control"
 )
@@ -95,8 +96,10 @@ func (c *createKeyCommand) Run(ctx context.Context, m *Main, f *flags) (err erro
 	}
 	var settings control.KeySettings
 	c.apply(&settings)
-	return f.withCreated(ctx, func(api admin) error {
-		key, err := api.CreateKey(ctx, tenant, control.KeyType(c.Type), settings)
+	return f.withCreated(ctx, func(conn *admin.Conn) error {
+		key, err := admin.CreateKey.Call(ctx, conn, admin.NewKey{
+			Tenant: tenant, Type: control.KeyType(c.Type), Settings: settings,
+		})
 		if err != nil {
 			return err
 		}
@@ -115,8 +118,8 @@ func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(api admin) error {
-		keys, err := api.Keys(ctx)
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		keys, err := admin.ListKeys.Call(ctx, conn, admin.None{})
 		if err != nil {
 			return err
 		}
@@ -127,7 +130,7 @@ func (c *updateKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			}
 		}
 		c.apply(&settings)
-		key, err := api.UpdateKey(ctx, id, settings)
+		key, err := admin.UpdateKey.Call(ctx, conn, admin.KeyUpdate{ID: id, Settings: settings})
 		if err != nil {
 			return err
 		}
@@ -139,8 +142,8 @@ type listKeysCommand struct{}
 
 // Run prints the keys of all tenants.
 func (c *listKeysCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(api admin) error {
-		keys, err := api.Keys(ctx)
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		keys, err := admin.ListKeys.Call(ctx, conn, admin.None{})
 		if err != nil {
 			return err
 		}
@@ -177,8 +180,8 @@ func (c *revokeKeyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(api admin) error {
-		key, err := api.RevokeKey(ctx, id)
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		key, err := admin.RevokeKey.Call(ctx, conn, id)
 		if err != nil {
 			return err
 		}

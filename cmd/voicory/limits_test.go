@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -197,7 +198,9 @@ func metrics(t *testing.T, data string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://voicory/metrics", nil)
 	noError(t, err)
-	client := dialAdmin(warehouse.SocketPath(data)).client
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", warehouse.SocketPath(data))
+	}}}
 	defer client.CloseIdleConnections()
 	response, err := client.Do(request)
 	noError(t, err)

@@ -1,11 +1,10 @@
 // Command voicory ingests rows, stores them per tenant in DuckDB and as Parquet, and serves them over HTTP. See
 // README.md.
 //
-// Package main has the flags of each command, the admin API over the Unix socket, the HTTP servers and their graceful
-// shutdown. It contains no SQL, and no rules about rows: those are in the packages that it wires together.
+// Package main has the flags of each command and prints the results. A command runs operations of package admin, on the
+// data folder or in the server that has the folder open. Package main contains no SQL, and no rules about rows.
 //
-// Commands use the admin interface. Its implementation is localAdmin if the command opened the data folder, and
-// remoteAdmin if a server has the folder open. A server runs one goroutine per source, one that publishes, one that
+// A server runs one goroutine per source, one that publishes, one that
 // writes the request log, and those of net/http. The locks of this package are never held while another one is taken.
 package main
 

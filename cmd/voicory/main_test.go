@@ -24,6 +24,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/filereader"
+	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 )
 
@@ -246,9 +247,9 @@ func TestDemo_SecondRunReplacesKeys(t *testing.T) {
 // A server publishes rows that were merged but not published, as after a killed command.
 func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	data := t.TempDir()
-	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})
 	noError(t, err)
-	_, err = localAdmin{Warehouse: w, sources: newSources(w)}.Ingest(t.Context(), []ingest.Input{{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))}})
+	_, err = ingest.Load(t.Context(), w, ingest.Input{Name: "calls.ndjson", Body: strings.NewReader(callLine(1))})
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {

@@ -8,44 +8,13 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 )
-
-// publication is the outcome of publishing, in the summaries of commands.
-type publication struct {
-	warehouse.Published
-	Failed []publishFailure `json:"failed,omitempty"` // tenants whose rows are stored, but not all published
-}
-
-// publishFailure is the failure to publish a tenant.
-type publishFailure struct {
-	Tenant uuid.UUID `json:"tenant"`
-	Error  string    `json:"error"`
-}
-
-// Publish publishes all tenants. Failures of tenants are part of the outcome. Without a server, nothing else upgrades
-// the files of earlier versions, so Publish does it, too.
-func (l localAdmin) Publish(ctx context.Context) (outcome publication, err error) {
-	outcome.Published, err = l.Warehouse.Publish(ctx)
-	if err == nil && l.standalone {
-		var upgraded warehouse.Published
-		upgraded, err = l.UpgradePublished(ctx)
-		outcome.Files += upgraded.Files
-		outcome.Rows += upgraded.Rows
-	}
-	if failures := (warehouse.PublishErrors)(nil); errors.As(err, &failures) {
-		for _, failure := range failures {
-			outcome.Failed = append(outcome.Failed, publishFailure{failure.Tenant, failure.Err.Error()})
-		}
-		return outcome, nil
-	}
-	return outcome, err
-}
 
 // publish publishes the rows that a command has stored. It returns an error if a tenant of these rows could not be
 // published. It prints a warning for any other tenant, because that is not a failure of the command.
-func (m *Main) publish(ctx context.Context, api admin, tenants []uuid.UUID) (publication, error) {
-	outcome, err := api.Publish(ctx)
+func (m *Main) publish(ctx context.Context, conn *admin.Conn, tenants []uuid.UUID) (admin.Publication, error) {
+	outcome, err := admin.Publish.Call(ctx, conn, admin.None{})
 	if err != nil {
 		return outcome, err
 	}

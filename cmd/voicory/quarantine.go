@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"math"
 	"text/tabwriter"
 
-	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -29,14 +28,14 @@ type listQuarantineCommand struct {
 // reasons in each file.
 func (c *listQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	limit := min(max(c.Limit, 0), math.MaxInt64-1)
-	return f.withAdmin(ctx, func(api admin) error {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
 		var list refusalList = &refusalTable{out: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0), limit: limit}
 		fetched := int64(math.MaxInt64)
 		if f.JSON {
 			list, fetched = &refusalArray{out: m.Stdout, limit: limit}, limit+1
 		}
 		more := false
-		for refusal, err := range api.Quarantine(ctx, fetched) {
+		for refusal, err := range admin.ListQuarantine(ctx, conn, fetched) {
 			if err == nil {
 				more, err = list.write(refusal)
 			}
@@ -152,37 +151,25 @@ func (a *refusalArray) end() error {
 	return err
 }
 
-// Quarantine yields at most limit refused rows of the open folder.
-func (l localAdmin) Quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
-	return func(yield func(warehouse.Refusal, error) bool) {
-		n := int64(0)
-		for refusal, err := range l.Warehouse.Quarantine(ctx) {
-			if n++; n > limit || !yield(refusal, err) {
-				return
-			}
-		}
-	}
-}
-
 type replayQuarantineCommand struct {
 	Files []string `arg:"" optional:"" name:"file" help:"Names of quarantine files; default: all."`
 }
 
-// replayed is the summary of a replay.
+// replaySummary is the summary of a replay.
 type replaySummary struct {
-	schema.Counts
-	Refusals  []warehouse.Refusal `json:"refusals"` // the first rows that were refused again
-	Published publication         `json:"published"`
+	admin.Replayed
+	Published admin.Publication `json:"published"`
 }
 
 // Run ingests refused rows again, publishes, and prints the summary.
 func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(api admin) error {
-		total, err := api.Replay(ctx, c.Files)
-		if err != nil {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		var total replaySummary
+		var err error
+		if total.Replayed, err = admin.Replay.Call(ctx, conn, c.Files); err != nil {
 			return err
 		}
-		if total.Published, err = m.publish(ctx, api, nil); err != nil {
+		if total.Published, err = m.publish(ctx, conn, nil); err != nil {
 			return err
 		}
 		return m.printResult(f, total, func(w io.Writer) {
@@ -201,26 +188,14 @@ type removeQuarantineCommand struct {
 
 // Run removes quarantine files.
 func (c *removeQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return f.withAdmin(ctx, func(api admin) error {
-		if err := api.RemoveQuarantined(ctx, c.Files); err != nil {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		if _, err := admin.RemoveQuarantined.Call(ctx, conn, c.Files); err != nil {
 			return err
 		}
 		return m.printResult(f, c.Files, func(w io.Writer) {
 			fmt.Fprintf(w, "removed %d quarantine files\n", len(c.Files))
 		})
 	})
-}
-
-// RemoveQuarantined removes quarantine files of the open folder.
-func (l localAdmin) RemoveQuarantined(_ context.Context, files []string) error {
-	return l.Warehouse.RemoveQuarantined(files...)
-}
-
-// Replay ingests refused rows again, in this process.
-func (l localAdmin) Replay(ctx context.Context, files []string) (total replaySummary, err error) {
-	total.Counts, total.Refusals, err = l.Warehouse.Replay(ctx, ingest.ParseCSVLine, files...)
-	total.Refusals = append([]warehouse.Refusal{}, total.Refusals...) // [] in JSON instead of null
-	return total, err
 }
 
 // warnDropped prints a warning if the quarantine was full and dropped refused rows.

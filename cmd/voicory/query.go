@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -45,9 +46,9 @@ func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	default:
 		c.Format = query.CSV
 	}
-	return f.withAdmin(ctx, func(api admin) error {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
 		session := sqlSession{
-			admin: api, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout,
+			conn: conn, tenant: tenant, format: c.Format, limit: c.Limit, timeout: c.Timeout, out: m.Stdout,
 		}
 		if c.SQL != "" {
 			return session.run(ctx, c.SQL, nil)
@@ -67,7 +68,7 @@ func (c *queryCommand) Run(ctx context.Context, m *Main, f *flags) error {
 
 // sqlSession runs statements of one tenant and prints their results.
 type sqlSession struct {
-	admin   admin
+	conn    *admin.Conn
 	tenant  uuid.UUID
 	format  string
 	limit   int64
@@ -94,7 +95,7 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 			request.Limit = tableRows
 		}
 		var answer bytes.Buffer
-		outcome, err := s.admin.Query(ctx, request, &answer)
+		outcome, err := admin.Query.Write(ctx, s.conn, request, &answer)
 		if err != nil {
 			return err
 		}
@@ -105,7 +106,7 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 	case query.JSON:
 		request.Format = query.NDJSON
 		list := &arrayWriter{out: bufio.NewWriter(s.out)}
-		outcome, err := s.admin.Query(ctx, request, list)
+		outcome, err := admin.Query.Write(ctx, s.conn, request, list)
 		if err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 		}
 		return truncationError(outcome)
 	}
-	outcome, err := s.admin.Query(ctx, request, s.out)
+	outcome, err := admin.Query.Write(ctx, s.conn, request, s.out)
 	if err != nil {
 		return err
 	}

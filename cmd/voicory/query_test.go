@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 )
 
 // A query prints the same result in every format, with and without a running server.
@@ -96,10 +98,10 @@ func TestQuery_Interactive(t *testing.T) {
 	data := t.TempDir()
 	mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
 	f := flags{Data: data, MemoryLimit: "100MB"}
-	noError(t, f.withAdmin(t.Context(), func(api admin) error {
+	noError(t, f.withAdmin(t.Context(), func(conn *admin.Conn) error {
 		var out bytes.Buffer
 		lines := &scriptedEditor{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
-		a := sqlSession{admin: api, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
+		a := sqlSession{conn: conn, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
 		noError(t, a.interact(t.Context(), lines))
 		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
 			if !strings.Contains(out.String(), want) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 )
 
 type requestsCommand struct {
@@ -22,9 +24,11 @@ func (c *requestsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if err != nil {
 		return err
 	}
-	return f.withAdmin(ctx, func(api admin) error {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
 		filter := uuid.NullUUID{UUID: tenant, Valid: c.Tenant != ""}
-		requests, err := api.Requests(ctx, time.Now().Add(-c.Since), filter, c.Limit)
+		requests, err := admin.ListRequests.Call(ctx, conn, admin.RequestFilter{
+			Since: time.Now().Add(-c.Since), Tenant: filter, Limit: c.Limit,
+		})
 		if err != nil {
 			return err
 		}

@@ -13,8 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
+	"github.com/voicory/warehouse/ingest/schedule"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 )
@@ -45,7 +47,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 			return err
 		}
 	}
-	w, err := f.open(ctx, true, log)
+	w, err := warehouse.Open(ctx, f.warehouse(true, log))
 	if err != nil {
 		return err
 	}
@@ -55,11 +57,11 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		defer watch.hold("the data folder")()
 		err = errors.Join(err, w.Close())
 	}()
-	sources := newSources(w)
-	if err := sources.add(config, log); err != nil {
+	sources := schedule.New(w)
+	if err := addJobs(sources, w, config, log); err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
-	stop := startLoops(ctx, append(sources.loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
+	stop := startLoops(ctx, append(sources.Loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
 		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { requestLogLoop(ctx, w, c.KeepRequests, log) })...)
 	defer func() {
@@ -72,7 +74,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 	options := httpapi.Options{
 		Store: w, Ingest: ingestPush(w, log), MaxBody: int64(c.MaxBody),
 		CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
-		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ready}}, sources.checks()...),
+		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ready}}, sourceChecks(sources)...),
 	}
 	options.Queries, err = query.New(
 		query.Options{Files: w, AllowUnsandboxed: c.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log})
@@ -91,8 +93,10 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRedis()) }()
-	api := localAdmin{w, sources, options.Queries, options.Slots[httpapi.Queries], false}
-	endpoints, err := c.listen(ctx, api, options, registry, log)
+	local := &admin.Local{
+		Warehouse: w, Sources: sources, Queries: options.Queries, Slots: options.Slots[httpapi.Queries],
+	}
+	endpoints, err := c.listen(ctx, local, options, registry, log)
 	if err != nil {
 		return err
 	}
@@ -187,7 +191,7 @@ func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
 // listen opens the listeners of the server and returns their endpoints, that of the public API first. If it returns an
 // error, it has closed all listeners.
 func (c *serveCommand) listen(
-	ctx context.Context, l localAdmin, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger,
+	ctx context.Context, l *admin.Local, options httpapi.Options, registry *prometheus.Registry, log *slog.Logger,
 ) (endpoints []endpoint, err error) {
 	defer func() {
 		if err != nil {
@@ -208,8 +212,8 @@ func (c *serveCommand) listen(
 		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
 	endpoints = append(endpoints, public)
-	socket := endpoint{handler: adminHandler(l, registry, log)}
-	if socket.listener, err = listenAdmin(ctx, warehouse.SocketPath(l.Dir())); err != nil {
+	socket := endpoint{handler: operatorHandler(l, registry, log)}
+	if socket.listener, err = admin.Listen(ctx, warehouse.SocketPath(l.Warehouse.Dir())); err != nil {
 		return endpoints, err
 	}
 	endpoints = append(endpoints, socket)

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -144,6 +145,14 @@ func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config
 		current = &fresh
 		return current, nil
 	}}, nil
+}
+
+// operatorHandler serves the operations of the operator, and /metrics.
+func operatorHandler(l *admin.Local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+	routes := http.NewServeMux()
+	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	routes.Handle("/", admin.Handler(l, log))
+	return routes
 }
 
 // monitoringHandler serves /metrics, /healthz and /readyz, the latter with the errors of the checks.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
@@ -81,13 +82,13 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 // Rows are the same through every input, whatever the shape of their fields. Ingesting them again changes neither rows
 // nor the change feed. Late updates are ingested.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, admin remoteAdmin, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
+	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
-			admin := dialAdmin(warehouse.SocketPath(here))
-			defer func() { noError(t, admin.Close()) }()
-			from := start(t, admin, here, url)
+			conn := admin.Dial(warehouse.SocketPath(here))
+			defer func() { noError(t, conn.Close()) }()
+			from := start(t, conn, here, url)
 			key := createKey(t, here, demoTenant.ID.String(), "public")
 
 			there := docsOfEveryShape(time.Now())
@@ -189,7 +190,7 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 	return text.Bytes()
 }
 
-func fromPush(t *testing.T, _ remoteAdmin, data, url string) sourceFixture {
+func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
 	key := createKey(t, data, demoTenant.ID.String(), "secret")
 	there := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	return sourceFixture{
@@ -219,7 +220,7 @@ func fromPush(t *testing.T, _ remoteAdmin, data, url string) sourceFixture {
 	}
 }
 
-func fromFiles(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
+func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 	incoming, puts, waiting := t.TempDir(), 0, false
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -231,7 +232,7 @@ func fromFiles(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 		},
 		pull: func() (total ingest.Summary) {
 			until(t, "the files are read", func() bool { // files are not read until they are two seconds old
-				summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindFiles, Path: incoming}, nil)
+				summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming})
 				noError(t, err)
 				total.Add(summary.Summary)
 				return !waiting || total.Files == 3
@@ -242,7 +243,7 @@ func fromFiles(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 	}
 }
 
-func fromVoicory(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
+func fromVoicory(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -251,28 +252,28 @@ func fromVoicory(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindVoicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow}, nil)
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow})
 			noError(t, err)
 			return summary.Summary
 		},
 	}
 }
 
-func fromPostgres(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
+func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
 	}
 	noError(t, err)
 	t.Cleanup(func() { noError(t, database.Stop()) })
-	conn, err := pgx.Connect(t.Context(), database.DSN("postgres"))
+	db, err := pgx.Connect(t.Context(), database.DSN("postgres"))
 	noError(t, err)
 	exec := func(statement string, arguments ...any) {
 		t.Helper()
-		_, err := conn.Exec(t.Context(), statement, arguments...)
+		_, err := db.Exec(t.Context(), statement, arguments...)
 		noError(t, err)
 	}
-	t.Cleanup(func() { noError(t, conn.Close(t.Context())) })
+	t.Cleanup(func() { noError(t, db.Close(t.Context())) })
 	exec(platform.Schema)
 	const config = "c0000000-0000-4000-8000-000000000001"
 	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, demoTenant.ID)
@@ -294,7 +295,7 @@ func fromPostgres(t *testing.T, admin remoteAdmin, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync(t.Context(), sourceSpec{Kind: kindPostgres, DSN: database.DSN("postgres"), Window: defaultWindow}, nil)
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres, DSN: database.DSN("postgres"), Window: defaultWindow})
 			noError(t, err)
 			return summary.Summary
 		},

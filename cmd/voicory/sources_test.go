@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/ingest/demo"
+	"github.com/voicory/warehouse/ingest/schedule"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 )
@@ -37,11 +38,11 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-func sourcesOf(t *testing.T, data string) map[string]sourceStatus {
+func sourcesOf(t *testing.T, data string) map[string]schedule.Status {
 	t.Helper()
-	var list []sourceStatus
+	var list []schedule.Status
 	noError(t, json.Unmarshal([]byte(mustRun(t, "", "sources", "--data", data, "--json").stdout), &list))
-	byName := map[string]sourceStatus{}
+	byName := map[string]schedule.Status{}
 	for _, s := range list {
 		byName[s.Name] = s
 	}
@@ -130,7 +131,7 @@ func TestSources_OneRunPerSource(t *testing.T) {
 	first := make(chan result, 1)
 	go func() { first <- sync() }()
 	<-asked
-	if state := sourcesOf(t, here)[""].State; state != sourceRunning {
+	if state := sourcesOf(t, here)[""].State; state != schedule.Running {
 		t.Error(state)
 	}
 	if got := wantStatus(t, sync(), exitFailed); !strings.Contains(got.stderr, "is being pulled since") {
@@ -138,7 +139,7 @@ func TestSources_OneRunPerSource(t *testing.T) {
 	}
 	close(answer)
 	wantStatus(t, <-first, exitDone)
-	if state := sourcesOf(t, here)[""].State; state != sourceDone {
+	if state := sourcesOf(t, here)[""].State; state != schedule.Done {
 		t.Error(state)
 	}
 }
@@ -146,7 +147,7 @@ func TestSources_OneRunPerSource(t *testing.T) {
 // The state of a source follows from its last run.
 func TestSources_States(t *testing.T) {
 	data := t.TempDir()
-	w, err := (&flags{Data: data, MemoryLimit: "400MB"}).open(t.Context(), true, nil)
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})
 	noError(t, err)
 	ended := time.Now().UTC()
 	for _, run := range []control.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},

@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/voicory/warehouse/ingest"
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -38,7 +38,7 @@ type syncPostgresCommand struct {
 
 // Run pulls from PostgreSQL.
 func (c *syncPostgresCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return c.run(ctx, m, f, sourceSpec{Kind: kindPostgres, DSN: c.DSN, Window: c.Window, MaxDeleted: c.MaxDeleted})
+	return c.run(ctx, m, f, admin.SourceSpec{Kind: admin.Postgres, DSN: c.DSN, Window: c.Window, MaxDeleted: c.MaxDeleted})
 }
 
 type syncVoicoryCommand struct {
@@ -51,33 +51,31 @@ type syncVoicoryCommand struct {
 
 // Run pulls from the Voicory API.
 func (c *syncVoicoryCommand) Run(ctx context.Context, m *Main, f *flags) error {
-	return c.run(ctx, m, f, sourceSpec{
-		Kind: kindVoicory, BaseURL: c.BaseURL, APIKey: c.APIKey, Tenant: c.Tenant, Details: c.Details, Window: c.Window,
+	return c.run(ctx, m, f, admin.SourceSpec{
+		Kind: admin.Voicory, BaseURL: c.BaseURL, APIKey: c.APIKey, Tenant: c.Tenant, Details: c.Details, Window: c.Window,
 	})
 }
 
 // syncSummary is the summary of a run.
 type syncSummary struct {
-	ingest.Summary
-	Missing []string `json:"missing"`                  // tables and columns that the source lacks
-	Unread  []string `json:"unread_columns,omitempty"` // columns that the source has and that were not named before
-	// Reasons has the number of refused rows by dataset and reason.
-	Reasons   map[string]int64 `json:"refused_reasons,omitempty"`
-	Published publication      `json:"published"`
+	admin.Synced
+	Published admin.Publication `json:"published"`
 }
 
 // run pulls once, or repeatedly if Every is set. A repeated pull prints the error of a failed run, and the next run
 // resumes it; only warehouse.ErrInvalid and the end of ctx stop it.
-func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec sourceSpec) error {
+func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec admin.SourceSpec) error {
 	for {
-		err := f.withCreated(ctx, func(api admin) error {
+		err := f.withCreated(ctx, func(conn *admin.Conn) error {
 			bar := newSyncProgress(m)
-			total, err := api.Sync(ctx, spec, bar.set)
+			var total syncSummary
+			var err error
+			total.Synced, err = admin.Sync.Watch(ctx, conn, spec, bar.set)
 			bar.finish()
 			if err != nil {
 				return err
 			}
-			if total.Published, err = m.publish(ctx, api, total.Tenants); err != nil {
+			if total.Published, err = m.publish(ctx, conn, total.Tenants); err != nil {
 				return err
 			}
 			return m.printResult(f, total, total.text)
@@ -144,12 +142,12 @@ func newSyncProgress(m *Main) *syncProgress {
 		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
 }
 
-func (p *syncProgress) set(done, total int64) {
+func (p *syncProgress) set(report admin.Progress) {
 	if p.bar != nil {
-		if total > 0 {
-			p.bar.ChangeMax64(max(total, done))
+		if report.Total > 0 {
+			p.bar.ChangeMax64(max(report.Total, report.Done))
 		}
-		_ = p.bar.Set64(done) // a failure to draw the bar is ignored
+		_ = p.bar.Set64(report.Done) // a failure to draw the bar is ignored
 	}
 }
 

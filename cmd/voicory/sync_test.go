@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
@@ -239,7 +240,7 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 // The printed counts add up to the number of rows read.
 func TestSyncSummary_CountsSuperseded(t *testing.T) {
 	var out strings.Builder
-	(&syncSummary{Summary: ingest.Summary{Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}).text(&out)
+	(&syncSummary{Synced: admin.Synced{Summary: ingest.Summary{Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}}).text(&out)
 	if first, _, _ := strings.Cut(out.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
 		t.Error(first)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
+	"github.com/voicory/warehouse/ingest/schedule"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -25,7 +26,7 @@ import (
 // A replica is a warehouse that is kept in step with a database.
 type replica struct {
 	*warehouse.Warehouse
-	runner *ingest.Runner
+	runner *schedule.Scheduler
 	source *postgres.Source
 }
 
@@ -35,7 +36,7 @@ func newReplica(t *testing.T, d *database, options postgres.Options) *replica {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
 	t.Cleanup(func() { noError(t, w.Close()) })
-	r := &replica{Warehouse: w, runner: ingest.NewRunner(w)}
+	r := &replica{Warehouse: w, runner: schedule.New(w)}
 	options.Keys = func(ctx context.Context, keys []postgres.Key) error {
 		imported := make([]control.ImportedKey, len(keys))
 		for i, key := range keys {

@@ -1,4 +1,4 @@
-package ingest
+package schedule
 
 import (
 	"cmp"
@@ -13,72 +13,92 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
-	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Job is a source that is pulled repeatedly.
 type Job struct {
 	Name   string // name of the source in the configuration
-	Source Source
+	Source ingest.Source
 	Tenant uuid.UUID     // owner of the rows; zero if each row names its tenant
 	Every  time.Duration // pause between the end of a run and the start of the next
 }
 
-// A Runner pulls sources into a warehouse and records the outcome of each run. It runs each source at most once at a
+// A Scheduler pulls sources into a warehouse and records the outcome of each run. It runs each source at most once at a
 // time.
-type Runner struct {
+type Scheduler struct {
 	w     *warehouse.Warehouse
-	began time.Time // creation of the runner
+	began time.Time // creation of the scheduler
+	jobs  []Job     // sorted by name
 
 	mu      sync.Mutex                    // guards running and totals
 	running map[string]*control.SourceRun // runs in progress by source name
-	totals  map[string]*Totals            // by source name
+	totals  map[string]*totals            // by source name
 }
 
-// Totals counts the outcomes of all runs of a source in this process.
-type Totals struct {
-	Runs, Failures int64
-	Rows           schema.Counts // of merged portions, those of failed runs included
-	// AsOf is the start of the last successful run, which may have been in an earlier process. It is the creation of
-	// the runner if no run has succeeded.
-	AsOf time.Time
+// New returns a scheduler that pulls sources into w and has no jobs.
+func New(w *warehouse.Warehouse) *Scheduler {
+	return &Scheduler{w: w, began: time.Now(), running: map[string]*control.SourceRun{}, totals: map[string]*totals{}}
 }
 
-// NewRunner returns a runner that pulls sources into w.
-func NewRunner(w *warehouse.Warehouse) *Runner {
-	return &Runner{w: w, began: time.Now(), running: map[string]*control.SourceRun{}, totals: map[string]*Totals{}}
+// Add adds jobs. It returns [warehouse.ErrInvalid] if two jobs have the same source. It must not be called after Loops.
+func (s *Scheduler) Add(jobs ...Job) error {
+	s.jobs = append(s.jobs, jobs...)
+	slices.SortFunc(s.jobs, func(a, b Job) int { return strings.Compare(a.Name, b.Name) })
+	for i, job := range s.jobs {
+		for _, other := range s.jobs[:i] {
+			if other.Source.Name() == job.Source.Name() {
+				return fmt.Errorf("%w: sources.%s and sources.%s are the same source, %s",
+					warehouse.ErrInvalid, other.Name, job.Name, job.Source.Name())
+			}
+		}
+	}
+	return nil
+}
+
+// Jobs returns the jobs, sorted by name.
+func (s *Scheduler) Jobs() []Job { return s.jobs }
+
+// Loops returns one function per job, which runs the job on its schedule until its context is done.
+func (s *Scheduler) Loops(log *slog.Logger) (loops []func(context.Context)) {
+	for _, job := range s.jobs {
+		loops = append(loops, func(ctx context.Context) { s.repeat(ctx, job, log.With("source", job.Name)) })
+	}
+	return loops
 }
 
 // Pull merges all rows of a source that are new since its last run, and returns their summary. tenant owns the rows;
 // it is zero for a source of many tenants. If Pull fails, the portions merged so far stay and the next run continues
 // after them. Pull returns [warehouse.ErrBusy] if a run of the source is in progress.
-func (r *Runner) Pull(ctx context.Context, source Source, tenant uuid.UUID) (total Summary, err error) {
+func (s *Scheduler) Pull(
+	ctx context.Context, source ingest.Source, tenant uuid.UUID,
+) (total ingest.Summary, err error) {
 	total.Refusals = []warehouse.Refusal{}
-	if err := r.begin(ctx, source.Name()); err != nil {
+	if err := s.begin(ctx, source.Name()); err != nil {
 		return total, err
 	}
-	defer func() { err = errors.Join(err, r.end(ctx, source.Name(), err)) }()
-	state, err := r.w.SourceState(ctx, tenant, source.Name())
+	defer func() { err = errors.Join(err, s.end(ctx, source.Name(), err)) }()
+	state, err := s.w.SourceState(ctx, tenant, source.Name())
 	if err != nil {
 		return total, err
 	}
-	err = source.Pull(ctx, state, func(ctx context.Context, portion Portion) error {
-		summary, err := mergePortion(ctx, r.w, tenant, source.Name(), portion)
+	err = source.Pull(ctx, state, func(ctx context.Context, portion ingest.Portion) error {
+		summary, err := ingest.MergePortion(ctx, s.w, tenant, source.Name(), portion)
 		total.Add(summary)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.running[source.Name()].Rows = total.Counts
-		r.totals[source.Name()].Rows.Add(summary.Counts)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running[source.Name()].Rows = total.Counts
+		s.totals[source.Name()].rows.Add(summary.Counts)
 		return err
 	})
 	return total, err
 }
 
 // begin records the start of a run. It returns warehouse.ErrBusy if a run of the source is in progress.
-func (r *Runner) begin(ctx context.Context, source string) error {
-	runs, err := r.w.Runs(ctx)
+func (s *Scheduler) begin(ctx context.Context, source string) error {
+	runs, err := s.w.Runs(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,21 +107,21 @@ func (r *Runner) begin(ctx context.Context, source string) error {
 		run.AsOf, run.Failures = runs[i].AsOf, runs[i].Failures
 	}
 	run.StartedAt = time.Now().UTC()
-	r.mu.Lock()
-	if other, ok := r.running[source]; ok {
-		r.mu.Unlock()
+	s.mu.Lock()
+	if other, ok := s.running[source]; ok {
+		s.mu.Unlock()
 		since := other.StartedAt.Format(time.RFC3339)
 		return fmt.Errorf("%w: source %s is being pulled since %s", warehouse.ErrBusy, source, since)
 	}
-	r.running[source] = &run
-	if r.totals[source] == nil {
-		r.totals[source] = &Totals{AsOf: *cmp.Or(run.AsOf, &r.began)}
+	s.running[source] = &run
+	if s.totals[source] == nil {
+		s.totals[source] = &totals{asOf: *cmp.Or(run.AsOf, &s.began)}
 	}
-	r.mu.Unlock()
-	if err := r.w.SaveRun(ctx, run); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.running, source)
+	s.mu.Unlock()
+	if err := s.w.SaveRun(ctx, run); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.running, source)
 		return err
 	}
 	return nil
@@ -111,65 +131,36 @@ func (r *Runner) begin(ctx context.Context, source string) error {
 const stopped = "stopped; the next run continues from there"
 
 // end records the end of a run. failure is the error of the run, or nil. The record is written even if ctx has ended.
-func (r *Runner) end(ctx context.Context, source string, failure error) error {
-	r.mu.Lock()
-	run := *r.running[source]
-	delete(r.running, source)
-	totals := r.totals[source]
-	totals.Runs++
+func (s *Scheduler) end(ctx context.Context, source string, failure error) error {
+	s.mu.Lock()
+	run := *s.running[source]
+	delete(s.running, source)
+	totals := s.totals[source]
+	totals.runs++
 	now := time.Now().UTC()
 	run.EndedAt = &now
 	switch {
 	case failure == nil:
 		run.AsOf, run.Failures = &run.StartedAt, 0
-		totals.AsOf = run.StartedAt
+		totals.asOf = run.StartedAt
 	case ctx.Err() != nil:
 		run.Error = stopped
 	default:
 		run.Error = strings.Join(strings.Fields(failure.Error()), " ")
 		run.Failures++
-		totals.Failures++
+		totals.failures++
 	}
-	r.mu.Unlock()
-	return r.w.SaveRun(context.WithoutCancel(ctx), run)
+	s.mu.Unlock()
+	return s.w.SaveRun(context.WithoutCancel(ctx), run)
 }
 
-// Runs returns the last run of every source that was ever pulled, sorted by name. running holds the names of the
-// sources whose run is in progress in this process. Any other run without an end was interrupted by the end of its
-// process.
-func (r *Runner) Runs(ctx context.Context) (runs []control.SourceRun, running map[string]bool, err error) {
-	if runs, err = r.w.Runs(ctx); err != nil {
-		return nil, nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	running = map[string]bool{}
-	for i, run := range runs {
-		if now, ok := r.running[run.Source]; ok {
-			runs[i], running[run.Source] = *now, true
-		}
-	}
-	return runs, running, nil
-}
-
-// Totals returns the totals of a source in this process.
-func (r *Runner) Totals(source string) Totals {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if totals := r.totals[source]; totals != nil {
-		return *totals
-	}
-	return Totals{AsOf: r.began}
-}
-
-// Repeat pulls the source of a job until ctx ends, with a pause of job.Every between runs. It logs a failed run and
+// repeat pulls the source of a job until ctx ends, with a pause of job.Every between runs. It logs a failed run and
 // continues.
-func (r *Runner) Repeat(ctx context.Context, job Job, log *slog.Logger) {
-	log = log.With("source", job.Name)
+func (s *Scheduler) repeat(ctx context.Context, job Job, log *slog.Logger) {
 	logged := "" // unknown fields of the last warning, which is not repeated for the same fields
 	noted := ""  // notes of the last warning
 	for {
-		total, err := r.Pull(ctx, job.Source, job.Tenant)
+		total, err := s.Pull(ctx, job.Source, job.Tenant)
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -1,0 +1,47 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
+)
+
+// TenantStatus is a tenant with the conditions that the process which has the data folder open has noticed.
+type TenantStatus struct {
+	control.Tenant
+	Conditions []warehouse.Condition `json:"conditions"`
+}
+
+// ListTenants returns the tenants with their conditions, oldest first.
+var ListTenants = operation("tenants/list", func(ctx context.Context, l *Local, _ None) ([]TenantStatus, error) {
+	tenants, err := l.Warehouse.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byTenant := map[uuid.UUID][]warehouse.Condition{}
+	for _, c := range l.Warehouse.Conditions() {
+		byTenant[c.Tenant] = append(byTenant[c.Tenant], c)
+	}
+	list := make([]TenantStatus, len(tenants))
+	for i, tenant := range tenants {
+		list[i] = TenantStatus{tenant, append([]warehouse.Condition{}, byTenant[tenant.ID]...)}
+	}
+	return list, nil
+})
+
+// RequestFilter selects entries of the request log.
+type RequestFilter struct {
+	Since  time.Time     `json:"since"`
+	Tenant uuid.NullUUID `json:"tenant_id"`
+	Limit  int64         `json:"limit"`
+}
+
+// ListRequests returns the newest entries of the request log that the filter selects.
+var ListRequests = operation("requests/list",
+	func(ctx context.Context, l *Local, r RequestFilter) ([]control.Request, error) {
+		return l.Warehouse.Requests(ctx, r.Since, r.Tenant, r.Limit)
+	})
