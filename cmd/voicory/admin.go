@@ -9,15 +9,16 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// openAdmin connects to the server that has the data folder open, or opens the folder if there is none. If the folder is
-// missing or empty, it is created if create is true; otherwise openAdmin returns warehouse.ErrNotFound.
+// openAdmin connects to the server that has the data folder open, or opens the folder if no server runs. If the folder
+// is missing or empty, it is created if create is true; otherwise openAdmin returns warehouse.ErrNotFound.
 func (f *flags) openAdmin(ctx context.Context, create bool) (*admin.Conn, error) {
 	return admin.Open(ctx, admin.Options{
 		Warehouse: f.warehouse(create, f.Log), AllowUnsandboxedSQL: f.Query.AllowUnsandboxedSQL,
 	})
 }
 
-// withAdmin calls do with a connection to the data folder. It returns warehouse.ErrNotFound if the folder does not exist.
+// withAdmin calls do with a connection to the data folder. It returns warehouse.ErrNotFound if the folder does not
+// exist.
 func (f *flags) withAdmin(ctx context.Context, do func(*admin.Conn) error) error {
 	return f.with(ctx, false, do)
 }

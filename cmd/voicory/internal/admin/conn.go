@@ -43,7 +43,7 @@ type Options struct {
 	AllowUnsandboxedSQL bool // run SQL of users even if the kernel lacks a protection of the sandbox
 }
 
-// Open connects to the server that has the data folder open. If there is none, it opens the folder in this process.
+// Open connects to the server that has the data folder open. If no server runs, it opens the folder in this process.
 func Open(ctx context.Context, options Options) (*Conn, error) {
 	conn, err := dialServer(ctx, warehouse.SocketPath(options.Warehouse.Dir))
 	if conn != nil || err != nil {
@@ -63,7 +63,7 @@ func Open(ctx context.Context, options Options) (*Conn, error) {
 	}}, nil
 }
 
-// dialServer returns a connection to the server that listens on the socket, or nil if there is none.
+// dialServer returns a connection to the server that listens on the socket, or nil if no server listens on it.
 func dialServer(ctx context.Context, socket string) (*Conn, error) {
 	// Lstat: a symbolic link is not followed. Opening the folder refuses it.
 	info, err := os.Lstat(socket)

@@ -101,8 +101,8 @@ func sendFile(parts *multipart.Writer, in ingest.Input, last bool) error {
 	return err
 }
 
-// receiveFiles returns the files that sendFiles has written. It reads the files of a group into memory, because they are
-// small, but not a file that is sent alone.
+// receiveFiles returns the files that sendFiles has written. It reads the files of a group into memory, because they
+// are small, but not a file that is sent alone.
 func receiveFiles(r *http.Request) (files []ingest.Input, err error) {
 	query := r.URL.Query()
 	tenant, err := uuid.Parse(query.Get("tenant"))

@@ -25,8 +25,8 @@ const (
 	Files    = "files"
 )
 
-// SourceSpec describes a source to pull from. It contains secrets, so it is sent to a running server over the operator's
-// socket and nowhere else.
+// SourceSpec describes a source to pull from. It contains secrets, so it is sent to a running server over the
+// operator's socket and nowhere else.
 type SourceSpec struct {
 	Kind    string        `json:"kind"`
 	DSN     string        `json:"dsn"`       // postgres: connection string of the platform's database
