@@ -32,6 +32,7 @@ type event struct {
 // errorKinds are the kinds that errors.Is also finds in an error that a server has sent.
 var errorKinds = []error{
 	warehouse.ErrInvalid, warehouse.ErrNotFound, warehouse.ErrNoSpace, warehouse.ErrNotWritable, warehouse.ErrBusy,
+	warehouse.ErrUnavailable,
 }
 
 // newErrorEvent returns the event of an error with its kind, if it wraps one of errorKinds.
