@@ -169,6 +169,22 @@ func (f *dataFolder) exists(path string) (bool, error) {
 	return err == nil, err
 }
 
+// size returns the size of a file in bytes, and 0 if the file is missing.
+func (f *dataFolder) size(path string) (int64, error) {
+	name, err := f.resolve(path)
+	if err != nil {
+		return 0, err
+	}
+	info, err := f.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 // remove removes a file or an empty folder. A symbolic link is removed itself.
 func (f *dataFolder) remove(path string) error {
 	dir, err := f.resolve(filepath.Dir(path))

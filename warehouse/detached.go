@@ -68,7 +68,6 @@ func (p *tenantPool) drain(ctx context.Context, id uuid.UUID) (store *tenantStor
 	}
 	if store != nil {
 		delete(p.open, id) // so that takeVictim does not return it
-		p.walRows.Add(-store.walRows)
 	}
 	return store, nil
 }
@@ -78,8 +77,8 @@ func (p *tenantPool) endDrain(id uuid.UUID, store *tenantStore) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if store != nil { // see detachVictim
-		p.open[id] = &tenantStore{id: id, walRows: store.walRows, lastUsed: time.Now()}
-		p.walRows.Add(store.walRows)
+		p.open[id] = p.newStore(id)
+		p.open[id].lastUsed = time.Now()
 	}
 	delete(p.made, id) // facts of the former file
 	close(p.detaching[id])

@@ -11,8 +11,9 @@
 //
 // # Goroutines
 //
-// Goroutines end before the method that started them returns. The only exception is the build of a DuckDB export, which
-// the last waiting caller cancels (see [Warehouse.OpenDatabase]).
+// Goroutines end before the method that started them returns, with two exceptions. The last waiting caller cancels the
+// build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in WALs,
+// runs from Open to Close.
 //
 // # Lock order
 //
@@ -28,5 +29,8 @@
 // even if the waiting goroutine holds locks of other tenants.
 //
 // The lock of the database in memory, registering, is held for one change of its views or schemas, with no other lock.
+// The checkpointer holds the writing lock of one tenant during its CHECKPOINT, and no other lock. A merge waits for the
+// checkpointer before it takes the first lock.
+//
 // The other locks of this package are held alone. Package control has the locks of keys and of the request log.
 package warehouse

@@ -9,12 +9,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// Bounds of the rows in WALs.
-const (
-	MaxWALRows     = maxWALRows
-	HardMaxWALRows = hardMaxWALRows
-)
-
 // MaxPublishLag is the lag of a publication from which it is a condition.
 const MaxPublishLag = maxPublishLag
 
@@ -68,4 +62,10 @@ func (w *Warehouse) WithDetached(ctx context.Context, id uuid.UUID, do func() er
 func SetDrainTimeout(d time.Duration) (former time.Duration) {
 	former, drainTimeout = drainTimeout, d
 	return former
+}
+
+// MemoryOfChanges returns the bytes of memory of changes that are not checkpointed, and their bound.
+func (w *Warehouse) MemoryOfChanges(ctx context.Context) (used, bound float64, err error) {
+	used, err = w.checkpoints.memory(ctx)
+	return used, checkpointAbove * w.checkpoints.limit, err
 }

@@ -73,6 +73,9 @@ func (s *Staged) mergeTenants(ctx context.Context) (total schema.Counts, err err
 func (s *Staged) mergeGroup(
 	ctx context.Context, conn *sql.Conn, group []stagedTenant,
 ) (counts schema.Counts, err error) {
+	if err := s.w.checkpoints.wait(ctx); err != nil {
+		return counts, err
+	}
 	plans := make([]*mergePlan, len(group))
 	for i, t := range group {
 		block := largeBlock
@@ -112,7 +115,7 @@ func (s *Staged) mergeError(t stagedTenant, err error) error {
 
 // mergeTenant executes the plan of one tenant in one transaction. The caller holds the writing lock of the store.
 func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePlan) error {
-	w, store, name := s.w, plan.store, s.batch.Dataset.Name
+	store, name := plan.store, s.batch.Dataset.Name
 	names := plan.statementNames()
 	stale, err := plan.stalePartitions(s.batch.Dataset)
 	if err != nil {
@@ -131,7 +134,7 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 		return err
 	}
 	store.facts.applyCommit(name, plan)
-	return w.tenants.maybeCheckpoint(ctx, conn, store, plan.rowsWritten())
+	return nil
 }
 
 // inTransaction calls do within a transaction on the connection. It commits if do succeeds, and rolls back otherwise.

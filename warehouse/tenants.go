@@ -63,8 +63,6 @@ type tenantPool struct {
 	made        map[uuid.UUID]*storeFacts   // of the files that this process has created; guarded by mu
 	maxAttached int                         // the constant, unless lowered by a test; guarded by mu
 
-	walRows atomic.Int64 // rows in the WALs of all attached tenants
-
 	making sync.Mutex
 	empty  map[int][]byte // content of a new tenant's file, by block size, made on demand; guarded by making
 }
@@ -73,9 +71,8 @@ type tenantPool struct {
 type tenantStore struct {
 	id          uuid.UUID
 	db          *sql.DB     // connections whose default database is the tenant's; nil until attached
-	writing     sync.Mutex  // held by one merge, or by one update of the manifest, at a time
+	writing     writingLock // held by one merge, or by one update of the manifest, at a time
 	facts       *storeFacts // guarded by writing
-	walRows     int64       // rows that are in the WAL and in memory, but not in the file; guarded by writing
 	publishing  sync.Mutex  // held by one publisher at a time
 	pageIndexes pageIndexCache
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
@@ -85,6 +82,7 @@ type tenantStore struct {
 	failure   error // of the attachment; set by attaching
 
 	users    int           // callers that have not released the store; guarded by tenantPool.mu
+	attached bool          // a caller has used and released the store; guarded by tenantPool.mu
 	lastUsed time.Time     // guarded by tenantPool.mu
 	idle     chan struct{} // closed when users becomes 0; nil: no caller waits; guarded by tenantPool.mu
 }
@@ -100,6 +98,19 @@ func (s *tenantStore) committing(commit func() error) error {
 // then is from one state of the store.
 func (s *tenantStore) unchanged(version int64) bool {
 	return version%2 == 0 && s.version.Load() == version
+}
+
+// newStore returns a store that is not attached yet.
+func (p *tenantPool) newStore(id uuid.UUID) *tenantStore {
+	return &tenantStore{id: id, writing: writingLock{checkpointer: &p.w.checkpoints}}
+}
+
+// wakeIfIdle wakes the caller that waits for the last user of the store. The caller holds the lock of the pool.
+func (s *tenantStore) wakeIfIdle() {
+	if s.users == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
 }
 
 func (p *tenantPool) init(w *Warehouse) {
@@ -184,7 +195,9 @@ func (p *tenantPool) acquire(ctx context.Context, id uuid.UUID) (*tenantStore, e
 		return nil, err
 	}
 	if p.open[id] == nil {
-		p.open[id] = &tenantStore{id: id, victim: p.takeVictim()}
+		store := p.newStore(id)
+		store.victim = p.takeVictim() // before the store itself is in the pool
+		p.open[id] = store
 	}
 	p.open[id].users++
 	return p.open[id], nil
@@ -208,11 +221,8 @@ func (p *tenantPool) release(store *tenantStore) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	store.users--
-	store.lastUsed = time.Now()
-	if store.users == 0 && store.idle != nil {
-		close(store.idle)
-		store.idle = nil
-	}
+	store.attached, store.lastUsed = true, time.Now()
+	store.wakeIfIdle()
 }
 
 // forget removes a store that could not be attached, so that the next open of the tenant tries again. Callers that
@@ -222,7 +232,6 @@ func (p *tenantPool) forget(store *tenantStore) {
 	defer p.mu.Unlock()
 	if p.open[store.id] == store {
 		delete(p.open, store.id)
-		p.walRows.Add(-store.walRows)
 	}
 	if store.idle != nil {
 		close(store.idle)
@@ -325,10 +334,9 @@ func (p *tenantPool) detachVictim(ctx context.Context, victim *tenantStore) erro
 	err := p.detach(ctx, victim.id.String(), victim.db)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err == nil {
-		p.walRows.Add(-victim.walRows)
-	} else {
-		p.open[victim.id] = &tenantStore{id: victim.id, walRows: victim.walRows, lastUsed: time.Now()}
+	if err != nil {
+		p.open[victim.id] = p.newStore(victim.id)
+		p.open[victim.id].lastUsed = time.Now()
 	}
 	close(p.detaching[victim.id])
 	delete(p.detaching, victim.id)

@@ -45,6 +45,7 @@ type Warehouse struct {
 
 	signing     []byte // secret from which the signing keys are derived
 	tenants     tenantPool
+	checkpoints checkpointer
 	refused     quarantine
 	exportCache duckdbExportCache
 	unknown     unknownFields
@@ -116,6 +117,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("mark the data folder: %w", err)
 	}
 	w.tenants.init(w)
+	if err := w.checkpoints.start(ctx, w); err != nil {
+		return nil, fmt.Errorf("start the checkpointer: %w", err)
+	}
 	if err := w.registerFiles(ctx); err != nil {
 		return nil, err
 	}
@@ -128,6 +132,7 @@ func (w *Warehouse) Close() error {
 	if w.DB != nil {
 		errs = append(errs, w.DB.Close(context.Background()))
 	}
+	w.checkpoints.close()
 	errs = append(errs, w.tenants.close())
 	if w.journal != nil {
 		errs = append(errs, w.journal.Close())
