@@ -50,7 +50,7 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 
 // customersOf returns at most limit customers of the tenant of after that follow it.
 func (w *Warehouse) customersOf(ctx context.Context, after Customer, limit int) (found []Customer, err error) {
-	exists, err := w.folder.exists(w.tenantPath(after.Tenant))
+	exists, err := w.storeExists(after.Tenant)
 	if err != nil || !exists {
 		return nil, err // a tenant with a key has no file before its first batch of rows
 	}

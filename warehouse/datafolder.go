@@ -26,6 +26,7 @@ import (
 //	  lock                             private   held by the process that owns the folder; contains its process id
 //	  control.duckdb, *.wal            private   tenants, keys, request log
 //	  journal.ndjson                   private   facts that outlive databases and restores, see package journal
+//	  commits                          private   last commit of each store
 //	  signing.key                      private   secret for cursors and signed URLs
 //	  voicory.sock                     private   the operator's socket
 //	  warehouse/<tenant>.duckdb, *.wal private   rows of a tenant
@@ -58,6 +59,7 @@ type dataFolder struct {
 	log  *slog.Logger
 	lock *os.File // nil until the folder is locked
 
+	marked  bool     // there was a mark
 	adopted bool     // there was no mark, and it is not written yet
 	setLake LakeMode // lake mode to store in the mark once the folder is locked; empty for none
 }
@@ -68,6 +70,7 @@ const (
 	lockFile      = "lock"
 	controlFile   = "control.duckdb"
 	journalFile   = "journal.ndjson"
+	commitsFile   = "commits"
 	signingFile   = "signing.key"
 	socketFile    = "voicory.sock"
 	warehouseDir  = "warehouse"
@@ -84,7 +87,7 @@ const (
 
 var (
 	folderDirs  = []string{warehouseDir, lakeDir, filesDir, quarantineDir, tempDir}
-	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, signingFile}
+	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, commitsFile, signingFile}
 )
 
 // folderMark is the content of the mark file.
@@ -212,7 +215,7 @@ func (f *dataFolder) recognize(opts Options) error {
 			return fmt.Errorf("%w: it was written by a newer version (format %d, this binary knows %d); upgrade voicory",
 				ErrInvalid, f.mark.Format, folderFormat)
 		}
-		f.setLake = opts.LakeMode
+		f.setLake, f.marked = opts.LakeMode, true
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -352,10 +355,14 @@ func (f *dataFolder) take() error {
 		err = f.setMode(f.path, true, &changed)
 	}
 	for _, name := range folderDirs {
-		if err == nil {
+		// A missing folder of the stores may be a file system that is not mounted. Open decides about it, see openStores.
+		exists := true
+		if err == nil && name == warehouseDir && f.marked {
+			exists, err = f.exists(f.join(name))
+		} else if err == nil {
 			err = f.mkdir(f.join(name))
 		}
-		if err == nil {
+		if err == nil && exists {
 			err = f.walk(name, &changed)
 		}
 	}

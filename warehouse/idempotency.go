@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Push is the idempotency record of a push. The client chooses its key.
@@ -60,18 +59,16 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 	defer release()
 	store.writing.Lock()
 	defer store.writing.Unlock()
-	tx, err := duckdb.Begin(ctx, store.db)
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, statements.Get("push/insert"), sql.Named("key", push.Key),
-		sql.Named("digest", push.Digest), sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
-	if err == nil {
-		_, err = tx.ExecContext(ctx, statements.Get("push/prune"),
-			sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("record push %s: %w", push.Key, err), tx.Rollback())
-	}
-	return tx.Commit()
+	return store.inTransaction(ctx, store.db, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, statements.Get("push/insert"), sql.Named("key", push.Key),
+			sql.Named("digest", push.Digest), sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
+		if err == nil {
+			_, err = tx.ExecContext(ctx, statements.Get("push/prune"),
+				sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
+		}
+		if err != nil {
+			return fmt.Errorf("record push %s: %w", push.Key, err)
+		}
+		return nil
+	})
 }

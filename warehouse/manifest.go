@@ -15,7 +15,6 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A PublishedFile is one file of an export, as listed in the manifest. Its name contains a digest of its content, so a
@@ -149,23 +148,21 @@ func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition
 	}
 	s.writing.Lock() // a merge writes to the list of unpublished partitions too
 	defer s.writing.Unlock()
-	tx, err := duckdb.Begin(ctx, s.db)
-	if err != nil {
-		return err
-	}
-	for _, step := range []struct {
-		name string
-		arg  sql.NamedArg
-	}{
-		{"lake/mark_replaced", sql.Named("files", texts[0])},
-		{"lake/insert_files", sql.Named("files", texts[0])},
-		{"lake/clear_unpublished", sql.Named("published", texts[1])},
-	} {
-		if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
-			return errors.Join(fmt.Errorf("update manifest: %w", err), tx.Rollback())
+	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error {
+		for _, step := range []struct {
+			name string
+			arg  sql.NamedArg
+		}{
+			{"lake/mark_replaced", sql.Named("files", texts[0])},
+			{"lake/insert_files", sql.Named("files", texts[0])},
+			{"lake/clear_unpublished", sql.Named("published", texts[1])},
+		} {
+			if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
+				return fmt.Errorf("update manifest: %w", err)
+			}
 		}
-	}
-	return tx.Commit()
+		return nil
+	})
 }
 
 // archiveStale moves the tenant's files that are not in the manifest to the folder of replaced files: files that were

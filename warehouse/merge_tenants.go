@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -130,23 +129,11 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 		return nil
 	}
 	store.facts.loaded = false // until the commit succeeds: if it fails, its outcome is unknown
-	if err := store.inTransaction(ctx, conn, func() error { return plan.run(ctx, conn, names...) }); err != nil {
+	if err := store.changeRows(ctx, conn, func(*sql.Tx) error { return plan.run(ctx, conn, names...) }); err != nil {
 		return err
 	}
 	store.facts.applyCommit(name, plan)
 	return nil
-}
-
-// inTransaction calls do within a transaction on the connection. It commits if do succeeds, and rolls back otherwise.
-func (s *tenantStore) inTransaction(ctx context.Context, conn *sql.Conn, do func() error) error {
-	tx, err := duckdb.Begin(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := do(); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return s.committing(tx.Commit)
 }
 
 // markUnpublished creates a marker file beside the file of each tenant whose plan changes rows: the file may hold

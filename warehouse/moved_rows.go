@@ -84,7 +84,7 @@ func (s *Staged) fillFromGroup(
 	var ids []string
 	for _, id := range tenants {
 		ids = append(ids, statements.Text(id.String()))
-		exists, err := s.w.folder.exists(s.w.tenantPath(id))
+		exists, err := s.w.storeExists(id)
 		if err != nil {
 			return 0, err
 		}

@@ -70,11 +70,16 @@ func pendingPartitions(ctx context.Context, db querier, format int) ([]partition
 // path returns the path of the partition's file of the export in the lake:
 // lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, or lake/tenant_id=T/customers/customers.parquet.
 func (p partition) path(w *Warehouse, tenant uuid.UUID, export schema.Export) string {
-	dir := filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String(), export.Name)
+	dir := filepath.Join(w.lakePath(tenant), export.Name)
 	if p.month != "" {
 		dir = filepath.Join(dir, "month="+p.month)
 	}
 	return filepath.Join(dir, export.Name+".parquet")
+}
+
+// lakePath returns the folder of the tenant in the lake.
+func (w *Warehouse) lakePath(tenant uuid.UUID) string {
+	return filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String())
 }
 
 // filter returns a filter that selects the rows of the partition's month.

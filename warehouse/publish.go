@@ -111,7 +111,7 @@ func (w *Warehouse) UpgradePublished(ctx context.Context) (total Published, err 
 	}
 	var failures PublishErrors
 	for _, t := range tenants {
-		exists, err := w.folder.exists(w.tenantPath(t.ID))
+		exists, err := w.storeExists(t.ID)
 		if err != nil {
 			return total, fmt.Errorf("upgrade published files: %w", err)
 		}
@@ -154,7 +154,7 @@ func (p *Published) count(files []PublishedFile) {
 // unpublished returns the ids of the tenants that may have unpublished commits, and notes since when. These have a
 // marker file beside their file, or no folder of published files because an earlier version wrote them.
 func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
-	stores, err := w.folder.readDir(w.folder.join(warehouseDir))
+	stores, err := w.storeDir()
 	if err != nil {
 		return nil, err
 	}

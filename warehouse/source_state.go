@@ -57,7 +57,7 @@ func (w *Warehouse) SourceState(
 	if exists, err := w.hasStates(tenant); err != nil || !exists {
 		return nil, err
 	}
-	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
+	err = w.readState(ctx, tenant, func(db *sql.DB) error {
 		var text string
 		err := db.QueryRowContext(ctx, statements.Get("merge/select_source_state"), sql.Named("source", source)).Scan(&text)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -78,7 +78,7 @@ func (w *Warehouse) SourceFiles(
 	if exists, err := w.hasStates(tenant); err != nil || !exists {
 		return files, err
 	}
-	err = w.withStateDB(ctx, tenant, func(db *sql.DB) error {
+	err = w.readState(ctx, tenant, func(db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, statements.Get("merge/select_source_files"), sql.Named("source", source))
 		if err != nil {
 			return err
@@ -101,7 +101,7 @@ func (w *Warehouse) hasStates(tenant uuid.UUID) (bool, error) {
 	if tenant == uuid.Nil {
 		return true, nil
 	}
-	return w.folder.exists(w.tenantPath(tenant))
+	return w.storeExists(tenant)
 }
 
 // ForgetSourceFiles removes hashes from those of SourceFiles.
@@ -115,27 +115,23 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 	return w.changeState(ctx, tenant, state, state.statementNames()...)
 }
 
-// changeState executes statements with the slots of the state, in one transaction.
-func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state State, names ...string) error {
-	return w.withStateDB(ctx, tenant, func(db *sql.DB) error {
-		tx, err := duckdb.Begin(ctx, db)
+// changeState executes statements with the slots of the state, in one transaction of the database that holds the states:
+// the tenant's, or the control database if tenant is zero.
+func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state State, names ...string) (err error) {
+	defer func() {
 		if err != nil {
-			return err
+			err = fmt.Errorf("state of source: %w", err)
 		}
+	}()
+	execute := func(tx *sql.Tx) error {
 		slots := append(state.slots(), "store", "main")
 		for _, name := range names {
 			if _, err := tx.ExecContext(ctx, statements.Fill(name, slots...)); err != nil {
-				return errors.Join(err, tx.Rollback())
+				return err
 			}
 		}
-		return tx.Commit()
-	})
-}
-
-// withStateDB calls do with the database that holds the states: the tenant's, or the control database if tenant is
-// zero. It holds the writing lock of the tenant.
-func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*sql.DB) error) error {
-	db := w.control
+		return nil
+	}
 	if tenant != uuid.Nil {
 		store, release, err := w.tenantFor(ctx, tenant, smallBlock)
 		if err != nil {
@@ -144,9 +140,30 @@ func (w *Warehouse) withStateDB(ctx context.Context, tenant uuid.UUID, do func(*
 		defer release()
 		store.writing.Lock()
 		defer store.writing.Unlock()
+		return store.inTransaction(ctx, store.db, execute)
+	}
+	tx, err := duckdb.Begin(ctx, w.control)
+	if err != nil {
+		return err
+	}
+	if err := execute(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// readState calls read with the database that holds the states.
+func (w *Warehouse) readState(ctx context.Context, tenant uuid.UUID, read func(*sql.DB) error) error {
+	db := w.control
+	if tenant != uuid.Nil {
+		store, release, err := w.tenant(ctx, tenant)
+		if err != nil {
+			return fmt.Errorf("state of source: %w", err)
+		}
+		defer release()
 		db = store.db
 	}
-	if err := do(db); err != nil {
+	if err := read(db); err != nil {
 		return fmt.Errorf("state of source: %w", err)
 	}
 	return nil

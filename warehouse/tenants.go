@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -73,6 +74,8 @@ type tenantStore struct {
 	db          *sql.DB     // connections whose default database is the tenant's; nil until attached
 	writing     writingLock // held by one merge, or by one update of the manifest, at a time
 	facts       *storeFacts // guarded by writing
+	last        commitID    // of the last transaction; guarded by writing
+	commits     *commitFile // constant
 	publishing  sync.Mutex  // held by one publisher at a time
 	pageIndexes pageIndexCache
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
@@ -125,11 +128,17 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 	return w.tenantFor(ctx, id, largeBlock)
 }
 
-// registerFiles registers the tenants of all files, because earlier versions have created files of tenants that were
-// not registered, and because control.duckdb may be restored from an older backup.
-func (w *Warehouse) registerFiles(ctx context.Context) error {
-	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
-	if err != nil {
+// openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of
+// all files, because earlier versions have created files of tenants that were not registered, and because control.duckdb
+// may be restored from an older backup. It records which registered stores are missing.
+func (w *Warehouse) openStores(ctx context.Context) error {
+	if len(w.histories.byTenant) == 0 {
+		if err := w.folder.mkdir(w.folder.join(warehouseDir)); err != nil {
+			return err
+		}
+	}
+	entries, err := w.storeDir()
+	if err != nil && !errors.Is(err, ErrUnavailable) {
 		return err
 	}
 	tenants, err := w.Tenants(ctx)
@@ -140,17 +149,42 @@ func (w *Warehouse) registerFiles(ctx context.Context) error {
 	for _, t := range tenants {
 		registered[t.ID] = true
 	}
+	present := map[uuid.UUID]bool{}
 	for _, entry := range entries {
 		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
 		id, err := uuid.Parse(name)
-		if err != nil || !isStore || registered[id] {
+		if err != nil || !isStore {
+			continue
+		}
+		present[id] = true
+		if registered[id] {
 			continue
 		}
 		if err := w.RegisterTenant(ctx, id); err != nil {
 			return err
 		}
 	}
+	for _, t := range tenants {
+		if present[t.ID] {
+			continue
+		}
+		if _, err := w.storeExists(t.ID); errors.Is(err, ErrUnavailable) {
+			w.conditions.setStore(t.ID, err)
+		} else if err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// storeDir returns the entries of the folder of the stores. It returns a ConditionError if the folder is missing.
+func (w *Warehouse) storeDir() ([]fs.DirEntry, error) {
+	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &ConditionError{StoreMissing, fmt.Errorf("the folder %s is missing; mount its file system, or run "+
+			"`voicory repair`", warehouseDir)}
+	}
+	return entries, err
 }
 
 // tenantFor attaches the tenant's file. It registers a tenant without a file and creates the file with blocks of the
@@ -240,8 +274,9 @@ func (p *tenantPool) forget(store *tenantStore) {
 }
 
 // attachTenant detaches the victim of the store, if it has one, and attaches the store. It is the only function that
-// creates a file for the rows and states of a tenant, so it registers the tenant first. If the DETACH fails, the pool
-// has one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
+// attaches or creates the store of a tenant, so the rules in identity.go are enforced here: it returns a ConditionError
+// for a store that is missing, not the tenant's own, or older than it was. If the DETACH of the victim fails, the pool has
+// one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	if victim := store.victim; victim != nil {
 		if err := w.tenants.detachVictim(ctx, victim); err != nil {
@@ -249,23 +284,56 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 		}
 		store.victim = nil
 	}
-	path := w.tenantPath(store.id)
-	exists, err := w.folder.exists(path)
-	if err == nil && !exists { // before the file is created, so that every file belongs to a registered tenant
-		err = w.RegisterTenant(ctx, store.id)
+	exists, err := w.storeExists(store.id)
+	if err == nil && !exists {
+		err = w.createStore(ctx, store.id, block)
 	}
 	if err != nil {
 		return err
 	}
-	store.db, err = w.attach(ctx, store.id.String(), path, block)
-	switch {
-	case errors.Is(err, errNewer):
-		return &ConditionError{StoreNewer, err}
-	case err != nil:
+	last, err := w.attachStore(ctx, store, exists)
+	if err != nil {
 		return err
 	}
-	store.facts = w.tenants.factsOf(store.id, !exists)
+	store.commits, store.facts = w.commits, w.tenants.factsOf(store.id, !exists)
+	if err := w.identify(ctx, store, last); err != nil {
+		return errors.Join(err, w.detach(ctx, store.id.String(), store.db))
+	}
 	return nil
+}
+
+// attachStore attaches the file of a tenant and returns its last commit, see checkStore. existed is false if the file
+// was created just now.
+func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed bool) (last *commitID, err error) {
+	if existed {
+		err = w.checkLogs(ctx, store.id)
+	}
+	if err == nil {
+		check := func(ctx context.Context, db *sql.DB) (err error) {
+			last, err = w.checkStore(ctx, store.id, db)
+			return err
+		}
+		store.db, err = w.attachFile(ctx, store.id.String(), w.tenantPath(store.id), existingFile, check)
+	}
+	switch condition := (*ConditionError)(nil); {
+	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace):
+	case errors.Is(err, errNewer):
+		err = &ConditionError{StoreNewer, err}
+	default:
+		err = w.refuse(StoreUnreadable, store.id, "%w", err)
+	}
+	return last, err
+}
+
+// createStore creates the file of a tenant that never had one, with blocks of the given size in bytes. The file belongs
+// to nobody until the attachment has registered its history.
+func (w *Warehouse) createStore(ctx context.Context, id uuid.UUID, block int) error {
+	if err := w.mayCreateStore(); err != nil {
+		return err
+	}
+	return w.folder.writeAtomic(w.tenantPath(id), func(temp string) error {
+		return w.makeFile(ctx, id.String(), temp, block)
+	})
 }
 
 // factsOf returns the facts about the tenant's tables. They are complete if this process has created the file; made
@@ -370,7 +438,7 @@ func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int)
 			return nil, err
 		}
 	}
-	return w.attachFile(ctx, catalog, path, existingFile)
+	return w.attachFile(ctx, catalog, path, existingFile, nil)
 }
 
 // makeFile creates a database without rows. All tenants' files of a block size are copies of one that is made once,
@@ -397,7 +465,7 @@ func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block in
 
 // makeEmpty creates a database with the current schema and no rows.
 func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
-	db, err := w.attachFile(ctx, catalog, path, block)
+	db, err := w.attachFile(ctx, catalog, path, block, nil)
 	if err != nil {
 		return err
 	}
@@ -408,8 +476,11 @@ func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block i
 const existingFile = 0
 
 // attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
-// file may still be attached, because an earlier DETACH failed; it is used as it is.
-func (w *Warehouse) attachFile(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
+// file may still be attached, because an earlier DETACH failed; it is used as it is. If check is not nil, it decides
+// whether the database is used, before it is migrated.
+func (w *Warehouse) attachFile(
+	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error,
+) (*sql.DB, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, err
 	}
@@ -424,7 +495,14 @@ func (w *Warehouse) attachFile(ctx context.Context, catalog, path string, block 
 	}
 	db := w.instance.DB("USE " + statements.Ident(catalog)) // names are looked up in this database only
 	db.SetMaxIdleConns(maxReaders)
-	if err := migrate(ctx, db, storeKind(catalog)); err != nil {
+	var err error
+	if check != nil {
+		err = check(ctx, db)
+	}
+	if err == nil {
+		err = migrate(ctx, db, storeKind(catalog))
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
 	}
 	return db, nil

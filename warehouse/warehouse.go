@@ -42,6 +42,8 @@ type Warehouse struct {
 	*control.DB                  // the content of the control database; its methods are methods of the warehouse
 	journal     *journal.Journal // facts that outlive the databases of the folder and the restore of a backup
 	epoch       uuid.UUID        // of the commits of this process
+	histories   histories
+	commits     *commitFile // nil until opened
 
 	signing     []byte // secret from which the signing keys are derived
 	tenants     tenantPool
@@ -110,6 +112,12 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
 	}
+	if w.commits, err = folder.openCommits(); err != nil {
+		return nil, fmt.Errorf("file of commits: %w", err)
+	}
+	if err := w.loadHistories(ctx); err != nil {
+		return nil, err
+	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {
 		return nil, fmt.Errorf("signing secret: %w", err)
 	}
@@ -120,7 +128,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.checkpoints.start(ctx, w); err != nil {
 		return nil, fmt.Errorf("start the checkpointer: %w", err)
 	}
-	if err := w.registerFiles(ctx); err != nil {
+	if err := w.openStores(ctx); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -136,6 +144,9 @@ func (w *Warehouse) Close() error {
 	errs = append(errs, w.tenants.close())
 	if w.journal != nil {
 		errs = append(errs, w.journal.Close())
+	}
+	if w.commits != nil {
+		errs = append(errs, w.commits.close())
 	}
 	for _, db := range []*sql.DB{w.control, w.loader} {
 		if db != nil {

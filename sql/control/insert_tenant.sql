@@ -1,1 +1,1 @@
-INSERT INTO tenants VALUES ($id::UUID, now()) ON CONFLICT DO NOTHING;
+INSERT INTO tenants (id, created_at) VALUES ($id::UUID, now()) ON CONFLICT DO NOTHING;

@@ -43,3 +43,31 @@ func (d *DB) RegisterTenant(ctx context.Context, id uuid.UUID) error {
 	}
 	return nil
 }
+
+// Histories returns the histories of the tenants' stores, by tenant. Tenants without a store are missing.
+func (d *DB) Histories(ctx context.Context) (map[uuid.UUID]uuid.UUID, error) {
+	rows, err := d.db.QueryContext(ctx, statements.Get("control/select_histories"))
+	if err != nil {
+		return nil, fmt.Errorf("list histories: %w", err)
+	}
+	defer rows.Close()
+	histories := map[uuid.UUID]uuid.UUID{}
+	for rows.Next() {
+		var tenant, history uuid.UUID
+		if err := rows.Scan(&tenant, &history); err != nil {
+			return nil, fmt.Errorf("list histories: %w", err)
+		}
+		histories[tenant] = history
+	}
+	return histories, rows.Err()
+}
+
+// SetHistory sets the history of the tenant's store. It registers the tenant unless it is registered.
+func (d *DB) SetHistory(ctx context.Context, tenant, history uuid.UUID) error {
+	_, err := d.db.ExecContext(ctx, statements.Get("control/upsert_history"),
+		sql.Named("id", tenant.String()), sql.Named("history", history.String()))
+	if err != nil {
+		return fmt.Errorf("register the store of tenant %s: %w", tenant, err)
+	}
+	return nil
+}

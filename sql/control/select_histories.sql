@@ -1,0 +1,1 @@
+SELECT id, history FROM tenants WHERE history IS NOT NULL;

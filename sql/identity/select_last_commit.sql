@@ -1,0 +1,1 @@
+SELECT identity::VARCHAR, last_commit::VARCHAR FROM clock;

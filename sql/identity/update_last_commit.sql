@@ -1,0 +1,2 @@
+-- Identifies this write transaction.
+UPDATE {{store}}.main.clock SET last_commit = {{commit}};

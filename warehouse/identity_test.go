@@ -1,0 +1,360 @@
+package warehouse_test
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// A storeImage holds copies of a data folder as a killed process leaves it. Tenants A and B have 20 calls in their
+// files, of which later pushes changed some, and 5 more in their WALs. All calls are published.
+type storeImage struct {
+	killed string // WALs hold the last commits
+	older  string // the same folder before these commits, with WALs of the first of them
+	clean  string // before both, without WALs
+}
+
+const (
+	imageCalls = 25
+	cleanCalls = 20
+)
+
+func makeStoreImage(t *testing.T) (image storeImage) {
+	t.Helper()
+	dir := t.TempDir()
+	both := func(w *warehouse.Warehouse, from, to int, fields row) {
+		var rows []any
+		for n := from; n < to; n++ {
+			rows = append(rows, call(tenantA, n, fields), call(tenantB, n, fields))
+		}
+		merge(t, w, schema.Calls, rows...)
+	}
+	w := open(t, dir)
+	both(w, 0, cleanCalls, nil)
+	publish(t, w)
+	noError(t, w.Close())
+	image.clean = imageOf(t, dir)
+	w = open(t, dir)
+	both(w, cleanCalls, cleanCalls+2, nil)
+	image.older = imageOf(t, dir)
+	both(w, cleanCalls+2, imageCalls, nil)
+	publish(t, w)
+	image.killed = imageOf(t, dir)
+	noError(t, w.Close())
+	return image
+}
+
+// imageOf copies a data folder, which may be open, and returns the copy.
+func imageOf(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "data")
+	copyFolder(t, dir, to)
+	return to
+}
+
+func storePath(dir string, tenant uuid.UUID) string {
+	return filepath.Join(dir, "warehouse", tenant.String()+".duckdb")
+}
+
+// lakeFiles returns the files of the tenant in the lake and their content.
+func lakeFiles(t *testing.T, dir string, tenant uuid.UUID) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	noError(t, filepath.WalkDir(filepath.Join(dir, "lake", "tenant_id="+tenant.String()),
+		func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				files[path] = readFile(t, path)
+			}
+			return err
+		}))
+	return files
+}
+
+// A store that is missing, not the tenant's own or older than it was is refused by every call for its tenant, and
+// nothing takes its place. Other tenants are not affected.
+func TestStores_DamageIsRefused(t *testing.T) {
+	image := makeStoreImage(t)
+	replace := func(from string, tenant uuid.UUID, suffix string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			text, err := os.ReadFile(storePath(from, tenant) + suffix)
+			noError(t, err)
+			noError(t, os.WriteFile(storePath(dir, tenantA)+suffix, text, 0o600))
+		}
+	}
+	remove := func(suffix string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { noError(t, os.Remove(storePath(dir, tenantA)+suffix)) }
+	}
+	cut := func(suffix string, share float64) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			path := storePath(dir, tenantA) + suffix
+			info, err := os.Stat(path)
+			noError(t, err)
+			noError(t, os.Truncate(path, int64(share*float64(info.Size()))))
+		}
+	}
+	all := func(steps ...func(*testing.T, string)) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			for _, step := range steps {
+				step(t, dir)
+			}
+		}
+	}
+	cases := map[string]struct {
+		damage func(t *testing.T, dir string)
+		kind   warehouse.ConditionKind
+	}{
+		"file missing":                    {remove(""), warehouse.StoreMissing},
+		"file and WAL missing":            {all(remove(""), remove(".wal")), warehouse.StoreMissing},
+		"file emptied":                    {cut("", 0), warehouse.StoreUnreadable},
+		"file cut to half":                {cut("", 0.5), warehouse.StoreUnreadable},
+		"file cut to half, WAL missing":   {all(cut("", 0.5), remove(".wal")), warehouse.StoreUnreadable},
+		"file cut in its last block":      {cut("", 0.999), warehouse.StoreUnreadable},
+		"file of another tenant":          {all(replace(image.killed, tenantB, ""), remove(".wal")), warehouse.StoreForeign},
+		"file and WAL of another tenant":  {all(replace(image.killed, tenantB, ""), replace(image.killed, tenantB, ".wal")), warehouse.StoreForeign},
+		"file of another tenant, own WAL": {replace(image.killed, tenantB, ""), ""},
+		"older file":                      {all(replace(image.clean, tenantA, ""), remove(".wal")), warehouse.StoreBehind},
+		"WAL missing":                     {remove(".wal"), warehouse.StoreBehind},
+		"WAL emptied":                     {cut(".wal", 0), warehouse.StoreBehind},
+		"WAL cut to its header":           {cut(".wal", 0.005), warehouse.StoreBehind},
+		"WAL cut to a tenth":              {cut(".wal", 0.1), warehouse.StoreBehind},
+		"WAL cut to half":                 {cut(".wal", 0.5), warehouse.StoreBehind},
+		"WAL cut to nine tenths":          {cut(".wal", 0.9), warehouse.StoreBehind},
+		"WAL of another tenant":           {replace(image.killed, tenantB, ".wal"), warehouse.StoreForeign},
+		"WAL of an older state":           {replace(image.older, tenantA, ".wal"), warehouse.StoreBehind},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := imageOf(t, image.killed)
+			c.damage(t, dir)
+			wantRefused(t, dir, c.kind)
+		})
+	}
+}
+
+// wantRefused opens the folder and requires that tenant A's store is refused with a condition of the kind, or of any
+// store kind if kind is "".
+func wantRefused(t *testing.T, dir string, kind warehouse.ConditionKind) {
+	t.Helper()
+	before, store := lakeFiles(t, dir, tenantA), storeFiles(t, dir)
+	w := open(t, dir)
+	defer func() {
+		noError(t, w.Close())
+		if after := lakeFiles(t, dir, tenantA); !maps.Equal(before, after) {
+			t.Errorf("lake of the tenant: got files %v, want %v unchanged",
+				slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+		}
+		if after := storeFiles(t, dir); !maps.Equal(store, after) {
+			t.Error("the refused store was changed")
+		}
+	}()
+	uses := map[string]func() error{
+		"page": func() error {
+			_, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 10})
+			return err
+		},
+		"feed": func() error {
+			_, err := w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
+			return err
+		},
+		"push": func() error {
+			_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "push",
+				Rows: lines(t, call(tenantA, 99, nil))})
+			return err
+		},
+		"files for SQL":   func() error { _, err := w.PublishedFiles(t.Context(), tenantA); return err },
+		"export":          func() error { _, err := w.Snapshot(t.Context(), tenantA); return err },
+		"publication":     func() error { _, err := w.PublishTenant(t.Context(), tenantA); return err },
+		"state of source": func() error { _, err := w.SourceState(t.Context(), tenantA, "x"); return err },
+	}
+	for use, do := range uses {
+		err := do()
+		var condition *warehouse.ConditionError
+		switch {
+		case !errors.Is(err, warehouse.ErrUnavailable) || !errors.As(err, &condition):
+			t.Errorf("%s: got error %v, want kind %v", use, err, warehouse.ErrUnavailable)
+		case kind != "" && condition.Kind != kind:
+			t.Errorf("%s: got condition %s (%v), want %s", use, condition.Kind, err, kind)
+		case !strings.Contains(err.Error(), tenantA.String()+".duckdb") || !strings.Contains(err.Error(), "voicory repair"):
+			t.Errorf("%s: got error %q, want one that names the file and the command", use, err)
+		}
+	}
+	if page, err := w.List(t.Context(), tenantB, schema.Calls, warehouse.Listing{Limit: 100}); err != nil ||
+		len(page.Items) != imageCalls {
+		t.Errorf("other tenant: got %d calls and error %v, want %d", len(page.Items), err, imageCalls)
+	}
+	merge(t, w, schema.Calls, call(tenantB, 99, nil), call(numbered(3), 1, nil))
+	_, err := w.PublishTenant(t.Context(), tenantB)
+	noError(t, err)
+	if !slices.ContainsFunc(w.Conditions(), func(c warehouse.Condition) bool {
+		return c.Tenant == tenantA && c.Kind.IsStore() && (kind == "" || c.Kind == kind)
+	}) {
+		t.Errorf("got conditions %v, want one of the store of tenant A", w.Conditions())
+	}
+}
+
+// storeFiles returns the files of tenant A in the folder of the stores.
+func storeFiles(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	found, err := filepath.Glob(storePath(dir, tenantA) + "*")
+	noError(t, err)
+	for _, path := range found {
+		files[path] = readFile(t, path)
+	}
+	return files
+}
+
+// If the folder of the stores is missing or empty although stores are registered, no store is created in it, not even
+// for a new tenant: its file system is probably not mounted.
+func TestStores_FolderNotMounted(t *testing.T) {
+	image := makeStoreImage(t)
+	for name, lose := range map[string]func(dir string) error{
+		"missing": func(dir string) error { return os.RemoveAll(filepath.Join(dir, "warehouse")) },
+		"empty": func(dir string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "warehouse")), os.Mkdir(filepath.Join(dir, "warehouse"), 0o700))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := imageOf(t, image.killed)
+			noError(t, lose(dir))
+			before := contents(t, filepath.Join(dir, "lake"))
+			w := open(t, dir)
+			for _, tenant := range []uuid.UUID{tenantA, tenantB, numbered(3)} {
+				_, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
+				wantKind(t, err, warehouse.ErrUnavailable)
+				_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "push",
+					Rows: lines(t, call(tenant, 99, nil))})
+				wantKind(t, err, warehouse.ErrUnavailable)
+			}
+			_, _ = w.Publish(t.Context()) // has nothing to publish
+			noError(t, w.Close())
+			if after := contents(t, filepath.Join(dir, "lake")); after != before {
+				t.Errorf("got lake %s, want %s", after, before)
+			}
+			if entries, err := os.ReadDir(filepath.Join(dir, "warehouse")); len(entries) > 0 {
+				t.Errorf("got %v in the folder of the stores and error %v, want none", entries, err)
+			}
+		})
+	}
+}
+
+// A store whose history is not registered any more is registered again, and a file of commits that is older than the
+// stores, damaged or lost refuses none.
+func TestStores_WitnessesAreLost(t *testing.T) {
+	image := makeStoreImage(t)
+	remove := func(names ...string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			for _, name := range names {
+				noError(t, os.RemoveAll(filepath.Join(dir, name))) // there may be no WAL
+			}
+		}
+	}
+	older := func(names ...string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			for _, name := range names {
+				text, err := os.ReadFile(filepath.Join(image.clean, name))
+				noError(t, err)
+				noError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+			}
+			_ = os.Remove(filepath.Join(dir, "control.duckdb.wal"))
+		}
+	}
+	for name, lose := range map[string]func(*testing.T, string){
+		"control database lost":             remove("control.duckdb", "control.duckdb.wal"),
+		"control database and journal lost": remove("control.duckdb", "control.duckdb.wal", "journal.ndjson"),
+		"journal lost":                      remove("journal.ndjson"),
+		"control database older":            older("control.duckdb"),
+		"commits lost":                      remove("commits"),
+		"commits older":                     older("commits"),
+		"commits emptied":                   func(t *testing.T, dir string) { noError(t, os.Truncate(filepath.Join(dir, "commits"), 0)) },
+		"commits cut in a slot":             func(t *testing.T, dir string) { noError(t, os.Truncate(filepath.Join(dir, "commits"), 70)) },
+		"commits damaged": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "commits")
+			text := []byte(readFile(t, path))
+			for at := 3; at < len(text); at += 16 {
+				text[at] ^= 4
+			}
+			noError(t, os.WriteFile(path, text, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := imageOf(t, image.killed)
+			lose(t, dir)
+			for range 2 {
+				w := open(t, dir)
+				wantCallCount(t, w, tenantA, imageCalls)
+				merge(t, w, schema.Calls, call(tenantB, 0, row{"status": uuid.NewString()}))
+				wantCallCount(t, w, tenantB, imageCalls)
+				noError(t, w.Close())
+			}
+			noError(t, os.Remove(storePath(dir, tenantA))) // and a loss is noticed again
+			w := open(t, dir)
+			wantKind(t, w.OpenTenant(t.Context(), tenantA), warehouse.ErrUnavailable)
+			noError(t, w.Close())
+		})
+	}
+}
+
+// A tenant with a key and without rows has empty lists, before and after a restart.
+func TestStores_TenantWithoutRows(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		w := open(t, dir)
+		_, _, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+		noError(t, err)
+		wantCallCount(t, w, tenantA, 0)
+		noError(t, w.Close())
+	}
+}
+
+// BeginHistory accepts a store that lacks commits, or has another history, and ends every position in its feed. It does
+// not accept a store of another tenant.
+func TestBeginHistory(t *testing.T) {
+	image := makeStoreImage(t)
+	dir := imageOf(t, image.killed)
+	w := open(t, dir)
+	feed, err := w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 3)
+	noError(t, err)
+	noError(t, w.Close())
+	for _, store := range []string{image.clean, image.killed} { // the second has the first history
+		text, err := os.ReadFile(storePath(store, tenantA))
+		noError(t, err)
+		noError(t, os.WriteFile(storePath(dir, tenantA), text, 0o600))
+		w = open(t, dir)
+		wantKind(t, w.OpenTenant(t.Context(), tenantA), warehouse.ErrUnavailable)
+		noError(t, w.BeginHistory(t.Context(), tenantA))
+		wantCallCount(t, w, tenantA, cleanCalls)
+		_, err = w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, feed.Next, 3)
+		wantKind(t, err, warehouse.ErrPositionLost)
+		merge(t, w, schema.Calls, call(tenantA, 98, nil))
+		if seen, _ := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 10); len(seen) != cleanCalls+1 {
+			t.Errorf("got %d rows in the feed, want %d", len(seen), cleanCalls+1)
+		}
+		noError(t, w.Close())
+		w = open(t, dir)
+		wantCallCount(t, w, tenantA, cleanCalls+1)
+		if len(w.Conditions()) > 0 {
+			t.Errorf("got conditions %v, want none", w.Conditions())
+		}
+		noError(t, w.Close())
+	}
+	text, err := os.ReadFile(storePath(image.clean, tenantB))
+	noError(t, err)
+	noError(t, os.WriteFile(storePath(dir, tenantA), text, 0o600))
+	w = open(t, dir)
+	wantKind(t, w.BeginHistory(t.Context(), tenantA), warehouse.ErrUnavailable)
+	noError(t, w.Close())
+}
