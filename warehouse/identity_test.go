@@ -18,7 +18,7 @@ import (
 )
 
 // A storeImage holds copies of a data folder as a killed process leaves it. Tenants A and B have 20 calls in their
-// files, of which later pushes changed some, and 5 more in their WALs. All calls are published.
+// files, and 5 more in their WALs. All calls are published.
 type storeImage struct {
 	killed string // WALs hold the last commits
 	older  string // the same folder before these commits, with WALs of the first of them
@@ -357,4 +357,13 @@ func TestBeginHistory(t *testing.T) {
 	w = open(t, dir)
 	wantKind(t, w.BeginHistory(t.Context(), tenantA), warehouse.ErrUnavailable)
 	noError(t, w.Close())
+}
+
+// downgrade changes tenant A's store to one of an earlier version, which knew no histories.
+func downgrade(t *testing.T, dir, script string) {
+	t.Helper()
+	execFile(t, storePath(dir, tenantA), "ALTER TABLE clock DROP COLUMN identity; ALTER TABLE clock DROP COLUMN last_commit; "+
+		script)
+	execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL")
+	noError(t, errors.Join(os.Remove(filepath.Join(dir, "journal.ndjson")), os.Remove(filepath.Join(dir, "commits"))))
 }

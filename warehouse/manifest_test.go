@@ -193,8 +193,7 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 		publish(t, w)
 		merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
 		noError(t, w.Close())
-		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
-			"DELETE FROM published_files WHERE month <> '2026-02'; "+downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
+		downgrade(t, dir, "DELETE FROM published_files WHERE month <> '2026-02'; "+downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
 		w = open(t, dir)
 		if got := publish(t, w); got.Files != c.files {
 			t.Errorf("unpublished %q: got %+v, want %d files", c.unpublished, got, c.files)
@@ -218,8 +217,7 @@ func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 	publish(t, w)
 	_, names := published(t, w)
 	noError(t, w.Close())
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"),
-		"DROP TABLE published_files; "+downgradeToV5+"DELETE FROM schema_version WHERE version > 4")
+	downgrade(t, dir, "DROP TABLE published_files; "+downgradeToV5+"DELETE FROM schema_version WHERE version > 4")
 	lake := "lake/tenant_id=" + tenantA.String()
 	for _, name := range []string{"published", lake + "/transcript_turns", lake + "/cost_daily"} {
 		noError(t, os.RemoveAll(filepath.Join(dir, name)))

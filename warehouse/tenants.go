@@ -325,8 +325,8 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 	return last, err
 }
 
-// createStore creates the file of a tenant that never had one, with blocks of the given size in bytes. The file belongs
-// to nobody until the attachment has registered its history.
+// createStore creates the file of a tenant that never had one, with blocks of the given size in bytes. The attachment
+// gives the file its identity.
 func (w *Warehouse) createStore(ctx context.Context, id uuid.UUID, block int) error {
 	if err := w.mayCreateStore(); err != nil {
 		return err
