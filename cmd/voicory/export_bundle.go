@@ -18,8 +18,8 @@ import (
 )
 
 // runBundle writes all exports of one snapshot to a self-contained folder, completely or not at all. admin.Export
-// returns only the DuckDB database. runBundle writes the other files from that database, so that all of them have the same
-// rows, also if a server has the data folder open.
+// returns only the DuckDB database. runBundle writes the other files from that database, so that all of them have the
+// same rows, also if a server has the data folder open.
 func (c *exportCommand) runBundle(ctx context.Context, m *Main, f *flags) error {
 	tenant, err := parseUUID(c.Tenant)
 	switch {

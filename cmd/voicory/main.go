@@ -4,8 +4,8 @@
 // Package main has the flags of each command and prints the results. A command runs operations of package admin, on the
 // data folder or in the server that has the folder open. Package main contains no SQL, and no rules about rows.
 //
-// A server runs one goroutine per source, one that publishes, one that
-// writes the request log, and those of net/http. The locks of this package are never held while another one is taken.
+// Package server runs the server. The only goroutine that this package starts, apart from readers of pipes, waits for
+// signals. It holds no locks.
 package main
 
 import (

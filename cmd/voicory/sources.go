@@ -6,18 +6,9 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 )
-
-// timeOrNever returns t in UTC as RFC 3339, or "never" if t is nil.
-func timeOrNever(t *time.Time) string {
-	if t == nil {
-		return "never"
-	}
-	return t.UTC().Format(time.RFC3339)
-}
 
 type sourcesCommand struct{}
 
@@ -33,7 +24,7 @@ func (c *sourcesCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			fmt.Fprintln(table, "NAME\tSTATE\tAS OF\tEVERY\tREAD\tNEW\tCHANGED\tDELETED\tREFUSED\tSOURCE")
 			for _, s := range list {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n",
-					cmp.Or(s.Name, "-"), s.State, timeOrNever(s.AsOf), cmp.Or(s.Every, "-"),
+					cmp.Or(s.Name, "-"), s.State, s.LastSuccess(), cmp.Or(s.Every, "-"),
 					s.Rows.Read, s.Rows.New, s.Rows.Changed, s.Rows.Deleted, s.Rows.Refused, printable(s.Source))
 			}
 			_ = table.Flush() // errors of stdout are ignored, as for every other output

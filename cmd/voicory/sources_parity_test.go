@@ -252,7 +252,7 @@ func fromVoicory(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: defaultWindow})
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},
@@ -295,7 +295,7 @@ func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres, DSN: database.DSN("postgres"), Window: defaultWindow})
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres, DSN: database.DSN("postgres"), Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,62 +14,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/ingest/demo"
 	"github.com/voicory/warehouse/ingest/filereader"
 )
-
-// If a handler ignores its cancellation, the process exits at the limit and logs the request.
-func TestStop_HandlerThatHangs(t *testing.T) {
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	var log bytes.Buffer
-	hanging, exited := make(chan struct{}), make(chan int, 1)
-	release := sync.OnceFunc(func() { close(hanging) })
-	defer release()
-	watch := newStopWatch(slog.New(slog.NewTextHandler(&log, nil)), func(status int) { exited <- status })
-	ended := watch.limit(ctx, time.Millisecond)
-	served := make(chan error)
-	go func() {
-		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true, connections: httpapi.NewConnections(nil),
-			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-				stop()
-				<-hanging // ignores its context
-			})})
-	}()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/api/v1/calls/secret", nil)
-	noError(t, err)
-	go func() {
-		response, err := http.DefaultClient.Do(request)
-		if err == nil {
-			response.Body.Close()
-		}
-		http.DefaultClient.CloseIdleConnections()
-	}()
-	if status := <-exited; status != exitFailed {
-		t.Errorf("got status %d, want %d", status, exitFailed)
-	}
-	if got := log.String(); !strings.Contains(got, "request GET /api/v1/calls") || strings.Contains(got, "secret") {
-		t.Errorf("got %s, want the request", got)
-	}
-	release()
-	noError(t, <-served)
-	ended()
-}
-
-// A shutdown within the limit does not call exit.
-func TestStop_InTime(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
-	watch := newStopWatch(slog.New(slog.DiscardHandler), func(int) { t.Error("got an exit, want none") })
-	release := watch.hold("work")
-	ended := watch.limit(ctx, time.Hour)
-	stop()
-	release()
-	ended()
-}
 
 // startProcess starts a server process and returns its URL and a function that returns the rest of its log.
 func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd, url string, stderr func() string) {

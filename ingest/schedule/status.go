@@ -3,6 +3,7 @@ package schedule
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/voicory/warehouse/warehouse/control"
 )
@@ -26,6 +27,14 @@ type Status struct {
 	Every string `json:"every"` // pause between two runs; "" if the source has no schedule
 	State State  `json:"state"`
 	control.SourceRun
+}
+
+// LastSuccess returns the start of the last successful run in UTC as RFC 3339, or "never".
+func (s Status) LastSuccess() string {
+	if s.AsOf == nil {
+		return "never"
+	}
+	return s.AsOf.UTC().Format(time.RFC3339)
 }
 
 // Sources returns the status of the jobs, and then of the sources that only a command has pulled from.

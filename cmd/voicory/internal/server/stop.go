@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -16,14 +16,14 @@ const stopGrace = 10 * time.Second
 // exits. Every commit is durable, so this exit loses no rows.
 type stopWatch struct {
 	log  *slog.Logger
-	exit func(status int)
+	exit func()
 
 	mu   sync.Mutex
 	next int
 	held map[int]string // names of the running work; guarded by mu
 }
 
-func newStopWatch(log *slog.Logger, exit func(int)) *stopWatch {
+func newStopWatch(log *slog.Logger, exit func()) *stopWatch {
 	return &stopWatch{log: log, exit: exit, held: map[int]string{}}
 }
 
@@ -60,7 +60,7 @@ func (s *stopWatch) limit(ctx context.Context, limit time.Duration) (ended func(
 		s.mu.Unlock()
 		slices.Sort(names)
 		s.log.Error("shutdown exceeded its limit; exiting", "limit", limit, "waiting_for", names)
-		s.exit(exitFailed)
+		s.exit()
 	})
 	return func() {
 		stop()

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// addJobs adds a job for each source of the config. It returns warehouse.ErrInvalid if a source is invalid or configured
-// twice.
+// addJobs adds a job for each source of the config. It returns warehouse.ErrInvalid if a source is invalid or
+// configured twice.
 func addJobs(sources *schedule.Scheduler, w *warehouse.Warehouse, config config, log *slog.Logger) error {
 	var jobs []schedule.Job
 	for name, c := range config.Sources {
@@ -40,7 +40,7 @@ func sourceChecks(sources *schedule.Scheduler) (checks []httpapi.Check) {
 			for _, status := range list {
 				if status.Name == job.Name && status.Failures > 0 {
 					return fmt.Errorf("%d runs have failed since the last success (%s): %s",
-						status.Failures, timeOrNever(status.AsOf), status.Error)
+						status.Failures, status.LastSuccess(), status.Error)
 				}
 			}
 			return nil

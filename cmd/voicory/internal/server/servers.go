@@ -1,10 +1,9 @@
-package main
+package server
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,12 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/httpapi"
-	"github.com/voicory/warehouse/warehouse"
 )
 
 // endpoint is a listener with the handler that serves its requests.
@@ -121,45 +115,4 @@ func serveAll(
 func requestGroup(path string) string {
 	elements := strings.SplitN(path, "/", 5)
 	return strings.Join(elements[:min(len(elements), 4)], "/")
-}
-
-// reloadingTLSConfig returns a TLS configuration that reads the certificate again for every handshake, so that the
-// files can be renewed in place. If they cannot be read or do not match, as while they are replaced, the configuration
-// keeps using the last valid certificate. It returns warehouse.ErrInvalid if the certificate cannot be loaded at the
-// start.
-func reloadingTLSConfig(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
-	first, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("%w: --tls-cert, --tls-key: %w", warehouse.ErrInvalid, err)
-	}
-	var mu sync.Mutex
-	current := &first
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		fresh, err := tls.LoadX509KeyPair(certFile, keyFile)
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			log.Error("reload the certificate; the previous one stays in use", "error", err)
-			return current, nil
-		}
-		current = &fresh
-		return current, nil
-	}}, nil
-}
-
-// operatorHandler serves the operations of the operator, and /metrics.
-func operatorHandler(l *admin.Local, registry *prometheus.Registry, log *slog.Logger) http.Handler {
-	routes := http.NewServeMux()
-	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	routes.Handle("/", admin.Handler(l, log))
-	return routes
-}
-
-// monitoringHandler serves /metrics, /healthz and /readyz, the latter with the errors of the checks.
-func monitoringHandler(api http.Handler, registry *prometheus.Registry) http.Handler {
-	routes := http.NewServeMux()
-	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	routes.Handle("GET /healthz", api)
-	routes.Handle("GET /readyz", httpapi.ForOperator(api))
-	return routes
 }

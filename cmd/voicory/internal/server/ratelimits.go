@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -18,15 +18,15 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// limitFlags are the flags of rate limits and concurrency limits.
-type limitFlags struct {
-	Redis         string         `help:"Redis that shares rate limits between servers: redis:// or rediss://, for a cluster with addr parameters, for sentinels with master_name." placeholder:"URL"`
-	RedisTimeout  time.Duration  `help:"Maximum time for a reply of Redis (${default}). If it takes longer, the server counts requests by itself." default:"50ms" placeholder:"TIME"`
-	RateLimit     limit.Rules    `help:"Maximum requests of a key in any time window, the longest window first (${default}). Keys can have their own; none removes the limit." default:"60/1m,10/5s" placeholder:"N/TIME"`
-	FileWindow    time.Duration  `help:"Range requests of a key for one file within this time count as one request (${default}), up to a bound; 0s counts each." default:"1m" placeholder:"TIME"`
-	GuessLimit    limit.Rules    `help:"Maximum requests with unknown keys from one address (${default})." default:"60/1m" placeholder:"N/TIME"`
-	TrustedProxy  []proxyNetwork `help:"Address or network of a proxy whose X-Forwarded-For is trusted." placeholder:"NETWORK"`
-	MaxConcurrent int            `help:"Maximum concurrent requests (${default}), at least 2; a tenant may have half of them. Further requests wait up to 5 s and then get 429 or 503." default:"64" placeholder:"N"`
+// Limits are the rate limits and the limits of concurrency.
+type Limits struct {
+	Redis          string        // URL of the Redis that shares rate limits between servers; "": none
+	RedisTimeout   time.Duration // maximum time for a reply of Redis
+	Rate           limit.Rules   // of a key that has none of its own
+	Guess          limit.Rules   // of requests with unknown keys from one address
+	FileWindow     time.Duration // range requests of a key for one file within this time count as one; 0: each counts
+	TrustedProxies []netip.Prefix
+	MaxConcurrent  int // requests, at least 2
 }
 
 const (
@@ -35,28 +35,25 @@ const (
 	maxGuessAddresses  = 100_000     // addresses whose unknown keys are counted
 )
 
-// apply sets the options of the API that the flags determine. closeRedis closes the connections to Redis, if any. It
-// returns warehouse.ErrInvalid if a flag is invalid.
-func (c *limitFlags) apply(
+// apply sets the options of the API that the limits determine. closeRedis closes the connections to Redis, if any. It
+// returns warehouse.ErrInvalid if a limit is invalid.
+func (l Limits) apply(
 	options *httpapi.Options, registry *prometheus.Registry, log *slog.Logger,
 ) (closeRedis func() error, err error) {
 	local := limit.NewMemory(maxKeys, time.Now)
-	options.Limiter, options.Rules = local, c.RateLimit
-	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessAddresses, time.Now), c.GuessLimit
-	options.FileWindow = c.FileWindow
-	if c.MaxConcurrent < 2 {
+	options.Limiter, options.Rules = local, l.Rate
+	options.Guesses, options.GuessRules = limit.NewMemory(maxGuessAddresses, time.Now), l.Guess
+	options.FileWindow, options.TrustedProxies = l.FileWindow, l.TrustedProxies
+	if l.MaxConcurrent < 2 {
 		return nil, fmt.Errorf("%w: --max-concurrent %d: want at least 2, so that one tenant cannot take every slot",
-			warehouse.ErrInvalid, c.MaxConcurrent)
+			warehouse.ErrInvalid, l.MaxConcurrent)
 	}
-	options.Slots = httpapi.NewSlots(c.MaxConcurrent)
-	for _, proxy := range c.TrustedProxy {
-		options.TrustedProxies = append(options.TrustedProxies, proxy.Prefix)
-	}
-	if c.Redis == "" {
+	options.Slots = httpapi.NewSlots(l.MaxConcurrent)
+	if l.Redis == "" {
 		log.Info("rate limits apply to this process only; use --redis to share them between servers")
 		return func() error { return nil }, nil
 	}
-	client, err := redisClient(c.Redis)
+	client, err := redisClient(l.Redis)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --redis: %w", warehouse.ErrInvalid, err)
 	}
@@ -67,13 +64,13 @@ func (c *limitFlags) apply(
 			log.Warn("Redis does not reply; rate limits apply to this process only", "error", cause)
 		}
 	}
-	shared := limit.NewFallback(limit.NewRedis(client), local, c.RedisTimeout, redisRetryInterval, onChange)
+	shared := limit.NewFallback(limit.NewRedis(client), local, l.RedisTimeout, redisRetryInterval, onChange)
 	options.Limiter = shared
 	options.Checks = append(options.Checks, httpapi.Check{Name: "redis", Run: func(ctx context.Context) error {
 		if !shared.Healthy() {
 			return errors.New("no reply from Redis to the rate limiter")
 		}
-		ctx, cancel := context.WithTimeout(ctx, c.RedisTimeout)
+		ctx, cancel := context.WithTimeout(ctx, l.RedisTimeout)
 		defer cancel()
 		return client.Ping(ctx).Err()
 	}})
@@ -87,19 +84,6 @@ func (c *limitFlags) apply(
 		return 0
 	}))
 	return client.Close, nil
-}
-
-// proxyNetwork is a network of proxies, or a single address.
-type proxyNetwork struct{ netip.Prefix }
-
-// UnmarshalText parses a network such as 10.0.0.0/8, or an address such as 10.0.0.1.
-func (p *proxyNetwork) UnmarshalText(text []byte) (err error) {
-	if address, err := netip.ParseAddr(string(text)); err == nil {
-		p.Prefix, err = address.Prefix(address.BitLen())
-		return err
-	}
-	p.Prefix, err = netip.ParsePrefix(string(text))
-	return err
 }
 
 // redisClient returns a client for the URL of a single Redis, of a cluster (if the URL has addr parameters) or of

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// startLoops starts a goroutine for each loop. stop cancels their context and waits until all have returned.
+func startLoops(ctx context.Context, loops ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, loop := range loops {
+		running.Go(func() { loop(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// publishEvery is the shortest time between two searches for stale partitions.
+const publishEvery = 5 * time.Second
+
+// publishLoop publishes stale partitions until ctx is done. Stale partitions are left by a crash and by commands that
+// were killed before they published. The loop pauses 19 times as long as it works, so it uses at most 5 % of the time.
+func publishLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for ctx.Err() == nil {
+		start := time.Now()
+		if published, err := w.Publish(ctx); err != nil && ctx.Err() == nil {
+			log.Error("publish", "error", err)
+		} else if published.Files > 0 {
+			log.Info("published", "files", published.Files, "rows", published.Rows)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(max(publishEvery, 19*time.Since(start))):
+		}
+	}
+}
+
+// upgradeRetry is the pause before published files are upgraded again after an error.
+const upgradeRetry = time.Hour
+
+// upgradeLoop upgrades the published files of earlier versions, once in a data folder. publishLoop runs meanwhile.
+func upgradeLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for {
+		upgraded, err := w.UpgradePublished(ctx)
+		if upgraded.Files > 0 {
+			log.Info("published files upgraded", "files", upgraded.Files, "rows", upgraded.Rows)
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() == nil {
+			log.Error("upgrade published files", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(upgradeRetry):
+		}
+	}
+}
+
+// maxRequests is the maximum number of entries of the request log. They take a few hundred MB.
+const maxRequests = 2_000_000
+
+// requestLogLoop stores new entries of the request log every second and deletes old ones every 10 minutes.
+func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, retention time.Duration, log *slog.Logger) {
+	save, prune := time.NewTicker(time.Second), time.NewTicker(10*time.Minute)
+	defer save.Stop()
+	defer prune.Stop()
+	logError := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			log.Error("request log", "error", err)
+		}
+	}
+	logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-save.C:
+			logError(w.SaveRequests(context.WithoutCancel(ctx))) // entries that it has dequeued would be lost
+		case <-prune.C:
+			logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
+		}
+	}
+}

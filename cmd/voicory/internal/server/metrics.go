@@ -1,0 +1,67 @@
+package server
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/voicory/warehouse/warehouse"
+)
+
+// newRegistry returns a registry with the metrics of the process and of the warehouse.
+func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "voicory_request_log_dropped_total",
+			Help: "Entries dropped because the request log was full.",
+		}, func() float64 { return float64(w.DroppedRequests()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "voicory_quarantine_dropped_total",
+			Help: "Refused rows dropped because the quarantine was full.",
+		}, func() float64 { return float64(w.DroppedRefusals()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "voicory_free_bytes",
+			Help: "Bytes that can still be written to the disk of the data folder.",
+		}, func() float64 { return float64(w.FreeBytes()) }),
+		unknownFields{w}, conditions{w})
+	return registry
+}
+
+// conditions is a metric with one series for each kind of condition.
+type conditions struct{ *warehouse.Warehouse }
+
+var conditionsMetric = prometheus.NewDesc("voicory_conditions",
+	"Known failures of tenants and of the data folder, by kind; `voicory tenants list` and /readyz of the operator's "+
+		"listener have the details.", []string{"kind"}, nil)
+
+// Describe implements prometheus.Collector.
+func (conditions) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- conditionsMetric }
+
+// Collect implements prometheus.Collector.
+func (c conditions) Collect(metrics chan<- prometheus.Metric) {
+	counts := map[warehouse.ConditionKind]int{}
+	for _, condition := range c.Conditions() {
+		counts[condition.Kind]++
+	}
+	for _, kind := range warehouse.ConditionKinds {
+		metrics <- prometheus.MustNewConstMetric(
+			conditionsMetric, prometheus.GaugeValue, float64(counts[kind]), string(kind))
+	}
+}
+
+// unknownFields is a metric with one series for each field of ingested rows that its dataset does not have.
+type unknownFields struct{ *warehouse.Warehouse }
+
+var unknownMetric = prometheus.NewDesc("voicory_unknown_field_info",
+	"1 for each unknown field in rows ingested since the start; unknown fields are not stored.",
+	[]string{"dataset", "field"}, nil)
+
+// Describe implements prometheus.Collector.
+func (unknownFields) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- unknownMetric }
+
+// Collect implements prometheus.Collector.
+func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
+	for _, field := range u.UnknownFields() {
+		metrics <- prometheus.MustNewConstMetric(unknownMetric, prometheus.GaugeValue, 1, field.Dataset, field.Name)
+	}
+}
