@@ -1,19 +1,21 @@
 package ingest
 
 import (
+	"fmt"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/values"
 )
 
 const (
-	// maxLine is the maximum length of a row in bytes. A call of several hours is far shorter.
+	// maxLine is the maximum length in bytes of a row that is held in memory. The memory limit of DuckDB can lower it.
 	maxLine = 16 << 20
 	// A batch is merged in one transaction. Its maximum is one row group, so that a bulk load writes whole row
 	// groups, and a number of bytes that bounds memory.
@@ -48,11 +50,12 @@ type batcher struct {
 	rowReader
 	mem      memory.Allocator
 	line     int64 // number of the last row read, counting blank lines
+	maxRow   int   // bytes of a row; see warehouse.MaxRow
 	buffered bool  // read each batch into memory before it is staged
 }
 
-func newBatcher(rows rowReader, mem memory.Allocator) *batcher {
-	return &batcher{rowReader: rows, mem: mem}
+func newBatcher(rows rowReader, maxRow int) *batcher {
+	return &batcher{rowReader: rows, mem: mallocator.NewMallocator(), maxRow: maxRow}
 }
 
 // nextBatch returns a reader of the next batch. If the stream fails, the reader ends after the last complete row and
@@ -89,7 +92,10 @@ func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBu
 			continue
 		}
 		lines.Append(c.line)
-		if defect == lineTooLong {
+		if defect == "" && len(text) > c.maxRow {
+			defect = c.rowTooLong(len(text))
+		}
+		if defect == lineTooLong || len(text) > c.maxRow {
 			text = append(text[:min(len(text), 1024):min(len(text), 1024)], "…"...)
 		}
 		valid := utf8.Valid(text)
@@ -110,6 +116,13 @@ func (c *batcher) next(lines *array.Int64Builder, texts, defects *array.StringBu
 		}
 		return len(text), true
 	}
+}
+
+// rowTooLong returns the defect of a row that is longer than maxRow.
+func (c *batcher) rowTooLong(length int) string {
+	const mib = 1 << 20
+	return fmt.Sprintf("row has %.1f MiB; rows have at most %.1f MiB, because the memory limit is small (--memory-limit)",
+		float64(length)/mib, float64(c.maxRow)/mib)
 }
 
 // A rowBatch reads one batch as Arrow records of warehouse.LinesSchema. It implements array.RecordReader.

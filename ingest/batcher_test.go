@@ -30,7 +30,8 @@ func readRows(t *testing.T, rows rowReader) (lines []readRow, batches int, failu
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
-	c := newBatcher(rows, mem)
+	c := newBatcher(rows, maxLine)
+	c.mem = mem
 	for c.more() {
 		batch := c.nextBatch()
 		batches++

@@ -14,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"pgregory.net/rapid"
 
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -23,7 +22,7 @@ import (
 // readCSV returns the rows of a CSV file of calls, and the error that ended the reading.
 func readCSV(t *testing.T, in io.Reader) (lines []readRow, failure error) {
 	t.Helper()
-	c := newBatcher(newCSVReader(in, schema.Calls), memory.DefaultAllocator)
+	c := newBatcher(newCSVReader(in, schema.Calls), maxLine)
 	for c.more() {
 		batch := c.nextBatch()
 		for batch.Next() {

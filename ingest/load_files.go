@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
-
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -156,7 +154,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 		}
 		return summary.merge(ctx, staged)
 	}
-	batches := newBatcher(rows, mallocator.NewMallocator())
+	batches := newBatcher(rows, w.MaxRow())
 	batches.buffered = in.Throttled
 	err = loadBatches(ctx, batches, stage, merge)
 	rows.end()

@@ -78,12 +78,15 @@ func TestLoadFiles_BadFilesDoNotBlockOthers(t *testing.T) {
 // If a group cannot be staged, each of its files is loaded alone, and only the one at fault is refused.
 func TestLoadFiles_UnexpectedStagingError(t *testing.T) {
 	t.Parallel()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "40MB"})
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "60MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
-	wide := fmt.Sprintf(`{"id":"%s","created_at":"2026-01-01","summary":%q}`+"\n", uuid.UUID{15: 4},
-		strings.Repeat("x", 15<<20))
-	files := []ingest.Input{textFile("calls-1.ndjson", ids(1)), textFile("calls-2.ndjson", wide),
+	var wide strings.Builder // more than fits into the memory, in rows that each are not too long
+	for n := range 220 {
+		fmt.Fprintf(&wide, `{"id":"%s","created_at":"2026-01-01","summary":%q}`+"\n", uuid.UUID{15: byte(n)},
+			strings.Repeat("x", w.MaxRow()-200))
+	}
+	files := []ingest.Input{textFile("calls-1.ndjson", ids(1)), textFile("calls-2.ndjson", wide.String()),
 		textFile("calls-3.ndjson", ids(3))}
 	for i := range files {
 		files[i].Hash = uint64(i + 1)
@@ -125,4 +128,30 @@ func TestGroups_OrderAndBounds(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// A row that is too long for the memory limit is refused by name. Many rows of the greatest length are stored and
+// published.
+func TestLoad_RowsAsLongAsTheMemoryAllows(t *testing.T) {
+	t.Parallel()
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "200MB"})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	const fits = 60
+	var text strings.Builder
+	for n := range fits + 1 {
+		row := fmt.Sprintf(`{"id":"%s","created_at":"2026-01-01","transcript":[{"speaker":"AI","text":"`, uuid.UUID{15: byte(n)})
+		length := w.MaxRow() - len(row) - len(`"}]}`)
+		if n == fits {
+			length++
+		}
+		fmt.Fprintf(&text, "%s%s\"}]}\n", row, strings.Repeat("x", length))
+	}
+	summary := load(t, w, textFile("calls.ndjson", text.String()))
+	if summary.New != fits || summary.Refused != 1 || !strings.Contains(summary.Refusals[0].Reason, "rows have at most 0.4 MiB") ||
+		summary.Refusals[0].Line != fits+1 {
+		t.Errorf("got %+v, want %d new rows and the last one refused", summary, fits)
+	}
+	_, err = w.Publish(t.Context())
+	noError(t, err)
 }

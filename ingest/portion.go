@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -33,7 +32,7 @@ func MergePortion(ctx context.Context, w *warehouse.Warehouse, tenant uuid.UUID,
 		}
 		return summary.merge(ctx, staged)
 	}
-	batches := newBatcher(newLineReader(portion.Rows), mallocator.NewMallocator())
+	batches := newBatcher(newLineReader(portion.Rows), w.MaxRow())
 	err := errors.Join(loadBatches(ctx, batches, stage, merge), batches.failure())
 	if err == nil && !saved {
 		err = w.SaveState(ctx, tenant, warehouse.State{Source: source, Value: portion.State})

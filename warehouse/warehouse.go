@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -44,6 +45,7 @@ type Warehouse struct {
 	epoch       uuid.UUID        // of the commits of this process
 	histories   histories
 	commits     *commitFile // nil until opened
+	maxRow      int         // see MaxRow
 
 	signing     []byte // secret from which the signing keys are derived
 	tenants     tenantPool
@@ -200,6 +202,38 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	if err := w.instance.AddFunctions(ctx, ValueFunctions...); err != nil {
 		return err
 	}
+	if err := w.setMaxRow(ctx); err != nil {
+		return err
+	}
 	_, err = w.loader.ExecContext(ctx, statements.Get("stage/macros"))
 	return err
+}
+
+// DuckDB compresses, reads and publishes 2,048 rows at a time, which must fit into its memory together. Rows can be of
+// any mixture of lengths, so the longest row is a small part of the memory.
+const (
+	maxRowShare = 512 // part of the memory limit
+	minMaxRow   = 64 << 10
+	maxMaxRow   = 16 << 20
+)
+
+// MaxRow returns the maximum length of a row as JSON, in bytes.
+func (w *Warehouse) MaxRow() int { return w.maxRow }
+
+// setMaxRow sets maxRow by the memory limit of DuckDB.
+func (w *Warehouse) setMaxRow(ctx context.Context) error {
+	var limit string // such as 572.2 MiB
+	if err := w.loader.QueryRowContext(ctx, "SELECT current_setting('memory_limit')").Scan(&limit); err != nil {
+		return err
+	}
+	var number float64
+	var unit string
+	if _, err := fmt.Sscan(limit, &number, &unit); err != nil {
+		return fmt.Errorf("read the memory limit %q of DuckDB: %w", limit, err)
+	}
+	for range strings.Index("bKMGTP", unit[:1]) {
+		number *= 1024
+	}
+	w.maxRow = int(max(minMaxRow, min(maxMaxRow, number/maxRowShare)))
+	return nil
 }
