@@ -220,9 +220,10 @@ func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Re
 	defer func() { err = errors.Join(err, s.Close()) }()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
-		if refusals, counts.Dropped, err = s.quarantine(ctx); err != nil {
+		if refusals, counts.Erased, counts.Dropped, err = s.quarantine(ctx); err != nil {
 			return counts, nil, err
 		}
+		counts.Refused -= counts.Erased
 	}
 	if err = s.removeMoved(ctx); err != nil {
 		return counts, refusals, fmt.Errorf("remove %s from their former tenants: %w", s.batch.Dataset.Name, err)

@@ -88,7 +88,11 @@ func (s *Staged) mergeGroup(
 		defer release()
 		store.writing.Lock()
 		defer store.writing.Unlock()
-		if plans[i], err = store.planMerge(ctx, conn, s, t); err != nil {
+		erased, err := s.dropErased(ctx, conn, t)
+		if err != nil {
+			return counts, s.mergeError(t, err)
+		}
+		if plans[i], err = store.planMerge(ctx, conn, s, t, erased); err != nil {
 			return counts, s.mergeError(t, err)
 		}
 	}

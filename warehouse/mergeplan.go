@@ -26,6 +26,7 @@ type mergePlan struct {
 	insertStatement string           // name of the statement that inserts new rows
 	rows            map[string]int64 // number of rows by outcome, see merge/classify.sql
 	timeUpdates     int64            // rows whose source time alone changes
+	erased          int64            // staged rows that were deleted, because their customer was erased
 	months          map[string]bool  // stale months as YYYY-MM, or "" for a dataset of one file
 
 	inserted    int64     // rows to insert
@@ -45,16 +46,17 @@ type storeFacts struct {
 type tableFacts struct{ rows, tombstones bool }
 
 // planMerge returns the plan for the staged rows of a tenant. If they must be compared with existing rows, the plan is
-// completed by classify. The caller holds s.writing.
+// completed by classify. erased is the number of staged rows that were deleted since t was computed. The caller holds
+// s.writing.
 func (s *tenantStore) planMerge(
-	ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant,
+	ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant, erased int64,
 ) (*mergePlan, error) {
 	if err := s.loadFacts(ctx); err != nil {
 		return nil, err
 	}
 	dataset := staged.batch.Dataset
 	p := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates,
-		rows: map[string]int64{}, months: map[string]bool{}}
+		erased: erased, rows: map[string]int64{}, months: map[string]bool{}}
 	p.slots = []string{
 		"dataset", statements.Ident(dataset.Name),
 		"dataset_name", statements.Text(dataset.Name),
@@ -67,7 +69,7 @@ func (s *tenantStore) planMerge(
 		"epoch", statements.Text(staged.w.epoch.String()),
 	}
 	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
-	if isEmpty && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
+	if isEmpty && erased == 0 && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
 		p.planInsertAll(dataset, t)
 		return p, nil
 	}
@@ -221,6 +223,7 @@ func (p *mergePlan) counts() schema.Counts {
 		Unchanged:  p.rows["unchanged"] + p.rows["confirmed"] + p.rows["redeleted"],
 		Deleted:    p.rows["deleted"] + p.rows["deleted_unknown"],
 		Superseded: p.rows["superseded"],
+		Erased:     p.erased,
 	}
 }
 

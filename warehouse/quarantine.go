@@ -60,13 +60,15 @@ const (
 	replayingSuffix = ".replaying"
 )
 
-// quarantine writes the refused rows of the batch to quarantine files, as NDJSON, one or more for each origin. It
-// returns the first refusals, and the number of refused rows, of this batch and of earlier ones, that were dropped
-// because of the size limit.
-func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped int64, err error) {
+// quarantine writes the refused rows of the batch to quarantine files, as NDJSON, one or more for each origin. Rows of
+// erased customers are not written. It returns the first refusals, the number of rows of erased customers, and the
+// number of refused rows, of this batch and of earlier ones, that were dropped because of the size limit.
+func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, erased, dropped int64, err error) {
+	s.w.erasures.gate.RLock()
+	defer s.w.erasures.gate.RUnlock()
 	rows, err := s.conn.QueryContext(ctx, statements.Get("quarantine/refused"))
 	if err != nil {
-		return nil, 0, fmt.Errorf("read refused rows: %w", err)
+		return nil, 0, 0, fmt.Errorf("read refused rows: %w", err)
 	}
 	defer rows.Close()
 	origins := s.origins
@@ -78,7 +80,7 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped in
 		refusal := Refusal{Dataset: s.batch.Dataset.Name}
 		var defective bool
 		if err := rows.Scan(&refusal.Line, &refusal.Reason, &refusal.Row, &defective); err != nil {
-			return nil, 0, fmt.Errorf("read refused rows: %w", err)
+			return nil, 0, 0, fmt.Errorf("read refused rows: %w", err)
 		}
 		for len(origins) > 1 && origins[1].Before < refusal.Line {
 			origins = origins[1:]
@@ -94,8 +96,12 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped in
 		if defective {
 			refusal.Header = origins[0].Header
 		}
+		if s.erasedRefusal(refusal.Row) {
+			erased++
+			continue
+		}
 		if err := out.write(refusal); err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		s.countReason(refusal)
 		if len(refusals) < maxRefusals {
@@ -104,10 +110,10 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, dropped in
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, 0, fmt.Errorf("read refused rows: %w", err)
+		return nil, 0, 0, fmt.Errorf("read refused rows: %w", err)
 	}
 	dropped, err = out.end()
-	return refusals, dropped, err
+	return refusals, erased, dropped, err
 }
 
 // maxReasons is the maximum number of reasons that are counted separately.

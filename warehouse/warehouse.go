@@ -20,6 +20,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/admission"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/erasure"
 	"github.com/voicory/warehouse/warehouse/journal"
 )
 
@@ -54,6 +55,7 @@ type Warehouse struct {
 	exportCache duckdbExportCache
 	unknown     unknownFields
 	conditions  *conditions
+	erasures    erasures
 	upgrading   sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
 	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
@@ -127,13 +129,17 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("mark the data folder: %w", err)
 	}
 	w.tenants.init(w)
+	w.erasures.lists = erasure.NewLists()
+	if err := w.loadErasures(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.checkpoints.start(ctx, w); err != nil {
 		return nil, fmt.Errorf("start the checkpointer: %w", err)
 	}
 	if err := w.openStores(ctx); err != nil {
 		return nil, err
 	}
-	return w, nil
+	return w, w.finishErasures(ctx)
 }
 
 // Close saves the request log, checkpoints all files, and unlocks the folder.
@@ -205,8 +211,12 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	if err := w.setMaxRow(ctx); err != nil {
 		return err
 	}
-	_, err = w.loader.ExecContext(ctx, statements.Get("stage/macros"))
-	return err
+	for _, name := range []string{"stage/macros", "erasure/create_list"} {
+		if _, err := w.loader.ExecContext(ctx, statements.Get(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DuckDB compresses, reads and publishes 2,048 rows at a time, which must fit into its memory together. Rows can be of

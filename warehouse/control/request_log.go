@@ -138,6 +138,53 @@ func (d *DB) Requests(
 	return requests, rows.Err()
 }
 
+// RedactRequests replaces the path and the query of the entries of the log with those that redact returns. redact gets
+// the tenant, the path and the query of an entry only. It returns the number of entries that were changed.
+func (d *DB) RedactRequests(ctx context.Context, redact func(Request) Request) (changed int64, err error) {
+	if err := d.SaveRequests(ctx); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("redact request log: %w", err)
+		}
+	}()
+	rows, err := d.db.QueryContext(ctx, statements.Get("control/select_request_texts"))
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	type change struct {
+		Tenant   uuid.NullUUID `json:"tenant_id"`
+		Path     string        `json:"path"`
+		Query    string        `json:"query"`
+		NewPath  string        `json:"new_path"`
+		NewQuery string        `json:"new_query"`
+	}
+	var changes []change
+	for rows.Next() {
+		var r Request
+		if err := rows.Scan(&r.Tenant, &r.Path, &r.Query); err != nil {
+			return 0, err
+		}
+		if to := redact(r); to.Path != r.Path || to.Query != r.Query {
+			changes = append(changes, change{r.Tenant, r.Path, r.Query, to.Path, to.Query})
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(changes) == 0 {
+		return 0, err // the only connection is free again for the update
+	}
+	text, err := json.Marshal(changes)
+	if err != nil {
+		return 0, err
+	}
+	result, err := d.db.ExecContext(ctx, statements.Get("control/update_request_texts"), sql.Named("changes", string(text)))
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 // PruneRequests removes entries of the log that are older than before. If more than most entries with a valid key are
 // left, it removes the oldest entries of the tenants that have the most entries, until most are left. Entries without a
 // valid key are bounded separately, to a small part of most, and never displace entries with one.

@@ -104,3 +104,18 @@ func (d Dataset) FieldType(name string) (typ string, known bool) {
 func (d Dataset) stores(f field) bool {
 	return f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name)
 }
+
+// IdentityKeys returns the SQL list of the keys by which package erasure recognizes a person in a row: the id of the row,
+// the id of its customer, and its phone numbers.
+func (d Dataset) IdentityKeys() string {
+	ids, numbers := []string{"'id:' || id::VARCHAR"}, ""
+	for _, f := range d.fields {
+		switch {
+		case f.name == "customer_id":
+			ids = append(ids, "'id:' || customer_id::VARCHAR")
+		case strings.HasSuffix(f.name, "_number"):
+			numbers += " || memory.main.number_keys(" + f.name + ")"
+		}
+	}
+	return "([" + strings.Join(ids, ", ") + "]" + numbers + ")"
+}

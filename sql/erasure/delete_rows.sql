@@ -1,0 +1,1 @@
+DELETE FROM {{store}}.{{dataset}} WHERE rowid IN (SELECT place FROM leaving);

@@ -1,0 +1,541 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/erasure"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// An Erasure reports what an erasure has removed, or would remove.
+type Erasure struct {
+	Tenant   uuid.UUID        `json:"tenant_id"`
+	DryRun   bool             `json:"dry_run"`
+	Rows     map[string]int64 `json:"rows"`     // rows by dataset
+	Refused  int64            `json:"refused"`  // entries of the quarantine
+	Requests int64            `json:"requests"` // entries of the request log whose path or query was changed
+	// Remaining are the files that contain the number, the id or another text of the customer after the erasure.
+	Remaining []Remainder `json:"remaining"`
+
+	markers []Marker
+}
+
+// Erase erases a customer of a tenant, named by the id or by a phone number: the rows of the number, of its customers and
+// of their ids in all datasets, as far as they were created until now, and everything that was made of them. It ends with
+// a search of the bytes of all files for the number, the ids, and the names and e-mail addresses. It returns ErrNotFound
+// if the tenant has no such customer. With dryRun, it counts the rows only.
+//
+// The order makes a crash harmless: first a mark that the erasure is under way and the hashes in the journal, then the
+// rows, then the copies of them. The next start completes an erasure that has a mark.
+func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string, dryRun bool) (
+	report Erasure, err error,
+) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("erase a customer of tenant %s: %w", tenant, err)
+		}
+	}()
+	if exists, err := w.folder.exists(w.tenantPath(tenant)); err != nil || !exists {
+		return report, errors.Join(err, fmt.Errorf("%w: the tenant has no rows", ErrNotFound))
+	}
+	w.erasures.running.Lock()
+	defer w.erasures.running.Unlock()
+	who, err := w.identify(ctx, tenant, customer)
+	if err != nil {
+		return report, err
+	}
+	report = Erasure{Tenant: tenant, DryRun: dryRun, Rows: map[string]int64{}, Remaining: []Remainder{}, markers: who.markers}
+	until := time.Now().UTC().Truncate(time.Microsecond)
+	if dryRun {
+		return report, w.countErased(ctx, &report, until, who.keys)
+	}
+	if err := w.folder.createMark(w.erasingPath(tenant)); err != nil {
+		return report, err
+	}
+	if err := w.recordErased(ctx, tenant, until, who.keys); err != nil {
+		return report, err
+	}
+	if err := w.applyErasures(ctx, &report, who.texts); err != nil {
+		return report, err
+	}
+	report.Remaining, err = w.FindMarkers(ctx, report.markers...)
+	return report, err
+}
+
+// A person is a customer that is to be erased.
+type person struct {
+	keys    []erasure.Key
+	texts   []string // texts that name the person, in no particular case
+	markers []Marker
+}
+
+// add adds a customer's row.
+func (p *person) add(id, name, email, number string) error {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return err
+	}
+	p.keys = append(p.keys, erasure.IDKey(parsed))
+	p.markers = append(p.markers, Marker{"id", id})
+	p.addNumber(number, erasure.Identifies(number))
+	for kind, text := range map[string]string{"e-mail address": email, "name": name} {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		p.markers = append(p.markers, Marker{kind, text})
+		if strings.ContainsAny(strings.TrimSpace(text), " @") { // a first name alone names other persons, too
+			p.texts = append(p.texts, text)
+		}
+	}
+	return nil
+}
+
+// addNumber adds a phone number if it belongs to one person.
+func (p *person) addNumber(number string, identifies bool) {
+	if !identifies {
+		return
+	}
+	p.keys = append(p.keys, erasure.NumberKeys(number)...)
+	marker := number
+	if digits := erasure.Digits(number); digits != "" {
+		marker = digits // also finds the number with a plus sign
+	}
+	p.markers = append(p.markers, Marker{"number", marker})
+}
+
+// identify returns the identities of a customer: of all customers with the number, or with the number of the customer
+// that has the id.
+func (w *Warehouse) identify(ctx context.Context, tenant uuid.UUID, customer string) (who person, err error) {
+	id, isID := uuid.NullUUID{}, false
+	if parsed, err := uuid.Parse(strings.TrimSpace(customer)); err == nil && len(strings.TrimSpace(customer)) == 36 {
+		id, isID = uuid.NullUUID{UUID: parsed, Valid: true}, true
+	} else if who.addNumber(customer, true); len(who.keys) == 0 {
+		return who, fmt.Errorf("%w: customer %q is neither an id nor a phone number", ErrInvalid, customer)
+	}
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return who, err
+	}
+	defer release()
+	found := 0
+	for range 2 { // the numbers of the customer first, and then the customers with these numbers
+		numbers := who.keys
+		if found, err = who.addCustomers(ctx, store.db, id, numbers); err != nil {
+			return who, err
+		}
+		if isID && found == 0 {
+			return who, fmt.Errorf("%w: the tenant has no customer %s", ErrNotFound, id.UUID)
+		}
+	}
+	who.markers = distinct(who.markers)
+	return who, nil
+}
+
+// addCustomers adds the customers with the id or one of the keys, and returns their number.
+func (p *person) addCustomers(ctx context.Context, db *sql.DB, id uuid.NullUUID, keys []erasure.Key) (n int, err error) {
+	text, err := json.Marshal(keys)
+	if err != nil {
+		return 0, err
+	}
+	var only any
+	if id.Valid {
+		only = id.UUID.String()
+	}
+	rows, err := db.QueryContext(ctx, statements.Fill("erasure/select_customers", "store", "main"),
+		sql.Named("id", only), sql.Named("keys", string(text)))
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for ; rows.Next(); n++ {
+		var id, name, email, number string
+		if err := rows.Scan(&id, &name, &email, &number); err != nil {
+			return n, err
+		}
+		if err := p.add(id, name, email, number); err != nil {
+			return n, err
+		}
+	}
+	return n, rows.Err()
+}
+
+func distinct[T comparable](values []T) (out []T) {
+	seen := map[T]bool{}
+	for _, value := range values {
+		if !seen[value] {
+			seen[value] = true
+			out = append(out, value)
+		}
+	}
+	return out
+}
+
+// countErased counts the rows that an erasure of the keys would delete.
+func (w *Warehouse) countErased(ctx context.Context, report *Erasure, until time.Time, keys []erasure.Key) error {
+	store, release, err := w.tenant(ctx, report.Tenant)
+	if err != nil {
+		return err
+	}
+	defer release()
+	const salt = "dry run"
+	texts := make([]string, len(keys))
+	for i, key := range keys {
+		texts[i] = fmt.Sprintf("(%s::UUID, '%s', '%s'::UUID, '%s'::TIMESTAMPTZ)", statements.Text(report.Tenant.String()),
+			salt, erasure.Hash(salt, key), until.Format(time.RFC3339Nano))
+	}
+	list := "(FROM (VALUES " + strings.Join(texts, ", ") + ") AS erased(tenant_id, salt, hash, until))"
+	for _, dataset := range schema.Datasets {
+		covered := coveredRows(list, statements.Ident(dataset.Name), "true", report.Tenant, dataset)
+		var n int64
+		if err := store.db.QueryRowContext(ctx, "SELECT count(*) FROM ("+covered+")").Scan(&n); err != nil {
+			return err
+		}
+		report.Rows[dataset.Name] = n
+	}
+	return nil
+}
+
+// ApplyErasures erases again what the journal lists as erased, in all tenants. It is called after a restore, because a
+// backup may hold erased rows.
+func (w *Warehouse) ApplyErasures(ctx context.Context) error {
+	w.erasures.running.Lock()
+	defer w.erasures.running.Unlock()
+	if err := w.loadErasures(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	for _, tenant := range w.erasures.lists.Tenants() {
+		report := Erasure{Tenant: tenant, Rows: map[string]int64{}}
+		err := w.folder.createMark(w.erasingPath(tenant))
+		if err == nil {
+			err = w.applyErasures(ctx, &report, nil)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("apply the erasures of tenant %s: %w", tenant, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// finishErasures completes the erasures that a crash has interrupted. The failure of one does not prevent the start:
+// its mark stays, and the next start tries again.
+func (w *Warehouse) finishErasures(ctx context.Context) error {
+	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name, marked := strings.CutSuffix(entry.Name(), erasingSuffix)
+		tenant, err := uuid.Parse(name)
+		if !marked || err != nil {
+			continue
+		}
+		w.folder.log.Warn("an erasure was interrupted; it is completed now", "tenant", tenant)
+		report := Erasure{Tenant: tenant, Rows: map[string]int64{}}
+		if err := w.applyErasures(ctx, &report, nil); err != nil {
+			w.folder.log.Error("complete an erasure; run `voicory erase` again", "tenant", tenant, "error", err)
+		}
+	}
+	return ctx.Err()
+}
+
+const erasingSuffix = ".erasing"
+
+// erasingPath returns the path of the mark of an erasure that is under way.
+func (w *Warehouse) erasingPath(id uuid.UUID) string {
+	return filepath.Join(w.dir, warehouseDir, id.String()+erasingSuffix)
+}
+
+// createMark creates an empty file, unless it exists, and syncs its folder.
+func (f *dataFolder) createMark(path string) error {
+	if err := f.writeFile(path, nil); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return f.sync(filepath.Dir(path))
+}
+
+// applyErasures removes everything of a tenant that its list covers, and the mark at the end. texts are known only to the
+// erasure that recorded the identities. The caller holds erasures.running.
+func (w *Warehouse) applyErasures(ctx context.Context, report *Erasure, texts []string) error {
+	tenant := report.Tenant
+	err := w.replaceRows(ctx, tenant, func(conn *sql.Conn) (bool, error) {
+		return true, w.eraseRows(ctx, conn, report)
+	})
+	if err != nil {
+		return err
+	}
+	matcher := w.erasures.lists.Matcher(tenant)
+	matcher.Texts = texts
+	if report.Refused, err = w.eraseRefused(ctx, tenant, matcher); err != nil {
+		return err
+	}
+	if err := w.eraseRuns(ctx, matcher); err != nil {
+		return err
+	}
+	if report.Requests, err = w.RedactRequests(ctx, w.redactRequest); err != nil {
+		return err
+	}
+	if err := w.rewriteControl(ctx); err != nil {
+		return err
+	}
+	return w.folder.removeDurable(w.erasingPath(tenant))
+}
+
+// replaceRows changes the rows of a tenant and writes its file again, publishes the stale partitions, and removes the
+// files that were published before.
+func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change func(*sql.Conn) (bool, error)) error {
+	exists, err := w.folder.exists(w.tenantPath(tenant))
+	if err != nil || !exists {
+		return err
+	}
+	err = w.withDetached(ctx, tenant, func() error { return w.rewriteTenant(ctx, tenant, change) })
+	if err != nil {
+		return err
+	}
+	if _, err := w.PublishTenant(ctx, tenant); err != nil {
+		return err
+	}
+	return errors.Join(w.removeAllReplaced(ctx, tenant), w.dropExports(ctx, tenant))
+}
+
+// eraseRows deletes the rows that the list of the tenant covers, leaves their tombstones, and records their ids. The
+// tenant is detached, and its store attached under its id.
+func (w *Warehouse) eraseRows(ctx context.Context, conn *sql.Conn, report *Erasure) error {
+	store := statements.Ident(report.Tenant.String()) + ".main"
+	leave := func(dataset schema.Dataset) string {
+		rows := store + "." + statements.Ident(dataset.Name)
+		return statements.Fill("erasure/create_leaving", "rows", rows, "expired", "false",
+			"covered", coveredRows(erasedList, rows, "true", report.Tenant, dataset))
+	}
+	leaving := func(ctx context.Context) error {
+		ids, err := queryTexts(ctx, conn, "SELECT id::VARCHAR FROM leaving")
+		if err != nil {
+			return err
+		}
+		keys := make([]erasure.Key, len(ids))
+		for i, id := range ids {
+			keys[i] = erasure.Key("id:" + id)
+		}
+		return w.recordErased(ctx, report.Tenant, time.Now().UTC().Truncate(time.Microsecond), keys)
+	}
+	if err := w.deleteRows(ctx, conn, report.Tenant, report.Rows, leave, leaving); err != nil {
+		return err
+	}
+	return w.eraseRecords(ctx, conn, report.Tenant)
+}
+
+// deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns the
+// statement that creates the table leaving, and leaving is called before the rows of that table are deleted. counts gets
+// the number of rows of each dataset.
+func (w *Warehouse) deleteRows(ctx context.Context, conn *sql.Conn, tenant uuid.UUID, counts map[string]int64,
+	leave func(schema.Dataset) string, leaving func(context.Context) error,
+) error {
+	store := statements.Ident(tenant.String()) + ".main"
+	for _, dataset := range schema.Datasets {
+		var n int64
+		_, err := duckdb.Exec(ctx, conn, leave(dataset))
+		if err == nil {
+			err = conn.QueryRowContext(ctx, "SELECT count(*) FROM leaving").Scan(&n)
+		}
+		if err != nil {
+			return fmt.Errorf("find the rows of %s: %w", dataset.Name, err)
+		}
+		counts[dataset.Name] += n
+		if n == 0 {
+			continue
+		}
+		if err := leaving(ctx); err != nil {
+			return err
+		}
+		months, err := queryTexts(ctx, conn, statements.Get("erasure/select_leaving"))
+		if err != nil {
+			return err
+		}
+		var seq int64
+		if err := conn.QueryRowContext(ctx, "SELECT seq FROM "+store+".clock").Scan(&seq); err != nil {
+			return err
+		}
+		stale := mergePlan{seq: seq + 1, months: map[string]bool{}}
+		for _, month := range months {
+			stale.months[monthOf(dataset, month)] = true
+		}
+		touched, err := stale.stalePartitions(dataset)
+		if err != nil {
+			return err
+		}
+		if err := w.folder.createMark(w.unpublishedPath(tenant)); err != nil {
+			return err
+		}
+		slots := []string{"store", store, "seq", strconv.FormatInt(seq+1, 10), "first_seq", strconv.FormatInt(seq+1, 10),
+			"touched", touched, "epoch", statements.Text(w.epoch.String()),
+			"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name)}
+		tx, err := duckdb.Begin(ctx, conn)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{
+			"merge/advance_seq", "merge/insert_epoch", "erasure/insert_tombstones", "erasure/delete_rows",
+		} {
+			if _, err := tx.ExecContext(ctx, statements.Fill(name, slots...)); err != nil {
+				return errors.Join(fmt.Errorf("%s: %w", name, err), tx.Rollback())
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eraseRecords deletes the idempotency records of the tenant that name an erased identity, and replaces ids in the states
+// of its sources.
+func (w *Warehouse) eraseRecords(ctx context.Context, conn *sql.Conn, tenant uuid.UUID) error {
+	store, matcher := statements.Ident(tenant.String())+".main", w.erasures.lists.Matcher(tenant)
+	keys, err := queryPairs(ctx, conn, "SELECT key, outcome::VARCHAR FROM "+store+".pushes")
+	if err != nil {
+		return err
+	}
+	for _, push := range keys {
+		if !matcher.Matches(push[0]) && !matcher.Matches(push[1]) {
+			continue
+		}
+		if _, err := conn.ExecContext(ctx, "DELETE FROM "+store+".pushes WHERE key = $key", sql.Named("key", push[0])); err != nil {
+			return err
+		}
+	}
+	return eraseStates(ctx, conn, store, matcher)
+}
+
+// eraseStates replaces erased ids in the states of sources by an id that no row has. A source that continues at such an
+// id reads some rows again.
+func eraseStates(ctx context.Context, db interface {
+	querier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, store string, matcher erasure.Matcher) error {
+	ids := erasure.Matcher{Has: func(key erasure.Key) bool { return strings.HasPrefix(string(key), "id:") && matcher.Has(key) }}
+	states, err := queryPairs(ctx, db, "SELECT source, state::VARCHAR FROM "+store+".source_states")
+	if err != nil {
+		return err
+	}
+	for _, state := range states {
+		text, changed := ids.Redact(state[1], uuid.Nil.String())
+		if !changed {
+			continue
+		}
+		_, err := db.ExecContext(ctx, "UPDATE "+store+".source_states SET state = $state WHERE source = $source",
+			sql.Named("state", text), sql.Named("source", state[0]))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queryPairs returns the two columns of a query, as texts.
+func queryPairs(ctx context.Context, db querier, query string) (pairs [][2]string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var pair [2]string
+		if err := rows.Scan(&pair[0], &pair[1]); err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, pair)
+	}
+	return pairs, rows.Err()
+}
+
+// eraseRuns removes erased identities from the errors of the last runs of sources, and from the states of the sources of
+// many tenants.
+func (w *Warehouse) eraseRuns(ctx context.Context, matcher erasure.Matcher) error {
+	runs, err := w.Runs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		var changed bool
+		if run.Error, changed = matcher.Redact(run.Error, redacted); changed {
+			if err := w.SaveRun(ctx, run); err != nil {
+				return err
+			}
+		}
+	}
+	return eraseStates(ctx, w.control, "main", matcher)
+}
+
+// removeAllReplaced removes the replaced files of a tenant at once, and their entries in the manifest, so that signed
+// URLs of them are not found.
+func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) error {
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	defer release()
+	store.publishing.Lock()
+	defer store.publishing.Unlock()
+	store.writing.Lock()
+	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"), sql.Named("before", time.Now().AddDate(1, 0, 0)))
+	store.writing.Unlock()
+	if err != nil {
+		return err
+	}
+	return w.folder.removeFiles(w.replacedPath(tenant))
+}
+
+// removeFiles removes the files of a folder, which may be missing.
+func (f *dataFolder) removeFiles(dir string) error {
+	entries, err := f.readDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := f.removeIfThere(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return f.sync(dir)
+}
+
+// dropExports removes the cached DuckDB exports of a tenant. It waits for a build that is under way.
+func (w *Warehouse) dropExports(ctx context.Context, tenant uuid.UUID) error {
+	d := &w.exportCache
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.builds[tenant] != nil {
+		build := d.builds[tenant]
+		d.mu.Unlock()
+		select {
+		case <-build.done:
+		case <-ctx.Done():
+		}
+		d.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	var errs []error
+	for _, file := range d.files[tenant] {
+		errs = append(errs, w.folder.removeIfThere(file.path))
+	}
+	delete(d.files, tenant)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,185 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+)
+
+// A deleted or updated row stays in the blocks of a DuckDB file, in its log and in the state that its older header
+// shows, until other rows happen to overwrite it. So an erasure writes the whole file again, from the rows that a query
+// returns.
+
+// rewriteFile replaces a database file by a copy of its rows in a new file. catalog is the attached database. detach
+// detaches it, after which nothing may use the file until rewriteFile returns. A crash leaves the old file or the new
+// one, and perhaps an unfinished file, which the next start removes.
+func (w *Warehouse) rewriteFile(ctx context.Context, catalog, path string, detach func() error) error {
+	err := w.folder.writeAtomic(path, func(temp string) error {
+		err := errors.Join(w.folder.removeIfThere(temp+".wal"), w.folder.forDuckDB(temp))
+		if err == nil {
+			err = w.copyDatabase(ctx, catalog, temp)
+		}
+		if err == nil {
+			err = detach()
+		}
+		if err != nil {
+			return err
+		}
+		// The log of the old file must never meet the new one.
+		if exists, err := w.folder.exists(path + ".wal"); err != nil || exists {
+			return errors.Join(err, fmt.Errorf("the log of %s is still there after its checkpoint", filepath.Base(path)))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// copyDatabase copies the schema and the rows of an attached database to a new file with blocks of the same size. Rows
+// keep their order, which skipping of row groups depends on.
+func (w *Warehouse) copyDatabase(ctx context.Context, catalog, path string) (err error) {
+	conn, err := w.loader.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // returns the connection to its pool
+	block := 0
+	err = conn.QueryRowContext(ctx, "SELECT block_size FROM pragma_database_size() WHERE database_name = "+
+		statements.Text(catalog)).Scan(&block)
+	if err != nil {
+		return err
+	}
+	fresh := "copy_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	attach := fmt.Sprintf("ATTACH %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s, BLOCK_SIZE %d)",
+		statements.Text(path), fresh, RowGroup, storageVersion, block)
+	if _, err := conn.ExecContext(ctx, attach); err != nil {
+		return err
+	}
+	defer func() { // also writes a checkpoint
+		_, detached := conn.ExecContext(context.WithoutCancel(ctx), "DETACH "+fresh)
+		err = errors.Join(err, detached)
+	}()
+	schema := fmt.Sprintf("COPY FROM DATABASE %s TO %s (SCHEMA)", statements.Ident(catalog), fresh)
+	if _, err := conn.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	tables, err := queryTexts(ctx, conn, statements.Fill("erasure/database_tables", "catalog", statements.Text(catalog)))
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		from := statements.Ident(catalog) + ".main." + statements.Ident(table)
+		if err := copyTable(ctx, conn, from, fresh+".main."+statements.Ident(table)); err != nil {
+			return fmt.Errorf("copy table %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// copyTable copies the rows of a table in chunks of one row group, each sorted in memory.
+func copyTable(ctx context.Context, conn *sql.Conn, from, to string) error {
+	bounds, err := queryTexts(ctx, conn, statements.Fill("erasure/chunk_bounds",
+		"table", from, "chunk", fmt.Sprint(RowGroup)))
+	if err != nil {
+		return err
+	}
+	last := "-1"
+	for _, bound := range bounds {
+		chunk := fmt.Sprintf("INSERT INTO %s SELECT * FROM %s WHERE rowid > %s AND rowid <= %s ORDER BY rowid",
+			to, from, last, bound)
+		if _, err := duckdb.Exec(ctx, conn, chunk); err != nil {
+			return err
+		}
+		last = bound
+	}
+	var had, has int64
+	count := fmt.Sprintf("SELECT (SELECT count(*) FROM %s), (SELECT count(*) FROM %s)", from, to)
+	if err := conn.QueryRowContext(ctx, count).Scan(&had, &has); err != nil {
+		return err
+	}
+	if had != has {
+		return fmt.Errorf("the copy has %d of %d rows", has, had)
+	}
+	return nil
+}
+
+// queryTexts returns the first column of a query, as texts.
+func queryTexts(ctx context.Context, db querier, query string, args ...any) (texts []string, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return texts, rows.Err()
+}
+
+// rewriteTenant rewrites the file of a tenant, see withDetached, after change has changed its rows. change gets a connection
+// that sees the store as the database catalog. If nothing is to be changed, it returns false, and the file stays.
+func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change func(*sql.Conn) (bool, error)) error {
+	catalog := id.String()
+	db, err := w.attach(ctx, catalog, w.tenantPath(id), existingFile)
+	if err != nil {
+		return err
+	}
+	detach := func() error {
+		if db == nil {
+			return nil
+		}
+		err := w.detach(context.WithoutCancel(ctx), catalog, db)
+		db = nil
+		return err
+	}
+	conn, err := w.loader.Conn(ctx)
+	if err != nil {
+		return errors.Join(err, detach())
+	}
+	changed, err := change(conn)
+	err = errors.Join(err, discard(conn))
+	if err == nil && changed {
+		err = w.rewriteFile(ctx, catalog, w.tenantPath(id), detach)
+	}
+	return errors.Join(err, detach())
+}
+
+// rewriteControl rewrites the file of the control database. Its connection is held meanwhile, so all other users wait.
+func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
+	conn, err := w.control.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	ctx = context.WithoutCancel(ctx) // a half-done DETACH would make the control database unusable
+	path, detached := w.folder.join(controlFile), false
+	err = w.rewriteFile(ctx, "control", path, func() error {
+		if _, err := conn.ExecContext(ctx, "USE memory"); err != nil {
+			return err
+		}
+		_, err := conn.ExecContext(ctx, "DETACH control")
+		detached = err == nil
+		return err
+	})
+	if detached {
+		_, attached := conn.ExecContext(ctx, fmt.Sprintf("ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
+			statements.Text(path), RowGroup, storageVersion))
+		err = errors.Join(err, attached)
+	}
+	_, used := conn.ExecContext(ctx, "USE control")
+	return errors.Join(err, used)
+}
