@@ -2,13 +2,18 @@ package warehouse_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,11 +36,11 @@ var erasedTexts = map[string]string{
 }
 
 // mergePerson merges the customer, a call and two messages of the person, beside rows of other persons.
-func mergePerson(t *testing.T, w *warehouse.Warehouse) {
+func mergePerson(t *testing.T, w *warehouse.Warehouse, others int) {
 	t.Helper()
 	at := row{"created_at": "2026-03-01T10:00:00Z", "updated_at": "2026-03-02T10:00:00Z"}
 	rows := map[string][]any{}
-	for n := range 3000 {
+	for n := range others {
 		number := fmt.Sprintf("+91%010d", n)
 		rows["customers"] = append(rows["customers"], row{"user_id": tenantA, "id": id(10_000 + n), "phone_number": number,
 			"name": fmt.Sprint("Customer ", n), "created_at": "2026-03-01T09:00:00Z", "updated_at": "2026-03-01T09:00:00Z"})
@@ -119,7 +124,7 @@ func traces(t *testing.T, dir string) map[string][]string {
 				break
 			}
 			at += next
-			decoded, _ := decoder.DecodeAll(raw[at:min(len(raw), at+1<<20)], nil) // what follows the frame is an error
+			decoded, _ := decoder.DecodeAll(raw[at:min(len(raw), at+1<<20)], nil) // the bytes after the frame are an error
 			text = append(text, decoded...)
 		}
 		var kinds []string
@@ -177,28 +182,29 @@ func places(found map[string][]string) []string {
 	return slices.Sorted(maps.Keys(parts))
 }
 
-func wantErased(t *testing.T, w *warehouse.Warehouse) {
+// wantErased requires that the data folder has no trace of the person and all rows of the other ones.
+func wantErased(t *testing.T, w *warehouse.Warehouse, others int) {
 	t.Helper()
 	if left := traces(t, w.Dir()); len(left) > 0 {
 		t.Errorf("traces are left: %v", left)
 	}
 	for _, dataset := range schema.Datasets {
 		for n := range 4 {
-			if _, err := w.Get(t.Context(), tenantA, dataset, numbered(erasedID+n)); err == nil {
+			if _, err := w.Get(t.Context(), tenantA, dataset, uuid.MustParse(id(erasedID+n))); err == nil {
 				t.Errorf("got row %d of %s after its erasure", erasedID+n, dataset.Name)
 			}
 		}
 		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 1})
 		noError(t, err)
-		if page.Total != 3000 {
-			t.Errorf("got %d rows of %s, want the 3000 of other persons", page.Total, dataset.Name)
+		if page.Total != int64(others) {
+			t.Errorf("got %d rows of %s, want the %d of other persons", page.Total, dataset.Name, others)
 		}
 	}
 }
 
 func TestErase_LeavesNoTrace(t *testing.T) {
 	w := open(t, t.TempDir())
-	mergePerson(t, w)
+	mergePerson(t, w, 3000)
 	noError(t, w.Close()) // writes the log to the file
 	w = open(t, w.Dir())
 	spread(t, w)
@@ -227,7 +233,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 	want(t, fmt.Sprint(report.Rows, counted.Rows), fmt.Sprint(map[string]int{"calls": 1, "customers": 1, "messages": 2},
 		map[string]int{"calls": 1, "customers": 1, "messages": 2}))
 	want(t, fmt.Sprint(report.Refused, report.Requests, report.Remaining), "5 3 []")
-	wantErased(t, w)
+	wantErased(t, w, 3000)
 
 	refused, err := quarantined(t, w, 10)
 	noError(t, err)
@@ -246,7 +252,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 	noError(t, w.Close())
 	w = open(t, w.Dir())
 	publish(t, w)
-	wantErased(t, w)
+	wantErased(t, w, 3000)
 	if again, err := w.Erase(t.Context(), tenantA, id(erasedID), false); err == nil {
 		t.Errorf("got report %+v of a customer that was erased before", again)
 	}
@@ -256,16 +262,12 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 // Rows of before the erasure do not come back by any input. A later row of the number is a new record.
 func TestErase_RowsDoNotComeBack(t *testing.T) {
 	w := openNew(t)
-	mergePerson(t, w)
+	mergePerson(t, w, 30)
 	report, err := w.Erase(t.Context(), tenantA, id(erasedID), false)
 	noError(t, err)
 	want(t, fmt.Sprint(report.Rows), fmt.Sprint(map[string]int{"calls": 1, "customers": 1, "messages": 2}))
-	mergePersonAgain := func() {
-		t.Helper()
-		mergePerson(t, w)
-		wantErased(t, w)
-	}
-	mergePersonAgain()
+	mergePerson(t, w, 30)
+	wantErased(t, w, 30)
 	number := "+" + erasedTexts["number"]
 	late := time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano)
 	for _, step := range []struct {
@@ -299,5 +301,73 @@ func TestErase_RowsDoNotComeBack(t *testing.T) {
 	}
 	if refused, err := quarantined(t, w, 10); err != nil || len(refused) != 0 {
 		t.Errorf("got entries of the quarantine %+v (%v)", refused, err)
+	}
+}
+
+// steps is a context that calls at when it was asked for the n-th time whether it is done.
+type steps struct {
+	context.Context
+	n  *atomic.Int64
+	at func()
+}
+
+func (s steps) Err() error {
+	if s.n.Add(-1) == 0 {
+		s.at()
+	}
+	return s.Context.Err()
+}
+
+func (s steps) Done() <-chan struct{} {
+	if s.n.Add(-1) == 0 {
+		s.at()
+	}
+	return s.Context.Done()
+}
+
+// killedAt is the environment variable of a child process that erases the person and is killed at the given step.
+const killedAt = "VOICORY_TEST_KILLED_AT"
+
+// An erasure that is killed has not begun, or is completed by the next start.
+func TestErase_KilledAtAnyStep(t *testing.T) {
+	if at := os.Getenv(killedAt); at != "" {
+		left, err := strconv.ParseInt(at, 10, 64)
+		noError(t, err)
+		w := open(t, os.Getenv(killedAt+"_DIR"))
+		var n atomic.Int64
+		n.Store(left)
+		ctx := steps{t.Context(), &n, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }}
+		_, err = w.Erase(ctx, tenantA, erasedTexts["number"], false)
+		noError(t, err)
+		noError(t, w.Close())
+		return
+	}
+	done, begun := false, 0
+	for step := int64(3); !done; step += 173 {
+		w := open(t, t.TempDir())
+		mergePerson(t, w, 30)
+		publish(t, w)
+		noError(t, w.Close())
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestErase_KilledAtAnyStep$")
+		child.Env = append(os.Environ(), killedAt+"="+strconv.FormatInt(step, 10), killedAt+"_DIR="+w.Dir())
+		out, err := child.CombinedOutput()
+		if done = err == nil; !done && child.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		w = open(t, w.Dir())
+		if strings.Contains(readFile(t, filepath.Join(w.Dir(), "journal.ndjson")), `"erased"`) {
+			begun++
+			publish(t, w)
+			wantErased(t, w, 30)
+		} else if _, err := w.Get(t.Context(), tenantA, schema.Customers, uuid.MustParse(id(erasedID))); err != nil {
+			t.Errorf("step %d: the erasure has not begun, and the customer is not there: %v", step, err)
+		}
+		noError(t, w.Close())
+		if left, _ := filepath.Glob(filepath.Join(w.Dir(), "*", ".*")); len(left) > 0 {
+			t.Errorf("step %d: files are left: %v", step, left)
+		}
+	}
+	if begun < 3 {
+		t.Errorf("only %d kills were in an erasure", begun)
 	}
 }

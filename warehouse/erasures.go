@@ -143,8 +143,8 @@ func (w *Warehouse) LogRequest(request control.Request) {
 }
 
 // redactRequest replaces erased identities in the path and the query of a request. The text of a search may be the name
-// of a person, of which the list has no hash, so it is replaced for every tenant with erasures. A request without a key
-// is compared with the lists of all tenants.
+// of a person. The list has no hashes of names, so every such text is replaced if the tenant has erasures. A request
+// without a key is compared with the lists of all tenants.
 func (w *Warehouse) redactRequest(request control.Request) control.Request {
 	tenants := []uuid.UUID{request.Tenant.UUID}
 	if !request.Tenant.Valid {
