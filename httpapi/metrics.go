@@ -57,7 +57,7 @@ func (m metrics) done(state *requestState, method string, took time.Duration) {
 // pushed counts the rows of a push, or the merged part of them if it failed.
 func (m metrics) pushed(dataset schema.Dataset, c schema.Counts) {
 	for outcome, rows := range map[string]int64{"new": c.New, "changed": c.Changed, "unchanged": c.Unchanged,
-		"deleted": c.Deleted, "superseded": c.Superseded, "refused": c.Refused} {
+		"deleted": c.Deleted, "superseded": c.Superseded, "erased": c.Erased, "refused": c.Refused} {
 		if rows > 0 {
 			m.rows.WithLabelValues(dataset.Name, outcome).Add(float64(rows))
 		}

@@ -79,7 +79,7 @@ func TestPush_SlowBody(t *testing.T) {
 	noError(t, err)
 	answer, err := io.ReadAll(conn)
 	noError(t, err)
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) || !bytes.Contains(answer, []byte(`{"data":{"read":2,"new":1,"changed":0,"unchanged":0,"deleted":0,"superseded":0,"refused":1,"dropped":0,"unknown_fields":[],"refusals":[{"line":2,`)) {
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) || !bytes.Contains(answer, []byte(`{"data":{"read":2,"new":1,"changed":0,"unchanged":0,"deleted":0,"superseded":0,"erased":0,"refused":1,"dropped":0,"unknown_fields":[],"refusals":[{"line":2,`)) {
 		t.Errorf("%s", answer)
 	}
 	noError(t, testutil.GatherAndCompare(registry, strings.NewReader(`# HELP voicory_pushed_rows_total Rows that clients pushed, by dataset and what became of them.

@@ -128,6 +128,9 @@ func (total *ingestSummary) text(w io.Writer) {
 	if total.Superseded > 0 {
 		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
 	}
+	if total.Erased > 0 {
+		fmt.Fprintf(w, ", %d kept out by an erasure or the retention", total.Erased)
+	}
 	if total.FilesRefused > 0 {
 		fmt.Fprintf(w, "; %d files refused", total.FilesRefused)
 	}

@@ -174,8 +174,12 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 		}
 		return m.printResult(f, total, func(w io.Writer) {
 			fmt.Fprintf(w, "read %d rows: %d new, %d changed, %d unchanged, %d deleted, %d refused again, "+
-				"%d superseded by a newer version\n",
+				"%d superseded by a newer version",
 				total.Read, total.New, total.Changed, total.Unchanged, total.Deleted, total.Refused, total.Superseded)
+			if total.Erased > 0 {
+				fmt.Fprintf(w, ", %d kept out by an erasure or the retention", total.Erased)
+			}
+			fmt.Fprintln(w)
 			printRefusals(w, total.Refusals)
 			warnDropped(w, total.Counts)
 		})

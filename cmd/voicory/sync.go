@@ -100,6 +100,9 @@ func (total *syncSummary) text(w io.Writer) {
 	if total.Superseded > 0 {
 		fmt.Fprintf(w, ", %d superseded by a newer version", total.Superseded)
 	}
+	if total.Erased > 0 {
+		fmt.Fprintf(w, ", %d kept out by an erasure or the retention", total.Erased)
+	}
 	fmt.Fprintln(w)
 	if len(total.Missing) > 0 {
 		fmt.Fprintf(w, "the source lacks %s\n", strings.Join(total.Missing, ", "))

@@ -55,7 +55,8 @@ func (s *Scheduler) Collect(metrics chan<- prometheus.Metric) {
 		add(failuresMetric, prometheus.CounterValue, float64(totals.failures))
 		for outcome, rows := range map[string]int64{
 			"new": totals.rows.New, "changed": totals.rows.Changed, "unchanged": totals.rows.Unchanged,
-			"deleted": totals.rows.Deleted, "superseded": totals.rows.Superseded, "refused": totals.rows.Refused,
+			"deleted": totals.rows.Deleted, "superseded": totals.rows.Superseded, "erased": totals.rows.Erased,
+			"refused": totals.rows.Refused,
 		} {
 			add(rowsMetric, prometheus.CounterValue, float64(rows), outcome)
 		}
