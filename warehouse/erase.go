@@ -48,12 +48,12 @@ func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string
 			err = fmt.Errorf("erase a customer of tenant %s: %w", tenant, err)
 		}
 	}()
-	if exists, err := w.folder.exists(w.tenantPath(tenant)); err != nil || !exists {
+	if exists, err := w.storeExists(tenant); err != nil || !exists {
 		return report, errors.Join(err, fmt.Errorf("%w: the tenant has no rows", ErrNotFound))
 	}
 	w.erasures.running.Lock()
 	defer w.erasures.running.Unlock()
-	who, err := w.identify(ctx, tenant, customer)
+	who, err := w.findPerson(ctx, tenant, customer)
 	if err != nil {
 		return report, err
 	}
@@ -116,9 +116,9 @@ func (p *person) addNumber(number string, identifies bool) {
 	p.markers = append(p.markers, Marker{"number", marker})
 }
 
-// identify returns the identities of a customer: of all customers with the number, or with the number of the customer
+// findPerson returns the identities of a customer: of all customers with the number, or with the number of the customer
 // that has the id.
-func (w *Warehouse) identify(ctx context.Context, tenant uuid.UUID, customer string) (who person, err error) {
+func (w *Warehouse) findPerson(ctx context.Context, tenant uuid.UUID, customer string) (who person, err error) {
 	id, isID := uuid.NullUUID{}, false
 	if parsed, err := uuid.Parse(strings.TrimSpace(customer)); err == nil && len(strings.TrimSpace(customer)) == 36 {
 		id, isID = uuid.NullUUID{UUID: parsed, Valid: true}, true
@@ -271,8 +271,8 @@ func (f *dataFolder) createMark(path string) error {
 // erasure that recorded the identities. The caller holds erasures.running.
 func (w *Warehouse) applyErasures(ctx context.Context, report *Erasure, texts []string) error {
 	tenant := report.Tenant
-	err := w.replaceRows(ctx, tenant, func(conn *sql.Conn) (bool, error) {
-		return true, w.eraseRows(ctx, conn, report)
+	err := w.replaceRows(ctx, tenant, func(store *tenantStore, conn *sql.Conn) (bool, error) {
+		return true, w.eraseRows(ctx, store, conn, report)
 	})
 	if err != nil {
 		return err
@@ -296,8 +296,8 @@ func (w *Warehouse) applyErasures(ctx context.Context, report *Erasure, texts []
 
 // replaceRows changes the rows of a tenant and writes its file again, publishes the stale partitions, and removes the
 // files that were published before.
-func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change func(*sql.Conn) (bool, error)) error {
-	exists, err := w.folder.exists(w.tenantPath(tenant))
+func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change changeStore) error {
+	exists, err := w.storeExists(tenant)
 	if err != nil || !exists {
 		return err
 	}
@@ -313,10 +313,9 @@ func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change fu
 
 // eraseRows deletes the rows that the list of the tenant covers, leaves their tombstones, and records their ids. The
 // tenant is detached, and its store attached under its id.
-func (w *Warehouse) eraseRows(ctx context.Context, conn *sql.Conn, report *Erasure) error {
-	store := statements.Ident(report.Tenant.String()) + ".main"
+func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql.Conn, report *Erasure) error {
 	leave := func(dataset schema.Dataset) string {
-		rows := store + "." + statements.Ident(dataset.Name)
+		rows := store.main() + "." + statements.Ident(dataset.Name)
 		return statements.Fill("erasure/create_leaving", "rows", rows, "expired", "false",
 			"covered", coveredRows(erasedList, rows, "true", report.Tenant, dataset))
 	}
@@ -331,19 +330,20 @@ func (w *Warehouse) eraseRows(ctx context.Context, conn *sql.Conn, report *Erasu
 		}
 		return w.recordErased(ctx, report.Tenant, time.Now().UTC().Truncate(time.Microsecond), keys)
 	}
-	if err := w.deleteRows(ctx, conn, report.Tenant, report.Rows, leave, leaving); err != nil {
+	if err := w.deleteRows(ctx, store, conn, report.Rows, leave, leaving); err != nil {
 		return err
 	}
-	return w.eraseRecords(ctx, conn, report.Tenant)
+	return store.inTransaction(ctx, conn, func(tx *sql.Tx) error {
+		return eraseRecords(ctx, tx, store.main(), w.erasures.lists.Matcher(report.Tenant))
+	})
 }
 
 // deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns the
 // statement that creates the table leaving, and leaving is called before the rows of that table are deleted. counts gets
 // the number of rows of each dataset.
-func (w *Warehouse) deleteRows(ctx context.Context, conn *sql.Conn, tenant uuid.UUID, counts map[string]int64,
+func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sql.Conn, counts map[string]int64,
 	leave func(schema.Dataset) string, leaving func(context.Context) error,
 ) error {
-	store := statements.Ident(tenant.String()) + ".main"
 	for _, dataset := range schema.Datasets {
 		var n int64
 		_, err := duckdb.Exec(ctx, conn, leave(dataset))
@@ -365,7 +365,7 @@ func (w *Warehouse) deleteRows(ctx context.Context, conn *sql.Conn, tenant uuid.
 			return err
 		}
 		var seq int64
-		if err := conn.QueryRowContext(ctx, "SELECT seq FROM "+store+".clock").Scan(&seq); err != nil {
+		if err := conn.QueryRowContext(ctx, "SELECT seq FROM "+store.main()+".clock").Scan(&seq); err != nil {
 			return err
 		}
 		stale := mergePlan{seq: seq + 1, months: map[string]bool{}}
@@ -376,56 +376,60 @@ func (w *Warehouse) deleteRows(ctx context.Context, conn *sql.Conn, tenant uuid.
 		if err != nil {
 			return err
 		}
-		if err := w.folder.createMark(w.unpublishedPath(tenant)); err != nil {
+		if err := w.folder.createMark(w.unpublishedPath(store.id)); err != nil {
 			return err
 		}
-		slots := []string{"store", store, "seq", strconv.FormatInt(seq+1, 10), "first_seq", strconv.FormatInt(seq+1, 10),
+		slots := []string{"store", store.main(), "seq", strconv.FormatInt(seq+1, 10), "first_seq", strconv.FormatInt(seq+1, 10),
 			"touched", touched, "epoch", statements.Text(w.epoch.String()),
 			"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name)}
-		tx, err := duckdb.Begin(ctx, conn)
-		if err != nil {
-			return err
-		}
-		for _, name := range []string{
-			"merge/advance_seq", "merge/insert_epoch", "erasure/insert_tombstones", "erasure/delete_rows",
-		} {
-			if _, err := tx.ExecContext(ctx, statements.Fill(name, slots...)); err != nil {
-				return errors.Join(fmt.Errorf("%s: %w", name, err), tx.Rollback())
+		err = store.changeRows(ctx, conn, func(tx *sql.Tx) error {
+			for _, name := range []string{
+				"merge/advance_seq", "merge/insert_epoch", "erasure/insert_tombstones", "erasure/delete_rows",
+			} {
+				if _, err := tx.ExecContext(ctx, statements.Fill(name, slots...)); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
 			}
-		}
-		if err := tx.Commit(); err != nil {
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// eraseRecords deletes the idempotency records of the tenant that name an erased identity, and replaces ids in the states
-// of its sources.
-func (w *Warehouse) eraseRecords(ctx context.Context, conn *sql.Conn, tenant uuid.UUID) error {
-	store, matcher := statements.Ident(tenant.String())+".main", w.erasures.lists.Matcher(tenant)
-	keys, err := queryPairs(ctx, conn, "SELECT key, outcome::VARCHAR FROM "+store+".pushes")
+// A database is a connection of a database, or a transaction.
+type database interface {
+	querier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// eraseRecords deletes the idempotency records that name an erased identity, and replaces ids in the states of sources.
+// store is the schema of their tables.
+func eraseRecords(ctx context.Context, db database, store string, matcher erasure.Matcher) error {
+	pushes, err := queryPairs(ctx, db, "SELECT key, outcome::VARCHAR FROM "+store+".pushes")
 	if err != nil {
 		return err
 	}
-	for _, push := range keys {
+	for _, push := range pushes {
 		if !matcher.Matches(push[0]) && !matcher.Matches(push[1]) {
 			continue
 		}
-		if _, err := conn.ExecContext(ctx, "DELETE FROM "+store+".pushes WHERE key = $key", sql.Named("key", push[0])); err != nil {
+		_, err := db.ExecContext(ctx, "DELETE FROM "+store+".pushes WHERE key = $key", sql.Named("key", push[0]))
+		if err != nil {
 			return err
 		}
 	}
-	return eraseStates(ctx, conn, store, matcher)
+	return eraseStates(ctx, db, store, matcher)
 }
 
 // eraseStates replaces erased ids in the states of sources by an id that no row has. A source that continues at such an
 // id reads some rows again.
-func eraseStates(ctx context.Context, db interface {
-	querier
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}, store string, matcher erasure.Matcher) error {
-	ids := erasure.Matcher{Has: func(key erasure.Key) bool { return strings.HasPrefix(string(key), "id:") && matcher.Has(key) }}
+func eraseStates(ctx context.Context, db database, store string, matcher erasure.Matcher) error {
+	ids := erasure.Matcher{Has: func(key erasure.Key) bool {
+		return strings.HasPrefix(string(key), "id:") && matcher.Has(key)
+	}}
 	states, err := queryPairs(ctx, db, "SELECT source, state::VARCHAR FROM "+store+".source_states")
 	if err != nil {
 		return err

@@ -22,7 +22,10 @@ import (
 // one, and perhaps an unfinished file, which the next start removes.
 func (w *Warehouse) rewriteFile(ctx context.Context, catalog, path string, detach func() error) error {
 	err := w.folder.writeAtomic(path, func(temp string) error {
-		err := errors.Join(w.folder.removeIfThere(temp+".wal"), w.folder.forDuckDB(temp))
+		err := w.folder.forDuckDB(temp)
+		for _, suffix := range walSuffixes {
+			err = errors.Join(err, w.folder.removeIfThere(temp+suffix))
+		}
 		if err == nil {
 			err = w.copyDatabase(ctx, catalog, temp)
 		}
@@ -32,9 +35,10 @@ func (w *Warehouse) rewriteFile(ctx context.Context, catalog, path string, detac
 		if err != nil {
 			return err
 		}
-		// The log of the old file must never meet the new one.
-		if exists, err := w.folder.exists(path + ".wal"); err != nil || exists {
-			return errors.Join(err, fmt.Errorf("the log of %s is still there after its checkpoint", filepath.Base(path)))
+		for _, suffix := range walSuffixes { // a log of the old file must never meet the new one
+			if exists, err := w.folder.exists(path + suffix); err != nil || exists {
+				return errors.Join(err, fmt.Errorf("%s is still there after the checkpoint", filepath.Base(path)+suffix))
+			}
 		}
 		return nil
 	})
@@ -129,30 +133,36 @@ func queryTexts(ctx context.Context, db querier, query string, args ...any) (tex
 	return texts, rows.Err()
 }
 
-// rewriteTenant rewrites the file of a tenant, see withDetached, after change has changed its rows. change gets a connection
-// that sees the store as the database catalog. If nothing is to be changed, it returns false, and the file stays.
-func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change func(*sql.Conn) (bool, error)) error {
-	catalog := id.String()
-	db, err := w.attach(ctx, catalog, w.tenantPath(id), existingFile)
-	if err != nil {
+// A changeStore changes the rows of a store that no other goroutine uses, over a connection that sees it as the database
+// of its id. It reports whether the file must be written again.
+type changeStore func(store *tenantStore, conn *sql.Conn) (rewrite bool, err error)
+
+// main returns the quoted name of the schema of the store.
+func (s *tenantStore) main() string { return statements.Ident(s.id.String()) + ".main" }
+
+// rewriteTenant changes the rows of a tenant and then writes its file again. The tenant must be detached, see
+// withDetached.
+func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change changeStore) error {
+	store := w.tenants.newStore(id)
+	if err := w.attachTenant(ctx, store, largeBlock); err != nil {
 		return err
 	}
 	detach := func() error {
-		if db == nil {
+		if store.db == nil {
 			return nil
 		}
-		err := w.detach(context.WithoutCancel(ctx), catalog, db)
-		db = nil
+		err := w.detach(context.WithoutCancel(ctx), id.String(), store.db)
+		store.db = nil
 		return err
 	}
 	conn, err := w.loader.Conn(ctx)
 	if err != nil {
 		return errors.Join(err, detach())
 	}
-	changed, err := change(conn)
+	rewrite, err := change(store, conn)
 	err = errors.Join(err, discard(conn))
-	if err == nil && changed {
-		err = w.rewriteFile(ctx, catalog, w.tenantPath(id), detach)
+	if err == nil && rewrite {
+		err = w.rewriteFile(ctx, id.String(), w.tenantPath(id), detach)
 	}
 	return errors.Join(err, detach())
 }
