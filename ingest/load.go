@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -28,12 +29,15 @@ type Input struct {
 	Body     io.Reader                     // the bytes of the file, optionally compressed; nil: use Open
 	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
 	Size     int64                         // bytes of the file, for [Groups]
+	Path     string                        // absolute path for the quarantine, which reads a refused file again; may be empty
 	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
 	Dataset  string                        // empty: derived from Name
 	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
 	Progress func(n int64)                 // called with the number of bytes just read from Body; may be nil
 	Bounds   Bounds                        // limits for an untrusted input
 	Log      *slog.Logger                  // receives failures of file readers; default: slog.Default
+	// FromQuarantine means that the file was refused earlier; see warehouse.Batch.
+	FromQuarantine bool
 	// Throttled limits how many such inputs are staged at the same time. Each batch is read from Body before it waits
 	// for a staging slot, so that a slow client cannot hold a slot.
 	Throttled bool
@@ -147,7 +151,11 @@ func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error
 
 // refuse adds a file of the summary that cannot be read, or not to its end, to the refusals and to the quarantine.
 func (s *Summary) refuse(w *warehouse.Warehouse, in Input, reason error) error {
-	refused, err := Refused(warehouse.Refusal{File: in.Name, Dataset: in.Dataset, Reason: reason.Error()}, w.RefuseFile)
+	refusal := warehouse.Refusal{File: in.Name, Path: in.Path, Dataset: in.Dataset, Reason: reason.Error()}
+	if in.Tenant != uuid.Nil {
+		refusal.Tenant = in.Tenant.String()
+	}
+	refused, err := Refused(refusal, w.RefuseFile)
 	refused.Files = 0 // the summary counts it already
 	s.Add(refused)
 	return err
@@ -157,7 +165,12 @@ func (s *Summary) refuse(w *warehouse.Warehouse, in Input, reason error) error {
 // read and the error of keep.
 func Refused(refusal warehouse.Refusal, keep func(warehouse.Refusal) error) (Summary, error) {
 	refusal.File = strings.ToValidUTF8(refusal.File, "\uFFFD")
-	return Summary{Files: 1, FilesRefused: 1, Refusals: []warehouse.Refusal{refusal}}, keep(refusal)
+	if !utf8.ValidString(refusal.Path) {
+		refusal.Path = "" // JSON cannot hold it
+	}
+	err := keep(refusal)
+	refusal.Path, refusal.Tenant = "", ""
+	return Summary{Files: 1, FilesRefused: 1, Refusals: []warehouse.Refusal{refusal}}, err
 }
 
 // An unreadableError is an error caused by the file. It refuses the file and does not fail Load.

@@ -132,7 +132,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 	saved := state == nil || len(state.Files) == 0 // there is nothing left to store
 	stage := func(ctx context.Context, batch warehouse.Rows) (*warehouse.Staged, error) {
 		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: rows.dataset, Tenant: in.Tenant, Origin: in.Name, Rows: batch,
-			Throttled: in.Throttled})
+			FromQuarantine: in.FromQuarantine, Throttled: in.Throttled})
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, warehouse.ErrNoSpace) {
 				err = &stagingError{err}

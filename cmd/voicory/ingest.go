@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/uuid"
@@ -94,6 +95,9 @@ func (c *ingestCommand) inputs(
 			in.Body = cancellableReader(ctx, open)
 		default:
 			in.Open = open
+			if path, err := filepath.Abs(file.Path); err == nil {
+				in.Path = path
+			}
 			if file.Info != nil {
 				in.Size = file.Info.Size()
 			}

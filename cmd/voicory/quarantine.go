@@ -6,17 +6,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
+	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type quarantineCommand struct {
 	List   listQuarantineCommand   `cmd:"" help:"List refused rows with the reasons; --json includes the rows."`
-	Replay replayQuarantineCommand `cmd:"" help:"Ingest refused rows again, after they were fixed or voicory was upgraded."`
+	Replay replayQuarantineCommand `cmd:"" help:"Ingest refused rows and files again, after they were fixed or voicory was upgraded."`
 	Remove removeQuarantineCommand `cmd:"" help:"Remove quarantine files, for example of files that were fixed and ingested again."`
 }
 
@@ -169,6 +173,9 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 		if total.Replayed, err = admin.Replay.Call(ctx, conn, c.Files); err != nil {
 			return err
 		}
+		if err = c.replayFiles(ctx, m, conn, &total.Replayed); err != nil {
+			return err
+		}
 		if total.Published, err = m.publish(ctx, conn, nil); err != nil {
 			return err
 		}
@@ -184,6 +191,62 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 			warnDropped(w, total.Counts)
 		})
 	})
+}
+
+// replayFiles ingests the refused files again that are still at their paths, and removes the entries of those that can
+// be read now.
+func (c *replayQuarantineCommand) replayFiles(ctx context.Context, m *Main, conn *admin.Conn, total *admin.Replayed) error {
+	files, withRows := map[string][]warehouse.Refusal{}, map[string]bool{} // by quarantine file
+	for entry, err := range admin.ListQuarantine(ctx, conn, math.MaxInt64) {
+		if err != nil {
+			return err
+		}
+		if len(c.Files) == 0 || slices.Contains(c.Files, entry.Name) {
+			if entry.Path == "" {
+				withRows[entry.Name] = true
+			} else {
+				files[entry.Name] = append(files[entry.Name], entry)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		readable := !withRows[name]
+		for _, entry := range files[name] {
+			summary, err := replayFile(ctx, conn, entry)
+			if err != nil {
+				fmt.Fprintf(m.Stderr, "voicory: %s stays in the quarantine: %v\n", printable(entry.File), err)
+				readable = false
+				continue
+			}
+			total.Add(summary.Counts)
+			total.Refusals = append(total.Refusals, summary.Refusals...)
+			readable = readable && summary.FilesRefused == 0
+		}
+		if !readable {
+			continue
+		}
+		if _, err := admin.RemoveQuarantined.Call(ctx, conn, []string{name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayFile ingests a refused file again.
+func replayFile(ctx context.Context, conn *admin.Conn, entry warehouse.Refusal) (ingest.Summary, error) {
+	tenant, err := parseOptionalUUID(entry.Tenant)
+	if err != nil {
+		return ingest.Summary{}, err
+	}
+	info, err := os.Stat(entry.Path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file any more", entry.Path)
+	}
+	if err != nil {
+		return ingest.Summary{}, err
+	}
+	return admin.Ingest(ctx, conn, []ingest.Input{{Name: entry.File, Path: entry.Path, Dataset: entry.Dataset, Tenant: tenant,
+		Size: info.Size(), FromQuarantine: true, Open: func() (io.ReadCloser, error) { return os.Open(entry.Path) }}})
 }
 
 type removeQuarantineCommand struct {

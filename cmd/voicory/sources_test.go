@@ -235,6 +235,38 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 	}
 }
 
+// A refused file is read again at its path, with and without a running server, and leaves the quarantine when it can be
+// read. Entries of files that are gone stay.
+func TestQuarantine_ReplaysFiles(t *testing.T) {
+	data, dir := t.TempDir(), t.TempDir()
+	gone, damaged := filepath.Join(dir, "gone.calls.parquet"), filepath.Join(dir, "damaged.calls.csv")
+	noError(t, os.WriteFile(gone, []byte("PAR1"), 0o600))
+	noError(t, os.WriteFile(damaged, []byte("name\n1\n"), 0o600))
+	_, stop := serve(t, data)
+	mustRun(t, "", "ingest", "--data", data, "--tenant", someTenant, dir)
+	noError(t, os.Remove(gone))
+	for i, test := range []struct{ content, want string }{
+		{"name\n1\n", "read 0 rows"}, // refused again, by the server
+		{"name\n1\n", "read 0 rows"}, // and without a server
+		{"id,created_at\n" + someTenant + ",2026-01-01\n", "read 1 rows: 1 new"},
+	} {
+		noError(t, os.WriteFile(damaged, []byte(test.content), 0o600))
+		got := mustRun(t, "", "quarantine", "replay", "--data", data)
+		if !strings.Contains(got.stdout, test.want) || !strings.Contains(got.stderr, gone+" stays in the quarantine: ") {
+			t.Errorf("replay %d: got %q and %q, want %q and a note", i, got.stdout, got.stderr, test.want)
+		}
+		stop()
+		var refusals []warehouse.Refusal
+		noError(t, json.Unmarshal([]byte(run(t, "", "quarantine", "list", "--data", data, "--json").stdout), &refusals))
+		if want := 2 - i/2; len(refusals) != want {
+			t.Errorf("replay %d: got quarantine %+v, want %d entries", i, refusals, want)
+		}
+	}
+	if got := mustRun(t, "", "query", "--data", data, "--tenant", someTenant, "SELECT count(*) FROM calls"); !strings.Contains(got.stdout, "1") {
+		t.Error(got.stdout)
+	}
+}
+
 // heapRecorder is an output that counts lines and records the peak size of the live heap.
 type heapRecorder struct {
 	lines int

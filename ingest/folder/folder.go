@@ -126,7 +126,7 @@ func (s *Source) Pull(
 	}
 	inputs := make([]ingest.Input, len(files))
 	for i, f := range files {
-		inputs[i] = ingest.Input{Name: f.path, Dataset: s.Dataset, Tenant: s.Tenant, Hash: f.hash,
+		inputs[i] = ingest.Input{Name: f.path, Path: f.path, Dataset: s.Dataset, Tenant: s.Tenant, Hash: f.hash,
 			Size: f.info.Size(), Log: s.Log, Open: func() (io.ReadCloser, error) {
 				return os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not block if it has become a FIFO
 			}}

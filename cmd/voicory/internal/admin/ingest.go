@@ -61,9 +61,11 @@ func Ingest(ctx context.Context, c *Conn, files []ingest.Input) (summary ingest.
 
 // sentFile is the header of a file that is sent to the server.
 type sentFile struct {
-	Name  string `json:"name"`
-	Error string `json:"error"` // of opening the file; "": its content follows
-	Last  bool   `json:"last"`
+	Name           string `json:"name"`
+	Path           string `json:"path"`
+	FromQuarantine bool   `json:"from_quarantine"`
+	Error          string `json:"error"` // of opening the file; "": its content follows
+	Last           bool   `json:"last"`
 }
 
 // sendFiles writes two parts for each file: a sentFile as JSON, and the content.
@@ -77,7 +79,7 @@ func sendFiles(parts *multipart.Writer, files []ingest.Input) error {
 }
 
 func sendFile(parts *multipart.Writer, in ingest.Input, last bool) error {
-	header, body := sentFile{Name: in.Name, Last: last}, in.Body
+	header, body := sentFile{Name: in.Name, Path: in.Path, FromQuarantine: in.FromQuarantine, Last: last}, in.Body
 	if body == nil {
 		if opened, err := in.Open(); err == nil {
 			defer opened.Close()
@@ -118,7 +120,8 @@ func receiveFiles(r *http.Request) (files []ingest.Input, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: receive the files: %w", warehouse.ErrInvalid, err)
 		}
-		in := ingest.Input{Name: header.Name, Dataset: query.Get("dataset"), Tenant: tenant}
+		in := ingest.Input{Name: header.Name, Path: header.Path, FromQuarantine: header.FromQuarantine,
+			Dataset: query.Get("dataset"), Tenant: tenant}
 		switch {
 		case header.Error != "":
 			in.Open = func() (io.ReadCloser, error) { return nil, errors.New(header.Error) }
