@@ -28,6 +28,9 @@ type FeedPosition struct {
 // AnyEpoch is the epoch of a position that does not know it.
 var AnyEpoch = uuid.Max
 
+// lostEpoch is the epoch in a store of the commits that a restore has lost.
+var lostEpoch = uuid.Max
+
 // AfterCommit returns the position after all rows with the sequence number seq and lower ones.
 func AfterCommit(seq int64) FeedPosition { return FeedPosition{seq, uuid.Max, AnyEpoch, seq} }
 
@@ -120,11 +123,11 @@ func checkPosition(ctx context.Context, tx *sql.Tx, position FeedPosition, newes
 	if position.Seq > newest {
 		return fmt.Errorf("%w: commit %d is after the newest one, %d", ErrPositionLost, position.Seq, newest)
 	}
-	if position.Epoch == AnyEpoch || position.Seq == 0 {
+	if position.Seq == 0 {
 		return nil
 	}
 	epoch, err := epochOf(ctx, tx, position.Seq)
-	if err == nil && epoch != position.Epoch {
+	if err == nil && (epoch == lostEpoch || epoch != position.Epoch && position.Epoch != AnyEpoch) {
 		err = fmt.Errorf("%w: commit %d is of another history", ErrPositionLost, position.Seq)
 	}
 	return err

@@ -35,6 +35,8 @@ import (
 //	  published/<tenant>/…             private   folders; the files are hard links to the lake's, with their mode
 //	  quarantine/*.ndjson              private   refused rows
 //	  tmp/                             private   files of the running process; emptied at start
+//	  restore.json                     private   a restore that is not complete, see restorePlan
+//	  before-restore/<restore>/…       private   files that restores have replaced
 //
 // Private is 0700 for folders and 0600 for files. The modes do not depend on the umask of the process: [Open] sets
 // the umask to 0077, which DuckDB's own files follow, and the files of the lake get their mode before they get their
@@ -87,7 +89,8 @@ const (
 
 var (
 	folderDirs  = []string{warehouseDir, lakeDir, filesDir, quarantineDir, tempDir}
-	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, commitsFile, signingFile}
+	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, commitsFile, signingFile,
+		restoreFile}
 )
 
 // folderMark is the content of the mark file.
@@ -350,6 +353,9 @@ func (f *dataFolder) take() error {
 		f.mark.LakeMode = f.setLake
 		err = f.writeMark()
 	}
+	if err == nil {
+		err = f.resumeSwap()
+	}
 	changed := 0
 	if err == nil {
 		err = f.setMode(f.path, true, &changed)
@@ -384,7 +390,7 @@ func (f *dataFolder) take() error {
 	entries, err := f.readDir(f.path)
 	for _, entry := range entries {
 		if err == nil && isUnfinished(entry.Name()) {
-			err = f.remove(f.join(entry.Name()))
+			err = f.root.RemoveAll(entry.Name()) // the staging folder of a restore is one, too
 		}
 	}
 	if err == nil {

@@ -84,3 +84,21 @@ func (p *tenantPool) endDrain(id uuid.UUID, store *tenantStore) {
 	close(p.detaching[id])
 	delete(p.detaching, id)
 }
+
+// reservation is the key of a context's value: the id of the tenant that is reserved for its owner.
+type reservation struct{}
+
+// reserve keeps all callers from opening the tenant, except those with the returned context, until release is called.
+// Callers that use the store already are not affected. The tenant is not reserved yet.
+func (p *tenantPool) reserve(ctx context.Context, id uuid.UUID) (_ context.Context, release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done := make(chan struct{})
+	p.reserved[id] = done
+	return context.WithValue(ctx, reservation{}, id), func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.reserved, id)
+		close(done)
+	}
+}

@@ -363,6 +363,13 @@ func (w *Warehouse) beginHistory(ctx context.Context, store *tenantStore, do fun
 // commits or has another history: what it lacks is lost. It does not accept a file of another tenant. It also makes
 // every position in the change feeds of the tenant ErrPositionLost, because rows may be gone that a reader has seen.
 func (w *Warehouse) BeginHistory(ctx context.Context, tenant uuid.UUID) error {
+	return w.restartHistory(ctx, tenant, func(*tenantStore, *sql.Tx) error { return nil })
+}
+
+// restartHistory is BeginHistory with a function that is called in the same transaction.
+func (w *Warehouse) restartHistory(
+	ctx context.Context, tenant uuid.UUID, do func(*tenantStore, *sql.Tx) error,
+) error {
 	w.histories.mu.Lock()
 	w.histories.accepted[tenant] = true
 	w.histories.mu.Unlock()
@@ -378,10 +385,13 @@ func (w *Warehouse) BeginHistory(ctx context.Context, tenant uuid.UUID) error {
 	defer release()
 	store.writing.Lock()
 	defer store.writing.Unlock()
-	store.facts.epoch = false
+	store.facts.loaded, store.facts.epoch = false, false
 	err = w.beginHistory(ctx, store, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, statements.Get("identity/restart_epochs"), sql.Named("epoch", uuid.NewString()))
-		return err
+		if err != nil {
+			return err
+		}
+		return do(store, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("open tenant %s: %w", tenant, err)

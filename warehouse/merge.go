@@ -138,6 +138,9 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 		// The reader of the rows may have spooled them to the disk.
 		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, noSpace(w.dir, err)), s.Close())
 	}
+	if err = s.keepLagging(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, err), s.Close())
+	}
 	for _, t := range s.tenants {
 		s.unknown = addUnknown(s.unknown, batch.Dataset, t.unknown)
 	}

@@ -126,6 +126,9 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 	}
 	plan.slots = append(plan.slots, "touched", stale)
 	if s.state != nil && s.batch.Tenant != uuid.Nil {
+		if err := s.w.checkSourceRun(ctx, store.id); err != nil {
+			return err
+		}
 		plan.slots = append(plan.slots, s.state.slots()...)
 		names = append(names, s.state.statementNames()...)
 	}

@@ -61,6 +61,7 @@ type tenantPool struct {
 	mu          sync.Mutex
 	open        map[uuid.UUID]*tenantStore  // attached, or about to be attached; guarded by mu
 	detaching   map[uuid.UUID]chan struct{} // closed after the DETACH; guarded by mu
+	reserved    map[uuid.UUID]chan struct{} // closed at the end of the reservation, see reserve; guarded by mu
 	made        map[uuid.UUID]*storeFacts   // of the files that this process has created; guarded by mu
 	maxAttached int                         // the constant, unless lowered by a test; guarded by mu
 
@@ -119,6 +120,7 @@ func (s *tenantStore) wakeIfIdle() {
 func (p *tenantPool) init(w *Warehouse) {
 	p.w, p.detach, p.maxAttached = w, w.detach, maxAttached
 	p.open, p.detaching = map[uuid.UUID]*tenantStore{}, map[uuid.UUID]chan struct{}{}
+	p.reserved = map[uuid.UUID]chan struct{}{}
 	p.made, p.empty = map[uuid.UUID]*storeFacts{}, map[int][]byte{}
 }
 
@@ -237,18 +239,29 @@ func (p *tenantPool) acquire(ctx context.Context, id uuid.UUID) (*tenantStore, e
 	return p.open[id], nil
 }
 
-// awaitDetached waits until no DETACH of the tenant is under way. The caller holds mu, which is released meanwhile.
-func (p *tenantPool) awaitDetached(ctx context.Context, id uuid.UUID) (err error) {
-	for done := p.detaching[id]; done != nil && err == nil; done = p.detaching[id] {
+// awaitDetached waits until no DETACH of the tenant is under way, and until it is not reserved for another caller. The
+// caller holds mu, which is released meanwhile.
+func (p *tenantPool) awaitDetached(ctx context.Context, id uuid.UUID) error {
+	for {
+		done := p.detaching[id]
+		if done == nil && ctx.Value(reservation{}) != id {
+			done = p.reserved[id]
+		}
+		if done == nil {
+			return nil
+		}
 		p.mu.Unlock()
+		var err error
 		select {
 		case <-done:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
 		p.mu.Lock()
+		if err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 func (p *tenantPool) release(store *tenantStore) {
@@ -515,6 +528,9 @@ func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) erro
 		closed = db.Close()
 	}
 	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
+	if err == nil {
+		w.storeFiles.close(catalog)
+	}
 	return errors.Join(closed, err)
 }
 

@@ -50,7 +50,9 @@ type Warehouse struct {
 
 	signing     []byte // secret from which the signing keys are derived
 	tenants     tenantPool
+	storeFiles  storeFiles
 	checkpoints checkpointer
+	restoring   sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
 	refused     quarantine
 	exportCache duckdbExportCache
 	unknown     unknownFields
@@ -75,7 +77,7 @@ const (
 // content or symbolic links, ErrInUse for a folder that another process has open, and ErrNotWritable if the folder
 // belongs to another user. It sets the umask of the process to 0077.
 func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
-	syscall.Umask(privateUmask)
+	setUmask()
 	folder, err := openFolder(opts)
 	if err != nil {
 		return nil, err
@@ -139,8 +141,14 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.openStores(ctx); err != nil {
 		return nil, err
 	}
+	if err := w.resumeRestore(ctx); err != nil {
+		return nil, err
+	}
 	return w, w.finishErasures(ctx)
 }
+
+// setUmask sets the umask of the process, which DuckDB's files follow.
+func setUmask() { syscall.Umask(privateUmask) }
 
 // Close saves the request log, checkpoints all files, and unlocks the folder.
 func (w *Warehouse) Close() error {
@@ -164,6 +172,7 @@ func (w *Warehouse) Close() error {
 	if w.instance != nil {
 		errs = append(errs, w.instance.Close()) // checkpoints the databases that are still attached
 	}
+	w.storeFiles.close("control")
 	return errors.Join(append(errs, w.folder.close())...)
 }
 

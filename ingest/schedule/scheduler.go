@@ -80,11 +80,21 @@ func (s *Scheduler) Pull(
 		return total, err
 	}
 	defer func() { err = errors.Join(err, s.end(ctx, source.Name(), err)) }()
+	if tenant == uuid.Nil {
+		if err := s.pullLags(ctx, source, &total); err != nil {
+			return total, err
+		}
+	}
+	return total, s.pull(s.w.SourceRun(ctx, tenant), source, tenant, &total)
+}
+
+// pull merges the rows of a source that are new since its state in the context, and adds them to total.
+func (s *Scheduler) pull(ctx context.Context, source ingest.Source, tenant uuid.UUID, total *ingest.Summary) error {
 	state, err := s.w.SourceState(ctx, tenant, source.Name())
 	if err != nil {
-		return total, err
+		return err
 	}
-	err = source.Pull(ctx, state, func(ctx context.Context, portion ingest.Portion) error {
+	return source.Pull(ctx, state, func(ctx context.Context, portion ingest.Portion) error {
 		summary, err := ingest.MergePortion(ctx, s.w, tenant, source.Name(), portion)
 		total.Add(summary)
 		s.mu.Lock()
@@ -93,7 +103,23 @@ func (s *Scheduler) Pull(
 		s.totals[source.Name()].rows.Add(summary.Counts)
 		return err
 	})
-	return total, err
+}
+
+// pullLags reads again the rows that restored tenants have lost, see warehouse.Lag.
+func (s *Scheduler) pullLags(ctx context.Context, source ingest.Source, total *ingest.Summary) error {
+	lags, err := s.w.Lags(ctx, source.Name())
+	if err != nil {
+		return err
+	}
+	for _, lag := range lags {
+		if err := s.pull(warehouse.Rereading(ctx, lag), source, uuid.Nil, total); err != nil {
+			return fmt.Errorf("read the rows of restored tenant %s again: %w", lag.Tenant, err)
+		}
+		if err := s.w.EndLag(ctx, lag); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin records the start of a run. It returns warehouse.ErrBusy if a run of the source is in progress.

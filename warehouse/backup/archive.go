@@ -76,6 +76,9 @@ func (*archiveWriter) Has(string, int64) bool { return false }
 // Previous implements Writer: an archive has no earlier backup.
 func (*archiveWriter) Previous(uuid.UUID, string) (Tenant, bool) { return Tenant{}, false }
 
+// Latest implements Writer: an archive has no earlier backup.
+func (*archiveWriter) Latest(uuid.UUID) (Tenant, bool) { return Tenant{}, false }
+
 // Note implements Writer: an archive is written from the beginning each time.
 func (*archiveWriter) Note(Manifest) error { return nil }
 
@@ -114,8 +117,14 @@ func (w *archiveWriter) Add(ctx context.Context, c Content) (File, error) {
 }
 
 // Commit implements Writer. It reads the archive back before it gives the archive its name.
-func (w *archiveWriter) Commit(ctx context.Context, m Manifest, text []byte, _ int) (removed []string, err error) {
+func (w *archiveWriter) Commit(
+	ctx context.Context, m Manifest, facts []journal.Entry, _ int,
+) (removed []string, err error) {
 	manifest, err := m.encode()
+	if err != nil {
+		return nil, err
+	}
+	text, err := w.journalText(facts)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +154,16 @@ func (w *archiveWriter) Commit(ctx context.Context, m Manifest, text []byte, _ i
 	}
 	w.file = nil
 	return nil, syncPath(filepath.Dir(w.path))
+}
+
+// journalText returns the text of a journal with the entries.
+func (w *archiveWriter) journalText(entries []journal.Entry) ([]byte, error) {
+	path := w.temp + ".journal"
+	defer os.Remove(path)
+	if err := errors.Join(os.RemoveAll(path), appendJournal(path, entries)); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 // archive is an archive to read.

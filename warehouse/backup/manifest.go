@@ -43,7 +43,9 @@ type Tenant struct {
 	Seq     int64     `json:"seq"`     // last commit of the store
 	// State identifies the file of the store that was copied. While it is the same, the copy is not made again.
 	State string `json:"state"`
-	Files []File `json:"files"` // store, its log, and published files
+	// CopiedAt is when the store was last found in this state.
+	CopiedAt time.Time `json:"copied_at"`
+	Files    []File    `json:"files"` // store, its log, and published files
 	// Missing are published files of the store's manifest that could not be copied, by path. A restore publishes them.
 	Missing map[string]string `json:"missing,omitempty"`
 }

@@ -44,11 +44,13 @@ type Writer interface {
 	Add(ctx context.Context, c Content) (File, error)
 	// Previous returns the copy of a tenant that an earlier backup, or an interrupted one, made of the same state.
 	Previous(tenant uuid.UUID, state string) (Tenant, bool)
+	// Latest returns the newest copy of a tenant.
+	Latest(tenant uuid.UUID) (Tenant, bool)
 	// Note records the progress, so that the next backup continues if this one is interrupted.
 	Note(m Manifest) error
-	// Commit completes the backup with its manifest and the text of the journal. It removes all but the newest keep
+	// Commit completes the backup with its manifest and the entries of the journal. It removes all but the newest keep
 	// backups of the same scope, unless keep is 0, and returns the names of those.
-	Commit(ctx context.Context, m Manifest, journal []byte, keep int) (removed []string, err error)
+	Commit(ctx context.Context, m Manifest, facts []journal.Entry, keep int) (removed []string, err error)
 	Close() error
 }
 
@@ -104,9 +106,19 @@ func (w *folderWriter) Has(sum string, size int64) bool {
 
 // Previous implements Writer.
 func (w *folderWriter) Previous(tenant uuid.UUID, state string) (Tenant, bool) {
+	return w.newest(tenant, func(t Tenant) bool { return state != "" && t.State == state })
+}
+
+// Latest implements Writer.
+func (w *folderWriter) Latest(tenant uuid.UUID) (Tenant, bool) {
+	return w.newest(tenant, func(Tenant) bool { return true })
+}
+
+// newest returns the newest copy of a tenant that fits, if all of its objects are there.
+func (w *folderWriter) newest(tenant uuid.UUID, fits func(Tenant) bool) (Tenant, bool) {
 	for i := len(w.earlier) - 1; i >= 0; i-- {
 		t, ok := w.earlier[i].Tenant(tenant)
-		if !ok || t.State != state || state == "" {
+		if !ok || !fits(t) {
 			continue
 		}
 		for _, file := range t.Files {
@@ -201,21 +213,28 @@ func (w *folderWriter) Note(m Manifest) error {
 	if err != nil {
 		return err
 	}
-	// Without a sync: after a power cut the file may be lost, and its tenants are copied again.
-	return os.WriteFile(filepath.Join(w.path, progressFile), text, 0o600)
+	// Without a sync: after a power cut the file may be lost or damaged, and its tenants are copied again.
+	temp := filepath.Join(w.path, progressFile+tempEnd)
+	if err := os.WriteFile(temp, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, filepath.Join(w.path, progressFile))
 }
 
 // Commit implements Writer.
-func (w *folderWriter) Commit(_ context.Context, m Manifest, text []byte, keep int) (removed []string, err error) {
+func (w *folderWriter) Commit(
+	_ context.Context, m Manifest, facts []journal.Entry, keep int,
+) (removed []string, err error) {
 	for dir := range w.changed {
 		if err := syncPath(dir); err != nil {
 			return nil, err
 		}
 	}
-	if err := w.addJournal(text); err != nil {
+	if err := appendJournal(filepath.Join(w.path, journalFile), facts); err != nil {
 		return nil, err
 	}
-	if text, err = m.encode(); err != nil {
+	text, err := m.encode()
+	if err != nil {
 		return nil, err
 	}
 	if err := w.write(filepath.Join(manifestsDir, m.Name+manifestEnd), text); err != nil {
@@ -227,17 +246,11 @@ func (w *folderWriter) Commit(_ context.Context, m Manifest, text []byte, keep i
 	return w.prune(keep, m.Only)
 }
 
-// addJournal appends the entries of the data folder's journal that the folder's journal does not have.
-func (w *folderWriter) addJournal(text []byte) error {
-	entries, _, err := journal.Read(strings.NewReader(string(text)))
+// appendJournal adds the entries that the journal at path does not have. It creates a missing journal.
+func appendJournal(path string, entries []journal.Entry) error {
+	j, err := journal.Open(func() (*os.File, error) { return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) })
 	if err != nil {
 		return err
 	}
-	j, err := journal.Open(func() (*os.File, error) {
-		return os.OpenFile(filepath.Join(w.path, journalFile), os.O_RDWR|os.O_CREATE, 0o600)
-	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(j.Append(entries...), j.Close(), syncPath(w.path))
+	return errors.Join(j.Append(entries...), j.Close(), syncPath(filepath.Dir(path)))
 }

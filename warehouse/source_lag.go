@@ -1,0 +1,228 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/backup"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+)
+
+// # Sources of a restored tenant
+//
+// The state of a source of one tenant is in the store of the tenant, so it goes back with the rows. The states of the
+// sources of many tenants are in the control database. If one tenant is restored, they stay, because the rows of the
+// other tenants stay. But they then cover rows that the restored tenant has lost: the tenant lags behind them. Its lag is
+// the state of each source at the time of the backup. The next run of the source reads what has come since that state
+// again, and merges the rows of the lagging tenant only; see [Rereading].
+
+// A Lag is a tenant that has lost rows of a source of many tenants.
+type Lag struct {
+	Tenant uuid.UUID
+	Source string
+	State  json.RawMessage // of the source when the tenant had all of its rows; nil: the source had none
+	Files  []uint64        // files that the source had read then
+}
+
+// sourceStatesFile is the file of a backup with the states of the sources of many tenants. It is not a file of the data
+// folder.
+const sourceStatesFile = "source-states.json"
+
+// A laggingSource is the state that a source of many tenants had at the time of a backup.
+type laggingSource struct {
+	Source string          `json:"source"`
+	State  json.RawMessage `json:"state,omitempty"`
+	Files  []uint64        `json:"files,omitempty"`
+}
+
+// sourceStates returns the states of the sources of many tenants, in the order of their names.
+func (w *Warehouse) sourceStates(ctx context.Context) (states []laggingSource, err error) {
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_source_names"))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		names = append(names, name)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		state := laggingSource{Source: name}
+		if state.State, err = w.SourceState(ctx, uuid.Nil, name); err != nil {
+			return nil, err
+		}
+		files, err := w.SourceFiles(ctx, uuid.Nil, name)
+		if err != nil {
+			return nil, err
+		}
+		for hash := range files {
+			state.Files = append(state.Files, hash)
+		}
+		slices.Sort(state.Files)
+		states = append(states, state)
+	}
+	return states, nil
+}
+
+// copySourceStates adds the states of the sources of many tenants to a backup.
+func (w *Warehouse) copySourceStates(ctx context.Context, out backup.Writer) (file backup.File, err error) {
+	states, err := w.sourceStates(ctx)
+	if err != nil {
+		return file, err
+	}
+	text, err := json.Marshal(states)
+	if err != nil {
+		return file, err
+	}
+	temp, err := os.CreateTemp(w.TempDir(), sourceStatesFile)
+	if err != nil {
+		return file, err
+	}
+	defer os.Remove(temp.Name())
+	defer temp.Close()
+	if _, err := temp.Write(text); err != nil {
+		return file, err
+	}
+	return out.Add(ctx, backup.Content{Path: sourceStatesFile, File: temp, Size: int64(len(text))})
+}
+
+// readStates reads the states of the sources of many tenants in the staging folder of a plan.
+func (r *restore) readStates(plan *restorePlan) (states []laggingSource, err error) {
+	text, err := r.folder.readFile(r.folder.join(filepath.Join(plan.staging(), sourceStatesFile)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return states, json.Unmarshal(text, &states)
+}
+
+// addLags records that a tenant lags behind the sources of many tenants whose states have changed since the given ones.
+func (w *Warehouse) addLags(ctx context.Context, tenant uuid.UUID, then []laggingSource) error {
+	now, err := w.sourceStates(ctx)
+	if err != nil {
+		return err
+	}
+	former := map[string]laggingSource{}
+	for _, state := range then {
+		former[state.Source] = state
+	}
+	tx, err := duckdb.Begin(ctx, w.control)
+	if err != nil {
+		return err
+	}
+	for _, state := range now {
+		was := former[state.Source]
+		was.Source = state.Source
+		if string(was.State) == string(state.State) && slices.Equal(was.Files, state.Files) {
+			continue
+		}
+		value := "NULL"
+		if was.State != nil {
+			value = statements.Text(string(was.State))
+		}
+		if _, err := tx.ExecContext(ctx, statements.Fill("control/upsert_lag", "tenant", statements.Text(tenant.String()),
+			"source", statements.Text(was.Source), "state", value, "files", hashList(was.Files))); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
+}
+
+// Lags returns the tenants that lag behind a source of many tenants.
+func (w *Warehouse) Lags(ctx context.Context, source string) (lags []Lag, err error) {
+	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_lags"), sql.Named("source", source))
+	if err != nil {
+		return nil, fmt.Errorf("lags of source %s: %w", source, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		lag := Lag{Source: source}
+		var state sql.NullString
+		var files string
+		if err := rows.Scan(&lag.Tenant, &state, &files); err != nil {
+			return nil, err
+		}
+		if state.Valid {
+			lag.State = json.RawMessage(state.String)
+		}
+		if err := json.Unmarshal([]byte(files), &lag.Files); err != nil {
+			return nil, err
+		}
+		lags = append(lags, lag)
+	}
+	return lags, rows.Err()
+}
+
+// EndLag removes a lag whose rows were read again.
+func (w *Warehouse) EndLag(ctx context.Context, lag Lag) error {
+	_, err := w.control.ExecContext(ctx, statements.Fill("control/delete_lag",
+		"tenant", statements.Text(lag.Tenant.String()), "source", statements.Text(lag.Source)))
+	return err
+}
+
+// rereading is the key of a context's value, a Lag.
+type rereading struct{}
+
+// Rereading returns the context of a run of a source that reads again what a lagging tenant has lost. With this context,
+// SourceState and SourceFiles return the state of the lag, batches keep only the rows of the lagging tenant, and states
+// are not stored: the source itself is further.
+func Rereading(ctx context.Context, lag Lag) context.Context {
+	return context.WithValue(ctx, rereading{}, lag)
+}
+
+// rereadingOf returns the lag of a context of Rereading.
+func rereadingOf(ctx context.Context) (lag Lag, ok bool) {
+	lag, ok = ctx.Value(rereading{}).(Lag)
+	return lag, ok
+}
+
+// keepLagging removes the rows of other tenants than the lagging one from a staged batch.
+func (s *Staged) keepLagging(ctx context.Context) error {
+	lag, ok := rereadingOf(ctx)
+	if !ok {
+		return nil
+	}
+	if _, err := s.conn.ExecContext(ctx, "DELETE FROM staged WHERE tenant_id IS DISTINCT FROM "+
+		statements.Text(lag.Tenant.String())+"::UUID"); err != nil {
+		return err
+	}
+	s.tenants = slices.DeleteFunc(s.tenants, func(t stagedTenant) bool { return t.id.UUID != lag.Tenant })
+	return nil
+}
+
+// sourceRun is the key of a context's value, the identity of the store that a source reads for.
+type sourceRun struct{}
+
+// SourceRun returns the context of a run of a source that provides rows of the tenant, or of many if tenant is zero. With
+// this context, a state is not stored if the tenant was restored since: the state covers rows that the restored store
+// does not have.
+func (w *Warehouse) SourceRun(ctx context.Context, tenant uuid.UUID) context.Context {
+	return context.WithValue(ctx, sourceRun{}, storeIdentity{tenant, w.historyOf(tenant)})
+}
+
+// checkSourceRun returns an error if the tenant was restored since the context was made by SourceRun. The caller holds
+// the writing lock of the store.
+func (w *Warehouse) checkSourceRun(ctx context.Context, tenant uuid.UUID) error {
+	began, ok := ctx.Value(sourceRun{}).(storeIdentity)
+	if !ok || began.Tenant != tenant || began.History == uuid.Nil || began.History == w.historyOf(tenant) {
+		return nil
+	}
+	return fmt.Errorf("%w: tenant %s was restored during the run; the next run reads its rows again", ErrBusy, tenant)
+}
