@@ -18,8 +18,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// restoreGap is the number of commits that a restored store skips. Commits that were lost have numbers in the gap, so a
-// follower of the change feed that stands at one of them is told so, even if it knows the number only.
+// restoreGap is the number of commits that a restored store skips. Commits that were lost have numbers in the gap. So a
+// position in the change feed at one of them is refused, even if it has the number only.
 const restoreGap = 1_000_000_000
 
 // A Restore is the last restore of a tenant.

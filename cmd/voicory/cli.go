@@ -71,6 +71,8 @@ type flags struct {
 	Keys       keysCommand       `cmd:"" help:"Manage API keys."`
 	Tenants    tenantsCommand    `cmd:"" help:"Manage tenants."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
+	Backup     backupCommand     `cmd:"" help:"Write, list and verify backups."`
+	Restore    restoreCommand    `cmd:"" help:"Restore a backup into the data folder."`
 	Demo       demoCommand       `cmd:"" help:"Create a demo tenant with generated rows and new keys."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
 	Man        manCommand        `cmd:"" help:"Print the manual page."`
@@ -153,7 +155,7 @@ func (m *Main) exitStatus(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errStrict):
+	case errors.Is(err, errStrict), errors.Is(err, errIncomplete):
 		return exitFailed // the summary was printed already
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(m.Stderr, "voicory: stopped; finished work is kept")
