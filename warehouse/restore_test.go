@@ -13,8 +13,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
-// backedUp makes a data folder with the calls 1 to 5 of tenants A and B, published, and a backup of the tenant, or of all
-// tenants if it is zero. Then it adds the calls 6 and 7 of both tenants, and publishes them.
+// backedUp makes a data folder with the published calls 1 to 5 of tenants A and B. It writes a backup of the tenant, or of
+// all tenants if it is zero. Then it adds the calls 6 and 7 of both tenants, and publishes them.
 func backedUp(t *testing.T, dest string, tenant uuid.UUID) (w *warehouse.Warehouse) {
 	t.Helper()
 	w = warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
