@@ -208,26 +208,23 @@ func (w *Warehouse) countErased(ctx context.Context, report *Erasure, until time
 	return nil
 }
 
-// ApplyErasures erases again what the journal lists as erased, in all tenants. It is called after a restore, because a
-// backup may hold erased rows.
-func (w *Warehouse) ApplyErasures(ctx context.Context) error {
+// ApplyErasures erases again what the journal lists as erased in a tenant. It is called after a restore, because a backup
+// may hold erased rows.
+func (w *Warehouse) ApplyErasures(ctx context.Context, tenant uuid.UUID) error {
 	w.erasures.running.Lock()
 	defer w.erasures.running.Unlock()
-	if err := w.loadErasures(ctx); err != nil {
+	if err := w.loadErasures(ctx); err != nil || !w.erasures.lists.Has(tenant) {
 		return err
 	}
-	var errs []error
-	for _, tenant := range w.erasures.lists.Tenants() {
-		report := Erasure{Tenant: tenant, Rows: map[string]int64{}}
-		err := w.folder.createMark(w.erasingPath(tenant))
-		if err == nil {
-			err = w.applyErasures(ctx, &report, nil)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("apply the erasures of tenant %s: %w", tenant, err))
-		}
+	report := Erasure{Tenant: tenant, Rows: map[string]int64{}}
+	err := w.folder.createMark(w.erasingPath(tenant))
+	if err == nil {
+		err = w.applyErasures(ctx, &report, nil)
 	}
-	return errors.Join(errs...)
+	if err != nil {
+		err = fmt.Errorf("apply the erasures of tenant %s: %w", tenant, err)
+	}
+	return err
 }
 
 // finishErasures completes the erasures that a crash has interrupted. The failure of one does not prevent the start:

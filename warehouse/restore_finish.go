@@ -75,6 +75,9 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 	if err := w.beginRestored(ctx, t.ID); err != nil {
 		return err
 	}
+	if err := w.ApplyErasures(ctx, t.ID); err != nil {
+		return err
+	}
 	if len(plan.Lagging) > 0 {
 		if err := w.addLags(ctx, t.ID, plan.Lagging); err != nil {
 			return err
