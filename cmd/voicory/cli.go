@@ -70,6 +70,7 @@ type flags struct {
 	Query      queryCommand      `cmd:"" help:"Query the published rows of a tenant with SQL."`
 	Keys       keysCommand       `cmd:"" help:"Manage API keys."`
 	Tenants    tenantsCommand    `cmd:"" help:"Manage tenants."`
+	Erase      eraseCommand      `cmd:"" help:"Erase a customer from all files, and keep the rows from coming back."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
 	Backup     backupCommand     `cmd:"" help:"Write, list and verify backups."`
 	Restore    restoreCommand    `cmd:"" help:"Restore a backup into the data folder."`
