@@ -15,14 +15,24 @@ import (
 // eraseRefused removes the entries of the quarantine that belong to the tenant and name an erased identity, in the row,
 // the reason or the name of the file. An entry whose tenant is unknown, because its row could not be parsed, counts as
 // one of the tenant. It returns the number of removed entries.
-func (w *Warehouse) eraseRefused(ctx context.Context, tenant uuid.UUID, matcher erasure.Matcher) (removed int64, err error) {
+func (w *Warehouse) eraseRefused(ctx context.Context, tenant uuid.UUID, matcher erasure.Matcher) (int64, error) {
+	return w.removeRefused(ctx, func(line quarantineLine) bool {
+		named, err := line.tenantNamed()
+		return (err != nil || named == tenant) && matcher.Matches(string(line.text))
+	})
+}
+
+// removeRefused removes the entries of the quarantine that selected reports, and returns their number.
+func (w *Warehouse) removeRefused(
+	ctx context.Context, selected func(quarantineLine) bool,
+) (removed int64, err error) {
 	w.refused.replaying.Lock()
 	defer w.refused.replaying.Unlock()
 	w.refused.mu.Lock() // no file is pruned meanwhile
 	defer w.refused.mu.Unlock()
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("erase from the quarantine: %w", err)
+			err = fmt.Errorf("remove from the quarantine: %w", err)
 		}
 	}()
 	infos, err := w.quarantined()
@@ -36,7 +46,7 @@ func (w *Warehouse) eraseRefused(ctx context.Context, tenant uuid.UUID, matcher 
 			if err != nil {
 				return removed, err
 			}
-			if belongsTo(line, tenant) && matcher.Matches(string(line.text)) {
+			if selected(line) {
 				of++
 			} else {
 				kept.Write(line.text)
@@ -58,17 +68,18 @@ func (w *Warehouse) eraseRefused(ctx context.Context, tenant uuid.UUID, matcher 
 	return removed, nil
 }
 
-// belongsTo reports whether an entry of the quarantine belongs to the tenant, or to an unknown one.
-func belongsTo(line quarantineLine, tenant uuid.UUID) bool {
-	named := line.Tenant
+// tenantNamed returns the tenant of an entry of the quarantine: that of its batch, or that of its row. It returns an
+// error if the tenant is unknown.
+func (l quarantineLine) tenantNamed() (uuid.UUID, error) {
+	named := l.Tenant
 	if named == "" {
 		var row struct {
 			Tenant string `json:"user_id"`
 		}
-		if json.Unmarshal([]byte(line.Row), &row) == nil {
-			named = row.Tenant
+		if err := json.Unmarshal([]byte(l.Row), &row); err != nil {
+			return uuid.Nil, err
 		}
+		named = row.Tenant
 	}
-	id, err := uuid.Parse(named)
-	return err != nil || id == tenant
+	return uuid.Parse(named)
 }

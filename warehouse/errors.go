@@ -27,7 +27,8 @@ var (
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
 	ErrUnpublished = errors.New("publishing failed") // the published files of a tenant may lack rows
 
-	ErrPositionLost = errors.New("position is not in this store") // of a change feed, after a restore from a copy
+	ErrTenantDeleted = control.ErrTenantDeleted
+	ErrPositionLost  = errors.New("position is not in this store") // of a change feed, after a restore from a copy
 )
 
 // TooLargeError is an [ErrTooLarge] that names the bound: bytes of rows, unpacked.

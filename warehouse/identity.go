@@ -59,11 +59,13 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		if err := entry.Decode(&h); err != nil {
 			return err
 		}
-		w.histories.byTenant[h.Tenant] = h.History
+		if w.CheckDeleted(h.Tenant) == nil {
+			w.histories.byTenant[h.Tenant] = h.History
+		}
 	}
 	var missing []journal.Entry
 	for tenant, history := range inControl {
-		if w.histories.byTenant[tenant] != uuid.Nil {
+		if w.histories.byTenant[tenant] != uuid.Nil || w.CheckDeleted(tenant) != nil {
 			continue
 		}
 		entry, err := journal.NewEntry(journal.History, storeIdentity{tenant, history})

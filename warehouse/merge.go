@@ -123,6 +123,9 @@ func (s *Staged) SetOrigins(origins []Origin) { s.origins = origins }
 // tenant, so other batches are merged at the same time. If the input is malformed as a whole, it returns
 // ErrUnreadable.
 func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
+	if err := w.CheckDeleted(batch.Tenant); err != nil {
+		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
+	}
 	release, err := w.acquireSlot(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
@@ -134,7 +137,10 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	}
 	schema := statements.Ident("batch " + uuid.NewString())
 	s := &Staged{w: w, conn: conn, schema: schema, batch: batch, releaseSlot: release}
-	if err = s.stage(ctx); err != nil {
+	if err = s.stage(ctx); err == nil {
+		err = s.refuseDeleted(ctx)
+	}
+	if err != nil {
 		// The reader of the rows may have spooled them to the disk.
 		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, noSpace(w.dir, err)), s.Close())
 	}
@@ -227,6 +233,7 @@ func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Re
 			return counts, nil, err
 		}
 		counts.Refused -= counts.Erased
+		refusals = append(refusals, s.deletedRefusals()...)
 	}
 	if err = s.removeMoved(ctx); err != nil {
 		return counts, refusals, fmt.Errorf("remove %s from their former tenants: %w", s.batch.Dataset.Name, err)
@@ -257,6 +264,7 @@ func discard(conn *sql.Conn) error {
 type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
+	deleted       bool     // the tenant was deleted; all its rows count as refused
 	hasDuplicates bool     // an id may occur more than once
 	unknown       []string // fields that the dataset does not have
 

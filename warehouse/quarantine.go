@@ -104,7 +104,7 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, erased, dr
 		if err := out.write(refusal); err != nil {
 			return nil, 0, 0, err
 		}
-		s.countReason(refusal)
+		s.countReasons(refusal, 1)
 		if len(refusals) < maxRefusals {
 			refusal.Row, refusal.Header, refusal.Tenant = "", "", ""
 			refusals = append(refusals, refusal)
@@ -120,8 +120,8 @@ func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, erased, dr
 // maxReasons is the maximum number of reasons that are counted separately.
 const maxReasons = 100
 
-// countReason adds a refusal to the counts that Reasons returns.
-func (s *Staged) countReason(refusal Refusal) {
+// countReasons adds refusals to the counts that Reasons returns.
+func (s *Staged) countReasons(refusal Refusal, rows int64) {
 	reason := refusal.Dataset + ": " + refusal.Kind()
 	if _, ok := s.reasons[reason]; !ok && len(s.reasons) >= maxReasons {
 		reason = "other reasons"
@@ -129,7 +129,7 @@ func (s *Staged) countReason(refusal Refusal) {
 	if s.reasons == nil {
 		s.reasons = map[string]int64{}
 	}
-	s.reasons[reason]++
+	s.reasons[reason] += rows
 }
 
 // Reasons returns the number of rows that Merge has refused, by dataset and reason.

@@ -195,11 +195,17 @@ func (w *Warehouse) storeDir() ([]fs.DirEntry, error) {
 func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 	_ *tenantStore, release func(), err error,
 ) {
+	if err := w.CheckDeleted(id); err != nil {
+		return nil, nil, fmt.Errorf("open tenant: %w", err)
+	}
 	store, err := w.tenants.acquire(ctx, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, err)
 	}
 	store.attaching.Do(func() {
+		if store.failure = w.CheckDeleted(id); store.failure != nil {
+			return // deleted while acquire waited for its DETACH
+		}
 		store.failure = w.noteOpened(id, w.attachTenant(context.WithoutCancel(ctx), store, block))
 	})
 	if store.failure != nil {

@@ -118,6 +118,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
 	}
+	if err := w.loadDeleted(); err != nil {
+		return nil, err
+	}
 	if w.commits, err = folder.openCommits(); err != nil {
 		return nil, fmt.Errorf("file of commits: %w", err)
 	}
@@ -137,6 +140,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	}
 	if err := w.checkpoints.start(ctx, w); err != nil {
 		return nil, fmt.Errorf("start the checkpointer: %w", err)
+	}
+	if err := w.finishDeletions(ctx); err != nil {
+		return nil, err
 	}
 	if err := w.openStores(ctx); err != nil {
 		return nil, err

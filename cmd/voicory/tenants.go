@@ -1,17 +1,23 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 type tenantsCommand struct {
-	List listTenantsCommand `cmd:"" help:"List tenants and their conditions."`
+	List   listTenantsCommand  `cmd:"" help:"List tenants and their conditions."`
+	Delete deleteTenantCommand `cmd:"" help:"Delete a tenant with its keys, rows, files and refused rows. Its id cannot be used again."`
 }
 
 type listTenantsCommand struct{}
@@ -32,5 +38,32 @@ func (c *listTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 				}
 			}
 		})
+	})
+}
+
+type deleteTenantCommand struct {
+	Tenant string `arg:"" help:"Id of the tenant."`
+	Yes    bool   `help:"Delete without asking for the id again."`
+}
+
+// Run deletes a tenant, after the user has typed its id again.
+func (c *deleteTenantCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	id, err := parseUUID(c.Tenant)
+	if err != nil {
+		return err
+	}
+	if !c.Yes {
+		fmt.Fprintf(m.Stderr, "This deletes all data of the tenant. Type its id to go on: ")
+		typed, _ := bufio.NewReader(m.Stdin).ReadString('\n') // the end of the input ends the id, too
+		if again, parsed := uuid.Parse(strings.TrimSpace(typed)); parsed != nil || again != id {
+			return fmt.Errorf("%w: the id was not typed; nothing was deleted (--yes deletes without asking)",
+				warehouse.ErrInvalid)
+		}
+	}
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		if _, err := admin.DeleteTenant.Call(ctx, conn, id); err != nil {
+			return err
+		}
+		return m.printResult(f, id, func(w io.Writer) { fmt.Fprintf(w, "deleted %s\n", id) })
 	})
 }

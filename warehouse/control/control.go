@@ -10,6 +10,7 @@ type DB struct {
 	db       *sql.DB
 	keys     keyring
 	requests requestLog
+	deleted  deletedTenants
 }
 
 // Open loads the keys from a control database, which has the current schema. db has one connection, which

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,8 +41,12 @@ func (s KeySource) owns(key *storedKey) bool {
 // ImportKeys makes the keys of a source match the list. It adds keys that are new, moves keys to their present tenant,
 // and revokes keys that are revoked at the source or are not in the list. The revocation of a missing key is inferred:
 // the key is valid again once a source lists it. Every other revocation is permanent. ImportKeys returns
-// ErrTooManyDeletions and changes nothing if more keys are missing than the limit allows.
+// ErrTooManyDeletions and changes nothing if more keys are missing than the limit allows. Keys of deleted tenants are
+// left out.
 func (d *DB) ImportKeys(ctx context.Context, source KeySource, imported []ImportedKey) error {
+	imported = slices.DeleteFunc(slices.Clone(imported), func(key ImportedKey) bool {
+		return d.CheckDeleted(key.Tenant) != nil
+	})
 	for _, key := range imported {
 		if err := d.RegisterTenant(ctx, key.Tenant); err != nil {
 			return err

@@ -182,6 +182,19 @@ func (r *keyring) find(id uuid.UUID) *storedKey {
 	return nil
 }
 
+// remove removes the keys of a tenant and invalidates them. The caller holds changing.
+func (r *keyring) remove(tenant uuid.UUID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for digest, key := range r.keys {
+		if key.Tenant == tenant {
+			key.revoke(ErrInvalidKey)
+			key.stopExpiry()
+			delete(r.keys, digest)
+		}
+	}
+}
+
 // end invalidates every key, which cancels the contexts that Authenticate returned.
 func (r *keyring) end() {
 	r.changing.Lock()

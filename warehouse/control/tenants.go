@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,13 +38,75 @@ func (d *DB) Tenants(ctx context.Context) ([]Tenant, error) {
 	return tenants, rows.Err()
 }
 
-// RegisterTenant adds the tenant to the control database, unless it is there.
+// RegisterTenant adds the tenant to the control database, unless it is there. It returns ErrTenantDeleted for a tenant
+// that was deleted: its id is never used again.
 func (d *DB) RegisterTenant(ctx context.Context, id uuid.UUID) error {
+	if err := d.CheckDeleted(id); err != nil {
+		return err
+	}
 	_, err := d.db.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String()))
 	if err != nil {
 		return fmt.Errorf("register tenant %s: %w", id, err)
 	}
 	return nil
+}
+
+// deletedTenants are the tenants that were deleted. The journal of the data folder keeps them.
+type deletedTenants struct {
+	mu  sync.RWMutex
+	ids map[uuid.UUID]bool // guarded by mu
+}
+
+// MarkDeleted makes CheckDeleted return an error for the tenants.
+func (d *DB) MarkDeleted(ids ...uuid.UUID) {
+	d.deleted.mu.Lock()
+	defer d.deleted.mu.Unlock()
+	if d.deleted.ids == nil {
+		d.deleted.ids = map[uuid.UUID]bool{}
+	}
+	for _, id := range ids {
+		d.deleted.ids[id] = true
+	}
+}
+
+// DeletedTenants returns the tenants that were deleted.
+func (d *DB) DeletedTenants() []uuid.UUID {
+	d.deleted.mu.RLock()
+	defer d.deleted.mu.RUnlock()
+	return slices.Collect(maps.Keys(d.deleted.ids))
+}
+
+// CheckDeleted returns ErrTenantDeleted if the tenant was deleted.
+func (d *DB) CheckDeleted(id uuid.UUID) error {
+	d.deleted.mu.RLock()
+	defer d.deleted.mu.RUnlock()
+	if d.deleted.ids[id] {
+		return fmt.Errorf("%w: %s; its id cannot be used again", ErrTenantDeleted, id)
+	}
+	return nil
+}
+
+// DeleteTenant deletes the tenant, its keys and its entries of the request log. Authenticate does not find the keys any
+// more, and the contexts that it returned for them are done, before the control database is changed.
+func (d *DB) DeleteTenant(ctx context.Context, id uuid.UUID) error {
+	d.MarkDeleted(id)
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	d.keys.remove(id)
+	if err := d.SaveRequests(ctx); err != nil {
+		return err
+	}
+	tenant := statements.Text(id.String())
+	if _, err := d.db.ExecContext(ctx, statements.Fill("control/delete_tenant", "tenant", tenant)); err != nil {
+		return fmt.Errorf("delete tenant %s: %w", id, err)
+	}
+	return nil
+}
+
+// HasTenant reports whether the control database has anything of the tenant.
+func (d *DB) HasTenant(ctx context.Context, id uuid.UUID) (has bool, err error) {
+	err = d.db.QueryRowContext(ctx, statements.Fill("control/has_tenant", "tenant", statements.Text(id.String()))).Scan(&has)
+	return has, err
 }
 
 // Histories returns the histories of the tenants' stores, by tenant. Tenants without a store are missing.

@@ -33,6 +33,11 @@ var ListTenants = operation("tenants/list", func(ctx context.Context, l *Local, 
 	return list, nil
 })
 
+// DeleteTenant deletes a tenant with all its data.
+var DeleteTenant = operation("tenants/delete", func(ctx context.Context, l *Local, id uuid.UUID) (None, error) {
+	return None{}, l.Warehouse.DeleteTenant(ctx, id)
+})
+
 // RequestFilter selects entries of the request log.
 type RequestFilter struct {
 	Since  time.Time     `json:"since"`

@@ -1,0 +1,1 @@
+DELETE FROM staged WHERE tenant_id IN ({{tenants}});
