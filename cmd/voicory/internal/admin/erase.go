@@ -15,7 +15,7 @@ type ErasureRequest struct {
 	DryRun   bool      `json:"dry_run"`
 }
 
-// Erase erases a customer and searches the data folder for what is left.
+// Erase erases a customer and searches the data folder for the texts of the customer.
 var Erase = operation("erase", func(ctx context.Context, l *Local, r ErasureRequest) (warehouse.Erasure, error) {
 	return l.Warehouse.Erase(ctx, r.Tenant, r.Customer, r.DryRun)
 })
