@@ -302,20 +302,6 @@ func isQuarantineFile(name string) bool {
 	return strings.HasSuffix(strings.TrimSuffix(name, replayingSuffix), refusedSuffix) && !strings.HasPrefix(name, ".")
 }
 
-// quarantineDigest returns the digest of a quarantine file in the form that its name contains.
-func (w *Warehouse) quarantineDigest(path string) (string, error) {
-	file, err := w.folder.open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil))[:16], nil
-}
-
 // DroppedRefusals returns the number of refused rows that were dropped since the start because of the size limit of the
 // quarantine.
 func (w *Warehouse) DroppedRefusals() int64 {

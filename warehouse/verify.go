@@ -40,6 +40,8 @@ const (
 	FoundUnregistered     FindingKind = "tenant_unregistered"
 	FoundStoreMissing     FindingKind = "store_missing"
 	FoundStoreDamaged     FindingKind = "store_damaged"
+	FoundStoreForeign     FindingKind = "store_foreign"
+	FoundStoreBehind      FindingKind = "store_behind"
 	FoundStoreNewer       FindingKind = "store_newer"
 	FoundWAL              FindingKind = "wal_damaged"
 	FoundDuplicates       FindingKind = "duplicate_rows"
@@ -92,11 +94,13 @@ var findingRules = map[FindingKind]findingRule{
 		effect:  "requests of the tenant that read the damaged part fail",
 		command: repairCommand,
 	},
-	FoundStoreNewer:  {effect: "every request of the tenant fails", command: "upgrade voicory"},
-	FoundWAL:         {effect: "every request of the tenant fails", command: repairCommand},
-	FoundDuplicates:  {effect: "pages and files show a row twice", command: repairCommand},
-	FoundDeletedRows: {effect: "the change feed shows a row and its deletion", command: repairCommand},
-	FoundSequence:    {effect: "followers of the change feed miss rows", command: repairCommand},
+	FoundStoreForeign: {effect: "every request of the tenant fails", command: repairCommand},
+	FoundStoreBehind:  {effect: "every request of the tenant fails", command: repairCommand},
+	FoundStoreNewer:   {effect: "every request of the tenant fails", command: "upgrade voicory"},
+	FoundWAL:          {effect: "every request of the tenant fails", command: repairCommand},
+	FoundDuplicates:   {effect: "pages and files show a row twice", command: repairCommand},
+	FoundDeletedRows:  {effect: "the change feed shows a row and its deletion", command: repairCommand},
+	FoundSequence:     {effect: "followers of the change feed miss rows", command: repairCommand},
 	FoundPublishedMissing: {
 		effect:  "downloads and SQL of the partition fail; readers of lake/ miss its rows",
 		command: repairCommand,

@@ -278,7 +278,7 @@ func (v *verifier) checkQuarantineFile(path, name string) {
 	}
 	if len(damaged) > 0 || lines == 0 {
 		v.report(FoundQuarantine, uuid.Nil, path, "%d of %d lines are damaged (%s)", len(damaged), lines, numbers(damaged))
-	} else if sum, err := v.w.quarantineDigest(path); err == nil && !strings.Contains(name, "."+sum+refusedSuffix) {
+	} else if sum, err := v.w.fileDigest(path); err == nil && !strings.Contains(name, "."+sum+refusedSuffix) {
 		v.report(FoundQuarantineEdited, uuid.Nil, path, "its content is not the one it was written with")
 	}
 }

@@ -92,11 +92,25 @@ func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.U
 
 // reportUnreadable reports an error that damage of a database caused. It returns every other error.
 func (v *verifier) reportUnreadable(kind FindingKind, tenant uuid.UUID, path string, err error) error {
-	if err == nil || !isDamage(err) {
+	condition := (*ConditionError)(nil)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &condition) && conditionFindings[condition.Kind] != "":
+		kind = conditionFindings[condition.Kind]
+	case !isDamage(err):
 		return err
+	case strings.Contains(err.Error(), "WAL"): // such as the log of another database
+		kind = map[FindingKind]FindingKind{FoundControl: FoundControlWAL, FoundStoreDamaged: FoundWAL}[kind]
 	}
 	v.report(kind, tenant, path, "%s", firstLine(err))
 	return nil
+}
+
+// conditionFindings are the findings of stores that are not opened because of a condition.
+var conditionFindings = map[ConditionKind]FindingKind{
+	StoreMissing: FoundStoreMissing, StoreForeign: FoundStoreForeign, StoreBehind: FoundStoreBehind,
+	StoreUnreadable: FoundStoreDamaged, StoreNewer: FoundStoreNewer,
 }
 
 // checkWAL checks the log of a database that no process has open. It reports whether the database can be opened with it.

@@ -181,6 +181,34 @@ func (e Export) Metadata(asOf time.Time) map[string]string {
 	}
 }
 
+// FromPublished returns the names and values of the slots of repair/insert_published, in pairs: the columns of the
+// dataset's table as far as its published files have them. A transcript is a list of turns there, whatever its shape was,
+// and a duration is a number of seconds.
+func (d Dataset) FromPublished(paths []string) []string {
+	export := MustExport(d.Name)
+	columns, stored := []string{"customer_number"}, []string{}
+	for _, f := range d.fields {
+		if !d.stores(f) {
+			continue
+		}
+		name := statements.Ident(f.name)
+		value := name + "::" + f.typ
+		switch f.name {
+		case "transcript":
+			value = statements.Get("repair/transcript")
+		case "duration":
+			value = "to_json(duration)"
+		}
+		columns, stored = append(columns, value+" AS "+name), append(stored, name)
+	}
+	if d.Name == Customers.Name {
+		columns = append(columns, "updated_at AS _source_at")
+	}
+	return []string{"dataset", statements.Ident(d.Name), "dataset_name", statements.Text(d.Name),
+		"columns", strings.Join(columns, ", "), "stored", strings.Join(stored, ", "),
+		"rows", export.SelectFromFiles(export, paths, Filter{})}
+}
+
 // HasColumnsOf reports whether the export has every column that the filter uses. Its source dataset always has them.
 func (e Export) HasColumnsOf(filter Filter) bool {
 	return !e.Derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""

@@ -1,0 +1,2 @@
+-- Deletes the rows of a partition.
+DELETE FROM {{dataset}} WHERE {{where}};

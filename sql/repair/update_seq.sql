@@ -1,0 +1,2 @@
+-- Sets the number of the last commit.
+UPDATE clock SET seq = {{seq}};

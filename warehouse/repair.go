@@ -1,0 +1,570 @@
+package warehouse
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/journal"
+)
+
+// A Repair is one change of the data folder because of a finding.
+type Repair struct {
+	Finding
+	Done   string `json:"done"`             // what was done and what is lost; with DryRun, what would be done
+	Failed string `json:"failed,omitempty"` // error, if it was not done
+}
+
+// Repairs is the result of Repair.
+type Repairs struct {
+	Repairs []Repair `json:"repairs"`
+	// Kept is the folder, relative to the data folder, of the files that were replaced, under their paths. Empty: none.
+	Kept string `json:"kept,omitempty"`
+	// Remaining are the findings of the verification after the repairs. With DryRun, it is empty.
+	Remaining []Finding `json:"remaining"`
+}
+
+// RepairOptions select the repairs.
+type RepairOptions struct {
+	Tenant uuid.UUID // zero: everything
+	DryRun bool      // changes nothing
+}
+
+// A repairer changes a data folder. Every file that it replaces or removes is kept in a folder.
+type repairer struct {
+	w       *Warehouse
+	opts    RepairOptions
+	offline bool // databases are not open; see openOffline
+	kept    string
+	result  Repairs
+	tried   map[string]bool        // repairs that were tried, by keys of findings
+	behind  map[uuid.UUID]bool     // tenants whose log was cut; their stores lack commits
+	publish map[uuid.UUID]struct{} // tenants with partitions to publish again
+}
+
+func newRepairer(opts RepairOptions) *repairer {
+	return &repairer{opts: opts, tried: map[string]bool{}, behind: map[uuid.UUID]bool{},
+		publish: map[uuid.UUID]struct{}{},
+		kept:    filepath.Join(repairedDir, time.Now().UTC().Format("2006-01-02T150405.000Z")),
+		result:  Repairs{Repairs: []Repair{}, Remaining: []Finding{}}}
+}
+
+// maxRounds bounds the repetitions of verification and repair. A repair can reveal the next finding: the rows of a store
+// can be verified when its log is repaired.
+const maxRounds = 6
+
+// Repair verifies the data folder and repairs the findings. Tenants whose store is rebuilt wait meanwhile, other tenants
+// do not. Findings of the control database need RepairFolder.
+func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, error) {
+	r := newRepairer(opts)
+	r.w = w
+	found, err := r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, opts.Tenant) })
+	r.result.Remaining = found.faults()
+	return r.result, err
+}
+
+// RepairFolder repairs a data folder that no process has open: first the files without which it cannot be opened, then
+// the tenants. It returns ErrInUse if a process has it open.
+func RepairFolder(ctx context.Context, opts Options, repair RepairOptions) (_ Repairs, err error) {
+	opts.MustExist = true
+	r := newRepairer(repair)
+	if err := r.offlineRounds(ctx, opts); err != nil || repair.DryRun {
+		return r.result, err
+	}
+	w, err := Open(ctx, opts)
+	if err != nil {
+		return r.result, err
+	}
+	r.w, r.offline = w, false
+	for _, id := range slices.Collect(maps.Keys(r.behind)) {
+		f := Finding{Kind: FoundStoreBehind, Tenant: uuid.NullUUID{UUID: id, Valid: true},
+			File: filepath.Join(warehouseDir, id.String()+storeSuffix), Detail: "its log was cut"}
+		if _, err := r.repair(ctx, f); err != nil {
+			return r.result, errors.Join(err, w.Close())
+		}
+	}
+	err = r.publishAgain(ctx)
+	if err == nil {
+		_, err = r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, repair.Tenant) })
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		return r.result, err
+	}
+	found, err := VerifyFolder(ctx, opts, repair.Tenant)
+	r.result.Remaining = found.faults()
+	return r.result, err
+}
+
+// faults returns the findings that need a repair.
+func (v Verification) faults() []Finding {
+	return slices.DeleteFunc(slices.Clone(v.Findings), func(f Finding) bool { return f.Information })
+}
+
+// offlineRounds repairs the files of a folder before its databases are opened.
+func (r *repairer) offlineRounds(ctx context.Context, opts Options) (err error) {
+	w, err := openOffline(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.closeOffline()) }()
+	r.w, r.offline = w, true
+	_, err = r.rounds(ctx, func() (Verification, error) {
+		v := newVerifier(w, r.opts.Tenant)
+		v.offline = true
+		return v.run(ctx)
+	})
+	return err
+}
+
+// rounds verifies and repairs until a verification finds nothing that was not tried. It returns the last verification.
+func (r *repairer) rounds(ctx context.Context, verify func() (Verification, error)) (found Verification, err error) {
+	for range maxRounds {
+		if found, err = verify(); err != nil {
+			return found, err
+		}
+		repaired := false
+		for _, f := range found.Findings {
+			done, err := r.repair(ctx, f)
+			if err != nil {
+				return found, err
+			}
+			repaired = repaired || done
+		}
+		if r.opts.DryRun || !repaired {
+			return found, nil
+		}
+		if err := r.publishAgain(ctx); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// repair repairs a finding unless this was tried. It returns an error only if the context is done.
+func (r *repairer) repair(ctx context.Context, f Finding) (tried bool, err error) {
+	step, ok := repairSteps[f.Kind]
+	key := fmt.Sprint(f.Kind, f.File)
+	if step.perTenant { // the repair of one finding repairs them all
+		key = fmt.Sprint(step.action, f.Tenant)
+	}
+	if !ok || r.tried[key] || !r.opts.DryRun && (r.offline && step.needsOpen || !r.offline && step.needsOffline) {
+		return false, nil
+	}
+	r.tried[key] = true
+	if r.opts.DryRun {
+		r.result.Repairs = append(r.result.Repairs, Repair{Finding: f, Done: step.action})
+		return true, nil
+	}
+	done, err := step.do(ctx, r, f)
+	if ctx.Err() != nil {
+		return true, ctx.Err()
+	}
+	repair := Repair{Finding: f, Done: done}
+	if err != nil {
+		repair.Done, repair.Failed = "", err.Error()
+	}
+	r.result.Repairs = append(r.result.Repairs, repair)
+	return true, nil
+}
+
+// A repairStep repairs the findings of a kind.
+type repairStep struct {
+	action       string // what it does
+	perTenant    bool   // it repairs all such findings of a tenant
+	needsOpen    bool   // the databases must be open
+	needsOffline bool   // no process may have the databases open
+	do           func(ctx context.Context, r *repairer, f Finding) (done string, err error)
+}
+
+var repairSteps map[FindingKind]repairStep
+
+func init() { // the steps use functions that use the map
+	rebuild := repairStep{action: "rebuild the store from what can be read of it and from the published files",
+		perTenant: true, needsOpen: true, do: rebuildStore}
+	publish := repairStep{action: "publish the partition again", needsOpen: true, do: markStale}
+	repairSteps = map[FindingKind]repairStep{
+		FoundLink:             {action: "move the entry aside", do: repairLink},
+		FoundStray:            {action: "move the entry aside", do: moveAside},
+		FoundMode:             {action: "set the mode", do: repairMode},
+		FoundMissingFolder:    {action: "create the folder", do: repairFolder},
+		FoundMark:             {action: "write the mark again", do: repairMark},
+		FoundSigningKey:       {action: "create a new secret", do: repairSigningKey},
+		FoundJournal:          {action: "remove the damaged lines", needsOffline: true, do: repairJournal},
+		FoundControl:          {action: "build the control database again", needsOffline: true, do: rebuildControl},
+		FoundControlWAL:       {action: "cut the log at its last sound transaction", needsOffline: true, do: cutControlWAL},
+		FoundUnregistered:     {action: "register the tenant", needsOpen: true, do: registerTenant},
+		FoundStoreMissing:     rebuild,
+		FoundStoreDamaged:     rebuild,
+		FoundStoreForeign:     rebuild,
+		FoundStoreBehind:      rebuild,
+		FoundDuplicates:       rebuild,
+		FoundDeletedRows:      rebuild,
+		FoundSequence:         rebuild,
+		FoundWAL:              {action: "cut the log at its last sound transaction", do: cutStoreWAL},
+		FoundPublishedMissing: publish,
+		FoundPublishedDamaged: publish,
+		FoundDifference:       publish,
+		FoundQuarantine:       {action: "move the file aside, and keep its sound lines", do: repairQuarantine},
+	}
+}
+
+// keep returns the path of the copy of a file, in folders that keep creates.
+func (r *repairer) keep(path string) (string, error) {
+	name, err := filepath.Rel(r.w.dir, path)
+	if err != nil {
+		return "", err
+	}
+	kept := filepath.Join(r.w.dir, r.kept, name)
+	if r.result.Kept == "" {
+		if err := r.removeOldest(); err != nil {
+			return "", err
+		}
+	}
+	r.result.Kept = r.kept
+	return kept, r.w.folder.mkdir(filepath.Dir(kept))
+}
+
+// maxRepaired is the number of repairs whose files are kept.
+const maxRepaired = 10
+
+// removeOldest removes the files of the oldest repairs, so that there is room for those of this one.
+func (r *repairer) removeOldest() error {
+	entries, err := r.w.folder.readDir(r.w.folder.join(repairedDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	for _, entry := range entries[:max(0, len(entries)-maxRepaired+1)] {
+		err = errors.Join(err, r.w.folder.root.RemoveAll(filepath.Join(repairedDir, entry.Name())))
+	}
+	return err
+}
+
+// move moves a file, a folder or a link to the folder of replaced files.
+func (r *repairer) move(path string) error {
+	kept, err := r.keep(path)
+	if err != nil {
+		return err
+	}
+	f := r.w.folder
+	from, err := f.resolve(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	to, err := f.resolve(kept)
+	if err != nil {
+		return err
+	}
+	if err := f.root.Rename(filepath.Join(from, filepath.Base(path)), to); err != nil {
+		return err
+	}
+	return errors.Join(f.sync(filepath.Dir(kept)), f.sync(filepath.Dir(path)))
+}
+
+// copyAside copies a file to the folder of replaced files.
+func (r *repairer) copyAside(path string) error {
+	kept, err := r.keep(path)
+	if err != nil {
+		return err
+	}
+	in, err := r.w.folder.open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return r.w.folder.writeAtomic(kept, func(temp string) error { return r.w.folder.copyFile(in, temp) })
+}
+
+// copyFile creates a file with the content of in.
+func (f *dataFolder) copyFile(in io.Reader, path string) error {
+	name, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	out, err := f.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, privateFile)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+func (r *repairer) path(f Finding) string { return r.w.folder.join(f.File) }
+
+func moveAside(_ context.Context, r *repairer, f Finding) (string, error) {
+	return "moved to " + filepath.Join(r.kept, f.File), r.move(r.path(f))
+}
+
+// repairLink moves an entry of a wrong type aside. If it is a link to a file, and the name is not one of a published
+// file, the content of that file takes its place: a store that was moved to another disk is not lost.
+func repairLink(ctx context.Context, r *repairer, f Finding) (string, error) {
+	path := r.path(f)
+	part, _, _ := strings.Cut(f.File, "/")
+	if f.File == warehouseDir || f.File == quarantineDir {
+		return "", errors.New("move the folder that it names to its place, or mount the folder there")
+	}
+	target, err := os.Open(path) // follows the link
+	if err != nil || part == lakeDir || part == filesDir {
+		if err == nil {
+			err = target.Close()
+		}
+		done, moved := moveAside(ctx, r, f)
+		return done, moved
+	}
+	defer target.Close()
+	if info, err := target.Stat(); err != nil || !info.Mode().IsRegular() {
+		return moveAside(ctx, r, f)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	if err := r.move(path); err != nil {
+		return "", err
+	}
+	copied := func(in io.Reader, to string) error {
+		return r.w.folder.writeAtomic(to, func(temp string) error { return r.w.folder.copyFile(in, temp) })
+	}
+	log, err := os.Open(real + ".wal") // DuckDB writes it beside the target of a link
+	if err == nil && filepath.Ext(path) == storeSuffix {
+		err = copied(log, path+".wal")
+		err = errors.Join(err, log.Close())
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return "copied the file that the link names", errors.Join(err, copied(target, path))
+}
+
+// repairMode sets the mode of a file or folder.
+func repairMode(_ context.Context, r *repairer, f Finding) (string, error) {
+	folder := r.w.folder
+	name, err := folder.resolve(r.path(f))
+	if err != nil {
+		return "", err
+	}
+	info, err := folder.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "removed meanwhile", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	mode, _ := folder.modeOf(r.path(f), info.IsDir())
+	return fmt.Sprintf("set to %04o", mode), folder.root.Chmod(name, mode|info.Mode()&fs.ModeSetgid)
+}
+
+// repairFolder creates a folder, unless it holds the only copy of what is in it and may be a file system that is not
+// mounted.
+func repairFolder(_ context.Context, r *repairer, f Finding) (string, error) {
+	if f.File == warehouseDir {
+		return "", fmt.Errorf("mount its file system; if the stores are lost, create the folder with "+
+			"`mkdir -m 700 %s` and repair again", r.path(f))
+	}
+	return "created", r.w.folder.mkdir(r.path(f))
+}
+
+func repairMark(_ context.Context, r *repairer, f Finding) (string, error) {
+	err := r.move(r.path(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	r.w.folder.mark.Published = 0 // unknown
+	return "written, with the lake mode " + string(r.w.folder.mark.LakeMode), errors.Join(err, r.w.folder.writeMark())
+}
+
+func repairSigningKey(_ context.Context, r *repairer, f Finding) (string, error) {
+	if err := r.move(r.path(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if !r.offline {
+		secret := r.w.signing
+		return "written again from memory", r.w.folder.writeAtomic(r.path(f),
+			func(temp string) error { return r.w.folder.writeFile(temp, secret) })
+	}
+	_, err := r.w.folder.loadSigningSecret()
+	return "a new secret was created: cursors and signed URLs of before are invalid", err
+}
+
+// repairJournal writes the journal again without its damaged lines.
+func repairJournal(_ context.Context, r *repairer, f Finding) (string, error) {
+	path := r.path(f)
+	text, err := r.w.folder.readFile(path)
+	if err != nil {
+		return "", err
+	}
+	_, damaged, err := journal.Read(bytes.NewReader(text))
+	if err != nil {
+		return "", err
+	}
+	if err := r.copyAside(path); err != nil {
+		return "", err
+	}
+	var sound []byte
+	for i, line := range bytes.SplitAfter(text, []byte{'\n'}) {
+		if !slices.Contains(damaged, i+1) {
+			sound = append(sound, line...)
+		}
+	}
+	return fmt.Sprintf("removed %d damaged lines, whose facts are lost unless the control database has them", len(damaged)),
+		r.w.folder.writeAtomic(path, func(temp string) error { return r.w.folder.writeFile(temp, sound) })
+}
+
+// rebuildControl moves the control database aside. Open makes a new one, and restores the keys from the journal.
+func rebuildControl(_ context.Context, r *repairer, f Finding) (string, error) {
+	path := r.w.folder.join(controlFile)
+	for _, part := range []string{path, path + ".wal"} {
+		if err := r.move(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "moved aside; a new one is made from the journal and the stores: the request log, the last runs of sources " +
+		"and facts that the journal lacks are lost", nil
+}
+
+func cutControlWAL(_ context.Context, r *repairer, f Finding) (string, error) {
+	return r.cutWAL(r.w.folder.join(controlFile))
+}
+
+func cutStoreWAL(ctx context.Context, r *repairer, f Finding) (done string, err error) {
+	path := r.w.tenantPath(f.Tenant.UUID)
+	r.behind[f.Tenant.UUID] = true
+	if r.offline {
+		return r.cutWAL(path)
+	}
+	err = r.w.withDetached(ctx, f.Tenant.UUID, func() error {
+		done, err = r.cutWAL(path)
+		return err
+	})
+	return done, err
+}
+
+// cutWAL copies the log of a database aside and truncates it behind its last sound commit. If the log has no damage of
+// its own, or no sound commit, it is moved aside.
+func (r *repairer) cutWAL(path string) (string, error) {
+	wal, err := r.w.readWAL(path)
+	if err != nil {
+		return "", err
+	}
+	if wal.Fault == "" || wal.Commits == 0 {
+		return fmt.Sprintf("moved the log aside: its %d bytes are lost, and sources have to bring the rows again", wal.Bytes),
+			r.move(path + ".wal")
+	}
+	if err := r.copyAside(path + ".wal"); err != nil {
+		return "", err
+	}
+	name, err := r.w.folder.resolve(path + ".wal")
+	if err != nil {
+		return "", err
+	}
+	file, err := r.w.folder.root.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("kept %d transactions; the %d bytes behind them are lost, and sources have to bring the rows again",
+		wal.Commits, wal.Bytes-wal.Good), errors.Join(file.Truncate(wal.Good), file.Sync(), file.Close())
+}
+
+func registerTenant(ctx context.Context, r *repairer, f Finding) (string, error) {
+	return "registered", r.w.RegisterTenant(ctx, f.Tenant.UUID)
+}
+
+// repairQuarantine moves a damaged file aside and writes its sound lines to a new one.
+func repairQuarantine(ctx context.Context, r *repairer, f Finding) (string, error) {
+	r.w.refused.replaying.Lock()
+	defer r.w.refused.replaying.Unlock()
+	var sound bytes.Buffer
+	lines, damaged := 0, 0
+	for line, err := range r.w.quarantineLines(ctx, filepath.Base(f.File)) {
+		if err != nil {
+			return "", err
+		}
+		if line.damaged {
+			damaged++
+		} else {
+			lines++
+			sound.Write(line.text)
+		}
+	}
+	// First, because the content may make a file of the same name.
+	if err := r.move(r.path(f)); err != nil {
+		return "", err
+	}
+	if sound.Len() > 0 {
+		if err := r.w.writeRefused(sound.Bytes(), originOf(filepath.Base(f.File))); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("moved aside; %d sound lines are in the quarantine, and %d damaged ones only in the copy", lines,
+		damaged), nil
+}
+
+// markStale marks the partition of a finding as unpublished. The partition is published at the end of the round.
+func markStale(ctx context.Context, r *repairer, f Finding) (string, error) {
+	r.publish[f.Tenant.UUID] = struct{}{}
+	if f.Kind == FoundPublishedDamaged { // publishing replaces it
+		if err := r.copyAside(r.path(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "published again", r.w.markStale(ctx, f.Tenant.UUID, f.partition)
+}
+
+// markStale marks partitions of a tenant as unpublished, so that the next publication writes them again.
+func (w *Warehouse) markStale(ctx context.Context, tenant uuid.UUID, partitions ...partition) error {
+	names := make([]string, len(partitions))
+	for i, p := range partitions {
+		names[i] = p.name()
+	}
+	keys, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	defer release()
+	store.writing.Lock()
+	defer store.writing.Unlock()
+	if err := w.folder.writeFile(w.unpublishedPath(tenant), nil); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := w.folder.sync(w.folder.join(warehouseDir)); err != nil {
+		return err
+	}
+	// The transaction may be lost: the partitions are then found again.
+	_, err = store.db.ExecContext(ctx, strings.ReplaceAll(statements.Get("lake/mark_stale"), "$keys",
+		statements.Text(string(keys))))
+	return err
+}
+
+// publishAgain publishes the tenants that have partitions to publish again.
+func (r *repairer) publishAgain(ctx context.Context) error {
+	for _, id := range slices.Collect(maps.Keys(r.publish)) {
+		delete(r.publish, id)
+		if _, err := r.w.PublishTenant(ctx, id); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			for i, repair := range r.result.Repairs {
+				if repair.Tenant.UUID == id && repair.partition.dataset.Name != "" {
+					r.result.Repairs[i].Failed = err.Error()
+				}
+			}
+		}
+	}
+	return nil
+}
