@@ -74,14 +74,22 @@ func (f *dataFolder) openCommits() (*commitFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &commitFile{log: f.log, last: map[uuid.UUID]commitID{}, slots: map[uuid.UUID]int64{}}
-	if c.file, err = f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, privateFile); err != nil {
+	file, err := f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, privateFile)
+	if err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(c.file)
+	text, err := io.ReadAll(file)
 	if err != nil {
-		return nil, errors.Join(err, c.file.Close())
+		return nil, errors.Join(err, file.Close())
 	}
+	c := readCommits(text)
+	c.log, c.file = f.log, file
+	return c, nil
+}
+
+// readCommits returns the content of a file of commits. It is not open for writing.
+func readCommits(text []byte) *commitFile {
+	c := &commitFile{last: map[uuid.UUID]commitID{}, slots: map[uuid.UUID]int64{}}
 	for ; len(text) > 0; text = text[min(commitSlot, len(text)):] {
 		slot := c.end
 		c.end++
@@ -93,7 +101,7 @@ func (f *dataFolder) openCommits() (*commitFile, error) {
 		}
 		c.free = append(c.free, slot)
 	}
-	return c, nil
+	return c
 }
 
 // record replaces the last commit of a tenant, which is durable. The caller holds the writing lock of the store, or is

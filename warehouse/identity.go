@@ -246,6 +246,9 @@ const walSuffix = ".wal"
 // firstWithIdentity is the version of the schema from which a store has an identity.
 const firstWithIdentity = 13
 
+// errNotStore is the error of a database that is not a store.
+var errNotStore = errors.New("it was not written by voicory")
+
 // errMixed is the error of a store with a WAL of another store.
 var errMixed = errors.New("its WAL is of another store")
 
@@ -255,7 +258,7 @@ func lastCommit(ctx context.Context, db *sql.DB) (*commitID, error) {
 	var version int
 	err := db.QueryRowContext(ctx, statements.Get("identity/select_version")).Scan(&version)
 	if duckdb.IsCatalog(err) {
-		return nil, errors.New("it was not written by voicory")
+		return nil, errNotStore
 	}
 	if err != nil || version < firstWithIdentity {
 		return nil, err

@@ -50,7 +50,7 @@ func rebuildStore(ctx context.Context, r *repairer, f Finding) (string, error) {
 		done += fmt.Sprintf("; up to %d rows of the old store could not be read, and the deletions, the positions in the "+
 			"change feed and the states of sources of the tenant begin anew", b.lost)
 	}
-	if err := r.w.RegisterTenant(ctx, b.tenant); err != nil {
+	if err := r.w.BeginHistory(ctx, b.tenant); err != nil {
 		return done, err
 	}
 	r.publish[b.tenant] = struct{}{}
@@ -78,7 +78,7 @@ func (b *rebuild) replace(ctx context.Context) (err error) {
 			return err
 		}
 		const catalog = "rebuilt"
-		if b.db, err = w.attachFile(ctx, catalog, temp, existingFile); err != nil {
+		if b.db, err = w.attachFile(ctx, catalog, temp, existingFile, nil); err != nil {
 			return err
 		}
 		return errors.Join(b.fill(ctx), w.detach(context.WithoutCancel(ctx), catalog, b.db))
@@ -131,6 +131,9 @@ func (b *rebuild) detachOld(ctx context.Context) error {
 	return b.r.w.detach(context.WithoutCancel(ctx), b.old, nil)
 }
 
+// renewedTables are the tables of a store that begin anew in a rebuilt one.
+var renewedTables = []string{"clock", "epochs", "published_files", "schema_version"}
+
 // fill fills the new store.
 func (b *rebuild) fill(ctx context.Context) error {
 	tables := []string{"tombstones"}
@@ -143,7 +146,14 @@ func (b *rebuild) fill(ctx context.Context) error {
 		}
 	}
 	if b.complete() { // else the sources bring their rows again, and clients their pushes
-		for _, table := range []string{"source_states", "source_files", "pushes"} {
+		others, err := selectTexts(ctx, b.db, statements.Get("verify/tables"))
+		if err != nil {
+			return err
+		}
+		for _, table := range others {
+			if slices.Contains(tables, table) || slices.Contains(renewedTables, table) {
+				continue
+			}
 			if err := b.salvage(ctx, table); err != nil {
 				return fmt.Errorf("copy %s: %w", table, err)
 			}
@@ -186,9 +196,6 @@ func (b *rebuild) fill(ctx context.Context) error {
 		return err
 	}
 	if err := b.exec(ctx, statements.Fill("repair/update_seq", "seq", strconv.FormatInt(seq, 10))); err != nil {
-		return err
-	}
-	if err := b.exec(ctx, statements.Get("repair/begin_epoch")); err != nil {
 		return err
 	}
 	return b.markAll(ctx)

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -20,6 +21,7 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/journal"
 )
 
 // FindingKind names the kind of a finding.
@@ -42,6 +44,7 @@ const (
 	FoundStoreDamaged     FindingKind = "store_damaged"
 	FoundStoreForeign     FindingKind = "store_foreign"
 	FoundStoreBehind      FindingKind = "store_behind"
+	FoundStoreUnavailable FindingKind = "store_unavailable"
 	FoundStoreNewer       FindingKind = "store_newer"
 	FoundWAL              FindingKind = "wal_damaged"
 	FoundDuplicates       FindingKind = "duplicate_rows"
@@ -93,6 +96,10 @@ var findingRules = map[FindingKind]findingRule{
 	FoundStoreDamaged: {
 		effect:  "requests of the tenant that read the damaged part fail",
 		command: repairCommand,
+	},
+	FoundStoreUnavailable: {
+		effect:  "every request of the tenant fails",
+		command: "remove the cause, and verify again",
 	},
 	FoundStoreForeign: {effect: "every request of the tenant fails", command: repairCommand},
 	FoundStoreBehind:  {effect: "every request of the tenant fails", command: repairCommand},
@@ -222,7 +229,7 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	}
 	f := &dataFolder{path: path, mark: folderMark{Format: folderFormat, LakeMode: LakePrivate},
 		log: cmp.Or(opts.Log, slog.New(slog.DiscardHandler))}
-	w := &Warehouse{dir: path, folder: f}
+	w := &Warehouse{dir: path, folder: f, commits: readCommits(nil)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(f.refusal(err), w.closeOffline())
@@ -239,6 +246,7 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	} else {
 		f.mark.LakeMode = f.presentLakeMode()
 	}
+	w.readHistories()
 	if w.instance, err = duckdb.Open(ctx, path); err != nil {
 		return nil, err
 	}
@@ -252,6 +260,26 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		}
 	}
 	return w, w.instance.AddFunctions(ctx, ValueFunctions...)
+}
+
+// readHistories reads the registered histories and the last commits of the stores as far as they can be read. Damage of
+// their files is a finding of its own.
+func (w *Warehouse) readHistories() {
+	w.histories.byTenant, w.histories.accepted = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]bool{}
+	if text, err := w.folder.readFile(w.folder.join(commitsFile)); err == nil {
+		w.commits = readCommits(text)
+	}
+	text, err := w.folder.readFile(w.folder.join(journalFile))
+	if err != nil {
+		return
+	}
+	entries, _, _ := journal.Read(bytes.NewReader(text)) // a reader of bytes does not fail
+	for _, entry := range entries {
+		var h storeIdentity
+		if entry.Kind == journal.History && entry.Decode(&h) == nil {
+			w.histories.byTenant[h.Tenant] = h.History
+		}
+	}
 }
 
 // closeOffline closes a warehouse of openOffline.
@@ -407,11 +435,11 @@ func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*
 	return db, func() error { return w.detach(context.WithoutCancel(ctx), catalog, db) }, nil
 }
 
-// isDamage reports whether an error of reading a database says that its file is damaged. The error is otherwise one of
-// this process or this machine.
+// isDamage reports whether an error of reading a database says that its file is damaged. The cause is otherwise in this
+// process or this machine.
 func isDamage(err error) bool {
-	_, ok := duckdb.StatementFault(err)
-	return ok
+	reason, ok := duckdb.StatementFault(err)
+	return ok && !strings.Contains(reason, "Cannot open file") && !strings.Contains(reason, "Could not set lock")
 }
 
 // firstLine returns the first line of the text of an error.

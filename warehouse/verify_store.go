@@ -60,8 +60,18 @@ func (v *verifier) register(ctx context.Context, content *control.DB) error {
 	v.registered = map[uuid.UUID]bool{}
 	for _, t := range tenants {
 		v.registered[t.ID] = true
+		v.tenants[t.ID] = true
 	}
-	return nil
+	if !v.offline {
+		return nil
+	}
+	histories, err := content.Histories(ctx)
+	for tenant, history := range histories {
+		if v.w.historyOf(tenant) == uuid.Nil { // the journal decides
+			v.w.histories.byTenant[tenant] = history
+		}
+	}
+	return err
 }
 
 // attached attaches a database of a stopped folder that has the current schema, and calls do. If reading the database
@@ -69,11 +79,19 @@ func (v *verifier) register(ctx context.Context, content *control.DB) error {
 func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.UUID, catalog, path string,
 	do func(*sql.DB) error,
 ) error {
+	if err := v.w.folder.forDuckDB(path); err != nil {
+		return nil // a link is a finding already
+	}
 	db, detach, err := v.w.attachReadOnly(ctx, catalog, path)
 	if err != nil {
-		return v.reportUnreadable(kind, tenant, path, err)
+		return v.reportUnreadable(ctx, kind, tenant, path, err)
 	}
 	defer func() { _ = detach() }() // nothing was written
+	if tenant != uuid.Nil {
+		if _, err := v.w.checkStore(ctx, tenant, db); err != nil {
+			return v.reportUnreadable(ctx, kind, tenant, path, err)
+		}
+	}
 	version, known := 0, len(statements.Migrations(storeKind(catalog)))
 	err = db.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version)
 	switch {
@@ -87,21 +105,30 @@ func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.U
 	case err == nil:
 		err = do(db)
 	}
-	return v.reportUnreadable(kind, tenant, path, err)
+	return v.reportUnreadable(ctx, kind, tenant, path, err)
 }
 
 // reportUnreadable reports an error that damage of a database caused. It returns every other error.
-func (v *verifier) reportUnreadable(kind FindingKind, tenant uuid.UUID, path string, err error) error {
-	condition := (*ConditionError)(nil)
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &condition) && conditionFindings[condition.Kind] != "":
+func (v *verifier) reportUnreadable(ctx context.Context, kind FindingKind, tenant uuid.UUID, path string, err error) error {
+	condition, isCondition := (*ConditionError)(nil), false
+	if isCondition = errors.As(err, &condition); isCondition && conditionFindings[condition.Kind] != "" {
 		kind = conditionFindings[condition.Kind]
-	case !isDamage(err):
-		return err
-	case strings.Contains(err.Error(), "WAL"): // such as the log of another database
-		kind = map[FindingKind]FindingKind{FoundControl: FoundControlWAL, FoundStoreDamaged: FoundWAL}[kind]
+	} else {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil, errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace):
+			return err
+		case errors.Is(err, errNotStore):
+			kind = FoundStoreForeign
+		case isDamage(err) && strings.Contains(err.Error(), "WAL"): // such as the log of another database
+			kind = map[FindingKind]FindingKind{FoundControl: FoundControlWAL, FoundStoreDamaged: FoundWAL}[kind]
+		case isDamage(err):
+		case tenant != uuid.Nil:
+			kind = FoundStoreUnavailable
+		default:
+			return err
+		}
 	}
 	v.report(kind, tenant, path, "%s", firstLine(err))
 	return nil
@@ -110,7 +137,7 @@ func (v *verifier) reportUnreadable(kind FindingKind, tenant uuid.UUID, path str
 // conditionFindings are the findings of stores that are not opened because of a condition.
 var conditionFindings = map[ConditionKind]FindingKind{
 	StoreMissing: FoundStoreMissing, StoreForeign: FoundStoreForeign, StoreBehind: FoundStoreBehind,
-	StoreUnreadable: FoundStoreDamaged, StoreNewer: FoundStoreNewer,
+	StoreNewer: FoundStoreNewer,
 }
 
 // checkWAL checks the log of a database that no process has open. It reports whether the database can be opened with it.
@@ -197,12 +224,11 @@ func selectTexts(ctx context.Context, db querier, query string) (texts []string,
 func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 	path := v.w.tenantPath(id)
 	if !v.stores[id] {
-		set, err := v.listPublished(id)
-		if len(set.lake)+len(set.names) > 0 {
-			v.report(FoundStoreMissing, id, path, "the store is missing, and the tenant has %d published files",
-				len(set.names))
+		_, err := v.listPublished(id)
+		if err == nil {
+			_, err = v.w.storeExists(id)
 		}
-		return err
+		return v.reportUnreadable(ctx, FoundStoreMissing, id, path, err)
 	}
 	if v.registered != nil && !v.registered[id] {
 		v.report(FoundUnregistered, id, path, "the control database does not have the tenant")
@@ -215,7 +241,7 @@ func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 			}
 			return errors.Join(do(snapshot.Conn), snapshot.Close())
 		}
-		return v.reportUnreadable(FoundStoreDamaged, id, path, v.checkStore(ctx, id, read))
+		return v.reportUnreadable(ctx, FoundStoreDamaged, id, path, v.checkStore(ctx, id, read))
 	}
 	if !v.checkWAL(path, id, FoundWAL) {
 		return nil
@@ -355,6 +381,7 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 			paths[p.path(v.w, id, export)] = state.set.lake
 		}
 		var checked fs.FileInfo // both names are usually one file, which is read once
+		var faults int          // number of findings before
 		for _, path := range slices.Sorted(maps.Keys(paths)) {
 			known[path] = true
 			info, ok := paths[path][path]
@@ -363,9 +390,12 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 				continue
 			}
 			if checked != nil && os.SameFile(checked, info) {
+				if last := len(v.found.Findings) - 1; last >= faults {
+					v.reportPartition(FoundPublishedDamaged, id, path, p, "%s", v.found.Findings[last].Detail)
+				}
 				continue
 			}
-			checked = info
+			checked, faults = info, len(v.found.Findings)
 			if err := v.checkContent(ctx, id, path, p, file, info); err != nil {
 				return nil, err
 			}
