@@ -21,10 +21,10 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// A rebuild makes a new store of a tenant from the rows that can be read of the old store, and from the published files.
-// What is only in the damaged parts is lost: rows, tombstones, and of published rows the fields that files do not have,
-// which are the time of a version, the text of a duration and the shape of a transcript. Unless every row of the old
-// store was read, the state of sources is lost, too, so that they bring their rows again.
+// A rebuild makes a new store of a tenant from the rows that can be read of the old store, and from the published
+// files. Rows and tombstones that only the damaged parts have are lost. Rows of published files lose the values that
+// files do not have: the time of a version, the text of a duration and the shape of a transcript. Unless every row of
+// the old store was read, the state of sources is lost, too, so that they bring their rows again.
 type rebuild struct {
 	r      *repairer
 	tenant uuid.UUID
@@ -47,8 +47,8 @@ func rebuildStore(ctx context.Context, r *repairer, f Finding) (string, error) {
 	}
 	done := fmt.Sprintf("rebuilt with %d rows of the old store and %d rows of published files", b.salvaged, b.published)
 	if !b.complete() {
-		done += fmt.Sprintf("; up to %d rows of the old store could not be read, and the deletions, the positions in the "+
-			"change feed and the states of sources of the tenant begin anew", b.lost)
+		done += fmt.Sprintf("; up to %d rows of the old store could not be read; sources have to bring their rows again",
+			b.lost)
 	}
 	if err := r.w.BeginHistory(ctx, b.tenant); err != nil {
 		return done, err
@@ -131,7 +131,7 @@ func (b *rebuild) detachOld(ctx context.Context) error {
 	return b.r.w.detach(context.WithoutCancel(ctx), b.old, nil)
 }
 
-// renewedTables are the tables of a store that begin anew in a rebuilt one.
+// renewedTables are the tables of a store that a rebuilt one does not copy.
 var renewedTables = []string{"clock", "epochs", "published_files", "schema_version"}
 
 // fill fills the new store.
@@ -265,8 +265,8 @@ func (b *rebuild) salvage(ctx context.Context, table string) error {
 
 // salvageRange copies a range of rows, and smaller ranges of it if a part cannot be read.
 func (b *rebuild) salvageRange(ctx context.Context, table string, from, to int64) error {
-	result, err := b.db.ExecContext(ctx, statements.Fill("repair/salvage", "table", statements.Ident(table), "source", b.old,
-		"from", strconv.FormatInt(from, 10), "to", strconv.FormatInt(to, 10)))
+	result, err := b.db.ExecContext(ctx, statements.Fill("repair/salvage", "table", statements.Ident(table),
+		"source", b.old, "from", strconv.FormatInt(from, 10), "to", strconv.FormatInt(to, 10)))
 	if err == nil {
 		rows, err := result.RowsAffected()
 		if _, dataset := schema.DatasetNamed(table); dataset == nil {
@@ -292,8 +292,8 @@ type soundFile struct {
 	newer bool // than the old store
 }
 
-// removeOlder removes the rows that the old store has of a partition, and the tombstones of rows of the file, if the file
-// is newer.
+// removeOlder removes the rows that the old store has of a partition, and the tombstones of rows of the file, if the
+// file is newer.
 func (b *rebuild) removeOlder(ctx context.Context, file soundFile) error {
 	if !file.newer {
 		return nil
@@ -401,8 +401,8 @@ func (w *Warehouse) firstSound(lake string, names []string) (path, digest string
 	return "", ""
 }
 
-// fileDigest returns the beginning of the SHA-256 of a file, in the form that names of published and of quarantine files
-// contain.
+// fileDigest returns the beginning of the SHA-256 of a file, in the form that names of published and of quarantine
+// files contain.
 func (w *Warehouse) fileDigest(path string) (string, error) {
 	file, err := w.folder.open(path)
 	if err != nil {

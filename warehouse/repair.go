@@ -24,7 +24,7 @@ import (
 // A Repair is one change of the data folder because of a finding.
 type Repair struct {
 	Finding
-	Done   string `json:"done"`             // what was done and what is lost; with DryRun, what would be done
+	Done   string `json:"done"`             // the change and the loss; with DryRun, the change that is planned
 	Failed string `json:"failed,omitempty"` // error, if it was not done
 }
 
@@ -62,12 +62,12 @@ func newRepairer(opts RepairOptions) *repairer {
 		result:  Repairs{Repairs: []Repair{}, Remaining: []Finding{}}}
 }
 
-// maxRounds bounds the repetitions of verification and repair. A repair can reveal the next finding: the rows of a store
-// can be verified when its log is repaired.
+// maxRounds bounds the repetitions of verification and repair. A repair can reveal the next finding: the rows of a
+// store can be verified when its log is repaired.
 const maxRounds = 6
 
-// Repair verifies the data folder and repairs the findings. Tenants whose store is rebuilt wait meanwhile, other tenants
-// do not. Findings of the control database need RepairFolder.
+// Repair verifies the data folder and repairs the findings. Tenants whose store is rebuilt wait meanwhile, other
+// tenants do not. Findings of the control database need RepairFolder.
 func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, error) {
 	r := newRepairer(opts)
 	r.w = w
@@ -192,7 +192,7 @@ type repairStep struct {
 var repairSteps map[FindingKind]repairStep
 
 func init() { // the steps use functions that use the map
-	rebuild := repairStep{action: "rebuild the store from what can be read of it and from the published files",
+	rebuild := repairStep{action: "rebuild the store from its readable rows and from the published files",
 		perTenant: true, needsOpen: true, do: rebuildStore}
 	publish := repairStep{action: "publish the partition again", needsOpen: true, do: markStale}
 	repairSteps = map[FindingKind]repairStep{
@@ -366,8 +366,7 @@ func repairMode(_ context.Context, r *repairer, f Finding) (string, error) {
 	return fmt.Sprintf("set to %04o", mode), folder.root.Chmod(name, mode|info.Mode()&fs.ModeSetgid)
 }
 
-// repairFolder creates a folder, unless it holds the only copy of what is in it and may be a file system that is not
-// mounted.
+// repairFolder creates a folder, unless it is the folder of the stores: that may be a file system that is not mounted.
 func repairFolder(_ context.Context, r *repairer, f Finding) (string, error) {
 	if f.File == warehouseDir {
 		return "", fmt.Errorf("mount its file system; if the stores are lost, create the folder with "+
@@ -418,7 +417,7 @@ func repairJournal(_ context.Context, r *repairer, f Finding) (string, error) {
 			sound = append(sound, line...)
 		}
 	}
-	return fmt.Sprintf("removed %d damaged lines, whose facts are lost unless the control database has them", len(damaged)),
+	return fmt.Sprintf("removed %d damaged lines; facts that the control database does not have are lost", len(damaged)),
 		r.w.folder.writeAtomic(path, func(temp string) error { return r.w.folder.writeFile(temp, sound) })
 }
 

@@ -91,9 +91,9 @@ func damage(t *testing.T, path, kind string) {
 	}
 }
 
-// TestRepair_EveryDamageOfAFileIsFoundAndRepaired damages the store, the log, or all other kinds of files, in each way. The
-// verification names each file and a command, and after that command the folder is sound, tenant B is as before, and
-// tenant A has every row that the damage did not destroy, which are all published ones.
+// TestRepair_EveryDamageOfAFileIsFoundAndRepaired damages the store, the log, or all other kinds of files, in each
+// way. The verification names each file and a command. After that command the folder is sound, and tenant B is as
+// before. Tenant A has every row that the damage did not destroy, which are all published ones.
 func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	a := TenantA.String()

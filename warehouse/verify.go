@@ -187,9 +187,9 @@ type verifier struct {
 // verifyPace is the rate at which a running server reads published files to verify them, in bytes per second.
 const verifyPace = 64 << 20
 
-// Verify verifies the data folder, or the files and rows of one tenant if tenant is not zero. Readers and writers go on meanwhile:
-// published files are read at a limited rate, and the rows in short snapshots, one at a time. Logs of databases are not
-// read, because their content is in memory.
+// Verify verifies the data folder, or the files and rows of one tenant if tenant is not zero. Readers and writers go
+// on meanwhile: published files are read at a limited rate, and the rows in short snapshots, one at a time. Logs of
+// databases are not read, because their content is in memory.
 func (w *Warehouse) Verify(ctx context.Context, tenant uuid.UUID) (Verification, error) {
 	v := newVerifier(w, tenant)
 	v.limit.rate = verifyPace
@@ -379,7 +379,8 @@ func (v *verifier) reportPartition(kind FindingKind, tenant uuid.UUID, path stri
 
 // skip adds a part that was not compared.
 func (v *verifier) skip(tenant uuid.UUID, part, reason string) {
-	v.found.Skipped = append(v.found.Skipped, Skipped{uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}, part, reason})
+	owner := uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}
+	v.found.Skipped = append(v.found.Skipped, Skipped{owner, part, reason})
 }
 
 // A pacer limits the rate of reads. The zero value does not.

@@ -17,7 +17,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// repairedDir is the folder of files that Repair has replaced: repaired/<time>/<path>. Open neither reads nor checks it.
+// repairedDir is the folder of files that Repair has replaced: repaired/<time>/<path>. Open neither reads nor checks
+// it.
 const repairedDir = "repaired"
 
 // storeSuffixes are the suffixes of the names in warehouse/ that follow the id of a tenant. DuckDB moves the log aside

@@ -109,7 +109,9 @@ func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.U
 }
 
 // reportUnreadable reports an error that damage of a database caused. It returns every other error.
-func (v *verifier) reportUnreadable(ctx context.Context, kind FindingKind, tenant uuid.UUID, path string, err error) error {
+func (v *verifier) reportUnreadable(ctx context.Context, kind FindingKind, tenant uuid.UUID, path string,
+	err error,
+) error {
 	condition, isCondition := (*ConditionError)(nil), false
 	if isCondition = errors.As(err, &condition); isCondition && conditionFindings[condition.Kind] != "" {
 		kind = conditionFindings[condition.Kind]
@@ -140,7 +142,8 @@ var conditionFindings = map[ConditionKind]FindingKind{
 	StoreNewer: FoundStoreNewer,
 }
 
-// checkWAL checks the log of a database that no process has open. It reports whether the database can be opened with it.
+// checkWAL checks the log of a database that no process has open. It reports whether the database can be opened with
+// it.
 func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) bool {
 	wal, err := v.w.readWAL(path)
 	switch {
@@ -324,8 +327,8 @@ type publishedState struct {
 	set     publishedSet
 }
 
-// readPublished reads the manifest and lists the files. A publication adds files before it adds them to the manifest, so
-// none may run meanwhile.
+// readPublished reads the manifest and lists the files. A publication adds files before it adds them to the manifest,
+// so none may run meanwhile.
 func (v *verifier) readPublished(ctx context.Context, id uuid.UUID, read storeReader) (s publishedState, err error) {
 	if !v.offline {
 		store, release, err := v.w.tenant(ctx, id)

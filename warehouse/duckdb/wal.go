@@ -20,8 +20,8 @@ type WAL struct {
 	Fault string
 }
 
-// Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of the
-// entry. Each is one byte here, and a zero follows the field number.
+// Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
+// the entry. Each is one byte here, and a zero follows the field number.
 const (
 	walFieldType  = 100
 	walCommit     = 100
@@ -77,9 +77,10 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 
 var errTornEntry = errors.New("it ends with the file")
 
-// walStart returns the offset behind the first entry. The entry has no checksum, so an error means that it is not of the
-// form that this program knows: its type, the version of the format and, with the newer storage versions, the 16 numbers
-// that identify the database, and the number of its checkpoint. The error is errTornEntry if the file ends before.
+// walStart returns the offset behind the first entry. The entry has no checksum, so an error means that it is not of
+// the form that this program knows: its type, the version of the format and, with the newer storage versions, the 16
+// numbers that identify the database, and the number of its checkpoint. The error is errTornEntry if the file ends
+// before.
 func walStart(header []byte) (int64, error) {
 	const typeVersion, version, identifier = 98, 2, 16
 	in := bytes.NewReader(header)

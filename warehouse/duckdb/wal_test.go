@@ -29,8 +29,8 @@ func execute(t *testing.T, path string, statements ...string) *sql.DB {
 	return db
 }
 
-// TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage damages each part of a log. DuckDB opens the database with the prefix
-// of the log that ReadWAL returns, and finds the rows of its commits.
+// TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage damages each part of a log. DuckDB opens the database with the
+// prefix of the log that ReadWAL returns, and finds the rows of its commits.
 func TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage(t *testing.T) {
 	t.Parallel()
 	const commits = 4
