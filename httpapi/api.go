@@ -38,6 +38,9 @@ type Store interface {
 	// Changes returns one page of the rows that changed after a position in the tenant's feed.
 	Changes(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset,
 		filter schema.Filter, after warehouse.FeedPosition, limit int64) (warehouse.Feed, error)
+	// History returns the history of the tenant's store, or the zero UUID if the tenant never had a store. first reports
+	// whether the store was never restored or rebuilt.
+	History(tenant uuid.UUID) (history uuid.UUID, first bool)
 	// Get returns one row of a tenant as JSON, or ErrNotFound if the tenant has no row with the id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, id uuid.UUID) (string, error)
 	// FindPush returns the recorded push of a tenant with the idempotency key. It returns ErrNotFound if none was

@@ -16,8 +16,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// A cursor is a position in a list or in a feed, signed for one tenant, dataset and filter; it is invalid with any
-// other. Before base64 it holds: kind (1 byte), number (8 bytes: the creation time in microseconds, or the
+// A cursor is a position in a list or in a feed. It is signed for one tenant, dataset and filter, and for the history of
+// the tenant's store, which a restore ends; it is invalid with any other. Before base64 it holds: kind (1 byte), number (8 bytes: the creation time in microseconds, or the
 // commit), id (16 bytes), of a feed epoch (16 bytes) and loaded (8 bytes), signature (16 bytes).
 const (
 	listCursor     byte = 1
@@ -34,6 +34,9 @@ type scope struct {
 	Tenant  uuid.UUID
 	Dataset string
 	Filter  schema.Filter
+	// History is the history of the tenant's store when the request began. It is empty if the store had none yet, and in
+	// the cursors of earlier versions.
+	History string `json:",omitempty"`
 }
 
 // signature returns the HMAC of a position and its scope, cut to signatureBytes.
@@ -71,11 +74,24 @@ type place struct {
 	feed *warehouse.FeedPosition
 }
 
+// validSignature reports whether the signature is one of the place for the scope, or, in the first history of the tenant, one of
+// an earlier version.
+func (a *api) validSignature(place, signature []byte, s scope) bool {
+	if hmac.Equal(signature, a.signature(place, s)) {
+		return true
+	}
+	if _, first := a.Store.History(s.Tenant); !first {
+		return false
+	}
+	s.History = ""
+	return hmac.Equal(signature, a.signature(place, s))
+}
+
 // parseCursor returns the position of a cursor, or an INVALID_CURSOR problem if it was not signed for the scope.
 func (a *api) parseCursor(text string, s scope) (place, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	size := max(0, len(raw)-signatureBytes)
-	if err != nil || size == 0 || size != placeBytes[raw[0]] || !hmac.Equal(raw[size:], a.signature(raw[:size], s)) {
+	if err != nil || size == 0 || size != placeBytes[raw[0]] || !a.validSignature(raw[:size], raw[size:], s) {
 		return place{}, &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_CURSOR",
 			Message: "The cursor is not one of this list with these filters; begin again without it"}
 	}

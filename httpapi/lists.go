@@ -49,7 +49,11 @@ func (a *api) list(dataset schema.Dataset) authHandler {
 		if err != nil {
 			return err
 		}
-		s := scope{key.Tenant, dataset.Name, q.filter}
+		s := scope{key.Tenant, dataset.Name, q.filter, ""}
+		// Before the page is read: a cursor into a store that is replaced meanwhile must be invalid in the new one.
+		if history, _ := a.Store.History(key.Tenant); history != uuid.Nil {
+			s.History = history.String()
+		}
 		var from place
 		if q.cursor != "" {
 			if from, err = a.parseCursor(q.cursor, s); err != nil {

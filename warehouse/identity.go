@@ -38,6 +38,7 @@ import (
 type histories struct {
 	mu       sync.Mutex
 	byTenant map[uuid.UUID]uuid.UUID // guarded by mu
+	begun    map[uuid.UUID]int       // number of histories that the journal has of each tenant; guarded by mu
 	accepted map[uuid.UUID]bool      // tenants whose next open begins a new history; guarded by mu
 }
 
@@ -54,14 +55,19 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		return err
 	}
 	w.histories.byTenant, w.histories.accepted = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]bool{}
+	w.histories.begun = map[uuid.UUID]int{}
 	for _, entry := range w.journal.Entries(journal.History) {
 		var h storeIdentity
 		if err := entry.Decode(&h); err != nil {
 			return err
 		}
-		if w.CheckDeleted(h.Tenant) == nil {
-			w.histories.byTenant[h.Tenant] = h.History
+		if w.CheckDeleted(h.Tenant) != nil {
+			continue
 		}
+		if w.histories.byTenant[h.Tenant] != h.History {
+			w.histories.begun[h.Tenant]++
+		}
+		w.histories.byTenant[h.Tenant] = h.History
 	}
 	var missing []journal.Entry
 	for tenant, history := range inControl {
@@ -73,6 +79,7 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 			return err
 		}
 		w.histories.byTenant[tenant], missing = history, append(missing, entry)
+		w.histories.begun[tenant]++
 	}
 	for tenant, history := range w.histories.byTenant {
 		if inControl[tenant] == history {
@@ -107,7 +114,16 @@ func (w *Warehouse) registerHistory(ctx context.Context, tenant, history uuid.UU
 	w.histories.mu.Lock()
 	defer w.histories.mu.Unlock()
 	w.histories.byTenant[tenant] = history
+	w.histories.begun[tenant]++
 	return nil
+}
+
+// History returns the history of the tenant's store, or the zero UUID if the tenant never had a store. first reports
+// whether the tenant had no other history: its store was never restored or rebuilt.
+func (w *Warehouse) History(tenant uuid.UUID) (history uuid.UUID, first bool) {
+	w.histories.mu.Lock()
+	defer w.histories.mu.Unlock()
+	return w.histories.byTenant[tenant], w.histories.begun[tenant] <= 1
 }
 
 // refuse describes why a store is not attached, with the file and the way out.

@@ -356,13 +356,11 @@ func (r *restore) deletedTenants() (map[uuid.UUID]bool, error) {
 		if entry.Kind != journal.TenantDeleted {
 			continue
 		}
-		var data struct {
-			Tenant uuid.UUID `json:"tenant_id"`
-		}
-		if err := entry.Decode(&data); err != nil {
+		var d deletion
+		if err := entry.Decode(&d); err != nil {
 			return nil, err
 		}
-		deleted[data.Tenant] = true
+		deleted[d.Tenant] = true
 	}
 	return deleted, nil
 }

@@ -91,6 +91,8 @@ func (v *verifier) checkRoot() error {
 			if entry.Type() != fs.ModeSocket {
 				v.report(FoundLink, uuid.Nil, path, "it is not a socket")
 			}
+		case name == keptDir:
+			v.report(FoundRepaired, uuid.Nil, path, "it holds the files that restores have replaced")
 		case name == repairedDir:
 			v.report(FoundRepaired, uuid.Nil, path, "it holds the files that repairs have replaced")
 		case slices.Contains(folderDirs, name):
