@@ -57,7 +57,7 @@ func (s *Source) explainError(ctx context.Context, action string, err error) err
 	}
 	var serverError *pgconn.PgError
 	if errors.As(err, &serverError) {
-		message := redact(strings.Join(strings.Fields(serverError.Message), " "), s.secrets)
+		message := redact(strings.Join(strings.Fields(strings.ToValidUTF8(serverError.Message, "\uFFFD")), " "), s.secrets)
 		if known, ok := advice[serverError.Code]; ok {
 			return fmt.Errorf("%w: %s: %s: %s", known.kind, action, message, known.text)
 		}

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,7 +39,7 @@ func (p *syncRun) importKeys(ctx context.Context) error {
 			return k, err
 		}
 		k.Digest, k.Type = [sha256.Size]byte(digest), control.Public
-		k.Label, k.Prefix = strings.ToValidUTF8(k.Label, "\uFFFD"), strings.ToValidUTF8(k.Prefix, "\uFFFD")
+		k.Label, k.Prefix = p.decoder.text(k.Label), p.decoder.text(k.Prefix)
 		if typ == "private" || typ == "secret" {
 			k.Type = control.Secret
 		}

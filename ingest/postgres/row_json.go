@@ -57,7 +57,7 @@ func newColumnEncoder(name string, oid uint32) columnEncoder {
 }
 
 // appendRow appends the row as a JSON object on one line.
-func appendRow(line []byte, fields []columnEncoder, values [][]byte) []byte {
+func appendRow(line []byte, fields []columnEncoder, decoder textDecoder, values [][]byte) []byte {
 	for i, f := range fields {
 		line = append(line, "{,"[min(i, 1)])
 		line = append(line, f.name...)
@@ -65,7 +65,11 @@ func appendRow(line []byte, fields []columnEncoder, values [][]byte) []byte {
 			line = append(line, "null"...)
 			continue
 		}
-		line = f.append(line, values[i])
+		value := values[i]
+		if f.encoding != encodeTime {
+			value = decoder.bytes(value)
+		}
+		line = f.append(line, value)
 	}
 	return append(line, "}\n"...)
 }

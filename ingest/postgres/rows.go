@@ -18,12 +18,13 @@ const (
 // A rowReader reads the rows of a cursor as NDJSON. At the end it requests the first page of the next reader, so that
 // the server looks for those rows while the rows of this reader are merged.
 type rowReader struct {
-	ctx    context.Context // context of the pull; Read has no parameter for it
-	conn   *pgconn.PgConn
-	fetch  string                                                    // FETCH statement
-	action string                                                    // for error messages
-	wrap   func(ctx context.Context, action string, err error) error // wraps an error of the database
-	onPage func(rows int64)
+	ctx     context.Context // context of the pull; Read has no parameter for it
+	conn    *pgconn.PgConn
+	fetch   string                                                    // FETCH statement
+	action  string                                                    // for error messages
+	wrap    func(ctx context.Context, action string, err error) error // wraps an error of the database
+	onPage  func(rows int64)
+	decoder textDecoder
 
 	encoders []columnEncoder
 	formats  []int16              // wire format of each column
@@ -36,14 +37,14 @@ type rowReader struct {
 	next     *rowReader           // reader of the next table; nil: none
 }
 
-// openRows returns a reader of the cursor's rows. It asks the server for the columns. onPage is called with the number
+// openRows returns a reader of the cursor's rows, which decoder converts to UTF-8. It asks the server for the columns. onPage is called with the number
 // of rows of each page.
 func openRows(
-	ctx context.Context, conn *pgconn.PgConn, cursor, action string, onPage func(int64),
+	ctx context.Context, conn *pgconn.PgConn, cursor, action string, decoder textDecoder, onPage func(int64),
 	wrap func(context.Context, string, error) error,
 ) (*rowReader, error) {
 	fetch := fmt.Sprintf("FETCH %d FROM %s", pageRows, cursor)
-	r := &rowReader{ctx: ctx, conn: conn, fetch: fetch, action: action, onPage: onPage, wrap: wrap}
+	r := &rowReader{ctx: ctx, conn: conn, fetch: fetch, action: action, decoder: decoder, onPage: onPage, wrap: wrap}
 	described, err := conn.Prepare(ctx, "", r.fetch, nil)
 	if err != nil {
 		return nil, wrap(ctx, action, err)
@@ -84,7 +85,7 @@ func (r *rowReader) fill() {
 			r.err = r.wrap(r.ctx, r.action, err)
 		case more:
 			r.rows++
-			line = appendRow(line, r.encoders, r.results.Values())
+			line = appendRow(line, r.encoders, r.decoder, r.results.Values())
 		default:
 			last := r.rows < pageRows
 			r.onPage(r.rows)

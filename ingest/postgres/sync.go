@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type syncRun struct {
 	now  time.Time // time of the snapshot
 
 	databaseID uint32 // object id of the database
+	decoder    textDecoder
 
 	done, total  int64 // rows read, and an estimate of all rows; total is 0 if unknown
 	foreignCache struct {
@@ -38,12 +40,23 @@ func (p *syncRun) prepare(ctx context.Context, previous state) (since *time.Time
 	if _, err := p.tx.Exec(ctx, statement("session_settings"), pgx.QueryExecModeSimpleProtocol); err != nil {
 		return nil, p.explainError(ctx, "begin the transaction", err)
 	}
+	var encoding string
+	row := p.tx.QueryRow(ctx, statement("client_encoding"), slices.Sorted(maps.Keys(serverEncodings)))
+	if err := row.Scan(&encoding, nil); err != nil {
+		return nil, p.explainError(ctx, "begin the transaction", err)
+	}
+	p.decoder = textDecoder{serverEncodings[encoding]}
 	const snapshot = "SELECT now(), oid FROM pg_database WHERE datname = current_database()"
 	if err := p.tx.QueryRow(ctx, snapshot).Scan(&p.now, &p.databaseID); err != nil {
 		return nil, p.explainError(ctx, "take the snapshot", err)
 	}
 	if p.deployment, err = inspect(ctx, p.tx); err != nil {
 		return nil, p.explainError(ctx, "inspect the platform's tables", err)
+	}
+	for _, names := range [][]string{p.deployment.missing, p.deployment.unread} {
+		for i, name := range names {
+			names[i] = p.decoder.text(name)
+		}
 	}
 	missing := p.deployment.missing
 	if !slices.Equal(missing, p.Source.missing) && len(missing) > 0 {
@@ -212,7 +225,7 @@ func (p *syncRun) openTable(ctx context.Context, t table, arguments []any) (*row
 	if _, err := p.tx.Exec(ctx, declare, arguments...); err != nil {
 		return nil, p.explainError(ctx, action, err)
 	}
-	return openRows(ctx, p.tx.Conn().PgConn(), cursor, action, p.addProgress, p.explainError)
+	return openRows(ctx, p.tx.Conn().PgConn(), cursor, action, p.decoder, p.addProgress, p.explainError)
 }
 
 // addProgress reports that further rows have been read.

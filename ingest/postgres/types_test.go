@@ -11,6 +11,7 @@ import (
 
 	"github.com/voicory/warehouse/ingest/postgres"
 	"github.com/voicory/warehouse/ingest/postgres/platform"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // textIDs makes every id of the platform's schema a text, as some object mappers do.
@@ -135,5 +136,45 @@ func TestPull_DatabaseWithoutEncoding(t *testing.T) {
 		"calls " + tenantA + " " + id(3), "keys " + tenantA + " " + id(1)}, ", "))
 	if summary.Refused != 1 || summary.Refusals[0].Reason != "line is not UTF-8" {
 		t.Errorf("got refusals %+v, want one row that is not UTF-8", summary.Refusals)
+	}
+}
+
+// In a database with an encoding other than UTF-8, texts are converted, and a row with bytes that have no character is
+// refused by itself.
+func TestPull_Encodings(t *testing.T) {
+	d := newDatabase(t)
+	for encoding, test := range map[string]struct {
+		escaped, text string // bytes of a text in a literal, and the text
+		invalid       string // bytes without a character; empty: each byte has one
+	}{
+		"LATIN1": {`Gr\xfc\xdfe`, "Grüße", ""}, "LATIN9": {`5\xa4`, "5€", ""}, "WIN1252": {`5\x80`, "5€", ""},
+		"WIN1253": {`\xe1\xe2`, "αβ", `\xff`}, "KOI8R": {`\xc1\xc2`, "аб", ""}, "EUC_JP": {`\xc6\xfc\xcb\xdc`, "日本", `\xa9\xa1`},
+		"EUC_TW": {`\xc4\xe3`, "中", ""},
+	} {
+		t.Run(encoding, func(t *testing.T) {
+			other := *d
+			other.name = d.name + strings.ToLower(encoding)
+			d.exec("CREATE DATABASE " + other.name + " ENCODING " + encoding + " LOCALE 'C' TEMPLATE template0")
+			other.Conn = d.connect(other.name)
+			other.exec("CREATE TABLE call_logs (id uuid, user_id uuid, created_at timestamptz DEFAULT now(), summary text, metadata jsonb)" +
+				";" + call(1, nil) + call(2, nil))
+			texts := "E'" + test.escaped + "'"
+			other.exec("UPDATE call_logs SET summary = " + texts + ", metadata = jsonb_build_object('k', " + texts + ") WHERE id = '" + id(1) + "'")
+			if test.invalid != "" {
+				other.exec("UPDATE call_logs SET summary = E'" + test.invalid + "' WHERE id = '" + id(2) + "'")
+			}
+			r := newReplica(t, &other, postgres.Options{})
+			summary, err := r.runner.Pull(t.Context(), r.source, uuid.Nil)
+			noError(t, err)
+			refused := int64(min(len(test.invalid), 1))
+			if summary.New != 2-refused || summary.Refused != refused {
+				t.Errorf("got %+v, want %d rows refused of 2", summary, refused)
+			}
+			stored, err := r.Get(t.Context(), uuid.MustParse(tenantA), schema.Calls, uuid.MustParse(id(1)))
+			noError(t, err)
+			if want := `"k":"` + test.text + `"`; !strings.Contains(string(stored), test.text) || !strings.Contains(string(stored), want) {
+				t.Errorf("got %s, want the text %s", stored, test.text)
+			}
+		})
 	}
 }

@@ -1,8 +1,5 @@
--- Settings of the transaction. Values are printed in full, in UTF-8 and in one style, whatever the server's defaults
--- are. A database without an encoding (SQL_ASCII) may contain bytes that are not UTF-8. They are read as they are, so
--- that they make one row invalid and not the statement. Rows hidden by row level security are an error, because they
--- would look deleted.
-SELECT set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true);
+-- Settings of the transaction. Values are printed in full and in one style, whatever the server's defaults are. Rows
+-- hidden by row level security are an error, because they would look deleted.
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL DateStyle = 'ISO';
 SET LOCAL extra_float_digits = 1;
