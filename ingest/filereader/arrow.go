@@ -41,7 +41,9 @@ func arrowColumns(schema *arrow.Schema, dataset schema.Dataset, w *rowWriter) (c
 	}
 	columns, err = w.fieldsOf(dataset, names)
 	for i, column := range columns {
-		columns[i].uuids = column.uuids || extensionName(schema.Field(column.index)) == "arrow.uuid"
+		extension := extensionName(schema.Field(column.index))
+		columns[i].uuids = column.uuids || extension == "arrow.uuid"
+		columns[i].texts = extension == "arrow.json" && column.typ != "JSON"
 	}
 	return columns, err
 }

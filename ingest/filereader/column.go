@@ -21,6 +21,7 @@ type column struct {
 	name  string // of the field; needs no escapes in JSON
 	typ   string // type of the field
 	uuids bool   // values of 16 bytes are UUIDs
+	texts bool   // values of the file are JSON, and the field does not hold JSON
 	// stored is the type that the writer of a Parquet file gave to the column, if it contains durations; else nil.
 	stored arrow.DataType
 }
@@ -79,6 +80,8 @@ func (e *valueEncoder) top(from arrow.Array, i int) {
 	switch {
 	case isText && e.column.typ == "JSON":
 		e.null = !e.appendJSON(text)
+	case isText && e.column.texts:
+		e.appendUnquoted(text)
 	case isText:
 		e.row = appendText(e.row, text)
 	case e.column.typ == "JSON":
@@ -118,6 +121,17 @@ func (e *valueEncoder) appendJSON(text string) bool {
 		e.row = appendText(e.row, text)
 	}
 	return true
+}
+
+// appendUnquoted appends the value of a text that holds JSON: the text of a JSON string, and another value as it is.
+func (e *valueEncoder) appendUnquoted(text string) {
+	var plain *string
+	if json.Unmarshal([]byte(text), &plain) != nil {
+		plain = &text
+	}
+	if e.null = plain == nil; !e.null {
+		e.row = appendText(e.row, *plain)
+	}
 }
 
 // resolve returns the array and the position of the value itself, if from is a dictionary, an extension, a union or

@@ -78,7 +78,10 @@ func TestWriteBatch_TypesOfArrow(t *testing.T) {
 			number, `{"duration_seconds":"5566277613024000"}`},
 		"interval of days":   {arrow.FixedWidthTypes.DayTimeInterval, `[{"days": -1, "milliseconds": 500}]`, number, `{"duration_seconds":"-86399.5"}`},
 		"interval of months": {arrow.FixedWidthTypes.MonthInterval, `[{"months": 1}]`, number, `{"duration_seconds":"2592000"}`},
-		"nested duration":    {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
+		"JSON in a text": {arrow.BinaryTypes.String, `["\"a\\n\"", "null", "[1]", "1.50", "x", null]`, column{name: "summary", typ: "VARCHAR",
+			texts: true}, `{"summary":"a\u000a"}` + "\n{}\n" + `{"summary":"[1]"}` + "\n" + `{"summary":"1.50"}` + "\n" +
+			`{"summary":"x"}` + "\n{}"},
+		"nested duration": {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			values, _, err := array.FromJSON(memory.DefaultAllocator, test.typ, strings.NewReader(test.values))

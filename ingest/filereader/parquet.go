@@ -93,6 +93,7 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 	for i, column := range columns {
 		name := names[column.index]
 		columns[i].index, columns[i].stored = i+1, stored[name]
+		columns[i].texts = types[column.index] == "JSON" && column.typ != "JSON"
 		if columnType := types[column.index]; columnType == "BIGINT" && stored[name] != nil {
 			selected += ", " + statements.Ident(name)
 		} else {
