@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -82,7 +84,7 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 // Rows are the same through every input, whatever the shape of their fields. Ingesting them again changes neither rows
 // nor the change feed. Late updates are ingested.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture{"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
+	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture{"folder": fromFolder(uuid.Nil), "folder of a tenant": fromFolder(demoTenant.ID), "files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
@@ -220,24 +222,58 @@ func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
 	}
 }
 
+// fromFolder reads a folder. If tenant is not zero, it owns the rows, and they do not name their tenant.
+func fromFolder(tenant uuid.UUID) func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture {
+	return func(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
+		incoming, puts, waiting := t.TempDir(), 0, false
+		return sourceFixture{
+			put: func(rows datasetDocs) {
+				puts++
+				for dataset := range rows {
+					text := ndjson(t, rows[dataset])
+					if tenant != uuid.Nil {
+						text = bytes.ReplaceAll(text, []byte(`"user_id":"`+tenant.String()+`"`), []byte(`"extra":null`))
+					}
+					noError(t, os.WriteFile(filepath.Join(incoming, fmt.Sprintf("%s-%d.ndjson", dataset, puts)), text, 0o600))
+				}
+				waiting = true
+			},
+			pull: func() (total ingest.Summary) {
+				until(t, "the files are read", func() bool { // files are not read until they are two seconds old
+					summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming, Tenant: tenant})
+					noError(t, err)
+					total.Add(summary.Summary)
+					return !waiting || total.Files == 3
+				})
+				waiting = false
+				return total
+			},
+		}
+	}
+}
+
+// fromFiles sends files of Parquet to the server.
 func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
-	incoming, puts, waiting := t.TempDir(), 0, false
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	t.Cleanup(func() { noError(t, db.Close()) })
+	dir, there := t.TempDir(), datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	return sourceFixture{
 		put: func(rows datasetDocs) {
-			puts++
 			for dataset := range rows {
-				noError(t, os.WriteFile(filepath.Join(incoming, fmt.Sprintf("%s-%d.ndjson", dataset, puts)), ndjson(t, rows[dataset]), 0o600))
+				maps.Copy(there[dataset], rows[dataset])
 			}
-			waiting = true
 		},
 		pull: func() (total ingest.Summary) {
-			until(t, "the files are read", func() bool { // files are not read until they are two seconds old
-				summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming})
+			for dataset, rows := range there {
+				plain, path := filepath.Join(dir, "rows.ndjson"), filepath.Join(dir, dataset+".parquet")
+				noError(t, os.WriteFile(plain, ndjson(t, rows), 0o600))
+				_, err := db.ExecContext(t.Context(), fmt.Sprintf("COPY (FROM read_json_auto('%s', convert_strings_to_integers = false, maximum_depth = 1)) TO '%s'", plain, path))
 				noError(t, err)
-				total.Add(summary.Summary)
-				return !waiting || total.Files == 3
-			})
-			waiting = false
+				summary, err := admin.Ingest(t.Context(), conn, []ingest.Input{{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}})
+				noError(t, err)
+				total.Add(summary)
+			}
 			return total
 		},
 	}

@@ -143,6 +143,28 @@ func TestSources_OneRunPerSource(t *testing.T) {
 	}
 }
 
+// A pull from the API shows its log, with and without a running server.
+func TestSync_VoicoryShowsItsLog(t *testing.T) {
+	requests := 0
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if requests++; requests%4 == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, `{"data":[],"meta":{"page":1,"limit":100,"total":0,"total_pages":0,"has_more":false}}`)
+	}))
+	defer upstream.Close()
+	here := t.TempDir()
+	_, stop := serve(t, here)
+	for range 2 {
+		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", upstream.URL+"/api/v1", "--api-key", "sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
+		if !strings.Contains(got.stderr, `voicory: level=WARN msg="retry a request to the Voicory API"`) {
+			t.Errorf("got %q, want a note on the retry", got.stderr)
+		}
+		stop()
+	}
+}
+
 // The state of a source follows from its last run.
 func TestSources_States(t *testing.T) {
 	data := t.TempDir()

@@ -70,7 +70,13 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec admin.Sourc
 			bar := newSyncProgress(m)
 			var total syncSummary
 			var err error
-			total.Synced, err = admin.Sync.Watch(ctx, conn, spec, bar.set)
+			total.Synced, err = admin.Sync.Watch(ctx, conn, spec, func(report admin.Progress) {
+				if report.Text != "" {
+					fmt.Fprintln(m.Stderr, "voicory:", printable(report.Text))
+					return
+				}
+				bar.set(report)
+			})
 			bar.finish()
 			if err != nil {
 				return err

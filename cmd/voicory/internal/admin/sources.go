@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,8 +100,7 @@ type Synced struct {
 // Sync pulls new rows from a source once. If the rows are counted, it reports their numbers.
 var Sync = longOperation("sync",
 	func(ctx context.Context, l *Local, spec SourceSpec, report func(Progress)) (total Synced, err error) {
-		// The log is discarded, because the summary has the same information.
-		source, err := spec.Open(l.Warehouse, slog.New(slog.DiscardHandler), func(done, total int64) {
+		source, err := spec.Open(l.Warehouse, slog.New(syncLog(spec, report)), func(done, total int64) {
 			report(Progress{Done: done, Total: total})
 		})
 		if err != nil {
@@ -114,6 +114,30 @@ var Sync = longOperation("sync",
 		}
 		return total, err
 	})
+
+// syncLog returns the handler of the log of a source, which reports each record as a line. It discards the log of
+// PostgreSQL, because the outcome has the same information.
+func syncLog(spec SourceSpec, report func(Progress)) slog.Handler {
+	if spec.Kind == Postgres {
+		return slog.DiscardHandler
+	}
+	return slog.NewTextHandler(reportWriter(report), &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})
+}
+
+// A reportWriter reports each line that is written to it.
+type reportWriter func(Progress)
+
+// Write reports a line.
+func (w reportWriter) Write(line []byte) (int, error) {
+	w(Progress{Text: strings.TrimSuffix(string(line), "\n")})
+	return len(line), nil
+}
 
 // ListSources returns the scheduled sources, and then those that only a command has pulled from.
 var ListSources = operation("sources/list", func(ctx context.Context, l *Local, _ None) ([]schedule.Status, error) {
