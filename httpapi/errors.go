@@ -29,6 +29,9 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrNoSpace):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server has too little disk space left for this request"}
+	case errors.Is(err, warehouse.ErrBusy):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
+			Message: "The server still sends data of the account; try again later"}
 	case errors.Is(err, warehouse.ErrUnavailable):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
 			Message: "The data of this request is damaged or cannot be read at the moment; try again later"}

@@ -19,12 +19,19 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// registerLists registers the six documented endpoints: a list and a detail for each dataset.
+// registerLists registers the six documented endpoints, a list and a detail for each dataset, and the erasure of a
+// customer.
 func (a *api) registerLists(router *mux.Router) {
 	for _, dataset := range schema.Datasets {
 		path := "/api/v1/" + dataset.Name
 		a.get(router, path, a.requireKey(a.list(dataset)))
-		a.get(router, path+"/{id}", a.requireKey(a.detail(dataset)))
+		detail := a.requireKey(a.detail(dataset))
+		if dataset.Name == schema.Customers.Name {
+			erase := a.requireSecretKey(Requests, a.eraseCustomer)
+			a.route(router, path+"/{id}", detailOrErasure(detail, erase), http.MethodGet, http.MethodHead, http.MethodDelete)
+			continue
+		}
+		a.get(router, path+"/{id}", detail)
 	}
 }
 
@@ -171,13 +178,15 @@ func writeList(w http.ResponseWriter, r *http.Request, items []string, where met
 	return writeJSON(w, r, http.StatusOK, body.Bytes())
 }
 
+var errInvalidID = &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_ID",
+	Message: "The id in the path is not a UUID"}
+
 // detail returns the handler of a single row of the dataset.
 func (a *api) detail(dataset schema.Dataset) authHandler {
 	return func(w http.ResponseWriter, r *http.Request, key control.Key) error {
 		id, err := parseUUID(mux.Vars(r)["id"])
 		if err != nil {
-			return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_ID",
-				Message: "The id in the path is not a UUID"}
+			return errInvalidID
 		}
 		item, err := a.Store.Get(r.Context(), key.Tenant, dataset, id)
 		if err != nil {

@@ -58,6 +58,9 @@ func (a *api) logRequest(state *requestState, r *http.Request) {
 		Status: state.Status, DurationMS: float64(took.Microseconds()) / 1000, Bytes: state.Bytes,
 		Address: a.clientAddress(r).String(), UserAgent: logged(r.UserAgent(), 256),
 	}
+	if state.secretPath {
+		entry.Path = state.route
+	}
 	principal := slog.Group("")
 	// A revoked or expired key appears only in the entry of its 401 response. The store recognizes these entries
 	// by their status.

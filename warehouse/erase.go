@@ -29,18 +29,22 @@ type Erasure struct {
 	Requests int64            `json:"requests"` // entries of the request log whose path or query was changed
 	// Remaining are the files that contain the number, the id or another text of the customer after the erasure.
 	Remaining []Remainder `json:"remaining"`
+}
 
-	markers []Marker
+// EraseOptions are options of an erasure.
+type EraseOptions struct {
+	DryRun   bool // only count the rows
+	OwnFiles bool // search the files of the tenant and of all tenants together, but not those of other tenants
 }
 
 // Erase erases a customer of a tenant, named by the id or by a phone number: the rows of the number, of its customers and
 // of their ids in all datasets, as far as they were created until now, and everything that was made of them. It ends with
 // a search of the bytes of all files for the number, the ids, and the names and e-mail addresses. It returns ErrNotFound
-// if the tenant has no such customer. With dryRun, it counts the rows only.
+// if the tenant has no such customer.
 //
 // The order makes a crash harmless: first a mark that the erasure is under way and the hashes in the journal, then the
 // rows, then the copies of them. The next start completes an erasure that has a mark.
-func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string, dryRun bool) (
+func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string, options EraseOptions) (
 	report Erasure, err error,
 ) {
 	defer func() {
@@ -53,13 +57,16 @@ func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string
 	}
 	w.erasures.running.Lock()
 	defer w.erasures.running.Unlock()
+	if err := w.finishErasure(ctx, tenant); err != nil {
+		return report, err
+	}
 	who, err := w.findPerson(ctx, tenant, customer)
 	if err != nil {
 		return report, err
 	}
-	report = Erasure{Tenant: tenant, DryRun: dryRun, Rows: map[string]int64{}, Remaining: []Remainder{}, markers: who.markers}
+	report = Erasure{Tenant: tenant, DryRun: options.DryRun, Rows: map[string]int64{}, Remaining: []Remainder{}}
 	until := time.Now().UTC().Truncate(time.Microsecond)
-	if dryRun {
+	if options.DryRun {
 		return report, w.countErased(ctx, &report, until, who.keys)
 	}
 	if err := w.folder.createMark(w.erasingPath(tenant)); err != nil {
@@ -71,7 +78,11 @@ func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string
 	if err := w.applyErasures(ctx, &report, who.texts); err != nil {
 		return report, err
 	}
-	report.Remaining, err = w.FindMarkers(ctx, report.markers...)
+	search := uuid.Nil
+	if options.OwnFiles {
+		search = tenant
+	}
+	report.Remaining, err = w.FindMarkers(ctx, search, who.markers...)
 	return report, err
 }
 
@@ -88,7 +99,7 @@ func (p *person) add(id, name, email, number string) error {
 	if err != nil {
 		return err
 	}
-	p.keys = append(p.keys, erasure.IDKey(parsed))
+	p.keys = append(p.keys, erasure.RowKey(schema.Customers.Name, parsed))
 	p.markers = append(p.markers, Marker{"id", id})
 	p.addNumber(number, erasure.Identifies(number))
 	for kind, text := range map[string]string{"e-mail address": email, "name": name} {
@@ -227,26 +238,38 @@ func (w *Warehouse) ApplyErasures(ctx context.Context, tenant uuid.UUID) error {
 	return err
 }
 
-// finishErasures completes the erasures that a crash has interrupted. The failure of one does not prevent the start:
-// its mark stays, and the next start tries again.
-func (w *Warehouse) finishErasures(ctx context.Context) error {
-	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
+// FinishErasures completes the erasures that a crash or a failure has interrupted. A failure of one is logged: its mark
+// stays, so that the next call tries again.
+func (w *Warehouse) FinishErasures(ctx context.Context) error {
+	entries, err := w.storeDir()
+	if errors.Is(err, ErrUnavailable) {
+		return nil // a condition of the data folder
+	}
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
 		name, marked := strings.CutSuffix(entry.Name(), erasingSuffix)
 		tenant, err := uuid.Parse(name)
-		if !marked || err != nil {
-			continue
+		if !marked || err != nil || !w.erasures.running.TryLock() {
+			continue // the erasure that runs removes its mark itself
 		}
-		w.folder.log.Warn("an erasure was interrupted; it is completed now", "tenant", tenant)
-		report := Erasure{Tenant: tenant, Rows: map[string]int64{}}
-		if err := w.applyErasures(ctx, &report, nil); err != nil {
-			w.folder.log.Error("complete an erasure; run `voicory erase` again", "tenant", tenant, "error", err)
+		err = w.finishErasure(ctx, tenant)
+		w.erasures.running.Unlock()
+		if err != nil {
+			w.folder.log.Error("an interrupted erasure cannot be completed yet", "tenant", tenant, "error", err)
 		}
 	}
 	return ctx.Err()
+}
+
+// finishErasure completes an erasure of the tenant that was interrupted. The caller holds erasures.running.
+func (w *Warehouse) finishErasure(ctx context.Context, tenant uuid.UUID) error {
+	if exists, err := w.folder.exists(w.erasingPath(tenant)); err != nil || !exists {
+		return err
+	}
+	w.folder.log.Warn("an erasure was interrupted; it is completed now", "tenant", tenant)
+	return w.applyErasures(ctx, &Erasure{Tenant: tenant, Rows: map[string]int64{}}, nil)
 }
 
 const erasingSuffix = ".erasing"
@@ -316,14 +339,14 @@ func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql
 		return statements.Fill("erasure/create_leaving", "rows", rows, "expired", "false",
 			"covered", coveredRows(erasedList, rows, "true", report.Tenant, dataset))
 	}
-	leaving := func(ctx context.Context) error {
+	leaving := func(ctx context.Context, dataset schema.Dataset) error {
 		ids, err := queryTexts(ctx, conn, "SELECT id::VARCHAR FROM leaving")
 		if err != nil {
 			return err
 		}
 		keys := make([]erasure.Key, len(ids))
 		for i, id := range ids {
-			keys[i] = erasure.Key("id:" + id)
+			keys[i] = erasure.RowKey(dataset.Name, uuid.MustParse(id))
 		}
 		return w.recordErased(ctx, report.Tenant, time.Now().UTC().Truncate(time.Microsecond), keys)
 	}
@@ -339,7 +362,7 @@ func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql
 // statement that creates the table leaving, and leaving is called before the rows of that table are deleted. counts gets
 // the number of rows of each dataset.
 func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sql.Conn, counts map[string]int64,
-	leave func(schema.Dataset) string, leaving func(context.Context) error,
+	leave func(schema.Dataset) string, leaving func(context.Context, schema.Dataset) error,
 ) error {
 	for _, dataset := range schema.Datasets {
 		var n int64
@@ -354,7 +377,7 @@ func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sq
 		if n == 0 {
 			continue
 		}
-		if err := leaving(ctx); err != nil {
+		if err := leaving(ctx, dataset); err != nil {
 			return err
 		}
 		months, err := queryTexts(ctx, conn, statements.Get("erasure/select_leaving"))
@@ -425,7 +448,7 @@ func eraseRecords(ctx context.Context, db database, store string, matcher erasur
 // id reads some rows again.
 func eraseStates(ctx context.Context, db database, store string, matcher erasure.Matcher) error {
 	ids := erasure.Matcher{Has: func(key erasure.Key) bool {
-		return strings.HasPrefix(string(key), "id:") && matcher.Has(key)
+		return key.IsRow() && matcher.Has(key)
 	}}
 	states, err := queryPairs(ctx, db, "SELECT source, state::VARCHAR FROM "+store+".source_states")
 	if err != nil {

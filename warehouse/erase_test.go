@@ -223,12 +223,12 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 	old, _ := published(t, w)
 	_, position := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 1000)
 
-	counted, err := w.Erase(t.Context(), tenantA, erasedTexts["number"], true)
+	counted, err := w.Erase(t.Context(), tenantA, erasedTexts["number"], warehouse.EraseOptions{DryRun: true})
 	noError(t, err)
 	if !maps.EqualFunc(before, traces(t, w.Dir()), slices.Equal) {
 		t.Error("a dry run has changed files")
 	}
-	report, err := w.Erase(t.Context(), tenantA, "+"+erasedTexts["number"], false)
+	report, err := w.Erase(t.Context(), tenantA, "+"+erasedTexts["number"], warehouse.EraseOptions{})
 	noError(t, err)
 	want(t, fmt.Sprint(report.Rows, counted.Rows), fmt.Sprint(map[string]int{"calls": 1, "customers": 1, "messages": 2},
 		map[string]int{"calls": 1, "customers": 1, "messages": 2}))
@@ -253,7 +253,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 	w = open(t, w.Dir())
 	publish(t, w)
 	wantErased(t, w, 3000)
-	if again, err := w.Erase(t.Context(), tenantA, id(erasedID), false); err == nil {
+	if again, err := w.Erase(t.Context(), tenantA, id(erasedID), warehouse.EraseOptions{}); err == nil {
 		t.Errorf("got report %+v of a customer that was erased before", again)
 	}
 	noError(t, w.Close())
@@ -263,7 +263,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 func TestErase_RowsDoNotComeBack(t *testing.T) {
 	w := openNew(t)
 	mergePerson(t, w, 30)
-	report, err := w.Erase(t.Context(), tenantA, id(erasedID), false)
+	report, err := w.Erase(t.Context(), tenantA, id(erasedID), warehouse.EraseOptions{})
 	noError(t, err)
 	want(t, fmt.Sprint(report.Rows), fmt.Sprint(map[string]int{"calls": 1, "customers": 1, "messages": 2}))
 	mergePerson(t, w, 30)
@@ -337,7 +337,7 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 		var n atomic.Int64
 		n.Store(left)
 		ctx := steps{t.Context(), &n, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }}
-		_, err = w.Erase(ctx, tenantA, erasedTexts["number"], false)
+		_, err = w.Erase(ctx, tenantA, erasedTexts["number"], warehouse.EraseOptions{})
 		noError(t, err)
 		noError(t, w.Close())
 		return

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +78,8 @@ func (w *Warehouse) recordErased(ctx context.Context, tenant uuid.UUID, until ti
 // with the columns of erased.
 func coveredRows(list, relation, condition string, tenant uuid.UUID, dataset schema.Dataset) string {
 	return statements.Fill("erasure/covered_rows", "list", list, "rows", relation, "condition", condition,
-		"tenant", statements.Text(tenant.String()), "keys", dataset.IdentityKeys())
+		"tenant", statements.Text(tenant.String()), "dataset_name", statements.Text(dataset.Name),
+		"keys", dataset.IdentityKeys())
 }
 
 // erasedList is the table of the list of erased identities.
@@ -113,7 +113,7 @@ func (s *Staged) erasedRefusal(row string) bool {
 		created := createdAt(row)
 		matcher := erasure.Matcher{Has: func(key erasure.Key) bool {
 			until, known := s.w.erasures.lists.Until(tenant, key)
-			return known && (strings.HasPrefix(string(key), "id:") || !created.After(until))
+			return known && (key.IsRow() || !created.After(until))
 		}}
 		if matcher.Matches(row) {
 			return true

@@ -7,6 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
 )
 
 // A Marker is a text that must not be in any file of the data folder, such as the phone number of an erased customer.
@@ -22,9 +25,12 @@ type Remainder struct {
 	Count  int    `json:"count"`
 }
 
-// FindMarkers searches the bytes of all files of the data folder for the markers. It finds texts that are stored as they
-// are. It does not decompress.
-func (w *Warehouse) FindMarkers(ctx context.Context, markers ...Marker) (found []Remainder, err error) {
+// FindMarkers searches the bytes of all files of the data folder for the markers, or of those that are not files of
+// another tenant if tenant is not zero. It finds texts that are stored as they are, also as a part of longer texts. It
+// does not decompress.
+func (w *Warehouse) FindMarkers(
+	ctx context.Context, tenant uuid.UUID, markers ...Marker,
+) (found []Remainder, err error) {
 	found = []Remainder{}
 	err = filepath.WalkDir(w.dir, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -33,19 +39,28 @@ func (w *Warehouse) FindMarkers(ctx context.Context, markers ...Marker) (found [
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
+		name, _ := filepath.Rel(w.dir, path) // both are absolute
+		if tenant != uuid.Nil && ofOneTenant(name) && !strings.Contains(name, tenant.String()) {
+			return nil
+		}
 		counts, err := w.countMarkers(ctx, path, markers)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		for i, count := range counts {
 			if count > 0 {
-				name, _ := filepath.Rel(w.dir, path) // both are absolute
 				found = append(found, Remainder{name, markers[i].Kind, count})
 			}
 		}
 		return err
 	})
 	return found, err
+}
+
+// ofOneTenant reports whether a file of the data folder belongs to one tenant.
+func ofOneTenant(name string) bool {
+	part, _, _ := strings.Cut(name, string(filepath.Separator))
+	return part == warehouseDir || part == lakeDir || part == filesDir
 }
 
 // markerChunk is the number of bytes of a file that are searched at a time.

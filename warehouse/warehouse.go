@@ -150,7 +150,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.resumeRestore(ctx); err != nil {
 		return nil, err
 	}
-	return w, w.finishErasures(ctx)
+	return w, w.FinishErasures(ctx)
 }
 
 // setUmask sets the umask of the process, which DuckDB's files follow.

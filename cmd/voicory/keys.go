@@ -28,6 +28,7 @@ type keyFlags struct {
 	RateLimit *keyLimit `help:"Rate limits of the key, such as 600/1m,50/5s; none removes them, default restores those of the server." placeholder:"N/TIME"`
 	Origin    []string  `help:"Web origin whose pages may use the public key, or the signed URLs of the secret key (CORS), such as https://app.example.com; * allows any, none removes all." placeholder:"ORIGIN"`
 	queryLimits
+	AllowErase *bool `help:"Allow the secret key to erase customers." negatable:""`
 }
 
 // apply sets the settings whose flags were given.
@@ -45,6 +46,9 @@ func (k *keyFlags) apply(settings *control.KeySettings) {
 		settings.Origins = slices.DeleteFunc(k.Origin, func(origin string) bool { return origin == "none" })
 	}
 	k.queryLimits.apply(settings)
+	if k.AllowErase != nil {
+		settings.AllowErase = *k.AllowErase
+	}
 }
 
 // keyLimit is the text of rate limits, or "" for those of the server.

@@ -5,4 +5,4 @@ FROM (SELECT place, id, created_at, key, unnest((SELECT list(DISTINCT salt) FROM
       FROM (SELECT rowid AS place, id, created_at, unnest({{keys}}) AS key FROM {{rows}} WHERE {{condition}})
       WHERE key IS NOT NULL) AS held
 JOIN {{list}} AS listed ON listed.hash = left(sha256(held.salt || key), 32)::UUID AND listed.salt = held.salt
-WHERE listed.tenant_id = {{tenant}}::UUID AND (key = 'id:' || id::VARCHAR OR created_at <= until)
+WHERE listed.tenant_id = {{tenant}}::UUID AND (key = 'row:' || {{dataset_name}} || ':' || id::VARCHAR OR created_at <= until)

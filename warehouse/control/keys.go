@@ -53,6 +53,7 @@ type KeySettings struct {
 	QueryRows  int64        `json:"query_rows"`    // rows of a result
 	QueryBytes int64        `json:"query_bytes"`   // bytes of a result, in its output format
 	QueryTime  Milliseconds `json:"query_time_ms"` // duration of a query, including reading its result
+	AllowErase bool         `json:"allow_erase"`   // the secret key may erase customers
 }
 
 // Milliseconds is a duration that JSON represents as a number of milliseconds.
@@ -150,7 +151,7 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 		var origins string
 		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt,
 			&key.RevokedAt, &key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source,
-			&key.QueryRows, &key.QueryBytes, &key.QueryTime, &key.revocationInferred); err != nil {
+			&key.QueryRows, &key.QueryBytes, &key.QueryTime, &key.revocationInferred, &key.AllowErase); err != nil {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
@@ -337,6 +338,9 @@ func (s *KeySettings) normalize(typ KeyType) error {
 	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
 		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", schema.ErrInvalid)
 	}
+	if typ != Secret && s.AllowErase {
+		return fmt.Errorf("%w: only a secret key may erase customers", schema.ErrInvalid)
+	}
 	origins := make([]string, len(s.Origins)) // a new list, not nil: it is encoded in JSON as []
 	for i, text := range s.Origins {
 		if origins[i] = text; text == anyOrigin {
@@ -374,6 +378,7 @@ func (s *KeySettings) args() []any {
 		sql.Named("query_rows", s.QueryRows),
 		sql.Named("query_bytes", s.QueryBytes),
 		sql.Named("query_time_ms", int64(s.QueryTime)),
+		sql.Named("allow_erase", s.AllowErase),
 	}
 }
 

@@ -20,11 +20,16 @@ type Record struct {
 	Hashes []uuid.UUID `json:"hashes"` // see Hash
 }
 
-// A Key is an identity in its normal form, see [IDKey], [NumberKeys].
+// A Key is an identity in its normal form, see [RowKey] and [NumberKeys].
 type Key string
 
-// IDKey returns the key of the id of a row.
-func IDKey(id uuid.UUID) Key { return Key("id:" + id.String()) }
+const rowPrefix = "row:"
+
+// RowKey returns the key of a row of a dataset. Rows of two datasets may have the same id.
+func RowKey(dataset string, id uuid.UUID) Key { return Key(rowPrefix + dataset + ":" + id.String()) }
+
+// IsRow reports whether the key is that of a row.
+func (k Key) IsRow() bool { return strings.HasPrefix(string(k), rowPrefix) }
 
 // separators are the characters of phone numbers that are not digits. See the filter of phone numbers in package schema.
 const separators = " +-()./\t\u00a0\u2011\u2013"

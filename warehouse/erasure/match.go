@@ -2,9 +2,12 @@ package erasure
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Matcher finds identities in texts.
@@ -30,7 +33,9 @@ const maxDigits = 20
 // Find returns the places in the text, as pairs of start and end, that name an identity.
 func (m Matcher) Find(text string) (places [][2]int) {
 	for _, at := range idPattern.FindAllStringIndex(text, -1) {
-		if id, err := uuid.Parse(text[at[0]:at[1]]); err == nil && m.Has(IDKey(id)) {
+		id, err := uuid.Parse(text[at[0]:at[1]])
+		isRow := func(d schema.Dataset) bool { return m.Has(RowKey(d.Name, id)) }
+		if err == nil && slices.ContainsFunc(schema.Datasets, isRow) {
 			places = append(places, [2]int{at[0], at[1]})
 		}
 	}
@@ -103,13 +108,4 @@ func (m Matcher) Redact(text, by string) (redacted string, changed bool) {
 		}
 	}
 	return out.String(), true
-}
-
-// Plain returns a matcher of keys that are known in the clear, and of texts.
-func Plain(keys []Key, texts ...string) Matcher {
-	set := make(map[Key]bool, len(keys))
-	for _, key := range keys {
-		set[key] = true
-	}
-	return Matcher{Has: func(key Key) bool { return set[key] }, Texts: texts}
 }

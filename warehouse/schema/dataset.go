@@ -108,11 +108,12 @@ func (d Dataset) stores(f field) bool {
 // IdentityKeys returns the SQL list of the keys by which package erasure recognizes a person in a row: the id of the row,
 // the id of its customer, and its phone numbers.
 func (d Dataset) IdentityKeys() string {
-	ids, numbers := []string{"'id:' || id::VARCHAR"}, ""
+	key := func(dataset, id string) string { return "'row:" + dataset + ":' || " + id + "::VARCHAR" }
+	ids, numbers := []string{key(d.Name, "id")}, ""
 	for _, f := range d.fields {
 		switch {
 		case f.name == "customer_id":
-			ids = append(ids, "'id:' || customer_id::VARCHAR")
+			ids = append(ids, key(Customers.Name, f.name))
 		case strings.HasSuffix(f.name, "_number"):
 			numbers += " || memory.main.number_keys(" + f.name + ")"
 		}

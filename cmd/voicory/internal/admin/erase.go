@@ -17,5 +17,5 @@ type ErasureRequest struct {
 
 // Erase erases a customer and searches the data folder for the texts of the customer.
 var Erase = operation("erase", func(ctx context.Context, l *Local, r ErasureRequest) (warehouse.Erasure, error) {
-	return l.Warehouse.Erase(ctx, r.Tenant, r.Customer, r.DryRun)
+	return l.Warehouse.Erase(ctx, r.Tenant, r.Customer, warehouse.EraseOptions{DryRun: r.DryRun})
 })

@@ -66,6 +66,23 @@ func upgradeLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) 
 	}
 }
 
+// erasureEvery is the time between two searches for interrupted erasures.
+const erasureEvery = time.Minute
+
+// erasureLoop completes the erasures that were interrupted, for example because a long export held the rows.
+func erasureLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(erasureEvery):
+		}
+		if err := w.FinishErasures(ctx); err != nil && ctx.Err() == nil {
+			log.Error("complete erasures", "error", err)
+		}
+	}
+}
+
 // maxRequests is the maximum number of entries of the request log. They take a few hundred MB.
 const maxRequests = 2_000_000
 
