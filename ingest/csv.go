@@ -35,10 +35,12 @@ type csvReader struct {
 	heading   string      // text of the header, which a line needs to be read alone
 	unknown   []string    // columns that the dataset does not have; nil after the first row, which names them
 	lines     int64       // line breaks since the last record, and those within it
-	fields    [][]byte    // unquoted fields of the last record, at most maxCSVColumns
+	fields    [][]byte    // unquoted fields of the last record, at most mostFields
 	count     int         // number of its fields
-	row       []byte      // last record as a JSON object
-	err       error       // io.EOF at the end, or the error that ended the reading
+	// mostFields bounds the fields of a record: those of a header, and later a number above that of the columns.
+	mostFields int
+	row        []byte // last record as a JSON object
+	err        error  // io.EOF at the end, or the error that ended the reading
 }
 
 // A csvColumn describes a column of the file.
@@ -48,7 +50,10 @@ type csvColumn struct {
 }
 
 const (
-	maxCSVColumns = 2000
+	// maxCSVHeader is the maximum length of the header in bytes. It bounds the number of columns.
+	maxCSVHeader = 1 << 20
+	// maxEmptyFields is the maximum number of empty fields after the last column.
+	maxEmptyFields = 2000
 	// Maximum number of unknown columns that are reported, and maximum length of such a name in bytes. Both are above
 	// the limits of the warehouse.
 	maxCSVUnknown     = 64
@@ -62,7 +67,7 @@ const (
 const csvDelimiters = ",;\t|"
 
 func newCSVReader(in io.Reader, dataset schema.Dataset) *csvReader {
-	r := &csvReader{in: skipBOM(in), buffer: make([]byte, 256<<10), dataset: dataset}
+	r := &csvReader{in: skipBOM(in), buffer: make([]byte, 256<<10), dataset: dataset, mostFields: maxCSVHeader}
 	r.setDelimiters(csvDelimiters)
 	return r
 }
@@ -135,7 +140,7 @@ func (r *csvReader) readHeader() error {
 	if !slices.ContainsFunc(fields, func(name string) bool { return name != "" }) {
 		return fmt.Errorf("the header line has no column of %s; it begins with %.80q", r.dataset.Name, r.header[0])
 	}
-	r.columns = make([]csvColumn, len(fields))
+	r.columns, r.mostFields = make([]csvColumn, len(fields)), len(fields)+maxEmptyFields
 	for i, name := range fields {
 		typ, known := r.dataset.FieldType(name)
 		switch shown := r.header[i]; {
@@ -162,8 +167,8 @@ func (r *csvReader) headerRecord() ([]byte, error) {
 	switch {
 	case !ok || length == 0:
 		return nil, r.failure()
-	case defect == lineTooLong:
-		return nil, errors.New("the header line is longer than 16 MiB")
+	case length > maxCSVHeader:
+		return nil, errors.New("the header line is longer than 1 MiB")
 	case defect != "":
 		return nil, errors.New("the header line is not CSV: " + defect)
 	case !utf8.Valid(header):
@@ -205,9 +210,6 @@ func (r *csvReader) namesBy(delimiter byte, record []byte) (columns, fields []st
 	}
 	for _, field := range r.fields {
 		columns = append(columns, strings.TrimSpace(string(field)))
-	}
-	if r.count > maxCSVColumns {
-		return columns, nil, fmt.Errorf("it has more than %d columns", maxCSVColumns)
 	}
 	fields, err = r.dataset.Headers(columns)
 	return columns, fields, err
@@ -387,7 +389,7 @@ func (r *csvReader) split(text []byte, final bool) (length int, lines int64, def
 
 // addField adds a field to the record.
 func (r *csvReader) addField(field []byte) {
-	if r.count++; r.count <= maxCSVColumns {
+	if r.count++; r.count <= r.mostFields {
 		r.fields = append(r.fields, field)
 	}
 }

@@ -79,13 +79,14 @@ func TestCSV_Records(t *testing.T) {
 		// Fields after the last column, and lines of empty fields.
 		"id,summary\n1,x,\n2,y,,\n,\n,,,\n\"\",\n3,z,,q\n": `[{2 {"id":"1","summary":"x"} } {3 {"id":"2","summary":"y"} } {7 3,z,,q line is not CSV: it has 4 fields, the header has 2}] <nil>`,
 		// Headers.
-		"Calls of May\n\nid\n1\n":          `[] the header line has no column of calls; it begins with "Calls of May"`,
-		"id,ID\n1,2\n":                     `[{2 {"ID":null,"id":"1"} }] <nil>`,
-		"id,id\n1,2\n":                     `[] column "id" occurs twice, as "id" and "id"`,
-		"id,\"x\n":                         `[] the header line is not CSV: a quoted field is not closed`,
-		"\xffid\n1\n":                      `[] the header line is not UTF-8; convert the file to UTF-8`,
-		strings.Repeat(",", 2000):          "[] it has more than 2000 columns",
-		strings.Repeat("x,", 9<<20) + "\n": "[] the header line is longer than 16 MiB",
+		"Calls of May\n\nid\n1\n":           `[] the header line has no column of calls; it begins with "Calls of May"`,
+		"id,ID\n1,2\n":                      `[{2 {"ID":null,"id":"1"} }] <nil>`,
+		"id,id\n1,2\n":                      `[] column "id" occurs twice, as "id" and "id"`,
+		"id,\"x\n":                          `[] the header line is not CSV: a quoted field is not closed`,
+		"\xffid\n1\n":                       `[] the header line is not UTF-8; convert the file to UTF-8`,
+		strings.Repeat("x,", 1<<19) + "y\n": "[] the header line is longer than 1 MiB",
+		strings.Repeat("x,", 9<<20) + "\n":  "[] the header line is longer than 1 MiB",
+		strings.Repeat(",", 500_000) + "id\n" + strings.Repeat(",", 500_000) + "1\n" + "," + "\n": `[{2 {"id":"1"} } {3 , line is not CSV: it has 2 fields, the header has 500001}] <nil>`,
 	} {
 		streams := []io.Reader{strings.NewReader(in)}
 		if len(in) < 1000 {

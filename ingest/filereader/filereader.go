@@ -29,7 +29,7 @@ const (
 // CPU time.
 const (
 	MaxDepth   = 16        // nested lists, or nested structs, of a column
-	MaxColumns = 2000      // columns, including nested ones
+	MaxColumns = 10_000    // columns, including nested ones
 	Memory     = 512 << 20 // bytes for the parser, in addition to the runtime of the child
 
 	minTime      = time.Minute
