@@ -359,8 +359,8 @@ func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql
 }
 
 // deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns the
-// statement that creates the table leaving, and leaving is called before the rows of that table are deleted. counts gets
-// the number of rows of each dataset.
+// statement that creates the table leaving. If leaving is not nil, it is called before the rows of that table are
+// deleted. counts gets the number of rows of each dataset.
 func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sql.Conn, counts map[string]int64,
 	leave func(schema.Dataset) string, leaving func(context.Context, schema.Dataset) error,
 ) error {
@@ -377,8 +377,10 @@ func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sq
 		if n == 0 {
 			continue
 		}
-		if err := leaving(ctx, dataset); err != nil {
-			return err
+		if leaving != nil {
+			if err := leaving(ctx, dataset); err != nil {
+				return err
+			}
 		}
 		months, err := queryTexts(ctx, conn, statements.Get("erasure/select_leaving"))
 		if err != nil {

@@ -86,15 +86,16 @@ func coveredRows(list, relation, condition string, tenant uuid.UUID, dataset sch
 const erasedList = "memory.main.erased"
 
 // dropErased deletes the staged rows of a tenant that must not come back: see erasure/covered_rows.sql for the rule. It
-// returns their number. The caller holds the writing lock of the tenant, so that no erasure can come between this and the
-// merge.
+// also deletes rows that are older than the tenant keeps. It returns their number. The caller holds the writing lock of
+// the tenant, so that no erasure can come between this and the merge.
 func (s *Staged) dropErased(ctx context.Context, conn *sql.Conn, t stagedTenant) (int64, error) {
-	if !s.w.erasures.lists.Has(t.id.UUID) {
+	keep := s.w.Retention(t.id.UUID)
+	if len(keep) == 0 && !s.w.erasures.lists.Has(t.id.UUID) {
 		return 0, nil
 	}
 	condition := fmt.Sprintf("tenant_id = %s::UUID AND raw IS NULL", statements.Text(t.id.UUID.String()))
 	return duckdb.Exec(ctx, conn, statements.Fill("erasure/delete_staged",
-		"tenant", statements.Text(t.id.UUID.String()), "expired", "false",
+		"tenant", statements.Text(t.id.UUID.String()), "expired", keep.Expired(s.batch.Dataset, time.Now()),
 		"covered", coveredRows(erasedList, "staged", condition, t.id.UUID, s.batch.Dataset)))
 }
 

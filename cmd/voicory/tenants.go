@@ -13,10 +13,13 @@ import (
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 type tenantsCommand struct {
 	List   listTenantsCommand  `cmd:"" help:"List tenants and their conditions."`
+	Set    setTenantCommand    `cmd:"" help:"Set how long the rows of a tenant are kept."`
+	Prune  pruneTenantsCommand `cmd:"" help:"Delete the rows that are older than their tenants keep. A server does it once a day."`
 	Delete deleteTenantCommand `cmd:"" help:"Delete a tenant with its keys, rows, files and refused rows. Its id cannot be used again."`
 }
 
@@ -31,7 +34,11 @@ func (c *listTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		}
 		return m.printResult(f, tenants, func(w io.Writer) {
 			for _, tenant := range tenants {
-				fmt.Fprintf(w, "%s  since %s\n", tenant.ID, tenant.CreatedAt.Format(time.RFC3339))
+				fmt.Fprintf(w, "%s  since %s", tenant.ID, tenant.CreatedAt.Format(time.RFC3339))
+				if len(tenant.Keep) > 0 {
+					fmt.Fprintf(w, "  keeps %s", tenant.Keep)
+				}
+				fmt.Fprintln(w)
 				for _, c := range tenant.Conditions {
 					fmt.Fprintf(w, "  %s since %s  %s: %s\n", c.Kind, c.Since.Format(time.RFC3339),
 						cmp.Or(c.Subject, "store"), printable(c.Error))
@@ -65,5 +72,48 @@ func (c *deleteTenantCommand) Run(ctx context.Context, m *Main, f *flags) error 
 			return err
 		}
 		return m.printResult(f, id, func(w io.Writer) { fmt.Fprintf(w, "deleted %s\n", id) })
+	})
+}
+
+type setTenantCommand struct {
+	Tenant string           `arg:"" help:"Id of the tenant."`
+	Keep   schema.Retention `help:"How long rows are kept after created_at, by dataset: calls=24mo,messages=90d. Other datasets are kept without a limit; none keeps all." required:"" placeholder:"DATASET=TIME,…"`
+}
+
+// Run changes the settings of a tenant.
+func (c *setTenantCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	id, err := parseUUID(c.Tenant)
+	if err != nil {
+		return err
+	}
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		settings := admin.TenantSettings{Tenant: id, Keep: c.Keep}
+		if _, err := admin.SetTenant.Call(ctx, conn, settings); err != nil {
+			return err
+		}
+		return m.printResult(f, settings, func(w io.Writer) {
+			fmt.Fprintf(w, "%s keeps %s; older rows leave within a day, or with `voicory tenants prune`\n", id,
+				strings.Replace(c.Keep.String(), "none", "all rows", 1))
+		})
+	})
+}
+
+type pruneTenantsCommand struct{}
+
+// Run deletes rows by the retention of their tenants.
+func (c *pruneTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
+	return f.withAdmin(ctx, func(conn *admin.Conn) error {
+		expired, err := admin.PruneTenants.Call(ctx, conn, admin.None{})
+		if err != nil {
+			return err
+		}
+		return m.printResult(f, expired, func(w io.Writer) {
+			for _, e := range expired {
+				fmt.Fprintf(w, "%s  deleted %s\n", e.Tenant, rowsText(e.Rows))
+			}
+			if len(expired) == 0 {
+				fmt.Fprintln(w, "no rows are older than their tenants keep")
+			}
+		})
 	})
 }

@@ -1,1 +1,1 @@
-SELECT id, created_at FROM tenants ORDER BY created_at, id;
+SELECT id, created_at, coalesce(keep, 'none') FROM tenants ORDER BY created_at, id;

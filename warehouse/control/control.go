@@ -7,19 +7,25 @@ import (
 
 // A DB is an open control database. It is safe for concurrent use. The caller closes it before the connections.
 type DB struct {
-	db       *sql.DB
-	keys     keyring
-	requests requestLog
-	deleted  deletedTenants
+	db         *sql.DB
+	keys       keyring
+	requests   requestLog
+	deleted    deletedTenants
+	retentions retentions
 }
 
-// Open loads the keys from a control database, which has the current schema. db has one connection, which
+// Open loads the keys and retentions from a control database, which has the current schema. db has one connection, which
 // serializes the writes; they would conflict otherwise.
 func Open(ctx context.Context, db *sql.DB) (*DB, error) {
 	d := &DB{db: db}
 	if err := d.keys.load(ctx, db); err != nil {
 		return nil, err
 	}
+	tenants, err := d.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.retentions.load(tenants)
 	return d, nil
 }
 

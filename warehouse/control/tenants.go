@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,12 +13,15 @@ import (
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Tenant is one business. Its rows are stored apart from those of all other tenants.
 type Tenant struct {
 	ID        uuid.UUID `json:"id"`
 	CreatedAt time.Time `json:"created_at"`
+
+	Keep schema.Retention `json:"keep"`
 }
 
 // Tenants returns the tenants, oldest first.
@@ -30,7 +34,12 @@ func (d *DB) Tenants(ctx context.Context) ([]Tenant, error) {
 	tenants := []Tenant{}
 	for rows.Next() {
 		var t Tenant
-		if err := rows.Scan(&t.ID, &t.CreatedAt); err != nil {
+		var keep string
+		err := rows.Scan(&t.ID, &t.CreatedAt, &keep)
+		if err == nil {
+			err = t.Keep.UnmarshalText([]byte(keep))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("list tenants: %w", err)
 		}
 		tenants = append(tenants, t)
@@ -47,6 +56,49 @@ func (d *DB) RegisterTenant(ctx context.Context, id uuid.UUID) error {
 	_, err := d.db.ExecContext(ctx, statements.Get("control/insert_tenant"), sql.Named("id", id.String()))
 	if err != nil {
 		return fmt.Errorf("register tenant %s: %w", id, err)
+	}
+	return nil
+}
+
+// retentions are the retentions of the tenants that have one. They are in memory, so that a merge needs no query.
+type retentions struct {
+	mu       sync.RWMutex
+	byTenant map[uuid.UUID]schema.Retention // guarded by mu
+}
+
+// load reads all retentions from the control database.
+func (r *retentions) load(tenants []Tenant) {
+	r.byTenant = map[uuid.UUID]schema.Retention{}
+	for _, t := range tenants {
+		if len(t.Keep) > 0 {
+			r.byTenant[t.ID] = t.Keep
+		}
+	}
+}
+
+// Retention returns how long rows of the tenant are kept.
+func (d *DB) Retention(tenant uuid.UUID) schema.Retention {
+	d.retentions.mu.RLock()
+	defer d.retentions.mu.RUnlock()
+	return d.retentions.byTenant[tenant]
+}
+
+// SetRetention sets how long rows of the tenant are kept. It returns ErrNotFound for an unknown tenant.
+func (d *DB) SetRetention(ctx context.Context, tenant uuid.UUID, keep schema.Retention) error {
+	d.retentions.mu.Lock()
+	defer d.retentions.mu.Unlock()
+	var id string
+	err := d.db.QueryRowContext(ctx, statements.Get("control/update_retention"),
+		sql.Named("id", tenant.String()), sql.Named("keep", keep.String())).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", schema.ErrNotFound, tenant)
+	}
+	if err != nil {
+		return fmt.Errorf("set the retention of tenant %s: %w", tenant, err)
+	}
+	delete(d.retentions.byTenant, tenant)
+	if len(keep) > 0 {
+		d.retentions.byTenant[tenant] = keep
 	}
 	return nil
 }

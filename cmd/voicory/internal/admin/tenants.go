@@ -8,6 +8,7 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // TenantStatus is a tenant with the conditions that the process which has the data folder open has noticed.
@@ -36,6 +37,23 @@ var ListTenants = operation("tenants/list", func(ctx context.Context, l *Local, 
 // DeleteTenant deletes a tenant with all its data.
 var DeleteTenant = operation("tenants/delete", func(ctx context.Context, l *Local, id uuid.UUID) (None, error) {
 	return None{}, l.Warehouse.DeleteTenant(ctx, id)
+})
+
+// TenantSettings is the request of SetTenant.
+type TenantSettings struct {
+	Tenant uuid.UUID        `json:"tenant_id"`
+	Keep   schema.Retention `json:"keep"`
+}
+
+// SetTenant changes the settings of a tenant.
+var SetTenant = operation("tenants/set", func(ctx context.Context, l *Local, r TenantSettings) (None, error) {
+	return None{}, l.Warehouse.SetRetention(ctx, r.Tenant, r.Keep)
+})
+
+// PruneTenants deletes the rows that are older than their tenants keep.
+var PruneTenants = operation("tenants/prune", func(ctx context.Context, l *Local, _ None) ([]warehouse.Expiry, error) {
+	expired, err := l.Warehouse.ApplyRetention(ctx)
+	return append([]warehouse.Expiry{}, expired...), err
 })
 
 // RequestFilter selects entries of the request log.

@@ -83,6 +83,26 @@ func erasureLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) 
 	}
 }
 
+// retentionEvery is the time between two deletions of rows that are older than their tenants keep.
+const retentionEvery = 24 * time.Hour
+
+// retentionLoop deletes rows that are older than their tenants keep, at the start and then once a day.
+func retentionLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger) {
+	for ctx.Err() == nil {
+		expired, err := w.ApplyRetention(ctx)
+		for _, e := range expired {
+			log.Info("rows deleted by the retention", "tenant", e.Tenant, "rows", e.Rows)
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Error("retention", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retentionEvery):
+		}
+	}
+}
+
 // maxRequests is the maximum number of entries of the request log. They take a few hundred MB.
 const maxRequests = 2_000_000
 

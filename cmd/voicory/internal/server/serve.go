@@ -67,6 +67,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	stop := startLoops(ctx, append(sources.Loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
 		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { erasureLoop(ctx, w, log) },
+		func(ctx context.Context) { retentionLoop(ctx, w, log) },
 		func(ctx context.Context) { requestLogLoop(ctx, w, o.KeepRequests, log) })...)
 	defer func() {
 		defer watch.hold("sources, publishing or the request log")()

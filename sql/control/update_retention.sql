@@ -1,0 +1,1 @@
+UPDATE tenants SET keep = nullif($keep, 'none') WHERE id = $id::UUID RETURNING id::VARCHAR;
