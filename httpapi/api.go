@@ -69,6 +69,8 @@ type Store interface {
 	analytics.Source
 	// Conditions returns what is known to be wrong with tenants and with the data folder.
 	Conditions() []warehouse.Condition
+	// Restores returns the last restore of each tenant that was restored from a backup, oldest first.
+	Restores(ctx context.Context) ([]warehouse.Restore, error)
 	// LogRequest adds a request to the request log. It does not block.
 	LogRequest(control.Request)
 }

@@ -50,7 +50,10 @@ func (a *api) registerHealth(router *mux.Router) {
 			Conditions map[warehouse.ConditionKind]int `json:"conditions"`        // number of each kind
 			Errors     map[string]string               `json:"errors,omitempty"`  // only for the operator
 			Details    []warehouse.Condition           `json:"details,omitempty"` // only for the operator
-		}{"ready", map[string]string{}, map[warehouse.ConditionKind]int{}, map[string]string{}, nil}
+			// Restores are the last restores of tenants from a backup, only for the operator. They need no action.
+			Restores []warehouse.Restore `json:"restores,omitempty"`
+		}{Status: "ready", Checks: map[string]string{}, Conditions: map[warehouse.ConditionKind]int{},
+			Errors: map[string]string{}}
 		status, operator := http.StatusOK, r.Context().Value(operatorKey{}) != nil
 		conditions := a.Store.Conditions()
 		for _, condition := range conditions {
@@ -59,6 +62,11 @@ func (a *api) registerHealth(router *mux.Router) {
 		}
 		if operator {
 			answer.Details = conditions[:min(len(conditions), maxDetails)]
+			restores, err := a.Store.Restores(r.Context())
+			if err != nil {
+				answer.Errors["restores"] = err.Error()
+			}
+			answer.Restores = restores[max(0, len(restores)-maxDetails):] // the newest are the last
 		}
 		for _, check := range a.Checks {
 			ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)

@@ -185,7 +185,7 @@ type restore struct {
 // prepare writes the files of the backup into the staging folder and verifies them. It changes nothing else.
 func (r *restore) prepare(ctx context.Context) (plan *restorePlan, err error) {
 	plan = &restorePlan{Name: backup.Name(time.Now()), Source: r.options.Source, Backup: r.manifest.Name,
-		BackupAt: r.manifest.StartedAt}
+		BackupAt: r.manifest.StartedAt, Whole: r.options.Tenant == uuid.Nil}
 	r.report = RestoreReport{Backup: plan.Backup, BackupAt: plan.BackupAt, Tenants: []uuid.UUID{},
 		Deleted: []uuid.UUID{}, Unrestored: []uuid.UUID{}}
 	defer func() {

@@ -29,6 +29,8 @@ type Restore struct {
 	Source   string    `json:"source"`    // path of the backups
 	Backup   string    `json:"backup"`    // name of the backup
 	BackupAt time.Time `json:"backup_at"` // start of the backup
+	// Whole means that the whole data folder was restored, and not this tenant only.
+	Whole bool `json:"whole"`
 }
 
 // resumeRestore finishes a restore whose files are in place. A tenant that fails is tried again by the next start.
@@ -145,7 +147,8 @@ func (w *Warehouse) saveRestore(ctx context.Context, plan *restorePlan, t restor
 	}
 	_, err = tx.ExecContext(ctx, statements.Fill("control/upsert_restore", "tenant", statements.Text(t.ID.String()),
 		"source", statements.Text(plan.Source), "backup", statements.Text(plan.Backup),
-		"backup_at", statements.Text(plan.BackupAt.Format(time.RFC3339Nano)), "seq", strconv.FormatInt(t.Seq, 10)))
+		"backup_at", statements.Text(plan.BackupAt.Format(time.RFC3339Nano)), "seq", strconv.FormatInt(t.Seq, 10),
+		"whole", strconv.FormatBool(plan.Whole)))
 	if err != nil {
 		return errors.Join(fmt.Errorf("record the restore: %w", err), tx.Rollback())
 	}
@@ -161,7 +164,7 @@ func (w *Warehouse) Restores(ctx context.Context) (restores []Restore, err error
 	defer rows.Close()
 	for rows.Next() {
 		var r Restore
-		if err := rows.Scan(&r.Tenant, &r.At, &r.Source, &r.Backup, &r.BackupAt); err != nil {
+		if err := rows.Scan(&r.Tenant, &r.At, &r.Source, &r.Backup, &r.BackupAt, &r.Whole); err != nil {
 			return nil, fmt.Errorf("list restores: %w", err)
 		}
 		r.At, r.BackupAt = r.At.UTC(), r.BackupAt.UTC()

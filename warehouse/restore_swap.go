@@ -36,6 +36,7 @@ type restorePlan struct {
 	BackupAt time.Time        `json:"backup_at"` // start of the backup
 	Moves    []restoreMove    `json:"moves"`     // empty when all are done
 	Tenants  []restoredTenant `json:"tenants"`   // tenants to finish
+	Whole    bool             `json:"whole"`     // the control database is restored, too
 	// Lagging are the states of the sources of many tenants at the time of the backup, if the control database was not
 	// restored: these sources have read rows that the restored tenants have lost.
 	Lagging []laggingSource `json:"lagging,omitempty"`

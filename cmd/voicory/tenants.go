@@ -39,6 +39,9 @@ func (c *listTenantsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 					fmt.Fprintf(w, "  keeps %s", tenant.Keep)
 				}
 				fmt.Fprintln(w)
+				if r := tenant.Restored; r != nil {
+					fmt.Fprintf(w, "  restored at %s from backup %s\n", r.At.Format(time.RFC3339), r.Backup)
+				}
 				for _, c := range tenant.Conditions {
 					fmt.Fprintf(w, "  %s since %s  %s: %s\n", c.Kind, c.Since.Format(time.RFC3339),
 						cmp.Or(c.Subject, "store"), printable(c.Error))

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 )
 
@@ -27,6 +30,8 @@ type Status struct {
 	Every string `json:"every"` // pause between two runs; "" if the source has no schedule
 	State State  `json:"state"`
 	control.SourceRun
+	// Restored are the restores of tenants whose rows the next run reads again.
+	Restored []warehouse.Restore `json:"restored,omitempty"`
 }
 
 // LastSuccess returns the start of the last successful run in UTC as RFC 3339, or "never".
@@ -60,7 +65,44 @@ func (s *Scheduler) Sources(ctx context.Context) ([]Status, error) {
 	for _, run := range runs {
 		list = append(list, Status{State: stateOf(run, running[run.Source]), SourceRun: run})
 	}
+	restores, err := s.w.Restores(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, status := range list {
+		if list[i].Restored, err = s.restoredSince(ctx, status, restores); err != nil {
+			return nil, err
+		}
+	}
 	return list, nil
+}
+
+// restoredSince returns the restores of tenants whose rows a source reads again in its next run: those of tenants that
+// lag behind the source, and those that came after its last successful run.
+func (s *Scheduler) restoredSince(
+	ctx context.Context, status Status, restores []warehouse.Restore,
+) (again []warehouse.Restore, err error) {
+	if len(restores) == 0 {
+		return nil, nil
+	}
+	lags, err := s.w.Lags(ctx, status.Source)
+	if err != nil {
+		return nil, err
+	}
+	var tenant uuid.UUID
+	for _, job := range s.jobs {
+		if job.Source.Name() == status.Source {
+			tenant = job.Tenant
+		}
+	}
+	for _, restore := range restores {
+		lagging := slices.ContainsFunc(lags, func(lag warehouse.Lag) bool { return lag.Tenant == restore.Tenant })
+		since := restore.Tenant == tenant || restore.Whole && tenant == uuid.Nil
+		if lagging || since && (status.AsOf == nil || status.AsOf.Before(restore.At)) {
+			again = append(again, restore)
+		}
+	}
+	return again, nil
 }
 
 // runs returns the last run of every source that was ever pulled, sorted by name. running holds the names of the

@@ -15,6 +15,7 @@ import (
 type TenantStatus struct {
 	control.Tenant
 	Conditions []warehouse.Condition `json:"conditions"`
+	Restored   *warehouse.Restore    `json:"restored,omitempty"` // last restore from a backup
 }
 
 // ListTenants returns the tenants with their conditions, oldest first.
@@ -27,9 +28,17 @@ var ListTenants = operation("tenants/list", func(ctx context.Context, l *Local, 
 	for _, c := range l.Warehouse.Conditions() {
 		byTenant[c.Tenant] = append(byTenant[c.Tenant], c)
 	}
+	restores, err := l.Warehouse.Restores(ctx)
+	if err != nil {
+		return nil, err
+	}
+	restored := map[uuid.UUID]*warehouse.Restore{}
+	for _, r := range restores {
+		restored[r.Tenant] = &r
+	}
 	list := make([]TenantStatus, len(tenants))
 	for i, tenant := range tenants {
-		list[i] = TenantStatus{tenant, append([]warehouse.Condition{}, byTenant[tenant.ID]...)}
+		list[i] = TenantStatus{tenant, append([]warehouse.Condition{}, byTenant[tenant.ID]...), restored[tenant.ID]}
 	}
 	return list, nil
 })
