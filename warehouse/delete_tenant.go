@@ -147,7 +147,8 @@ func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	if err := w.rewriteControl(ctx); err != nil {
+	names := func(text string) bool { return strings.Contains(text, id.String()) }
+	if err := errors.Join(w.rewriteControl(ctx), w.removeKept(ctx, id, names)); err != nil {
 		return err
 	}
 	w.conditions.clearTenant(id)

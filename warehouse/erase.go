@@ -308,7 +308,7 @@ func (w *Warehouse) applyErasures(ctx context.Context, report *Erasure, texts []
 	if report.Requests, err = w.RedactRequests(ctx, w.redactRequest); err != nil {
 		return err
 	}
-	if err := w.rewriteControl(ctx); err != nil {
+	if err := errors.Join(w.rewriteControl(ctx), w.removeKept(ctx, tenant, matcher.Matches)); err != nil {
 		return err
 	}
 	return w.folder.removeDurable(w.erasingPath(tenant))

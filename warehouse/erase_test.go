@@ -98,6 +98,17 @@ func spread(t *testing.T, w *warehouse.Warehouse) {
 	noError(t, w.SaveState(t.Context(), tenantA, warehouse.State{Source: "one", Value: state}))
 	noError(t, w.SaveState(t.Context(), uuid.Nil, warehouse.State{Source: "many", Value: state}))
 	noError(t, w.SaveRun(t.Context(), control.SourceRun{Source: "one", Error: "row " + id(erasedID) + " is wrong"}))
+	for _, dir := range []string{"before-restore/20260301/", "repaired/20260302/"} { // copies that are kept
+		for name, text := range map[string]string{
+			"warehouse/" + tenantA.String() + ".duckdb": erasedTexts["spoken"], "control.duckdb": erasedTexts["spoken"],
+			"lake/tenant_id=" + tenantA.String() + "/calls/month=2026-03/calls.csv": erasedTexts["number"],
+			"quarantine/a.ndjson": erasedTexts["number"],
+		} {
+			path := filepath.Join(w.Dir(), dir, name)
+			noError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			noError(t, os.WriteFile(path, []byte(text), 0o600))
+		}
+	}
 	_, content, err := w.OpenDatabase(t.Context(), tenantA, "", func() (func(), error) { return func() {}, nil })
 	noError(t, err)
 	noError(t, content.Close())
@@ -210,7 +221,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 	spread(t, w)
 	before := traces(t, w.Dir())
 	want(t, fmt.Sprint(places(before)),
-		"[control.duckdb.wal log lake published quarantine replaced tmp warehouse warehouse log]")
+		"[before-restore control.duckdb.wal log lake published quarantine repaired replaced tmp warehouse warehouse log]")
 	kinds := map[string]bool{}
 	for _, of := range before {
 		for _, kind := range of {

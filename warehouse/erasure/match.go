@@ -21,9 +21,8 @@ type Matcher struct {
 
 var (
 	idPattern = regexp.MustCompile(`(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	// numberPattern matches groups of digits with at most three separators between two of them. %2B and \u002b are plus
-	// signs in URLs and JSON.
-	numberPattern = regexp.MustCompile(`[0-9]+(?:[ +\-()./\t\x{00a0}\x{2011}\x{2013}]{1,3}[0-9]+)*`)
+	// numberPattern matches groups of digits with at most four separators between two of them.
+	numberPattern = regexp.MustCompile(`[0-9]+(?:[+()./\s\p{Zs}\p{Pd}\p{Cf}]{1,4}[0-9]+)*`)
 	groupPattern  = regexp.MustCompile(`[0-9]+`)
 )
 
