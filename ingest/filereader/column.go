@@ -290,6 +290,10 @@ func (e *valueEncoder) append(from arrow.Array, i int) {
 		e.row = append(e.row, ']')
 	case *array.Timestamp:
 		e.time(a.Value(i).ToTime(a.DataType().(*arrow.TimestampType).Unit), "2006-01-02T15:04:05.999999999Z")
+	case *array.Time32:
+		e.timeOfDay(int64(a.Value(i)), a.DataType().(*arrow.Time32Type).Unit)
+	case *array.Time64:
+		e.timeOfDay(int64(a.Value(i)), a.DataType().(*arrow.Time64Type).Unit)
 	case *array.Date32:
 		e.time(a.Value(i).ToTime(), time.DateOnly)
 	case *array.Date64:
@@ -317,7 +321,21 @@ func (e *valueEncoder) time(t time.Time, layout string) {
 	e.row = appendText(e.row, text)
 }
 
-// other appends a value of a type without an own form, such as an integer, a boolean or a time of day.
+// timeOfDay appends a time of day, which can be 24:00 or, in a file of a program that stores durations so, later.
+func (e *valueEncoder) timeOfDay(count int64, unit arrow.TimeUnit) {
+	perSecond := int64(time.Second / unit.Multiplier())
+	seconds, rest := magnitude(count/perSecond), magnitude(count%perSecond*int64(unit.Multiplier()))
+	text := fmt.Sprintf("%02d:%02d:%02d.%09d", seconds/3600, seconds/60%60, seconds%60, rest)
+	if text = strings.TrimRight(strings.TrimRight(text, "0"), "."); rest == 0 {
+		text = fmt.Sprintf("%02d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+	}
+	if count < 0 {
+		text = "-" + text
+	}
+	e.row = appendText(e.row, text)
+}
+
+// other appends a value of a type without an own form, such as an integer or a boolean.
 func (e *valueEncoder) other(value any) {
 	text, err := json.Marshal(value)
 	if err != nil {

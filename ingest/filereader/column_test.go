@@ -81,7 +81,9 @@ func TestWriteBatch_TypesOfArrow(t *testing.T) {
 		"JSON in a text": {arrow.BinaryTypes.String, `["\"a\\n\"", "null", "[1]", "1.50", "x", null]`, column{name: "summary", typ: "VARCHAR",
 			texts: true}, `{"summary":"a\u000a"}` + "\n{}\n" + `{"summary":"[1]"}` + "\n" + `{"summary":"1.50"}` + "\n" +
 			`{"summary":"x"}` + "\n{}"},
-		"nested duration": {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
+		"time of day":        {arrow.FixedWidthTypes.Time32s, `["10:00:00"]`, number, `{"duration_seconds":"10:00:00"}`},
+		"decimals of a time": {arrow.FixedWidthTypes.Time64ns, `["10:00:00.25"]`, metadata, `{"metadata":"10:00:00.25"}`},
+		"nested duration":    {arrow.ListOf(micros), `[[1500000]]`, metadata, `{"metadata":[1.5]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			values, _, err := array.FromJSON(memory.DefaultAllocator, test.typ, strings.NewReader(test.values))
@@ -93,6 +95,23 @@ func TestWriteBatch_TypesOfArrow(t *testing.T) {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// A time of day of Arrow can be a length of a day or more.
+func TestWriteBatch_LateTimes(t *testing.T) {
+	for _, test := range []struct {
+		value arrow.Time64
+		want  string
+	}{{86_400_000_000, "24:00:00"}, {360_000_500_000, "100:00:00.5"}, {-5_000_000, "-00:00:05"}} {
+		builder := array.NewTime64Builder(memory.DefaultAllocator, arrow.FixedWidthTypes.Time64us.(*arrow.Time64Type))
+		builder.Append(test.value)
+		values := builder.NewArray()
+		if got := rowsOf(t, values, column{name: "summary", typ: "VARCHAR"}); got != `{"summary":"`+test.want+`"}` {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+		values.Release()
+		builder.Release()
 	}
 }
 
