@@ -102,6 +102,15 @@ func TestFormats_Examples(t *testing.T) {
 	}
 }
 
+// Phone numbers are compared as docs/formats.md says.
+func TestFormats_PhoneNumbers(t *testing.T) {
+	for _, example := range examples(t, "Phone numbers") {
+		if got := schema.Caller(example[0]); got != example[1] {
+			t.Errorf("%s: got %s, docs/formats.md says %s", example[0], got, example[1])
+		}
+	}
+}
+
 // docs/formats.md names the writers of the test files.
 func TestFormats_Writers(t *testing.T) {
 	files, err := os.ReadDir("testdata/writers")

@@ -126,5 +126,5 @@ func TestUpgradePublished(t *testing.T) {
 	noError(t, w.Close())
 	want(t, queryLake(t, dir, uuids), "0")
 	want(t, strings.TrimSpace(readFile(t, filepath.Join(dir, "voicory.json"))),
-		`{"format":1,"lake_mode":"private","published_format":2}`)
+		`{"format":1,"lake_mode":"private","published_format":3}`)
 }

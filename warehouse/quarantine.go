@@ -25,8 +25,8 @@ import (
 // A Refusal is a refused row, or a file that could not be read (line 0, without a row).
 type Refusal struct {
 	Name    string `json:"quarantine,omitempty"` // name of the quarantine file; set only in listings of the quarantine
-	File    string `json:"file"`                 // origin: a file or a source
 	Path    string `json:"path,omitempty"`       // of a refused file that can be read again
+	File    string `json:"file"`                 // origin: a file or a source
 	Line    int64  `json:"line"`                 // line in the file, from 1; 0 for rows of a source
 	Dataset string `json:"dataset,omitempty"`
 	Tenant  string `json:"tenant_id,omitempty"` // the tenant of the whole batch; empty if each row names its tenant

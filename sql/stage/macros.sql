@@ -2,6 +2,12 @@
 
 CREATE MACRO digits(number) AS nullif(regexp_replace(number, '[^0-9]', '', 'g'), '');
 
+-- Returns the customer that a number names: the digits of a phone number, and another text as it is. See Caller in
+-- package schema.
+CREATE MACRO caller(number) AS
+    CASE WHEN regexp_full_match(number, '(?i)\s*((tel|whatsapp):)?[0-9+()./\s\p{Zs}\p{Pd}\p{Cf}]*') THEN nullif(regexp_replace(number, '[^0-9]', '', 'g'), '')
+         ELSE nullif(trim(number), '') END;
+
 -- Reports whether a value that DuckDB accepts as JSON is JSON by the standard. DuckDB also accepts NaN, Inf and
 -- Infinity in any case. A text in the value may look like one of these, so texts are removed before the second look.
 -- CASE, unlike OR, evaluates that only for the few values that need it.

@@ -16,7 +16,7 @@ type Dataset struct {
 	fields []field
 	// ignoredFields are fields of incoming rows that are neither stored nor reported as unknown.
 	ignoredFields []string
-	// customerNumber is the SQL expression for the digits of the customer's number, NULL if the row has none.
+	// customerNumber is the SQL expression for the customer's number, see Caller. It is NULL if the row has none.
 	customerNumber string
 }
 
@@ -29,7 +29,7 @@ var (
 	Calls = Dataset{
 		Name:    "calls",
 		Monthly: true,
-		customerNumber: "digits(coalesce(nullif(trim(phone_number), ''), " +
+		customerNumber: "caller(coalesce(nullif(trim(phone_number), ''), " +
 			"CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END))",
 		fields: fields(`user_id UUID, id UUID, call_sid VARCHAR, direction VARCHAR, status VARCHAR, from_number VARCHAR,
 			to_number VARCHAR, phone_number VARCHAR, duration JSON, duration_seconds INTEGER, cost DECIMAL(10,4),
@@ -40,7 +40,7 @@ var (
 	Customers = Dataset{
 		Name:           "customers",
 		ignoredFields:  []string{"recent_calls", "recent_messages"},
-		customerNumber: "digits(phone_number)",
+		customerNumber: "caller(phone_number)",
 		fields: fields(`user_id UUID, id UUID, name VARCHAR, email VARCHAR, phone_number VARCHAR, source VARCHAR,
 			interaction_count BIGINT, last_interaction TIMESTAMPTZ, variables JSON, created_at TIMESTAMPTZ,
 			updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ`),
@@ -49,7 +49,7 @@ var (
 		Name:           "messages",
 		Monthly:        true,
 		ignoredFields:  []string{"config_id"},
-		customerNumber: "digits(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
+		customerNumber: "caller(CASE direction WHEN 'inbound' THEN from_number WHEN 'outbound' THEN to_number END)",
 		fields: fields(`user_id UUID, id UUID, direction VARCHAR, content JSON, message_type VARCHAR, from_number VARCHAR,
 			to_number VARCHAR, status VARCHAR, is_from_bot BOOLEAN, delivered_at TIMESTAMPTZ, read_at TIMESTAMPTZ,
 			created_at TIMESTAMPTZ, updated_at TIMESTAMPTZ, deleted_at TIMESTAMPTZ, customer_id UUID, assistant_id UUID,

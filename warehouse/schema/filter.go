@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -194,31 +195,22 @@ func nullable(name string, value uuid.NullUUID) sql.NamedArg {
 	return sql.Named(name, value.UUID.String())
 }
 
-// phoneSeparators are the characters in spellings of phone numbers that are not digits. The statements
-// sql/pages/*_where.sql remove the same ones.
-const phoneSeparators = " +-()./\t\u00a0\u2011\u2013"
+// phoneNumber matches a phone number in any usual spelling: digits and separators, which may follow tel: or whatsapp:.
+// Separators are space characters, dashes, invisible characters and + ( ) . /. The macro caller matches the same.
+var phoneNumber = regexp.MustCompile(`^(?i)\s*((tel|whatsapp):)?[0-9+()./\s\p{Zs}\p{Pd}\p{Cf}]*$`)
 
-// phoneArgs returns the parameters of the filter of phone numbers. A phone number has digits and separators only, and
-// its digits are compared with those of the rows, whatever the spelling on both sides. Separators without digits match
-// no row. Any other text, such as anonymous, sip:alice@example.com or client:web-7, is the name of a caller and is
-// compared as it is.
-func (f Filter) phoneArgs() (digits, name sql.NamedArg) {
-	digits, name = sql.Named("phone_digits", nil), sql.Named("phone_text", nil)
-	if f.PhoneNumber == "" {
-		return digits, name
+// Caller returns the customer that a number names, as the column customer_number has it: the digits of a phone number,
+// whatever its spelling, and any other text, such as anonymous, sip:alice@example.com or client:web-7, as it is.
+func Caller(number string) string {
+	if !phoneNumber.MatchString(number) {
+		return strings.TrimSpace(number)
 	}
-	text := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(phoneSeparators, r) {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
 			return -1
 		}
 		return r
-	}, f.PhoneNumber)
-	if strings.Trim(text, "0123456789") == "" {
-		digits.Value = text
-	} else {
-		name.Value = strings.TrimSpace(f.PhoneNumber)
-	}
-	return digits, name
+	}, number)
 }
 
 // Args returns the parameters of the dataset's WHERE clause, sql/pages/*_where.sql.
@@ -230,17 +222,19 @@ func (f Filter) Args(dataset Dataset) []any {
 		return sql.Named(name, value)
 	}
 	f = f.Bounded()
-	digits, name := f.phoneArgs()
+	phone := sql.Named("phone", nil)
+	if f.PhoneNumber != "" {
+		phone.Value = Caller(f.PhoneNumber) // separators without digits match no row
+	}
 	args := []any{sql.Named("from", f.From), sql.Named("before", f.Before)}
 	switch dataset.Name {
 	case Calls.Name:
 		return append(args, text("status", f.Status), text("direction", f.Direction),
-			nullable("assistant_id", f.AssistantID), digits, name)
+			nullable("assistant_id", f.AssistantID), phone)
 	case Customers.Name:
 		return append(args, text("source", f.Source), text("search", f.Search))
 	default:
-		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID),
-			digits, name)
+		return append(args, text("direction", f.Direction), nullable("customer_id", f.CustomerID), phone)
 	}
 }
 
