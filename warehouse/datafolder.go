@@ -34,6 +34,7 @@ import (
 //	  lake/…                           lake mode published Parquet
 //	  published/<tenant>/…             private   folders; the files are hard links to the lake's, with their mode
 //	  quarantine/*.ndjson              private   refused rows
+//	  repaired/<time>/…                private   files that repairs have replaced
 //	  tmp/                             private   files of the running process; emptied at start
 //	  restore.json                     private   a restore that is not complete, see restorePlan
 //	  before-restore/<restore>/…       private   files that restores have replaced
@@ -447,7 +448,8 @@ func (f *dataFolder) acquireLock() error {
 func (f *dataFolder) close() error {
 	var errs []error
 	if f.lock != nil {
-		errs = append(errs, f.lock.Close())
+		// A child process that is being started shares the descriptor, so closing it here might not unlock the folder yet.
+		errs = append(errs, syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close())
 	}
 	if f.root != nil {
 		errs = append(errs, f.root.Close())

@@ -328,7 +328,9 @@ func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change ch
 	if _, err := w.PublishTenant(ctx, tenant); err != nil {
 		return err
 	}
-	return errors.Join(w.removeAllReplaced(ctx, tenant), w.dropExports(ctx, tenant))
+	// Copies of repairs may hold the rows, too.
+	return errors.Join(w.removeAllReplaced(ctx, tenant), w.dropExports(ctx, tenant),
+		w.folder.removeAll(w.folder.join(repairedDir)))
 }
 
 // eraseRows deletes the rows that the list of the tenant covers, leaves their tombstones, and records their ids. The

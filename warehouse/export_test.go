@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -68,4 +71,17 @@ func SetDrainTimeout(d time.Duration) (former time.Duration) {
 func (w *Warehouse) MemoryOfChanges(ctx context.Context) (used, bound float64, err error) {
 	used, err = w.checkpoints.memory(ctx)
 	return used, checkpointAbove * w.checkpoints.limit, err
+}
+
+// FindingTable returns the table of docs/operating.md: kind, effect and command of each finding.
+func FindingTable() (lines []string) {
+	for kind, rule := range findingRules {
+		command := strings.NewReplacer("{tenant}", "", "{owner}", "USER", "{data}", "FOLDER").Replace(rule.command)
+		if name, _, _ := strings.Cut(command, " "); name == "voicory" || name == "chown" {
+			command = "`" + command + "`"
+		}
+		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s |", kind, rule.effect, command))
+	}
+	slices.Sort(lines)
+	return lines
 }

@@ -46,9 +46,18 @@ func rebuildStore(ctx context.Context, r *repairer, f Finding) (string, error) {
 		return "", err
 	}
 	done := fmt.Sprintf("rebuilt with %d rows of the old store and %d rows of published files", b.salvaged, b.published)
+	switch {
+	case b.foreign:
+		done += "; the old file was not the store of the tenant"
+	case b.old == "":
+		done += "; the old store could not be read"
+	case b.lost > 0:
+		done += fmt.Sprintf("; up to %d rows of the old store could not be read", b.lost)
+	case b.behind:
+		done += "; the old store lacked commits"
+	}
 	if !b.complete() {
-		done += fmt.Sprintf("; up to %d rows of the old store could not be read; sources have to bring their rows again",
-			b.lost)
+		done += "; changes that were not published may be lost, and sources have to bring their rows again"
 	}
 	if err := r.w.BeginHistory(ctx, b.tenant); err != nil {
 		return done, err
@@ -103,7 +112,7 @@ func (b *rebuild) blockSize() int {
 	return smallBlock
 }
 
-// attachOld attaches the copy of the old store, if it can be opened.
+// attachOld attaches the copy of the old store, if it can be opened, and without its log if that cannot be replayed.
 func (b *rebuild) attachOld(ctx context.Context, path string) error {
 	const catalog = "damaged"
 	kept, err := b.r.keep(path)
@@ -114,14 +123,24 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 		return err
 	}
 	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(kept), catalog)
-	if _, err := b.r.w.loader.ExecContext(ctx, attach); err != nil {
-		if isDamage(err) {
+	_, err = b.r.w.loader.ExecContext(ctx, attach)
+	if err != nil && isDamage(err) {
+		// DuckDB does not find the log under this name.
+		err = b.r.w.folder.rename(kept+".wal", kept+".wal.unread")
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		return err
+		if err == nil {
+			b.behind = true
+			_, err = b.r.w.loader.ExecContext(ctx, attach)
+		}
 	}
-	b.old = catalog
-	return nil
+	if err == nil {
+		b.old = catalog
+	} else if isDamage(err) {
+		return nil
+	}
+	return err
 }
 
 func (b *rebuild) detachOld(ctx context.Context) error {

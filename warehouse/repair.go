@@ -72,7 +72,9 @@ func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, er
 	r := newRepairer(opts)
 	r.w = w
 	found, err := r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, opts.Tenant) })
-	r.result.Remaining = found.faults()
+	if !opts.DryRun {
+		r.result.Remaining = found.faults()
+	}
 	return r.result, err
 }
 
@@ -219,6 +221,12 @@ func init() { // the steps use functions that use the map
 		FoundDifference:       publish,
 		FoundQuarantine:       {action: "move the file aside, and keep its sound lines", do: repairQuarantine},
 	}
+}
+
+// Repairable reports whether Repair has a step for the finding.
+func (f Finding) Repairable() bool {
+	_, ok := repairSteps[f.Kind]
+	return ok
 }
 
 // keep returns the path of the copy of a file, in folders that keep creates.
@@ -433,47 +441,56 @@ func rebuildControl(_ context.Context, r *repairer, f Finding) (string, error) {
 		"and facts that the journal lacks are lost", nil
 }
 
-func cutControlWAL(_ context.Context, r *repairer, f Finding) (string, error) {
-	return r.cutWAL(r.w.folder.join(controlFile))
+func cutControlWAL(_ context.Context, r *repairer, _ Finding) (string, error) {
+	done, _, err := r.cutWAL(r.w.folder.join(controlFile))
+	return done, err
 }
 
 func cutStoreWAL(ctx context.Context, r *repairer, f Finding) (done string, err error) {
-	path := r.w.tenantPath(f.Tenant.UUID)
-	r.behind[f.Tenant.UUID] = true
-	if r.offline {
-		return r.cutWAL(path)
-	}
-	err = r.w.withDetached(ctx, f.Tenant.UUID, func() error {
-		done, err = r.cutWAL(path)
+	cut := func() (err error) {
+		var lost bool
+		done, lost, err = r.cutWAL(r.w.tenantPath(f.Tenant.UUID))
+		r.behind[f.Tenant.UUID] = r.behind[f.Tenant.UUID] || lost
 		return err
-	})
+	}
+	if r.offline {
+		err = cut()
+	} else {
+		err = r.w.withDetached(ctx, f.Tenant.UUID, cut)
+	}
 	return done, err
 }
 
 // cutWAL copies the log of a database aside and truncates it behind its last sound commit. If the log has no damage of
-// its own, or no sound commit, it is moved aside.
-func (r *repairer) cutWAL(path string) (string, error) {
+// its own, or no sound commit, it is moved aside. lost reports whether transactions may be lost: zeros, which a power cut
+// can leave behind the end of a file, are none.
+func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 	wal, err := r.w.readWAL(path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if wal.Fault == "" || wal.Commits == 0 {
 		return fmt.Sprintf("moved the log aside: its %d bytes are lost, and sources have to bring the rows again", wal.Bytes),
-			r.move(path + ".wal")
+			true, r.move(path + ".wal")
 	}
 	if err := r.copyAside(path + ".wal"); err != nil {
-		return "", err
+		return "", false, err
 	}
 	name, err := r.w.folder.resolve(path + ".wal")
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	file, err := r.w.folder.root.OpenFile(name, os.O_WRONLY, 0)
+	file, err := r.w.folder.root.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return fmt.Sprintf("kept %d transactions; the %d bytes behind them are lost, and sources have to bring the rows again",
-		wal.Commits, wal.Bytes-wal.Good), errors.Join(file.Truncate(wal.Good), file.Sync(), file.Close())
+	rest, err := io.ReadAll(io.NewSectionReader(file, wal.Good, wal.Bytes-wal.Good))
+	done = fmt.Sprintf("kept %d transactions and removed zeros behind them", wal.Commits)
+	if lost = len(bytes.Trim(rest, "\x00")) > 0; lost {
+		done = fmt.Sprintf("kept %d transactions; the %d bytes behind them are lost, and sources have to bring the rows again",
+			wal.Commits, len(rest))
+	}
+	return done, lost, errors.Join(err, file.Truncate(wal.Good), file.Sync(), file.Close())
 }
 
 func registerTenant(ctx context.Context, r *repairer, f Finding) (string, error) {

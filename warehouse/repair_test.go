@@ -26,7 +26,7 @@ func lakeRows(t *testing.T, dir string, tenant uuid.UUID) string {
 		files := fmt.Sprintf("read_parquet('{lake}/tenant_id=%s/%s/**/*.parquet', hive_partitioning = false)", tenant,
 			dataset.Name)
 		all = append(all, dataset.Name+" "+QueryLake(t, dir, "SELECT count(*) || ' rows of ' || count(DISTINCT id) || "+
-			"' ids with hash ' || sum(hash(source)) FROM "+files+" AS source"))
+			"' ids with hash ' || sum(hash(_row)) FROM "+files+" AS _row"))
 	}
 	return strings.Join(all, "; ")
 }
@@ -118,8 +118,13 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 	}
 	base := soundFolder(t)
 	wantA, wantB := lakeRows(t, base, TenantA), lakeRows(t, base, TenantB)
+	kinds := map[string][]string{
+		"store": {"deleted", "truncated", "flipped", "link", "mode", "garbage", "foreign"},
+		"log":   {"deleted", "emptied", "truncated", "flipped", "foreign"},
+		"files": {"deleted", "emptied", "truncated", "flipped", "link", "mode", "foreign"},
+	}
 	for name, files := range groups {
-		for _, kind := range []string{"deleted", "emptied", "truncated", "flipped", "link", "mode", "garbage", "foreign"} {
+		for _, kind := range kinds[name] {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				dir := soundFolder(t)
@@ -163,5 +168,83 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRepair_RowsThatBreakARule changes rows of a store behind the back of the program.
+func TestRepair_RowsThatBreakARule(t *testing.T) {
+	t.Parallel()
+	dir := soundFolder(t)
+	NoError(t, Open(t, dir).Close()) // writes the rows to the files
+	want := lakeRows(t, dir, TenantA)
+	closed := filepath.Join(t.TempDir(), "closed")
+	copyFolder(t, dir, closed)
+	for _, c := range []struct {
+		name, change string
+		kind         warehouse.FindingKind
+	}{
+		{"an id twice", "INSERT INTO customers SELECT * FROM customers LIMIT 1", warehouse.FoundDuplicates},
+		{"a row that is deleted", "INSERT INTO tombstones SELECT 'messages', id, now(), _seq - 1, false FROM messages LIMIT 1",
+			warehouse.FoundDeletedRows},
+		{"a number of no commit", "UPDATE clock SET seq = 1", warehouse.FoundSequence},
+		{"a row that is not published", "INSERT INTO messages BY NAME SELECT * REPLACE (uuid() AS id) FROM messages LIMIT 1",
+			warehouse.FoundDifference},
+		{"a value that is not published", "UPDATE customers SET name = 'another' WHERE id = (SELECT min(id) FROM customers)",
+			warehouse.FoundDifference},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "data")
+			copyFolder(t, closed, dir)
+			ExecFile(t, filepath.Join(dir, "warehouse", TenantA.String()+".duckdb"), c.change)
+			found := verifyFolder(t, dir)
+			if !slices.ContainsFunc(found.Findings, func(f warehouse.Finding) bool {
+				return f.Kind == c.kind && f.Tenant.UUID == TenantA
+			}) {
+				t.Errorf("got findings %+v, want %s", found.Findings, c.kind)
+			}
+			repaired, err := warehouse.RepairFolder(context.Background(), warehouse.Options{Dir: dir},
+				warehouse.RepairOptions{Tenant: TenantA})
+			NoError(t, err)
+			if len(repaired.Remaining) > 0 {
+				t.Errorf("remaining: %+v", repaired.Remaining)
+			}
+			if got := lakeRows(t, dir, TenantA); c.kind != warehouse.FoundDifference && got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// TestRepair_OpenFolder repairs files of an open warehouse while a reader of another tenant uses it.
+func TestRepair_OpenFolder(t *testing.T) {
+	t.Parallel()
+	dir := soundFolder(t)
+	wantA, wantB := lakeRows(t, dir, TenantA), lakeRows(t, dir, TenantB)
+	w := Open(t, dir)
+	reader, err := w.Snapshot(t.Context(), TenantB)
+	NoError(t, err)
+	damage(t, filepath.Join(dir, "warehouse", TenantA.String()+".duckdb"), "truncated")
+	NoError(t, os.RemoveAll(filepath.Join(dir, "published", TenantB.String())))
+	NoError(t, os.WriteFile(filepath.Join(dir, "lake", "notes.txt"), nil, 0o644))
+	NoError(t, os.Chmod(filepath.Join(dir, "quarantine"), 0o755))
+	plan, err := w.Repair(t.Context(), warehouse.RepairOptions{DryRun: true})
+	NoError(t, err)
+	if len(plan.Repairs) < 4 || plan.Kept != "" {
+		t.Errorf("dry run: got %+v, want four repairs and no copies", plan)
+	}
+	repaired, err := w.Repair(t.Context(), warehouse.RepairOptions{})
+	NoError(t, err)
+	if len(repaired.Remaining) > 0 {
+		t.Errorf("got repairs %+v, remaining %+v", repaired.Repairs, repaired.Remaining)
+	}
+	NoError(t, reader.Close())
+	NoError(t, w.Close())
+	if gotA, gotB := lakeRows(t, dir, TenantA), lakeRows(t, dir, TenantB); gotA != wantA || gotB != wantB {
+		t.Errorf("got %s and %s, want %s and %s", gotA, gotB, wantA, wantB)
+	}
+	kept := filepath.Join(dir, repaired.Kept, "warehouse", TenantA.String()+".duckdb")
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("copy of the damaged store: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ const (
 	FoundDifference       FindingKind = "partition_differs"
 	FoundQuarantine       FindingKind = "quarantine_damaged"
 	FoundQuarantineEdited FindingKind = "quarantine_edited"
-	FoundRepaired         FindingKind = "repaired"
+	FoundKept             FindingKind = "kept_files"
 )
 
 // A findingRule is what a kind of finding means to the operator. {tenant} in the command is an option that restricts it
@@ -123,7 +123,7 @@ var findingRules = map[FindingKind]findingRule{
 		command:     "voicory quarantine list",
 		information: true,
 	},
-	FoundRepaired: {effect: "files that repairs have replaced use disk space, and may hold erased rows",
+	FoundKept: {effect: "files that repairs and restores have replaced use disk space",
 		command: "remove the folder when they are no longer needed", information: true},
 }
 
@@ -276,8 +276,12 @@ func (w *Warehouse) readHistories() {
 	entries, _, _ := journal.Read(bytes.NewReader(text)) // a reader of bytes does not fail
 	for _, entry := range entries {
 		var h storeIdentity
-		if entry.Kind == journal.History && entry.Decode(&h) == nil {
+		var deleted deletion
+		switch {
+		case entry.Kind == journal.History && entry.Decode(&h) == nil:
 			w.histories.byTenant[h.Tenant] = h.History
+		case entry.Kind == journal.TenantDeleted && entry.Decode(&deleted) == nil:
+			delete(w.histories.byTenant, deleted.Tenant)
 		}
 	}
 }

@@ -24,7 +24,7 @@ const repairedDir = "repaired"
 // storeSuffixes are the suffixes of the names in warehouse/ that follow the id of a tenant. DuckDB moves the log aside
 // during a checkpoint and a replay.
 var storeSuffixes = []string{storeSuffix, storeSuffix + ".wal", storeSuffix + ".wal.checkpoint",
-	storeSuffix + ".wal.recovery", unpublishedSuffix}
+	storeSuffix + ".wal.recovery", unpublishedSuffix, erasingSuffix, deletingSuffix}
 
 // checkFolder checks the names, types, modes and owners of everything in the data folder except the published files,
 // which are checked tenant by tenant. It finds the tenants that have files.
@@ -91,10 +91,10 @@ func (v *verifier) checkRoot() error {
 			if entry.Type() != fs.ModeSocket {
 				v.report(FoundLink, uuid.Nil, path, "it is not a socket")
 			}
-		case name == keptDir:
-			v.report(FoundRepaired, uuid.Nil, path, "it holds the files that restores have replaced")
-		case name == repairedDir:
-			v.report(FoundRepaired, uuid.Nil, path, "it holds the files that repairs have replaced")
+		case name == repairedDir, name == keptDir:
+			v.report(FoundKept, uuid.Nil, path, "it holds files that repairs or restores have replaced")
+		case strings.HasPrefix(name, controlFile+".wal."): // DuckDB moves the log aside during a checkpoint and a replay
+			v.checkEntry(path, uuid.Nil, false, entry)
 		case slices.Contains(folderDirs, name):
 			v.checkEntry(path, uuid.Nil, true, entry)
 		case slices.Contains(folderFiles, name):

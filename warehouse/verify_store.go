@@ -123,7 +123,8 @@ func (v *verifier) reportUnreadable(ctx context.Context, kind FindingKind, tenan
 			return err
 		case errors.Is(err, errNotStore):
 			kind = FoundStoreForeign
-		case isDamage(err) && strings.Contains(err.Error(), "WAL"): // such as the log of another database
+		// A sound log of another database is one, too. The replay of a log also fails because of the database itself.
+		case isDamage(err) && strings.Contains(err.Error(), "WAL") && !strings.Contains(err.Error(), "Corrupt database"):
 			kind = map[FindingKind]FindingKind{FoundControl: FoundControlWAL, FoundStoreDamaged: FoundWAL}[kind]
 		case isDamage(err):
 		case tenant != uuid.Nil:

@@ -2,10 +2,13 @@ package warehouse_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -72,14 +75,15 @@ func copyFolder(t *testing.T, from, to string) {
 func mergeSamples(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, from, to int) {
 	t.Helper()
 	transcripts := []any{nil, "Caller: hello\nAssistant: good morning", []Row{{"speaker": "AI", "text": "hello"}},
-		[]Row{{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes", "timestamp": 12}}, []Row{}}
+		[]Row{{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes", "timestamp": 12}}, []Row{},
+		[]Row{{"speaker": nil, "text": "unknown\n\"},\""}, {"speaker": "Caller", "text": nil}}}
 	var calls, customers, messages []Row
 	for n := from; n < to; n++ {
 		created := fmt.Sprintf("2026-%02d-%02dT10:00:%02d.000Z", 3+n%2, 1+n%28, n%60)
 		text := fmt.Sprintf("row %d of %d to %d", n, from, to)
 		calls = append(calls, Call(tenant, n, Row{"created_at": created, "summary": text, "cost": float64(n) / 100,
 			"duration": fmt.Sprintf("%dm %ds", n%3, n%60), "transcript": transcripts[n%len(transcripts)],
-			"metadata": Row{"n": n}, "stt_minutes": float64(n) / 3, "from_number": "+1 555 010 0100"}))
+			"metadata": Row{"n": n, "transcript": transcripts[n%3]}, "stt_minutes": float64(n) / 3, "from_number": "+1 555 010 0100"}))
 		customers = append(customers, Row{"user_id": tenant, "id": ID(n), "created_at": created, "name": text,
 			"updated_at": fmt.Sprintf("2026-05-01T00:00:%02dZ", from%60), "variables": Row{"n": n}})
 		messages = append(messages, Row{"user_id": tenant, "id": ID(n), "created_at": created, "direction": "inbound",
@@ -131,4 +135,60 @@ func checksums(t *testing.T, dir string) string {
 		`cd "$1" && find . -printf '%p %m %T@\n' | sort && find . -type f | sort | xargs sha256sum`, "sh", dir).Output()
 	NoError(t, err)
 	return string(out)
+}
+
+func TestVerify_ManualListsEveryFinding(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/operating.md")
+	NoError(t, err)
+	if table := strings.Join(warehouse.FindingTable(), "\n"); !strings.Contains(string(text), table) {
+		t.Errorf("docs/operating.md: got another table of findings, want\n%s", table)
+	}
+}
+
+// TestVerify_RandomOperationsLeaveASoundFolder merges, deletes, replays, publishes and restarts in random order.
+func TestVerify_RandomOperationsLeaveASoundFolder(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(7, 7))
+	dir := t.TempDir()
+	w := Open(t, dir)
+	defer func() { NoError(t, w.Close()) }()
+	tenants := []uuid.UUID{TenantA, TenantB}
+	var done []string
+	for step := range 24 {
+		tenant := tenants[rng.IntN(len(tenants))]
+		from := rng.IntN(60)
+		operation := rng.IntN(7)
+		done = append(done, fmt.Sprint(operation, from))
+		switch operation {
+		case 0, 1:
+			mergeSamples(t, w, tenant, from, from+1+rng.IntN(20))
+		case 2:
+			dataset := schema.Datasets[rng.IntN(len(schema.Datasets))]
+			_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "deletions", Inferred: rng.IntN(2) > 0,
+				Rows: Lines(t, Row{"user_id": tenant, "id": ID(from), "deleted_at": "2026-06-01T00:00:00Z"})})
+			NoError(t, err)
+		case 3:
+			_, err := w.Publish(t.Context())
+			NoError(t, err)
+		case 4:
+			_, _, err := w.Replay(t.Context(), nil)
+			NoError(t, err)
+		case 5:
+			NoError(t, w.Close())
+			w = Open(t, dir)
+		case 6:
+			_, err := w.Erase(t.Context(), tenant, ID(from), warehouse.EraseOptions{})
+			if !errors.Is(err, warehouse.ErrNotFound) {
+				NoError(t, err)
+			}
+		}
+		if step%8 == 7 {
+			found, err := w.Verify(t.Context(), uuid.Nil)
+			NoError(t, err)
+			for _, f := range found.Findings {
+				t.Fatalf("after %v: %s: %s: %s", done, f.Kind, f.File, f.Detail)
+			}
+		}
+	}
 }

@@ -74,6 +74,8 @@ type flags struct {
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`
 	Backup     backupCommand     `cmd:"" help:"Write, list and verify backups."`
 	Restore    restoreCommand    `cmd:"" help:"Restore a backup into the data folder."`
+	Verify     verifyCommand     `cmd:"" help:"Verify all files and rows of the data folder, and print what is damaged."`
+	Repair     repairCommand     `cmd:"" help:"Repair the findings of verify, and keep the files that are replaced."`
 	Demo       demoCommand       `cmd:"" help:"Create a demo tenant with generated rows and new keys."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of the program, DuckDB and Arrow."`
 	Man        manCommand        `cmd:"" help:"Print the manual page."`
