@@ -31,6 +31,7 @@ import (
 //	  voicory.sock                     private   the operator's socket
 //	  warehouse/<tenant>.duckdb, *.wal private   rows of a tenant
 //	  warehouse/<tenant>.unpublished   private   note that the tenant has unpublished rows
+//	  warehouse/<tenant>.erasing       private   note that an erasure is under way; .deleting of a tenant
 //	  lake/…                           lake mode published Parquet
 //	  published/<tenant>/…             private   folders; the files are hard links to the lake's, with their mode
 //	  quarantine/*.ndjson              private   refused rows

@@ -95,8 +95,11 @@ func (c *setTenantCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			return err
 		}
 		return m.printResult(f, settings, func(w io.Writer) {
-			fmt.Fprintf(w, "%s keeps %s; older rows leave within a day, or with `voicory tenants prune`\n", id,
-				strings.Replace(c.Keep.String(), "none", "all rows", 1))
+			if len(c.Keep) == 0 {
+				fmt.Fprintf(w, "%s keeps all rows\n", id)
+				return
+			}
+			fmt.Fprintf(w, "%s keeps %s; older rows leave within a day, or with `voicory tenants prune`\n", id, c.Keep)
 		})
 	})
 }
