@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -33,8 +34,7 @@ func problemOf(err error) *web.Problem {
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server still sends data of the account; try again later"}
 	case errors.Is(err, warehouse.ErrUnavailable):
-		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
-			Message: "The data of this request is damaged or cannot be read at the moment; try again later"}
+		return unavailableProblem(err)
 	case errors.Is(err, warehouse.ErrNotFound):
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "Resource not found"}
 	case errors.Is(err, warehouse.ErrInvalidKey):
@@ -51,6 +51,19 @@ func problemOf(err error) *web.Problem {
 			Message: "The newest rows could not be published, so the published files may lack rows; try again later"}
 	}
 	return queryProblem(err)
+}
+
+// unavailableProblem returns the response for an ErrUnavailable. A store that cannot be used does not heal by itself, so
+// the message names its file and the operator's command, and no detail of the server.
+func unavailableProblem(err error) *web.Problem {
+	p := &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
+		Message: "The data of this request is damaged or cannot be read at the moment; try again later"}
+	var condition *warehouse.ConditionError
+	if errors.As(err, &condition) && condition.Kind.IsStore() && condition.Kind != warehouse.StoreInvalidated {
+		p.Message = fmt.Sprintf("The rows of this tenant are unavailable (%s: %s); the operator of the server can run "+
+			"`voicory verify` and `voicory repair`", condition.Kind, condition.File)
+	}
+	return p
 }
 
 // writeError sends the response for err. It cuts the connection if the client has closed it or if part of a

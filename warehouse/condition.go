@@ -63,6 +63,7 @@ var ErrUnavailable = errors.New("data of the tenant is unavailable")
 type ConditionError struct {
 	Kind ConditionKind
 	Err  error
+	File string // affected file, relative to the data folder; "": several, or none
 }
 
 func (e *ConditionError) Error() string { return e.Err.Error() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,7 +22,7 @@ type Customer struct {
 
 // CustomersAfter returns at most limit customers of all tenants that follow after, ordered by the bytes of the
 // tenant's id and then of the customer's id. It includes customers whose deletion was inferred, but not those that were
-// deleted explicitly.
+// deleted explicitly, and not those of tenants whose store is unavailable.
 func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit int) ([]Customer, error) {
 	tenants, err := w.Tenants(ctx)
 	if err != nil {
@@ -37,6 +38,9 @@ func (w *Warehouse) CustomersAfter(ctx context.Context, after Customer, limit in
 			after = Customer{Tenant: tenant.ID}
 		}
 		of, err := w.customersOf(ctx, after, limit-len(found))
+		if errors.Is(err, ErrUnavailable) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("customers of tenant %s: %w", tenant.ID, err)
 		}

@@ -128,8 +128,8 @@ func (w *Warehouse) History(tenant uuid.UUID) (history uuid.UUID, first bool) {
 
 // refuse describes why a store is not attached, with the file and the way out.
 func (w *Warehouse) refuse(kind ConditionKind, id uuid.UUID, format string, args ...any) error {
-	return &ConditionError{kind, fmt.Errorf("%s: %w; run `voicory repair`",
-		filepath.Join(warehouseDir, id.String()+storeSuffix), fmt.Errorf(format, args...))}
+	file := storeFile(id)
+	return &ConditionError{kind, fmt.Errorf("%s: %w; run `voicory repair`", file, fmt.Errorf(format, args...)), file}
 }
 
 // storeExists reports whether the tenant has a store. It returns a ConditionError if the file is missing although the
@@ -181,7 +181,7 @@ func (w *Warehouse) mayCreateStore() error {
 		return nil
 	}
 	return &ConditionError{StoreMissing, fmt.Errorf("the folder %s has none of its %d stores; mount its file system, "+
-		"or run `voicory repair`", warehouseDir, len(registered))}
+		"or run `voicory repair`", warehouseDir, len(registered)), warehouseDir}
 }
 
 // checkCommit returns a ConditionError if a store with this last commit is not the tenant's newest one. last is nil if

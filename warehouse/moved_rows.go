@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,7 +77,8 @@ func (s *Staged) fillFromStores(
 }
 
 // fillFromGroup executes the statement of fillFromStores for one group. The stores stay attached meanwhile. A tenant
-// without a file has no rows.
+// without a file has no rows. A tenant whose store is unavailable is left out, so that it does not stop the others: it
+// may keep a row that has moved.
 func (s *Staged) fillFromGroup(
 	ctx context.Context, tenants []uuid.UUID, statement func(union string, group []string) string,
 ) (int64, error) {
@@ -85,15 +87,20 @@ func (s *Staged) fillFromGroup(
 	for _, id := range tenants {
 		ids = append(ids, statements.Text(id.String()))
 		exists, err := s.w.storeExists(id)
+		release := func() {}
+		if err == nil && exists {
+			_, release, err = s.w.tenant(ctx, id)
+		}
+		if errors.Is(err, ErrUnavailable) {
+			s.w.folder.log.Warn("rows that moved away from a tenant stay in it, because its store is unavailable",
+				"tenant", id, "error", err)
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
 		if !exists {
 			continue
-		}
-		_, release, err := s.w.tenant(ctx, id)
-		if err != nil {
-			return 0, err
 		}
 		defer release()
 		parts = append(parts, statements.Fill("merge/moved_held", "tenant", statements.Text(id.String()),

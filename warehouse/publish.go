@@ -111,11 +111,7 @@ func (w *Warehouse) UpgradePublished(ctx context.Context) (total Published, err 
 	}
 	var failures PublishErrors
 	for _, t := range tenants {
-		exists, err := w.storeExists(t.ID)
-		if err != nil {
-			return total, fmt.Errorf("upgrade published files: %w", err)
-		}
-		if !exists {
+		if exists, err := w.storeExists(t.ID); err == nil && !exists {
 			continue
 		}
 		published, err := w.PublishTenant(ctx, t.ID)

@@ -184,7 +184,7 @@ func (w *Warehouse) storeDir() ([]fs.DirEntry, error) {
 	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &ConditionError{StoreMissing, fmt.Errorf("the folder %s is missing; mount its file system, or run "+
-			"`voicory repair`", warehouseDir)}
+			"`voicory repair`", warehouseDir), warehouseDir}
 	}
 	return entries, err
 }
@@ -222,7 +222,7 @@ func (w *Warehouse) noteOpened(id uuid.UUID, err error) error {
 		return err
 	}
 	if failure := (*ConditionError)(nil); err != nil && !errors.As(err, &failure) {
-		err = &ConditionError{StoreUnreadable, err}
+		err = &ConditionError{StoreUnreadable, err, storeFile(id)}
 	}
 	w.conditions.setStore(id, err)
 	return err
@@ -337,7 +337,7 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 	switch condition := (*ConditionError)(nil); {
 	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace):
 	case errors.Is(err, errNewer):
-		err = &ConditionError{StoreNewer, err}
+		err = &ConditionError{StoreNewer, err, storeFile(store.id)}
 	default:
 		err = w.refuse(StoreUnreadable, store.id, "%w", err)
 	}
@@ -388,8 +388,11 @@ func (w *Warehouse) reader(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 }
 
 func (w *Warehouse) tenantPath(id uuid.UUID) string {
-	return filepath.Join(w.dir, warehouseDir, id.String()+storeSuffix)
+	return w.folder.join(storeFile(id))
 }
+
+// storeFile returns the path of the tenant's file, relative to the data folder.
+func storeFile(id uuid.UUID) string { return filepath.Join(warehouseDir, id.String()+storeSuffix) }
 
 // storeSuffix is the suffix of the names of tenants' files.
 const storeSuffix = ".duckdb"
