@@ -85,3 +85,45 @@ func FindingTable() (lines []string) {
 	slices.Sort(lines)
 	return lines
 }
+
+// InterruptRestore begins the restore of a whole data folder, and stops after steps steps of its swap, as the end of the
+// process does. With steps < 0 it stops before the swap is planned. It returns the number of steps.
+func InterruptRestore(ctx context.Context, opts Options, o RestoreOptions, steps int) (all int, err error) {
+	source, m, err := o.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer source.Close()
+	folder, err := openFolder(opts)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, folder.close()) }()
+	if err := folder.take(); err != nil {
+		return 0, err
+	}
+	facts, err := folder.openJournal()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, facts.Close()) }()
+	r := restore{folder: folder, journal: facts, source: source, options: o, manifest: m}
+	plan, err := r.prepare(ctx)
+	if err != nil || steps < 0 {
+		return 0, err
+	}
+	if err := r.commit(plan); err != nil {
+		return 0, err
+	}
+	for i, move := range plan.Moves[:min(len(plan.Moves), (steps+1)/2)] {
+		if err := folder.clearPath(plan, move, map[string]bool{}); err != nil {
+			return 0, err
+		}
+		if 2*i+1 < steps {
+			if err := folder.placeStaged(plan, move, map[string]bool{}); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 2 * len(plan.Moves), nil
+}

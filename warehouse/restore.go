@@ -188,17 +188,31 @@ func (r *restore) prepare(ctx context.Context) (plan *restorePlan, err error) {
 		BackupAt: r.manifest.StartedAt, Whole: r.options.Tenant == uuid.Nil}
 	r.report = RestoreReport{Backup: plan.Backup, BackupAt: plan.BackupAt, Tenants: []uuid.UUID{},
 		Deleted: []uuid.UUID{}, Unrestored: []uuid.UUID{}}
+	staging := plan.staging()
 	defer func() {
 		if err != nil {
-			err = errors.Join(noSpace(r.folder.path, err), r.folder.root.RemoveAll(plan.staging()))
+			err = errors.Join(noSpace(r.folder.path, err), r.folder.root.RemoveAll(staging))
 		}
 	}()
 	files, err := r.selectFiles(plan)
 	if err != nil {
 		return nil, err
 	}
-	create := func(f backup.File) (io.WriteCloser, error) { return r.folder.createStaged(plan, f.Path) }
-	if err := r.source.Extract(ctx, files, create); err != nil {
+	all := files
+	if plan.Whole { // a damaged backup is refused, even if the damaged file is not needed
+		all = r.manifest.AllFiles()
+	}
+	needed := map[string]bool{}
+	for _, f := range files {
+		needed[f.Path] = true
+	}
+	create := func(f backup.File) (io.WriteCloser, error) {
+		if !needed[f.Path] {
+			return nopCloser{io.Discard}, nil
+		}
+		return r.folder.createStaged(plan, f.Path)
+	}
+	if err := r.source.Extract(ctx, all, create); err != nil {
 		return nil, err
 	}
 	for _, f := range files {

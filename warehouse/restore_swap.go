@@ -96,48 +96,16 @@ func (f *dataFolder) swap(plan *restorePlan) error {
 	if len(plan.Moves) == 0 {
 		return nil
 	}
-	changed := map[string]bool{}
-	rename := func(from, to string) error {
-		if err := f.mkdir(filepath.Dir(to)); err != nil {
-			return err
-		}
-		changed[filepath.Dir(from)], changed[filepath.Dir(to)] = true, true
-		return f.rename(from, to)
-	}
+	dirs := map[string]bool{} // folders that are changed
 	for _, move := range plan.Moves {
-		target, kept := f.join(move.Path), f.join(filepath.Join(plan.kept(), move.Path))
-		staged := f.join(filepath.Join(plan.staging(), move.Path))
-		if move.New {
-			if waiting, err := f.exists(staged); err != nil || !waiting {
-				if err != nil {
-					return err
-				}
-				continue // done by a process that was killed
-			}
-		}
-		present, err := f.exists(target)
-		if err != nil {
+		if err := f.clearPath(plan, move, dirs); err != nil {
 			return err
 		}
-		done, err := f.exists(kept)
-		if err != nil {
+		if err := f.placeStaged(plan, move, dirs); err != nil {
 			return err
-		}
-		if present && !done {
-			if err := rename(target, kept); err != nil {
-				return err
-			}
-		}
-		if move.New {
-			if err := rename(staged, target); err != nil {
-				return err
-			}
-			if err := f.setModes(target); err != nil {
-				return err
-			}
 		}
 	}
-	for dir := range changed {
+	for dir := range dirs {
 		if exists, err := f.exists(dir); err == nil && exists {
 			if err := f.sync(dir); err != nil {
 				return err
@@ -149,6 +117,47 @@ func (f *dataFolder) swap(plan *restorePlan) error {
 		return err
 	}
 	return f.root.RemoveAll(plan.staging())
+}
+
+func (f *dataFolder) moveTo(from, to string, dirs map[string]bool) error {
+	if err := f.mkdir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	dirs[filepath.Dir(from)], dirs[filepath.Dir(to)] = true, true
+	return f.rename(from, to)
+}
+
+// clearPath moves the present file or folder of a move to the kept ones, unless that is done.
+func (f *dataFolder) clearPath(plan *restorePlan, move restoreMove, dirs map[string]bool) error {
+	if move.New {
+		// Without a staged replacement the move is done, and the present file is the new one.
+		if waiting, err := f.exists(f.join(filepath.Join(plan.staging(), move.Path))); err != nil || !waiting {
+			return err
+		}
+	}
+	target, kept := f.join(move.Path), f.join(filepath.Join(plan.kept(), move.Path))
+	if present, err := f.exists(target); err != nil || !present {
+		return err
+	}
+	if done, err := f.exists(kept); err != nil || done {
+		return err
+	}
+	return f.moveTo(target, kept, dirs)
+}
+
+// placeStaged moves the staged replacement of a move to its place, unless that is done.
+func (f *dataFolder) placeStaged(plan *restorePlan, move restoreMove, dirs map[string]bool) error {
+	if !move.New {
+		return nil
+	}
+	target, staged := f.join(move.Path), f.join(filepath.Join(plan.staging(), move.Path))
+	if waiting, err := f.exists(staged); err != nil || !waiting {
+		return err
+	}
+	if err := f.moveTo(staged, target, dirs); err != nil {
+		return err
+	}
+	return f.setModes(target)
 }
 
 // setModes gives a path and everything below it the modes of the layout.

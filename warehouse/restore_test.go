@@ -3,12 +3,17 @@ package warehouse_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/backup"
 	"github.com/voicory/warehouse/warehouse/schema"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
@@ -150,4 +155,194 @@ func TestRestore_Matrix(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A restore that is killed leaves the former rows, or is completed by the next start. It can be run again.
+func TestRestore_Killed(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := backedUp(t, dest, uuid.Nil)
+	noError(t, w.Close())
+	o := warehouse.RestoreOptions{Source: dest}
+	for _, steps := range []int{-1, 0, 1, 7, 8, 20, 1000} {
+		t.Run(fmt.Sprint(steps), func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "data")
+			noError(t, os.CopyFS(dir, os.DirFS(w.Dir())))
+			all, err := warehouse.InterruptRestore(t.Context(), warehouse.Options{Dir: dir}, o, steps)
+			noError(t, err)
+			if steps >= 0 && all < 20 {
+				t.Fatalf("got %d steps, want more", all)
+			}
+			calls := int64(5)
+			if steps < 0 {
+				calls = 7
+			}
+			again := warehousetest.Open(t, dir)
+			for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+				wantLakeLikeStore(t, again, tenant, calls)
+				wantLost(t, again, tenant, warehouse.AfterCommit(6), steps >= 0)
+			}
+			left, err := filepath.Glob(filepath.Join(dir, ".restore*"))
+			noError(t, err)
+			if _, err := os.Stat(filepath.Join(dir, "restore.json")); len(left) > 0 || !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("got %v, restore.json: %v, want nothing left", left, err)
+			}
+			found, err := again.Verify(t.Context(), uuid.Nil)
+			noError(t, err)
+			if !found.Sound() {
+				t.Errorf("got the findings %+v, want a sound folder", found.Findings)
+			}
+			noError(t, again.Close())
+			again, _, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, o)
+			noError(t, err)
+			wantLakeLikeStore(t, again, tenantA, 5)
+			noError(t, again.Close())
+		})
+	}
+}
+
+// A damaged backup is refused by the name of the damaged file, before anything in the data folder changes.
+func TestRestore_DamagedBackupChangesNothing(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := backedUp(t, dest, uuid.Nil)
+	noError(t, w.Close())
+	before := contents(t, w.Dir())
+	var objects []string
+	noError(t, filepath.WalkDir(filepath.Join(dest, "objects"), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			objects = append(objects, path)
+		}
+		return err
+	}))
+	for _, path := range objects {
+		whole := readFile(t, path)
+		if len(whole) == 0 {
+			continue
+		}
+		info, err := os.Stat(path)
+		noError(t, err)
+		// Some objects are hard links to files of the lake, which must stay sound.
+		noError(t, os.Remove(path))
+		damaged := []byte(whole)
+		damaged[len(damaged)/2] ^= 4
+		noError(t, os.WriteFile(path, damaged, info.Mode()))
+		_, _, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: w.Dir()}, warehouse.RestoreOptions{Source: dest})
+		if failure := (*backup.DamagedError)(nil); !errors.As(err, &failure) || failure.Name != path {
+			t.Fatalf("%s: got error %v, want one that names the file", path, err)
+		}
+		noError(t, os.WriteFile(path, []byte(whole), info.Mode()))
+	}
+	want(t, contents(t, w.Dir()), before)
+}
+
+// A backup has one state of each tenant, however many merges and publications run meanwhile. A second backup copies only
+// the stores that have changed.
+func TestBackup_WhileRowsAreMerged(t *testing.T) {
+	w := warehousetest.OpenNew(t)
+	merge(t, w, schema.Calls, call(tenantB, 1, nil))
+	publish(t, w)
+	dest := t.TempDir()
+	merged, done := atomic.Int64{}, make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 1; n <= 60; n++ {
+			merge(t, w, schema.Calls, call(tenantA, n, row{"summary": strings.Repeat(fmt.Sprint(n), 1000)}))
+			merged.Store(int64(n))
+			if n%10 == 0 {
+				publish(t, w)
+			}
+		}
+	}()
+	atLeast := map[string]int64{}
+	for range 4 {
+		n := merged.Load()
+		report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")})
+		atLeast[report.Name] = n
+	}
+	<-done
+	for range 2 {
+		report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")})
+		atLeast[report.Name] = 60
+		if report.Unchanged < 1 {
+			t.Errorf("got %+v, want tenant B unchanged", report)
+		}
+	}
+	if report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")}); report.Unchanged != 2 {
+		t.Errorf("got %+v, want both tenants unchanged", report)
+	}
+	for name, n := range atLeast {
+		restored, _, err := warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: filepath.Join(dest, name)},
+			warehouse.RestoreOptions{Source: filepath.Join(dest, "backups"), At: name})
+		noError(t, err)
+		page, err := restored.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 100})
+		if n > 0 {
+			noError(t, err)
+		}
+		if page.Total < n {
+			t.Errorf("backup %s: got %d calls, want at least %d", name, page.Total, n)
+		}
+		for _, id := range ids(t, page.Items) {
+			if n, err := strconv.ParseInt(id[24:], 10, 64); err != nil || n > page.Total {
+				t.Errorf("backup %s: got call %s among %d calls, want the first ones", name, id, page.Total)
+			}
+		}
+		wantLakeLikeStore(t, restored, tenantB, 1)
+		noError(t, restored.Close())
+	}
+}
+
+// Rows that were erased after a backup stay erased after its restore, also in a folder that has only the journal beside
+// the backups. A tenant that was deleted stays deleted.
+func TestRestore_ErasedStaysErased(t *testing.T) {
+	const number = "+15550100123"
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"phone_number": number}), call(tenantA, 2, nil), call(tenantB, 3, nil))
+	merge(t, w, schema.Customers, row{"user_id": tenantA, "id": warehousetest.ID(9), "phone_number": number,
+		"created_at": "2026-03-01T10:00:00Z"})
+	publish(t, w)
+	first := mustBackup(t, w, warehouse.BackupOptions{Dest: dest})
+	_, err := w.Erase(t.Context(), tenantA, number, warehouse.EraseOptions{})
+	noError(t, err)
+	noError(t, w.DeleteTenant(t.Context(), tenantB))
+	mustBackup(t, w, warehouse.BackupOptions{Dest: dest})
+	noError(t, w.Close())
+	for _, dir := range []string{w.Dir(), filepath.Join(t.TempDir(), "empty")} {
+		again, report, err := warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir},
+			warehouse.RestoreOptions{Source: dest, At: first.Name})
+		noError(t, err)
+		if len(report.Deleted) != 1 || report.Deleted[0] != tenantB {
+			t.Errorf("got the deleted tenants %v, want tenant B", report.Deleted)
+		}
+		wantLakeLikeStore(t, again, tenantA, 1)
+		_, err = again.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, At: first.Name, Tenant: tenantA})
+		noError(t, err)
+		wantLakeLikeStore(t, again, tenantA, 1)
+		_, err = again.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, At: first.Name, Tenant: tenantB})
+		wantKind(t, err, warehouse.ErrInvalid)
+		noError(t, again.Close())
+	}
+}
+
+// The state of a source is not stored if its tenant was restored during the run: it covers rows that were lost.
+func TestRestore_RunOfSourceMeanwhile(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := backedUp(t, dest, tenantA)
+	defer func() { noError(t, w.Close()) }()
+	state := warehouse.State{Source: "test", Value: []byte(`{"through":7}`)}
+	run, other := w.SourceRun(t.Context(), tenantA), w.SourceRun(t.Context(), tenantB)
+	noError(t, w.SaveState(run, tenantA, state))
+	_, err := w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: tenantA})
+	noError(t, err)
+	wantKind(t, w.SaveState(run, tenantA, state), warehouse.ErrBusy)
+	staged, err := w.Stage(run, warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA, Rows: warehousetest.Lines(t, call(tenantA, 9, nil))})
+	noError(t, err)
+	staged.SetState(state)
+	_, _, err = staged.Merge(run)
+	wantKind(t, err, warehouse.ErrBusy)
+	if got, err := w.SourceState(t.Context(), tenantA, "test"); err != nil || got != nil {
+		t.Errorf("got the state %s, %v, want none", got, err)
+	}
+	noError(t, w.SaveState(other, tenantB, state))
+	noError(t, w.SaveState(w.SourceRun(t.Context(), tenantA), tenantA, state))
 }

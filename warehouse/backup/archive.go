@@ -189,6 +189,9 @@ func openArchive(ctx context.Context, path string) (_ Source, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, damaged, _ := journal.Read(bytes.NewReader(a.journal)); len(damaged) > 0 { // a reader of bytes does not fail
+		return nil, &DamagedError{Name: path + ", " + journalFile, Reason: fmt.Sprintf("lines %v are damaged", damaged)}
+	}
 	if manifest == nil {
 		return nil, &DamagedError{Name: path, Reason: "it has no manifest; it is not a backup, or it is cut off"}
 	}
