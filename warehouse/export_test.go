@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -126,4 +128,35 @@ func InterruptRestore(ctx context.Context, opts Options, o RestoreOptions, steps
 		}
 	}
 	return 2 * len(plan.Moves), nil
+}
+
+// Checkpoint checkpoints the store of a tenant, as the checkpointer does.
+func (w *Warehouse) Checkpoint(ctx context.Context, id uuid.UUID) error {
+	store, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return w.checkpoint(ctx, store)
+}
+
+// CopyPinned copies the store of a tenant to path as a backup does, and calls meanwhile before it reads the file.
+func (w *Warehouse) CopyPinned(ctx context.Context, id uuid.UUID, path string, meanwhile func()) (err error) {
+	store, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	pinned, err := w.pinTenant(ctx, store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pinned.release()) }()
+	meanwhile()
+	in, err := w.storeFiles.get(w.folder, pinned.catalog, pinned.path)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.NewSectionReader(in, 0, pinned.size))
+	return errors.Join(err, os.WriteFile(path, text, 0o600))
 }
