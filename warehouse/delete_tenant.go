@@ -114,12 +114,10 @@ func (w *Warehouse) finishDeletions(ctx context.Context) error {
 	return nil
 }
 
-// removeTenant removes everything of a deleted tenant. The keys are removed first: this ends their requests, so that the
-// store is soon without users.
+// removeTenant removes everything of a deleted tenant. The keys end first, in memory: this ends their requests, so that
+// the store is soon without users. The files are removed next, which makes room on a full disk for the rest.
 func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
-	if err := w.DB.DeleteTenant(ctx, id); err != nil {
-		return err
-	}
+	w.EndTenant(id)
 	w.histories.mu.Lock()
 	delete(w.histories.byTenant, id)
 	w.histories.mu.Unlock()
@@ -145,6 +143,9 @@ func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
 		return err == nil && named == id
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.DB.DeleteTenant(ctx, id); err != nil {
 		return err
 	}
 	names := func(text string) bool { return strings.Contains(text, id.String()) }

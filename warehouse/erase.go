@@ -152,7 +152,30 @@ func (w *Warehouse) findPerson(ctx context.Context, tenant uuid.UUID, customer s
 		}
 	}
 	who.markers = distinct(who.markers)
-	return who, nil
+	if isID {
+		err = who.refuseOwnNumber(ctx, store.db)
+	}
+	return who, err
+}
+
+// minOwn is the number of rows from which a number can count as one of the account's own.
+const minOwn = 10
+
+// refuseOwnNumber returns ErrInvalid if the number is on the account's side of most rows: a customer that has the number
+// of the business would take all its calls along. The user who names the number itself means them.
+func (p *person) refuseOwnNumber(ctx context.Context, db *sql.DB) error {
+	keys, err := json.Marshal(p.keys)
+	if err != nil {
+		return err
+	}
+	var own, other int64
+	err = db.QueryRowContext(ctx, statements.Fill("erasure/count_sides", "store", "main"),
+		sql.Named("keys", string(keys))).Scan(&own, &other)
+	if err == nil && own >= minOwn && own > other {
+		err = fmt.Errorf("%w: the number of the customer is one of the account's own numbers in %d calls and messages; "+
+			"name the number with --customer to erase them all", ErrInvalid, own)
+	}
+	return err
 }
 
 // addCustomers adds the customers with the id or one of the keys, and returns their number.

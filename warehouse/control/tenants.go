@@ -138,13 +138,19 @@ func (d *DB) CheckDeleted(id uuid.UUID) error {
 	return nil
 }
 
-// DeleteTenant deletes the tenant, its keys and its entries of the request log. Authenticate does not find the keys any
-// more, and the contexts that it returned for them are done, before the control database is changed.
-func (d *DB) DeleteTenant(ctx context.Context, id uuid.UUID) error {
+// EndTenant marks the tenant as deleted, and removes its keys from memory: Authenticate does not find them any more, and
+// the contexts that it returned for them are done.
+func (d *DB) EndTenant(id uuid.UUID) {
 	d.MarkDeleted(id)
 	d.keys.changing.Lock()
 	defer d.keys.changing.Unlock()
 	d.keys.remove(id)
+}
+
+// DeleteTenant deletes the tenant, its keys and its entries of the request log. The caller has called EndTenant.
+func (d *DB) DeleteTenant(ctx context.Context, id uuid.UUID) error {
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
 	if err := d.SaveRequests(ctx); err != nil {
 		return err
 	}
