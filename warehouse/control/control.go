@@ -12,10 +12,11 @@ type DB struct {
 	requests   requestLog
 	deleted    deletedTenants
 	retentions retentions
+	clock      logClock
 }
 
-// Open loads the keys and retentions from a control database, which has the current schema. db has one connection, which
-// serializes the writes; they would conflict otherwise.
+// Open loads the keys and retentions from a control database, which has the current schema. db has one connection,
+// which serializes the writes; they would conflict otherwise.
 func Open(ctx context.Context, db *sql.DB) (*DB, error) {
 	d := &DB{db: db}
 	if err := d.keys.load(ctx, db); err != nil {
@@ -26,7 +27,8 @@ func Open(ctx context.Context, db *sql.DB) (*DB, error) {
 		return nil, err
 	}
 	d.retentions.load(tenants)
-	return d, nil
+	d.clock, err = loadLogClock(ctx, db)
+	return d, err
 }
 
 // Close ends the validity of all keys, and saves the request log and the last uses of keys.

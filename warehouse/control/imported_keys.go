@@ -75,7 +75,6 @@ func (d *DB) ImportKeys(ctx context.Context, source KeySource, imported []Import
 		d.keys.put(change.key)
 		if change.stored != nil {
 			change.stored.revoke(ErrRevokedKey) // requests under way have the rights of the former record
-			change.stored.stopExpiry()
 		}
 	}
 	return nil

@@ -87,12 +87,10 @@ type storedKey struct {
 	digest             keyDigest
 	revocationInferred bool // revoked only because its source no longer listed it
 	used               *keyUse
-	// valid is done when the key is revoked or expires; its cause is ErrRevokedKey or ErrExpiredKey. It is derived from
-	// alive, which revoke ends, so that a revocation also ends the valid contexts of earlier settings of the key.
-	valid      context.Context
-	stopExpiry context.CancelFunc // releases the timer of valid if the key expires
-	alive      context.Context
-	revoke     context.CancelCauseFunc
+	// alive is done when the key is revoked, also for requests that began under earlier settings of the key.
+	alive  context.Context
+	revoke context.CancelCauseFunc
+	expiry *keyExpiry // nil if the key never expires
 }
 
 // keyUse records the last use of a key and the part of it that is in the control database. Both are Unix
@@ -109,9 +107,9 @@ func (k *storedKey) activate() {
 		}
 		k.alive, k.revoke = context.WithCancelCause(context.Background())
 	}
-	k.valid, k.stopExpiry = k.alive, func() {}
+	k.expiry = nil
 	if k.ExpiresAt != nil {
-		k.valid, k.stopExpiry = context.WithDeadlineCause(k.alive, *k.ExpiresAt, ErrExpiredKey)
+		k.expiry = newKeyExpiry(k.alive, *k.ExpiresAt, time.Now)
 	}
 	if k.RevokedAt != nil {
 		k.revoke(ErrRevokedKey)
@@ -128,13 +126,22 @@ func (k *storedKey) public() Key {
 	return key
 }
 
+// valid returns a context that is done when the key is revoked or expires; its cause is ErrRevokedKey or ErrExpiredKey.
+func (k *storedKey) valid() context.Context {
+	if k.expiry == nil {
+		return k.alive
+	}
+	return k.expiry.context()
+}
+
 // authenticate records a use of the key and returns it, or returns it with ErrRevokedKey or ErrExpiredKey.
 func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
-	if err := context.Cause(k.valid); err != nil {
+	valid = k.valid()
+	if err := context.Cause(valid); err != nil {
 		return k.public(), nil, err
 	}
 	k.used.at.Store(time.Now().UnixMilli())
-	return k.public(), k.valid, nil
+	return k.public(), valid, nil
 }
 
 // load reads all keys from the control database. It is called once, before the keyring is shared.
@@ -190,7 +197,6 @@ func (r *keyring) remove(tenant uuid.UUID) {
 	for digest, key := range r.keys {
 		if key.Tenant == tenant {
 			key.revoke(ErrInvalidKey)
-			key.stopExpiry()
 			delete(r.keys, digest)
 		}
 	}
@@ -202,7 +208,6 @@ func (r *keyring) end() {
 	defer r.changing.Unlock()
 	for _, key := range r.keys {
 		key.revoke(context.Canceled)
-		key.stopExpiry()
 	}
 }
 
@@ -241,7 +246,7 @@ func (d *DB) OriginKnown(origin string, typ KeyType) bool {
 	d.keys.mu.RLock()
 	defer d.keys.mu.RUnlock()
 	for _, key := range d.keys.keys {
-		if key.Type == typ && key.AllowsOrigin(origin) && key.valid.Err() == nil {
+		if key.Type == typ && key.AllowsOrigin(origin) && key.valid().Err() == nil {
 			return true
 		}
 	}

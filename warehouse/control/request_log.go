@@ -185,12 +185,13 @@ func (d *DB) RedactRequests(ctx context.Context, redact func(Request) Request) (
 	return result.RowsAffected()
 }
 
-// PruneRequests removes entries of the log that are older than before. If more than most entries with a valid key are
-// left, it removes the oldest entries of the tenants that have the most entries, until most are left. Entries without a
-// valid key are bounded separately, to a small part of most, and never displace entries with one.
-func (d *DB) PruneRequests(ctx context.Context, before time.Time, most int64) error {
+// PruneRequests removes entries of the log that are older than retention, by a clock that the log confirms. If more
+// than most entries with a valid key are left, it removes the oldest entries of the tenants that have the most entries,
+// until most are left. Entries without a valid key are bounded separately, to a small part of most, and never displace
+// entries with one.
+func (d *DB) PruneRequests(ctx context.Context, retention time.Duration, most int64) error {
 	_, err := d.db.ExecContext(ctx, statements.Get("control/prune_requests"),
-		sql.Named("before", before), sql.Named("most", most),
+		sql.Named("before", d.clock.at(time.Now(), time.Since(d.clock.started)).Add(-retention)), sql.Named("most", most),
 		sql.Named("keyless", most/keylessRatio))
 	if err != nil {
 		return fmt.Errorf("prune request log: %w", err)

@@ -116,7 +116,7 @@ func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, retention time.
 			log.Error("request log", "error", err)
 		}
 	}
-	logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
+	logError(w.PruneRequests(ctx, retention, maxRequests))
 	for {
 		select {
 		case <-ctx.Done():
@@ -124,7 +124,7 @@ func requestLogLoop(ctx context.Context, w *warehouse.Warehouse, retention time.
 		case <-save.C:
 			logError(w.SaveRequests(context.WithoutCancel(ctx))) // entries that it has dequeued would be lost
 		case <-prune.C:
-			logError(w.PruneRequests(ctx, time.Now().Add(-retention), maxRequests))
+			logError(w.PruneRequests(ctx, retention, maxRequests))
 		}
 	}
 }
