@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A logClock gives the time by which old entries of the request log are deleted. A wall clock that is wrong at the start
-// or is moved later must not empty the log, so the clock of the machine counts only if other clocks confirm it.
+// A logClock gives the time by which old entries of the request log are deleted. A wrong wall clock must not empty the
+// log, so the clock of the machine counts only if the log or the monotonic clock confirms it.
 type logClock struct {
 	started time.Time
 	newest  time.Time // time of the newest entry at the start; zero: there was none
@@ -17,7 +17,7 @@ type logClock struct {
 const (
 	// plausiblePause is the longest time between two entries of the log for which the clock needs no confirmation.
 	plausiblePause = 24 * time.Hour
-	// clockTolerance is the difference between the wall clock and the monotonic clock since the start that is no correction.
+	// clockTolerance is the difference between the wall clock and the monotonic clock since the start that is tolerated.
 	clockTolerance = time.Minute
 )
 
