@@ -159,15 +159,23 @@ func openFolder(opts Options) (_ *dataFolder, err error) {
 	if f.root, err = os.OpenRoot(f.path); err != nil {
 		return nil, err
 	}
-	info, err := f.root.Stat(".")
-	if err != nil {
+	if err := f.checkOwner(); err != nil {
 		return nil, err
 	}
+	return f, f.recognize(opts)
+}
+
+// checkOwner returns ErrNotWritable if the folder belongs to another user.
+func (f *dataFolder) checkOwner() error {
+	info, err := f.root.Stat(".")
+	if err != nil {
+		return err
+	}
 	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		return nil, fmt.Errorf("%w: it belongs to user %d and this is user %d; run voicory as its owner",
+		return fmt.Errorf("%w: it belongs to user %d and this is user %d; run voicory as its owner",
 			ErrNotWritable, owner, os.Geteuid())
 	}
-	return f, f.recognize(opts)
+	return nil
 }
 
 var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a "+

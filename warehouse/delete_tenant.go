@@ -127,7 +127,7 @@ func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
 		for _, path := range files[:len(files)-1] {
 			errs = append(errs, w.folder.removeIfThere(path))
 		}
-		for _, dir := range append(w.tenantDirs(id), w.folder.join(repairedDir)) { // copies of repairs are of all tenants
+		for _, dir := range w.tenantDirs(id) {
 			errs = append(errs, w.folder.removeAll(dir))
 		}
 		return errors.Join(append(errs, w.folder.sync(w.folder.join(warehouseDir)))...)

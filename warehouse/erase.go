@@ -351,9 +351,7 @@ func (w *Warehouse) replaceRows(ctx context.Context, tenant uuid.UUID, change ch
 	if _, err := w.PublishTenant(ctx, tenant); err != nil {
 		return err
 	}
-	// Copies of repairs may hold the rows, too.
-	return errors.Join(w.removeAllReplaced(ctx, tenant), w.dropExports(ctx, tenant),
-		w.folder.removeAll(w.folder.join(repairedDir)))
+	return errors.Join(w.removeAllReplaced(ctx, tenant), w.dropExports(ctx, tenant))
 }
 
 // eraseRows deletes the rows that the list of the tenant covers, leaves their tombstones, and records their ids. The

@@ -122,6 +122,9 @@ func (r *repairer) offlineRounds(ctx context.Context, opts Options) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, w.closeOffline()) }()
+	if err := w.folder.checkOwner(); err != nil {
+		return w.folder.refusal(err)
+	}
 	r.w, r.offline = w, true
 	_, err = r.rounds(ctx, func() (Verification, error) {
 		v := newVerifier(w, r.opts.Tenant)

@@ -248,3 +248,17 @@ func TestRepair_OpenFolder(t *testing.T) {
 		t.Errorf("copy of the damaged store: %v", err)
 	}
 }
+
+// TestRepair_ForeignFolderIsRefused protects a folder of other files, each of which would be a stray.
+func TestRepair_ForeignFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, err := warehouse.VerifyFolder(t.Context(), warehouse.Options{Dir: dir}, uuid.Nil)
+	WantKind(t, err, warehouse.ErrNotFound)
+	NoError(t, os.WriteFile(filepath.Join(dir, "letter.txt"), nil, 0o600))
+	_, err = warehouse.RepairFolder(t.Context(), warehouse.Options{Dir: dir}, warehouse.RepairOptions{})
+	WantKind(t, err, warehouse.ErrInvalid)
+	if files := Files(t, dir); len(files) != 1 || files[0] != "letter.txt" {
+		t.Errorf("got files %v", files)
+	}
+}

@@ -176,6 +176,7 @@ type verifier struct {
 	// databases are attached read-only.
 	offline bool
 	only    uuid.UUID // zero: all tenants
+	owner   uint32    // user that the data folder belongs to
 	found   Verification
 	limit   pacer
 
@@ -238,6 +239,9 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if f.root, err = os.OpenRoot(path); err != nil {
 		return nil, err
 	}
+	if err := f.isDataFolder(); err != nil {
+		return nil, err
+	}
 	if err := f.lockOffline(); err != nil {
 		return nil, err
 	}
@@ -298,6 +302,22 @@ func (w *Warehouse) closeOffline() error {
 	return errors.Join(append(errs, w.folder.close())...)
 }
 
+// isDataFolder returns an error unless the folder has a mark, whatever its state, or what a data folder without its mark
+// has. Every file of another folder would be a stray.
+func (f *dataFolder) isDataFolder() error {
+	has := func(name string) bool {
+		_, err := f.root.Lstat(name)
+		return err == nil
+	}
+	if has(markFile) || has(lockFile) && has(warehouseDir) {
+		return nil
+	}
+	if entries, err := f.readDir(f.path); err != nil || len(entries) == 0 {
+		return errors.Join(err, errNoFolder)
+	}
+	return fmt.Errorf("%w: it is not a data folder of voicory; name another with --data", ErrInvalid)
+}
+
 // lockOffline locks the folder without writing to the lock file. A folder without a lock file is not open: Open creates
 // the file. It returns ErrInUse if a process has the folder open.
 func (f *dataFolder) lockOffline() (err error) {
@@ -322,6 +342,9 @@ func (v *verifier) run(ctx context.Context) (Verification, error) {
 	}
 	if err := v.checkControl(ctx); err != nil {
 		return v.found, fmt.Errorf("verify the control database: %w", err)
+	}
+	if v.only != uuid.Nil && !v.tenants[v.only] {
+		return v.found, fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows their ids", ErrNotFound, v.only)
 	}
 	for _, id := range v.sortedTenants() {
 		if err := v.checkTenant(ctx, id); err != nil {
@@ -375,7 +398,7 @@ func (v *verifier) reportPartition(kind FindingKind, tenant uuid.UUID, path stri
 		name = path
 	}
 	command := strings.NewReplacer("{tenant}", option, "{data}", v.w.dir,
-		"{owner}", fmt.Sprint(os.Geteuid())).Replace(rule.command)
+		"{owner}", fmt.Sprint(v.owner)).Replace(rule.command)
 	v.found.Findings = append(v.found.Findings, Finding{Kind: kind, Tenant: owned, File: name,
 		Detail: fmt.Sprintf(detail, args...), Effect: rule.effect, Command: command, Information: rule.information,
 		partition: p})

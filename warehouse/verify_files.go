@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,6 +77,7 @@ func (v *verifier) checkRoot() error {
 	if err != nil {
 		return err
 	}
+	v.owner = info.Sys().(*syscall.Stat_t).Uid
 	v.checkAccess(f.path, uuid.Nil, info)
 	entries, err := f.readDir(f.path)
 	if err != nil {
@@ -241,8 +241,8 @@ func (v *verifier) checkAccess(path string, tenant uuid.UUID, info fs.FileInfo) 
 	if needed := mode & 0o700; !v.w.folder.hasMode(path, info) || info.Mode()&needed&0o500 != needed&0o500 {
 		v.report(FoundMode, tenant, path, "its mode is %04o instead of %04o", info.Mode().Perm(), mode)
 	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		v.report(FoundOwner, tenant, path, "it belongs to user %d instead of %d", owner, os.Geteuid())
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != v.owner {
+		v.report(FoundOwner, tenant, path, "it belongs to user %d, and the data folder to user %d", owner, v.owner)
 	}
 }
 
