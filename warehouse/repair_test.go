@@ -249,7 +249,7 @@ func TestRepair_OpenFolder(t *testing.T) {
 	}
 }
 
-// TestRepair_ForeignFolderIsRefused protects a folder of other files, each of which would be a stray.
+// TestRepair_ForeignFolderIsRefused protects a folder of other files, which would all be strays.
 func TestRepair_ForeignFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -192,3 +192,35 @@ func TestVerify_RandomOperationsLeaveASoundFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestVerify_WhileRowsAreWritten requires that a verification reports nothing about writers that are not finished.
+func TestVerify_WhileRowsAreWritten(t *testing.T) {
+	t.Parallel()
+	w := OpenNew(t)
+	mergeSamples(t, w, TenantA, 0, 20)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			mergeSamples(t, w, TenantA, n%40, n%40+10)
+			_, published := w.Publish(t.Context())
+			_, _, replayed := w.Replay(t.Context(), nil)
+			if err := errors.Join(published, replayed); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 5 {
+		found, err := w.Verify(t.Context(), uuid.Nil)
+		NoError(t, err)
+		wantSound(t, found)
+	}
+	close(stop)
+	<-stopped
+}
