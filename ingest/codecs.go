@@ -30,7 +30,7 @@ var codecs = []codec{
 }
 
 // maxMagic is the number of bytes that decide the compression and the format of an input, except for white space.
-const maxMagic = 12
+const maxMagic = 264
 
 // codecOf returns the codec that the first bytes of an input show, or nil.
 func codecOf(head []byte) *codec {
@@ -102,9 +102,13 @@ func (in Input) unpack(source io.Reader) (_ *bufio.Reader, closer io.Closer, pac
 	return bufio.NewReaderSize(&codecReader{in: opened, name: outer.name}, 256<<10), opened, true, nil
 }
 
-// peek returns the next n bytes of in, or fewer if in ends before.
+// peek returns the next n bytes of in, or fewer if in ends or fails before. An error after the first byte is returned to
+// the reader of the rows.
 func peek(in *bufio.Reader, n int) ([]byte, error) {
 	head, err := in.Peek(n)
+	if len(head) > 0 {
+		return head, nil
+	}
 	return head, ignoreEOF(err)
 }
 
@@ -127,6 +131,8 @@ func (r *codecReader) Read(p []byte) (n int, err error) {
 	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch) ||
 		errors.As(err, &bad) && bad == "bad magic value in continuation file" {
 		err = fmt.Errorf("bytes that are not %s follow the compressed data", r.name)
+	} else if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("the %s data is cut off, or other bytes follow it: %w", r.name, err)
 	}
 	r.err = err
 	return n, err

@@ -18,6 +18,8 @@ var refusedContent = []struct {
 	{prefix("ORC"), "it is an ORC file, which is not read; write Parquet or NDJSON"},
 	{prefix("SQLite format"), "it is an SQLite database, which is not read; write CSV or NDJSON"},
 	{isDuckDB, "it is a DuckDB database, which is not read; write Parquet or NDJSON"},
+	{isTar, "it is a tar archive, which is not read; load the files in it"},
+	{prefix("PK\x05\x06"), "it is an empty ZIP archive, which is not read; write CSV or NDJSON"},
 	{prefix("PK\x03\x04"), "it is a ZIP archive or an Excel workbook, which is not read; write CSV, and compress it " +
 		"with gzip or zstd"},
 	{prefix("\xd0\xcf\x11\xe0"), "it is an Excel workbook, which is not read; write CSV"},
@@ -25,11 +27,32 @@ var refusedContent = []struct {
 	{prefix("\x04\x22\x4d\x18"), "it is compressed with LZ4, which is not read; use gzip, zstd or bzip2"},
 	{prefix("\xff\x06\x00\x00sNaPpY"), "it is compressed with Snappy, which is not read; use gzip, zstd or bzip2"},
 	{prefix("7z\xbc\xaf\x27\x1c"), "it is a 7z archive, which is not read; use gzip, zstd or bzip2"},
+	{prefix("Rar!"), "it is a RAR archive, which is not read; use gzip, zstd or bzip2"},
+	{prefix("LZIP"), "it is compressed with lzip, which is not read; use gzip, zstd or bzip2"},
+	{prefix("\x5d\x00\x00"), "it is compressed with LZMA, which is not read; use gzip, zstd or bzip2"},
+	{prefix("\x89HDF\r\n"), "it is an HDF5 file, which is not read; write Parquet or NDJSON"},
+	{prefix("%PDF-"), "it is a PDF document, which is not read; write CSV or NDJSON"},
+	{prefix("version https://git-lfs"), "it is a Git LFS pointer, which is not read; fetch the file with git lfs pull"},
+	{isMarkup, "it is an HTML or XML document, which is not read; if it was downloaded, it may be a login or error page"},
 	{prefix("\x1f\x9d"), "it is compressed with compress, which is not read; use gzip, zstd or bzip2"},
 }
 
 // isDuckDB reports whether head begins a DuckDB database, whose magic follows a checksum.
 func isDuckDB(head []byte) bool { return len(head) >= 12 && string(head[8:12]) == "DUCK" }
+
+// isTar reports whether head begins a tar archive, whose magic follows the attributes of the first file.
+func isTar(head []byte) bool { return len(head) >= 262 && string(head[257:262]) == "ustar" }
+
+// isMarkup reports whether head begins HTML or XML.
+func isMarkup(head []byte) bool {
+	text := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), whiteSpace))
+	for _, tag := range []string{"<!doctype", "<html", "<?xml", "<!--"} {
+		if bytes.HasPrefix(text, []byte(tag)) {
+			return true
+		}
+	}
+	return false
+}
 
 // contentFormat returns the format of an input by its first bytes, whatever its name or media type says: Parquet,
 // Arrow, or JSON in any shape. It returns named if the first bytes do not show the format, as with CSV. It returns an
@@ -52,6 +75,9 @@ func contentFormat(in *bufio.Reader, named Format) (Format, error) {
 		return Parquet, nil
 	case bytes.HasPrefix(head, []byte("ARROW1")), bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
 		return Arrow, nil
+	}
+	if len(head) == 0 && (named == Parquet || named == Arrow) {
+		return "", &unreadableError{errors.New("it is empty")}
 	}
 	for size := 64; ; size *= 8 { // white space may precede the first bracket
 		head, err := peek(in, min(size, maxBlankHead))

@@ -202,10 +202,9 @@ func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableO
 			o.close()
 		}
 	}()
+	unknown := error(nil)
 	if in.Format == "" {
-		if in.Format, err = formatFromName(in.Name); err != nil {
-			return o, &unreadableError{err}
-		}
+		in.Format, unknown = formatFromName(in.Name)
 	}
 	if in.Body == nil {
 		body, err := in.Open()
@@ -223,6 +222,9 @@ func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableO
 	closers = append(closers, func() { _ = closer.Close() })
 	if in.Format, err = contentFormat(unpacked, in.Format); err != nil {
 		return o, err
+	}
+	if in.Format == "" {
+		return o, &unreadableError{unknown}
 	}
 	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
 	body := bounded(unpacked)

@@ -273,6 +273,9 @@ func TestTables_Limits(t *testing.T) {
 		"Parquet columns":     {ingest.Parquet, parquetOf(t, manyInParquet, ""), "it has more than 10000 columns"},
 		"Parquet column twice": {ingest.Parquet, forged(t, plain,
 			func(m *format.FileMetaData) { m.Schema[2].Name = "ID" }), `column "id" occurs twice`},
+		"Parquet with a plain footer": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) {
+			m.EncryptionAlgorithm.Value = &format.AesGcmV1{}
+		}), "it is an encrypted Parquet file"},
 		"Parquet without schema": {ingest.Parquet, forged(t, plain, func(m *format.FileMetaData) { m.Schema = nil }),
 			"schema"},
 		"Parquet schema": {ingest.Parquet, forged(t, plain,

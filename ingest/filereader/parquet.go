@@ -166,6 +166,9 @@ func checkFooter(file *os.File) (*format.FileMetaData, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its footer cannot be read: %w", err)
 	}
+	if metadata.EncryptionAlgorithm.Value != nil {
+		return nil, errors.New("it is an encrypted Parquet file, which is not read; write it without encryption")
+	}
 	if err := checkSchema(metadata.Schema); err != nil {
 		return nil, err
 	}
