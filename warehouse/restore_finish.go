@@ -51,6 +51,9 @@ func (w *Warehouse) resumeRestore(ctx context.Context) error {
 // finishRestore does what a restore needs open databases for, and then removes the plan. It may be called again after a
 // crash.
 func (w *Warehouse) finishRestore(ctx context.Context, plan *restorePlan) error {
+	if err := w.UseJournal(ctx, w.journal); err != nil { // it has the entries of the journal beside the backups now
+		return err
+	}
 	var failed []restoredTenant
 	var errs []error
 	for _, t := range plan.Tenants {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/backup"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
@@ -371,4 +372,63 @@ func TestBackup_CopyIsOneState(t *testing.T) {
 	noError(t, w.CopyPinned(t.Context(), tenantA, path, func() { change(6) }))
 	wantCallCount(t, w, tenantA, 9)
 	want(t, inDatabase(t, path, "SELECT count(*) || ' ' || sum(length(summary) > 300000)::INT FROM calls"), "5 5")
+}
+
+// A key that was revoked after a backup stays revoked after its restore, and a key that was created after it stays valid,
+// also in a folder that has only the journal beside the backups.
+func TestRestore_Keys(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	newKey := func() (control.Key, string) {
+		t.Helper()
+		key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{Label: "a", Origins: []string{}})
+		noError(t, err)
+		return key, text
+	}
+	kept, keptText := newKey()
+	revoked, revokedText := newKey()
+	first := mustBackup(t, w, warehouse.BackupOptions{Dest: dest})
+	created, createdText := newKey()
+	_, err := w.RevokeKey(t.Context(), revoked.ID)
+	noError(t, err)
+	_, err = w.UpdateKey(t.Context(), kept.ID, control.KeySettings{Label: "changed", RateLimit: "5/1s"})
+	noError(t, err)
+	mustBackup(t, w, warehouse.BackupOptions{Dest: dest})
+	noError(t, w.Close())
+	check := func(w *warehouse.Warehouse) {
+		t.Helper()
+		got, _, err := w.Authenticate(keptText)
+		if err != nil || got.Label != "changed" || got.RateLimit != "5/1s" {
+			t.Errorf("changed key: got %+v and error %v", got, err)
+		}
+		if got, _, err := w.Authenticate(createdText); err != nil || got.ID != created.ID {
+			t.Errorf("new key: got %+v and error %v", got, err)
+		}
+		_, _, err = w.Authenticate(revokedText)
+		wantKind(t, err, warehouse.ErrRevokedKey)
+		if n := len(w.Keys()); n != 3 {
+			t.Errorf("got %d keys, want 3", n)
+		}
+	}
+	o := warehouse.RestoreOptions{Source: dest, At: first.Name}
+	for _, dir := range []string{w.Dir(), filepath.Join(t.TempDir(), "empty")} {
+		again, _, err := warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, o)
+		noError(t, err)
+		check(again)
+		noError(t, again.Close())
+		again = warehousetest.Open(t, dir)
+		check(again)
+		noError(t, again.Close())
+	}
+	noError(t, os.Remove(filepath.Join(w.Dir(), "control.duckdb")))
+	lost := warehousetest.Open(t, w.Dir())
+	check(lost)
+	noError(t, lost.Close())
+
+	empty := warehousetest.OpenNew(t)
+	o.Tenant = tenantA
+	_, err = empty.RestoreTenant(t.Context(), o)
+	noError(t, err)
+	check(empty)
 }

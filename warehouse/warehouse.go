@@ -121,6 +121,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.loadDeleted(); err != nil {
 		return nil, err
 	}
+	if err := w.UseJournal(ctx, w.journal); err != nil {
+		return nil, err
+	}
 	if w.commits, err = folder.openCommits(); err != nil {
 		return nil, fmt.Errorf("file of commits: %w", err)
 	}

@@ -3,11 +3,14 @@ package control
 import (
 	"context"
 	"database/sql"
+
+	"github.com/voicory/warehouse/warehouse/journal"
 )
 
 // A DB is an open control database. It is safe for concurrent use. The caller closes it before the connections.
 type DB struct {
 	db         *sql.DB
+	journal    *journal.Journal // of keys; nil until UseJournal; guarded by keys.changing
 	keys       keyring
 	requests   requestLog
 	deleted    deletedTenants

@@ -58,6 +58,13 @@ func (d *DB) ImportKeys(ctx context.Context, source KeySource, imported []Import
 	if err != nil {
 		return fmt.Errorf("import keys of %s: %w", source.Name, err)
 	}
+	records := make([]*storedKey, len(changes))
+	for i, change := range changes {
+		records[i] = change.key
+	}
+	if err := d.record(records...); err != nil {
+		return fmt.Errorf("import keys of %s: %w", source.Name, err)
+	}
 	tx, err := duckdb.Begin(ctx, d.db)
 	if err != nil {
 		return fmt.Errorf("import keys of %s: %w", source.Name, err)

@@ -308,7 +308,11 @@ func (d *DB) CreateKey(
 
 	d.keys.changing.Lock()
 	defer d.keys.changing.Unlock()
-	if err := key.insert(ctx, d.db); err != nil {
+	err := d.record(key)
+	if err == nil {
+		err = key.insert(ctx, d.db)
+	}
+	if err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", err)
 	}
 	key.activate()
@@ -324,7 +328,7 @@ type execer interface {
 // insert inserts the key into the control database.
 func (k *storedKey) insert(ctx context.Context, control execer) error {
 	_, err := control.ExecContext(ctx, statements.Get("control/insert_key"), append(k.args(),
-		sql.Named("id", k.ID.String()),
+		idArg(k.ID),
 		sql.Named("tenant", k.Tenant.String()),
 		sql.Named("type", string(k.Type)),
 		sql.Named("source", k.Source),
@@ -333,6 +337,9 @@ func (k *storedKey) insert(ctx context.Context, control execer) error {
 		sql.Named("created_at", k.CreatedAt))...)
 	return err
 }
+
+// idArg returns the id of a key as a parameter.
+func idArg(id uuid.UUID) sql.NamedArg { return sql.Named("id", id.String()) }
 
 // normalize brings the settings into the form in which they are stored. It returns schema.ErrInvalid for settings that
 // have no effect on a key of the type, or that are malformed.
@@ -408,6 +415,9 @@ func (d *DB) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) 
 			return err
 		}
 		key.KeySettings = settings
+		if err := d.record(key); err != nil {
+			return err
+		}
 		_, err := d.db.ExecContext(ctx, statements.Get("control/update_key"),
 			append(settings.args(), sql.Named("id", id.String()))...)
 		return err
@@ -424,6 +434,9 @@ func (d *DB) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 		key.revocationInferred = false
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		key.RevokedAt = &at
+		if err := d.record(key); err != nil {
+			return err
+		}
 		_, err := d.db.ExecContext(ctx, statements.Get("control/revoke_key"),
 			sql.Named("id", id.String()), sql.Named("at", at))
 		return err
