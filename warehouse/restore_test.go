@@ -374,8 +374,8 @@ func TestBackup_CopyIsOneState(t *testing.T) {
 	want(t, inDatabase(t, path, "SELECT count(*) || ' ' || sum(length(summary) > 300000)::INT FROM calls"), "5 5")
 }
 
-// A key that was revoked after a backup stays revoked after its restore, and a key that was created after it stays valid,
-// also in a folder that has only the journal beside the backups.
+// A key that was revoked after a backup stays revoked after its restore. A key that was created after the backup stays
+// valid. A folder that has only the journal beside the backups has the same keys.
 func TestRestore_Keys(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))

@@ -194,7 +194,6 @@ func (d *DB) writeChanges(ctx context.Context, changes []keyChange) error {
 		d.keys.put(change.key)
 		if change.stored != nil {
 			change.stored.revoke(ErrRevokedKey)
-			change.stored.stopExpiry()
 		}
 	}
 	return nil
