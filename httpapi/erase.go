@@ -33,8 +33,8 @@ type erased struct {
 	Remaining int              `json:"remaining"` // files that still contain a text of the customer
 }
 
-// eraseCustomer erases the customer with the id in the path. The request is logged without the id. The erasure goes on if
-// the client disconnects, because a half-done one would be completed only later.
+// eraseCustomer erases the customer with the id in the path. The request is logged without the id. The erasure goes on
+// if the client disconnects, because a half-done one would be completed only later.
 func (a *api) eraseCustomer(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	stateOf(r).secretPath = true
 	values, err := parseParams(r.URL.RawQuery, []string{"erase"}, true)

@@ -168,8 +168,8 @@ func (f *dataFolder) removeAll(path string) error {
 	return errors.Join(f.root.RemoveAll(name), f.sync(filepath.Dir(path)))
 }
 
-// refuseDeleted removes the staged rows of deleted tenants. They count as refused, with the tenant as the reason, and are
-// not written to the quarantine.
+// refuseDeleted removes the staged rows of deleted tenants. They count as refused, with the tenant as the reason, and
+// are not written to the quarantine.
 func (s *Staged) refuseDeleted(ctx context.Context) error {
 	var ids []string
 	for i := range s.tenants {

@@ -33,7 +33,8 @@ func fillTenants(t *testing.T, w *warehouse.Warehouse) (key string) {
 	return key
 }
 
-// wantDeleted requires that no file is named after tenant A or contains its rows, and that the other tenant is complete.
+// wantDeleted requires that no file is named after tenant A or contains its rows, and that the other tenant is
+// complete.
 func wantDeleted(t *testing.T, w *warehouse.Warehouse) {
 	t.Helper()
 	for _, name := range files(t, w.Dir()) {

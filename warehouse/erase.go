@@ -37,10 +37,10 @@ type EraseOptions struct {
 	OwnFiles bool // search the files of the tenant and of all tenants together, but not those of other tenants
 }
 
-// Erase erases a customer of a tenant, named by the id or by a phone number: the rows of the number, of its customers and
-// of their ids in all datasets, as far as they were created until now, and everything that was made of them. It ends with
-// a search of the bytes of all files for the number, the ids, and the names and e-mail addresses. It returns ErrNotFound
-// if the tenant has no such customer.
+// Erase erases a customer of a tenant, named by the id or by a phone number: the rows of the number, of its customers
+// and of their ids in all datasets, as far as they were created until now, and everything that was made of them. It
+// ends with a search of the bytes of all files for the number, the ids, and the names and e-mail addresses. It returns
+// ErrNotFound if the tenant has no such customer.
 //
 // The order makes a crash harmless: first a mark that the erasure is under way and the hashes in the journal, then the
 // rows, then the copies of them. The next start completes an erasure that has a mark.
@@ -161,8 +161,8 @@ func (w *Warehouse) findPerson(ctx context.Context, tenant uuid.UUID, customer s
 // minOwn is the number of rows from which a number can count as one of the account's own.
 const minOwn = 10
 
-// refuseOwnNumber returns ErrInvalid if the number is on the account's side of most rows: a customer that has the number
-// of the business would take all its calls along. The user who names the number itself means them.
+// refuseOwnNumber returns ErrInvalid if the number is on the account's side of most rows: a customer that has the
+// number of the business would take all its calls along. The user who names the number itself means them.
 func (p *person) refuseOwnNumber(ctx context.Context, db *sql.DB) error {
 	keys, err := json.Marshal(p.keys)
 	if err != nil {
@@ -179,7 +179,9 @@ func (p *person) refuseOwnNumber(ctx context.Context, db *sql.DB) error {
 }
 
 // addCustomers adds the customers with the id or one of the keys, and returns their number.
-func (p *person) addCustomers(ctx context.Context, db *sql.DB, id uuid.NullUUID, keys []erasure.Key) (n int, err error) {
+func (p *person) addCustomers(
+	ctx context.Context, db *sql.DB, id uuid.NullUUID, keys []erasure.Key,
+) (n int, err error) {
 	text, err := json.Marshal(keys)
 	if err != nil {
 		return 0, err
@@ -242,8 +244,8 @@ func (w *Warehouse) countErased(ctx context.Context, report *Erasure, until time
 	return nil
 }
 
-// ApplyErasures erases again what the journal lists as erased in a tenant. It is called after a restore, because a backup
-// may hold erased rows.
+// ApplyErasures erases again what the journal lists as erased in a tenant. It is called after a restore, because a
+// backup may hold erased rows.
 func (w *Warehouse) ApplyErasures(ctx context.Context, tenant uuid.UUID) error {
 	w.erasures.running.Lock()
 	defer w.erasures.running.Unlock()
@@ -310,8 +312,8 @@ func (f *dataFolder) createMark(path string) error {
 	return f.sync(filepath.Dir(path))
 }
 
-// applyErasures removes everything of a tenant that its list covers, and the mark at the end. texts are known only to the
-// erasure that recorded the identities. The caller holds erasures.running.
+// applyErasures removes everything of a tenant that its list covers, and the mark at the end. texts are known only to
+// the erasure that recorded the identities. The caller holds erasures.running.
 func (w *Warehouse) applyErasures(ctx context.Context, report *Erasure, texts []string) error {
 	tenant := report.Tenant
 	err := w.replaceRows(ctx, tenant, func(store *tenantStore, conn *sql.Conn) (bool, error) {
@@ -381,8 +383,8 @@ func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql
 	})
 }
 
-// deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns the
-// statement that creates the table leaving. If leaving is not nil, it is called before the rows of that table are
+// deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns
+// the statement that creates the table leaving. If leaving is not nil, it is called before the rows of that table are
 // deleted. counts gets the number of rows of each dataset.
 func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sql.Conn, counts map[string]int64,
 	leave func(schema.Dataset) string, leaving func(context.Context, schema.Dataset) error,
@@ -424,7 +426,8 @@ func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sq
 		if err := w.folder.createMark(w.unpublishedPath(store.id)); err != nil {
 			return err
 		}
-		slots := []string{"store", store.main(), "seq", strconv.FormatInt(seq+1, 10), "first_seq", strconv.FormatInt(seq+1, 10),
+		next := strconv.FormatInt(seq+1, 10)
+		slots := []string{"store", store.main(), "seq", next, "first_seq", next,
 			"touched", touched, "epoch", statements.Text(w.epoch.String()),
 			"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name)}
 		err = store.changeRows(ctx, conn, func(tx *sql.Tx) error {
@@ -510,8 +513,8 @@ func queryPairs(ctx context.Context, db querier, query string) (pairs [][2]strin
 	return pairs, rows.Err()
 }
 
-// eraseRuns removes erased identities from the errors of the last runs of sources, and from the states of the sources of
-// many tenants.
+// eraseRuns removes erased identities from the errors of the last runs of sources, and from the states of the sources
+// of many tenants.
 func (w *Warehouse) eraseRuns(ctx context.Context, matcher erasure.Matcher) error {
 	runs, err := w.Runs(ctx)
 	if err != nil {
@@ -539,7 +542,8 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 	store.publishing.Lock()
 	defer store.publishing.Unlock()
 	store.writing.Lock()
-	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"), sql.Named("before", time.Now().AddDate(1, 0, 0)))
+	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"),
+		sql.Named("before", time.Now().AddDate(1, 0, 0)))
 	store.writing.Unlock()
 	if err != nil {
 		return err

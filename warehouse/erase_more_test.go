@@ -57,7 +57,7 @@ func TestErase_OwnNumberMustBeNamed(t *testing.T) {
 	merge(t, w, schema.Customers, row{"user_id": tenantA, "id": id(1), "phone_number": own, "created_at": "2026-03-01"},
 		row{"user_id": tenantA, "id": id(2), "phone_number": "anonymous", "created_at": "2026-03-01"})
 	for n := range 12 {
-		merge(t, w, schema.Calls, call(tenantA, 100+n, row{"from_number": fmt.Sprint("anonymous"), "to_number": "+918000000001"}))
+		merge(t, w, schema.Calls, call(tenantA, 100+n, row{"from_number": "anonymous", "to_number": "+918000000001"}))
 	}
 	_, err := w.Erase(t.Context(), tenantA, id(1), warehouse.EraseOptions{DryRun: true})
 	wantKind(t, err, warehouse.ErrInvalid)

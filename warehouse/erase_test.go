@@ -3,6 +3,7 @@ package warehouse_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -167,7 +168,7 @@ func parquetText(t *testing.T, raw []byte) (text []byte) {
 					text = append(text, 0)
 				}
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			noError(t, err)

@@ -74,8 +74,8 @@ func (w *Warehouse) recordErased(ctx context.Context, tenant uuid.UUID, until ti
 	return w.loadErasures(ctx)
 }
 
-// coveredRows returns the query of the places of the rows of a relation that the list of a tenant covers. list is a table
-// with the columns of erased.
+// coveredRows returns the query of the places of the rows of a relation that the list of a tenant covers. list is a
+// table with the columns of erased.
 func coveredRows(list, relation, condition string, tenant uuid.UUID, dataset schema.Dataset) string {
 	return statements.Fill("erasure/covered_rows", "list", list, "rows", relation, "condition", condition,
 		"tenant", statements.Text(tenant.String()), "dataset_name", statements.Text(dataset.Name),
@@ -99,9 +99,9 @@ func (s *Staged) dropErased(ctx context.Context, conn *sql.Conn, t stagedTenant)
 		"covered", coveredRows(erasedList, "staged", condition, t.id.UUID, s.batch.Dataset)))
 }
 
-// erasedRefusal reports whether a refused row names an erased identity, so that it must not be stored. A row of an erased
-// number that was created after the erasure is a new record. If its time cannot be read, it counts as an old one. The
-// caller holds the gate.
+// erasedRefusal reports whether a refused row names an erased identity, so that it must not be stored. A row of an
+// erased number that was created after the erasure is a new record. If its time cannot be read, it counts as an old
+// one. The caller holds the gate.
 func (s *Staged) erasedRefusal(row string) bool {
 	for _, t := range s.tenants {
 		tenant := t.id.UUID

@@ -14,8 +14,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
-// A deleted or updated row stays in the blocks of a DuckDB file, in its log, and in the state of its older header. Other
-// rows overwrite it at some time. So an erasure writes the whole file again, from the rows that a query returns.
+// A deleted or updated row stays in the blocks of a DuckDB file, in its log, and in the state of its older header.
+// Other rows overwrite it at some time. So an erasure writes the whole file again, from the rows that a query returns.
 
 // rewriteFile replaces a database file by a copy of its rows in a new file. catalog is the attached database. detach
 // detaches it, after which nothing may use the file until rewriteFile returns. A crash leaves the old file or the new
@@ -133,8 +133,8 @@ func queryTexts(ctx context.Context, db querier, query string, args ...any) (tex
 	return texts, rows.Err()
 }
 
-// A changeStore changes the rows of a store that no other goroutine uses, over a connection that sees it as the database
-// of its id. It reports whether the file must be written again.
+// A changeStore changes the rows of a store that no other goroutine uses, over a connection that sees it as the
+// database of its id. It reports whether the file must be written again.
 type changeStore func(store *tenantStore, conn *sql.Conn) (rewrite bool, err error)
 
 // main returns the quoted name of the schema of the store.
@@ -185,8 +185,8 @@ func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
 		return err
 	})
 	if detached {
-		_, attached := conn.ExecContext(ctx, fmt.Sprintf("ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
-			statements.Text(path), RowGroup, storageVersion))
+		_, attached := conn.ExecContext(ctx, fmt.Sprintf(
+			"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)", statements.Text(path), RowGroup, storageVersion))
 		err = errors.Join(err, attached)
 	}
 	_, used := conn.ExecContext(ctx, "USE control")

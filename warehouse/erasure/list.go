@@ -31,15 +31,16 @@ func RowKey(dataset string, id uuid.UUID) Key { return Key(rowPrefix + dataset +
 // IsRow reports whether the key is that of a row.
 func (k Key) IsRow() bool { return strings.HasPrefix(string(k), rowPrefix) }
 
-// separators are the characters of phone numbers that are not digits. See the filter of phone numbers in package schema.
+// separators are the characters of phone numbers that are not digits. See the filter of phone numbers in package
+// schema.
 const separators = " +-()./\t\u00a0\u2011\u2013"
 
 // minDigits is the number of digits from which the digits of a text that has other characters, too, are a number.
 const minDigits = 7
 
-// NumberKeys returns the keys of a phone number: its digits if it has only digits and separators, and otherwise the text
-// as it is, with its digits as a second key if there are enough of them. The statement erasure/keys.sql computes the
-// keys of stored numbers.
+// NumberKeys returns the keys of a phone number: its digits if it has only digits and separators, and otherwise the
+// text as it is, with its digits as a second key if there are enough of them. The statement erasure/keys.sql computes
+// the keys of stored numbers.
 func NumberKeys(number string) (keys []Key) {
 	digits := Digits(number)
 	pure := strings.Trim(number, "0123456789"+separators) == ""
