@@ -252,10 +252,7 @@ func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableO
 }
 
 // A tableOpener opens Parquet and Arrow files of one dataset. A child process reads a file and returns its rows as NDJSON.
-type tableOpener struct {
-	options filereader.Options
-	session *filereader.Session // for files that are small, or have to be copied
-}
+type tableOpener struct{ session *filereader.Session }
 
 // newTableOpener returns an opener of the files of a group. The caller must close its session.
 func newTableOpener(w *warehouse.Warehouse, in Input, dataset schema.Dataset) (*tableOpener, error) {
@@ -264,14 +261,14 @@ func newTableOpener(w *warehouse.Warehouse, in Input, dataset schema.Dataset) (*
 		return nil, err
 	}
 	options := filereader.Options{Command: command, Dataset: dataset.Name, Log: cmp.Or(in.Log, slog.Default())}
-	return &tableOpener{options, filereader.NewSession(w.TempDir(), options)}, nil
+	return &tableOpener{filereader.NewSession(w.TempDir(), options)}, nil
 }
 
 // open opens a table. body has its bytes, which a child reads from in.Body itself if that is a large file.
 func (o *tableOpener) open(ctx context.Context, in Input, body io.Reader, packed bool) (*filereader.Rows, error) {
 	if file, ok := in.Body.(*os.File); ok && !packed {
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxSmallFile {
-			return filereader.Open(ctx, file, string(in.Format), o.options)
+			return o.session.ReadFile(ctx, file, string(in.Format))
 		}
 	}
 	scratch, err := o.session.Scratch()

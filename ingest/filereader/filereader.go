@@ -67,7 +67,14 @@ const frameHead = 4
 // A verdict is the message of a child to the parent after the rows of a file.
 type verdict struct {
 	Error string `json:"error"` // empty if all rows were written
+	// Tail is set if the file can be read when its bytes from the place From on are replaced by it. The rows that were
+	// written are then written again first.
+	Tail []byte `json:"tail,omitempty"`
+	From int64  `json:"from,omitempty"`
 }
+
+// maxVerdict is the maximum length of a verdict as JSON, in bytes.
+const maxVerdict = 32 << 20
 
 // An Error is the reason why a file could not be read, or not to its end. Clients may see it.
 type Error struct{ Reason string }
@@ -87,6 +94,8 @@ type child struct {
 	cpu     time.Duration // CPU time limit
 	format  string        // of its files
 	used    bool          // it has read a file
+	direct  bool          // its file is not the scratch file of the session
+	last    verdict
 }
 
 // Options specify how to read files.
@@ -156,11 +165,10 @@ func (c *child) read(p []byte) (n int, err error) {
 		n, err = c.output.Read(p[:min(len(p), int(c.frame))])
 		c.frame -= uint32(n)
 	} else if err == nil {
-		var v verdict
-		if v, err = c.verdict(); err == nil && v.Error == "" {
+		if c.last, err = c.verdict(); err == nil && c.last.Error == "" {
 			return 0, io.EOF
 		} else if err == nil {
-			message := strings.ToValidUTF8(v.Error, "\uFFFD")
+			message := strings.ToValidUTF8(c.last.Error, "\uFFFD")
 			return 0, &Error{strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")}
 		}
 	}
@@ -175,7 +183,7 @@ func (c *child) verdict() (v verdict, err error) {
 	if err = c.next(); err != nil {
 		return v, err
 	}
-	text := make([]byte, min(c.frame, 16*maxMessage))
+	text := make([]byte, min(c.frame, maxVerdict))
 	if _, err = io.ReadFull(c.output, text); err != nil {
 		return v, err
 	}
@@ -211,26 +219,13 @@ var tooMuchMemory = fmt.Sprintf("reading the file needs more than %d MiB of memo
 type Rows struct {
 	ctx     context.Context
 	child   *child
-	session *Session      // that keeps the child; nil: Close ends it
+	session *Session
+	file    *os.File      // that is read instead of the scratch file; nil: none
+	mended  bool          // the tail of the file was replaced
 	wait    time.Duration // remaining time that Read may wait for the child
 	read    int64         // bytes that Read returned
 	skip    int64         // bytes to skip, which Read returned from the former child
 	ended   error         // result of all further calls of Read; nil while rows may follow
-}
-
-// Open starts a child that reads file, which must be open for reading only. It waits if maxChildren children are
-// running. The child is killed when ctx ends. The caller must close the returned rows. It may close file as soon as Open
-// has returned.
-func Open(ctx context.Context, file *os.File, format string, o Options) (*Rows, error) {
-	c, err := start(ctx, file, format, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.send(o.Dataset); err != nil {
-		c.close()
-		return nil, err
-	}
-	return &Rows{ctx: ctx, child: c, wait: waitFactor * c.cpu}, nil
 }
 
 // Read reads NDJSON. It returns io.EOF after the last row, an *Error if the child could not read the whole file, or
@@ -239,8 +234,13 @@ func Open(ctx context.Context, file *os.File, format string, o Options) (*Rows, 
 func (r *Rows) Read(p []byte) (int, error) {
 	for r.ended == nil {
 		n, err := r.receive(p)
-		if failure := (*Error)(nil); errors.As(err, &failure) && r.session != nil && r.child.used {
-			err = r.readAgain()
+		if failure := (*Error)(nil); errors.As(err, &failure) {
+			switch {
+			case r.child.last.Tail != nil && !r.mended:
+				err = r.mend(r.child.last)
+			case r.child.used:
+				err = r.readAgain()
+			}
 		}
 		if r.ended = err; n == 0 {
 			continue
@@ -280,11 +280,9 @@ func (r *Rows) receive(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the child, unless its session can use it for another file.
+// Close ends the child, unless the session can use it for another file.
 func (r *Rows) Close() {
-	if r.session == nil {
-		r.child.close()
-	} else if !errors.Is(r.ended, io.EOF) {
+	if r.child.direct || !errors.Is(r.ended, io.EOF) {
 		r.session.endChild()
 	}
 }

@@ -87,8 +87,9 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 	defer cancel()
 	command, err := Command()
 	noError(t, err)
-	r, err := Open(ctx, file, format, Options{Command: command, Dataset: "calls",
-		Log: slog.New(slog.DiscardHandler)})
+	s := NewSession(t.TempDir(), Options{Command: command, Dataset: "calls", Log: slog.New(slog.DiscardHandler)})
+	defer s.Close()
+	r, err := s.ReadFile(ctx, file, format)
 	noError(t, err)
 	defer r.Close()
 	lines := bufio.NewReader(r)
@@ -107,14 +108,14 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 		if rows++; rows == maxRows {
 			return rows, "" // a footer may declare any number of rows; the caller bounds it
 		}
-		if format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line,
+		if line, _ = ParseRow(line); format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line,
 			[]byte("Infinity")) {
 			t.Errorf("got the row %q, want JSON", line)
 		}
 	}
 }
 
-func TestOpen_SmallFiles(t *testing.T) {
+func TestReadFile_SmallFiles(t *testing.T) {
 	for _, compression := range []string{"uncompressed", "snappy", "zstd"} {
 		if rows, reason := readFile(t, Parquet, smallParquet(t, compression)); rows != 20 || reason != "" {
 			t.Errorf("Parquet, %s: got %d rows and %q, want 20", compression, rows, reason)
@@ -151,7 +152,7 @@ func mutate(random *rand.Rand, content []byte) []byte {
 
 // Files with mutated bytes do not affect this process, even if a child crashes. The seed is fixed, so that failures
 // can be reproduced.
-func TestOpen_MutatedFiles(t *testing.T) {
+func TestReadFile_MutatedFiles(t *testing.T) {
 	files := map[string]map[string][]byte{
 		Parquet: {"snappy": smallParquet(t, "snappy"), "uncompressed": smallParquet(t, "uncompressed")},
 		Arrow:   {"plain": smallArrow(t), "LZ4": smallArrow(t, ipc.WithLZ4())},
@@ -175,7 +176,7 @@ func TestOpen_MutatedFiles(t *testing.T) {
 }
 
 // A changed byte in the metadata of an Arrow message can become a huge length. The child then fails with a reason.
-func TestOpen_ArrowLengths(t *testing.T) {
+func TestReadFile_ArrowLengths(t *testing.T) {
 	content := smallArrow(t)
 	reasons := map[string]int{}
 	for i := 4; i < len(content); i += 7 {

@@ -15,6 +15,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	duckdbgo "github.com/duckdb/duckdb-go/v2"
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	statements "github.com/voicory/warehouse/sql"
@@ -100,9 +102,44 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 			selected += ", " + value(statements.Ident(name), columnType, column.typ)
 		}
 	}
-	return explain(e.each("SELECT "+selected+" FROM "+relation, func(batch arrow.RecordBatch) error {
+	err = e.each("SELECT "+selected+" FROM "+relation, func(batch arrow.RecordBatch) error {
 		return w.writeBatch(batch, columns)
-	}))
+	})
+	if err != nil && strings.Contains(err.Error(), "Invalid string encoding found in Parquet file") {
+		return withoutTexts(file, metadata, explain(err))
+	}
+	return explain(err)
+}
+
+// A tailError is an error of a file that can be read if its bytes from a place on are replaced.
+type tailError struct {
+	error
+	tail []byte
+	from int64
+}
+
+// withoutTexts returns a tailError with a footer whose columns of texts are columns of bytes. DuckDB refuses a whole file
+// if one text in it is not UTF-8. Of bytes, only the row is refused.
+func withoutTexts(file *os.File, metadata *format.FileMetaData, failure error) error {
+	footer, size, err := readFooter(file)
+	if err != nil {
+		return err
+	}
+	for i := range metadata.Schema {
+		node := &metadata.Schema[i]
+		if _, isString := node.LogicalType.Value.(*format.StringType); isString {
+			node.LogicalType = format.LogicalType{}
+		}
+		if node.ConvertedType.Valid && (node.ConvertedType.V == deprecated.UTF8 || node.ConvertedType.V == deprecated.Enum) {
+			node.ConvertedType = thrift.Null[deprecated.ConvertedType]{}
+		}
+	}
+	tail, err := thrift.Marshal(new(thrift.CompactProtocol), metadata)
+	if err != nil || len(tail) > maxVerdict/2 {
+		return failure
+	}
+	tail = append(binary.LittleEndian.AppendUint32(tail, uint32(len(tail))), parquetMark...)
+	return &tailError{failure, tail, size - int64(parquetTail) - int64(len(footer))}
 }
 
 // value returns the SQL expression for the value of a column, which writeBatch converts to JSON. Numbers, times and
@@ -146,21 +183,9 @@ const (
 // exponential in the depth of the schema. It also checks that the file is not several files one after another. It returns the
 // content of the footer.
 func checkFooter(file *os.File) (*format.FileMetaData, error) {
-	info, err := file.Stat()
+	footer, size, err := readFooter(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the file's size: %w", err)
-	}
-	tail := make([]byte, parquetTail)
-	if _, err := file.ReadAt(tail, info.Size()-int64(parquetTail)); err != nil || string(tail[4:]) != parquetMark {
-		return nil, errors.New("it is not a Parquet file: it does not end with PAR1")
-	}
-	length := int64(binary.LittleEndian.Uint32(tail))
-	if length > info.Size()-int64(parquetTail) {
-		return nil, errors.New("it is not a Parquet file: its footer is longer than the file")
-	}
-	footer := make([]byte, length)
-	if _, err := file.ReadAt(footer, info.Size()-int64(parquetTail)-length); err != nil {
-		return nil, fmt.Errorf("read the footer: %w", err)
+		return nil, err
 	}
 	metadata, _, err := new(format.FooterDecoder).Decode(footer)
 	if err != nil {
@@ -172,7 +197,28 @@ func checkFooter(file *os.File) (*format.FileMetaData, error) {
 	if err := checkSchema(metadata.Schema); err != nil {
 		return nil, err
 	}
-	return metadata, checkSingle(file, metadata, info.Size()-int64(parquetTail)-length)
+	return metadata, checkSingle(file, metadata, size-int64(parquetTail)-int64(len(footer)))
+}
+
+// readFooter returns the footer of a Parquet file, and the size of the file.
+func readFooter(file *os.File) (footer []byte, size int64, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the file's size: %w", err)
+	}
+	tail := make([]byte, parquetTail)
+	if _, err := file.ReadAt(tail, info.Size()-int64(parquetTail)); err != nil || string(tail[4:]) != parquetMark {
+		return nil, 0, errors.New("it is not a Parquet file: it does not end with PAR1")
+	}
+	length := int64(binary.LittleEndian.Uint32(tail))
+	if length > info.Size()-int64(parquetTail) {
+		return nil, 0, errors.New("it is not a Parquet file: its footer is longer than the file")
+	}
+	footer = make([]byte, length)
+	if _, err := file.ReadAt(footer, info.Size()-int64(parquetTail)-length); err != nil {
+		return nil, 0, fmt.Errorf("read the footer: %w", err)
+	}
+	return footer, info.Size(), nil
 }
 
 // checkSingle returns an error if file consists of several Parquet files. The footer of the last one has offsets that

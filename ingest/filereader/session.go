@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -62,6 +63,40 @@ func (s *Session) Read(ctx context.Context, format string) (*Rows, error) {
 		s.child.used = true
 	}
 	return r, r.begin(format)
+}
+
+// ReadFile returns the rows of a large file without a copy, in a child of its own. The file must be open for reading only
+// until the rows are closed. ReadFile waits if maxChildren children are running.
+func (s *Session) ReadFile(ctx context.Context, file *os.File, format string) (_ *Rows, err error) {
+	s.endChild()
+	if s.child, err = start(ctx, file, format, s.o); err != nil {
+		return nil, err
+	}
+	s.child.direct = true
+	r := &Rows{ctx: ctx, session: s, file: file}
+	return r, r.begin(format)
+}
+
+// mend replaces the tail of the file as the verdict of the child says, and makes a new child read it.
+func (r *Rows) mend(v verdict) error {
+	s := r.session
+	if r.file != nil {
+		scratch, err := s.Scratch()
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(scratch, io.NewSectionReader(r.file, 0, v.From)); err != nil {
+			return fmt.Errorf("copy a file: %w", err)
+		}
+	}
+	if err := s.scratch.Truncate(v.From); err != nil {
+		return fmt.Errorf("mend the copy of a file: %w", err)
+	}
+	if _, err := s.scratch.WriteAt(v.Tail, v.From); err != nil {
+		return fmt.Errorf("mend the copy of a file: %w", err)
+	}
+	r.mended = true
+	return r.readAgain()
 }
 
 // begin makes the child of the session, or a new one, read the scratch file.

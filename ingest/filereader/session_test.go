@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/parquet-go/parquet-go"
 )
 
 // newSession returns a session of calls.
@@ -113,6 +115,65 @@ func TestSession_DeathOfTheChild(t *testing.T) {
 			if !fails && !bytes.Equal(append(got, rest...), want) {
 				t.Errorf("%s, file %d: got other rows than without the death", name, i)
 			}
+		}
+	}
+}
+
+// parquetOfTexts returns a Parquet file with a column of texts. The one at place bad is not UTF-8.
+func parquetOfTexts(t *testing.T, rows, bad int) []byte {
+	t.Helper()
+	type call struct {
+		ID      string            `parquet:"id"`
+		Summary string            `parquet:"summary"`
+		Nested  map[string]string `parquet:"metadata"`
+	}
+	calls := make([]call, rows)
+	for i := range calls {
+		calls[i] = call{ID: strconv.Itoa(i), Summary: "é", Nested: map[string]string{"k": "é"}}
+	}
+	calls[bad].Summary = "Gr\xfc\xdfe"
+	calls[rows-1].Nested["k"] = "\xff"
+	var out bytes.Buffer
+	writer := parquet.NewGenericWriter[call](&out)
+	_, err := writer.Write(calls)
+	noError(t, errors.Join(err, writer.Close()))
+	return out.Bytes()
+}
+
+// A text of a Parquet file that is not UTF-8 refuses its row only, in small files and large ones. Each row is returned
+// once.
+func TestSession_TextsThatAreNotUTF8(t *testing.T) {
+	t.Parallel()
+	const many, bad = 50_000, 40_000
+	content := parquetOfTexts(t, many, bad)
+	s := newSession(t)
+	for name, open := range map[string]func() (*Rows, error){
+		"copied": func() (*Rows, error) { return s.readNext(t, Parquet, content), nil },
+		"direct": func() (*Rows, error) { return s.ReadFile(t.Context(), openContent(t, content), Parquet) },
+	} {
+		rows, err := open()
+		noError(t, err)
+		text, err := io.ReadAll(rows)
+		noError(t, err)
+		rows.Close()
+		lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+		if len(lines) != many {
+			t.Fatalf("%s: got %d rows, want %d", name, len(lines), many)
+		}
+		for i, line := range lines {
+			row, defect := ParseRow(line)
+			want := map[int]string{many - 1: "metadata is not UTF-8 text", bad: "summary is not UTF-8 text"}[i]
+			if defect != want || !bytes.Contains(row, []byte(`"id":"`+strconv.Itoa(i)+`"`)) {
+				t.Fatalf("%s, row %d: got %s and %q, want %q", name, i, row, defect, want)
+			}
+		}
+		// The session can read other files.
+		other := s.readNext(t, Parquet, smallParquet(t, "snappy"))
+		text, err = io.ReadAll(other)
+		noError(t, err)
+		other.Close()
+		if n := bytes.Count(text, []byte("\n")); n != 20 {
+			t.Errorf("%s: got %d rows of the next file, want 20", name, n)
 		}
 	}
 }

@@ -50,6 +50,9 @@ func Run() int {
 		var v verdict
 		if err != nil {
 			v.Error = err.Error()
+			if mend := (*tailError)(nil); errors.As(err, &mend) {
+				v.Tail, v.From = mend.tail, mend.from
+			}
 			fmt.Fprintln(os.Stderr, err)
 		}
 		if out.end(v) != nil || err != nil {
