@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,13 +31,26 @@ func (w *Warehouse) withDetached(ctx context.Context, id uuid.UUID, do func() er
 		return err
 	}
 	if store != nil {
-		if err := w.tenants.detach(context.WithoutCancel(ctx), id.String(), store.db); err != nil {
+		detaching := context.WithoutCancel(ctx)
+		err := w.tenants.detach(detaching, id.String(), store.db)
+		if attached, checked := w.isAttached(detaching, id.String()); attached || checked != nil {
 			w.tenants.endDrain(id, store)
-			return err
+			return errors.Join(err, checked)
+		}
+		if err != nil { // of the checkpoint: a damaged file cannot be written
+			w.storeFiles.close(id.String())
+			w.folder.log.Warn("tenant detached without a checkpoint; its commits are in its log", "tenant", id, "error", err)
 		}
 	}
 	defer w.tenants.endDrain(id, nil)
 	return do()
+}
+
+// isAttached reports whether a database is attached.
+func (w *Warehouse) isAttached(ctx context.Context, catalog string) (attached bool, err error) {
+	err = w.loader.QueryRowContext(ctx, "SELECT count(*) > 0 FROM duckdb_databases() WHERE database_name = $1",
+		catalog).Scan(&attached)
+	return attached, err
 }
 
 // drain waits until the tenant's store has no users, and keeps others from opening the tenant until endDrain is called.

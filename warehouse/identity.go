@@ -236,10 +236,8 @@ func (w *Warehouse) checkLogs(ctx context.Context, id uuid.UUID) (err error) {
 	if !logs {
 		return nil
 	}
-	var attached bool // still, because a DETACH failed
-	err = w.loader.QueryRowContext(ctx, "SELECT count(*) > 0 FROM duckdb_databases() WHERE database_name = $1",
-		id.String()).Scan(&attached)
-	if err != nil || attached {
+	// It may still be attached, because a DETACH failed.
+	if attached, err := w.isAttached(ctx, id.String()); err != nil || attached {
 		return err
 	}
 	catalog := "check " + id.String()

@@ -74,6 +74,10 @@ func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, er
 	found, err := r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, opts.Tenant) })
 	if !opts.DryRun {
 		r.result.Remaining = found.faults()
+		for _, repair := range r.result.Repairs {
+			w.folder.log.Warn("repair", "kind", string(repair.Kind), "file", repair.File, "done", repair.Done,
+				"failed", repair.Failed)
+		}
 	}
 	return r.result, err
 }
@@ -102,8 +106,12 @@ func RepairFolder(ctx context.Context, opts Options, repair RepairOptions) (_ Re
 	if err == nil {
 		_, err = r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, repair.Tenant) })
 	}
-	if err := errors.Join(err, w.Close()); err != nil {
-		return r.result, err
+	closed := w.Close()
+	if err != nil {
+		return r.result, errors.Join(err, closed)
+	}
+	if closed != nil { // the verification finds the damage
+		w.folder.log.Warn("close the repaired data folder", "error", closed)
 	}
 	found, err := VerifyFolder(ctx, opts, repair.Tenant)
 	r.result.Remaining = found.faults()

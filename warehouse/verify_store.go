@@ -39,8 +39,8 @@ func (v *verifier) checkControl(ctx context.Context) error {
 	case !info.Mode().IsRegular() || !v.checkWAL(path, uuid.Nil, FoundControlWAL):
 		return nil
 	}
-	return v.attached(ctx, FoundControl, uuid.Nil, "control", path, func(db *sql.DB) error {
-		if err := scanTables(ctx, db); err != nil {
+	return v.attached(ctx, FoundControl, uuid.Nil, "control", path, func(db *sql.DB, version int) error {
+		if err := scanTables(ctx, db); err != nil || version < len(statements.Migrations("control")) {
 			return err
 		}
 		content, err := control.Open(ctx, db)
@@ -74,10 +74,11 @@ func (v *verifier) register(ctx context.Context, content *control.DB) error {
 	return err
 }
 
-// attached attaches a database of a stopped folder that has the current schema, and calls do. If reading the database
-// shows that it is damaged, attached reports this with the kind and returns nil.
+// attached attaches a database of a stopped folder, and calls do with the version of its schema, unless it is newer
+// than this program. If reading the database shows that it is damaged, attached reports this with the kind and returns
+// nil.
 func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.UUID, catalog, path string,
-	do func(*sql.DB) error,
+	do func(db *sql.DB, version int) error,
 ) error {
 	if err := v.w.folder.forDuckDB(path); err != nil {
 		return nil // a link is a finding already
@@ -98,12 +99,12 @@ func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.U
 	case err == nil && version > known:
 		v.report(FoundStoreNewer, tenant, path, "it has the schema version %d, and this voicory knows %d", version, known)
 		return nil
-	case err == nil && version < known:
-		v.skip(tenant, filepath.Base(path), "an earlier version wrote it; the next command or server that opens the "+
-			"data folder upgrades it")
-		return nil
 	case err == nil:
-		err = do(db)
+		if version < known {
+			v.skip(tenant, filepath.Base(path), "an earlier version wrote it; its rows are read, and not compared, until a "+
+				"command or server opens the data folder and upgrades it")
+		}
+		err = do(db, version)
 	}
 	return v.reportUnreadable(ctx, kind, tenant, path, err)
 }
@@ -250,8 +251,12 @@ func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 	if !v.checkWAL(path, id, FoundWAL) {
 		return nil
 	}
-	return v.attached(ctx, FoundStoreDamaged, id, id.String(), path, func(db *sql.DB) error {
-		return v.checkStore(ctx, id, func(do func(querier) error) error { return do(db) })
+	return v.attached(ctx, FoundStoreDamaged, id, id.String(), path, func(db *sql.DB, version int) error {
+		read := func(do func(querier) error) error { return do(db) }
+		if version < len(statements.Migrations("tenant")) {
+			return v.checkOldStore(ctx, id, read, version)
+		}
+		return v.checkStore(ctx, id, read)
 	})
 }
 
@@ -289,6 +294,18 @@ func (v *verifier) checkStore(ctx context.Context, id uuid.UUID, read storeReade
 		}
 	}
 	return nil
+}
+
+// formatsVersion is the version of the schema from which a manifest has what checkPublished reads.
+const formatsVersion = 10
+
+// checkOldStore checks a store with an older schema, as far as that does not depend on the schema.
+func (v *verifier) checkOldStore(ctx context.Context, id uuid.UUID, read storeReader, version int) error {
+	err := read(func(db querier) error { return scanTables(ctx, db) })
+	if err == nil && version >= formatsVersion {
+		_, err = v.checkPublished(ctx, id, read)
+	}
+	return err
 }
 
 // checkRows checks that ids are unique, that no deleted row is stored, and the numbers of the change feed.
