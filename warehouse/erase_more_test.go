@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -76,5 +77,37 @@ func TestErase_OwnNumberMustBeNamed(t *testing.T) {
 		if _, err := w.Erase(t.Context(), tenantA, wrong, warehouse.EraseOptions{DryRun: true}); err == nil {
 			t.Errorf("%q: got no error", wrong)
 		}
+	}
+}
+
+// Rows and refused rows that are merged at the same time as the erasure do not stay.
+func TestErase_WhileRowsAreMerged(t *testing.T) {
+	w := openNew(t)
+	mergePerson(t, w, 30)
+	ctx, stop := context.WithCancel(t.Context())
+	var writers errgroup.Group
+	for n := range 3 {
+		writers.Go(func() error {
+			for ctx.Err() == nil {
+				_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: fmt.Sprint(n), Rows: lines(t,
+					call(tenantA, erasedID+1, row{"from_number": erasedTexts["number"], "summary": erasedTexts["summary"]}),
+					row{"user_id": tenantA, "id": "none", "from_number": erasedTexts["number"]})})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for range 3 {
+		_, err := w.Erase(t.Context(), tenantA, erasedTexts["number"], warehouse.EraseOptions{})
+		noError(t, err)
+	}
+	stop()
+	noError(t, writers.Wait())
+	publish(t, w)
+	wantErased(t, w, 30)
+	if refused, err := quarantined(t, w, 10); err != nil || len(refused) != 0 {
+		t.Errorf("got entries of the quarantine %v (%v)", refused, err)
 	}
 }

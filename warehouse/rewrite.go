@@ -186,7 +186,8 @@ func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
 	})
 	if detached {
 		_, attached := conn.ExecContext(ctx, fmt.Sprintf(
-			"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)", statements.Text(path), RowGroup, storageVersion))
+			"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
+			statements.Text(path), RowGroup, storageVersion))
 		err = errors.Join(err, attached)
 	}
 	_, used := conn.ExecContext(ctx, "USE control")
