@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,8 +67,17 @@ func (w *Warehouse) OpenDatabase(
 				file, content, b, err = w.findOrJoin(ctx, tenant, seq, sum, release)
 			}
 		}
-		if content != nil || err != nil {
-			return file, content, err
+		if content != nil {
+			if err = w.fileVerifier.verify(content, file.Bytes, file.SHA256); err == nil {
+				return file, content, nil
+			}
+			w.folder.log.Error("remove a damaged DuckDB export; it is built again", "tenant", tenant, "error", err)
+			if err = errors.Join(content.Close(), d.remove(w.folder, tenant, file.path)); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return file, nil, err
 		}
 		if err := d.wait(ctx, tenant, b); err != nil {
 			return file, nil, err
@@ -84,10 +94,17 @@ func (w *Warehouse) findOrJoin(
 	d := &w.exportCache
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if kept := d.find(tenant, seq, sum); kept != nil {
+	kept := d.find(tenant, seq, sum)
+	if kept != nil {
+		content, err = w.folder.openRegular(kept.path)
+		if errors.Is(err, fs.ErrNotExist) { // tmp/ was emptied
+			d.forget(tenant, kept.path)
+			kept, err = nil, nil
+		}
+	}
+	if kept != nil {
 		kept.lastUsed = time.Now()
 		file = *kept
-		content, err = w.folder.open(kept.path)
 	} else if b = d.builds[tenant]; b != nil {
 		b.waiting++
 	} else if release != nil {
@@ -120,6 +137,19 @@ func (d *duckdbExportCache) find(tenant uuid.UUID, seq int64, sum string) *Cache
 		return files[len(files)-1]
 	}
 	return nil
+}
+
+// forget removes the entry of a file. The caller holds mu.
+func (d *duckdbExportCache) forget(tenant uuid.UUID, path string) {
+	d.files[tenant] = slices.DeleteFunc(d.files[tenant], func(f *CachedDatabase) bool { return f.path == path })
+}
+
+// remove removes a file from the cache.
+func (d *duckdbExportCache) remove(folder *dataFolder, tenant uuid.UUID, path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forget(tenant, path)
+	return folder.removeIfThere(path)
 }
 
 // startBuild starts to write a file, and calls release when that ends. The caller holds mu.
@@ -177,6 +207,9 @@ func (w *Warehouse) buildExport(ctx context.Context, tenant uuid.UUID) (_ *Cache
 			err = errors.Join(err, w.folder.removeIfThere(file.path))
 		}
 	}()
+	if err := w.folder.mkdir(w.TempDir()); err != nil {
+		return nil, err
+	}
 	if err := w.folder.forDuckDB(file.path); err != nil {
 		return nil, err
 	}

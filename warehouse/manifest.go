@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -91,8 +93,9 @@ func (f *PublishedFile) scan(scan func(...any) error) error {
 	return err
 }
 
-// OpenPublished opens a file of a tenant's export by its name. The file may have been replaced up to an hour ago. It
-// returns ErrNotFound if there is no such file. The caller closes content, which later publishing does not change.
+// OpenPublished opens a file of a tenant's export by its name, and verifies it. The file may have been replaced up to an
+// hour ago. It returns ErrNotFound if there is no such file, and ErrUnavailable if it is damaged and will be published
+// again. The caller closes content, which later publishing does not change.
 func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (
 	file PublishedFile, content *os.File, err error,
 ) {
@@ -110,13 +113,52 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 	if err != nil {
 		return file, nil, fmt.Errorf("published file: %w", err)
 	}
-	// In this order, because a file may be moved from the first folder to the second meanwhile.
-	for _, dir := range []string{w.filesPath(tenant), w.replacedPath(tenant)} {
-		if content, err = w.folder.open(filepath.Join(dir, file.Name)); !errors.Is(err, os.ErrNotExist) {
-			return file, content, err
-		}
+	if content, err = w.openVerified(ctx, store, file); errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: the file is gone", ErrNotFound)
 	}
-	return file, nil, fmt.Errorf("%w: the file is gone", ErrNotFound)
+	return file, content, err
+}
+
+// A VerifiedFile is a published file that was compared with the manifest. A process that opens it by its name must
+// compare the identity of the inode.
+type VerifiedFile struct {
+	PublishedFile
+	Device, Inode uint64
+}
+
+// VerifiedFiles returns the tenant's current files like PublishedFiles, after it has verified each of them.
+func (w *Warehouse) VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]VerifiedFile, error) {
+	files, err := w.PublishedFiles(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	store, release, err := w.tenant(ctx, tenant) // without a slot of a reader, because it may read large files
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	verified := make([]VerifiedFile, len(files))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, file := range files {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			content, err := w.openVerified(ctx, store, file)
+			if err != nil {
+				return err
+			}
+			defer content.Close()
+			info, err := content.Stat()
+			if err == nil {
+				id := inodeOf(info)
+				verified[i] = VerifiedFile{file, id.dev, id.ino}
+			}
+			return err
+		})
+	}
+	return verified, group.Wait()
 }
 
 // updateManifest replaces the files of the partitions in the manifest, and marks the partitions as published, in one
@@ -165,14 +207,10 @@ func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition
 	})
 }
 
-// archiveStale moves the tenant's files that are not in the manifest to the folder of replaced files: files that were
+// archiveStale moves the tenant's files that are not current to the folder of replaced files: files that were
 // replaced in the lake, and files that a crash has left. It removes the oldest replaced files above their bound, and
 // the manifest's entries of files that have expired. The caller holds the publishing lock of the store.
-func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore) error {
-	files, err := publishedFiles(ctx, store.db)
-	if err != nil {
-		return err
-	}
+func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore, files []PublishedFile) error {
 	current, bytes := map[string]bool{}, int64(0)
 	for _, f := range files {
 		current[f.Name] = true
@@ -188,6 +226,12 @@ func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore) error 
 			continue
 		}
 		path := filepath.Join(w.filesPath(store.id), entry.Name())
+		if !entry.Type().IsRegular() && !entry.IsDir() { // a link or pipe has no content to keep
+			if err := w.folder.removeIfThere(path); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := w.folder.mkdir(w.replacedPath(store.id)); err != nil {
 			return err
 		}

@@ -147,18 +147,25 @@ func (s *Staged) mergeTenant(ctx context.Context, conn *sql.Conn, plan *mergePla
 // rows that the lake does not. The markers are durable before the commits and are removed after publishing, so the
 // next start finds every tenant whose publishing was interrupted by a crash.
 func (w *Warehouse) markUnpublished(plans []*mergePlan) error {
-	created := false
+	var tenants []uuid.UUID
 	for _, plan := range plans {
 		if len(plan.statementNames()) == 0 {
 			continue
 		}
-		created = true
-		err := w.folder.writeFile(w.unpublishedPath(plan.store.id), nil)
+		tenants = append(tenants, plan.store.id)
+	}
+	return w.markTenantsUnpublished(tenants...)
+}
+
+// markTenantsUnpublished creates the marker files of the tenants and makes them durable.
+func (w *Warehouse) markTenantsUnpublished(tenants ...uuid.UUID) error {
+	for _, id := range tenants {
+		err := w.folder.writeFile(w.unpublishedPath(id), nil)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("mark tenant %s as unpublished: %w", plan.store.id, err)
+			return fmt.Errorf("mark tenant %s as unpublished: %w", id, err)
 		}
 	}
-	if !created {
+	if len(tenants) == 0 {
 		return nil
 	}
 	// Markers are empty, so only their folder is synced. It is synced even if all markers existed: the merge that created

@@ -191,6 +191,9 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err := w.folder.mkdir(w.filesPath(id)); err != nil {
 		return total, false, err
 	}
+	if err := w.inspect(ctx, store); err != nil {
+		return total, false, err
+	}
 	pending, err := pendingPartitions(ctx, store.db, publishedFormat)
 	if err != nil {
 		return total, false, err
@@ -215,7 +218,12 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	for _, written := range files {
 		total.count(written)
 	}
-	if err := errors.Join(append(failed, w.archiveStale(ctx, store))...); err != nil {
+	current, err := publishedFiles(ctx, store.db)
+	if err != nil {
+		return total, false, err
+	}
+	w.clearDamaged(id, files, current)
+	if err := errors.Join(append(failed, w.archiveStale(ctx, store, current))...); err != nil {
 		return total, false, err
 	}
 

@@ -5,8 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +25,10 @@ type Snapshot struct {
 	// AsOf is a UTC time. The snapshot includes every commit before it.
 	AsOf time.Time
 
-	folder    *dataFolder
+	w         *Warehouse
+	store     *tenantStore
 	tx        *sql.Tx
 	release   func()
-	dirs      []string   // folders of published files, see PublishedDirs
 	openFiles []*os.File // published files that statements read
 }
 
@@ -39,7 +39,7 @@ func (w *Warehouse) Snapshot(ctx context.Context, tenant uuid.UUID) (_ *Snapshot
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{folder: w.folder, release: release, dirs: w.PublishedDirs(tenant)}
+	s := &Snapshot{w: w, store: store, release: release}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("snapshot of tenant %s: %w", tenant, err), s.Close())
@@ -131,8 +131,9 @@ func (s *Snapshot) Select(
 		if f.Export != source.Name || outside || stale {
 			continue
 		}
-		content, err := s.openFirst(filepath.Join(s.dirs[0], f.Name), filepath.Join(s.dirs[1], f.Name))
-		if errors.Is(err, os.ErrNotExist) { // replaced and removed after the snapshot began
+		content, err := s.w.openVerified(ctx, s.store, f)
+		// If the file is damaged, or was replaced and removed after the snapshot began, the store has the rows.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnavailable) {
 			changed = append(changed, partition{dataset: export.Source, month: f.Month})
 			continue
 		}
@@ -161,16 +162,6 @@ func (s *Snapshot) Select(
 		return parts[0], nil
 	}
 	return "(" + strings.Join(parts, ") UNION ALL (") + ")", nil
-}
-
-// openFirst opens the first of the paths that exists.
-func (s *Snapshot) openFirst(paths ...string) (content *os.File, err error) {
-	for _, path := range paths {
-		if content, err = s.folder.open(path); !errors.Is(err, os.ErrNotExist) {
-			return content, err
-		}
-	}
-	return nil, err
 }
 
 // partitionCondition returns the condition for rows that match the filter and belong to one of the partitions.

@@ -48,17 +48,19 @@ type Warehouse struct {
 	commits     *commitFile // nil until opened
 	maxRow      int         // see MaxRow
 
-	signing     []byte // secret from which the signing keys are derived
-	tenants     tenantPool
-	storeFiles  storeFiles
-	checkpoints checkpointer
-	restoring   sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
-	refused     quarantine
-	exportCache duckdbExportCache
-	unknown     unknownFields
-	conditions  *conditions
-	erasures    erasures
-	upgrading   sync.Mutex // held by UpgradePublished; guards folder.mark.Published
+	signing      []byte // secret from which the signing keys are derived
+	tenants      tenantPool
+	storeFiles   storeFiles
+	checkpoints  checkpointer
+	restoring    sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
+	refused      quarantine
+	exportCache  duckdbExportCache
+	unknown      unknownFields
+	conditions   *conditions
+	fileVerifier *fileVerifier
+	publishSoon  chan struct{} // see PublishSoon
+	erasures     erasures
+	upgrading    sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
 	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
 
@@ -89,10 +91,12 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		refused: quarantine{maxBytes: cmp.Or(opts.Quarantine, defaultQuarantine)},
 		reading: admission.New(admission.Limits{
 			Total: maxReaders, PerTenant: maxReaders - 1, PerKey: maxReaders - 1}),
-		conditions:  newConditions(folder.log),
-		exportCache: duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
-		staging:     semaphore.NewWeighted(maxStaged),
-		publishing:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		conditions:   newConditions(folder.log),
+		fileVerifier: newFileVerifier(),
+		publishSoon:  make(chan struct{}, 1),
+		exportCache:  duckdbExportCache{files: map[uuid.UUID][]*CachedDatabase{}, builds: map[uuid.UUID]*exportBuild{}},
+		staging:      semaphore.NewWeighted(maxStaged),
+		publishing:   semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
 	}
 	defer func() {
 		if err != nil {

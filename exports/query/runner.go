@@ -21,8 +21,8 @@ import (
 
 // Files is the interface to the published files of tenants. It is implemented by [warehouse.Warehouse].
 type Files interface {
-	// PublishedFiles returns the published files of one snapshot of a tenant.
-	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
+	// VerifiedFiles returns the published files of one snapshot of a tenant, whose content is verified.
+	VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.VerifiedFile, error)
 	// PublishedDirs returns the folders that may contain a tenant's published files, in the order to look in them.
 	PublishedDirs(tenant uuid.UUID) []string
 }
@@ -169,7 +169,7 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 			stop()
 		}
 	}()
-	files, err := r.Files.PublishedFiles(ctx, request.Tenant)
+	files, err := r.Files.VerifiedFiles(ctx, request.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -177,10 +177,11 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 		ID: id, SQL: request.SQL, Params: request.Params, Format: request.Format, Limit: request.Limit,
 		MaxBytes: min(r.MaxBytes, cmp.Or(request.MaxBytes, r.MaxBytes)), Started: started,
 		CPU:   workerThreads*request.Timeout + time.Second,
-		Files: map[string][]string{}, Dirs: r.Files.PublishedDirs(request.Tenant), AllowUnsandboxed: !r.sandboxed,
+		Files: map[string][]protocol.File{}, Dirs: r.Files.PublishedDirs(request.Tenant), AllowUnsandboxed: !r.sandboxed,
 	}
 	for _, file := range files {
-		t.Files[file.Export] = append(t.Files[file.Export], file.Name)
+		t.Files[file.Export] = append(t.Files[file.Export],
+			protocol.File{Name: file.Name, Device: file.Device, Inode: file.Inode, Bytes: file.Bytes})
 		if t.AsOf == nil || file.AsOf.After(*t.AsOf) {
 			asOf := file.AsOf.Truncate(time.Millisecond)
 			t.AsOf = &asOf

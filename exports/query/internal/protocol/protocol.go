@@ -78,6 +78,15 @@ type Settings struct {
 	Threads int   `json:"threads"`
 }
 
+// A File is a published file whose content the server has verified. The worker opens it by its name and compares the
+// identity, so that no other file can take its place in between.
+type File struct {
+	Name   string `json:"name"`
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+	Bytes  int64  `json:"bytes"`
+}
+
 // A Task is the second and last message to a worker.
 type Task struct {
 	ID               string              `json:"id"`
@@ -89,7 +98,7 @@ type Task struct {
 	AsOf             *time.Time          `json:"as_of"`
 	Started          time.Time           `json:"started"`
 	CPU              time.Duration       `json:"cpu"`         // maximum CPU time
-	Files            map[string][]string `json:"files"`       // file names by export
+	Files            map[string][]File   `json:"files"`       // files by export
 	Dirs             []string            `json:"dirs"`        // folders to look for the files in, in order
 	AllowUnsandboxed bool                `json:"unsandboxed"` // continue if the kernel lacks a protection
 }

@@ -148,10 +148,10 @@ func (e *engine) bindTask(t *protocol.Task) (sandbox.Protections, error) {
 func openFiles(t *protocol.Task) (descriptors []int, names map[string][]string, err error) {
 	names = map[string][]string{}
 	for export, all := range t.Files {
-		for _, name := range all {
-			fd, err := openFirst(t.Dirs, name)
+		for _, file := range all {
+			fd, err := openFirst(t.Dirs, file)
 			if err != nil {
-				return nil, nil, fmt.Errorf("open %s: %w", name, err)
+				return nil, nil, fmt.Errorf("open %s: %w", file.Name, err)
 			}
 			descriptors = append(descriptors, fd)
 			names[export] = append(names[export], fmt.Sprintf("/dev/fd/%d", fd))
@@ -160,15 +160,25 @@ func openFiles(t *protocol.Task) (descriptors []int, names map[string][]string, 
 	return descriptors, names, nil
 }
 
-// openFirst opens the named file in the first of the folders that contains it.
-func openFirst(dirs []string, name string) (fd int, err error) {
+// openFirst opens the file in the first of the folders that contains it, and compares its identity.
+func openFirst(dirs []string, file protocol.File) (fd int, err error) {
 	for _, dir := range dirs {
-		const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NOFOLLOW
-		if fd, err = syscall.Open(filepath.Join(dir, name), flags, 0); !errors.Is(err, syscall.ENOENT) {
+		const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+		if fd, err = syscall.Open(filepath.Join(dir, file.Name), flags, 0); !errors.Is(err, syscall.ENOENT) {
 			break
 		}
 	}
-	return fd, err
+	if err != nil {
+		return 0, err
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err != nil {
+		return 0, err
+	}
+	if uint64(stat.Dev) != file.Device || stat.Ino != file.Inode || stat.Size != file.Bytes {
+		return 0, errors.New("the file was replaced after the server had verified it")
+	}
+	return fd, nil
 }
 
 // A beginWriter reports that the result begins before it writes the first byte.

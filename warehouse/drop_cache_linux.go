@@ -1,0 +1,11 @@
+package warehouse
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// dropCache removes a file from the kernel's cache, so that the next read of it is one from the disk. It is advice that
+// the kernel may ignore.
+func dropCache(file *os.File) { _ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED) }

@@ -1,0 +1,284 @@
+package warehouse
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// fileVerifier compares published files with the manifest. Every open of a published file goes through open, so that no
+// reader gets bytes that were not written by a publication of its tenant:
+//
+//   - The name must be that of a regular file. Links, folders and pipes are refused.
+//   - The length is compared at every open.
+//   - The SHA-256 is compared at the first open of an inode, and again if its size, modification time or change time
+//     differ. [Warehouse.Scrub] compares it from time to time without any open.
+//
+// The digest comes from the manifest in the tenant's store, so the file of another tenant or of another partition is
+// refused, too. Bytes that the disk or the memory alter after the comparison, without a write to the file, are found by
+// the next scrub only.
+type fileVerifier struct {
+	hashing chan struct{}      // holds a value for each file that is being read
+	flights singleflight.Group // one computation at a time for each inode
+
+	mu      sync.Mutex
+	digests map[inode]string // guarded by mu; at most maxDigests
+}
+
+// maxDigests is the maximum number of files whose digest is remembered. Each needs about 150 bytes.
+const maxDigests = 1 << 16
+
+// unsettled is the time after a change of an inode for which its digest is not remembered: a second change within the
+// resolution of the clock of the file system would leave the same times.
+const unsettled = 100 * time.Millisecond
+
+// An inode identifies the content of a file as far as the kernel can tell.
+type inode struct {
+	dev, ino, size   uint64
+	modified, change int64 // Unix nanoseconds
+}
+
+func inodeOf(info fs.FileInfo) inode {
+	stat := info.Sys().(*syscall.Stat_t)
+	return inode{
+		dev: uint64(stat.Dev), ino: stat.Ino, size: uint64(info.Size()),
+		modified: info.ModTime().UnixNano(), change: changeTime(stat).UnixNano(),
+	}
+}
+
+func newFileVerifier() *fileVerifier {
+	return &fileVerifier{hashing: make(chan struct{}, runtime.GOMAXPROCS(0)), digests: map[inode]string{}}
+}
+
+// open opens the file at path and verifies its length and digest. It returns an error that wraps fs.ErrNotExist if the
+// file is missing, and otherwise a ConditionError of the kind FileDamaged if the file is not the one that was written.
+// The caller closes content.
+func (v *fileVerifier) open(folder *dataFolder, path string, bytes int64, sum string) (
+	content *os.File, err error,
+) {
+	content, err = folder.openRegular(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return nil, err
+		}
+		return nil, &ConditionError{FileDamaged, err}
+	}
+	if err := v.verify(content, bytes, sum); err != nil {
+		return nil, errors.Join(err, content.Close())
+	}
+	return content, nil
+}
+
+// verify compares the length and the digest of an open file. It returns a ConditionError of the kind FileDamaged if one
+// of them differs.
+func (v *fileVerifier) verify(content *os.File, bytes int64, sum string) error {
+	info, err := content.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != bytes {
+		return &ConditionError{FileDamaged,
+			fmt.Errorf("%s has %d bytes and not %d", content.Name(), info.Size(), bytes)}
+	}
+	digest, err := v.digest(content, info)
+	switch {
+	case err != nil:
+		return &ConditionError{FileDamaged, fmt.Errorf("read %s: %w", content.Name(), err)}
+	case digest != sum:
+		return &ConditionError{FileDamaged,
+			fmt.Errorf("%s has the SHA-256 %s and not %s", content.Name(), digest, sum)}
+	}
+	return nil
+}
+
+// digest returns the SHA-256 of an open file, which is remembered as long as the inode does not change. Concurrent
+// callers share a computation.
+func (v *fileVerifier) digest(content *os.File, info fs.FileInfo) (string, error) {
+	key := inodeOf(info)
+	v.mu.Lock()
+	digest, known := v.digests[key]
+	v.mu.Unlock()
+	if known {
+		return digest, nil
+	}
+	computed, err, _ := v.flights.Do(fmt.Sprint(key), func() (any, error) {
+		v.hashing <- struct{}{}
+		defer func() { <-v.hashing }()
+		return v.compute(content, info, io.NewSectionReader(content, 0, info.Size()))
+	})
+	if err != nil {
+		return "", err
+	}
+	return computed.(string), nil
+}
+
+// compute returns the SHA-256 of an open file, which it reads from in, and remembers it unless the file changes
+// meanwhile.
+func (v *fileVerifier) compute(content *os.File, info fs.FileInfo, in io.Reader) (string, error) {
+	key, start, sum := inodeOf(info), time.Now(), sha256.New()
+	if _, err := io.Copy(sum, in); err != nil {
+		return "", err
+	}
+	digest := hex.EncodeToString(sum.Sum(nil))
+	after, err := content.Stat()
+	if err != nil {
+		return "", err
+	}
+	if age := start.Sub(time.Unix(0, key.change)); inodeOf(after) == key && (age > unsettled || age < -time.Minute) {
+		v.remember(key, digest)
+	}
+	return digest, nil
+}
+
+// remember stores a digest. If there are too many, it removes any one.
+func (v *fileVerifier) remember(key inode, digest string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.digests) >= maxDigests {
+		for other := range v.digests {
+			delete(v.digests, other)
+			break
+		}
+	}
+	v.digests[key] = digest
+}
+
+// openRegular opens a regular file for reading. It opens neither a link nor a pipe without a writer, which would block.
+func (f *dataFolder) openRegular(path string) (*os.File, error) {
+	name, err := f.resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = wrongType(path, info.Mode(), "regular file")
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// openVerified opens a published file under the tenant's current or replaced files, whichever has it. If a current
+// file is missing or damaged, openVerified has it published again and returns a ConditionError. If a replaced file is
+// missing or damaged, it returns an error that wraps fs.ErrNotExist: the content cannot be written again, because the
+// rows have changed. The caller closes content.
+func (w *Warehouse) openVerified(ctx context.Context, store *tenantStore, file PublishedFile) (
+	content *os.File, err error,
+) {
+	// In this order, because a file may be moved from the first folder to the second meanwhile.
+	for _, dir := range w.PublishedDirs(store.id) {
+		path := filepath.Join(dir, file.Name)
+		content, err = w.fileVerifier.open(w.folder, path, file.Bytes, file.SHA256)
+		if err == nil {
+			return content, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if failure := (*ConditionError)(nil); !errors.As(err, &failure) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	current, err := w.reportDamaged(ctx, store, file, err)
+	if err == nil && !current {
+		err = fs.ErrNotExist
+	}
+	return nil, err
+}
+
+// reportDamaged makes cause, which is wrong with a published file, a condition of the tenant. It marks the partition of
+// the file as stale, so that the publisher writes it again, and returns cause as a ConditionError. If the file is not
+// current, there is nothing to publish; reportDamaged returns false and no error.
+func (w *Warehouse) reportDamaged(ctx context.Context, store *tenantStore, file PublishedFile, cause error) (
+	current bool, err error,
+) {
+	ctx = context.WithoutCancel(ctx)
+	// cause is not wrapped: for the caller, a missing file is damage, while fs.ErrNotExist means a replaced file.
+	failure := &ConditionError{FileDamaged, fmt.Errorf(
+		"published file %s of tenant %s is damaged and will be published again: %v", file.Name, store.id, cause)}
+	err = store.db.QueryRowContext(ctx, statements.Get("lake/is_current"), sql.Named("name", file.Name)).Scan(&current)
+	if err != nil {
+		return false, fmt.Errorf("look up the damaged file %s: %w", file.Name, err)
+	}
+	if !current {
+		return false, nil
+	}
+	w.conditions.set(store.id, FileDamaged, w.publishedSubject(store.id, file.Name), failure)
+	if err := w.markStale(ctx, store, file); err != nil { // the next reader or scrub tries again
+		w.folder.log.Error("mark a damaged file as stale", "tenant", store.id, "file", file.Name, "error", err)
+	}
+	return true, failure
+}
+
+// publishedSubject returns the subject of the conditions of a published file.
+func (w *Warehouse) publishedSubject(tenant uuid.UUID, name string) string {
+	return filepath.Join(filesDir, tenant.String(), name)
+}
+
+// markStale makes the publisher write the partition of the file again, and wakes it.
+func (w *Warehouse) markStale(ctx context.Context, store *tenantStore, file PublishedFile) error {
+	store.writing.Lock()
+	defer store.writing.Unlock()
+	if err := w.markTenantsUnpublished(store.id); err != nil {
+		return err
+	}
+	dataset := schema.MustExport(file.Export).Source
+	_, err := store.db.ExecContext(ctx, statements.Get("lake/outdate_partition"),
+		sql.Named("dataset", dataset.Name), sql.Named("month", file.Month))
+	if err != nil {
+		return err
+	}
+	w.wakePublisher()
+	return nil
+}
+
+// wakePublisher makes PublishSoon ready.
+func (w *Warehouse) wakePublisher() {
+	select {
+	case w.publishSoon <- struct{}{}:
+	default: // it is ready
+	}
+}
+
+// PublishSoon returns a channel that is ready when a partition must be published again because its file is damaged.
+func (w *Warehouse) PublishSoon() <-chan struct{} { return w.publishSoon }
+
+// clearDamaged ends the conditions of damaged files that a publication has written again, perhaps with the same
+// content and name, and of those that are not current any more.
+func (w *Warehouse) clearDamaged(tenant uuid.UUID, written [][]PublishedFile, current []PublishedFile) {
+	damaged := map[string]bool{}
+	for _, file := range current {
+		damaged[w.publishedSubject(tenant, file.Name)] = true
+	}
+	for _, file := range slices.Concat(written...) {
+		delete(damaged, w.publishedSubject(tenant, file.Name))
+	}
+	for _, condition := range w.conditions.list(time.Now()) {
+		if condition.Tenant == tenant && condition.Kind == FileDamaged && !damaged[condition.Subject] {
+			w.conditions.set(tenant, FileDamaged, condition.Subject, nil)
+		}
+	}
+}
