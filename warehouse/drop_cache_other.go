@@ -4,5 +4,5 @@ package warehouse
 
 import "os"
 
-// dropCache does nothing: there is no portable way to remove a file from the kernel's cache.
+// dropCache does nothing: other kernels have other calls for this, or none.
 func dropCache(*os.File) {}

@@ -17,6 +17,9 @@ import (
 // MaxPublishLag is the lag of a publication from which it is a condition.
 const MaxPublishLag = maxPublishLag
 
+// ScrubAfter is the schedule of scrubs.
+var ScrubAfter = scrubAfter
+
 // ConditionsAt returns the conditions at a later time.
 func (w *Warehouse) ConditionsAt(now time.Time) []Condition { return w.conditions.list(now) }
 

@@ -79,7 +79,7 @@ func (v *fileVerifier) open(folder *dataFolder, path string, bytes int64, sum st
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			return nil, err
 		}
-		return nil, &ConditionError{FileDamaged, err}
+		return nil, &ConditionError{Kind: FileDamaged, Err: err}
 	}
 	if err := v.verify(content, bytes, sum); err != nil {
 		return nil, errors.Join(err, content.Close())
@@ -95,16 +95,14 @@ func (v *fileVerifier) verify(content *os.File, bytes int64, sum string) error {
 		return err
 	}
 	if info.Size() != bytes {
-		return &ConditionError{FileDamaged,
-			fmt.Errorf("%s has %d bytes and not %d", content.Name(), info.Size(), bytes)}
+		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("%s has %d bytes and not %d", content.Name(), info.Size(), bytes)}
 	}
 	digest, err := v.digest(content, info)
 	switch {
 	case err != nil:
-		return &ConditionError{FileDamaged, fmt.Errorf("read %s: %w", content.Name(), err)}
+		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("read %s: %w", content.Name(), err)}
 	case digest != sum:
-		return &ConditionError{FileDamaged,
-			fmt.Errorf("%s has the SHA-256 %s and not %s", content.Name(), digest, sum)}
+		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("%s has the SHA-256 %s and not %s", content.Name(), digest, sum)}
 	}
 	return nil
 }
@@ -217,7 +215,7 @@ func (w *Warehouse) reportDamaged(ctx context.Context, store *tenantStore, file 
 ) {
 	ctx = context.WithoutCancel(ctx)
 	// cause is not wrapped: for the caller, a missing file is damage, while fs.ErrNotExist means a replaced file.
-	failure := &ConditionError{FileDamaged, fmt.Errorf(
+	failure := &ConditionError{Kind: FileDamaged, File: w.publishedSubject(store.id, file.Name), Err: fmt.Errorf(
 		"published file %s of tenant %s is damaged and will be published again: %v", file.Name, store.id, cause)}
 	err = store.db.QueryRowContext(ctx, statements.Get("lake/is_current"), sql.Named("name", file.Name)).Scan(&current)
 	if err != nil {
@@ -226,8 +224,8 @@ func (w *Warehouse) reportDamaged(ctx context.Context, store *tenantStore, file 
 	if !current {
 		return false, nil
 	}
-	w.conditions.set(store.id, FileDamaged, w.publishedSubject(store.id, file.Name), failure)
-	if err := w.markStale(ctx, store, file); err != nil { // the next reader or scrub tries again
+	w.conditions.set(store.id, FileDamaged, failure.File, failure)
+	if err := w.outdatePartition(ctx, store, file); err != nil { // the next reader or scrub tries again
 		w.folder.log.Error("mark a damaged file as stale", "tenant", store.id, "file", file.Name, "error", err)
 	}
 	return true, failure
@@ -238,8 +236,8 @@ func (w *Warehouse) publishedSubject(tenant uuid.UUID, name string) string {
 	return filepath.Join(filesDir, tenant.String(), name)
 }
 
-// markStale makes the publisher write the partition of the file again, and wakes it.
-func (w *Warehouse) markStale(ctx context.Context, store *tenantStore, file PublishedFile) error {
+// outdatePartition makes the publisher write the partition of the file again, and wakes it.
+func (w *Warehouse) outdatePartition(ctx context.Context, store *tenantStore, file PublishedFile) error {
 	store.writing.Lock()
 	defer store.writing.Unlock()
 	if err := w.markTenantsUnpublished(store.id); err != nil {

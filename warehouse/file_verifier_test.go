@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"pgregory.net/rapid"
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -172,4 +174,68 @@ func snapshotRows(t *testing.T, w *warehouse.Warehouse) (digests string) {
 		digests += digest + "\n"
 	}
 	return digests
+}
+
+// A scrub finds damage that no reader has seen, even if the times of the inode are as before.
+func TestScrub_FindsDamageThatChangesNoTime(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	publish(t, w)
+	files, err := w.PublishedFiles(t.Context(), tenantA)
+	noError(t, err)
+	noError(t, w.ScrubTenant(t.Context(), tenantA, 1<<30))
+	want(t, kinds(w), "")
+	path := filepath.Join(dir, "published", tenantA.String(), files[0].Name)
+	before, err := os.Stat(path)
+	noError(t, err)
+	flip(t, path, 100)
+	noError(t, os.Chtimes(path, before.ModTime(), before.ModTime()))
+	noError(t, w.ScrubTenant(t.Context(), tenantA, 1<<30))
+	want(t, kinds(w), "A/file_damaged/published/"+tenantA.String()+"/"+files[0].Name)
+	publish(t, w)
+	want(t, kinds(w), "")
+	noError(t, w.Close())
+}
+
+// Files that were deleted while no process had the folder open come back with the next inspection and publication.
+func TestScrub_InspectionFindsDeletedFolders(t *testing.T) {
+	dir := t.TempDir()
+	for _, gone := range []string{"lake", "published", "lake/tenant_id=" + tenantA.String(), "published/" + tenantA.String()} {
+		w := open(t, dir)
+		merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": len(gone)}))
+		publish(t, w)
+		before := len(files(t, filepath.Join(dir, "lake")))
+		noError(t, w.Close())
+		noError(t, os.RemoveAll(filepath.Join(dir, gone)))
+		w = open(t, dir)
+		w.Scrub(t.Context(), 0)
+		if got := kinds(w); !strings.Contains(got, "A/file_damaged/") {
+			t.Errorf("%s deleted: got conditions %q, want damaged files", gone, got)
+		}
+		publish(t, w)
+		want(t, kinds(w), "")
+		if got := len(files(t, filepath.Join(dir, "lake"))); got != before {
+			t.Errorf("%s deleted: got %d files in the lake, want %d", gone, got, before)
+		}
+		_, err := w.VerifiedFiles(t.Context(), tenantA)
+		noError(t, err)
+		noError(t, w.Close())
+	}
+}
+
+// The times of a tenant have the distance of the period, wherever the search begins.
+func TestScrubAfter_IsPeriodic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		every := time.Duration(rapid.Int64Range(1, int64(1000*time.Hour)).Draw(t, "every"))
+		last := time.Unix(0, rapid.Int64Range(0, 1<<61).Draw(t, "last"))
+		id := uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
+		next := warehouse.ScrubAfter(id, every, last)
+		if wait := next.Sub(last); wait <= 0 || wait > every {
+			t.Fatalf("got a wait of %s in a period of %s", wait, every)
+		}
+		if again := warehouse.ScrubAfter(id, every, next); again.Sub(next) != every {
+			t.Fatalf("got %s after %s, want a period of %s", again, next, every)
+		}
+	})
 }

@@ -2,21 +2,24 @@ package warehouse
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// inspect compares the names, types and lengths of the tenant's current files with the manifest, and the names in the
-// lake with those in published/, which are links to the same inodes. It reads no file. A file that is missing or wrong
-// is marked to be published again.
+// inspect compares the names, types and lengths of the tenant's current files with the manifest. The names in the lake
+// must be links to the inodes of published/. It reads no file. A file that is missing or wrong is marked to be published
+// again.
 func (w *Warehouse) inspect(ctx context.Context, store *tenantStore) error {
 	return w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
 		return w.inspectFile(store.id, file), nil
@@ -85,17 +88,17 @@ func (w *Warehouse) InspectTenant(ctx context.Context, tenant uuid.UUID) error {
 
 // ScrubTenant reads all current files of the tenant from the disk and compares them with the manifest. It reads at most
 // bytesPerSecond, on average. A damaged file becomes a condition of the tenant and is published again.
-func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerSecond int64) (bytes int64, err error) {
+func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerSecond int64) error {
 	if err := w.InspectTenant(ctx, tenant); err != nil {
-		return 0, err
+		return err
 	}
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer release()
 	pace := &pacer{rate: bytesPerSecond}
-	err = w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
+	return w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
 		path := filepath.Join(w.filesPath(tenant), file.Name)
 		content, err := w.folder.openRegular(path)
 		if err != nil {
@@ -120,5 +123,64 @@ func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerS
 		}
 		return nil, nil
 	})
-	return pace.bytes, err
+}
+
+// scrubRate is the rate at which Scrub reads files, in bytes per second. It is a twentieth of the time of a core.
+const scrubRate = 32 << 20
+
+// Scrub inspects the files of all tenants at once, and then scrubs each tenant once in every period, until ctx is done.
+// The times of the tenants are spread over the period by their ids and by the clock, so they need no record and a
+// restart does not begin again: a tenant is missed in a period only if the process does not run at its time. A period
+// of 0 ends after the inspection. A tenant that cannot be opened has a condition, and the others are scrubbed.
+func (w *Warehouse) Scrub(ctx context.Context, every time.Duration) {
+	w.forTenants(ctx, "inspect published files", func(control.Tenant) bool { return true }, w.InspectTenant)
+	if every <= 0 {
+		return
+	}
+	for last := time.Now(); ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(min(every, time.Minute)): // new tenants are found meanwhile
+		}
+		now := time.Now()
+		due := func(tenant control.Tenant) bool { return !scrubAfter(tenant.ID, every, last).After(now) }
+		w.forTenants(ctx, "scrub published files", due, func(ctx context.Context, id uuid.UUID) error {
+			return w.ScrubTenant(ctx, id, scrubRate)
+		})
+		last = now
+	}
+}
+
+// scrubAfter returns the first time after last at which the tenant is to be scrubbed.
+func scrubAfter(tenant uuid.UUID, every time.Duration, last time.Time) time.Time {
+	phase := time.Duration(binary.BigEndian.Uint64(tenant[8:])>>1) ^ time.Duration(binary.BigEndian.Uint64(tenant[:8])>>1)
+	since := time.Duration(last.UnixNano())
+	return last.Add(every - (since%every-phase%every+every)%every)
+}
+
+// forTenants calls do for each selected tenant that has a store. Errors are logged, except those that are conditions.
+func (w *Warehouse) forTenants(
+	ctx context.Context, what string, selected func(control.Tenant) bool, do func(context.Context, uuid.UUID) error,
+) {
+	tenants, err := w.Tenants(ctx)
+	for _, tenant := range tenants {
+		if ctx.Err() != nil {
+			return
+		}
+		exists := false
+		if err == nil && selected(tenant) {
+			exists, err = w.storeExists(tenant.ID)
+		}
+		if err == nil && exists {
+			err = do(ctx, tenant.ID)
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
+			w.folder.log.Error(what, "tenant", tenant.ID, "error", err)
+		}
+		err = nil
+	}
+	if err != nil && ctx.Err() == nil {
+		w.folder.log.Error(what, "error", err)
+	}
 }

@@ -16,6 +16,7 @@ type serveCommand struct {
 	StopTimeout         time.Duration `help:"Time for requests to finish on shutdown (${default}). Then they are cancelled; 10 s later the process exits in any case." default:"30s" placeholder:"TIME"`
 	LogFormat           string        `help:"Format of log lines: text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
 	KeepRequests        time.Duration `help:"Retention of the request log (${default})." default:"720h" placeholder:"TIME"`
+	ScrubEvery          time.Duration `help:"Period in which every published file is read from the disk once and compared with its SHA-256 (${default}); 0 to disable." default:"168h" placeholder:"TIME"`
 	MaxBody             byteSize      `help:"Maximum size of a pushed body as it is sent (${default}); at most eight times that when decompressed." default:"1GB" placeholder:"SIZE"`
 	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The other protections stay active."`
 	limitFlags
@@ -27,7 +28,8 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	return server.Run(ctx, server.Options{
 		Warehouse: f.warehouse(true, log), Listen: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		OperatorListen: c.OperatorListen, Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
-		MaxBody: int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
+		ScrubEvery: c.ScrubEvery,
+		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
 		Log: log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },
 	})
 }

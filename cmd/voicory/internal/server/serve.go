@@ -24,6 +24,7 @@ type Options struct {
 	Config         string        // file with the sources to pull from; "": none
 	StopTimeout    time.Duration // time for requests to finish on shutdown
 	KeepRequests   time.Duration // retention of the request log
+	ScrubEvery     time.Duration // period in which each published file is read and verified once; 0: never
 	MaxBody        int64         // bytes of a pushed body, as it is sent
 	Limits         Limits
 
@@ -68,6 +69,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { erasureLoop(ctx, w, log) },
 		func(ctx context.Context) { retentionLoop(ctx, w, log) },
+		func(ctx context.Context) { w.Scrub(ctx, o.ScrubEvery) },
 		func(ctx context.Context) { requestLogLoop(ctx, w, o.KeepRequests, log) })...)
 	defer func() {
 		defer watch.hold("sources, publishing or the request log")()
