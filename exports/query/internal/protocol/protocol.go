@@ -89,18 +89,18 @@ type File struct {
 
 // A Task is the second and last message to a worker.
 type Task struct {
-	ID               string              `json:"id"`
-	SQL              string              `json:"sql"`
-	Params           json.RawMessage     `json:"params,omitempty"`
-	Format           string              `json:"format"`
-	Limit            int64               `json:"limit"`     // rows
-	MaxBytes         int64               `json:"max_bytes"` // bytes of the result
-	AsOf             *time.Time          `json:"as_of"`
-	Started          time.Time           `json:"started"`
-	CPU              time.Duration       `json:"cpu"`         // maximum CPU time
-	Files            map[string][]File   `json:"files"`       // files by export
-	Dirs             []string            `json:"dirs"`        // folders to look for the files in, in order
-	AllowUnsandboxed bool                `json:"unsandboxed"` // continue if the kernel lacks a protection
+	ID               string            `json:"id"`
+	SQL              string            `json:"sql"`
+	Params           json.RawMessage   `json:"params,omitempty"`
+	Format           string            `json:"format"`
+	Limit            int64             `json:"limit"`     // rows
+	MaxBytes         int64             `json:"max_bytes"` // bytes of the result
+	AsOf             *time.Time        `json:"as_of"`
+	Started          time.Time         `json:"started"`
+	CPU              time.Duration     `json:"cpu"`         // maximum CPU time
+	Files            map[string][]File `json:"files"`       // files by export
+	Dirs             []string          `json:"dirs"`        // folders to look for the files in, in order
+	AllowUnsandboxed bool              `json:"unsandboxed"` // continue if the kernel lacks a protection
 }
 
 // An Event is a message of a worker. The first event reports the worker's protections, before the statement is parsed.
