@@ -2,12 +2,14 @@ package sql
 
 import (
 	"context"
+	"crypto/sha256"
 	stdsql "database/sql"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -189,6 +191,34 @@ func TestMigrations_AreNumberedWithoutGaps(t *testing.T) {
 			if prefix := fmt.Sprintf("%03d", i+1); !strings.HasPrefix(filepath.Base(name), prefix) {
 				t.Errorf("%s: want a name that begins with %s", name, prefix)
 			}
+		}
+	}
+}
+
+// A script that was released never changes: data folders would differ by the version that made them. A new script needs
+// a line in testdata/migrations.sha256.
+func TestMigrations_ReleasedScriptsNeverChange(t *testing.T) {
+	list, err := os.ReadFile("testdata/migrations.sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]string{}
+	for line := range strings.Lines(string(list)) {
+		hash, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		known[name] = hash
+	}
+	names, err := fs.Glob(files, "migrations/*/*.sql")
+	if err != nil || len(names) < len(known) {
+		t.Errorf("got %d scripts and error %v, want at least the %d that were released", len(names), err, len(known))
+	}
+	for _, name := range names {
+		text := Get(strings.TrimSuffix(name, ".sql"))
+		got := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+		switch {
+		case known[name] == "":
+			t.Errorf("add this line to testdata/migrations.sha256:\n%s  %s", got, name)
+		case known[name] != got:
+			t.Errorf("%s: got SHA-256 %s, want %s as released; write a new script instead", name, got, known[name])
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -22,31 +23,40 @@ type commitID struct {
 // The file of commits has one slot for each tenant. Slots do not cross the sectors of a disk, so a power cut leaves the
 // old or the new content of each.
 const (
-	commitSlot = 64 // bytes: the magic, a CRC-32C of the bytes behind it, the tenant, the history, the number
-	commitSize = 48 // bytes of a slot that are used; the others are zero
+	commitSlot = 64 // bytes: the magic, a CRC-32C of the bytes behind it, the tenant, the history, the number, the stamp
 )
 
 var commitMagic = []byte("VCMT")
 
-func (c commitID) encode() []byte {
+// A fileStamp is the state of a store's file when it was detached. The zero value means that the file is attached, or was
+// not detached by this program.
+type fileStamp struct{ modified, size int64 } // Unix time in nanoseconds, bytes
+
+func stampOf(info fs.FileInfo) fileStamp { return fileStamp{info.ModTime().UnixNano(), info.Size()} }
+
+func (c commitID) encode(stamp fileStamp) []byte {
 	slot := make([]byte, commitSlot)
 	copy(slot, commitMagic)
 	copy(slot[8:], c.Tenant[:])
 	copy(slot[24:], c.History[:])
 	binary.LittleEndian.PutUint64(slot[40:], uint64(c.Number))
-	binary.LittleEndian.PutUint32(slot[4:], crc32.Checksum(slot[8:commitSize], castagnoli))
+	binary.LittleEndian.PutUint64(slot[48:], uint64(stamp.modified))
+	binary.LittleEndian.PutUint64(slot[56:], uint64(stamp.size))
+	binary.LittleEndian.PutUint32(slot[4:], crc32.Checksum(slot[8:commitSlot], castagnoli))
 	return slot
 }
 
-func decodeCommit(slot []byte) (c commitID, ok bool) {
+func decodeCommit(slot []byte) (c commitID, stamp fileStamp, ok bool) {
 	if !bytes.HasPrefix(slot, commitMagic) ||
-		binary.LittleEndian.Uint32(slot[4:]) != crc32.Checksum(slot[8:commitSize], castagnoli) {
-		return c, false
+		binary.LittleEndian.Uint32(slot[4:]) != crc32.Checksum(slot[8:commitSlot], castagnoli) {
+		return c, stamp, false
 	}
 	copy(c.Tenant[:], slot[8:])
 	copy(c.History[:], slot[24:])
 	c.Number = int64(binary.LittleEndian.Uint64(slot[40:]))
-	return c, true
+	stamp.modified = int64(binary.LittleEndian.Uint64(slot[48:]))
+	stamp.size = int64(binary.LittleEndian.Uint64(slot[56:]))
+	return c, stamp, true
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -60,12 +70,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type commitFile struct {
 	log *slog.Logger
 
-	mu    sync.Mutex
-	file  *os.File               // guarded by mu
-	last  map[uuid.UUID]commitID // guarded by mu
-	slots map[uuid.UUID]int64    // number of each tenant's slot; guarded by mu
-	free  []int64                // numbers of unused slots below end; guarded by mu
-	end   int64                  // number of slots in the file; guarded by mu
+	mu     sync.Mutex
+	file   *os.File                // guarded by mu
+	last   map[uuid.UUID]commitID  // guarded by mu
+	slots  map[uuid.UUID]int64     // number of each tenant's slot; guarded by mu
+	stamps map[uuid.UUID]fileStamp // of stores that are detached; guarded by mu
+	free   []int64                 // numbers of unused slots below end; guarded by mu
+	end    int64                   // number of slots in the file; guarded by mu
 }
 
 // openCommits opens the file of commits, and creates a missing one.
@@ -89,13 +100,14 @@ func (f *dataFolder) openCommits() (*commitFile, error) {
 
 // readCommits returns the content of a file of commits. It is not open for writing.
 func readCommits(text []byte) *commitFile {
-	c := &commitFile{last: map[uuid.UUID]commitID{}, slots: map[uuid.UUID]int64{}}
+	c := &commitFile{last: map[uuid.UUID]commitID{}, slots: map[uuid.UUID]int64{},
+		stamps: map[uuid.UUID]fileStamp{}}
 	for ; len(text) > 0; text = text[min(commitSlot, len(text)):] {
 		slot := c.end
 		c.end++
 		if len(text) >= commitSlot {
-			if commit, ok := decodeCommit(text); ok {
-				c.last[commit.Tenant], c.slots[commit.Tenant] = commit, slot
+			if commit, stamp, ok := decodeCommit(text); ok {
+				c.last[commit.Tenant], c.slots[commit.Tenant], c.stamps[commit.Tenant] = commit, slot, stamp
 				continue
 			}
 		}
@@ -123,10 +135,34 @@ func (c *commitFile) record(commit commitID) {
 		c.slots[commit.Tenant] = slot
 	}
 	c.last[commit.Tenant] = commit
-	if _, err := c.file.WriteAt(commit.encode(), slot*commitSlot); err != nil {
+	delete(c.stamps, commit.Tenant)
+	c.write(commit.Tenant)
+}
+
+// write writes the slot of a tenant. The caller holds mu.
+func (c *commitFile) write(tenant uuid.UUID) {
+	_, err := c.file.WriteAt(c.last[tenant].encode(c.stamps[tenant]), c.slots[tenant]*commitSlot)
+	if err != nil {
 		c.log.Warn("record the last commit of a store; a loss of its WAL would not be noticed",
-			"tenant", commit.Tenant, "error", err)
+			"tenant", tenant, "error", err)
 	}
+}
+
+// detached records the state of a store's file after its DETACH, if the store has commits.
+func (c *commitFile) detached(tenant uuid.UUID, info fs.FileInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.last[tenant]; known && c.file != nil && c.stamps[tenant] != stampOf(info) {
+		c.stamps[tenant] = stampOf(info)
+		c.write(tenant)
+	}
+}
+
+// isDetached reports whether the file of a store is as this program has left it at its last DETACH.
+func (c *commitFile) isDetached(tenant uuid.UUID, info fs.FileInfo) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamps[tenant] == stampOf(info)
 }
 
 // of returns the last recorded commit of a tenant, or the zero value.

@@ -2,7 +2,9 @@ package warehouse
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
@@ -132,7 +135,8 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 
 // openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of
 // all files, because earlier versions have created files of tenants that were not registered, and because control.duckdb
-// may be restored from an older backup. It records which registered stores are missing.
+// may be restored from an older backup. It records which registered stores are missing, and checks the others, see
+// checkStores.
 func (w *Warehouse) openStores(ctx context.Context) error {
 	if len(w.histories.byTenant) == 0 {
 		if err := w.folder.mkdir(w.folder.join(warehouseDir)); err != nil {
@@ -152,13 +156,14 @@ func (w *Warehouse) openStores(ctx context.Context) error {
 		registered[t.ID] = true
 	}
 	present := map[uuid.UUID]bool{}
+	var stores []uuid.UUID
 	for _, entry := range entries {
 		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
 		id, err := uuid.Parse(name)
 		if err != nil || !isStore {
 			continue
 		}
-		present[id] = true
+		present[id], stores = true, append(stores, id)
 		if registered[id] {
 			continue
 		}
@@ -176,7 +181,57 @@ func (w *Warehouse) openStores(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return w.checkStores(ctx, stores)
+}
+
+// checkStores reads the version and the identity of each store that has changed since this program detached it. It
+// returns an ErrInvalid that names a store of a newer version: the whole folder is then of a newer program. Other faults
+// become conditions of their tenants. A check takes about 1.5 ms; stores that a clean stop has left are not checked.
+func (w *Warehouse) checkStores(ctx context.Context, stores []uuid.UUID) error {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, id := range stores {
+		info, err := w.folder.root.Lstat(storeFile(id))
+		if err != nil {
+			continue // removed meanwhile; the next open of the tenant fails
+		}
+		if w.commits.isDetached(id, info) {
+			continue
+		}
+		group.Go(func() error {
+			err := w.checkUnopened(ctx, id)
+			switch {
+			case errors.Is(err, errNewer):
+				return fmt.Errorf("data folder %s: %w", w.dir, err)
+			case err == nil:
+				return nil
+			}
+			if err = w.storeError(id, err); errors.Is(err, ErrUnavailable) {
+				w.conditions.setStore(id, err)
+			}
+			return nil // memory and space may be there at the next open
+		})
+	}
+	return group.Wait()
+}
+
+// checkUnopened attaches a store for reading and checks its version and its identity.
+func (w *Warehouse) checkUnopened(ctx context.Context, id uuid.UUID) (err error) {
+	db, detach, err := w.attachReadOnly(ctx, "check "+id.String(), w.tenantPath(id))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, detach()) }()
+	version := 0
+	if err := db.QueryRowContext(ctx, statements.Get("identity/select_version")).Scan(&version); err != nil {
+		return err
+	}
+	if known := len(statements.Migrations("tenant")); version > known {
+		return fmt.Errorf("%w: %s has the schema version %d, and this voicory knows %d; use the newer voicory",
+			errNewer, storeFile(id), version, known)
+	}
+	_, err = w.checkStore(ctx, id, db)
+	return err
 }
 
 // storeDir returns the entries of the folder of the stores. It returns a ConditionError if the folder is missing.
@@ -315,7 +370,12 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 		return err
 	}
 	store.commits, store.facts = w.commits, w.tenants.factsOf(store.id, !exists)
-	if err := w.identify(ctx, store, last); err != nil {
+	err = w.identify(ctx, store, last)
+	if err == nil && exists && last == nil {
+		// The file of an earlier version gets its identity, so that the WAL of another store does not fit it.
+		_, err = w.loader.ExecContext(ctx, "CHECKPOINT "+statements.Ident(store.id.String()))
+	}
+	if err != nil {
 		return errors.Join(err, w.detach(ctx, store.id.String(), store.db))
 	}
 	return nil
@@ -334,14 +394,18 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 		}
 		store.db, err = w.attachFile(ctx, store.id.String(), w.tenantPath(store.id), existingFile, check)
 	}
+	return last, w.storeError(store.id, err)
+}
+
+// storeError returns an error of opening the tenant's store as a ConditionError, unless memory or space is its cause.
+func (w *Warehouse) storeError(id uuid.UUID, err error) error {
 	switch condition := (*ConditionError)(nil); {
 	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace):
+		return err
 	case errors.Is(err, errNewer):
-		err = &ConditionError{StoreNewer, err, storeFile(store.id)}
-	default:
-		err = w.refuse(StoreUnreadable, store.id, "%w", err)
+		return &ConditionError{StoreNewer, err, storeFile(id)}
 	}
-	return last, err
+	return w.refuse(StoreUnreadable, id, "%w", err)
 }
 
 // createStore creates the file of a tenant that never had one, with blocks of the given size in bytes. The attachment
@@ -499,9 +563,23 @@ const existingFile = 0
 
 // attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
 // file may still be attached, because an earlier DETACH failed; it is used as it is. If check is not nil, it decides
-// whether the database is used, before it is migrated.
+// whether the database is used, before it is migrated. A database is copied before its migration, see keepBeforeUpgrade.
 func (w *Warehouse) attachFile(
 	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error,
+) (*sql.DB, error) {
+	db, err := w.attachOnce(ctx, catalog, path, block, check, false)
+	if !errors.Is(err, errOutdated) {
+		return db, err
+	}
+	if err := w.keepBeforeUpgrade(storeKind(catalog), path); err != nil {
+		return nil, fmt.Errorf("copy the database before its upgrade: %w", err)
+	}
+	return w.attachOnce(ctx, catalog, path, block, check, true)
+}
+
+// attachOnce is attachFile. It returns errOutdated if the database needs a migration and kept is false.
+func (w *Warehouse) attachOnce(
+	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error, kept bool,
 ) (*sql.DB, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, err
@@ -522,7 +600,7 @@ func (w *Warehouse) attachFile(
 		err = check(ctx, db)
 	}
 	if err == nil {
-		err = migrate(ctx, db, storeKind(catalog))
+		err = migrate(ctx, db, storeKind(catalog), kept)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
@@ -539,6 +617,11 @@ func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) erro
 	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
 	if err == nil {
 		w.storeFiles.close(catalog)
+		if id, notTenant := uuid.Parse(catalog); notTenant == nil {
+			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil {
+				w.commits.detached(id, info)
+			}
+		}
 	}
 	return errors.Join(closed, err)
 }
@@ -576,17 +659,33 @@ func storeKind(catalog string) string {
 // errNewer is the kind of error of a database that a newer program has written.
 var errNewer = fmt.Errorf("%w: written by a newer version", ErrInvalid)
 
-// migrate upgrades a database to the current version, in one transaction per script. It returns errNewer if the
-// database was written by a newer program.
-func migrate(ctx context.Context, db *sql.DB, kind string) error {
+// errOutdated is the error of a database that has to be copied before its migration.
+var errOutdated = errors.New("written by an earlier version")
+
+// migrate upgrades a database to the current version, in one transaction per script, and records the SHA-256 of each
+// script. It returns errNewer if the database was written by a newer program, and ErrInvalid if a script that was applied
+// to it has changed since. It returns errOutdated, and changes nothing, if the database has an older version and kept is
+// false.
+func migrate(ctx context.Context, db *sql.DB, kind string, kept bool) error {
 	version, err := schemaVersion(ctx, db)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	scripts := statements.Migrations(kind)
-	if version > len(scripts) {
+	switch {
+	case version > len(scripts):
 		return fmt.Errorf("%w: the %s database is of version %d and this voicory knows %d; use the newer one",
 			errNewer, kind, version, len(scripts))
+	case version == len(scripts):
+		return checkScripts(ctx, db, kind)
+	case version > 0 && !kept:
+		return errOutdated
+	}
+	if _, err := db.ExecContext(ctx, statements.Get("migrations/version")); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := checkScripts(ctx, db, kind); err != nil {
+		return err
 	}
 	for i := version; i < len(scripts); i++ {
 		tx, err := duckdb.Begin(ctx, db)
@@ -594,7 +693,11 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 			return fmt.Errorf("migrate: %w", err)
 		}
 		if _, err = tx.ExecContext(ctx, scripts[i]); err == nil {
-			_, err = tx.ExecContext(ctx, "INSERT INTO schema_version VALUES ($version, now())", sql.Named("version", i+1))
+			_, err = tx.ExecContext(ctx, statements.Get("identity/insert_version"), sql.Named("version", i+1))
+		}
+		if err == nil {
+			_, err = tx.ExecContext(ctx, statements.Get("identity/insert_script"),
+				sql.Named("version", i+1), sql.Named("sha256", scriptHash(scripts[i])))
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("migrate %s to version %d: %w", kind, i+1, err), tx.Rollback())
@@ -604,6 +707,37 @@ func migrate(ctx context.Context, db *sql.DB, kind string) error {
 		}
 	}
 	return nil
+}
+
+func scriptHash(script string) string {
+	sum := sha256.Sum256([]byte(script))
+	return hex.EncodeToString(sum[:])
+}
+
+// checkScripts returns ErrInvalid if a script that was applied to the database is another one in this program. Versions
+// that did not record hashes are not compared.
+func checkScripts(ctx context.Context, db *sql.DB, kind string) error {
+	rows, err := db.QueryContext(ctx, "SELECT version, sha256 FROM schema_scripts")
+	if duckdb.IsCatalog(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	defer rows.Close()
+	scripts := statements.Migrations(kind)
+	for rows.Next() {
+		var version int
+		var hash string
+		if err := rows.Scan(&version, &hash); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		if version < 1 || version > len(scripts) || hash != scriptHash(scripts[version-1]) {
+			return fmt.Errorf("%w: version %d of the %s database was made by another script than the one of this voicory; "+
+				"use the voicory that made it", ErrInvalid, version, kind)
+		}
+	}
+	return rows.Err()
 }
 
 // schemaVersion returns the schema version of the database, or 0 if the database is empty.

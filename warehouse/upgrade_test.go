@@ -1,0 +1,140 @@
+package warehouse_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
+	engine "github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// writeVersion creates the database of a released version: its scripts are applied, and rows are inserted by statements
+// of the first version.
+func writeVersion(t *testing.T, path, kind string, version int, rows string) {
+	t.Helper()
+	instance, err := engine.Open(t.Context(), filepath.Dir(path))
+	noError(t, err)
+	defer func() { noError(t, instance.Close()) }()
+	noError(t, instance.AddFunctions(t.Context(), warehouse.ValueFunctions...))
+	script := []string{"ATTACH " + statements.Text(path) + " AS old", "USE old",
+		"CREATE TABLE schema_version (version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"}
+	for i, text := range statements.Migrations(kind)[:version] {
+		script = append(script, text, fmt.Sprintf("INSERT INTO schema_version VALUES (%d, now())", i+1))
+	}
+	db := instance.DB("")
+	db.SetMaxOpenConns(1)
+	for _, statement := range append(script, rows, "USE memory", "DETACH old") {
+		_, err := db.ExecContext(t.Context(), statement)
+		noError(t, err)
+	}
+	noError(t, db.Close())
+}
+
+// The store of every released version opens with every row, is published, and is kept as it was in a copy. The upgraded
+// store has an identity.
+func TestUpgrade_StoresOfEveryVersion(t *testing.T) {
+	const rows = `INSERT INTO calls (id, status, created_at, transcript, _hash, _seq)
+			SELECT ('00000000-0000-4000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, 'completed',
+				TIMESTAMPTZ '2026-03-01 10:00:00Z' + range * INTERVAL 1 DAY, '"Caller: hi"', 1, 1 FROM range(40);
+		INSERT INTO customers (id, name, phone_number, created_at, _hash, _seq)
+			SELECT ('00000000-0000-4000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, 'Asha', '+1 555 010 0' || range,
+				TIMESTAMPTZ '2026-03-01 10:00:00Z', 1, 2 FROM range(3);
+		INSERT INTO messages (id, direction, from_number, created_at, _hash, _seq)
+			SELECT ('00000000-0000-4000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, 'inbound', '15550100',
+				TIMESTAMPTZ '2026-03-01 10:00:00Z', 1, 3 FROM range(5);
+		UPDATE clock SET seq = 3`
+	want := map[string]int64{"calls": 40, "customers": 3, "messages": 5}
+	dir := t.TempDir()
+	noError(t, open(t, dir).Close())
+	known := len(statements.Migrations("tenant"))
+	for version := 1; version <= known; version++ {
+		writeVersion(t, storePath(dir, numbered(version)), "tenant", version, rows)
+	}
+	for _, state := range []string{"upgraded", "opened again"} {
+		w := open(t, dir)
+		for version := 1; version <= known; version++ {
+			for _, dataset := range schema.Datasets {
+				page, err := w.List(t.Context(), numbered(version), dataset, warehouse.Listing{Limit: 100})
+				if err != nil || page.Total != want[dataset.Name] || int64(len(page.Items)) != want[dataset.Name] {
+					t.Errorf("version %d, %s: got %d of %d %s and error %v, want %d",
+						version, state, len(page.Items), page.Total, dataset.Name, err, want[dataset.Name])
+				}
+			}
+			merge(t, w, schema.Calls, call(numbered(version), 1, row{"status": "failed"}))
+			_, err := w.PublishTenant(t.Context(), numbered(version))
+			noError(t, err)
+		}
+		noError(t, w.Close())
+	}
+	for version := 1; version < known; version++ {
+		kept := filepath.Join(dir, "repaired", fmt.Sprintf("before-tenant-schema-%d", known), "warehouse",
+			numbered(version).String()+".duckdb")
+		got := queryFile(t, kept+"?access_mode=READ_ONLY", "SELECT max(version) || ' ' || (SELECT count(*) FROM calls) "+
+			"FROM schema_version")
+		if got != fmt.Sprintf("%d 40", version) {
+			t.Errorf("copy of version %d: got version and calls %s, want %d 40", version, got, version)
+		}
+	}
+}
+
+// The control database of every released version opens with its tenants and keys.
+func TestUpgrade_ControlDatabasesOfEveryVersion(t *testing.T) {
+	for version := 1; version <= len(statements.Migrations("control")); version++ {
+		dir := t.TempDir()
+		noError(t, open(t, dir).Close())
+		path := filepath.Join(dir, "control.duckdb")
+		noError(t, os.Remove(path))
+		noError(t, os.Remove(filepath.Join(dir, "journal.ndjson")))
+		writeVersion(t, path, "control", version, fmt.Sprintf(`INSERT INTO tenants (id, created_at) VALUES ('%[1]s', now());
+			INSERT INTO keys (id, tenant_id, type, label, prefix, sha256, created_at)
+				VALUES ('%[2]s', '%[1]s', 'secret', 'old', 'sk_12345', unhex(repeat('01', 32)), now())`, tenantA, tenantB))
+		w := open(t, dir)
+		keys := w.Keys()
+		if len(keys) != 1 || keys[0].ID != tenantB || keys[0].Tenant != tenantA || keys[0].Type != control.Secret {
+			t.Errorf("version %d: got keys %+v, want the one key", version, keys)
+		}
+		wantCallCount(t, w, tenantA, 0)
+		noError(t, w.Close())
+	}
+}
+
+// A data folder with a store of a newer version is refused as a whole, by one line that names the file. A changed script
+// makes its tenant unavailable.
+func TestUpgrade_NewerStoreRefusesTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
+	noError(t, w.Close())
+	sound := readFile(t, storePath(dir, tenantA))
+	execFile(t, storePath(dir, tenantA), "INSERT INTO schema_version VALUES (99, now())")
+	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
+	wantKind(t, err, warehouse.ErrInvalid)
+	if text := err.Error(); !strings.Contains(text, tenantA.String()+".duckdb") || strings.Contains(text, "\n") {
+		t.Errorf("got error %q, want one line that names the file", text)
+	}
+	noError(t, os.WriteFile(storePath(dir, tenantA), []byte(sound), 0o600))
+	execFile(t, storePath(dir, tenantA), "UPDATE schema_scripts SET sha256 = 'other' WHERE version = 3")
+	w = open(t, dir)
+	wantKind(t, w.OpenTenant(t.Context(), tenantA), warehouse.ErrUnavailable)
+	wantCallCount(t, w, tenantB, 1)
+	noError(t, w.Close())
+}
+
+// A start does not check the stores that a clean stop has left, and finds the others.
+func TestUpgrade_StartChecksChangedStores(t *testing.T) {
+	image := makeStoreImage(t)
+	dir := imageOf(t, image.killed)
+	noError(t, os.Remove(storePath(dir, tenantA)+".wal"))
+	w := open(t, dir) // no tenant is opened
+	conditions := w.Conditions()
+	if len(conditions) != 1 || conditions[0].Tenant != tenantA || conditions[0].Kind != warehouse.StoreBehind {
+		t.Errorf("got conditions %v, want that tenant A's store is behind", conditions)
+	}
+	noError(t, w.Close())
+}
