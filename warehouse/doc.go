@@ -19,6 +19,7 @@
 //
 // A goroutine takes locks in this order, and several locks of the same kind in the order of the tenants' ids:
 //
+//   - the lock of erasures, held by one erasure, deletion of a tenant or run of the retention
 //   - the lock draining, held while the file of one tenant is detached to be replaced; its holder uses no store
 //   - the publishing lock of a tenant
 //   - the writing lock of a tenant, held from the comparison with existing rows to the commit
@@ -32,5 +33,6 @@
 // The checkpointer holds the writing lock of one tenant during its CHECKPOINT, and no other lock. A merge waits for the
 // checkpointer before it takes the first lock.
 //
-// The other locks of this package are held alone. Package control has the locks of keys and of the request log.
+// The gate of the list of erased identities is held for one write of refused rows, or while the list grows; within it,
+// only the locks of the quarantine are taken. The other locks of this package are held alone. Package control has the locks of keys and of the request log.
 package warehouse
