@@ -473,8 +473,8 @@ func cutStoreWAL(ctx context.Context, r *repairer, f Finding) (done string, err 
 }
 
 // cutWAL copies the log of a database aside and truncates it behind its last sound commit. If the log has no damage of
-// its own, or no sound commit, it is moved aside. lost reports whether transactions may be lost: zeros, which a power cut
-// can leave behind the end of a file, are none.
+// its own, or no sound commit, it is moved aside. lost reports whether transactions may be lost: zeros, which a power
+// cut can leave behind the end of a file, are none.
 func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 	wal, err := r.w.readWAL(path)
 	if err != nil {
@@ -498,8 +498,8 @@ func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 	rest, err := io.ReadAll(io.NewSectionReader(file, wal.Good, wal.Bytes-wal.Good))
 	done = fmt.Sprintf("kept %d transactions and removed zeros behind them", wal.Commits)
 	if lost = len(bytes.Trim(rest, "\x00")) > 0; lost {
-		done = fmt.Sprintf("kept %d transactions; the %d bytes behind them are lost, and sources have to bring the rows again",
-			wal.Commits, len(rest))
+		done = fmt.Sprintf("kept %d transactions; the %d bytes behind them are lost, and sources have to bring the rows "+
+			"again", wal.Commits, len(rest))
 	}
 	return done, lost, errors.Join(err, file.Truncate(wal.Good), file.Sync(), file.Close())
 }

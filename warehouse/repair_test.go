@@ -184,7 +184,8 @@ func TestRepair_RowsThatBreakARule(t *testing.T) {
 		kind         warehouse.FindingKind
 	}{
 		{"an id twice", "INSERT INTO customers SELECT * FROM customers LIMIT 1", warehouse.FoundDuplicates},
-		{"a row that is deleted", "INSERT INTO tombstones SELECT 'messages', id, now(), _seq - 1, false FROM messages LIMIT 1",
+		{"a row that is deleted", "INSERT INTO tombstones " +
+			"SELECT 'messages', id, now(), _seq - 1, false FROM messages LIMIT 1",
 			warehouse.FoundDeletedRows},
 		{"a number of no commit", "UPDATE clock SET seq = 1", warehouse.FoundSequence},
 		{"a row that is not published", "INSERT INTO messages BY NAME SELECT * REPLACE (uuid() AS id) FROM messages LIMIT 1",

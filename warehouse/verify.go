@@ -302,8 +302,8 @@ func (w *Warehouse) closeOffline() error {
 	return errors.Join(append(errs, w.folder.close())...)
 }
 
-// isDataFolder returns an error unless the folder has a mark, whatever its state, or what a data folder without its mark
-// has. Every file of another folder would be a stray.
+// isDataFolder returns an error unless the folder has a mark, whatever its state, or what a data folder without its
+// mark has. Every file of another folder would be a stray.
 func (f *dataFolder) isDataFolder() error {
 	has := func(name string) bool {
 		_, err := f.root.Lstat(name)

@@ -83,7 +83,8 @@ func mergeSamples(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, from, 
 		text := fmt.Sprintf("row %d of %d to %d", n, from, to)
 		calls = append(calls, Call(tenant, n, Row{"created_at": created, "summary": text, "cost": float64(n) / 100,
 			"duration": fmt.Sprintf("%dm %ds", n%3, n%60), "transcript": transcripts[n%len(transcripts)],
-			"metadata": Row{"n": n, "transcript": transcripts[n%3]}, "stt_minutes": float64(n) / 3, "from_number": "+1 555 010 0100"}))
+			"metadata": Row{"n": n, "transcript": transcripts[n%3]}, "stt_minutes": float64(n) / 3,
+			"from_number": "+1 555 010 0100"}))
 		customers = append(customers, Row{"user_id": tenant, "id": ID(n), "created_at": created, "name": text,
 			"updated_at": fmt.Sprintf("2026-05-01T00:00:%02dZ", from%60), "variables": Row{"n": n}})
 		messages = append(messages, Row{"user_id": tenant, "id": ID(n), "created_at": created, "direction": "inbound",

@@ -69,7 +69,7 @@ func TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage(t *testing.T) {
 	}{
 		"last byte cut": {func(l []byte) []byte { return l[:len(l)-1] }, false},
 		"cut in half":   {func(l []byte) []byte { return l[:len(l)/2] }, false},
-		"emptied":       {func(l []byte) []byte { return nil }, false},
+		"emptied":       {func([]byte) []byte { return nil }, false},
 		"zeros behind":  {func(l []byte) []byte { return append(l, make([]byte, 100)...) }, true},
 		"flipped in the first entry": {func(l []byte) []byte {
 			l[2] ^= 1
