@@ -6,55 +6,45 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/voicory/warehouse/internal/atomicfile"
 )
 
-// tempMark is part of the name of every unfinished file. These names begin with a dot, so that no glob for data files
-// matches them. Open removes the unfinished files that a crash has left.
-const tempMark = ".unfinished"
-
-// isUnfinished reports whether the name is that of an unfinished file.
-func isUnfinished(name string) bool {
-	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
-}
-
-// writeAtomic calls write to create a file under a temporary name beside path, syncs the file, and renames it to path.
-// A reader of path sees the whole old file or the whole new one. writeAtomic creates missing folders.
+// writeAtomic calls write to create a file at a temporary path beside path, and replaces path by it, see
+// [atomicfile.Replace]. It creates missing folders. The next start removes files that a crash has left.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
 	defer func() { err = noSpace(f.path, err) }()
-	dir := filepath.Dir(path)
-	if err := f.mkdir(dir); err != nil {
+	if err := f.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	temp := filepath.Join(dir, "."+filepath.Base(path)+tempMark)
-	if err := f.removeIfThere(temp); err != nil { // DuckDB would write through a symbolic link
+	name, err := f.resolveEntry(path)
+	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = f.remove(temp) // also removed at the next start
+	return atomicfile.Replace(f.root, name, func(temp string) error {
+		temp, changed := f.join(temp), 0
+		if err := write(temp); err != nil {
+			for _, suffix := range walSuffixes { // of a database that was not closed
+				err = errors.Join(err, f.removeIfThere(temp+suffix))
+			}
+			return err
 		}
-	}()
-	if err := write(temp); err != nil {
-		return err
-	}
-	changed := 0
-	if err := errors.Join(f.setMode(temp, false, &changed), f.sync(temp)); err != nil {
-		return err
-	}
-	if err := f.rename(temp, path); err != nil {
-		return err
-	}
-	return f.sync(dir)
+		return f.setMode(temp, false, &changed)
+	})
+}
+
+// writeFileAtomic replaces a file by one with the text.
+func (f *dataFolder) writeFileAtomic(path string, text []byte) error {
+	return f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, text) })
 }
 
 // linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically.
 // It sets the final mode of the file first.
 func (f *dataFolder) linkAtomic(path, name string) (err error) {
 	defer func() { err = noSpace(f.path, err) }()
-	temp, changed := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+tempMark), 0
-	if err := errors.Join(f.setMode(path, false, &changed), f.removeIfThere(temp)); err != nil {
+	temp, changed := atomicfile.TempName(name), 0
+	if err := f.setMode(path, false, &changed); err != nil {
 		return err
 	}
 	from, err := f.resolve(path)
@@ -187,11 +177,11 @@ func (f *dataFolder) size(path string) (int64, error) {
 
 // remove removes a file or an empty folder. A symbolic link is removed itself.
 func (f *dataFolder) remove(path string) error {
-	dir, err := f.resolve(filepath.Dir(path))
+	name, err := f.resolveEntry(path)
 	if err != nil {
 		return err
 	}
-	return f.root.Remove(filepath.Join(dir, filepath.Base(path)))
+	return f.root.Remove(name)
 }
 
 // rename renames a file. It replaces a file that has the new name.
@@ -201,11 +191,11 @@ func (f *dataFolder) rename(from, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := f.resolve(filepath.Dir(to))
+	name, err := f.resolveEntry(to)
 	if err != nil {
 		return err
 	}
-	return f.root.Rename(old, filepath.Join(dir, filepath.Base(to)))
+	return f.root.Rename(old, name)
 }
 
 // touch sets the modification time of a file.
@@ -221,9 +211,9 @@ func (f *dataFolder) touch(path string, at time.Time) (err error) {
 // sync flushes a file or a folder to the disk.
 func (f *dataFolder) sync(path string) (err error) {
 	defer func() { err = noSpace(f.path, err) }()
-	file, err := f.open(path)
+	name, err := f.resolve(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(file.Sync(), file.Close())
+	return atomicfile.Sync(f.root, name)
 }

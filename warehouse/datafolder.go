@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/google/uuid"
+	"github.com/voicory/warehouse/internal/atomicfile"
 )
 
 // dataFolder is the data folder of one warehouse, held open and locked. Every file operation of this package below
@@ -239,7 +239,7 @@ func (f *dataFolder) recognize(opts Options) error {
 		return err
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return e.Name() == lostAndFound || isUnfinished(e.Name())
+		return e.Name() == lostAndFound || atomicfile.IsTemp(e.Name())
 	})
 	switch {
 	case len(entries) > 0:
@@ -274,11 +274,7 @@ func (f *dataFolder) writeMark() error {
 	if err != nil {
 		return err
 	}
-	temp := f.join("." + markFile + "." + uuid.NewString() + tempMark)
-	if err := f.writeFile(temp, append(text, '\n')); err != nil {
-		return err
-	}
-	return errors.Join(f.sync(temp), f.rename(temp, f.join(markFile)), f.sync(f.path))
+	return f.writeFileAtomic(f.join(markFile), append(text, '\n'))
 }
 
 // hasEarlierLayout reports whether the folder was written by a version that wrote no mark: everything that such a
@@ -399,7 +395,7 @@ func (f *dataFolder) take() error {
 	}
 	entries, err := f.readDir(f.path)
 	for _, entry := range entries {
-		if err == nil && isUnfinished(entry.Name()) {
+		if err == nil && atomicfile.IsTemp(entry.Name()) {
 			err = f.root.RemoveAll(entry.Name()) // the staging folder of a restore is one, too
 		}
 	}
@@ -476,7 +472,7 @@ func (f *dataFolder) walk(name string, changed *int) error {
 			return err
 		case !entry.IsDir() && !entry.Type().IsRegular():
 			return wrongType(path, entry.Type(), "regular file or folder")
-		case isUnfinished(entry.Name()) && !entry.IsDir() && !f.adopted:
+		case atomicfile.IsTemp(entry.Name()) && !entry.IsDir() && !f.adopted:
 			return f.remove(path)
 		}
 		info, err := entry.Info()
@@ -572,6 +568,12 @@ func (f *dataFolder) resolve(path string) (name string, err error) {
 		}
 	}
 	return name, nil
+}
+
+// resolveEntry is like resolve, but the last part of the path may be a symbolic link, which is removed or replaced itself.
+func (f *dataFolder) resolveEntry(path string) (name string, err error) {
+	dir, err := f.resolve(filepath.Dir(path))
+	return filepath.Join(dir, filepath.Base(path)), err
 }
 
 // forDuckDB checks a path that DuckDB is about to open: neither the file nor its log nor a folder above may be a

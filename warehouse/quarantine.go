@@ -197,19 +197,9 @@ func (w *Warehouse) RefuseFile(refusal Refusal) error {
 // writeRefused writes a quarantine file. Its name consists of the origin and a digest of the content, so the same rows,
 // refused again, make the same file.
 func (w *Warehouse) writeRefused(text []byte, origin string) error {
-	temp := w.quarantineTemp()
-	defer func() { _ = w.folder.removeIfThere(temp) }() // also removed at the next start
 	digest := sha256.Sum256(text)
 	name := quarantineName(origin) + "." + hex.EncodeToString(digest[:])[:16] + refusedSuffix
-	path := filepath.Join(w.dir, quarantineDir, name)
-	err := w.folder.writeFile(temp, text)
-	if err == nil {
-		err = w.folder.sync(temp)
-	}
-	if err == nil {
-		err = w.folder.rename(temp, path)
-	}
-	if err = errors.Join(err, w.folder.sync(filepath.Dir(path))); err != nil {
+	if err := w.folder.writeFileAtomic(filepath.Join(w.dir, quarantineDir, name), text); err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
 	return nil
@@ -308,10 +298,6 @@ func (w *Warehouse) DroppedRefusals() int64 {
 	w.refused.mu.Lock()
 	defer w.refused.mu.Unlock()
 	return w.refused.dropped
-}
-
-func (w *Warehouse) quarantineTemp() string {
-	return filepath.Join(w.dir, quarantineDir, "."+uuid.NewString()+tempMark)
 }
 
 // quarantineName returns the origin's base name with at most 100 characters of an alphabet that is valid in every file

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/internal/atomicfile"
 )
 
 // # Swap of a restore
@@ -55,7 +57,7 @@ type restoredTenant struct {
 	Seq int64     `json:"seq"` // last commit of the backup
 }
 
-func (p restorePlan) staging() string { return ".restore." + p.Name + tempMark }
+func (p restorePlan) staging() string { return ".restore." + p.Name + atomicfile.Mark }
 
 func (p restorePlan) kept() string { return filepath.Join(keptDir, p.Name) }
 
@@ -87,7 +89,7 @@ func (f *dataFolder) writePlan(plan restorePlan) error {
 	if err != nil {
 		return err
 	}
-	return f.writeAtomic(f.join(restoreFile), func(temp string) error { return f.writeFile(temp, append(text, '\n')) })
+	return f.writeFileAtomic(f.join(restoreFile), append(text, '\n'))
 }
 
 // swap makes the moves of a plan, and stores a plan without moves. It may be called again after a crash. No database of

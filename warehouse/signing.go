@@ -30,7 +30,7 @@ func (f *dataFolder) loadSigningSecret() ([]byte, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		secret = make([]byte, signingBytes)
 		rand.Read(secret) // never fails
-		return secret, f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, secret) })
+		return secret, f.writeFileAtomic(path, secret)
 	}
 	if err == nil && len(secret) != signingBytes {
 		err = fmt.Errorf("%w: %s does not hold %d bytes; restore the file, or remove it, which invalidates all cursors "+

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/internal/atomicfile"
 	"github.com/voicory/warehouse/warehouse/journal"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -86,7 +87,7 @@ func (v *verifier) checkRoot() error {
 	for _, entry := range entries {
 		name, path := entry.Name(), f.join(entry.Name())
 		switch {
-		case isUnfinished(name), name == lostAndFound:
+		case atomicfile.IsTemp(name), name == lostAndFound:
 		case name == socketFile:
 			if entry.Type() != fs.ModeSocket {
 				v.report(FoundLink, uuid.Nil, path, "it is not a socket")
@@ -179,7 +180,7 @@ func (v *verifier) checkTop(dir string, dirs bool, tenantOf func(string) (uuid.U
 	entries, err := v.entries(v.w.folder.join(dir))
 	for _, entry := range entries {
 		path := filepath.Join(v.w.folder.join(dir), entry.Name())
-		if isUnfinished(entry.Name()) {
+		if atomicfile.IsTemp(entry.Name()) {
 			continue
 		}
 		id, ok := tenantOf(entry.Name())
@@ -253,7 +254,7 @@ func (v *verifier) checkQuarantine() error {
 	entries, err := v.entries(dir)
 	for _, entry := range entries {
 		name, path := entry.Name(), filepath.Join(dir, entry.Name())
-		if isUnfinished(name) {
+		if atomicfile.IsTemp(name) {
 			continue
 		}
 		if !isQuarantineFile(name) {
@@ -335,7 +336,7 @@ func (v *verifier) list(tenant uuid.UUID, dir string, files map[string]fs.FileIn
 	entries, err := v.entries(dir)
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())
-		if isUnfinished(entry.Name()) {
+		if atomicfile.IsTemp(entry.Name()) {
 			continue
 		}
 		if !known(path, entry.IsDir()) {

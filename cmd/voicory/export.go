@@ -13,6 +13,7 @@ import (
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/internal/atomicfile"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -96,36 +97,37 @@ func (c *exportCommand) spec() (spec admin.ExportSpec, err error) {
 	return spec, err
 }
 
-// writeFileAtomic calls write with a temporary file beside path, syncs the file and renames it to path, so that path
-// never names an incomplete file. The mode of the file follows the user's umask. If path is a symbolic link, its target
-// is replaced. If path is a device, a FIFO or a socket, write writes into it.
-func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) (err error) {
+// writeFileAtomic calls write with a new file that replaces path, see [atomicfile.Replace]. The mode of the file follows
+// the user's umask. If path is a symbolic link, its target is replaced. If path is a device, a FIFO or a socket, write
+// writes into it.
+func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return writeThrough(path, write)
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
+	return replace(path, func(root *os.Root, temp string) error {
+		file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		err = write(file)
+		if err == nil {
+			err = file.Chmod(0o666 &^ m.Umask)
+		}
+		return errors.Join(err, file.Close())
+	})
+}
+
+// replace replaces path by the file or the folder that create creates in the same folder.
+func replace(path string, create func(root *os.Root, temp string) error) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-		}
-	}()
-	err = write(file)
-	if err == nil {
-		err = errors.Join(file.Chmod(0o666&^m.Umask), file.Sync())
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	defer root.Close()
+	return atomicfile.Replace(root, filepath.Base(path), func(temp string) error { return create(root, temp) })
 }
 
 // writeThrough calls write with an existing device, FIFO or socket, which is never replaced or truncated.

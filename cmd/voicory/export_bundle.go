@@ -70,9 +70,8 @@ func fetchDatabase(
 	return total, errors.Join(err, file.Close())
 }
 
-// writeFolderAtomic calls write with a temporary folder beside path, then renames the folder to path, so that path
-// never names an incomplete folder. If path exists and is not an empty folder, it returns warehouse.ErrInvalid. The
-// modes follow the user's umask.
+// writeFolderAtomic calls write with a new folder that becomes path, see [atomicfile.Replace]. If path exists and is not
+// an empty folder, it returns warehouse.ErrInvalid. The modes follow the user's umask.
 func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -85,25 +84,16 @@ func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err
 	if len(entries) > 0 {
 		return fmt.Errorf("%w: %s is not empty; name a new folder", warehouse.ErrInvalid, path)
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
+	return replace(path, func(root *os.Root, temp string) error {
+		if err := root.Mkdir(temp, 0o700); err != nil {
+			return err
 		}
-	}()
-	if err := write(dir); err != nil {
-		return err
-	}
-	if err := m.setModes(dir); err != nil {
-		return err
-	}
-	if err := os.Rename(dir, path); err != nil { // replaces an empty folder, and fails if path is no longer empty
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+		dir := filepath.Join(root.Name(), temp)
+		if err := write(dir); err != nil {
+			return err
+		}
+		return m.setModes(dir)
+	})
 }
 
 // setModes sets the modes of a folder and of all files and folders in it according to the user's umask.
@@ -119,13 +109,4 @@ func (m *Main) setModes(dir string) error {
 		}
 		return nil
 	})
-}
-
-// syncFolder makes renames in a folder durable.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

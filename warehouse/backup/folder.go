@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/internal/atomicfile"
 	"github.com/voicory/warehouse/warehouse/journal"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -78,7 +79,7 @@ func createFolder(path string) (*folder, error) {
 			return nil, err
 		}
 		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-			return e.Name() == "lost+found" || strings.HasSuffix(e.Name(), tempEnd)
+			return e.Name() == "lost+found" || atomicfile.IsTemp(e.Name())
 		})
 		if len(entries) > 0 {
 			return nil, fmt.Errorf("%w: %s is not a folder of backups and not empty (it contains %q); name another one, or "+
@@ -114,20 +115,14 @@ func (f *folder) object(sum string) string {
 	return filepath.Join(f.path, objectsDir, sum[:2], sum)
 }
 
-// write replaces a file of the folder atomically.
+// write replaces a file of the folder.
 func (f *folder) write(name string, text []byte) error {
-	path := filepath.Join(f.path, name)
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+tempEnd)
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
+	root, err := os.OpenRoot(f.path)
+	if err != nil {
 		return err
 	}
-	if err := syncPath(temp); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	return syncPath(filepath.Dir(path))
+	defer root.Close()
+	return atomicfile.WriteFile(root, name, text, 0o600)
 }
 
 // syncPath flushes a file or a folder to the disk.

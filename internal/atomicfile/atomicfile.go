@@ -1,0 +1,67 @@
+package atomicfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Mark is part of every temporary name. These names begin with a dot, so that no glob for data files matches them.
+const Mark = ".unfinished"
+
+const (
+	maxBase   = 200 // bytes of the name in a temporary name: file systems allow 255 in all
+	randomLen = 13  // characters with five random bits each
+)
+
+// TempName returns a new temporary name in the folder of name. It shows the beginning of name.
+func TempName(name string) string {
+	base := filepath.Base(name)
+	base = strings.ToValidUTF8(base[:min(len(base), maxBase)], "")
+	return filepath.Join(filepath.Dir(name), "."+base+Mark+"-"+rand.Text()[:randomLen])
+}
+
+// IsTemp reports whether the last part of a path is a temporary name. A file that has one outlives only a crash.
+func IsTemp(base string) bool {
+	return strings.HasPrefix(base, ".") && strings.Contains(base, Mark)
+}
+
+// Replace calls create with a temporary name, at which create has to create a file or a folder with its final mode. It
+// syncs what create has created, renames it to name and syncs the folder. It replaces a file, or an empty folder by a
+// folder. If it returns an error, nothing has the temporary name. Names are relative to root. Replace syncs a folder
+// itself, but not the files in it.
+func Replace(root *os.Root, name string, create func(temp string) error) (err error) {
+	temp := TempName(name)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, root.RemoveAll(temp))
+		}
+	}()
+	if err := create(temp); err != nil {
+		return err
+	}
+	if err := Sync(root, temp); err != nil {
+		return err
+	}
+	if err := root.Rename(temp, name); err != nil {
+		return err
+	}
+	return Sync(root, filepath.Dir(name))
+}
+
+// WriteFile replaces the file with the content. The umask of the process applies to its mode.
+func WriteFile(root *os.Root, name string, content []byte, mode fs.FileMode) error {
+	return Replace(root, name, func(temp string) error { return root.WriteFile(temp, content, mode) })
+}
+
+// Sync flushes a file or the entries of a folder to the disk.
+func Sync(root *os.Root, name string) error {
+	file, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
