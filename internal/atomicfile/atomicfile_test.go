@@ -10,7 +10,7 @@ import (
 
 var errCreate = errors.New("create fails")
 
-// What a test case leaves: the content of each name below the root.
+// tree maps the names of files below a root to their contents.
 type tree map[string]string
 
 func read(t *testing.T, dir string) tree {
@@ -31,7 +31,7 @@ func read(t *testing.T, dir string) tree {
 	return got
 }
 
-// Replace leaves either the new content or what was there before, and no temporary name.
+// Replace leaves either the new content or the old content, and no temporary name.
 func TestReplace_AllOrNothing(t *testing.T) {
 	file := func(root *os.Root) func(string) error {
 		return func(temp string) error { return root.WriteFile(temp, []byte("new"), 0o600) }
