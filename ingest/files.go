@@ -54,15 +54,20 @@ func formatFromName(name string) (Format, error) {
 }
 
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
-// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. For a file below Hive partitions, the name of
-// the table's folder counts if the file name contains no dataset. datasetFromName returns warehouse.ErrInvalid unless
-// exactly one dataset matches.
+// calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. If the file name contains no dataset, the name
+// of the table's folder counts: the one above Hive partitions, or one with the extension of a format, as Spark writes it
+// (calls.parquet/part-00000.parquet). datasetFromName returns warehouse.ErrInvalid unless exactly one dataset matches.
 func datasetFromName(name string) (schema.Dataset, error) {
 	if dataset, err := datasetFromWords(name); err == nil {
 		return dataset, nil
 	}
 	if _, table := partitionsOf(name); table != "" {
 		return datasetFromWords(table)
+	}
+	if folder := filepath.Dir(name); folder != "." {
+		if _, err := formatFromName(folder); err == nil {
+			return datasetFromWords(folder)
+		}
 	}
 	return datasetFromWords(name)
 }
@@ -84,9 +89,12 @@ func datasetFromWords(name string) (schema.Dataset, error) {
 		"and messages; set the dataset with --dataset", warehouse.ErrInvalid)
 }
 
-// isIgnored reports whether a file in a folder is hidden or documentation.
+// sparkMarks are the names of files and folders that Spark and Hive write beside the files of a table.
+var sparkMarks = []string{"_SUCCESS", "_metadata", "_common_metadata", "_temporary", "_spark_metadata"}
+
+// isIgnored reports whether a file in a folder is hidden, documentation or a mark of Spark.
 func isIgnored(name string) bool {
 	upper := strings.ToUpper(name)
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(upper, ".MD") ||
+	return strings.HasPrefix(name, ".") || slices.Contains(sparkMarks, name) || strings.HasSuffix(upper, ".MD") ||
 		strings.HasPrefix(upper, "README") || strings.HasPrefix(upper, "LICENSE") || strings.HasPrefix(upper, "LICENCE")
 }

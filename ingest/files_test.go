@@ -21,6 +21,9 @@ func TestNames_FormatAndDataset(t *testing.T) {
 		"calls":                        "? calls",
 		"-":                            "ndjson ?",
 		"messages/2026/export.parquet": "parquet ?",
+		"calls.parquet/part-00000-4f1c.c000.snappy.parquet": "parquet calls",
+		"x/Customers.csv/part-1.csv":                        "csv customers",
+		"./export.parquet":                                  "parquet ?",
 	} {
 		format, dataset := "?", "?"
 		if f, err := formatFromName(name); err == nil {

@@ -153,9 +153,9 @@ func printRefusals(w io.Writer, refusals []warehouse.Refusal) {
 			break
 		}
 		if refusal.Line > 0 {
-			fmt.Fprintf(w, "  refused %s line %d: %s\n", refusal.File, refusal.Line, refusal.Reason)
+			fmt.Fprintf(w, "  refused %s line %d: %s\n", printable(refusal.File), refusal.Line, printable(refusal.Reason))
 		} else {
-			fmt.Fprintf(w, "  refused %s: %s\n", refusal.File, refusal.Reason)
+			fmt.Fprintf(w, "  refused %s: %s\n", printable(refusal.File), printable(refusal.Reason))
 		}
 	}
 }
