@@ -12,8 +12,8 @@
 // # Goroutines
 //
 // Goroutines end before the method that started them returns, with two exceptions. The last waiting caller cancels the
-// build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in WALs,
-// runs from Open to Close.
+// build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in
+// WALs, runs from Open to Close.
 //
 // # Lock order
 //
@@ -34,5 +34,6 @@
 // checkpointer before it takes the first lock.
 //
 // The gate of the list of erased identities is held for one write of refused rows, or while the list grows; within it,
-// only the locks of the quarantine are taken. The other locks of this package are held alone. Package control has the locks of keys and of the request log.
+// only the locks of the quarantine are taken. The other locks of this package are held alone. Package control has the
+// locks of keys and of the request log.
 package warehouse
