@@ -61,8 +61,14 @@ func (w *Warehouse) finishRestore(ctx context.Context, plan *restorePlan) error 
 			failed, errs = append(failed, t), append(errs, fmt.Errorf("tenant %s: %w", t.ID, err))
 			continue
 		}
-		w.folder.log.Warn("tenant restored", "tenant", t.ID, "from", plan.Source, "backup", plan.Backup,
-			"backup_at", plan.BackupAt.Format(time.RFC3339))
+		if !plan.Whole {
+			w.folder.log.Warn("tenant restored", "tenant", t.ID, "from", plan.Source, "backup", plan.Backup,
+				"backup_at", plan.BackupAt.Format(time.RFC3339))
+		}
+	}
+	if plan.Whole {
+		w.folder.log.Warn("data folder restored", "tenants", len(plan.Tenants)-len(failed), "from", plan.Source,
+			"backup", plan.Backup, "backup_at", plan.BackupAt.Format(time.RFC3339))
 	}
 	if len(failed) > 0 {
 		plan.Tenants = failed
