@@ -137,12 +137,12 @@ func register(name string, h handler) {
 	handlers[name] = h
 }
 
-// Handler returns the handler of all operations. It logs failed operations.
+// Handler returns the handler of all operations and routes. It logs failed operations.
 func Handler(l *Local, log *slog.Logger) http.Handler {
-	routes := http.NewServeMux()
-	for name, handle := range handlers {
-		routes.HandleFunc("POST "+operationPath+name, func(w http.ResponseWriter, r *http.Request) {
-			if err := handle(l, w, r); err != nil {
+	mux := http.NewServeMux()
+	handle := func(pattern, name string, h handler) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := h(l, w, r); err != nil {
 				log.Warn("operation failed", "operation", name, "error", err)
 				if incomplete := (incompleteError{}); errors.As(err, &incomplete) {
 					panic(http.ErrAbortHandler)
@@ -150,7 +150,13 @@ func Handler(l *Local, log *slog.Logger) http.Handler {
 			}
 		})
 	}
-	return routes
+	for name, h := range handlers {
+		handle("POST "+operationPath+name, name, h)
+	}
+	for _, r := range routes {
+		handle(r.pattern, r.operation, r.serve)
+	}
+	return mux
 }
 
 // readRequest reads the body of a request to its end, so that net/http notices when the client disconnects.
