@@ -58,7 +58,7 @@ type repairer struct {
 func newRepairer(opts RepairOptions) *repairer {
 	return &repairer{opts: opts, tried: map[string]bool{}, behind: map[uuid.UUID]bool{},
 		publish: map[uuid.UUID]struct{}{},
-		kept:    filepath.Join(repairedDir, time.Now().UTC().Format("2006-01-02T150405.000Z")),
+		kept:    filepath.Join(repairedDir, time.Now().UTC().Format(repairName)),
 		result:  Repairs{Repairs: []Repair{}, Remaining: []Finding{}}}
 }
 
@@ -256,6 +256,9 @@ func (r *repairer) keep(path string) (string, error) {
 	return kept, r.w.folder.mkdir(filepath.Dir(kept))
 }
 
+// repairName is the layout of the names of folders in repaired/.
+const repairName = "2006-01-02T150405.000Z"
+
 // maxRepaired is the number of repairs whose files are kept.
 const maxRepaired = 10
 
@@ -265,6 +268,10 @@ func (r *repairer) removeOldest() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // copies of upgrades have a bound of their own
+		_, err := time.Parse(repairName, e.Name())
+		return err != nil
+	})
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, entry := range entries[:max(0, len(entries)-maxRepaired+1)] {
 		err = errors.Join(err, r.w.folder.root.RemoveAll(filepath.Join(repairedDir, entry.Name())))

@@ -263,3 +263,24 @@ func TestRepair_ForeignFolderIsRefused(t *testing.T) {
 		t.Errorf("got files %v", files)
 	}
 }
+
+func TestRepair_KeepsTheFilesOfTheLastRepairs(t *testing.T) {
+	t.Parallel()
+	w := OpenNew(t)
+	kept := filepath.Join(w.Dir(), "repaired")
+	for n := range 12 {
+		NoError(t, os.MkdirAll(filepath.Join(kept, fmt.Sprintf("2026-01-%02dT000000.000Z", n+1)), 0o700))
+	}
+	NoError(t, os.MkdirAll(filepath.Join(kept, "before-tenant-schema-1"), 0o700))
+	NoError(t, os.WriteFile(filepath.Join(w.Dir(), "notes.txt"), nil, 0o600))
+	repaired, err := w.Repair(t.Context(), warehouse.RepairOptions{})
+	NoError(t, err)
+	entries, err := os.ReadDir(kept)
+	NoError(t, err)
+	if len(entries) != 11 || entries[0].Name() != "2026-01-04T000000.000Z" || entries[10].Name() != "before-tenant-schema-1" {
+		t.Errorf("got %v, want the last 10 repairs and the copies of the upgrade", entries)
+	}
+	if len(repaired.Repairs) != 1 || repaired.Repairs[0].Kind != warehouse.FoundStray {
+		t.Errorf("got repairs %+v, want one stray", repaired.Repairs)
+	}
+}
