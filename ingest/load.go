@@ -29,7 +29,7 @@ type Input struct {
 	Body     io.Reader                     // the bytes of the file, optionally compressed; nil: use Open
 	Open     func() (io.ReadCloser, error) // opens the file; called once per attempt to read it
 	Size     int64                         // bytes of the file, for [Groups]
-	Path     string                        // absolute path for the quarantine, which reads a refused file again; may be empty
+	Path     string                        // absolute path, at which a refused file can be read again; may be empty
 	Hash     uint64                        // hash of the file for warehouse.State, if a source remembers it
 	Dataset  string                        // empty: derived from Name
 	Tenant   uuid.UUID                     // owner of the rows; zero: each row names its tenant
@@ -187,8 +187,8 @@ type openInput struct {
 	close  func()
 }
 
-// open opens the rows of the input. tables reads it if it is a table. open returns an unreadableError if the rows cannot
-// be read.
+// open opens the rows of the input. tables reads it if it is a table. open returns an unreadableError if the rows
+// cannot be read.
 func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableOpener) (o openInput, err error) {
 	var closers []func()
 	o.header = func() string { return "" }
@@ -251,7 +251,8 @@ func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableO
 	return o, nil
 }
 
-// A tableOpener opens Parquet and Arrow files of one dataset. A child process reads a file and returns its rows as NDJSON.
+// A tableOpener opens Parquet and Arrow files of one dataset. A child process reads a file and returns its rows as
+// NDJSON.
 type tableOpener struct{ session *filereader.Session }
 
 // newTableOpener returns an opener of the files of a group. The caller must close its session.

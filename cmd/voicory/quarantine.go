@@ -195,7 +195,9 @@ func (c *replayQuarantineCommand) Run(ctx context.Context, m *Main, f *flags) er
 
 // replayFiles ingests the refused files again that are still at their paths, and removes the entries of those that can
 // be read now.
-func (c *replayQuarantineCommand) replayFiles(ctx context.Context, m *Main, conn *admin.Conn, total *admin.Replayed) error {
+func (c *replayQuarantineCommand) replayFiles(
+	ctx context.Context, m *Main, conn *admin.Conn, total *admin.Replayed,
+) error {
 	files, withRows := map[string][]warehouse.Refusal{}, map[string]bool{} // by quarantine file
 	for entry, err := range admin.ListQuarantine(ctx, conn, math.MaxInt64) {
 		if err != nil {
@@ -245,8 +247,8 @@ func replayFile(ctx context.Context, conn *admin.Conn, entry warehouse.Refusal) 
 	if err != nil {
 		return ingest.Summary{}, err
 	}
-	return admin.Ingest(ctx, conn, []ingest.Input{{Name: entry.File, Path: entry.Path, Dataset: entry.Dataset, Tenant: tenant,
-		Size: info.Size(), FromQuarantine: true, Open: func() (io.ReadCloser, error) { return os.Open(entry.Path) }}})
+	return admin.Ingest(ctx, conn, []ingest.Input{{Name: entry.File, Path: entry.Path, Dataset: entry.Dataset,
+		Tenant: tenant, Size: info.Size(), FromQuarantine: true, Open: func() (io.ReadCloser, error) { return os.Open(entry.Path) }}})
 }
 
 type removeQuarantineCommand struct {

@@ -214,7 +214,8 @@ const (
 	daySeconds = 24 * 60 * 60
 )
 
-// duration returns the sum of seconds and less than a second of nanoseconds in seconds, or in minutes if the field is in minutes.
+// duration returns the sum of seconds and less than a second of nanoseconds. It is in seconds, or in minutes if the
+// field is.
 func (e *valueEncoder) duration(seconds, nanoseconds int64) string {
 	if e.column.name == "stt_minutes" {
 		return strconv.FormatFloat((float64(seconds)+float64(nanoseconds)/1e9)/60, 'g', -1, 64)

@@ -118,8 +118,8 @@ type tailError struct {
 	from int64
 }
 
-// withoutTexts returns a tailError with a footer whose columns of texts are columns of bytes. DuckDB refuses a whole file
-// if one text in it is not UTF-8. Of bytes, only the row is refused.
+// withoutTexts returns a tailError with a footer whose columns of texts are columns of bytes. DuckDB refuses a whole
+// file if one text in it is not UTF-8. Of bytes, only the row is refused.
 func withoutTexts(file *os.File, metadata *format.FileMetaData, failure error) error {
 	footer, size, err := readFooter(file)
 	if err != nil {
@@ -180,8 +180,8 @@ const (
 )
 
 // checkFooter checks the schema in the footer of a Parquet file before DuckDB opens it. The time that DuckDB takes is
-// exponential in the depth of the schema. It also checks that the file is not several files one after another. It returns the
-// content of the footer.
+// exponential in the depth of the schema. It also checks that the file is not several files one after another. It
+// returns the content of the footer.
 func checkFooter(file *os.File) (*format.FileMetaData, error) {
 	footer, size, err := readFooter(file)
 	if err != nil {

@@ -65,8 +65,8 @@ func (s *Session) Read(ctx context.Context, format string) (*Rows, error) {
 	return r, r.begin(format)
 }
 
-// ReadFile returns the rows of a large file without a copy, in a child of its own. The file must be open for reading only
-// until the rows are closed. ReadFile waits if maxChildren children are running.
+// ReadFile returns the rows of a large file without a copy, in a child of its own. The file must be open for reading
+// only until the rows are closed. ReadFile waits if maxChildren children are running.
 func (s *Session) ReadFile(ctx context.Context, file *os.File, format string) (_ *Rows, err error) {
 	s.endChild()
 	if s.child, err = start(ctx, file, format, s.o); err != nil {

@@ -37,8 +37,8 @@ type rowReader struct {
 	next     *rowReader           // reader of the next table; nil: none
 }
 
-// openRows returns a reader of the cursor's rows, which decoder converts to UTF-8. It asks the server for the columns. onPage is called with the number
-// of rows of each page.
+// openRows returns a reader of the cursor's rows, which decoder converts to UTF-8. It asks the server for the columns.
+// onPage is called with the number of rows of each page.
 func openRows(
 	ctx context.Context, conn *pgconn.PgConn, cursor, action string, decoder textDecoder, onPage func(int64),
 	wrap func(context.Context, string, error) error,

@@ -172,7 +172,7 @@ func TestPull_Encodings(t *testing.T) {
 			}
 			stored, err := r.Get(t.Context(), uuid.MustParse(tenantA), schema.Calls, uuid.MustParse(id(1)))
 			noError(t, err)
-			if want := `"k":"` + test.text + `"`; !strings.Contains(string(stored), test.text) || !strings.Contains(string(stored), want) {
+			if want := `"k":"` + test.text + `"`; !strings.Contains(stored, test.text) || !strings.Contains(stored, want) {
 				t.Errorf("got %s, want the text %s", stored, test.text)
 			}
 		})
