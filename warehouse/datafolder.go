@@ -2,14 +2,12 @@ package warehouse
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -93,38 +91,6 @@ var (
 	folderDirs  = []string{warehouseDir, lakeDir, filesDir, quarantineDir, tempDir}
 	folderFiles = []string{markFile, lockFile, controlFile, controlFile + ".wal", journalFile, commitsFile, signingFile,
 		restoreFile}
-)
-
-// folderMark is the content of the mark file.
-type folderMark struct {
-	Format   int      `json:"format"`
-	LakeMode LakeMode `json:"lake_mode"`
-	// Published is the format of all published files, see publishedFormat; 0: files may have an older format.
-	Published int `json:"published_format,omitempty"`
-}
-
-// LakeMode selects the users of the machine that may read lake/. It is stored with the data folder.
-type LakeMode string
-
-// Lake modes.
-const (
-	LakePrivate LakeMode = "private" // the owner only
-	LakeGroup   LakeMode = "group"   // also the group of the files
-	LakeWorld   LakeMode = "world"   // all users
-)
-
-// lakeAccess lists the permissions of each lake mode.
-var lakeAccess = map[LakeMode]struct{ root, dir, file fs.FileMode }{
-	LakePrivate: {0o700, 0o700, 0o600},
-	LakeGroup:   {0o710, 0o750, 0o640},
-	LakeWorld:   {0o711, 0o755, 0o644},
-}
-
-// Permissions of everything that is not in the lake.
-const (
-	privateDir   fs.FileMode = 0o700
-	privateFile  fs.FileMode = 0o600
-	privateUmask             = 0o077
 )
 
 // openFolder opens the data folder, and creates it if it is missing or empty and opts.MustExist is not set. The
@@ -213,102 +179,6 @@ func (f *dataFolder) refusal(err error) error {
 		return fmt.Errorf("%w: %w; choose another with --data", ErrNotWritable, err)
 	}
 	return fmt.Errorf("data folder %s: %w", f.path, err)
-}
-
-// recognize reads the mark. It writes one into an empty folder, sets adopted for a folder of the layout without a
-// mark, and refuses any other folder. Nothing else is created, changed or deleted.
-func (f *dataFolder) recognize(opts Options) error {
-	if err := f.checkParts(); err != nil {
-		return err
-	}
-	mark, err := f.readMark()
-	if err == nil {
-		f.mark = mark
-		if f.mark.Format > folderFormat {
-			return fmt.Errorf("%w: it was written by a newer version (format %d, this binary knows %d); upgrade voicory",
-				ErrInvalid, f.mark.Format, folderFormat)
-		}
-		f.setLake, f.marked = opts.LakeMode, true
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	entries, err := f.readDir(f.path)
-	if err != nil {
-		return err
-	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return e.Name() == lostAndFound || atomicfile.IsTemp(e.Name())
-	})
-	switch {
-	case len(entries) > 0:
-		if f.adopted = f.hasEarlierLayout(); !f.adopted {
-			return fmt.Errorf("%w: it is not a data folder of voicory and not empty (it contains %q); name another with --data",
-				ErrInvalid, entries[0].Name())
-		}
-		f.mark = folderMark{Format: folderFormat, LakeMode: cmp.Or(opts.LakeMode, f.presentLakeMode())}
-		return nil
-	case opts.MustExist:
-		return errNoFolder
-	}
-	f.mark = folderMark{folderFormat, cmp.Or(opts.LakeMode, LakePrivate), publishedFormat}
-	return f.writeMark()
-}
-
-// readMark reads the mark. It returns ErrInvalid if the mark is damaged.
-func (f *dataFolder) readMark() (mark folderMark, err error) {
-	text, err := f.readFile(f.join(markFile))
-	if err != nil {
-		return mark, err
-	}
-	if err := json.Unmarshal(text, &mark); err != nil || mark.Format < 1 || lakeAccess[mark.LakeMode].dir == 0 {
-		return mark, fmt.Errorf("%w: %s is damaged; run `voicory repair`", ErrInvalid, markFile)
-	}
-	return mark, nil
-}
-
-// writeMark writes the mark. Processes that do it at the same time write the same.
-func (f *dataFolder) writeMark() error {
-	text, err := json.Marshal(f.mark)
-	if err != nil {
-		return err
-	}
-	return f.writeFileAtomic(f.join(markFile), append(text, '\n'))
-}
-
-// hasEarlierLayout reports whether the folder was written by a version that wrote no mark: everything that such a
-// version created before its first answer is there, and control.duckdb is a DuckDB file.
-func (f *dataFolder) hasEarlierLayout() bool {
-	for _, dir := range []string{warehouseDir, lakeDir, quarantineDir, tempDir} {
-		if info, err := f.root.Lstat(dir); err != nil || !info.IsDir() {
-			return false
-		}
-	}
-	if info, err := f.root.Lstat(lockFile); err != nil || !info.Mode().IsRegular() {
-		return false
-	}
-	file, err := f.open(f.join(controlFile))
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	magic := make([]byte, 12) // 8 bytes of checksum before it
-	_, err = file.ReadAt(magic, 0)
-	return err == nil && string(magic[8:]) == "DUCK"
-}
-
-// presentLakeMode returns the widest lake mode that lake/ has the permissions of, so that adoption takes access from
-// no reader.
-func (f *dataFolder) presentLakeMode() LakeMode {
-	info, err := f.root.Lstat(lakeDir)
-	switch {
-	case err == nil && info.Mode().Perm()&0o005 == 0o005:
-		return LakeWorld
-	case err == nil && info.Mode().Perm()&0o050 == 0o050:
-		return LakeGroup
-	}
-	return LakePrivate
 }
 
 // checkParts refuses a folder in which a name of the layout has the wrong type.
@@ -413,19 +283,6 @@ func (f *dataFolder) take() error {
 	return nil
 }
 
-// adopt writes the mark into a folder that had none, once its control database was opened.
-func (f *dataFolder) adopt() error {
-	if !f.adopted {
-		return nil
-	}
-	if err := f.writeMark(); err != nil {
-		return err
-	}
-	f.adopted = false
-	f.log.Warn("data folder of an earlier version adopted", "data", f.path, "lake_mode", string(f.mark.LakeMode))
-	return nil
-}
-
 // acquireLock takes the lock for this process, or returns ErrInUse.
 func (f *dataFolder) acquireLock() error {
 	path := f.join(lockFile)
@@ -460,84 +317,6 @@ func (f *dataFolder) close() error {
 		errs = append(errs, f.root.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished
-// files. The content of tmp/ is not visited, because it is removed. The check costs one system call per file. The
-// method that changes a file checks it again.
-func (f *dataFolder) walk(name string, changed *int) error {
-	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case !entry.IsDir() && !entry.Type().IsRegular():
-			return wrongType(path, entry.Type(), "regular file or folder")
-		case atomicfile.IsTemp(entry.Name()) && !entry.IsDir() && !f.adopted:
-			return f.remove(path)
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if !f.hasMode(path, info) {
-			if err := f.setMode(path, entry.IsDir(), changed); err != nil {
-				return err
-			}
-		}
-		if name == tempDir {
-			return fs.SkipDir
-		}
-		return nil
-	})
-}
-
-// modeOf returns the permissions that a path of the folder must have, and whether it must have all of them. Private
-// files may have fewer.
-func (f *dataFolder) modeOf(path string, isDir bool) (mode fs.FileMode, exact bool) {
-	access := lakeAccess[f.mark.LakeMode]
-	part, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(path, f.path), "/"), "/")
-	switch {
-	case part == "" && isDir:
-		return access.root, true
-	case part == lakeDir && isDir:
-		return access.dir, true
-	case part == lakeDir, part == filesDir && !isDir:
-		return access.file, true
-	case isDir:
-		return privateDir, false
-	}
-	return privateFile, false
-}
-
-// setMode gives an existing path its permissions and counts it if they were others. A set-group-id bit on folders
-// stays: operators use it to give the lake's files a group.
-func (f *dataFolder) setMode(path string, isDir bool, changed *int) error {
-	name, err := f.resolve(path)
-	if err != nil {
-		return err
-	}
-	info, err := f.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if f.hasMode(path, info) {
-		return nil
-	}
-	mode, exact := f.modeOf(path, isDir)
-	if !exact {
-		mode &= info.Mode().Perm()
-	}
-	*changed++
-	return f.root.Chmod(name, mode|info.Mode()&fs.ModeSetgid)
-}
-
-// hasMode reports whether the permissions of a path are right.
-func (f *dataFolder) hasMode(path string, info fs.FileInfo) bool {
-	mode, exact := f.modeOf(path, info.IsDir())
-	return info.Mode().Perm() == mode || !exact && info.Mode().Perm()&^mode == 0
 }
 
 // join returns the absolute path of a name below the folder.
