@@ -164,17 +164,34 @@ func (w *Warehouse) startBuild(ctx context.Context, tenant uuid.UUID, release fu
 		defer cancel()
 		defer release()
 		b.file, b.err = w.buildExport(ctx, tenant)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.builds[tenant] == b {
-			delete(d.builds, tenant)
-		}
+		d.end(tenant, b)
 		if b.err == nil {
-			d.files[tenant] = append(d.files[tenant], b.file)
-			b.err = d.removeUnused(w.folder, time.Now())
+			b.err = w.boundKept()
 		}
 	}()
 	return b
+}
+
+// end ends a build, and adds its file unless it failed.
+func (d *duckdbExportCache) end(tenant uuid.UUID, b *exportBuild) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.builds[tenant] == b {
+		delete(d.builds, tenant)
+	}
+	if b.err == nil {
+		d.files[tenant] = append(d.files[tenant], b.file)
+	}
+}
+
+// forgetAll removes the files with these paths from the cache. The caller holds mu.
+func (d *duckdbExportCache) forgetAll(removed map[string]bool) {
+	for tenant, files := range d.files {
+		files = slices.DeleteFunc(files, func(f *CachedDatabase) bool { return removed[f.path] })
+		if d.files[tenant] = files; len(files) == 0 {
+			delete(d.files, tenant)
+		}
+	}
 }
 
 // wait waits until the build is done. If ctx is done before that, wait returns its cause. The last caller to give up

@@ -163,3 +163,9 @@ func (w *Warehouse) CopyPinned(ctx context.Context, id uuid.UUID, path string, m
 	text, err := io.ReadAll(io.NewSectionReader(in, 0, pinned.size))
 	return errors.Join(err, os.WriteFile(path, text, 0o600))
 }
+
+// SetMaxKept sets the bound of the bytes that are kept for readers only. It returns the former bound.
+func SetMaxKept(bytes int64) (former int64) {
+	former, maxKept = maxKept, bytes
+	return former
+}

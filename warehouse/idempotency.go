@@ -32,12 +32,19 @@ const (
 func (w *Warehouse) FindPush(
 	ctx context.Context, tenant uuid.UUID, key string, now time.Time,
 ) (push Push, err error) {
+	push.Key = key
+	exists, err := w.storeExists(tenant)
+	if err == nil && !exists { // a lookup creates no store
+		err = fmt.Errorf("push %s: %w", key, ErrNotFound)
+	}
+	if err != nil {
+		return push, err
+	}
 	store, release, err := w.reader(ctx, tenant)
 	if err != nil {
 		return push, err
 	}
 	defer release()
-	push.Key = key
 	err = store.db.QueryRowContext(ctx, statements.Get("push/select"),
 		sql.Named("key", key), sql.Named("since", now.Add(-pushRetention)),
 	).Scan(&push.Digest, &push.Outcome, &push.At)

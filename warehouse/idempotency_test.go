@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,5 +41,19 @@ func TestPush_RecordIsKeptForADay(t *testing.T) {
 		warehouse.Push{Key: "newest", Outcome: "{}", Digest: []byte{}, At: now.Add(2 * time.Hour)}))
 	if push, err := w.FindPush(t.Context(), tenantA, "old", now); !errors.Is(err, warehouse.ErrNotFound) {
 		t.Errorf("it is still there: %+v %v", push, err)
+	}
+}
+
+// A lookup of the record of a push creates no store.
+func TestFindPush_CreatesNoStore(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	_, err := w.FindPush(t.Context(), tenantA, "unknown", time.Now())
+	wantKind(t, err, warehouse.ErrNotFound)
+	noError(t, w.Close())
+	for _, file := range files(t, dir) {
+		if strings.Contains(file, tenantA.String()) {
+			t.Errorf("got file %s, want none of the tenant", file)
+		}
 	}
 }

@@ -41,11 +41,11 @@ const (
 	replacedDir = "replaced"
 	// keptReplaced is the time for which a replaced file can be opened by its name.
 	keptReplaced = time.Hour
-	// maxReplaced bounds the bytes of a tenant's replaced files: maxReplaced times the bytes of its current files, but
-	// at least minReplaced. Above the bound, the oldest files are removed earlier.
-	maxReplaced = 4
-	minReplaced = 1 << 30
 )
+
+// maxKept bounds the bytes of all files of a data folder that are kept for readers only: replaced files and DuckDB
+// exports, of all tenants. Above the bound, the oldest files are removed earlier. Tests change it.
+var maxKept int64 = 1 << 30
 
 func (w *Warehouse) filesPath(tenant uuid.UUID) string {
 	return filepath.Join(w.dir, filesDir, tenant.String())
@@ -208,13 +208,12 @@ func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition
 }
 
 // archiveStale moves the tenant's files that are not current to the folder of replaced files: files that were
-// replaced in the lake, and files that a crash has left. It removes the oldest replaced files above their bound, and
-// the manifest's entries of files that have expired. The caller holds the publishing lock of the store.
+// replaced in the lake, and files that a crash has left. It removes the manifest's entries of files that have expired.
+// The caller holds the publishing lock of the store.
 func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore, files []PublishedFile) error {
-	current, bytes := map[string]bool{}, int64(0)
+	current := map[string]bool{}
 	for _, f := range files {
 		current[f.Name] = true
-		bytes += f.Bytes
 	}
 	entries, err := w.folder.readDir(w.filesPath(store.id))
 	if err != nil {
@@ -244,8 +243,7 @@ func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore, files 
 		moved = true
 	}
 	if moved {
-		err = errors.Join(w.folder.sync(w.replacedPath(store.id)), w.folder.sync(w.filesPath(store.id)),
-			w.folder.removeOldest(w.replacedPath(store.id), max(maxReplaced*bytes, minReplaced)))
+		err = errors.Join(w.folder.sync(w.replacedPath(store.id)), w.folder.sync(w.filesPath(store.id)))
 	}
 	if err != nil {
 		return err
@@ -286,26 +284,71 @@ func (f *dataFolder) removeOldest(dir string, maxBytes int64) error {
 	return nil
 }
 
-// removeReplaced removes the expired replaced files, and the unused DuckDB exports, of all tenants.
-func (w *Warehouse) removeReplaced() error {
-	w.exportCache.mu.Lock()
-	unused := w.exportCache.removeUnused(w.folder, time.Now())
-	w.exportCache.mu.Unlock()
-	if unused != nil {
-		return unused
+// A keptFile is a file that is kept for readers only.
+type keptFile struct {
+	path  string
+	bytes int64
+	used  time.Time // replaced, or used last
+}
+
+// boundKept removes the replaced files and the DuckDB exports that have expired, of all tenants, and then the oldest
+// ones until the others have at most maxKept bytes. The newest file stays, whatever its size: a reader may be about to
+// open it.
+func (w *Warehouse) boundKept() error {
+	now := time.Now()
+	kept, err := w.replacedFiles()
+	if err != nil {
+		return err
 	}
-	dir := filepath.Join(w.dir, filesDir, replacedDir)
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+	d := &w.exportCache
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	unused := d.removeUnused(w.folder, now)
+	for _, files := range d.files {
+		for _, f := range files {
+			kept = append(kept, keptFile{f.path, f.Bytes, f.lastUsed})
 		}
-		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < keptReplaced {
-			return err
+	}
+	slices.SortFunc(kept, func(a, b keptFile) int { return a.used.Compare(b.used) })
+	total := int64(0)
+	for _, f := range kept {
+		total += f.bytes
+	}
+	removed, errs := map[string]bool{}, []error{unused}
+	for i, f := range kept {
+		expired := now.Sub(f.used) >= keptReplaced
+		if !expired && (total <= maxKept || i == len(kept)-1) {
+			break
 		}
-		return w.folder.removeIfThere(path)
-	})
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // removed meanwhile, or no file was replaced yet
+		errs = append(errs, w.folder.removeIfThere(f.path))
+		removed[f.path] = true
+		total -= f.bytes
+	}
+	d.forgetAll(removed)
+	return errors.Join(errs...)
+}
+
+// replacedFiles returns the replaced files of all tenants.
+func (w *Warehouse) replacedFiles() (files []keptFile, err error) {
+	err = filepath.WalkDir(filepath.Join(w.dir, filesDir, replacedDir),
+		func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return ignoreMissing(err)
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return ignoreMissing(err)
+			}
+			files = append(files, keptFile{path, info.Size(), info.ModTime()})
+			return nil
+		})
+	return files, err
+}
+
+// ignoreMissing returns nil for the error of a file that was removed meanwhile.
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+
+	"github.com/google/uuid"
 )
 
 // published returns the files in the manifest of tenant A, and their names and numbers of rows as a text.
@@ -231,6 +233,37 @@ func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 	}
 	if got := publish(t, w); got.Files != 0 {
 		t.Errorf("second call: got %+v, want no files", got)
+	}
+	noError(t, w.Close())
+}
+
+// One bound holds for the replaced files and the DuckDB exports of all tenants. The newest file stays.
+func TestPublish_BoundsKeptFiles(t *testing.T) {
+	defer warehouse.SetMaxKept(warehouse.SetMaxKept(1))
+	dir := t.TempDir()
+	w := open(t, dir)
+	kept := func() (n int) {
+		for _, file := range files(t, dir) {
+			if strings.HasPrefix(file, "published/replaced/") || strings.HasPrefix(file, "tmp/") {
+				n++
+			}
+		}
+		return n
+	}
+	for cost := range 3 {
+		merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": cost}), call(tenantB, 1, row{"cost": cost}))
+		publish(t, w)
+		if n := kept(); n > 1 {
+			t.Errorf("after publishing: got %d files, want the newest one", n)
+		}
+		for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+			_, content, err := w.OpenDatabase(t.Context(), tenant, "", func() (func(), error) { return func() {}, nil })
+			noError(t, err)
+			noError(t, content.Close())
+			if n := kept(); n > 1 {
+				t.Errorf("after an export: got %d files, want the newest one", n)
+			}
+		}
 	}
 	noError(t, w.Close())
 }

@@ -62,7 +62,7 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	if err := w.removeReplaced(); err != nil {
+	if err := w.boundKept(); err != nil {
 		w.folder.log.Warn("remove replaced files; the next publishing tries again", "error", err)
 	}
 	var failures PublishErrors

@@ -167,8 +167,14 @@ func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change chan
 	return errors.Join(err, detach())
 }
 
-// rewriteControl rewrites the file of the control database. Its connection is held meanwhile, so all other users wait.
+// rewriteControl rewrites the file of the control database. Its connections are held meanwhile, so all
+// other users wait.
 func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
+	reads, err := w.controlReads.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, discard(reads)) }()
 	conn, err := w.control.Conn(ctx)
 	if err != nil {
 		return err

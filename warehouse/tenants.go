@@ -41,8 +41,8 @@ const storageVersion = "'v1.5.0'"
 const (
 	smallBlock = 64 << 10
 	largeBlock = 256 << 10
-	// manyRows is the number of rows in a tenant's first batch from which its file gets large blocks. A file that is
-	// created before any rows arrive gets large blocks too.
+	// manyRows is the number of rows in a tenant's first batch from which its file gets large blocks. Every other file
+	// gets small blocks.
 	manyRows = 4 * 2048
 )
 
@@ -127,10 +127,10 @@ func (p *tenantPool) init(w *Warehouse) {
 	p.made, p.empty = map[uuid.UUID]*storeFacts{}, map[int][]byte{}
 }
 
-// tenant attaches the tenant's file, and creates a missing file with large blocks. The store stays attached until the
+// tenant attaches the tenant's file, and creates a missing file with small blocks. The store stays attached until the
 // caller calls release.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
-	return w.tenantFor(ctx, id, largeBlock)
+	return w.tenantFor(ctx, id, smallBlock)
 }
 
 // openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of

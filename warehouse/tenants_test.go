@@ -241,7 +241,7 @@ func TestTenants_BlockSizeOfNewFile(t *testing.T) {
 		merge(t, w, schema.Calls, call(tenant, 1, row{"status": "busy"}))
 	}
 	noError(t, w.Close())
-	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10, read: 256 << 10} {
+	for tenant, block := range map[uuid.UUID]int{tenantA: 64 << 10, tenantB: 256 << 10, read: 64 << 10} {
 		path := filepath.Join(dir, "warehouse", tenant.String()+".duckdb")
 		db, err := sql.Open("duckdb", path+"?access_mode=read_only")
 		noError(t, err)

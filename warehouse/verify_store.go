@@ -43,7 +43,7 @@ func (v *verifier) checkControl(ctx context.Context) error {
 		if err := scanTables(ctx, db); err != nil || version < len(statements.Migrations("control")) {
 			return err
 		}
-		content, err := control.Open(ctx, db)
+		content, err := control.Open(ctx, db, db)
 		if err != nil {
 			return err
 		}

@@ -36,17 +36,18 @@ type Options struct {
 
 // A Warehouse is an open data folder. It is safe for concurrent use. The caller must close it.
 type Warehouse struct {
-	dir         string // absolute, without symbolic links
-	folder      *dataFolder
-	instance    *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
-	loader      *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
-	control     *sql.DB          // connections of the control database
-	*control.DB                  // the content of the control database; its methods are methods of the warehouse
-	journal     *journal.Journal // facts that outlive the databases of the folder and the restore of a backup
-	epoch       uuid.UUID        // of the commits of this process
-	histories   histories
-	commits     *commitFile // nil until opened
-	maxRow      int         // see MaxRow
+	dir          string // absolute, without symbolic links
+	folder       *dataFolder
+	instance     *duckdb.Instance // the DuckDB instance of this process; its own database is in memory
+	loader       *sql.DB          // connections for staging and for ATTACH and DETACH; not bound to a tenant
+	control      *sql.DB          // connections of the control database
+	controlReads *sql.DB          // other connections of the control database, for long queries
+	*control.DB                   // the content of the control database; its methods are methods of the warehouse
+	journal      *journal.Journal // facts that outlive the databases of the folder and the restore of a backup
+	epoch        uuid.UUID        // of the commits of this process
+	histories    histories
+	commits      *commitFile // nil until opened
+	maxRow       int         // see MaxRow
 
 	signing      []byte // secret from which the signing keys are derived
 	tenants      tenantPool
@@ -116,7 +117,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("open control database: %w", err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
-	if w.DB, err = control.Open(ctx, w.control); err != nil {
+	w.controlReads = w.instance.DB("USE control")
+	w.controlReads.SetMaxOpenConns(1) // see rewriteControl
+	if w.DB, err = control.Open(ctx, w.control, w.controlReads); err != nil {
 		return nil, err
 	}
 	if w.journal, err = folder.openJournal(); err != nil {
@@ -177,7 +180,7 @@ func (w *Warehouse) Close() error {
 	if w.commits != nil {
 		errs = append(errs, w.commits.close())
 	}
-	for _, db := range []*sql.DB{w.control, w.loader} {
+	for _, db := range []*sql.DB{w.controlReads, w.control, w.loader} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

@@ -9,7 +9,8 @@ import (
 
 // A DB is an open control database. It is safe for concurrent use. The caller closes it before the connections.
 type DB struct {
-	db         *sql.DB
+	db         *sql.DB          // one connection
+	reading    *sql.DB          // connections for long queries
 	journal    *journal.Journal // of keys; nil until UseJournal; guarded by keys.changing
 	keys       keyring
 	requests   requestLog
@@ -19,9 +20,10 @@ type DB struct {
 }
 
 // Open loads the keys and retentions from a control database, which has the current schema. db has one connection,
-// which serializes the writes; they would conflict otherwise.
-func Open(ctx context.Context, db *sql.DB) (*DB, error) {
-	d := &DB{db: db}
+// which serializes the writes; they would conflict otherwise. reading has other connections of the same database, for long
+// queries, which would block the writes.
+func Open(ctx context.Context, db, reading *sql.DB) (*DB, error) {
+	d := &DB{db: db, reading: reading}
 	if err := d.keys.load(ctx, db); err != nil {
 		return nil, err
 	}

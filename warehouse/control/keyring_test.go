@@ -62,7 +62,7 @@ func openTest(t *testing.T) (*sql.DB, *DB) {
 			t.Fatal(err)
 		}
 	}
-	d, err := Open(t.Context(), db)
+	d, err := Open(t.Context(), db, db)
 	if err != nil {
 		t.Fatal(err)
 	}

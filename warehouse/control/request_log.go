@@ -188,13 +188,47 @@ func (d *DB) RedactRequests(ctx context.Context, redact func(Request) Request) (
 // PruneRequests removes entries of the log that are older than retention, by a clock that the log confirms. If more
 // than most entries with a valid key are left, it removes the oldest entries of the tenants that have the most entries,
 // until most are left. Entries without a valid key are bounded separately, to a small part of most, and never displace
-// entries with one.
+// entries with one. The search for these entries takes long. It does not occupy the connection that writes.
 func (d *DB) PruneRequests(ctx context.Context, retention time.Duration, most int64) error {
-	_, err := d.db.ExecContext(ctx, statements.Get("control/prune_requests"),
-		sql.Named("before", d.clock.at(time.Now(), time.Since(d.clock.started)).Add(-retention)), sql.Named("most", most),
-		sql.Named("keyless", most/keylessRatio))
+	before := d.clock.at(time.Now(), time.Since(d.clock.started)).Add(-retention)
+	cuts, err := d.prunable(ctx, most)
+	if err != nil {
+		return fmt.Errorf("prune request log: %w", err)
+	}
+	text, err := json.Marshal(cuts)
+	if err != nil {
+		return fmt.Errorf("prune request log: %w", err)
+	}
+	_, err = d.db.ExecContext(ctx, statements.Get("control/prune_requests"),
+		sql.Named("before", before), sql.Named("cuts", string(text)))
 	if err != nil {
 		return fmt.Errorf("prune request log: %w", err)
 	}
 	return nil
+}
+
+// A logCut names the entries of a tenant, or those without a valid key, up to a time.
+type logCut struct {
+	Keyless bool      `json:"keyless"`
+	Owner   *string   `json:"owner"`
+	Until   time.Time `json:"until"`
+}
+
+// prunable returns the entries that exceed the bounds of PruneRequests.
+func (d *DB) prunable(ctx context.Context, most int64) (cuts []logCut, err error) {
+	cuts = []logCut{}
+	rows, err := d.reading.QueryContext(ctx, statements.Get("control/select_prunable"),
+		sql.Named("most", most), sql.Named("keyless", most/keylessRatio))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var cut logCut
+		if err := rows.Scan(&cut.Keyless, &cut.Owner, &cut.Until); err != nil {
+			return nil, err
+		}
+		cuts = append(cuts, cut)
+	}
+	return cuts, rows.Err()
 }
