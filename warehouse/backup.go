@@ -55,8 +55,8 @@ const noteEvery = time.Second
 // Writers of a tenant wait for the checkpoint of its store, but not for the copy. A tenant that cannot be copied is
 // named in the report and does not stop the others.
 //
-// The control database is copied before the stores: the source states in it then never cover rows that the copied stores
-// do not have.
+// The control database is copied before the stores: the source states in it then never cover rows that the copied
+// stores do not have.
 func (w *Warehouse) Backup(ctx context.Context, o BackupOptions) (report BackupReport, err error) {
 	defer func() {
 		if err != nil {
@@ -232,7 +232,9 @@ func (w *Warehouse) copyFile(
 	if !info.Mode().IsRegular() {
 		return file, wrongType(path, info.Mode(), "regular file")
 	}
-	return out.Add(ctx, backup.Content{Path: w.nameOf(path), File: in, Size: info.Size(), SHA256: sum, Immutable: immutable})
+	return out.Add(ctx, backup.Content{
+		Path: w.nameOf(path), File: in, Size: info.Size(), SHA256: sum, Immutable: immutable,
+	})
 }
 
 // nameOf returns the path of a file below the data folder, with slashes.
@@ -265,7 +267,8 @@ func (w *Warehouse) copyTenant(ctx context.Context, out backup.Writer, id uuid.U
 		earlier.CopiedAt = pinned.at
 		return earlier, true, nil
 	}
-	copied = backup.Tenant{ID: id, History: pinned.history, State: pinned.state(), CopiedAt: pinned.at, Missing: map[string]string{}}
+	copied = backup.Tenant{ID: id, History: pinned.history, State: pinned.state(), CopiedAt: pinned.at,
+		Missing: map[string]string{}}
 	if err := pinned.tx.QueryRowContext(ctx, statements.Get("pages/seq")).Scan(&copied.Seq); err != nil {
 		return copied, false, err
 	}
@@ -357,8 +360,8 @@ func fileState(path string) (s storeState, err error) {
 const headerBytes = 3 * 4096
 
 // A pinnedFile is the file of an attached database in one state: the file as its last checkpoint left it, and a part of
-// its log. Until release is called, the database is not checkpointed, so neither is overwritten; commits are appended to
-// the log.
+// its log. Until release is called, the database is not checkpointed, so neither is overwritten; commits are appended
+// to the log.
 type pinnedFile struct {
 	w       *Warehouse
 	catalog string
@@ -483,8 +486,8 @@ type storeFiles struct {
 	files map[string]*os.File // by catalog; guarded by mu
 }
 
-// get returns a descriptor of the file of an attached database. The file at path may have been replaced since an earlier
-// call, but only after a DETACH, which closes the descriptor.
+// get returns a descriptor of the file of an attached database. The file at path may have been replaced since an
+// earlier call, but only after a DETACH, which closes the descriptor.
 func (s *storeFiles) get(folder *dataFolder, catalog, path string) (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,10 +19,10 @@ import (
 // A restore first writes all files of the backup into a staging folder within the data folder, and verifies them there.
 // Nothing else has changed until then; the next start removes the staging folder of a restore that was killed.
 //
-// Then it writes the file restore.json, the plan. From this moment on the restore is completed, by the process that began
-// it or by the next start: each path of the plan moves from the data folder to the folder of kept files, and from the
-// staging folder to its place. A path that is no longer in the staging folder is done. The last step is to finish the
-// restored tenants, which needs open databases; see finishRestore.
+// Then it writes the file restore.json, the plan. From this moment on the restore is completed, by the process that
+// began it or by the next start: each path of the plan moves from the data folder to the folder of kept files, and from
+// the staging folder to its place. A path that is no longer in the staging folder is done. The last step is to finish
+// the restored tenants, which needs open databases; see finishRestore.
 
 const (
 	restoreFile = "restore.json"
@@ -190,7 +190,8 @@ func movesOf(id uuid.UUID, names []string) (moves []restoreMove) {
 	store := filepath.Join(warehouseDir, id.String()+storeSuffix)
 	dirs := []string{filepath.Join(filesDir, id.String()), filepath.Join(lakeDir, "tenant_id="+id.String())}
 	paths := append([]string{store, store + ".wal", store + ".wal.checkpoint", store + ".wal.recovery",
-		filepath.Join(warehouseDir, id.String()+unpublishedSuffix), filepath.Join(filesDir, replacedDir, id.String())}, dirs...)
+		filepath.Join(warehouseDir, id.String()+unpublishedSuffix),
+		filepath.Join(filesDir, replacedDir, id.String())}, dirs...)
 	for _, path := range paths {
 		isNew := slices.ContainsFunc(names, func(name string) bool {
 			in, err := filepath.Rel(path, name)

@@ -18,8 +18,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
-// backedUp makes a data folder with the published calls 1 to 5 of tenants A and B. It writes a backup of the tenant, or of
-// all tenants if it is zero. Then it adds the calls 6 and 7 of both tenants, and publishes them.
+// backedUp makes a data folder with the published calls 1 to 5 of tenants A and B. It writes a backup of the tenant, or
+// of all tenants if it is zero. Then it adds the calls 6 and 7 of both tenants, and publishes them.
 func backedUp(t *testing.T, dest string, tenant uuid.UUID) (w *warehouse.Warehouse) {
 	t.Helper()
 	w = warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
@@ -235,8 +235,8 @@ func TestRestore_DamagedBackupChangesNothing(t *testing.T) {
 	want(t, contents(t, w.Dir()), before)
 }
 
-// A backup has one state of each tenant, however many merges and publications run meanwhile. A second backup copies only
-// the stores that have changed.
+// A backup has one state of each tenant, however many merges and publications run meanwhile. A second backup copies
+// only the stores that have changed.
 func TestBackup_WhileRowsAreMerged(t *testing.T) {
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantB, 1, nil))

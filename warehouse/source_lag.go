@@ -21,9 +21,9 @@ import (
 //
 // The state of a source of one tenant is in the store of the tenant, so it goes back with the rows. The states of the
 // sources of many tenants are in the control database. If one tenant is restored, they stay, because the rows of the
-// other tenants stay. But they then cover rows that the restored tenant has lost: the tenant lags behind them. Its lag is
-// the state of each source at the time of the backup. The next run of the source reads what has come since that state
-// again, and merges the rows of the lagging tenant only; see [Rereading].
+// other tenants stay. But they then cover rows that the restored tenant has lost: the tenant lags behind them. Its lag
+// is the state of each source at the time of the backup. The next run of the source reads what has come since that
+// state again, and merges the rows of the lagging tenant only; see [Rereading].
 
 // A Lag is a tenant that has lost rows of a source of many tenants.
 type Lag struct {
@@ -180,9 +180,9 @@ func (w *Warehouse) EndLag(ctx context.Context, lag Lag) error {
 // rereading is the key of a context's value, a Lag.
 type rereading struct{}
 
-// Rereading returns the context of a run of a source that reads again what a lagging tenant has lost. With this context,
-// SourceState and SourceFiles return the state of the lag, batches keep only the rows of the lagging tenant, and states
-// are not stored: the source itself is further.
+// Rereading returns the context of a run of a source that reads again what a lagging tenant has lost. With this
+// context, SourceState and SourceFiles return the state of the lag, batches keep only the rows of the lagging tenant,
+// and states are not stored: the source itself is further.
 func Rereading(ctx context.Context, lag Lag) context.Context {
 	return context.WithValue(ctx, rereading{}, lag)
 }
@@ -210,9 +210,9 @@ func (s *Staged) keepLagging(ctx context.Context) error {
 // sourceRun is the key of a context's value, the identity of the store that a source reads for.
 type sourceRun struct{}
 
-// SourceRun returns the context of a run of a source that provides rows of the tenant, or of many if tenant is zero. With
-// this context, a state is not stored if the tenant was restored since: the state covers rows that the restored store
-// does not have.
+// SourceRun returns the context of a run of a source that provides rows of the tenant, or of many if tenant is zero.
+// With this context, a state is not stored if the tenant was restored since: the state covers rows that the restored
+// store does not have.
 func (w *Warehouse) SourceRun(ctx context.Context, tenant uuid.UUID) context.Context {
 	return context.WithValue(ctx, sourceRun{}, storeIdentity{tenant, w.historyOf(tenant)})
 }

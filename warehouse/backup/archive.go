@@ -94,7 +94,8 @@ func (w *archiveWriter) entryOf(name string, text []byte) error {
 	return err
 }
 
-// Add implements Writer. A file with another digest than the expected one stays in the archive, but not in the manifest.
+// Add implements Writer. A file with another digest than the expected one stays in the archive, but not in the
+// manifest.
 func (w *archiveWriter) Add(ctx context.Context, c Content) (File, error) {
 	file := File{Path: c.Path, Size: c.Size}
 	if err := w.entry(archiveData+c.Path, c.Size); err != nil {
@@ -128,7 +129,8 @@ func (w *archiveWriter) Commit(
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.entryOf(archiveJournal, text), w.entryOf(archiveManifest, manifest), w.out.Close()); err != nil {
+	err = errors.Join(w.entryOf(archiveJournal, text), w.entryOf(archiveManifest, manifest), w.out.Close())
+	if err != nil {
 		return nil, err
 	}
 	if w.zip != nil {

@@ -129,7 +129,8 @@ func TestBackup_FlippedBit(t *testing.T) {
 				got, _, err := read(t, dest)
 				switch {
 				case err == nil:
-					if name != "b.tar" || fmt.Sprint(got) != fmt.Sprint(someFiles) { // a tar has padding
+					// Padding of a tar and unused bits of zstd carry nothing.
+					if name == "folder" || fmt.Sprint(got) != fmt.Sprint(someFiles) {
 						r.Errorf("%s at %d: got the files %.200v and no error", file, at, got)
 					}
 				case !strings.Contains(err.Error(), file):

@@ -273,8 +273,8 @@ func (r contextReader) Read(p []byte) (int, error) {
 // Close implements Source.
 func (f *folder) Close() error { return nil }
 
-// prune removes the oldest backups of the scope until keep are left, and the objects that no backup needs. With keep = 0
-// it removes no backup. It removes no object if a manifest is damaged. The caller holds the lock.
+// prune removes the oldest backups of the scope until keep are left, and the objects that no backup needs. With keep =
+// 0 it removes no backup. It removes no object if a manifest is damaged. The caller holds the lock.
 func (f *folder) prune(keep int, scope *uuid.UUID) (removed []string, err error) {
 	all, damaged, err := f.list()
 	if err != nil {

@@ -110,6 +110,10 @@ func decodeManifest(text []byte) (m Manifest, err error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return m, errors.New("it is not JSON")
 	}
+	// Names of fields are read in any case, so a flipped bit in one would not be noticed.
+	if again, err := json.Marshal(s); err != nil || string(again)+"\n" != string(text) {
+		return m, errors.New("it was changed")
+	}
 	if sum := sha256.Sum256(s.Backup); hex.EncodeToString(sum[:]) != s.SHA256 {
 		return m, errors.New("its checksum differs")
 	}

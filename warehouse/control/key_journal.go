@@ -19,9 +19,9 @@ import (
 
 // # Keys in the journal
 //
-// Each change of a key is appended to the journal before it is written to the control database. So the journal has every
-// key as it is now, whatever happens to the database: it is lost, or an older backup of it is restored. UseJournal makes
-// the database agree with the journal, and the journal complete.
+// Each change of a key is appended to the journal before it is written to the control database. So the journal has
+// every key as it is now, whatever happens to the database: it is lost, or an older backup of it is restored.
+// UseJournal makes the database agree with the journal, and the journal complete.
 
 // A keyFact is the data of an entry of the kind [journal.Key].
 type keyFact struct {
@@ -64,8 +64,8 @@ func (d *DB) record(keys ...*storedKey) error {
 	return d.journal.Append(entries...)
 }
 
-// UseJournal makes the keys agree with the journal, adds the keys that the journal lacks to it, and records later changes
-// in it. It is called after the control database is opened, and after entries of another journal were added.
+// UseJournal makes the keys agree with the journal, adds the keys that the journal lacks to it, and records later
+// changes in it. It is called after the control database is opened, and after entries of another journal were added.
 func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 	known, err := journaledKeys(j)
 	if err != nil {
@@ -148,7 +148,8 @@ func journaledKeys(j *journal.Journal) (map[uuid.UUID]*storedKey, error) {
 
 // agrees reports whether the stored key is as the journal has it.
 func (k *storedKey) agrees(journaled *storedKey) bool {
-	return k.digest == journaled.digest && !journaled.differs(k) && reflect.DeepEqual(k.normalized(), journaled.normalized())
+	return k.digest == journaled.digest && !journaled.differs(k) &&
+		reflect.DeepEqual(k.normalized(), journaled.normalized())
 }
 
 // normalized returns the settings with times that can be compared.
@@ -180,7 +181,8 @@ func (d *DB) writeChanges(ctx context.Context, changes []keyChange) error {
 	for _, change := range changes {
 		err := change.write(ctx, tx)
 		if err == nil {
-			_, err = tx.ExecContext(ctx, statements.Get("control/update_key"), append(change.key.args(), idArg(change.key.ID))...)
+			_, err = tx.ExecContext(ctx, statements.Get("control/update_key"),
+				append(change.key.args(), idArg(change.key.ID))...)
 		}
 		if err != nil {
 			return errors.Join(err, tx.Rollback())
