@@ -49,8 +49,8 @@ import (
 //
 // # Symbolic links
 //
-// The root may be a symbolic link, which is resolved once. Below it there are none, except within tmp/: Open refuses
-// a folder that contains one, and each operation checks the path again. The operations of this package go through
+// The root may be a symbolic link, which is resolved once. Below it none is followed. Open refuses one in the place of a
+// part of the layout, and each operation checks its path. The operations of this package go through
 // os.Root, so a link that appears between check and use cannot lead outside of the folder. DuckDB opens files by
 // path: [dataFolder.forDuckDB] checks a path right before, and a process that may write to the folder could still win
 // that race. Only the owner can, and root.
@@ -355,12 +355,21 @@ func (f *dataFolder) resolveEntry(path string) (name string, err error) {
 	return filepath.Join(dir, filepath.Base(path)), err
 }
 
-// forDuckDB checks a path that DuckDB is about to open: neither the file nor its log nor a folder above may be a
-// symbolic link.
+// forDuckDB checks a path that DuckDB is about to open: the file and its log must be regular files, if they exist,
+// because DuckDB waits for ever for the other end of a pipe. No folder above may be a symbolic link.
 func (f *dataFolder) forDuckDB(path string) error {
-	_, err := f.resolve(path)
-	if err == nil {
-		_, err = f.resolve(path + ".wal")
+	for _, path := range []string{path, path + ".wal"} {
+		name, err := f.resolve(path)
+		if err != nil {
+			return err
+		}
+		info, err := f.root.Lstat(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil && !info.Mode().IsRegular() {
+			return wrongType(path, info.Mode(), "regular file")
+		}
 	}
-	return err
+	return nil
 }

@@ -33,33 +33,45 @@ const (
 	privateUmask             = 0o077
 )
 
-// walk visits a folder of the layout: it refuses symbolic links and special files, sets modes and removes unfinished
-// files. The content of tmp/ is not visited, because it is removed. The check costs one system call per file. The
-// method that changes a file checks it again.
+// walk visits a folder of the layout, sets modes and removes unfinished files. It skips symbolic links, special files
+// and whatever cannot be read: each belongs to one tenant, whose store or publisher refuses it, and must not keep the
+// other tenants from being served. Only the folder of the layout itself must be usable. The content of tmp/ is not
+// visited, because it is removed. The check costs one system call per file. The method that changes a file checks it
+// again.
 func (f *dataFolder) walk(name string, changed *int) error {
 	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
+		isTop := path == f.join(name)
+		if err == nil {
+			err = f.visit(path, entry, changed)
+		}
 		switch {
+		case err != nil && isTop:
+			return err
 		case err != nil:
-			return err
-		case !entry.IsDir() && !entry.Type().IsRegular():
-			return wrongType(path, entry.Type(), "regular file or folder")
-		case atomicfile.IsTemp(entry.Name()) && !entry.IsDir() && !f.adopted:
-			return f.remove(path)
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if !f.hasMode(path, info) {
-			if err := f.setMode(path, entry.IsDir(), changed); err != nil {
-				return err
+			f.log.Error("skip a damaged part of the data folder; only its tenant is affected", "path", path, "error", err)
+			if entry != nil && entry.IsDir() {
+				return fs.SkipDir
 			}
-		}
-		if name == tempDir {
+		case name == tempDir:
 			return fs.SkipDir
 		}
 		return nil
 	})
+}
+
+// visit checks and corrects one path of the layout, see walk.
+func (f *dataFolder) visit(path string, entry fs.DirEntry, changed *int) error {
+	switch {
+	case !entry.IsDir() && !entry.Type().IsRegular():
+		return wrongType(path, entry.Type(), "regular file or folder")
+	case atomicfile.IsTemp(entry.Name()) && !entry.IsDir() && !f.adopted:
+		return f.remove(path)
+	}
+	info, err := entry.Info()
+	if err != nil || f.hasMode(path, info) {
+		return err
+	}
+	return f.setMode(path, entry.IsDir(), changed)
 }
 
 // modeOf returns the permissions that a path of the folder must have, and whether it must have all of them. Private
@@ -74,8 +86,8 @@ func (f *dataFolder) modeOf(path string, isDir bool) (mode fs.FileMode, exact bo
 		return access.dir, true
 	case part == lakeDir, part == filesDir && !isDir:
 		return access.file, true
-	case isDir:
-		return privateDir, false
+	case isDir: // without all of them, this program could not use the folder
+		return privateDir, true
 	}
 	return privateFile, false
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,5 +123,53 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	work(n + 1)
 	if refusals, err := quarantined(t, w, 1); err != nil || len(refusals) == 0 {
 		t.Errorf("got %v %v, want refused rows", refusals, err)
+	}
+}
+
+// The folder opens, whatever is in the place of a file of one tenant or origin. The other tenants and the other files of
+// the quarantine are read.
+func TestOpen_OddFilesOfOneTenantDoNotStopOthers(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	bad := row{"user_id": tenantB, "id": "none", "created_at": "never"}
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), bad)
+	publish(t, w)
+	noError(t, w.Close())
+	odd := map[string]func(path string){
+		"link":   func(path string) { noError(t, os.Symlink("/nonexistent", path)) },
+		"pipe":   func(path string) { noError(t, syscall.Mkfifo(path, 0o600)) },
+		"folder": func(path string) { noError(t, os.Mkdir(path, 0o700)) },
+	}
+	a := tenantA.String()
+	for _, place := range []string{"warehouse/" + a + ".duckdb", "published/" + a, "lake/tenant_id=" + a,
+		"lake/tenant_id=" + a + "/calls/month=2026-03/calls.parquet", "quarantine/x.ndjson"} {
+		for name, create := range odd {
+			t.Run(place+" "+name, func(t *testing.T) {
+				path, aside := filepath.Join(dir, place), filepath.Join(t.TempDir(), "aside")
+				moved := os.Rename(path, aside) == nil
+				create(path)
+				w := open(t, dir)
+				w.Scrub(t.Context(), 0)
+				_, _ = w.Publish(t.Context())
+				_, err := w.VerifiedFiles(t.Context(), tenantB)
+				noError(t, err)
+				noError(t, w.OpenTenant(t.Context(), tenantB))
+				refusals, err := quarantined(t, w, 10)
+				noError(t, err)
+				if !slices.ContainsFunc(refusals, func(r warehouse.Refusal) bool { return strings.Contains(r.Row, tenantB.String()) }) {
+					t.Errorf("got refusals %v, want the row of tenant B", refusals)
+				}
+				_, _, err = w.Replay(t.Context(), nil)
+				noError(t, err)
+				if place == "quarantine/x.ndjson" {
+					want(t, kinds(w), "/quarantine_unreadable/quarantine/x.ndjson")
+				}
+				noError(t, w.Close())
+				noError(t, os.RemoveAll(path))
+				if moved {
+					noError(t, os.Rename(aside, path))
+				}
+			})
+		}
 	}
 }

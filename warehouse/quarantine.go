@@ -224,7 +224,7 @@ func (w *Warehouse) pruneQuarantine(lost int64) (dropped int64, err error) {
 		if size <= w.refused.maxBytes {
 			break
 		}
-		if i == len(infos)-1 || strings.HasSuffix(info.Name(), replayingSuffix) {
+		if i == len(infos)-1 || strings.HasSuffix(info.Name(), replayingSuffix) || !info.Mode().IsRegular() {
 			continue
 		}
 		path := filepath.Join(w.dir, quarantineDir, info.Name())

@@ -54,17 +54,28 @@ type quarantineLine struct {
 	tenant  uuid.UUID // zero: the row names its tenant
 	isRow   bool      // the line is a refused row, which can be replayed
 	damaged bool      // the line cannot be parsed
+	// unreadable means that the file cannot be read, or not from here on. The line stands for its rest.
+	unreadable bool
 }
 
-// quarantineLines yields the lines of a quarantine file. It yields none if a concurrent replay has removed the file.
+// quarantineLines yields the lines of a quarantine file. It yields none if a concurrent replay has removed the file. A
+// file that cannot be read becomes a condition of the data folder and yields one damaged line, because it must not stop
+// the readers of the other files. The only errors are those of ctx.
 func (w *Warehouse) quarantineLines(ctx context.Context, name string) iter.Seq2[quarantineLine, error] {
 	return func(yield func(quarantineLine, error) bool) {
-		file, err := w.folder.open(w.folder.join(filepath.Join(quarantineDir, name)))
+		subject := filepath.Join(quarantineDir, name)
+		unreadable := func(err error) {
+			w.conditions.set(uuid.Nil, QuarantineUnreadable, subject, err)
+			yield(quarantineLine{damaged: true, unreadable: true, Refusal: Refusal{
+				Name: name, Reason: fmt.Sprintf("this quarantine file cannot be read: %s", err)}}, nil)
+		}
+		file, err := w.folder.openRegular(w.folder.join(subject))
 		if errors.Is(err, fs.ErrNotExist) {
+			w.conditions.set(uuid.Nil, QuarantineUnreadable, subject, nil)
 			return
 		}
 		if err != nil {
-			yield(quarantineLine{}, err)
+			unreadable(err)
 			return
 		}
 		defer file.Close()
@@ -76,11 +87,15 @@ func (w *Warehouse) quarantineLines(ctx context.Context, name string) iter.Seq2[
 					return
 				}
 			}
-			if errors.Is(err, io.EOF) {
+			switch {
+			case ctx.Err() != nil:
+				yield(quarantineLine{}, ctx.Err())
 				return
-			}
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				yield(quarantineLine{}, err)
+			case errors.Is(err, io.EOF):
+				w.conditions.set(uuid.Nil, QuarantineUnreadable, subject, nil)
+				return
+			case err != nil:
+				unreadable(err)
 				return
 			}
 		}
@@ -145,15 +160,19 @@ func (w *Warehouse) Replay(ctx context.Context, parse LineParser, names ...strin
 			return strings.Compare(filepath.Ext(b), filepath.Ext(a))
 		})
 	}
+	var errs []error
 	for _, name := range names {
 		counts, refused, err := w.replayFile(ctx, parse, name)
 		total.Add(counts)
 		refusals = append(refusals, refused[:min(len(refused), maxRefusals-min(maxRefusals, len(refusals)))]...)
 		if err != nil {
-			return total, refusals, fmt.Errorf("replay %s: %w", name, err)
+			errs = append(errs, fmt.Errorf("replay %s: %w", name, err))
+		}
+		if err != nil && !errors.Is(err, ErrUnavailable) { // an unavailable tenant does not stop the replay of others
+			break
 		}
 	}
-	return total, refusals, nil
+	return total, refusals, errors.Join(errs...)
 }
 
 // quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if it does not
@@ -201,6 +220,9 @@ func (w *Warehouse) replayFile(ctx context.Context, parse LineParser, name strin
 		if err != nil {
 			return total, nil, err
 		}
+		if line.unreadable { // the file stays as it is
+			return total, []Refusal{line.Refusal}, nil
+		}
 		hasRows = hasRows || line.isRow
 	}
 	if !hasRows {
@@ -227,6 +249,9 @@ func (w *Warehouse) replayFile(ctx context.Context, parse LineParser, name strin
 	defer r.rows.Release()
 	var kept bytes.Buffer // lines that are not rows
 	for line, err := range w.quarantineLines(ctx, aside) {
+		if line.unreadable {
+			err = errors.New(line.Reason)
+		}
 		if err == nil && !line.isRow {
 			kept.Write(line.text)
 		} else if err == nil {

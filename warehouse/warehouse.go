@@ -114,6 +114,9 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
+		if isDamage(err) {
+			err = fmt.Errorf("%w: %s is damaged: %s; run `voicory repair`", ErrInvalid, folder.join(controlFile), firstLine(err))
+		}
 		return nil, fmt.Errorf("open control database: %w", err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
@@ -124,6 +127,10 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	}
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
+	}
+	if damaged := w.journal.Damaged(); len(damaged) > 0 {
+		w.conditions.set(uuid.Nil, JournalDamaged, journalFile,
+			fmt.Errorf("the checksums of lines %s do not match; run `voicory repair`", numbers(damaged)))
 	}
 	if err := w.loadDeleted(); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func (d *DB) record(keys ...*storedKey) error {
 // UseJournal makes the keys agree with the journal, adds the keys that the journal lacks to it, and records later
 // changes in it. It is called after the control database is opened, and after entries of another journal were added.
 func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
-	known, err := journaledKeys(j)
+	known, revoked, err := journaledKeys(j)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,15 @@ func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 	var missing []*storedKey
 	byID := map[uuid.UUID]*storedKey{}
 	for _, key := range d.keys.keys {
-		if byID[key.ID] = key; known[key.ID] == nil {
-			missing = append(missing, key)
+		byID[key.ID] = key
+		if known[key.ID] != nil {
+			continue
+		}
+		missing = append(missing, key)
+		if at, ok := revoked[key.ID]; ok { // the line of the key is lost, and its revocation still holds
+			ended := &storedKey{Key: key.public(), digest: key.digest}
+			ended.RevokedAt = &at
+			known[key.ID] = ended
 		}
 	}
 	slices.SortFunc(missing, func(a, b *storedKey) int { return a.CreatedAt.Compare(b.CreatedAt) })
@@ -108,21 +115,24 @@ func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// journaledKeys returns the keys of a journal by their ids, each as its last entry has it. A revocation that was not
+// journaledKeys returns the keys of a journal by their ids, each as its last entry has it, and the times of revocations
+// by the ids of their keys. A revocation that was not
 // inferred holds whatever follows. Entries count in the order of their times, because a restore adds entries of another
 // journal at the end.
-func journaledKeys(j *journal.Journal) (map[uuid.UUID]*storedKey, error) {
-	keys, revoked := map[uuid.UUID]*storedKey{}, map[uuid.UUID]time.Time{}
+func journaledKeys(j *journal.Journal) (
+	keys map[uuid.UUID]*storedKey, revoked map[uuid.UUID]time.Time, err error,
+) {
+	keys, revoked = map[uuid.UUID]*storedKey{}, map[uuid.UUID]time.Time{}
 	entries := j.Entries(journal.Key)
 	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.At.Compare(b.At) })
 	for _, entry := range entries {
 		var fact keyFact
 		if err := entry.Decode(&fact); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		key := &storedKey{Key: fact.Key, revocationInferred: fact.Inferred}
 		if n, err := hex.Decode(key.digest[:], []byte(fact.SHA256)); err != nil || n != len(key.digest) {
-			return nil, fmt.Errorf("journal: key %s has no SHA-256", fact.ID)
+			return nil, nil, fmt.Errorf("journal: key %s has no SHA-256", fact.ID)
 		}
 		if key.Origins == nil {
 			key.Origins = []string{}
@@ -132,7 +142,7 @@ func journaledKeys(j *journal.Journal) (map[uuid.UUID]*storedKey, error) {
 	for _, entry := range j.Entries(journal.KeyRevoked) {
 		var r revocation
 		if err := entry.Decode(&r); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if first, ok := revoked[r.Key]; !ok || r.At.Before(first) {
 			revoked[r.Key] = r.At
@@ -143,7 +153,7 @@ func journaledKeys(j *journal.Journal) (map[uuid.UUID]*storedKey, error) {
 			key.RevokedAt, key.revocationInferred = &at, false
 		}
 	}
-	return keys, nil
+	return keys, revoked, nil
 }
 
 // agrees reports whether the stored key is as the journal has it.
