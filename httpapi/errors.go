@@ -33,7 +33,7 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrBusy):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server still sends data of the account; try again later"}
-	case errors.Is(err, warehouse.ErrUnavailable):
+	case errors.Is(err, warehouse.ErrUnavailable), errors.Is(err, warehouse.ErrInvalidated):
 		return unavailableProblem(err)
 	case errors.Is(err, warehouse.ErrNotFound):
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "Resource not found"}

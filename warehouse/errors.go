@@ -25,6 +25,7 @@ var (
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = duckdb.ErrNoSpace
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
+	ErrInvalidated = duckdb.ErrInvalidated           // a checkpoint failed; the database will be attached again
 	ErrUnpublished = errors.New("publishing failed") // the published files of a tenant may lack rows
 
 	ErrTenantDeleted = control.ErrTenantDeleted

@@ -133,8 +133,12 @@ func InterruptRestore(ctx context.Context, opts Options, o RestoreOptions, steps
 	return 2 * len(plan.Moves), nil
 }
 
-// Checkpoint checkpoints the store of a tenant, as the checkpointer does.
+// Checkpoint checkpoints the store of a tenant, as the checkpointer does, or the control database if id is zero.
 func (w *Warehouse) Checkpoint(ctx context.Context, id uuid.UUID) error {
+	if id == uuid.Nil {
+		_, err := w.control.ExecContext(ctx, "CHECKPOINT control")
+		return err
+	}
 	store, release, err := w.tenant(ctx, id)
 	if err != nil {
 		return err

@@ -181,21 +181,6 @@ func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	ctx = context.WithoutCancel(ctx) // a half-done DETACH would make the control database unusable
-	path, detached := w.folder.join(controlFile), false
-	err = w.rewriteFile(ctx, "control", path, func() error {
-		if _, err := conn.ExecContext(ctx, "USE memory"); err != nil {
-			return err
-		}
-		_, err := conn.ExecContext(ctx, "DETACH control")
-		detached = err == nil
-		return err
-	})
-	if detached {
-		_, attached := conn.ExecContext(ctx, fmt.Sprintf(
-			"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
-			statements.Text(path), RowGroup, storageVersion))
-		err = errors.Join(err, attached)
-	}
-	_, used := conn.ExecContext(ctx, "USE control")
-	return errors.Join(err, used)
+	err = w.rewriteFile(ctx, "control", w.folder.join(controlFile), func() error { return detachControl(ctx, conn) })
+	return errors.Join(err, w.attachControl(ctx, conn))
 }

@@ -52,6 +52,7 @@ type Warehouse struct {
 	signing      []byte // secret from which the signing keys are derived
 	tenants      tenantPool
 	storeFiles   storeFiles
+	reattaching  reattacher
 	checkpoints  checkpointer
 	restoring    sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
 	refused      quarantine
@@ -179,6 +180,7 @@ func (w *Warehouse) Close() error {
 	if w.DB != nil {
 		errs = append(errs, w.DB.Close(context.Background()))
 	}
+	w.reattaching.close()
 	w.checkpoints.close()
 	errs = append(errs, w.tenants.close())
 	if w.journal != nil {
@@ -231,6 +233,8 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	if w.instance, err = duckdb.Open(ctx, w.dir); err != nil {
 		return err
 	}
+	w.reattaching.init(w)
+	w.instance.OnInvalidated(w.reattaching.begin)
 	w.loader = w.instance.DB("")
 	for _, statement := range set {
 		if _, err := w.loader.ExecContext(ctx, statement); err != nil {

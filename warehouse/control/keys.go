@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -425,22 +426,34 @@ func (d *DB) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) 
 }
 
 // RevokeKey revokes a key permanently. Once it returns, Authenticate refuses the key, and the contexts that
-// Authenticate returned for it are done. Revoking a revoked key has no effect.
+// Authenticate returned for it are done, even if it returns an error because the revocation could not be stored. Revoking
+// a revoked key has no effect.
 func (d *DB) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
-	return d.changeKey(id, func(key *storedKey) error {
-		if key.RevokedAt != nil && !key.revocationInferred {
-			return nil
-		}
-		key.revocationInferred = false
-		at := time.Now().UTC().Truncate(time.Millisecond)
-		key.RevokedAt = &at
-		if err := d.record(key); err != nil {
-			return err
-		}
-		_, err := d.db.ExecContext(ctx, statements.Get("control/revoke_key"),
-			sql.Named("id", id.String()), sql.Named("at", at))
-		return err
-	})
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	stored := d.keys.find(id)
+	if stored == nil {
+		return Key{}, unknownKey(id)
+	}
+	if stored.RevokedAt != nil && !stored.revocationInferred {
+		return stored.public(), nil
+	}
+	key, at := *stored, time.Now().UTC().Truncate(time.Millisecond)
+	key.RevokedAt, key.revocationInferred = &at, false
+	key.activate()
+	d.keys.put(&key)
+	recorded := d.record(&key)
+	_, updated := d.db.ExecContext(ctx, statements.Get("control/revoke_key"),
+		sql.Named("id", id.String()), sql.Named("at", at))
+	if recorded != nil && updated != nil { // the next start reads the journal and the control database
+		return Key{}, fmt.Errorf("revoke key %s: revoked until this process ends, but not stored: %w",
+			id, errors.Join(recorded, updated))
+	}
+	return key.public(), nil
+}
+
+func unknownKey(id uuid.UUID) error {
+	return fmt.Errorf("%w: no key %s; `voicory keys list` shows them", schema.ErrNotFound, id)
 }
 
 // changeKey calls change with a copy of the key. If change has modified the copy and written it to the control
@@ -450,7 +463,7 @@ func (d *DB) changeKey(id uuid.UUID, change func(*storedKey) error) (Key, error)
 	defer d.keys.changing.Unlock()
 	stored := d.keys.find(id)
 	if stored == nil {
-		return Key{}, fmt.Errorf("%w: no key %s; `voicory keys list` shows them", schema.ErrNotFound, id)
+		return Key{}, unknownKey(id)
 	}
 	changed := *stored
 	if err := change(&changed); err != nil {

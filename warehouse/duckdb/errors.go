@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -15,30 +16,43 @@ import (
 var (
 	ErrNoMemory = errors.New("memory is full") // DuckDB's memory limit was reached
 	ErrNoSpace  = errors.New("disk is full")
+	// ErrInvalidated: a checkpoint failed, and DuckDB refuses the database until it is detached and attached again.
+	ErrInvalidated = errors.New("database must be attached again")
 )
 
-// classify wraps an error of a statement in ErrNoMemory or ErrNoSpace, if one of them is its cause. It is called where
-// an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by ArrowStream.
+// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace or ErrInvalidated, if one of them is its cause. It is
+// called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by
+// ArrowStream. i may be nil.
 //
-// DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of dir.
-func classify(dir string, err error) error {
-	if err == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) {
+// DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of the folder.
+func (i *Instance) classify(err error) error {
+	if err == nil || i == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) ||
+		errors.Is(err, ErrInvalidated) {
 		return err
 	}
 	var failure *duckdb.Error
 	if !errors.As(err, &failure) {
 		return err
 	}
+	if name := invalidated.FindStringSubmatch(failure.Msg); name != nil {
+		if i.onInvalidated != nil {
+			i.onInvalidated(name[1])
+		}
+		err = fmt.Errorf("%w: %w", ErrInvalidated, err)
+	}
 	switch failure.Type {
 	case duckdb.ErrorTypeOutOfMemory:
 		return fmt.Errorf("%w: %w", ErrNoMemory, err)
 	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
-		if dir != "" && FreeBytes(dir) < minFree {
-			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, dir, err)
+		if i.dir != "" && FreeBytes(i.dir) < minFree {
+			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, i.dir, err)
 		}
 	}
 	return err
 }
+
+// invalidated matches the messages about a database whose checkpoint has failed, and finds its name.
+var invalidated = regexp.MustCompile(`[Dd]atabase "([^"]+)"[. ]+(?:The database )?has been invalidated`)
 
 // minFree is the number of free bytes below which a failed write is attributed to a full disk. DuckDB needs more than
 // this to write its next blocks.

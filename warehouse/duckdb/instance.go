@@ -14,6 +14,8 @@ import (
 type Instance struct {
 	connector *duckdb.Connector
 	dir       string // a full disk is one that has no space here
+
+	onInvalidated func(database string) // see OnInvalidated; nil: none
 }
 
 // Open starts an instance that writes files to the folder dir, and adds the SQL function csv_field.
@@ -22,12 +24,16 @@ func Open(ctx context.Context, dir string) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Instance{connector, dir}
+	i := &Instance{connector: connector, dir: dir}
 	if err := i.setup(ctx, addCSVField); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
 }
+
+// OnInvalidated sets a function that is called with the name of a database whenever a statement fails with
+// ErrInvalidated. It must not block. OnInvalidated must be called before the connections of the instance are used.
+func (i *Instance) OnInvalidated(call func(database string)) { i.onInvalidated = call }
 
 // Close closes the instance, which checkpoints the databases that are still attached.
 func (i *Instance) Close() error { return i.connector.Close() }
@@ -67,9 +73,9 @@ func (c connector) Driver() driver.Driver { return c.instance.connector.Driver()
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	opened, err := c.instance.connector.Connect(ctx)
 	if err != nil {
-		return nil, classify(c.instance.dir, err)
+		return nil, c.instance.classify(err)
 	}
-	own := conn{opened.(*duckdb.Conn), c.instance.dir}
+	own := conn{opened.(*duckdb.Conn), c.instance}
 	if c.onOpen == "" {
 		return own, nil
 	}
@@ -83,7 +89,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 // the errors of prepared statements, which this program does not use.
 type conn struct {
 	*duckdb.Conn
-	dir string
+	instance *Instance
 }
 
 // unwrap returns the driver's connection of a connection of an instance, or driverConn itself.
@@ -94,34 +100,34 @@ func unwrap(driverConn any) any {
 	return driverConn
 }
 
-// dirOf returns the folder of a connection of an instance, or "".
-func dirOf(driverConn any) string {
+// instanceOf returns the instance of one of its connections, or nil.
+func instanceOf(driverConn any) *Instance {
 	own, _ := driverConn.(conn)
-	return own.dir
+	return own.instance
 }
 
 // ExecContext executes statements.
 func (c conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	result, err := c.Conn.ExecContext(ctx, query, args)
-	return result, classify(c.dir, err)
+	return result, c.instance.classify(err)
 }
 
 // QueryContext executes a query.
 func (c conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	result, err := c.Conn.QueryContext(ctx, query, args)
 	if err != nil {
-		return nil, classify(c.dir, err)
+		return nil, c.instance.classify(err)
 	}
-	return rows{result.(columnRows), c.dir}, nil
+	return rows{result.(columnRows), c.instance}, nil
 }
 
 // BeginTx starts a transaction.
 func (c conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	begun, err := c.Conn.BeginTx(ctx, options)
 	if err != nil {
-		return nil, classify(c.dir, err)
+		return nil, c.instance.classify(err)
 	}
-	return tx{begun, c.dir}, nil
+	return tx{begun, c.instance}, nil
 }
 
 // columnRows are rows as the driver implements them.
@@ -133,16 +139,18 @@ type columnRows interface {
 
 type rows struct {
 	columnRows
-	dir string
+	instance *Instance
 }
 
 // Next reads the next row.
-func (r rows) Next(values []driver.Value) error { return classify(r.dir, r.columnRows.Next(values)) }
+func (r rows) Next(values []driver.Value) error {
+	return r.instance.classify(r.columnRows.Next(values))
+}
 
 type tx struct {
 	driver.Tx
-	dir string
+	instance *Instance
 }
 
 // Commit commits the transaction.
-func (t tx) Commit() error { return classify(t.dir, t.Tx.Commit()) }
+func (t tx) Commit() error { return t.instance.classify(t.Tx.Commit()) }

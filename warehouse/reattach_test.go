@@ -1,0 +1,91 @@
+package warehouse_test
+
+import (
+	"errors"
+	"os/signal"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// withoutSpace calls do while no file of the process can grow, so that every checkpoint fails.
+func withoutSpace(t *testing.T, do func()) {
+	t.Helper()
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var limit unix.Rlimit
+	noError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &limit))
+	noError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 4096, Max: limit.Max}))
+	defer func() { noError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit)) }()
+	do()
+}
+
+// eventually waits until do succeeds.
+func eventually(t *testing.T, do func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = do(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
+
+// A database whose checkpoint fails is attached again by itself, with every commit.
+func TestReattach_AfterAFailedCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+	noError(t, err)
+	list := func(tenant uuid.UUID) error {
+		page, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
+		if err == nil && len(page.Items) != 1 {
+			err = errors.New("the row is lost")
+		}
+		return err
+	}
+	for name, tenant := range map[string]uuid.UUID{"tenant": tenantA, "control": uuid.Nil} {
+		t.Run(name, func(t *testing.T) {
+			withoutSpace(t, func() {
+				if err := w.Checkpoint(t.Context(), tenant); !errors.Is(err, warehouse.ErrInvalidated) {
+					t.Errorf("got %v, want the error of an invalidated database", err)
+				}
+				noError(t, list(tenantB))
+			})
+			eventually(t, func() error { return list(tenantA) })
+			eventually(t, func() error { return w.Ping(t.Context()) })
+			eventually(t, func() error {
+				if found := w.Conditions(); len(found) > 0 {
+					return errors.New(found[0].Error)
+				}
+				return nil
+			})
+		})
+	}
+	_, err = w.RevokeKey(t.Context(), key.ID)
+	noError(t, err)
+	noError(t, w.Close())
+	w = open(t, dir)
+	noError(t, list(tenantA))
+	_, _, err = w.Authenticate(text)
+	wantKind(t, err, warehouse.ErrRevokedKey)
+	noError(t, w.Close())
+}
+
+// A revocation that can be stored nowhere holds until the process ends, and the caller gets an error.
+func TestRevokeKey_HoldsWithoutSpace(t *testing.T) {
+	w := openNew(t)
+	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+	noError(t, err)
+	withoutSpace(t, func() { _, _ = w.RevokeKey(t.Context(), key.ID) }) // stored if there is a reserve
+	_, _, err = w.Authenticate(text)
+	wantKind(t, err, warehouse.ErrRevokedKey)
+}
