@@ -3,7 +3,6 @@ package warehouse
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -85,6 +84,9 @@ func (r *reattacher) repeat(catalog string) {
 
 // reattachTenant detaches a tenant once its users have finished, and attaches it again.
 func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
+	if !w.isInvalidated(ctx, id.String()) {
+		return nil
+	}
 	if err := w.withDetached(ctx, id, func() error { return nil }); err != nil {
 		return err
 	}
@@ -96,35 +98,32 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// reattachControl detaches the control database and attaches it again. Its connection is held meanwhile, so all other
-// users wait.
-func (w *Warehouse) reattachControl(ctx context.Context) (err error) {
-	conn, err := w.control.Conn(ctx)
-	if err != nil {
+// reattachControl detaches the control database and attaches it again. Statements of other goroutines fail meanwhile, as
+// they did before.
+func (w *Warehouse) reattachControl(ctx context.Context) error {
+	if !w.isInvalidated(ctx, "control") {
+		return nil
+	}
+	if _, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS control"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	ctx = context.WithoutCancel(ctx) // a half-done DETACH would make the control database unusable
-	detached := detachControl(ctx, conn)
-	return errors.Join(detached, w.attachControl(ctx, conn))
+	return w.attachControl(ctx, w.loader)
 }
 
-// detachControl detaches the control database from its connection. Only attachControl makes the connection usable again.
-func detachControl(ctx context.Context, conn *sql.Conn) error {
-	if _, err := conn.ExecContext(ctx, "USE memory"); err != nil {
-		return err
-	}
-	_, err := conn.ExecContext(ctx, "DETACH DATABASE IF EXISTS control")
-	return err
+// isInvalidated reports whether DuckDB refuses the database. Errors of statements that began before it was attached
+// again are no reason to do so once more.
+func (w *Warehouse) isInvalidated(ctx context.Context, catalog string) bool {
+	var versions int
+	err := w.loader.QueryRowContext(ctx, "SELECT count(*) FROM "+statements.Ident(catalog)+".schema_version").Scan(&versions)
+	return err != nil
 }
 
-// attachControl attaches the control database, unless it is attached, and makes it the default of its connection.
-func (w *Warehouse) attachControl(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, fmt.Sprintf(
+// attachControl attaches the control database, unless it is attached.
+func (w *Warehouse) attachControl(ctx context.Context, db interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}) error {
+	_, err := db.ExecContext(ctx, fmt.Sprintf(
 		"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
 		statements.Text(w.folder.join(controlFile)), RowGroup, storageVersion))
-	if err == nil {
-		_, err = conn.ExecContext(ctx, "USE control")
-	}
 	return err
 }

@@ -181,6 +181,18 @@ func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	ctx = context.WithoutCancel(ctx) // a half-done DETACH would make the control database unusable
-	err = w.rewriteFile(ctx, "control", w.folder.join(controlFile), func() error { return detachControl(ctx, conn) })
-	return errors.Join(err, w.attachControl(ctx, conn))
+	path, detached := w.folder.join(controlFile), false
+	err = w.rewriteFile(ctx, "control", path, func() error {
+		if _, err := conn.ExecContext(ctx, "USE memory"); err != nil {
+			return err
+		}
+		_, err := conn.ExecContext(ctx, "DETACH control")
+		detached = err == nil
+		return err
+	})
+	if detached {
+		err = errors.Join(err, w.attachControl(ctx, conn))
+	}
+	_, used := conn.ExecContext(ctx, "USE control")
+	return errors.Join(err, used)
 }
