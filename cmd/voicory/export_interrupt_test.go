@@ -89,7 +89,7 @@ func TestExport_InterruptLeavesNoFile(t *testing.T) {
 	data, dump := t.TempDir(), filepath.Join(t.TempDir(), "calls.ndjson")
 	file, err := os.Create(dump)
 	noError(t, err)
-	noError(t, errors.Join(demo.Tenant{ID: demoTenant.ID, Calls: 60_000, Customers: 1000}.WriteCalls(file), file.Close()))
+	noError(t, errors.Join(demo.Tenant{ID: demoTenant.ID, Calls: 20_000, Customers: 1000}.WriteCalls(file), file.Close()))
 	mustRun(t, "", "ingest", "--data", data, dump)
 	clean := func() {
 		t.Helper()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -424,10 +425,14 @@ func TestPush_EndsMidway(t *testing.T) {
 	var keys []struct{ ID string }
 	noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", p.data, "--json").stdout), &keys))
 	mustRun(t, "", "keys", "revoke", "--data", p.data, keys[0].ID)
-	answer, err := io.ReadAll(held)
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 401")) || !bytes.Contains(answer, []byte("REVOKED_API_KEY")) {
-		t.Errorf("%s %v", answer, err)
+	response, err := http.ReadResponse(bufio.NewReader(held), nil)
+	noError(t, err)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if response.StatusCode != 401 || !bytes.Contains(answer, []byte("REVOKED_API_KEY")) {
+		t.Errorf("%d %s %v", response.StatusCode, answer, err)
 	}
+	noError(t, held.Close()) // the server waits for the rest of the body
 	p.key = createKey(t, p.data, someTenant, "secret")
 	if status, body := get(t, p.url+"/api/v1/calls", p.key); status != 200 || !strings.Contains(body, `"total":0`) {
 		t.Errorf("%d %s", status, body)
