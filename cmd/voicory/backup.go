@@ -112,7 +112,7 @@ func (c *listBackupsCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	backups, damaged, err := source.List()
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (c *verifyBackupCommand) Run(ctx context.Context, m *Main, f *flags) error 
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	backups, failures, err := source.List()
 	if err != nil {
 		return err

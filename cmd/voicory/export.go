@@ -97,9 +97,9 @@ func (c *exportCommand) spec() (spec admin.ExportSpec, err error) {
 	return spec, err
 }
 
-// writeFileAtomic calls write with a new file that replaces path, see [atomicfile.Replace]. The mode of the file follows
-// the user's umask. If path is a symbolic link, its target is replaced. If path is a device, a FIFO or a socket, write
-// writes into it.
+// writeFileAtomic calls write with a new file that replaces path, see [atomicfile.Replace]. The mode of the file
+// follows the user's umask. If path is a symbolic link, its target is replaced. If path is a device, a FIFO or a
+// socket, write writes into it.
 func (m *Main) writeFileAtomic(path string, write func(io.Writer) error) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -126,7 +126,7 @@ func replace(path string, create func(root *os.Root, temp string) error) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // Replace has synced the folder
 	return atomicfile.Replace(root, filepath.Base(path), func(temp string) error { return create(root, temp) })
 }
 

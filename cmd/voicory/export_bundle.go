@@ -70,8 +70,8 @@ func fetchDatabase(
 	return total, errors.Join(err, file.Close())
 }
 
-// writeFolderAtomic calls write with a new folder that becomes path, see [atomicfile.Replace]. If path exists and is not
-// an empty folder, it returns warehouse.ErrInvalid. The modes follow the user's umask.
+// writeFolderAtomic calls write with a new folder that becomes path, see [atomicfile.Replace]. If path exists and is
+// not an empty folder, it returns warehouse.ErrInvalid. The modes follow the user's umask.
 func (m *Main) writeFolderAtomic(path string, write func(dir string) error) (err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {

@@ -248,7 +248,8 @@ func replayFile(ctx context.Context, conn *admin.Conn, entry warehouse.Refusal) 
 		return ingest.Summary{}, err
 	}
 	return admin.Ingest(ctx, conn, []ingest.Input{{Name: entry.File, Path: entry.Path, Dataset: entry.Dataset,
-		Tenant: tenant, Size: info.Size(), FromQuarantine: true, Open: func() (io.ReadCloser, error) { return os.Open(entry.Path) }}})
+		Tenant: tenant, Size: info.Size(), FromQuarantine: true,
+		Open: func() (io.ReadCloser, error) { return os.Open(entry.Path) }}})
 }
 
 type removeQuarantineCommand struct {

@@ -65,7 +65,7 @@ func TestReplace_AllOrNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer root.Close()
+			defer func() { _ = root.Close() }() // the files are checked
 			for name, content := range c.before {
 				if err := errors.Join(root.MkdirAll(filepath.Dir(name), 0o700), root.WriteFile(name, []byte(content), 0o600)); err != nil {
 					t.Fatal(err)
@@ -116,7 +116,7 @@ func TestReplace_StaysBelowTheRoot(t *testing.T) {
 	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // the files are checked
 	if err := WriteFile(root, "link", []byte("new"), 0o600); err != nil {
 		t.Error(err)
 	}

@@ -65,7 +65,9 @@ func eachConn(t *testing.T, test func(t *testing.T, c *Conn)) {
 		if err := errors.Join(c.Close(), server.Close()); err != nil {
 			t.Error(err)
 		}
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }
 
@@ -86,7 +88,14 @@ func TestOperation_ReportsProgressInOrder(t *testing.T) {
 func TestOperation_IsCancelledWithItsContext(t *testing.T) {
 	eachConn(t, func(t *testing.T, c *Conn) {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := waiting.Watch(ctx, c, 0, func(Progress) { cancel() })
+		reported := false
+		_, err := waiting.Watch(ctx, c, 0, func(Progress) {
+			reported = true
+			cancel()
+		})
+		if !reported {
+			t.Error("got no progress")
+		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want %v", err, context.Canceled)
 		}

@@ -17,7 +17,11 @@ func TestListen_IsCreatedPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
