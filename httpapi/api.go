@@ -44,7 +44,9 @@ type Store interface {
 	// Get returns one row of a tenant as JSON, or ErrNotFound if the tenant has no row with the id.
 	Get(ctx context.Context, tenant uuid.UUID, dataset schema.Dataset, id uuid.UUID) (string, error)
 	// Erase erases a customer of a tenant, given by the id. It returns ErrNotFound if the tenant has no such customer.
-	Erase(ctx context.Context, tenant uuid.UUID, customer string, options warehouse.EraseOptions) (warehouse.Erasure, error)
+	Erase(
+		ctx context.Context, tenant uuid.UUID, customer string, options warehouse.EraseOptions,
+	) (warehouse.Erasure, error)
 	// FindPush returns the recorded push of a tenant with the idempotency key. It returns ErrNotFound if none was
 	// recorded in the 24 hours before now.
 	FindPush(ctx context.Context, tenant uuid.UUID, key string, now time.Time) (warehouse.Push, error)

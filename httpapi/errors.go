@@ -53,8 +53,8 @@ func problemOf(err error) *web.Problem {
 	return queryProblem(err)
 }
 
-// unavailableProblem returns the response for an ErrUnavailable. A store that cannot be used does not heal by itself, so
-// the message names its file and the operator's command, and no detail of the server.
+// unavailableProblem returns the response for an ErrUnavailable. A store that cannot be used does not heal by itself,
+// so the message names its file and the operator's command, and no detail of the server.
 func unavailableProblem(err error) *web.Problem {
 	p := &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
 		Message: "The data of this request is damaged or cannot be read at the moment; try again later"}

@@ -56,7 +56,8 @@ func formatFromName(name string) (Format, error) {
 // datasetFromName returns the dataset that is a word of the file name, in singular or plural, as in
 // calls-2026-01.ndjson.gz, whatsapp_messages.csv and call_logs.parquet. If the file name contains no dataset, the name
 // of the table's folder counts: the one above Hive partitions, or one with the extension of a format, as Spark writes
-// it (calls.parquet/part-00000.parquet). datasetFromName returns warehouse.ErrInvalid unless exactly one dataset matches.
+// it (calls.parquet/part-00000.parquet). datasetFromName returns warehouse.ErrInvalid unless exactly one dataset
+// matches.
 func datasetFromName(name string) (schema.Dataset, error) {
 	if dataset, err := datasetFromWords(name); err == nil {
 		return dataset, nil

@@ -78,10 +78,7 @@ func (w *Warehouse) Backup(ctx context.Context, o BackupOptions) (report BackupR
 		return report, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	m, err := w.newManifest(o)
-	if err != nil {
-		return report, err
-	}
+	m := newManifest(o)
 	if m.Files, err = w.copyControl(ctx, out, o.Tenant == uuid.Nil); err != nil {
 		return report, err
 	}
@@ -147,7 +144,7 @@ func (w *Warehouse) tenantsToCopy(ctx context.Context, only uuid.UUID) (tenants 
 	return tenants, nil
 }
 
-func (w *Warehouse) newManifest(o BackupOptions) (backup.Manifest, error) {
+func newManifest(o BackupOptions) backup.Manifest {
 	started := time.Now().UTC()
 	m := backup.Manifest{Format: 1, Name: backup.Name(started), StartedAt: started, Engine: duckdb.Version(),
 		ControlSchema: len(statements.Migrations("control")), TenantSchema: len(statements.Migrations("tenant"))}
@@ -157,7 +154,7 @@ func (w *Warehouse) newManifest(o BackupOptions) (backup.Manifest, error) {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		m.Program = info.Main.Version
 	}
-	return m, nil
+	return m
 }
 
 // copyControl copies the states of the sources of many tenants. If whole is true, it also copies the control database,

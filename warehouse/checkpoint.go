@@ -147,8 +147,8 @@ func (c *checkpointer) changedStores() (changed changedStores, err error) {
 	return changed, nil
 }
 
-// maxMemory returns an upper bound of the bytes of memory that the changes take: two blocks of the largest size for each
-// column, and the values.
+// maxMemory returns an upper bound of the bytes of memory that the changes take: two blocks of the largest size for
+// each column, and the values.
 func (c changedStores) maxMemory() (bytes float64) {
 	const columns, perByte = 26, 8
 	for _, one := range c {

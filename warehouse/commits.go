@@ -28,8 +28,8 @@ const (
 
 var commitMagic = []byte("VCMT")
 
-// A fileStamp is the state of a store's file when it was detached. The zero value means that the file is attached, or was
-// not detached by this program.
+// A fileStamp is the state of a store's file when it was detached. The zero value means that the file is attached, or
+// was not detached by this program.
 type fileStamp struct{ modified, size int64 } // Unix time in nanoseconds, bytes
 
 func stampOf(info fs.FileInfo) fileStamp { return fileStamp{info.ModTime().UnixNano(), info.Size()} }
@@ -117,19 +117,19 @@ func readCommits(text []byte) *commitFile {
 }
 
 // record replaces the last commit of a tenant, which is durable. The caller holds the writing lock of the store, or is
-// the only one that knows the store. A failure is logged only: the commit is durable, and the next one is recorded again.
+// the only one that knows the store. A failure is logged only: the commit is durable, and the next one is recorded
+// again.
 func (c *commitFile) record(commit commitID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last[commit.Tenant] == commit {
 		return
 	}
-	slot, known := c.slots[commit.Tenant]
-	if !known {
+	if _, known := c.slots[commit.Tenant]; !known {
+		slot := c.end
 		if n := len(c.free); n > 0 {
 			slot, c.free = c.free[n-1], c.free[:n-1]
 		} else {
-			slot = c.end
 			c.end++
 		}
 		c.slots[commit.Tenant] = slot

@@ -49,11 +49,11 @@ import (
 //
 // # Symbolic links
 //
-// The root may be a symbolic link, which is resolved once. Below it none is followed. Open refuses one in the place of a
-// part of the layout, and each operation checks its path. The operations of this package go through
-// os.Root, so a link that appears between check and use cannot lead outside of the folder. DuckDB opens files by
-// path: [dataFolder.forDuckDB] checks a path right before, and a process that may write to the folder could still win
-// that race. Only the owner can, and root.
+// The root may be a symbolic link, which is resolved once. Below it none is followed. Open refuses one in the place of
+// a part of the layout, and each operation checks its path. The operations of this package go through os.Root, so a
+// link that appears between check and use cannot lead outside of the folder. DuckDB opens files by path:
+// [dataFolder.forDuckDB] checks a path right before, and a process that may write to the folder could still win that
+// race. Only the owner can, and root.
 type dataFolder struct {
 	path string // absolute, without symbolic links
 	root *os.Root
@@ -349,7 +349,8 @@ func (f *dataFolder) resolve(path string) (name string, err error) {
 	return name, nil
 }
 
-// resolveEntry is like resolve, but the last part of the path may be a symbolic link, which is removed or replaced itself.
+// resolveEntry is like resolve, but the last part of the path may be a symbolic link, which is removed or replaced
+// itself.
 func (f *dataFolder) resolveEntry(path string) (name string, err error) {
 	dir, err := f.resolve(filepath.Dir(path))
 	return filepath.Join(dir, filepath.Base(path)), err

@@ -126,8 +126,8 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	}
 }
 
-// The folder opens, whatever is in the place of a file of one tenant or origin. The other tenants and the other files of
-// the quarantine are read.
+// The folder opens, whatever is in the place of a file of one tenant or origin. The other tenants and the other files
+// of the quarantine are read.
 func TestOpen_OddFilesOfOneTenantDoNotStopOthers(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)

@@ -11,10 +11,10 @@
 //
 // # Goroutines
 //
-// Goroutines end before the method that started them returns, with three exceptions. The last waiting caller cancels the
-// build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in
-// WALs, runs from Open to Close. The reattacher has a goroutine for each database whose checkpoint has failed, until the
-// database can be used again.
+// Goroutines end before the method that started them returns, with three exceptions. The last waiting caller cancels
+// the build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in
+// WALs, runs from Open to Close. The reattacher has a goroutine for each database whose checkpoint has failed, until
+// the database can be used again.
 //
 // # Lock order
 //

@@ -91,14 +91,14 @@ func FindingTable() (lines []string) {
 	return lines
 }
 
-// InterruptRestore begins the restore of a whole data folder, and stops after steps steps of its swap, as the end of the
-// process does. With steps < 0 it stops before the swap is planned. It returns the number of steps.
+// InterruptRestore begins the restore of a whole data folder, and stops after steps steps of its swap, as the end of
+// the process does. With steps < 0 it stops before the swap is planned. It returns the number of steps.
 func InterruptRestore(ctx context.Context, opts Options, o RestoreOptions, steps int) (all int, err error) {
 	source, m, err := o.open(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	folder, err := openFolder(opts)
 	if err != nil {
 		return 0, err

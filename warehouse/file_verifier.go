@@ -59,6 +59,7 @@ type inode struct {
 func inodeOf(info fs.FileInfo) inode {
 	stat := info.Sys().(*syscall.Stat_t)
 	return inode{
+		//nolint:unconvert // Dev has another type on macOS
 		dev: uint64(stat.Dev), ino: stat.Ino, size: uint64(info.Size()),
 		modified: info.ModTime().UnixNano(), change: changeTime(stat).UnixNano(),
 	}
@@ -95,14 +96,16 @@ func (v *fileVerifier) verify(content *os.File, bytes int64, sum string) error {
 		return err
 	}
 	if info.Size() != bytes {
-		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("%s has %d bytes and not %d", content.Name(), info.Size(), bytes)}
+		return &ConditionError{Kind: FileDamaged,
+			Err: fmt.Errorf("%s has %d bytes and not %d", content.Name(), info.Size(), bytes)}
 	}
 	digest, err := v.digest(content, info)
 	switch {
 	case err != nil:
 		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("read %s: %w", content.Name(), err)}
 	case digest != sum:
-		return &ConditionError{Kind: FileDamaged, Err: fmt.Errorf("%s has the SHA-256 %s and not %s", content.Name(), digest, sum)}
+		return &ConditionError{Kind: FileDamaged,
+			Err: fmt.Errorf("%s has the SHA-256 %s and not %s", content.Name(), digest, sum)}
 	}
 	return nil
 }
@@ -214,9 +217,9 @@ func (w *Warehouse) reportDamaged(ctx context.Context, store *tenantStore, file 
 	current bool, err error,
 ) {
 	ctx = context.WithoutCancel(ctx)
-	// cause is not wrapped: for the caller, a missing file is damage, while fs.ErrNotExist means a replaced file.
+	// The cause is not wrapped: for the caller, a missing file is damage, while fs.ErrNotExist means a replaced file.
 	failure := &ConditionError{Kind: FileDamaged, File: w.publishedSubject(store.id, file.Name), Err: fmt.Errorf(
-		"published file %s of tenant %s is damaged and will be published again: %v", file.Name, store.id, cause)}
+		"published file %s of tenant %s is damaged and will be published again: %s", file.Name, store.id, cause.Error())}
 	err = store.db.QueryRowContext(ctx, statements.Get("lake/is_current"), sql.Named("name", file.Name)).Scan(&current)
 	if err != nil {
 		return false, fmt.Errorf("look up the damaged file %s: %w", file.Name, err)

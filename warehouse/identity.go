@@ -20,9 +20,9 @@ import (
 
 // # Identity of stores
 //
-// A store carries an identity, which is its tenant's id and a random history id, and the number of its last commit. The control database and the
-// journal hold the history of each tenant's store, and the file of commits holds the last commit. [Warehouse.attachTenant]
-// is the only function that attaches a store, and it compares them:
+// A store carries an identity, which is its tenant's id and a random history id, and the number of its last commit. The
+// control database and the journal hold the history of each tenant's store, and the file of commits holds the last
+// commit. [Warehouse.attachTenant] is the only function that attaches a store, and it compares them:
 //
 //   - A tenant that had a store never gets a new, empty one: a missing file is the condition StoreMissing.
 //   - A file of another tenant or of another history is StoreForeign.
@@ -198,8 +198,8 @@ func (w *Warehouse) checkCommit(id uuid.UUID, last *commitID) error {
 	case registered != uuid.Nil && last.History != registered:
 		return w.refuse(StoreForeign, id, "it has the history %s, but the tenant's store has %s", last.History, registered)
 	case last.History == recorded.History && last.Number < recorded.Number:
-		return w.refuse(StoreBehind, id, "it lacks the last %d commits, because it is an older copy or its WAL was lost or cut",
-			recorded.Number-last.Number)
+		return w.refuse(StoreBehind, id,
+			"it lacks the last %d commits, because it is an older copy or its WAL was lost or cut", recorded.Number-last.Number)
 	}
 	return nil
 }
@@ -266,8 +266,8 @@ var errNotStore = errors.New("it was not written by voicory")
 // errMixed is the error of a store with a WAL of another store.
 var errMixed = errors.New("its WAL is of another store")
 
-// lastCommit returns the last commit of a store, or nil if it has no history. It returns errMixed if the last commit has
-// not the identity of the store.
+// lastCommit returns the last commit of a store, or nil if it has no history. It returns errMixed if the last commit
+// has not the identity of the store.
 func lastCommit(ctx context.Context, db *sql.DB) (*commitID, error) {
 	var version int
 	err := db.QueryRowContext(ctx, statements.Get("identity/select_version")).Scan(&version)
@@ -300,8 +300,8 @@ type beginner interface {
 }
 
 // inTransaction calls do within a transaction. It commits if do succeeds, and rolls back otherwise. Each transaction
-// that writes to a store is one of inTransaction or of changeRows, except those that may be lost without harm: it stores
-// its commitID, and records it in the file of commits once it is durable. The caller holds s.writing.
+// that writes to a store is one of inTransaction or of changeRows, except those that may be lost without harm: it
+// stores its commitID, and records it in the file of commits once it is durable. The caller holds s.writing.
 func (s *tenantStore) inTransaction(ctx context.Context, db beginner, do func(tx *sql.Tx) error) error {
 	return s.commitNext(ctx, db, do, (*sql.Tx).Commit)
 }
@@ -358,8 +358,8 @@ func (w *Warehouse) identify(ctx context.Context, store *tenantStore, last *comm
 	return w.registerHistory(ctx, store.id, last.History)
 }
 
-// beginHistory begins and registers a history. The transaction that begins it also calls do. The caller holds the writing
-// lock of the store, or is the only one that knows the store.
+// beginHistory begins and registers a history. The transaction that begins it also calls do. The caller holds the
+// writing lock of the store, or is the only one that knows the store.
 func (w *Warehouse) beginHistory(ctx context.Context, store *tenantStore, do func(*sql.Tx) error) error {
 	identity := storeIdentity{store.id, uuid.New()}
 	text, err := json.Marshal(identity)

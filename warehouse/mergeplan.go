@@ -69,7 +69,8 @@ func (s *tenantStore) planMerge(
 		"epoch", statements.Text(staged.w.epoch.String()),
 	}
 	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
-	if isEmpty && erased == 0 && !t.hasDuplicates && t.deletions == 0 && !shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
+	if isEmpty && erased == 0 && !t.hasDuplicates && t.deletions == 0 &&
+		!shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
 		p.planInsertAll(dataset, t)
 		return p, nil
 	}
@@ -226,9 +227,6 @@ func (p *mergePlan) counts() schema.Counts {
 		Erased:     p.erased,
 	}
 }
-
-// rowsWritten returns the number of rows that the merge inserts or updates.
-func (p *mergePlan) rowsWritten() int64 { return p.counts().New + p.counts().Changed }
 
 // rowsWithSeq returns the number of rows and tombstones that get the merge's sequence number. If it is 0, the merge
 // does not advance the sequence.

@@ -40,8 +40,8 @@ type partition struct {
 // name returns the key of the partition in the list of unpublished partitions, such as calls/2026-04 or customers/.
 func (p partition) name() string { return p.dataset.Name + "/" + p.month }
 
-// publishedFormat is the format of the columns of published files. It is increased if the types or values of a column change, so
-// that files of an older format are written again.
+// publishedFormat is the format of the columns of published files. It is increased if the types or values of a column
+// change, so that files of an older format are written again.
 const publishedFormat = 3
 
 // pendingPartitions returns the partitions that commits have changed since they were published, and those with files of

@@ -61,9 +61,9 @@ const (
 	replayingSuffix = ".replaying"
 )
 
-// quarantine writes the refused rows of the batch to quarantine files, as NDJSON, one or more for each origin. It returns
-// the first refusals, and the number of rows of erased customers, which are not written. dropped is the number of
-// refused rows, of this batch and of earlier ones, that were dropped because of the size limit.
+// quarantine writes the refused rows of the batch to quarantine files, as NDJSON, one or more for each origin. It
+// returns the first refusals, and the number of rows of erased customers, which are not written. dropped is the number
+// of refused rows, of this batch and of earlier ones, that were dropped because of the size limit.
 func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, erased, dropped int64, err error) {
 	s.w.erasures.gate.RLock()
 	defer s.w.erasures.gate.RUnlock()

@@ -98,8 +98,8 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// reattachControl detaches the control database and attaches it again. Statements of other goroutines fail meanwhile, as
-// they did before.
+// reattachControl detaches the control database and attaches it again. Statements of other goroutines fail meanwhile,
+// as they did before.
 func (w *Warehouse) reattachControl(ctx context.Context) error {
 	if !w.isInvalidated(ctx, "control") {
 		return nil
@@ -114,7 +114,8 @@ func (w *Warehouse) reattachControl(ctx context.Context) error {
 // again are no reason to do so once more.
 func (w *Warehouse) isInvalidated(ctx context.Context, catalog string) bool {
 	var versions int
-	err := w.loader.QueryRowContext(ctx, "SELECT count(*) FROM "+statements.Ident(catalog)+".schema_version").Scan(&versions)
+	probe := "SELECT count(*) FROM " + statements.Ident(catalog) + ".schema_version"
+	err := w.loader.QueryRowContext(ctx, probe).Scan(&versions)
 	return err != nil
 }
 

@@ -345,10 +345,9 @@ func repairLink(ctx context.Context, r *repairer, f Finding) (string, error) {
 	target, err := os.Open(path) // follows the link
 	if err != nil || part == lakeDir || part == filesDir {
 		if err == nil {
-			err = target.Close()
+			_ = target.Close() // it was not read
 		}
-		done, moved := moveAside(ctx, r, f)
-		return done, moved
+		return moveAside(ctx, r, f)
 	}
 	defer target.Close()
 	if info, err := target.Stat(); err != nil || !info.Mode().IsRegular() {
@@ -448,7 +447,7 @@ func repairJournal(_ context.Context, r *repairer, f Finding) (string, error) {
 }
 
 // rebuildControl moves the control database aside. Open makes a new one, and restores the keys from the journal.
-func rebuildControl(_ context.Context, r *repairer, f Finding) (string, error) {
+func rebuildControl(_ context.Context, r *repairer, _ Finding) (string, error) {
 	path := r.w.folder.join(controlFile)
 	for _, part := range []string{path, path + ".wal"} {
 		if err := r.move(part); err != nil && !errors.Is(err, fs.ErrNotExist) {

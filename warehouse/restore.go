@@ -47,7 +47,7 @@ func RestoreFolder(ctx context.Context, opts Options, o RestoreOptions) (
 	if err != nil {
 		return nil, report, err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	opts.MustExist = false
 	if opts.LakeMode == "" {
 		if opts.LakeMode, err = lakeModeOf(ctx, source, m, opts.Dir); err != nil {
@@ -96,7 +96,7 @@ func (w *Warehouse) RestoreTenant(ctx context.Context, o RestoreOptions) (report
 	if err != nil {
 		return report, err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("restore tenant %s from %s: %w", o.Tenant, o.Source, err)

@@ -18,8 +18,8 @@ import (
 )
 
 // inspect compares the names, types and lengths of the tenant's current files with the manifest. The names in the lake
-// must be links to the inodes of published/. It reads no file. A file that is missing or wrong is marked to be published
-// again.
+// must be links to the inodes of published/. It reads no file. A file that is missing or wrong is marked to be
+// published again.
 func (w *Warehouse) inspect(ctx context.Context, store *tenantStore) error {
 	return w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
 		return w.inspectFile(store.id, file), nil

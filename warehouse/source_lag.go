@@ -46,19 +46,8 @@ type laggingSource struct {
 
 // sourceStates returns the states of the sources of many tenants, in the order of their names.
 func (w *Warehouse) sourceStates(ctx context.Context) (states []laggingSource, err error) {
-	rows, err := w.control.QueryContext(ctx, statements.Get("control/select_source_names"))
+	names, err := queryTexts(ctx, w.control, statements.Get("control/select_source_names"))
 	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		names = append(names, name)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
 	for _, name := range names {

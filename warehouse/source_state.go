@@ -124,8 +124,8 @@ func (w *Warehouse) SaveState(ctx context.Context, tenant uuid.UUID, state State
 	return w.changeState(ctx, tenant, state, state.statementNames()...)
 }
 
-// changeState executes statements with the slots of the state, in one transaction of the database that holds the states:
-// the tenant's, or the control database if tenant is zero.
+// changeState executes statements with the slots of the state, in one transaction of the database that holds the
+// states: the tenant's, or the control database if tenant is zero.
 func (w *Warehouse) changeState(ctx context.Context, tenant uuid.UUID, state State, names ...string) (err error) {
 	if _, ok := rereadingOf(ctx); ok {
 		return nil

@@ -134,9 +134,9 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 }
 
 // openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of
-// all files, because earlier versions have created files of tenants that were not registered, and because control.duckdb
-// may be restored from an older backup. It records which registered stores are missing, and checks the others, see
-// checkStores.
+// all files, because earlier versions have created files of tenants that were not registered, and because
+// control.duckdb may be restored from an older backup. It records which registered stores are missing, and checks the
+// others, see checkStores.
 func (w *Warehouse) openStores(ctx context.Context) error {
 	if len(w.histories.byTenant) == 0 {
 		if err := w.folder.mkdir(w.folder.join(warehouseDir)); err != nil {
@@ -185,8 +185,9 @@ func (w *Warehouse) openStores(ctx context.Context) error {
 }
 
 // checkStores reads the version and the identity of each store that has changed since this program detached it. It
-// returns an ErrInvalid that names a store of a newer version: the whole folder is then of a newer program. Other faults
-// become conditions of their tenants. A check takes about 3 ms; stores that a clean stop has left are not checked.
+// returns an ErrInvalid that names a store of a newer version: the whole folder is then of a newer program. Other
+// faults become conditions of their tenants. A check takes about 3 ms; stores that a clean stop has left are not
+// checked.
 func (w *Warehouse) checkStores(ctx context.Context, stores []uuid.UUID) error {
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -349,8 +350,8 @@ func (p *tenantPool) forget(store *tenantStore) {
 
 // attachTenant detaches the victim of the store, if it has one, and attaches the store. It is the only function that
 // attaches or creates the store of a tenant, so the rules in identity.go are enforced here: it returns a ConditionError
-// for a store that is missing, not the tenant's own, or older than it was. If the DETACH of the victim fails, the pool has
-// one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
+// for a store that is missing, not the tenant's own, or older than it was. If the DETACH of the victim fails, the pool
+// has one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	if victim := store.victim; victim != nil {
 		if err := w.tenants.detachVictim(ctx, victim); err != nil {
@@ -563,7 +564,8 @@ const existingFile = 0
 
 // attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
 // file may still be attached, because an earlier DETACH failed; it is used as it is. If check is not nil, it decides
-// whether the database is used, before it is migrated. A database is copied before its migration, see keepBeforeUpgrade.
+// whether the database is used, before it is migrated. A database is copied before its migration, see
+// keepBeforeUpgrade.
 func (w *Warehouse) attachFile(
 	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error,
 ) (*sql.DB, error) {
@@ -663,9 +665,9 @@ var errNewer = fmt.Errorf("%w: written by a newer version", ErrInvalid)
 var errOutdated = errors.New("written by an earlier version")
 
 // migrate upgrades a database to the current version, in one transaction per script, and records the SHA-256 of each
-// script. It returns errNewer if the database was written by a newer program, and ErrInvalid if a script that was applied
-// to it has changed since. It returns errOutdated, and changes nothing, if the database has an older version and kept is
-// false.
+// script. It returns errNewer if the database was written by a newer program, and ErrInvalid if a script that was
+// applied to it has changed since. It returns errOutdated, and changes nothing, if the database has an older version
+// and kept is false.
 func migrate(ctx context.Context, db *sql.DB, kind string, kept bool) error {
 	version, err := schemaVersion(ctx, db)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 const maxUpgradeCopies = 20 << 30
 
 // keepBeforeUpgrade copies a database file that no instance has attached, and its logs, before a migration changes it:
-// to repaired/before-<kind>-schema-<version>/<path>. The copy stays until the operator removes it, until the copies exceed
-// their bound, or until an erasure or the deletion of a tenant removes all copies. A copy that exists is of an earlier try,
-// and stays.
+// to repaired/before-<kind>-schema-<version>/<path>. The copy stays until the operator removes it, until the copies
+// exceed their bound, or until an erasure or the deletion of a tenant removes all copies. A copy that exists is of an
+// earlier try, and stays.
 func (w *Warehouse) keepBeforeUpgrade(kind, path string) error {
 	name, err := w.folder.resolve(path)
 	if err != nil {
@@ -46,7 +46,8 @@ func (w *Warehouse) keepBeforeUpgrade(kind, path string) error {
 			return err
 		}
 	}
-	w.folder.log.Info("database copied before its upgrade", "file", name, "copy", filepath.Join(repairedDir, upgrade, name))
+	w.folder.log.Info("database copied before its upgrade", "file", name,
+		"copy", filepath.Join(repairedDir, upgrade, name))
 	return nil
 }
 

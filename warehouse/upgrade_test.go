@@ -104,8 +104,8 @@ func TestUpgrade_ControlDatabasesOfEveryVersion(t *testing.T) {
 	}
 }
 
-// A data folder with a store of a newer version is refused as a whole, by one line that names the file. A changed script
-// makes its tenant unavailable.
+// A data folder with a store of a newer version is refused as a whole, by one line that names the file. A changed
+// script makes its tenant unavailable.
 func TestUpgrade_NewerStoreRefusesTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)

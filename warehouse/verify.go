@@ -321,8 +321,7 @@ func (f *dataFolder) isDataFolder() error {
 // lockOffline locks the folder without writing to the lock file. A folder without a lock file is not open: Open creates
 // the file. It returns ErrInUse if a process has the folder open.
 func (f *dataFolder) lockOffline() (err error) {
-	info, err := f.root.Lstat(lockFile)
-	if err != nil || !info.Mode().IsRegular() {
+	if info, err := f.root.Lstat(lockFile); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 		return nil // a finding, if it is a link
 	}
 	if f.lock, err = f.root.Open(lockFile); err != nil {

@@ -425,7 +425,7 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 	}
 	for path := range state.set.lake {
 		p, ok := partitionOf(v.w.dir, path)
-		if !known[path] && !(ok && isPending(state.pending, p)) {
+		if !known[path] && (!ok || !isPending(state.pending, p)) {
 			v.report(FoundStray, id, path, "the manifest of the tenant does not have the file")
 		}
 	}

@@ -429,7 +429,7 @@ func TestPush_EndsMidway(t *testing.T) {
 	noError(t, err)
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
-	if response.StatusCode != 401 || !bytes.Contains(answer, []byte("REVOKED_API_KEY")) {
+	if response.StatusCode != http.StatusUnauthorized || !bytes.Contains(answer, []byte("REVOKED_API_KEY")) {
 		t.Errorf("%d %s %v", response.StatusCode, answer, err)
 	}
 	noError(t, held.Close()) // the server waits for the rest of the body

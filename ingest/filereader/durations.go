@@ -13,8 +13,8 @@ import (
 // Parquet has no type of durations. The writers of Arrow store them as plain integers, and name the unit in a schema of
 // Arrow in the metadata of the file. An integer without such metadata is a number of seconds.
 
-// storedTypes returns the types of the columns of a Parquet file, by name, if they contain durations. It returns none if
-// the schema of Arrow cannot be read, because the columns can be read without it.
+// storedTypes returns the types of the columns of a Parquet file, by name, if they contain durations. It returns none
+// if the schema of Arrow cannot be read, because the columns can be read without it.
 func storedTypes(metadata *format.FileMetaData) (types map[string]arrow.DataType) {
 	defer func() { // the Arrow library panics on an invalid schema
 		if recover() != nil {

@@ -158,8 +158,8 @@ func (c *child) next() error {
 	return nil
 }
 
-// read reads rows. It returns io.EOF at the end of a file that was read completely, and an *Error if the child could not
-// read it, or has died.
+// read reads rows. It returns io.EOF at the end of a file that was read completely, and an *Error if the child could
+// not read it, or has died.
 func (c *child) read(p []byte) (n int, err error) {
 	if err = c.next(); err == nil && c.frame > 0 {
 		n, err = c.output.Read(p[:min(len(p), int(c.frame))])

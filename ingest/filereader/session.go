@@ -12,11 +12,11 @@ import (
 )
 
 // A Session reads small files one after another. They are copied into one scratch file, which one child reads again and
-// again, because starting a child takes more CPU time than reading a small file. Only a failure of a child that has read
-// no other file counts against the file: after another failure, a new child reads the file again.
+// again, because starting a child takes more CPU time than reading a small file. Only a failure of a child that has
+// read no other file counts against the file: after another failure, a new child reads the file again.
 //
-// The files of a session must come from one client, because a child that is under the control of one file can change the
-// rows of the later ones. A Session is not safe for concurrent use.
+// The files of a session must come from one client, because a child that is under the control of one file can change
+// the rows of the later ones. A Session is not safe for concurrent use.
 type Session struct {
 	o       Options
 	dir     string
@@ -25,7 +25,8 @@ type Session struct {
 	child   *child   // nil: none
 }
 
-// NewSession returns a session that creates its scratch file in a directory when it is needed. The caller must close it.
+// NewSession returns a session that creates its scratch file in a directory when it is needed. The caller must close
+// it.
 func NewSession(dir string, o Options) *Session { return &Session{o: o, dir: dir} }
 
 // Scratch returns the empty scratch file. The rows of the file before must have been closed.

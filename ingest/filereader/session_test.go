@@ -87,8 +87,8 @@ func TestSession_FilesInTurn(t *testing.T) {
 	}
 }
 
-// If a child dies that has read other files, a new child reads the file again, and each row is returned once. If a child
-// dies that has read no other file, the file has failed.
+// If a child dies that has read other files, a new child reads the file again, and each row is returned once. If a
+// child dies that has read no other file, the file has failed.
 func TestSession_DeathOfTheChild(t *testing.T) {
 	t.Parallel()
 	want, err := io.ReadAll(newSession(t).readNext(t, Arrow, manyRows(t, "y")))

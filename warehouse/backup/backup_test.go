@@ -63,7 +63,7 @@ func read(t testing.TB, path string) (files map[string]string, entries int, err 
 	if err != nil {
 		return nil, 0, err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was only read
 	m, err := Select(source, "", uuid.Nil)
 	if err != nil {
 		return nil, 0, err

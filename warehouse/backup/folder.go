@@ -121,8 +121,7 @@ func (f *folder) write(name string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	return atomicfile.WriteFile(root, name, text, 0o600)
+	return errors.Join(atomicfile.WriteFile(root, name, text, 0o600), root.Close())
 }
 
 // syncPath flushes a file or a folder to the disk.

@@ -20,8 +20,8 @@ type DB struct {
 }
 
 // Open loads the keys and retentions from a control database, which has the current schema. db has one connection,
-// which serializes the writes; they would conflict otherwise. reading has other connections of the same database, for long
-// queries, which would block the writes.
+// which serializes the writes; they would conflict otherwise. reading has other connections of the same database, for
+// long queries, which would block the writes.
 func Open(ctx context.Context, db, reading *sql.DB) (*DB, error) {
 	d := &DB{db: db, reading: reading}
 	if err := d.keys.load(ctx, db); err != nil {

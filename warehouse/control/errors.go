@@ -2,8 +2,8 @@ package control
 
 import "errors"
 
-// Kinds of errors of keys and tenants. Errors of this package wrap one of them, or one of package schema, and describe the
-// operation.
+// Kinds of errors of keys and tenants. Errors of this package wrap one of them, or one of package schema, and describe
+// the operation.
 var (
 	ErrInvalidKey = errors.New("invalid API key")          // unknown or malformed key
 	ErrRevokedKey = errors.New("API key has been revoked") // known key that was revoked

@@ -10,8 +10,8 @@ import (
 // expiryCheck is the longest time between two comparisons of a key in use with the clock.
 const expiryCheck = 15 * time.Second
 
-// A keyExpiry ends the validity of a key when the wall clock reaches a time. A timer alone would follow the clock of its
-// start: after a correction of the wall clock it would end a valid key, or leave an expired one valid.
+// A keyExpiry ends the validity of a key when the wall clock reaches a time. A timer alone would follow the clock of
+// its start: after a correction of the wall clock it would end a valid key, or leave an expired one valid.
 type keyExpiry struct {
 	at    time.Time
 	now   func() time.Time

@@ -426,8 +426,8 @@ func (d *DB) UpdateKey(ctx context.Context, id uuid.UUID, settings KeySettings) 
 }
 
 // RevokeKey revokes a key permanently. Once it returns, Authenticate refuses the key, and the contexts that
-// Authenticate returned for it are done, even if it returns an error because the revocation could not be stored. Revoking
-// a revoked key has no effect.
+// Authenticate returned for it are done, even if it returns an error because the revocation could not be stored.
+// Revoking a revoked key has no effect.
 func (d *DB) RevokeKey(ctx context.Context, id uuid.UUID) (Key, error) {
 	d.keys.changing.Lock()
 	defer d.keys.changing.Unlock()

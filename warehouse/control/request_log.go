@@ -178,7 +178,8 @@ func (d *DB) RedactRequests(ctx context.Context, redact func(Request) Request) (
 	if err != nil {
 		return 0, err
 	}
-	result, err := d.db.ExecContext(ctx, statements.Get("control/update_request_texts"), sql.Named("changes", string(text)))
+	result, err := d.db.ExecContext(ctx, statements.Get("control/update_request_texts"),
+		sql.Named("changes", string(text)))
 	if err != nil {
 		return 0, err
 	}

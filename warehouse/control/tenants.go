@@ -138,8 +138,8 @@ func (d *DB) CheckDeleted(id uuid.UUID) error {
 	return nil
 }
 
-// EndTenant marks the tenant as deleted, and removes its keys from memory: Authenticate does not find them any more, and
-// the contexts that it returned for them are done.
+// EndTenant marks the tenant as deleted, and removes its keys from memory: Authenticate does not find them any more,
+// and the contexts that it returned for them are done.
 func (d *DB) EndTenant(id uuid.UUID) {
 	d.MarkDeleted(id)
 	d.keys.changing.Lock()
@@ -163,7 +163,8 @@ func (d *DB) DeleteTenant(ctx context.Context, id uuid.UUID) error {
 
 // HasTenant reports whether the control database has anything of the tenant.
 func (d *DB) HasTenant(ctx context.Context, id uuid.UUID) (has bool, err error) {
-	err = d.db.QueryRowContext(ctx, statements.Fill("control/has_tenant", "tenant", statements.Text(id.String()))).Scan(&has)
+	query := statements.Fill("control/has_tenant", "tenant", statements.Text(id.String()))
+	err = d.db.QueryRowContext(ctx, query).Scan(&has)
 	return has, err
 }
 

@@ -20,8 +20,8 @@ var (
 	ErrInvalidated = errors.New("database must be attached again")
 )
 
-// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace or ErrInvalidated, if one of them is its cause. It is
-// called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by
+// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace or ErrInvalidated, if one of them is its cause. It
+// is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by
 // ArrowStream. i may be nil.
 //
 // DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of the folder.

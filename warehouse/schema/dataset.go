@@ -105,8 +105,8 @@ func (d Dataset) stores(f field) bool {
 	return f.name != "user_id" && f.name != "deleted_at" && (f.name != "updated_at" || d.Name == Customers.Name)
 }
 
-// IdentityKeys returns the SQL list of the keys by which package erasure recognizes a person in a row: the id of the row,
-// the id of its customer, and its phone numbers.
+// IdentityKeys returns the SQL list of the keys by which package erasure recognizes a person in a row: the id of the
+// row, the id of its customer, and its phone numbers.
 func (d Dataset) IdentityKeys() string {
 	key := func(dataset, id string) string { return "'row:" + dataset + ":' || " + id + "::VARCHAR" }
 	ids, numbers := []string{key(d.Name, "id")}, ""

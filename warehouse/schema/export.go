@@ -182,8 +182,8 @@ func (e Export) Metadata(asOf time.Time) map[string]string {
 }
 
 // FromPublished returns the names and values of the slots of repair/insert_published, in pairs: the columns of the
-// dataset's table as far as its published files have them. A transcript is a list of turns there, whatever its shape was,
-// and a duration is a number of seconds.
+// dataset's table as far as its published files have them. A transcript is a list of turns there, whatever its shape
+// was, and a duration is a number of seconds.
 func (d Dataset) FromPublished(paths []string) []string {
 	export := MustExport(d.Name)
 	columns, stored := []string{"customer_number"}, []string{}
@@ -222,7 +222,8 @@ func (e Export) SelectFrom(relation string) string {
 	return statements.Fill("lake/"+e.Name, e.Source.Name, relation)
 }
 
-// InexactColumns returns the columns whose values depend on the order of the source rows: sums of floating-point numbers.
+// InexactColumns returns the columns whose values depend on the order of the source rows: sums of floating-point
+// numbers.
 func (e Export) InexactColumns() (names []string) {
 	for _, c := range e.Columns {
 		if e.Name == "cost_daily" && c.Type == "DOUBLE" {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A Retention is how long a tenant keeps the rows of a dataset, by created_at. Datasets that are missing are kept without
-// a limit.
+// A Retention is how long a tenant keeps the rows of a dataset, by created_at. Datasets that are missing are kept
+// without a limit.
 type Retention map[string]Period
 
 // A Period is a number of calendar months or days.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A durationForm is a spelling of a duration. Each group of the expression is a number of a unit, in seconds. A group of
-// a sign alone applies to the groups after it.
+// A durationForm is a spelling of a duration. Each group of the expression is a number of a unit, in seconds. A group
+// of a sign alone applies to the groups after it.
 type durationForm struct {
 	expression *regexp.Regexp
 	units      []float64

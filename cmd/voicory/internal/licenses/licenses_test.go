@@ -54,7 +54,8 @@ func linkedPackages(t *testing.T) (packages []linked) {
 	}
 }
 
-// collect returns the licence texts of the linked modules: those in the folders of linked packages and in the folders above them.
+// collect returns the licence texts of the linked modules: those in the folders of linked packages and in the folders
+// above them.
 func collect(t *testing.T) string {
 	t.Helper()
 	names := map[string][]string{} // of modules, by the text

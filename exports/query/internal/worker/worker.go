@@ -175,6 +175,7 @@ func openFirst(dirs []string, file protocol.File) (fd int, err error) {
 	if err := syscall.Fstat(fd, &stat); err != nil {
 		return 0, err
 	}
+	//nolint:unconvert // Dev has another type on macOS
 	if uint64(stat.Dev) != file.Device || stat.Ino != file.Inode || stat.Size != file.Bytes {
 		return 0, errors.New("the file was replaced after the server had verified it")
 	}
