@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/warehouse"
@@ -66,11 +67,21 @@ func unavailableProblem(err error) *web.Problem {
 	return p
 }
 
+// problemFor returns the problem of err as the answer to r. Without disk space, a write gets another status than a read.
+func problemFor(r *http.Request, err error) *web.Problem {
+	writes := r.Method == http.MethodDelete || strings.HasPrefix(r.URL.Path, "/api/v1/ingest/")
+	if writes && errors.Is(err, warehouse.ErrNoSpace) {
+		return &web.Problem{Status: http.StatusInsufficientStorage, Code: "INSUFFICIENT_STORAGE", RetryAfter: 30,
+			Message: "The disk of the server is full, so nothing was stored; send the same request again later"}
+	}
+	return problemOf(err)
+}
+
 // writeError sends the response for err. It cuts the connection if the client has closed it or if part of a
 // response has been sent.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	state := stateOf(r)
-	p := problemOf(err)
+	p := problemFor(r, err)
 	left := r.Context().Err() != nil && (p == internalProblem || !state.impatient.Load())
 	if left || errors.Is(err, errGone) {
 		if state.Status == 0 {

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/voicory/warehouse/warehouse"
@@ -31,5 +33,19 @@ func TestProblemOf(t *testing.T) {
 					got.Status, got.Code, got.RetryAfter, test.status, test.code, test.retryAfter)
 			}
 		})
+	}
+}
+
+func TestProblemFor_WritesWithoutSpace(t *testing.T) {
+	for request, want := range map[string]int{
+		"POST /api/v1/ingest/calls": 507, "DELETE /api/v1/customers/1": 507,
+		"GET /api/v1/calls": 503, "POST /api/v1/query": 503,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+		got := problemFor(r, fmt.Errorf("merge calls: %w", warehouse.ErrNoSpace))
+		if got.Status != want || got.RetryAfter == 0 {
+			t.Errorf("%s: got %d after %d s, want %d", request, got.Status, got.RetryAfter, want)
+		}
 	}
 }
