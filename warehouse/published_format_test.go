@@ -1,6 +1,7 @@
 package warehouse_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ func TestPublish_FieldNumbersAndTextIDs(t *testing.T) {
 // downgradeFiles gives the published files the types of format 1, and removes the record of their format.
 func downgradeFiles(t *testing.T, dir string) {
 	t.Helper()
+	var updates string
 	for _, name := range files(t, filepath.Join(dir, "lake")) {
 		path := filepath.Join(dir, "lake", name)
 		export := strings.TrimSuffix(filepath.Base(path), ".parquet")
@@ -75,8 +77,10 @@ func downgradeFiles(t *testing.T, dir string) {
 		text := readFile(t, path+".old") // written in place, so that the second name of the file has the content, too
 		noError(t, os.Remove(path+".old"))
 		noError(t, os.WriteFile(path, []byte(text), 0o600))
+		updates += fmt.Sprintf("UPDATE published_files SET format = 1, bytes = %d, sha256 = '%x' WHERE export = '%s';",
+			len(text), sha256.Sum256([]byte(text)), export)
 	}
-	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "UPDATE published_files SET format = 1")
+	execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), updates)
 	noError(t, os.WriteFile(filepath.Join(dir, "voicory.json"), []byte(`{"format":1,"lake_mode":"private"}`), 0o600))
 }
 

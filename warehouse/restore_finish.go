@@ -18,8 +18,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// restoreGap is the number of commits that a restored store skips. Commits that were lost have numbers in the gap. So a
-// position in the change feed at one of them is refused, even if it has the number only.
+// restoreGap is the number of commits that a restored store skips for each history of the tenant so far. Commits that
+// were lost, also after an earlier restore, have numbers in the gap. So a position in the change feed at one of them is
+// refused, even if it has the number only.
 const restoreGap = 1_000_000_000
 
 // A Restore is the last restore of a tenant.
@@ -99,12 +100,15 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 
 // beginRestored begins a new history in the store of a restored tenant, after a gap in the numbers of its commits.
 func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
+	w.histories.mu.Lock()
+	gap := restoreGap * max(1, int64(w.histories.begun[id]))
+	w.histories.mu.Unlock()
 	return w.restartHistory(ctx, id, func(store *tenantStore, tx *sql.Tx) error {
-		stale, err := w.missingPartitions(ctx, store.id, tx)
+		stale, err := w.missingPartitions(ctx, store.id, tx, gap)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, statements.Fill("restore/begin", "store", "main", "gap", strconv.Itoa(restoreGap),
+		_, err = tx.ExecContext(ctx, statements.Fill("restore/begin", "store", "main", "gap", strconv.FormatInt(gap, 10),
 			"lost", statements.Text(lostEpoch.String()), "epoch", statements.Text(uuid.NewString()), "touched", stale))
 		return err
 	})
@@ -112,7 +116,9 @@ func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
 
 // missingPartitions returns a literal of a JSON object that maps the partitions whose published files are missing, or
 // have another size, to a commit after the gap.
-func (w *Warehouse) missingPartitions(ctx context.Context, tenant uuid.UUID, tx *sql.Tx) (string, error) {
+func (w *Warehouse) missingPartitions(
+	ctx context.Context, tenant uuid.UUID, tx *sql.Tx, gap int64,
+) (string, error) {
 	files, err := publishedFiles(ctx, tx)
 	if err != nil {
 		return "", err
@@ -128,7 +134,7 @@ func (w *Warehouse) missingPartitions(ctx context.Context, tenant uuid.UUID, tx 
 		for _, path := range []string{filepath.Join(w.filesPath(tenant), f.Name), p.path(w, tenant, export)} {
 			file, err := w.folder.open(path)
 			if errors.Is(err, fs.ErrNotExist) {
-				stale[p.name()] = seq + restoreGap
+				stale[p.name()] = seq + gap
 				continue
 			}
 			if err != nil {
@@ -140,7 +146,7 @@ func (w *Warehouse) missingPartitions(ctx context.Context, tenant uuid.UUID, tx 
 				return "", err
 			}
 			if info.Size() != f.Bytes {
-				stale[p.name()] = seq + restoreGap
+				stale[p.name()] = seq + gap
 			}
 		}
 	}

@@ -13,19 +13,22 @@ import (
 func TestCommands_PublishingFailureOfOneTenant(t *testing.T) {
 	data := t.TempDir()
 	const broken, healthy = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
-	line := `{"id":"00000000-0000-4000-8000-000000000001","created_at":"2026-03-01"}`
-	ingest := func(tenant string) result {
+	const first = `{"id":"00000000-0000-4000-8000-000000000001","created_at":"2026-03-01"}`
+	const second = `{"id":"00000000-0000-4000-8000-000000000002","created_at":"2026-03-01"}`
+	ingest := func(tenant, line string) result {
 		return run(t, line, "ingest", "--data", data, "--tenant", tenant, "--dataset", "calls", "--json", "-")
 	}
-	wantStatus(t, ingest(healthy), exitDone)
+	wantStatus(t, ingest(healthy, first), exitDone)
+	wantStatus(t, ingest(broken, first), exitDone)
 	blocker := filepath.Join(data, "lake", "tenant_id="+broken)
+	noError(t, os.RemoveAll(blocker))
 	noError(t, os.WriteFile(blocker, nil, 0o600))
 	for range 2 { // the rows are new, then unchanged
-		if got := wantStatus(t, ingest(broken), exitFailed); !strings.Contains(got.stderr, broken) {
+		if got := wantStatus(t, ingest(broken, second), exitFailed); !strings.Contains(got.stderr, broken) {
 			t.Errorf("ingest of the broken tenant: got %q", got.stderr)
 		}
 	}
-	got := wantStatus(t, ingest(healthy), exitDone)
+	got := wantStatus(t, ingest(healthy, first), exitDone)
 	var summary ingestSummary
 	noError(t, json.Unmarshal([]byte(got.stdout), &summary))
 	if len(summary.Published.Failed) != 1 || summary.Published.Failed[0].Tenant.String() != broken ||
@@ -40,7 +43,7 @@ func TestCommands_PublishingFailureOfOneTenant(t *testing.T) {
 		t.Errorf("query of the healthy tenant: got %q", got.stdout)
 	}
 	noError(t, os.Remove(blocker))
-	if got := wantStatus(t, query(broken), exitDone); got.stdout != "n\n1\n" {
+	if got := wantStatus(t, query(broken), exitDone); got.stdout != "n\n2\n" {
 		t.Errorf("query after the repair: got %q", got.stdout)
 	}
 }
