@@ -405,7 +405,7 @@ func TestLoad_TruncatedFile(t *testing.T) {
 	if summary.FilesRefused != 1 || summary.New == 0 || summary.New >= int64(tenant.Calls) || summary.Refused != 0 {
 		t.Fatalf("got %+v, want one refused file and some new rows", summary)
 	}
-	want := fmt.Sprintf("cannot be read after line %d: unexpected EOF", summary.New)
+	want := fmt.Sprintf("cannot be read after line %d: the gzip data is cut off", summary.New)
 	if reason := summary.Refusals[0].Reason; !strings.Contains(reason, want) {
 		t.Errorf("got %s, want %s", reason, want)
 	}
