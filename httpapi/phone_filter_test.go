@@ -20,18 +20,19 @@ func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
 		" 1-555-0783881", "+1\u00a0555\u2011078\u20133881", "\u202a+1 555 078 3881\u202c", "whatsapp:+15550783881", "tel:+1-555-078-3881"}
 	names := []string{"anonymous", "sip:alice@example.com", "client:web-7", "client:web-8", "+1 555 ext. 7"}
 	calls, messages := 0, 0
+	var callRows, messageRows []string
 	add := func(number string) {
 		encoded, err := json.Marshal(number)
 		noError(t, err)
 		row := `{"user_id":%q,"id":%q,"created_at":"2026-06-01T00:00:00Z","direction":%q,%q:%s}`
 		for _, direction := range []string{"inbound", "outbound"} {
 			customer := map[string]string{"inbound": "from_number", "outbound": "to_number"}[direction]
-			merge(t, b.warehouse, schema.Calls,
+			callRows = append(callRows,
 				fmt.Sprintf(row, mine, uuid.NewString(), direction, customer, encoded),
 				fmt.Sprintf(row, mine, uuid.NewString(), direction, "phone_number", encoded))
 			calls += 2
 			for _, side := range []string{"from_number", "to_number"} { // the customer's or the business's
-				merge(t, b.warehouse, schema.Messages, fmt.Sprintf(row, mine, uuid.NewString(), direction, side, encoded))
+				messageRows = append(messageRows, fmt.Sprintf(row, mine, uuid.NewString(), direction, side, encoded))
 				messages++
 			}
 		}
@@ -43,6 +44,8 @@ func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
 	for _, name := range append(names, "", "+", "7") {
 		add(name)
 	}
+	merge(t, b.warehouse, schema.Calls, callRows...)
+	merge(t, b.warehouse, schema.Messages, messageRows...)
 	found := func(path, number string) string {
 		return b.ask(t, "GET", fmt.Sprintf("/api/v1/%s&from=2026-06-01&phone_number=%s", path, url.QueryEscape(number)),
 			b.secret).body

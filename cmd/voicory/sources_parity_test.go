@@ -86,6 +86,7 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture{"folder": fromFolder(uuid.Nil), "folder of a tenant": fromFolder(demoTenant.ID), "files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // a folder waits until its files are old enough
 			here := t.TempDir()
 			url, _ := serve(t, here, "--rate-limit", "none")
 			conn := admin.Dial(warehouse.SocketPath(here))

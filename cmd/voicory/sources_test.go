@@ -297,7 +297,7 @@ type heapRecorder struct {
 
 func (c *heapRecorder) Write(p []byte) (int, error) {
 	before := c.lines
-	if c.lines += bytes.Count(p, []byte("\n")); c.lines/2000 > before/2000 {
+	if c.lines += bytes.Count(p, []byte("\n")); c.lines/1000 > before/1000 {
 		c.peak = max(c.peak, liveHeap())
 	}
 	return len(p), nil
@@ -313,7 +313,7 @@ func liveHeap() uint64 {
 
 // Listing a quarantine uses bounded memory whatever its size, with and without a running server.
 func TestQuarantine_ListIsStreamed(t *testing.T) {
-	const rows, rowBytes, maxHeap = 10_000, 4000, 16 << 20 // bytes; all rows take 40 MB in each form
+	const rows, rowBytes, maxHeap = 5000, 4000, 8 << 20 // bytes; all rows take 20 MB in each form
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	mustRun(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-")
