@@ -67,7 +67,8 @@ func unavailableProblem(err error) *web.Problem {
 	return p
 }
 
-// problemFor returns the problem of err as the answer to r. Without disk space, a write gets another status than a read.
+// problemFor returns the problem of err as the answer to r. Without disk space, a write gets another status than a
+// read.
 func problemFor(r *http.Request, err error) *web.Problem {
 	writes := r.Method == http.MethodDelete || strings.HasPrefix(r.URL.Path, "/api/v1/ingest/")
 	if writes && errors.Is(err, warehouse.ErrNoSpace) {

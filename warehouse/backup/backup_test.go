@@ -28,7 +28,7 @@ func noError(t testing.TB, err error) {
 }
 
 // write writes a backup with the files and one entry of a journal.
-func write(t testing.TB, dest string, files map[string]string, keep int) Manifest {
+func write(t testing.TB, dest string, files map[string]string, keep int) {
 	t.Helper()
 	w, err := Create(dest)
 	noError(t, err)
@@ -49,7 +49,6 @@ func write(t testing.TB, dest string, files map[string]string, keep int) Manifes
 	noError(t, err)
 	_, err = w.Commit(t.Context(), m, []journal.Entry{entry}, keep)
 	noError(t, err)
-	return m
 }
 
 type buffer struct{ bytes.Buffer }
