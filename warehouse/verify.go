@@ -230,7 +230,8 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	}
 	f := &dataFolder{path: path, mark: folderMark{Format: folderFormat, LakeMode: LakePrivate},
 		log: cmp.Or(opts.Log, slog.New(slog.DiscardHandler))}
-	w := &Warehouse{dir: path, folder: f, commits: readCommits(nil)}
+	w := &Warehouse{dir: path, folder: f, commits: readCommits(nil),
+		conditions: newConditions(slog.New(slog.DiscardHandler))} // a verification reports findings instead
 	defer func() {
 		if err != nil {
 			err = errors.Join(f.refusal(err), w.closeOffline())
