@@ -165,7 +165,7 @@ func (b *rebuild) fill(ctx context.Context) error {
 		}
 	}
 	if b.complete() { // else the sources bring their rows again, and clients their pushes
-		others, err := selectTexts(ctx, b.db, statements.Get("verify/tables"))
+		others, err := queryTexts(ctx, b.db, statements.Get("verify/tables"))
 		if err != nil {
 			return err
 		}
@@ -245,7 +245,7 @@ func (b *rebuild) markAll(ctx context.Context) error {
 		months := []string{""}
 		if dataset.Monthly {
 			var err error
-			if months, err = selectTexts(ctx, b.db, statements.For("lake/select_months", dataset.Name)); err != nil {
+			if months, err = queryTexts(ctx, b.db, statements.For("lake/select_months", dataset.Name)); err != nil {
 				return err
 			}
 		}
@@ -396,7 +396,7 @@ func (b *rebuild) manifestNames(ctx context.Context) ([]string, error) {
 	if b.old == "" {
 		return nil, nil
 	}
-	names, err := selectTexts(ctx, b.db, "SELECT name FROM "+b.old+".main.published_files WHERE replaced_at IS NULL")
+	names, err := queryTexts(ctx, b.db, "SELECT name FROM "+b.old+".main.published_files WHERE replaced_at IS NULL")
 	if err != nil && isDamage(err) {
 		return nil, nil
 	}

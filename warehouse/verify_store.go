@@ -181,7 +181,7 @@ func (w *Warehouse) readWAL(path string) (wal duckdb.WAL, err error) {
 // scanTables reads every column of every table of the default database, so that DuckDB compares the checksums of their
 // blocks.
 func scanTables(ctx context.Context, db querier) error {
-	tables, err := selectTexts(ctx, db, statements.Get("verify/tables"))
+	tables, err := queryTexts(ctx, db, statements.Get("verify/tables"))
 	if err != nil {
 		return err
 	}
@@ -206,23 +206,6 @@ func fingerprint(ctx context.Context, db querier, relation string) (rows int64, 
 		}
 	}
 	return rows, hash, all.Err()
-}
-
-// selectTexts returns the texts of the first column.
-func selectTexts(ctx context.Context, db querier, query string) (texts []string, err error) {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, rows.Err()
 }
 
 // checkTenant checks the store of a tenant, its published files, and one against the other.
@@ -279,7 +262,7 @@ func (v *verifier) checkStore(ctx context.Context, id uuid.UUID, read storeReade
 		if !dataset.Monthly {
 			months[dataset.Name] = []string{""}
 		} else if err := read(func(db querier) error {
-			stored, err := selectTexts(ctx, db, statements.Fill("lake/select_months", "dataset", dataset.Name))
+			stored, err := queryTexts(ctx, db, statements.Fill("lake/select_months", "dataset", dataset.Name))
 			months[dataset.Name] = append(months[dataset.Name], stored...)
 			return err
 		}); err != nil {
@@ -329,7 +312,7 @@ func (v *verifier) checkRows(ctx context.Context, id uuid.UUID, read storeReader
 		}
 	}
 	return read(func(db querier) error {
-		faults, err := selectTexts(ctx, db, statements.Get("verify/sequence"))
+		faults, err := queryTexts(ctx, db, statements.Get("verify/sequence"))
 		for _, fault := range faults {
 			v.report(FoundSequence, id, path, "%s", fault)
 		}
