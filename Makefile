@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test services lint cross clients bench clean
+.PHONY: help run build test services lint cross clients bench soak clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -37,6 +37,9 @@ clients: build ## generate clients of the API in five languages, and use them ag
 
 bench: build ## run the benchmarks and print a table
 	go run ./bench
+
+soak: build ## keep a server with 1,000 tenants under load for 30 minutes, check bounds, write docs/soak.md
+	go run ./bench/soak -docs docs
 
 clean: ## remove bin, never data
 	rm -rf bin

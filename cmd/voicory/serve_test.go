@@ -147,6 +147,12 @@ func TestServe_OperatorListen(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
+	_, exposition := get(t, "http://"+address+"/metrics", key)
+	for _, metric := range []string{`voicory_duckdb_memory_bytes{tag="base_table"}`, `voicory_duckdb_spilled_bytes{tag="hash_table"}`} {
+		if !strings.Contains(exposition, metric) {
+			t.Errorf("got no metric %s", metric)
+		}
+	}
 	if status, _ := get(t, url+"/metrics", key); status != 404 {
 		t.Errorf("public /metrics: got %d, want 404", status)
 	}

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"context"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -23,7 +26,7 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 			Name: "voicory_free_bytes",
 			Help: "Bytes that can still be written to the disk of the data folder.",
 		}, func() float64 { return float64(w.FreeBytes()) }),
-		unknownFields{w}, conditions{w})
+		unknownFields{w}, conditions{w}, memoryUse{w})
 	return registry
 }
 
@@ -46,6 +49,39 @@ func (c conditions) Collect(metrics chan<- prometheus.Metric) {
 	for _, kind := range warehouse.ConditionKinds {
 		metrics <- prometheus.MustNewConstMetric(
 			conditionsMetric, prometheus.GaugeValue, float64(counts[kind]), string(kind))
+	}
+}
+
+// memoryUse has the memory of DuckDB, by kind of use.
+type memoryUse struct{ *warehouse.Warehouse }
+
+// memoryUseTimeout bounds the query of a scrape.
+const memoryUseTimeout = 5 * time.Second
+
+var (
+	memoryMetric = prometheus.NewDesc("voicory_duckdb_memory_bytes",
+		"Memory of DuckDB, by kind of use; the sum is at most --memory-limit.", []string{"tag"}, nil)
+	spilledMetric = prometheus.NewDesc("voicory_duckdb_spilled_bytes",
+		"Bytes in temporary files of DuckDB, by kind of use.", []string{"tag"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (memoryUse) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- memoryMetric
+	descriptions <- spilledMetric
+}
+
+// Collect implements prometheus.Collector. If DuckDB cannot be queried, the metrics are missing in this scrape.
+func (m memoryUse) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), memoryUseTimeout)
+	defer cancel()
+	uses, err := m.MemoryUse(ctx)
+	if err != nil {
+		return
+	}
+	for _, use := range uses {
+		metrics <- prometheus.MustNewConstMetric(memoryMetric, prometheus.GaugeValue, use.Bytes, use.Tag)
+		metrics <- prometheus.MustNewConstMetric(spilledMetric, prometheus.GaugeValue, use.Spilled, use.Tag)
 	}
 }
 
