@@ -90,8 +90,8 @@ func newBounds(samples []sample, memory float64, tenants int, l *load, stopped t
 	return bounds
 }
 
-// growth returns the growth of the other memory in the second half of the samples, by the line through them that
-// Theil and Sen define, which single peaks do not move; and the number of requests in that time.
+// growth returns the growth of the other memory in the second half of the samples, and the number of requests in that
+// time. The growth is that of a line by the method of Theil and Sen, which single peaks do not move.
 func growth(samples []sample) (bytes, requests float64) {
 	half := samples[len(samples)/2:]
 	var slopes []float64

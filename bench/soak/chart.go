@@ -65,7 +65,7 @@ func (c chart) svg(times []time.Duration) ([]byte, error) {
 	view := struct {
 		Title                      string
 		Width, Height, Left, Right float64
-		Bottom, Limit              float64 // Limit is 0 if there is none
+		Bottom, Limit              float64 // Limit is 0 if the chart has no limit
 		Rows, Columns, Legend      []mark
 		Paths                      []path
 	}{Title: c.Title, Width: chartWidth, Height: chartHeight, Left: plotLeft, Right: plotRight, Bottom: plotBottom}
