@@ -32,11 +32,13 @@ const (
 	QuarantineUnreadable ConditionKind = "quarantine_unreadable" // a file of the quarantine cannot be read
 	NoSpace              ConditionKind = "no_space"              // the disk is full or nearly full
 	JournalDamaged       ConditionKind = "journal_damaged"       // lines of the journal are damaged
+	ControlDamaged       ConditionKind = "control_damaged"       // a part of the control database cannot be read
 )
 
 // ConditionKinds lists all kinds.
 var ConditionKinds = slices.Concat(storeKinds, []ConditionKind{
 	FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, JournalDamaged,
+	ControlDamaged,
 })
 
 var storeKinds = []ConditionKind{

@@ -57,7 +57,7 @@ func (w *Warehouse) DeleteTenant(ctx context.Context, id uuid.UUID) (err error) 
 	if !known {
 		return fmt.Errorf("%w: no such tenant; `voicory tenants list` shows them", ErrNotFound)
 	}
-	entry, err := journal.NewEntry(journal.TenantDeleted, deletion{id})
+	entry, err := w.journal.NewEntry(journal.TenantDeleted, deletion{id})
 	if err != nil {
 		return err
 	}

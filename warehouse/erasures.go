@@ -27,16 +27,21 @@ type erasures struct {
 	// gate is held for reading from the look at the list to the end of a write of refused rows, and for writing while the
 	// list grows. So refused rows that the list did not know yet are in the quarantine when an erasure searches it.
 	gate   sync.RWMutex
-	lists  *erasure.Lists // constant
-	loaded int            // entries of the journal that are in the list; guarded by gate
+	lists  *erasure.Lists  // constant
+	loaded map[string]bool // data of the entries of the journal that are in the list; guarded by gate
 }
 
 // loadErasures adds the entries of the journal that are not in the list yet.
 func (w *Warehouse) loadErasures(ctx context.Context) error {
 	w.erasures.gate.Lock()
 	defer w.erasures.gate.Unlock()
-	entries := w.journal.Entries(journal.Erased)
-	for _, entry := range entries[w.erasures.loaded:] {
+	if w.erasures.loaded == nil {
+		w.erasures.loaded = map[string]bool{}
+	}
+	for _, entry := range w.journal.Entries(journal.Erased) {
+		if w.erasures.loaded[string(entry.Data)] {
+			continue
+		}
 		var record erasure.Record
 		if err := entry.Decode(&record); err != nil {
 			return err
@@ -46,7 +51,7 @@ func (w *Warehouse) loadErasures(ctx context.Context) error {
 			return fmt.Errorf("load erased identities: %w", err)
 		}
 		w.erasures.lists.Add(record)
-		w.erasures.loaded++
+		w.erasures.loaded[string(entry.Data)] = true
 	}
 	return nil
 }
@@ -62,7 +67,7 @@ func (w *Warehouse) recordErased(ctx context.Context, tenant uuid.UUID, until ti
 	for all := record.Hashes; len(all) > 0; {
 		record.Hashes = all[:min(len(all), maxHashes)]
 		all = all[len(record.Hashes):]
-		entry, err := journal.NewEntry(journal.Erased, record)
+		entry, err := w.journal.NewEntry(journal.Erased, record)
 		if err != nil {
 			return err
 		}

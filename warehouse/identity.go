@@ -74,7 +74,7 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		if w.histories.byTenant[tenant] != uuid.Nil || w.CheckDeleted(tenant) != nil {
 			continue
 		}
-		entry, err := journal.NewEntry(journal.History, storeIdentity{tenant, history})
+		entry, err := w.journal.NewEntry(journal.History, storeIdentity{tenant, history})
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (w *Warehouse) historyOf(tenant uuid.UUID) uuid.UUID {
 
 // registerHistory registers the tenant and the history of its store.
 func (w *Warehouse) registerHistory(ctx context.Context, tenant, history uuid.UUID) error {
-	entry, err := journal.NewEntry(journal.History, storeIdentity{tenant, history})
+	entry, err := w.journal.NewEntry(journal.History, storeIdentity{tenant, history})
 	if err != nil {
 		return err
 	}

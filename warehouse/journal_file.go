@@ -1,7 +1,11 @@
 package warehouse
 
 import (
+	"context"
+	"fmt"
 	"os"
+
+	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse/journal"
 )
@@ -29,4 +33,22 @@ func (f *dataFolder) openJournal() (*journal.Journal, error) {
 			"lines", j.Damaged())
 	}
 	return j, err
+}
+
+// completeJournal adds the entries that the journal has lost from their copy in the control database, and keeps the copy
+// complete. Damaged lines are a condition until a repair removes them.
+func (w *Warehouse) completeJournal(ctx context.Context) error {
+	damaged := w.journal.Damaged()
+	if len(damaged) > 0 {
+		w.conditions.set(uuid.Nil, JournalDamaged, journalFile,
+			fmt.Errorf("the checksums of lines %s do not match; run `voicory repair`", numbers(damaged)))
+	}
+	added, err := w.MirrorJournal(ctx, w.journal, func(err error) {
+		w.folder.log.Warn("journal has entries that the control database lacks; the next start adds them", "error", err)
+	})
+	if added > 0 {
+		w.folder.log.Warn("entries that the journal lacked are added from the control database", "entries", added,
+			"file", w.folder.join(journalFile))
+	}
+	return err
 }

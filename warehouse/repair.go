@@ -218,6 +218,7 @@ func init() { // the steps use functions that use the map
 		FoundJournal:          {action: "remove the damaged lines", needsOffline: true, do: repairJournal},
 		FoundControl:          {action: "build the control database again", needsOffline: true, do: rebuildControl},
 		FoundControlWAL:       {action: "cut the log at its last sound transaction", needsOffline: true, do: cutControlWAL},
+		FoundKeysDiffer:       {action: "make the keys of the control database and of the journal agree", do: mergeKeys},
 		FoundUnregistered:     {action: "register the tenant", needsOpen: true, do: registerTenant},
 		FoundStoreMissing:     rebuild,
 		FoundStoreDamaged:     rebuild,
@@ -429,20 +430,11 @@ func repairJournal(_ context.Context, r *repairer, f Finding) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, damaged, err := journal.Read(bytes.NewReader(text))
-	if err != nil {
-		return "", err
-	}
 	if err := r.copyAside(path); err != nil {
 		return "", err
 	}
-	var sound []byte
-	for i, line := range bytes.SplitAfter(text, []byte{'\n'}) {
-		if !slices.Contains(damaged, i+1) {
-			sound = append(sound, line...)
-		}
-	}
-	return fmt.Sprintf("removed %d damaged lines; facts that the control database does not have are lost", len(damaged)),
+	sound, damaged := journal.Clean(text)
+	return fmt.Sprintf("removed %d damaged lines; facts that the control database does not have are lost", damaged),
 		r.w.folder.writeAtomic(path, func(temp string) error { return r.w.folder.writeFile(temp, sound) })
 }
 
@@ -508,6 +500,15 @@ func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 			"again", wal.Commits, len(rest))
 	}
 	return done, lost, errors.Join(err, file.Truncate(wal.Good), file.Sync(), file.Close())
+}
+
+// mergeKeys makes the keys of the control database and of the journal agree. Open does it, and follows if the folder is
+// not open yet.
+func mergeKeys(ctx context.Context, r *repairer, _ Finding) (done string, err error) {
+	if !r.offline {
+		err = r.w.UseJournal(ctx, r.w.journal)
+	}
+	return "they agree; a revocation that one of them had is in both", err
 }
 
 func registerTenant(ctx context.Context, r *repairer, f Finding) (string, error) {

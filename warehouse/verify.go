@@ -39,6 +39,7 @@ const (
 	FoundJournal          FindingKind = "journal_damaged"
 	FoundControl          FindingKind = "control_damaged"
 	FoundControlWAL       FindingKind = "control_wal_damaged"
+	FoundKeysDiffer       FindingKind = "keys_differ"
 	FoundUnregistered     FindingKind = "tenant_unregistered"
 	FoundStoreMissing     FindingKind = "store_missing"
 	FoundStoreDamaged     FindingKind = "store_damaged"
@@ -86,11 +87,13 @@ var findingRules = map[FindingKind]findingRule{
 		command: repairCommand,
 	},
 	FoundJournal: {
-		effect:  "the facts of these lines are lost, such as revocations and erasures",
+		effect:  "the facts of these lines, such as revocations and erasures, are only in the control database",
 		command: repairCommand,
 	},
-	FoundControl:      {effect: "voicory does not start, or keys fail", command: repairCommand},
-	FoundControlWAL:   {effect: "voicory does not start", command: repairCommand},
+	FoundControl:    {effect: "voicory does not start, or keys fail", command: repairCommand},
+	FoundControlWAL: {effect: "voicory does not start", command: repairCommand},
+	FoundKeysDiffer: {effect: "the next start makes them agree, and a revocation in either of them holds",
+		command: "voicory repair", information: true},
 	FoundUnregistered: {effect: "the tenant is missing in lists", command: repairCommand},
 	FoundStoreMissing: {effect: "every request of the tenant fails", command: repairCommand},
 	FoundStoreDamaged: {
@@ -179,6 +182,7 @@ type verifier struct {
 	owner   uint32    // user that the data folder belongs to
 	found   Verification
 	limit   pacer
+	facts   []journal.Entry // of the journal
 
 	tenants    map[uuid.UUID]bool // tenants that have a file, a folder or a record
 	registered map[uuid.UUID]bool // nil: the control database cannot be read

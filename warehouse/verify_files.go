@@ -138,7 +138,7 @@ func (v *verifier) checkSigningKey() {
 	}
 }
 
-// checkJournal checks the checksums of the journal.
+// checkJournal checks the checksums of the journal, and reads its entries.
 func (v *verifier) checkJournal() error {
 	path := v.w.folder.join(journalFile)
 	file, err := v.w.folder.open(path)
@@ -150,8 +150,8 @@ func (v *verifier) checkJournal() error {
 		return nil
 	}
 	defer file.Close()
-	_, damaged, err := journal.Read(file)
-	if err != nil {
+	var damaged []int
+	if v.facts, damaged, err = journal.Read(file); err != nil {
 		v.report(FoundJournal, uuid.Nil, path, "it cannot be read: %v", err)
 	} else if len(damaged) > 0 {
 		v.report(FoundJournal, uuid.Nil, path, "the checksums of lines %s do not match", numbers(damaged))

@@ -62,6 +62,16 @@ func (v *verifier) register(ctx context.Context, content *control.DB) error {
 		v.registered[t.ID] = true
 		v.tenants[t.ID] = true
 	}
+	for _, fault := range content.DamagedKeys() {
+		v.report(FoundControl, uuid.Nil, v.w.folder.join(controlFile), "%v", fault)
+	}
+	differences, err := content.CompareJournal(v.facts)
+	if err != nil {
+		return err
+	}
+	if len(differences) > 0 {
+		v.report(FoundKeysDiffer, uuid.Nil, v.w.folder.join(controlFile), "%s", strings.Join(differences, "; "))
+	}
 	if !v.offline {
 		return nil
 	}

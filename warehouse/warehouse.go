@@ -129,15 +129,17 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
 	}
-	if damaged := w.journal.Damaged(); len(damaged) > 0 {
-		w.conditions.set(uuid.Nil, JournalDamaged, journalFile,
-			fmt.Errorf("the checksums of lines %s do not match; run `voicory repair`", numbers(damaged)))
+	if err := w.completeJournal(ctx); err != nil {
+		return nil, err
 	}
 	if err := w.loadDeleted(); err != nil {
 		return nil, err
 	}
 	if err := w.UseJournal(ctx, w.journal); err != nil {
 		return nil, err
+	}
+	for _, fault := range w.DamagedKeys() {
+		w.conditions.set(uuid.Nil, ControlDamaged, controlFile, fmt.Errorf("%w; run `voicory repair`", fault))
 	}
 	if w.commits, err = folder.openCommits(); err != nil {
 		return nil, fmt.Errorf("file of commits: %w", err)

@@ -45,7 +45,7 @@ func write(t testing.TB, dest string, files map[string]string, keep int) {
 		noError(t, in.Close())
 		m.Tenants[0].Files = append(m.Tenants[0].Files, added)
 	}
-	entry, err := journal.NewEntry(journal.KeyRevoked, "a key")
+	entry, err := new(journal.Journal).NewEntry(journal.KeyRevoked, "a key")
 	noError(t, err)
 	_, err = w.Commit(t.Context(), m, []journal.Entry{entry}, keep)
 	noError(t, err)

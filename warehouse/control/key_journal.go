@@ -3,7 +3,9 @@ package control
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -15,13 +17,15 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/journal"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // # Keys in the journal
 //
-// Each change of a key is appended to the journal before it is written to the control database. So the journal has
-// every key as it is now, whatever happens to the database: it is lost, or an older backup of it is restored.
-// UseJournal makes the database agree with the journal, and the journal complete.
+// Each change of a key or of a retention is appended to the journal before it is written to the control database. So
+// the journal has them as they are now, whatever happens to the database: it is lost, or an older backup of it is
+// restored. UseJournal makes the database agree with the journal, and the journal complete. A permanent revocation
+// holds if either of them has it.
 
 // A keyFact is the data of an entry of the kind [journal.Key].
 type keyFact struct {
@@ -37,14 +41,14 @@ type revocation struct {
 }
 
 // facts returns the entries that record a key.
-func (k *storedKey) facts() (entries []journal.Entry, err error) {
+func (k *storedKey) facts(j *journal.Journal) (entries []journal.Entry, err error) {
 	fact := keyFact{Key: k.Key, SHA256: hex.EncodeToString(k.digest[:]), Inferred: k.revocationInferred}
 	fact.LastUsedAt = nil // does not matter after a loss
-	entry, err := journal.NewEntry(journal.Key, fact)
+	entry, err := j.NewEntry(journal.Key, fact)
 	if err != nil || k.RevokedAt == nil || k.revocationInferred {
 		return []journal.Entry{entry}, err
 	}
-	revoked, err := journal.NewEntry(journal.KeyRevoked, revocation{k.ID, *k.RevokedAt})
+	revoked, err := j.NewEntry(journal.KeyRevoked, revocation{k.ID, *k.RevokedAt})
 	return []journal.Entry{entry, revoked}, err
 }
 
@@ -55,7 +59,7 @@ func (d *DB) record(keys ...*storedKey) error {
 	}
 	var entries []journal.Entry
 	for _, key := range keys {
-		facts, err := key.facts()
+		facts, err := key.facts(d.journal)
 		if err != nil {
 			return err
 		}
@@ -67,25 +71,31 @@ func (d *DB) record(keys ...*storedKey) error {
 // UseJournal makes the keys agree with the journal, adds the keys that the journal lacks to it, and records later
 // changes in it. It is called after the control database is opened, and after entries of another journal were added.
 func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
-	known, revoked, err := journaledKeys(j)
+	known, revoked, err := journaledKeys(j.All())
 	if err != nil {
 		return err
 	}
 	d.keys.changing.Lock()
 	defer d.keys.changing.Unlock()
 	d.journal = j
-	var missing []*storedKey
+	var missing []*storedKey // that the journal does not have as they are
 	byID := map[uuid.UUID]*storedKey{}
 	for _, key := range d.keys.keys {
 		byID[key.ID] = key
-		if known[key.ID] != nil {
+		journaled := known[key.ID]
+		if journaled == nil {
+			missing = append(missing, key)
+			if at, ok := revoked[key.ID]; ok { // the line of the key is lost, and its revocation still holds
+				ended := &storedKey{Key: key.public(), digest: key.digest}
+				ended.RevokedAt = &at
+				known[key.ID] = ended
+			}
 			continue
 		}
-		missing = append(missing, key)
-		if at, ok := revoked[key.ID]; ok { // the line of the key is lost, and its revocation still holds
-			ended := &storedKey{Key: key.public(), digest: key.digest}
-			ended.RevokedAt = &at
-			known[key.ID] = ended
+		if at := key.RevokedAt; at != nil && !key.revocationInferred &&
+			(journaled.RevokedAt == nil || journaled.revocationInferred) { // the line of the revocation is lost
+			journaled.RevokedAt, journaled.revocationInferred = at, false
+			missing = append(missing, journaled)
 		}
 	}
 	slices.SortFunc(missing, func(a, b *storedKey) int { return a.CreatedAt.Compare(b.CreatedAt) })
@@ -112,20 +122,16 @@ func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 	if err := d.writeChanges(ctx, changes); err != nil {
 		return fmt.Errorf("restore keys from the journal: %w", err)
 	}
-	return nil
+	return d.useRetentions(ctx, j)
 }
 
-// journaledKeys returns the keys of a journal by their ids, each as its last entry has it, and the times of revocations
-// by the ids of their keys. A revocation that was not
-// inferred holds whatever follows. Entries count in the order of their times, because a restore adds entries of another
-// journal at the end.
-func journaledKeys(j *journal.Journal) (
+// journaledKeys returns the keys that entries of a journal record, by their ids and as the last entry has them. It also
+// returns the times of revocations, by the ids of their keys. A revocation that was not inferred holds whatever follows.
+func journaledKeys(facts []journal.Entry) (
 	keys map[uuid.UUID]*storedKey, revoked map[uuid.UUID]time.Time, err error,
 ) {
 	keys, revoked = map[uuid.UUID]*storedKey{}, map[uuid.UUID]time.Time{}
-	entries := j.Entries(journal.Key)
-	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return a.At.Compare(b.At) })
-	for _, entry := range entries {
+	for _, entry := range journal.Select(facts, journal.Key) {
 		var fact keyFact
 		if err := entry.Decode(&fact); err != nil {
 			return nil, nil, err
@@ -139,7 +145,7 @@ func journaledKeys(j *journal.Journal) (
 		}
 		keys[key.ID] = key
 	}
-	for _, entry := range j.Entries(journal.KeyRevoked) {
+	for _, entry := range journal.Select(facts, journal.KeyRevoked) {
 		var r revocation
 		if err := entry.Decode(&r); err != nil {
 			return nil, nil, err
@@ -189,7 +195,13 @@ func (d *DB) writeChanges(ctx context.Context, changes []keyChange) error {
 		return err
 	}
 	for _, change := range changes {
-		err := change.write(ctx, tx)
+		var err error
+		if change.stored == nil && d.keys.damaged[change.key.ID] != nil {
+			_, err = tx.ExecContext(ctx, statements.Get("control/delete_key"), idArg(change.key.ID))
+		}
+		if err == nil {
+			err = change.write(ctx, tx)
+		}
 		if err == nil {
 			_, err = tx.ExecContext(ctx, statements.Get("control/update_key"),
 				append(change.key.args(), idArg(change.key.ID))...)
@@ -204,9 +216,167 @@ func (d *DB) writeChanges(ctx context.Context, changes []keyChange) error {
 	for _, change := range changes {
 		change.key.activate()
 		d.keys.put(change.key)
+		delete(d.keys.damaged, change.key.ID)
 		if change.stored != nil {
 			change.stored.revoke(ErrRevokedKey)
 		}
 	}
 	return nil
+}
+
+// MirrorJournal makes the journal and its copy in the control database complete each other, and keeps the copy complete
+// from then on: either file alone has every fact, such as erasures, deleted tenants and revocations. It returns the
+// number of entries that the journal lacked. It is called before the journal is used. failed is called with the errors
+// of later writes of the copy, which the next call mends.
+func (d *DB) MirrorJournal(ctx context.Context, j *journal.Journal, failed func(error)) (added int, err error) {
+	copied, err := d.journalCopy(ctx)
+	if err != nil {
+		return 0, err
+	}
+	write := func(ctx context.Context, lines []string) error {
+		text, err := json.Marshal(lines)
+		if err != nil {
+			return err
+		}
+		if _, err := d.db.ExecContext(ctx, statements.Get("control/insert_journal"),
+			sql.Named("lines", string(text))); err != nil {
+			return fmt.Errorf("copy entries of the journal: %w", err)
+		}
+		return nil
+	}
+	added, lacking, err := j.Mirror(copied, func(lines []string) {
+		if err := write(context.Background(), lines); err != nil {
+			failed(err)
+		}
+	})
+	if err == nil && len(lacking) > 0 {
+		err = write(ctx, lacking)
+	}
+	return added, err
+}
+
+// journalCopy returns the lines of the journal's copy.
+func (d *DB) journalCopy(ctx context.Context) (lines []string, err error) {
+	rows, err := d.db.QueryContext(ctx, "SELECT line FROM journal")
+	if err != nil {
+		return nil, fmt.Errorf("read the copy of the journal: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return nil, fmt.Errorf("read the copy of the journal: %w", err)
+		}
+		lines = append(lines, line)
+	}
+	return lines, rows.Err()
+}
+
+// maxDifferences is the maximum number of keys that CompareJournal describes.
+const maxDifferences = 10
+
+// CompareJournal describes how the keys differ from those of the entries of a journal. The next call of UseJournal makes
+// them agree.
+func (d *DB) CompareJournal(facts []journal.Entry) (differences []string, err error) {
+	known, revoked, err := journaledKeys(facts)
+	if err != nil {
+		return nil, err
+	}
+	deleted := map[uuid.UUID]bool{}
+	for _, entry := range journal.Select(facts, journal.TenantDeleted) {
+		var tenant struct {
+			ID uuid.UUID `json:"tenant_id"`
+		}
+		if err := entry.Decode(&tenant); err != nil {
+			return nil, err
+		}
+		deleted[tenant.ID] = true
+	}
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	add := func(id uuid.UUID, difference string) {
+		differences = append(differences, fmt.Sprintf("key %s %s", id, difference))
+	}
+	for _, key := range d.keys.keys {
+		journaled := known[key.ID]
+		delete(known, key.ID)
+		_, ended := revoked[key.ID]
+		permanent := key.RevokedAt != nil && !key.revocationInferred
+		switch {
+		case ended && !permanent:
+			add(key.ID, "is revoked in the journal only")
+		case journaled == nil:
+			add(key.ID, "is missing in the journal")
+		case permanent && !ended:
+			add(key.ID, "is revoked in the control database only")
+		case !key.agrees(journaled):
+			add(key.ID, "has other settings in the journal")
+		}
+	}
+	for id, key := range known {
+		if d.keys.keys[key.digest] == nil && d.keys.damaged[id] == nil && !deleted[key.Tenant] {
+			add(id, "is missing in the control database")
+		}
+	}
+	slices.Sort(differences)
+	if more := len(differences) - maxDifferences; more > 0 {
+		differences = append(differences[:maxDifferences], fmt.Sprintf("and %d more", more))
+	}
+	return differences, nil
+}
+
+// A retentionFact is the data of an entry of the kind [journal.Retention].
+type retentionFact struct {
+	Tenant uuid.UUID        `json:"tenant_id"`
+	Keep   schema.Retention `json:"keep"`
+}
+
+// useRetentions makes the retentions of the control database those of the journal, and adds retentions that the journal
+// lacks to it. The caller holds keys.changing.
+func (d *DB) useRetentions(ctx context.Context, j *journal.Journal) error {
+	last := map[uuid.UUID]schema.Retention{}
+	for _, entry := range j.Entries(journal.Retention) {
+		var fact retentionFact
+		if err := entry.Decode(&fact); err != nil {
+			return err
+		}
+		last[fact.Tenant] = fact.Keep
+	}
+	tenants, err := d.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	stored := map[uuid.UUID]string{}
+	for _, t := range tenants {
+		stored[t.ID] = t.Keep.String()
+		if _, ok := last[t.ID]; !ok && len(t.Keep) > 0 {
+			if err := d.recordRetention(t.ID, t.Keep); err != nil {
+				return err
+			}
+		}
+	}
+	for tenant, keep := range last {
+		if stored[tenant] == keep.String() || d.CheckDeleted(tenant) != nil {
+			continue
+		}
+		if err := d.RegisterTenant(ctx, tenant); err != nil {
+			return err
+		}
+		if err := d.storeRetention(ctx, tenant, keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordRetention appends the retention of a tenant to the journal. The caller holds keys.changing.
+func (d *DB) recordRetention(tenant uuid.UUID, keep schema.Retention) error {
+	if d.journal == nil {
+		return nil
+	}
+	entry, err := d.journal.NewEntry(journal.Retention, retentionFact{tenant, keep})
+	if err != nil {
+		return err
+	}
+	return d.journal.Append(entry)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,7 @@ type keyring struct {
 	changing sync.Mutex   // serializes changes of keys; held while the control database is written
 	mu       sync.RWMutex // guards keys; the holder of changing may read keys without it
 	keys     map[keyDigest]*storedKey
+	damaged  map[uuid.UUID]error // rows that load could not read, until UseJournal replaces them; guarded by changing
 }
 
 // A keyDigest is the SHA-256 of a key.
@@ -145,14 +147,14 @@ func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
 	return k.public(), valid, nil
 }
 
-// load reads all keys from the control database. It is called once, before the keyring is shared.
+// load reads all keys from the control database. A row that is damaged costs its own key only. load is called once, before the keyring is shared.
 func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 	rows, err := control.QueryContext(ctx, statements.Get("control/select_keys"))
 	if err != nil {
 		return fmt.Errorf("load keys: %w", err)
 	}
 	defer rows.Close()
-	r.keys = map[keyDigest]*storedKey{}
+	r.keys, r.damaged = map[keyDigest]*storedKey{}, map[uuid.UUID]error{}
 	for rows.Next() {
 		var key storedKey
 		var digest []byte
@@ -163,13 +165,27 @@ func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 			return fmt.Errorf("load keys: %w", err)
 		}
 		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
-			return fmt.Errorf("load keys: origins of key %s: %w", key.ID, err)
+			r.damaged[key.ID] = fmt.Errorf("key %s: origins: %w", key.ID, err)
+			continue
+		}
+		if len(digest) != len(key.digest) {
+			r.damaged[key.ID] = fmt.Errorf("key %s: its hash has %d bytes instead of %d", key.ID, len(digest),
+				len(key.digest))
+			continue
 		}
 		key.digest = keyDigest(digest)
 		key.activate()
 		r.keys[key.digest] = &key
 	}
 	return rows.Err()
+}
+
+// DamagedKeys returns the faults of rows of keys that cannot be read and that the journal does not have. These keys are
+// unknown, and all others are valid.
+func (d *DB) DamagedKeys() (faults []error) {
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	return slices.Collect(maps.Values(d.keys.damaged))
 }
 
 // put adds keys, or replaces those with the same digest. The caller holds changing and has activated the keys.

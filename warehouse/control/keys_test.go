@@ -188,7 +188,7 @@ func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
 		`ALTER TABLE keys DROP COLUMN query_rows; ALTER TABLE keys DROP COLUMN query_bytes; ALTER TABLE keys DROP `+
 			`COLUMN query_time_ms; ALTER TABLE keys DROP COLUMN revocation_inferred;
 		DROP TABLE source_files; DROP TABLE restores; DROP TABLE source_lags; ALTER TABLE tenants DROP COLUMN history;
-		ALTER TABLE keys DROP COLUMN allow_erase; ALTER TABLE tenants DROP COLUMN keep;
+		ALTER TABLE keys DROP COLUMN allow_erase; ALTER TABLE tenants DROP COLUMN keep; DROP TABLE journal;
 		DELETE FROM schema_version WHERE version > 5`)
 	w = open(t, dir)
 	if keys := w.Keys(); len(keys) != 1 || !reflect.DeepEqual(keys[0], key) {

@@ -85,13 +85,30 @@ func (d *DB) Retention(tenant uuid.UUID) schema.Retention {
 
 // SetRetention sets how long rows of the tenant are kept. It returns ErrNotFound for an unknown tenant.
 func (d *DB) SetRetention(ctx context.Context, tenant uuid.UUID, keep schema.Retention) error {
+	d.keys.changing.Lock()
+	defer d.keys.changing.Unlock()
+	tenants, err := d.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tenants, func(t Tenant) bool { return t.ID == tenant }) {
+		return unknownTenant(tenant)
+	}
+	if err := d.recordRetention(tenant, keep); err != nil {
+		return fmt.Errorf("set the retention of tenant %s: %w", tenant, err)
+	}
+	return d.storeRetention(ctx, tenant, keep)
+}
+
+// storeRetention writes a retention to the control database.
+func (d *DB) storeRetention(ctx context.Context, tenant uuid.UUID, keep schema.Retention) error {
 	d.retentions.mu.Lock()
 	defer d.retentions.mu.Unlock()
 	var id string
 	err := d.db.QueryRowContext(ctx, statements.Get("control/update_retention"),
 		sql.Named("id", tenant.String()), sql.Named("keep", keep.String())).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", schema.ErrNotFound, tenant)
+		return unknownTenant(tenant)
 	}
 	if err != nil {
 		return fmt.Errorf("set the retention of tenant %s: %w", tenant, err)
@@ -101,6 +118,10 @@ func (d *DB) SetRetention(ctx context.Context, tenant uuid.UUID, keep schema.Ret
 		d.retentions.byTenant[tenant] = keep
 	}
 	return nil
+}
+
+func unknownTenant(id uuid.UUID) error {
+	return fmt.Errorf("%w: no tenant %s; `voicory tenants list` shows them", schema.ErrNotFound, id)
 }
 
 // deletedTenants are the tenants that were deleted. The journal of the data folder keeps them.

@@ -23,12 +23,13 @@ const (
 	TenantDeleted Kind = "tenant_deleted" // a tenant whose data must not come back
 	Erased        Kind = "erased"         // the salted hashes of an erased customer
 	History       Kind = "history"        // the history that a tenant's file has from now on
+	Retention     Kind = "retention"      // how long the rows of a tenant are kept from now on
 )
 
 // An Entry is one fact. Entries with equal bytes are the same entry.
 type Entry struct {
 	Kind Kind            `json:"kind"`
-	At   time.Time       `json:"at"` // when the fact was recorded, UTC
+	At   time.Time       `json:"at"` // when the fact was recorded, UTC; later than all entries that were known then
 	Data json.RawMessage `json:"data"`
 }
 
@@ -40,13 +41,21 @@ func (e Entry) Decode(value any) error {
 	return nil
 }
 
-// NewEntry returns an entry of the present time with the JSON of data.
-func NewEntry(kind Kind, data any) (Entry, error) {
+// NewEntry returns an entry with the JSON of data. Its time is the present, or later if the clock was set back: the order
+// of times is the order of facts.
+func (j *Journal) NewEntry(kind Kind, data any) (Entry, error) {
 	encoded, err := json.Marshal(data)
 	if err != nil {
 		return Entry{}, fmt.Errorf("journal: entry %q: %w", kind, err)
 	}
-	return Entry{Kind: kind, At: time.Now().UTC(), Data: encoded}, nil
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if now := time.Now().UTC(); now.After(j.newest) {
+		j.newest = now
+	} else {
+		j.newest = j.newest.Add(1)
+	}
+	return Entry{Kind: kind, At: j.newest, Data: encoded}, nil
 }
 
 // line is the form of an entry in the file.
@@ -59,22 +68,61 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(entry []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(entry, castagnoli)) }
 
-// encode returns the line of the entry, with its newline.
+// encode returns the line of the entry, without its newline.
 func encode(e Entry) ([]byte, error) {
 	entry, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("journal: entry %q: %w", e.Kind, err)
 	}
-	encoded, err := json.Marshal(line{CRC32C: checksum(entry), Entry: entry})
-	return append(encoded, '\n'), err
+	return json.Marshal(line{CRC32C: checksum(entry), Entry: entry})
 }
 
-func decode(text []byte) (e Entry, ok bool) {
+// lineStart is how encode begins each line. JSON escapes the quotes of texts, so no text of an entry contains it.
+var lineStart = []byte(`{"crc32c":"`)
+
+// decode decodes the line at the start of text, and returns its length. It ignores what follows.
+func decode(text []byte) (e Entry, length int, ok bool) {
 	var l line
-	if json.Unmarshal(text, &l) != nil || l.CRC32C != checksum(l.Entry) || json.Unmarshal(l.Entry, &e) != nil {
-		return Entry{}, false
+	in := json.NewDecoder(bytes.NewReader(text))
+	if in.Decode(&l) != nil || l.CRC32C != checksum(l.Entry) || json.Unmarshal(l.Entry, &e) != nil {
+		return Entry{}, 0, false
 	}
-	return e, true
+	// The checksum does not cover the names of the members, which JSON decodes in any case of letters.
+	length = int(in.InputOffset())
+	form := fmt.Appendf(nil, `%s%s","entry":%s}`, lineStart, l.CRC32C, l.Entry)
+	return e, length, bytes.Equal(form, text[:length])
+}
+
+// scan calls found with each sound line of a journal and its entry. It returns the numbers of the lines of the text that
+// are not sound, from 1.
+//
+// Damage costs at most the entry whose bytes it changed. A line that is not sound is therefore searched for the
+// beginnings of others: if a newline is damaged, it holds two.
+func scan(text []byte, found func(line []byte, e Entry)) (damaged []int) {
+	number := 0
+	for l := range bytes.Lines(text) {
+		number++
+		l = bytes.TrimSuffix(l, []byte{'\n'})
+		if e, length, ok := decode(l); ok && length == len(l) {
+			found(l, e)
+			continue
+		}
+		if len(l) > 0 {
+			damaged = append(damaged, number)
+		}
+		for {
+			at := bytes.Index(l, lineStart)
+			if at < 0 {
+				break
+			}
+			e, length, ok := decode(l[at:])
+			if ok {
+				found(l[at:at+length], e)
+			}
+			l = l[at+max(length, 1):]
+		}
+	}
+	return damaged
 }
 
 // Read returns the entries of a journal file. Damaged holds the numbers of the lines that are not sound, from 1: their
@@ -84,17 +132,14 @@ func Read(r io.Reader) (entries []Entry, damaged []int, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
-	for i, l := range bytes.Split(bytes.TrimSuffix(text, []byte{'\n'}), []byte{'\n'}) {
-		if len(l) == 0 {
-			continue
-		}
-		if e, ok := decode(l); ok {
-			entries = append(entries, e)
-		} else {
-			damaged = append(damaged, i+1)
-		}
-	}
+	damaged = scan(text, func(_ []byte, e Entry) { entries = append(entries, e) })
 	return entries, damaged, nil
+}
+
+// Clean returns the text of a journal file without its damage, and the number of damaged lines.
+func Clean(text []byte) (sound []byte, damaged int) {
+	lines := scan(text, func(line []byte, _ Entry) { sound = append(append(sound, line...), '\n') })
+	return sound, len(lines)
 }
 
 // A Journal is an open journal file. It is safe for concurrent use.
@@ -106,7 +151,9 @@ type Journal struct {
 	size    int64    // bytes of the file that are written and synced
 	entries []Entry
 	known   map[string]bool // lines of entries
+	newest  time.Time       // of all entries, and of those of NewEntry
 	damaged []int
+	mirror  func(lines []string)
 }
 
 // reserve is the number of bytes that are allocated behind the last entry, so that revocations and erasures can be
@@ -128,7 +175,7 @@ func Open(open func() (*os.File, error)) (*Journal, error) {
 	j.entries, j.damaged, _ = Read(bytes.NewReader(text)) // a reader of bytes does not fail
 	for _, e := range j.entries {
 		if encoded, err := encode(e); err == nil {
-			j.known[string(encoded)] = true
+			j.note(e, string(encoded))
 		}
 	}
 	j.file, j.size = file, int64(len(text))
@@ -153,36 +200,81 @@ func (j *Journal) Close() error {
 	return err
 }
 
+// note makes the entry known. The caller holds mu, unless the journal is not shared yet.
+func (j *Journal) note(e Entry, line string) {
+	j.known[line] = true
+	if e.At.After(j.newest) {
+		j.newest = e.At
+	}
+}
+
 // Append writes and syncs entries that the journal does not hold yet. Either all of them are in the file when it
 // returns nil, or none of them is when it returns an error.
 func (j *Journal) Append(entries ...Entry) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var text []byte
-	var added []Entry
-	var lines []string
-	for _, e := range entries {
+	lines := make([]string, len(entries))
+	for i, e := range entries {
 		encoded, err := encode(e)
 		if err != nil {
 			return err
 		}
-		if j.known[string(encoded)] || slices.Contains(lines, string(encoded)) {
-			continue
+		lines[i] = string(encoded)
+	}
+	added, err := j.add(entries, lines)
+	if err == nil && len(added) > 0 && j.mirror != nil {
+		j.mirror(added)
+	}
+	return err
+}
+
+// add appends the entries that are not known, and returns their lines.
+func (j *Journal) add(entries []Entry, lines []string) (added []string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var text []byte
+	var fresh []Entry
+	for i, l := range lines {
+		if !j.known[l] && !slices.Contains(added, l) {
+			text, fresh, added = append(append(text, l...), '\n'), append(fresh, entries[i]), append(added, l)
 		}
-		text, added, lines = append(text, encoded...), append(added, e), append(lines, string(encoded))
 	}
 	if len(added) == 0 {
-		return nil
+		return nil, nil
 	}
 	if err := j.write(text); err != nil {
-		return err
+		return nil, err
 	}
-	for _, l := range lines {
-		j.known[l] = true
+	for i, l := range added {
+		j.note(fresh[i], l)
 	}
-	j.entries = append(j.entries, added...)
+	j.entries = append(j.entries, fresh...)
 	allocate(j.file, j.size, reserve)
-	return nil
+	return added, nil
+}
+
+// Mirror makes the journal and a second copy of its lines complete each other. It adds the entries that the journal
+// lacks, and returns their number, and the lines that the copy lacks. Lines of the copy that are not sound are ignored.
+// Lines that are appended later are given to write, in order. write handles its own failures: the next call of Mirror
+// finds what the copy lacks. Mirror is called before the journal is shared.
+func (j *Journal) Mirror(copied []string, write func(lines []string)) (added int, lacking []string, err error) {
+	var entries []Entry
+	var lines []string
+	has := map[string]bool{}
+	for _, text := range copied {
+		if e, length, ok := decode([]byte(text)); ok && length == len(text) {
+			entries, lines, has[text] = append(entries, e), append(lines, text), true
+		}
+	}
+	fresh, err := j.add(entries, lines)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, e := range j.entries {
+		if encoded, err := encode(e); err == nil && !has[string(encoded)] {
+			lacking = append(lacking, string(encoded))
+		}
+	}
+	j.mirror = write
+	return len(fresh), lacking, nil
 }
 
 // write appends text and syncs it. After a failure the next write begins with a new descriptor and removes the bytes of
@@ -217,16 +309,21 @@ func (j *Journal) write(text []byte) (err error) {
 	return nil
 }
 
-// Entries returns the entries of the kind in the order of the file.
+// Entries returns the entries of the kind in the order of their times. Entries of the second copy or of another journal
+// stand behind later ones in the file.
 func (j *Journal) Entries(kind Kind) []Entry {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	return Select(j.All(), kind)
+}
+
+// Select returns the entries of the kind in the order of their times.
+func Select(entries []Entry, kind Kind) []Entry {
 	var found []Entry
-	for _, e := range j.entries {
+	for _, e := range entries {
 		if e.Kind == kind {
 			found = append(found, e)
 		}
 	}
+	slices.SortStableFunc(found, func(a, b Entry) int { return a.At.Compare(b.At) })
 	return found
 }
 

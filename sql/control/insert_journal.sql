@@ -1,0 +1,1 @@
+INSERT INTO journal (line) SELECT unnest(from_json($lines, '["VARCHAR"]'));
