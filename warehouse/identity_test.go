@@ -358,12 +358,3 @@ func TestBeginHistory(t *testing.T) {
 	wantKind(t, w.BeginHistory(t.Context(), tenantA), warehouse.ErrUnavailable)
 	noError(t, w.Close())
 }
-
-// downgrade changes tenant A's store to one of an earlier version, which knew no histories.
-func downgrade(t *testing.T, dir, script string) {
-	t.Helper()
-	execFile(t, storePath(dir, tenantA), "ALTER TABLE clock DROP COLUMN identity; ALTER TABLE clock DROP COLUMN last_commit; "+
-		script)
-	execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL")
-	noError(t, errors.Join(os.Remove(filepath.Join(dir, "journal.ndjson")), os.Remove(filepath.Join(dir, "commits"))))
-}

@@ -166,15 +166,6 @@ func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// downgradeToV5 reverts a tenant's file to schema version 5, in which the unpublished partitions were a table.
-const downgradeToV5 = `
-	CREATE TABLE unpublished (dataset VARCHAR NOT NULL, month VARCHAR NOT NULL, seq BIGINT NOT NULL);
-	ALTER TABLE clock DROP COLUMN unpublished;
-	DROP TABLE source_files; DROP TABLE epochs;
-	ALTER TABLE IF EXISTS tombstones DROP COLUMN inferred;
-	ALTER TABLE IF EXISTS published_files DROP COLUMN format;
-	DELETE FROM schema_version WHERE version > 5;`
-
 // Partitions that an older version has left unpublished are published after the upgrade.
 func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 	for _, c := range []struct {
@@ -195,7 +186,8 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 		publish(t, w)
 		merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hello"}))
 		noError(t, w.Close())
-		downgrade(t, dir, "DELETE FROM published_files WHERE month <> '2026-02'; "+downgradeToV5+"INSERT INTO unpublished "+c.unpublished)
+		downgrade(t, dir, 5, "DELETE FROM published_files WHERE month <> '2026-02'; DELETE FROM unpublished; "+
+			"INSERT INTO unpublished "+c.unpublished)
 		w = open(t, dir)
 		if got := publish(t, w); got.Files != c.files {
 			t.Errorf("unpublished %q: got %+v, want %d files", c.unpublished, got, c.files)
@@ -219,7 +211,7 @@ func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 	publish(t, w)
 	_, names := published(t, w)
 	noError(t, w.Close())
-	downgrade(t, dir, "DROP TABLE published_files; "+downgradeToV5+"DELETE FROM schema_version WHERE version > 4")
+	downgrade(t, dir, 4, "")
 	lake := "lake/tenant_id=" + tenantA.String()
 	for _, name := range []string{"published", lake + "/transcript_turns", lake + "/cost_daily"} {
 		noError(t, os.RemoveAll(filepath.Join(dir, name)))

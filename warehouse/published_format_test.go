@@ -129,6 +129,7 @@ func TestUpgradePublished(t *testing.T) {
 	}
 	noError(t, w.Close())
 	want(t, queryLake(t, dir, uuids), "0")
-	want(t, strings.TrimSpace(readFile(t, filepath.Join(dir, "voicory.json"))),
-		`{"format":1,"lake_mode":"private","published_format":3}`)
+	created := t.TempDir()
+	noError(t, open(t, created).Close())
+	want(t, readFile(t, filepath.Join(dir, "voicory.json")), readFile(t, filepath.Join(created, "voicory.json")))
 }

@@ -1,9 +1,12 @@
 package warehouse_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +37,32 @@ func writeVersion(t *testing.T, path, kind string, version int, rows string) {
 		noError(t, err)
 	}
 	noError(t, db.Close())
+}
+
+// downgrade replaces tenant A's store by one of an earlier version with the same rows, in the columns that the version
+// has, and then changes it by a script. Versions before histories had neither a journal nor a record of commits.
+func downgrade(t *testing.T, dir string, version int, script string) {
+	t.Helper()
+	path := storePath(dir, tenantA)
+	writeVersion(t, path+".old", "tenant", version, "SELECT 1")
+	columns := func(path string) map[string][]string {
+		var tables map[string][]string
+		noError(t, json.Unmarshal([]byte(queryFile(t, path+"?access_mode=READ_ONLY", `SELECT json_group_object(table_name, names)
+			FROM (SELECT table_name, list(column_name ORDER BY column_index) AS names FROM duckdb_columns()
+				WHERE NOT internal AND table_name IN (SELECT table_name FROM duckdb_tables()) GROUP BY ALL)`)), &tables))
+		return tables
+	}
+	current, copies := columns(path), ""
+	for table, names := range columns(path + ".old") {
+		kept := slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(current[table], name) })
+		if list := strings.Join(kept, ", "); table != "schema_version" && list != "" {
+			copies += fmt.Sprintf("DELETE FROM %[1]s; INSERT INTO %[1]s (%[2]s) SELECT %[2]s FROM current.%[1]s;", table, list)
+		}
+	}
+	execFile(t, path+".old", "ATTACH "+statements.Text(path)+" AS current (READ_ONLY); "+copies+"DETACH current; "+script)
+	noError(t, os.Rename(path+".old", path))
+	execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL")
+	noError(t, errors.Join(os.Remove(filepath.Join(dir, "journal.ndjson")), os.Remove(filepath.Join(dir, "commits"))))
 }
 
 // The store of every released version opens with every row, is published, and is kept as it was in a copy. The upgraded
