@@ -55,7 +55,7 @@ func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 	}
 	for range 4 {
 		staying.Go(func() {
-			for range 50 {
+			for range 20 {
 				if err := read(t.Context()); err != nil {
 					t.Error(err)
 				}

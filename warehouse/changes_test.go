@@ -206,7 +206,7 @@ func TestChanges_PositionAfterRestore(t *testing.T) {
 // A client that follows the feed during merges ends with exactly the stored rows.
 func TestChanges_ConcurrentMerges(t *testing.T) {
 	w := openNew(t)
-	const rounds, rows = 40, 30
+	const rounds, rows = 20, 30
 	var group sync.WaitGroup
 	done := make(chan struct{})
 	group.Go(func() {

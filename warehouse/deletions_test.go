@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -21,7 +19,7 @@ func TestMerge_DeletionSequences(t *testing.T) {
 		row    row
 		counts schema.Counts
 	}
-	w := openNew(t)
+	w, rows, end := openNew(t), 0, warehouse.FeedPosition{}
 	one := func(counts schema.Counts) schema.Counts { counts.Read = 1; return counts }
 	isNew, changed, unchanged := one(schema.Counts{New: 1}), one(schema.Counts{Changed: 1}),
 		one(schema.Counts{Unchanged: 1})
@@ -29,7 +27,7 @@ func TestMerge_DeletionSequences(t *testing.T) {
 	for name, test := range map[string]struct {
 		steps []merged
 		left  string // status of the row, or the time of the tombstone
-		seq   int64
+		seq   int64  // commits
 	}{
 		"a row goes": {[]merged{{version("a", "2026-06-01"), isNew},
 			{deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
@@ -68,18 +66,19 @@ func TestMerge_DeletionSequences(t *testing.T) {
 			{with(version("a", nil), row{"deleted_at": " "}), unchanged}}, "a", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tenant := uuid.New()
+			rows++
+			_, before := follow(t, w, schema.Calls, end, 10)
+			end = before
 			for i, step := range test.steps {
-				step.row["user_id"] = tenant
+				step.row["id"] = id(rows)
 				wantCounts(t, merge(t, w, schema.Calls, any(step.row)), step.counts)
 				if again := merge(t, w, schema.Calls, any(step.row)); again.Unchanged+again.Superseded != 1 {
 					t.Fatalf("step %d repeated: got %+v, want only unchanged rows", i, again)
 				}
 			}
-			feed, err := w.Changes(t.Context(), tenant, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
-			noError(t, err)
-			if len(feed.Items) != 1 || feed.Seq != test.seq {
-				t.Fatalf("got feed %+v, want sequence number %d", feed, test.seq)
+			feed := changes(t, w, schema.Calls, schema.Filter{}, before, 10)
+			if len(feed.Items) != 1 || feed.Seq-before.Seq != test.seq {
+				t.Fatalf("got feed %+v, want %d commits after %d", feed, test.seq, before.Seq)
 			}
 			c := changedItem(t, feed.Items[0])
 			want(t, c.Status+strings.TrimSuffix(c.DeletedAt, "T00:00:00.000Z"), test.left)
@@ -89,6 +88,7 @@ func TestMerge_DeletionSequences(t *testing.T) {
 
 // Within a batch the newest version wins, and among versions with the same time the last line.
 func TestMerge_DeletionsWithinBatch(t *testing.T) {
+	w, n, end := openNew(t), 0, warehouse.FeedPosition{}
 	version := func(at any) row { return call(tenantA, 1, row{"updated_at": at}) }
 	for name, test := range map[string]struct {
 		rows    []any
@@ -102,16 +102,20 @@ func TestMerge_DeletionsWithinBatch(t *testing.T) {
 		"without a time, and then": {[]any{version(nil), deletion(1, "2026-06-02")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := openNew(t)
+			n++
+			for _, r := range test.rows {
+				r.(row)["id"] = id(n)
+			}
 			counts := schema.Counts{Read: int64(len(test.rows)), Superseded: int64(len(test.rows) - 1), New: 1}
 			if test.deleted {
 				counts.New, counts.Deleted = 0, 1
 			}
 			wantCounts(t, merge(t, w, schema.Calls, test.rows...), counts)
-			feed := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
+			feed := changes(t, w, schema.Calls, schema.Filter{}, end, 10)
 			if len(feed.Items) != 1 || changedItem(t, feed.Items[0]).Deleted != test.deleted {
 				t.Fatalf("got feed %+v", feed)
 			}
+			end = feed.Next
 			counts = merge(t, w, schema.Calls, test.rows...)
 			if counts.New+counts.Changed+counts.Deleted != 0 ||
 				changes(t, w, schema.Calls, schema.Filter{}, feed.Next, 10).Seq != feed.Seq {
@@ -196,7 +200,7 @@ func (m model) shown() map[string]string {
 
 // After versions and deletions in any order and in any batches, the table, the feed and the lake agree with the model.
 func TestMerge_DeletionsInAnyOrder(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			dir := t.TempDir()
@@ -232,8 +236,10 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 					t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(batch))
 				}
 				seq := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 1).Seq
-				if again := merge(t, w, schema.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
-					t.Fatalf("step %d repeated: got %+v, want no changes", step, again)
+				if step%3 == 0 {
+					if again := merge(t, w, schema.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
+						t.Fatalf("step %d repeated: got %+v, want no changes", step, again)
+					}
 				}
 				items, end := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 5)
 				if end.Seq > seq {
@@ -276,6 +282,7 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 
 // A deletion requires an id, a tenant and a valid time.
 func TestMerge_RefusedDeletions(t *testing.T) {
+	w := openNew(t)
 	for name, test := range map[string]struct {
 		line   any
 		reason string
@@ -289,7 +296,6 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 			"created_at is not a time: yesterday"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := openNew(t)
 			for _, dataset := range schema.Datasets {
 				counts, refusals, err := w.Merge(t.Context(),
 					warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})

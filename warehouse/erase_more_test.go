@@ -86,7 +86,7 @@ func TestErase_WhileRowsAreMerged(t *testing.T) {
 	mergePerson(t, w, 30)
 	ctx, stop := context.WithCancel(t.Context())
 	var writers errgroup.Group
-	for n := range 3 {
+	for n := range 2 {
 		writers.Go(func() error {
 			for ctx.Err() == nil {
 				_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: fmt.Sprint(n), Rows: lines(t,
@@ -99,7 +99,7 @@ func TestErase_WhileRowsAreMerged(t *testing.T) {
 			return nil
 		})
 	}
-	for range 3 {
+	for range 2 {
 		_, err := w.Erase(t.Context(), tenantA, erasedTexts["number"], warehouse.EraseOptions{})
 		noError(t, err)
 	}

@@ -354,19 +354,22 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 		noError(t, w.Close())
 		return
 	}
+	w := open(t, t.TempDir())
+	mergePerson(t, w, 30)
+	publish(t, w)
+	noError(t, w.Close())
+	before := os.DirFS(w.Dir())
 	done, begun := false, 0
 	for step := int64(3); !done; step += 307 {
-		w := open(t, t.TempDir())
-		mergePerson(t, w, 30)
-		publish(t, w)
-		noError(t, w.Close())
+		dir := t.TempDir()
+		noError(t, os.CopyFS(dir, before))
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestErase_KilledAtAnyStep$")
-		child.Env = append(os.Environ(), killedAt+"="+strconv.FormatInt(step, 10), killedAt+"_DIR="+w.Dir())
+		child.Env = append(os.Environ(), killedAt+"="+strconv.FormatInt(step, 10), killedAt+"_DIR="+dir, "GORACE=atexit_sleep_ms=10")
 		out, err := child.CombinedOutput()
 		if done = err == nil; !done && child.ProcessState.ExitCode() >= 0 {
 			t.Fatalf("%v: %s", err, out)
 		}
-		w = open(t, w.Dir())
+		w := open(t, dir)
 		if strings.Contains(readFile(t, filepath.Join(w.Dir(), "journal.ndjson")), `"erased"`) {
 			begun++
 			publish(t, w)

@@ -106,7 +106,7 @@ func TestMerge_MoreTenantsThanAttached(t *testing.T) {
 	}
 	noError(t, w.Close())
 	const published = "read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"
-	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published), "[70, 70]")
+	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published), fmt.Sprintf("[%d, %[1]d]", tenants))
 }
 
 // numbered returns the n-th of 256 tenants, in the order of their ids.
@@ -151,6 +151,7 @@ func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
 }
 
 func TestMerge_RefusedRows(t *testing.T) {
+	w, goods := openNew(t), 0
 	for name, test := range map[string]struct {
 		dataset schema.Dataset
 		line    any
@@ -183,33 +184,42 @@ func TestMerge_RefusedRows(t *testing.T) {
 			"interaction_count is not an integer: many"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := openNew(t)
-			good := call(tenantA, 99, nil)
+			goods++
+			good, prefix := call(tenantA, 100+goods, nil), fmt.Sprintf("in%d.ndjson", goods)
+			origin := "dir/" + prefix
+			kept := func() []string {
+				all, err := filepath.Glob(filepath.Join(w.Dir(), "quarantine", prefix+".*"))
+				noError(t, err)
+				return all
+			}
 			counts, refusals, err := w.Merge(t.Context(),
-				warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson", Rows: lines(t, good, test.line)})
+				warehouse.Batch{Dataset: test.dataset, Origin: origin, Rows: lines(t, good, test.line)})
 			noError(t, err)
 			wantCounts(t, counts, schema.Counts{Read: 2, New: 1, Refused: 1})
 			if len(refusals) != 1 || refusals[0].Line != 2 || !strings.HasPrefix(refusals[0].Reason, test.reason) {
 				t.Fatalf("got refusals %+v, want reason %q", refusals, test.reason)
 			}
-			kept := files(t, filepath.Join(w.Dir(), "quarantine"))
-			if len(kept) != 1 || !strings.HasPrefix(kept[0], "in.ndjson.") {
-				t.Fatalf("got quarantine files %v", kept)
+			first := kept()
+			if len(first) != 1 {
+				t.Fatalf("got quarantine files %v, want one", first)
 			}
-			text := readFile(t, filepath.Join(w.Dir(), "quarantine", kept[0]))
-			for _, part := range []string{`"file":"dir/in.ndjson"`, `"line":2`, `"dataset":"` + test.dataset.Name + `"`} {
+			text := readFile(t, first[0])
+			for _, part := range []string{`"file":"` + origin + `"`, `"line":2`, `"dataset":"` + test.dataset.Name + `"`} {
 				if !strings.Contains(text, part) {
 					t.Errorf("got quarantine file %s, want it to contain %s", text, part)
 				}
 			}
 			// The same refused rows, met again, are the same file.
-			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: "dir/in.ndjson",
+			_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: test.dataset, Origin: origin,
 				Rows: lines(t, good, test.line)})
 			noError(t, err)
-			if again := files(t, filepath.Join(w.Dir(), "quarantine")); len(again) != 1 {
-				t.Errorf("got quarantine files %v", again)
+			if again := kept(); len(again) != 1 {
+				t.Errorf("got quarantine files %v, want the same file", again)
 			}
 		})
+	}
+	if all := files(t, filepath.Join(w.Dir(), "quarantine")); len(all) != goods {
+		t.Errorf("got quarantine files %v, want %d", all, goods)
 	}
 }
 
@@ -362,18 +372,21 @@ func TestMerge_ConcurrentRefusals(t *testing.T) {
 
 // A month of long texts that does not fit in memory is published in smaller parts.
 func TestPublish_LongTextsInLittleMemory(t *testing.T) {
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "400MB"})
-	noError(t, err)
-	defer func() { noError(t, w.Close()) }()
-	for part := range 10 {
+	w := open(t, t.TempDir())
+	const parts, size = 10, 2000
+	for part := range parts {
 		var rows []any
-		for n := range 2000 {
-			rows = append(rows, call(tenantA, part*2000+n,
-				row{"transcript": "Caller: " + strings.Repeat(noise(part*2000+n), 8)}))
+		for n := range size {
+			rows = append(rows, call(tenantA, part*size+n,
+				row{"transcript": "Caller: " + strings.Repeat(noise(part*size+n), 3)}))
 		}
 		merge(t, w, schema.Calls, rows...)
 	}
-	if got := publish(t, w); got != (warehouse.Published{Files: 3, Rows: 20_000}) {
+	noError(t, w.Close())
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: w.Dir(), MemoryLimit: "170MB"})
+	noError(t, err)
+	defer func() { noError(t, w.Close()) }()
+	if got := publish(t, w); got != (warehouse.Published{Files: 3, Rows: parts * size}) {
 		t.Errorf("published %+v", got)
 	}
 }

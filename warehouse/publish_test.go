@@ -1,6 +1,7 @@
 package warehouse_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -164,7 +165,7 @@ func TestPublish_DeletedRows(t *testing.T) {
 func TestPublish_TranscriptShapes(t *testing.T) {
 	listed := "[{'speaker': Caller, 'text': hi, 'timestamp_ms': NULL}, " +
 		"{'speaker': AI, 'text': ho, 'timestamp_ms': NULL}]"
-	for i, test := range []struct {
+	tests := []struct {
 		fields row
 		turns  string
 	}{
@@ -199,21 +200,37 @@ func TestPublish_TranscriptShapes(t *testing.T) {
 			listed},
 		{row{"transcript": []row{{"speaker": "AI", "text": 12.5, "start": 1.25}}},
 			"[{'speaker': AI, 'text': 12.5, 'timestamp_ms': 1250}]"},
-	} {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			dir := t.TempDir()
-			w := open(t, dir)
-			merge(t, w, schema.Calls, call(tenantA, 1, test.fields))
-			publish(t, w)
-			noError(t, w.Close())
-			want(t, queryLake(t, dir, "SELECT coalesce(transcript::VARCHAR, 'NULL') "+
-				"FROM read_parquet('{lake}/*/calls/*/*.parquet')"), test.turns)
-		})
+	}
+	fields := make([]row, len(tests))
+	for n, test := range tests {
+		fields[n] = test.fields
+	}
+	for n, got := range publishedValues(t, "coalesce(transcript::VARCHAR, 'NULL')", fields) {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { want(t, got, tests[n].turns) })
 	}
 }
 
+// publishedValues publishes a call with each of the fields, and returns the value of the SQL expression over each.
+func publishedValues(t *testing.T, expression string, fields []row) (values []string) {
+	t.Helper()
+	w := open(t, t.TempDir())
+	var rows []any
+	for n := range fields {
+		rows = append(rows, call(tenantA, n, fields[n]))
+	}
+	merge(t, w, schema.Calls, rows...)
+	publish(t, w)
+	noError(t, w.Close())
+	noError(t, json.Unmarshal([]byte(queryLake(t, w.Dir(), "SELECT to_json(list("+expression+
+		" ORDER BY id)) FROM read_parquet('{lake}/*/calls/*/*.parquet')")), &values))
+	if len(values) != len(fields) {
+		t.Fatalf("got %d rows, want %d", len(values), len(fields))
+	}
+	return values
+}
+
 func TestPublish_Durations(t *testing.T) {
-	for i, test := range []struct {
+	tests := []struct {
 		fields            row
 		duration, seconds string
 	}{
@@ -238,16 +255,13 @@ func TestPublish_Durations(t *testing.T) {
 		{row{"duration_seconds": 0, "started_at": "2026-03-01T10:00:09Z", "ended_at": "2026-03-01T10:00:00Z"},
 			"NULL", "0"},
 		{row{}, "NULL", "NULL"},
-	} {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			dir := t.TempDir()
-			w := open(t, dir)
-			merge(t, w, schema.Calls, call(tenantA, 1, test.fields))
-			publish(t, w)
-			noError(t, w.Close())
-			want(t, queryLake(t, dir, "SELECT [duration, duration_seconds] "+
-				"FROM read_parquet('{lake}/*/calls/*/*.parquet')"), "["+test.duration+", "+test.seconds+"]")
-		})
+	}
+	fields := make([]row, len(tests))
+	for n, test := range tests {
+		fields[n] = test.fields
+	}
+	for n, got := range publishedValues(t, "[duration, duration_seconds]::VARCHAR", fields) {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { want(t, got, "["+tests[n].duration+", "+tests[n].seconds+"]") })
 	}
 }
 

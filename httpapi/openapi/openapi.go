@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 )
 
 //go:generate go run ./bundle
@@ -18,9 +19,12 @@ func JSON() []byte { return slices.Clone(document) }
 // Document returns a handler that serves the document as JSON.
 func Document() http.Handler { return static("application/json", document) }
 
+// rendered returns the page of the embedded document and its Content-Security-Policy. It renders once per process.
+var rendered = sync.OnceValues(func() (page []byte, policy string) { return render(document) })
+
 // Page returns a handler that serves the document as an HTML page.
 func Page() http.Handler {
-	page, policy := render(document)
+	page, policy := rendered()
 	answer := static("text/html; charset=utf-8", page)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)
