@@ -211,11 +211,13 @@ func TestStreams_InvalidRequests(t *testing.T) {
 	}
 }
 
-// fill gives the tenant some MB of calls that do not compress, so that they do not fit into the buffers between server
-// and client.
-func (b *bulk) fill(t *testing.T) {
+// filled is a number of calls whose streams and files do not fit into the buffers of smallBuffers.
+const filled = 1500
+
+// fill merges calls of June with 4 KB each that do not compress.
+func (b *bulk) fill(t *testing.T, calls int) {
 	t.Helper()
-	rows := make([]string, 6000)
+	rows := make([]string, calls)
 	for n := range rows {
 		rows[n] = fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-06-01","summary":%q}`, mine, id(5000+n), noise(n))
 	}
@@ -259,10 +261,11 @@ func watched(handler http.Handler) (_ http.Handler, ended chan any) {
 // A stream outlives what the server allows for reading a request, ends where its key does, and leaves its place when it
 // ends.
 func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
-	b.fill(t)
+	b.fill(t, filled)
 	handler, ended := watched(b.Config.Handler)
-	server := httptest.NewUnstartedServer(handler)
+	server := smallBuffers(httptest.NewUnstartedServer(handler))
 	const readTimeout = 200 * time.Millisecond
 	server.Config.ReadTimeout = readTimeout
 	server.Start()
@@ -284,8 +287,10 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 		first := begin(format)
 		<-time.After(2 * readTimeout) // it must pass
 		second := begin(format)
-		if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 429 || got.header.Get("Retry-After") == "" {
-			t.Errorf("a third stream: %d", got.status)
+		if format == "parquet" { // the third stream waits for its slot for some seconds
+			if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 429 || got.header.Get("Retry-After") == "" {
+				t.Errorf("a third stream: %d", got.status)
+			}
 		}
 		all, err := io.ReadAll(first)
 		noError(t, err)

@@ -394,17 +394,13 @@ func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
 // while.
 func TestFiles_StalledReadersAreDisconnected(t *testing.T) {
 	b := startBulk(t)
-	var rows []string
-	for n := range 4000 { // some MB that do not compress, so that they do not fit into the buffers between
-		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-06-01","summary":%q}`, mine, id(5000+n), noise(n)))
-	}
-	merge(t, b.warehouse, schema.Calls, rows...)
+	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	files := b.files(t, b.secret, "calls", "")
 	file := files[len(files)-1]
 	handler, ended := watched(b.Config.Handler)
-	server := httptest.NewUnstartedServer(handler)
+	server := smallBuffers(httptest.NewUnstartedServer(handler))
 	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			noError(t, httpapi.CutStalled(conn, 500*time.Millisecond))
@@ -433,9 +429,12 @@ func TestFiles_StalledReadersAreDisconnected(t *testing.T) {
 	})
 }
 
+// noiseBytes is the number of random bytes that noise returns in hexadecimal form.
+const noiseBytes = 2048
+
 // noise is a text of 4 KB that does not compress.
 func noise(seed int) string {
-	bytes := make([]byte, 2048)
+	bytes := make([]byte, noiseBytes)
 	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(bytes) // it never fails
 	return hex.EncodeToString(bytes)
 }

@@ -19,7 +19,7 @@ import (
 // ends with FIN (or close_notify), and one that ends early never does.
 func TestHTTP10_AbortedResponsesDoNotLookComplete(t *testing.T) {
 	b := startSQL(t)
-	b.fill(t)
+	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	query := `{"sql": "SELECT id, summary, summary AS again FROM calls", "format": "csv"}`
@@ -32,7 +32,7 @@ func TestHTTP10_AbortedResponsesDoNotLookComplete(t *testing.T) {
 				t.Run(fmt.Sprintf("%s TLS %v %s", test.path, secured, end), func(t *testing.T) {
 					created, key, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 					noError(t, err)
-					server := httptest.NewUnstartedServer(b.Config.Handler)
+					server := smallBuffers(httptest.NewUnstartedServer(b.Config.Handler))
 					connections := httpapi.NewConnections(nil)
 					server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 						noError(t, httpapi.CutStalled(conn, time.Minute))

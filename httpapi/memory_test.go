@@ -37,6 +37,10 @@ func (l *logbook) read() string {
 	return l.text.String()
 }
 
+// june is a number of calls of June that are more than one vector of DuckDB, so that a stream has begun before it comes
+// to July.
+const june = 6000
+
 // startCramped is a server with little memory over 6,000 calls of June for which it suffices, and 60 of July for which
 // it does not: their transcripts have to be parsed, since nothing is published.
 func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
@@ -45,7 +49,7 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 	noError(t, err)
 	b = &bulk{api: &api{warehouse: w}}
-	b.fill(t)
+	b.fill(t, june)
 	_, b.secret, err = w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	long := strings.Repeat("AI: "+strings.Repeat("good day to you ", 4)+"\n", 10_000)
@@ -87,12 +91,15 @@ func TestStreams_OutOfMemory(t *testing.T) {
 		if text := log.read(); strings.Count(text, "Out of Memory")+strings.Count(text, "of memory perhaps") != 1 || strings.Contains(text, dir) {
 			t.Errorf("of %s, the log says: %s", path, text)
 		}
+		if format == "arrow" || format == "ndjson" { // a stream of one month differs from that of another format in its writer only
+			continue
+		}
 		got := b.stream(t, path+"&from=2026-07-01")
 		if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "SERVER_BUSY") || got.header.Get("Retry-After") == "" || strings.Contains(got.body, "Memory") {
 			t.Errorf("%s, of July alone: %d %.300s", path, got.status, got.body)
 		}
 		got = b.stream(t, path+"&to=2026-06-30")
-		if rows, err := counts[strings.Split(got.header.Get("Content-Type"), ";")[0]](got.body); got.status != http.StatusOK || rows != 6000 || err != nil {
+		if rows, err := counts[strings.Split(got.header.Get("Content-Type"), ";")[0]](got.body); got.status != http.StatusOK || rows != june || err != nil {
 			t.Errorf("%s, of June alone: %d, %d rows, %v", path, got.status, rows, err)
 		}
 	}

@@ -77,6 +77,13 @@ var hostile = []string{"", "\x00", "\xff", "'; DROP TABLE calls; --", "-1", "0",
 func TestParameters_NeverCauseServerErrors(t *testing.T) {
 	b := startBulk(t)
 	r := rand.New(rand.NewPCG(7, 26))
+	// A parameter of several operations has one parser: each value is tried with every third of them.
+	uses, turn := map[string]int{}, map[string]int{}
+	for _, op := range operations(t) {
+		for _, name := range op.parameters {
+			uses[name]++
+		}
+	}
 	for _, op := range operations(t) {
 		t.Run(op.path, func(t *testing.T) {
 			check := func(values url.Values) {
@@ -93,14 +100,18 @@ func TestParameters_NeverCauseServerErrors(t *testing.T) {
 				}
 			}
 			for _, name := range op.parameters {
-				for _, value := range hostile {
-					check(url.Values{name: {value}})
+				parts := min(uses[name], 3)
+				for i, value := range hostile {
+					if (i+turn[name])%parts == 0 {
+						check(url.Values{name: {value}})
+					}
 				}
+				turn[name]++
 			}
 			if len(op.parameters) < 2 {
 				return
 			}
-			for range 60 {
+			for range 30 {
 				values := url.Values{}
 				for range 1 + r.IntN(4) {
 					name := op.parameters[r.IntN(len(op.parameters))]

@@ -60,6 +60,7 @@ func beginPush(t *testing.T, address, key string) net.Conn {
 
 // A body may take longer than any other request may, as long as it flows.
 func TestPush_SlowBody(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewRegistry()
 	_, address, key := pushable(t, func(o *httpapi.Options) { o.Metrics = registry })
 	conn := beginPush(t, address, key)

@@ -24,7 +24,7 @@ import (
 func (b *bulk) slowly(t *testing.T, handler http.Handler, stalled time.Duration) (ended chan any) {
 	t.Helper()
 	handler, ended = watched(handler)
-	server := httptest.NewUnstartedServer(handler)
+	server := smallBuffers(httptest.NewUnstartedServer(handler))
 	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		noError(t, httpapi.CutStalled(conn, stalled))
 		return ctx
@@ -33,6 +33,25 @@ func (b *bulk) slowly(t *testing.T, handler http.Handler, stalled time.Duration)
 	t.Cleanup(server.Close)
 	b.Server = server
 	return ended
+}
+
+// bufferBytes is the size of the buffers of smallBuffers.
+const bufferBytes = 64 << 10
+
+// smallBuffers bounds what the system keeps of an answer of the server that its client has not read.
+func smallBuffers(server *httptest.Server) *httptest.Server {
+	server.Listener = smallListener{server.Listener}
+	return server
+}
+
+type smallListener struct{ net.Listener }
+
+func (l smallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(bufferBytes)
+	}
+	return conn, err
 }
 
 // slowClient is one over HTTP/1.1 whose system keeps hardly anything that it has not read.
@@ -110,7 +129,7 @@ func (b *bulk) slowTargets(t *testing.T) (paths []string) {
 // gets in the end is whole, and as it was when it began.
 func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 	b := startBulk(t)
-	b.fill(t)
+	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	paths := b.slowTargets(t)
@@ -130,7 +149,7 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 		const fresh = `{"user_id":%q,"id":%q,"created_at":"2026-06-02","summary":"fresh"}`
 		merge(t, b.warehouse, schema.Calls, fmt.Sprintf(fresh, mine, id(20_000+round)))
 		if round < published {
-			if got, err := b.warehouse.Publish(t.Context()); err != nil || got.Rows != int64(6001+round) {
+			if got, err := b.warehouse.Publish(t.Context()); err != nil || got.Rows != int64(filled+1+round) {
 				t.Errorf("beside %s, %+v was published, %v", path, got, err)
 			}
 		}
@@ -151,9 +170,9 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 		if cause := <-ended; cause != nil {
 			t.Errorf("%s ended with %v", path, cause)
 		}
-		want := 6000 + round
+		want := filled + round
 		if strings.Contains(path, "/files/") {
-			want = 6000 // rows at the time of the list
+			want = filled // rows at the time of the list
 		}
 		if rows, err := juneRows(t, client.Header.Get("Content-Type"), string(append(all, rest...))); err != nil || rows != want {
 			t.Errorf("%s has %d rows, not %d, %v", path, rows, want, err)
@@ -177,7 +196,7 @@ func juneRows(t *testing.T, kind, body string) (rows int, err error) {
 // A client that reads slowly is not disconnected; a client that reads nothing is. This applies to streams and files.
 func TestSlowClients_AreNotDisconnected(t *testing.T) {
 	b := startBulk(t)
-	b.fill(t)
+	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	const stalled = 2 * time.Second // longer than a busy machine delays a slow client

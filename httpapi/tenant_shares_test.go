@@ -77,7 +77,7 @@ func startShared(t *testing.T) *shared {
 			return pushed, err
 		}
 	})
-	server := httptest.NewUnstartedServer(s.Config.Handler)
+	server := smallBuffers(httptest.NewUnstartedServer(s.Config.Handler))
 	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		if err := httpapi.CutStalled(conn, time.Minute); err != nil {
 			t.Error(err)
@@ -183,7 +183,7 @@ func (s *shared) answered(t *testing.T, r road) int {
 // roads returns every way to use slots.
 func (s *shared) roads(t *testing.T) []road {
 	t.Helper()
-	s.fill(t)
+	s.fill(t, filled)
 	var long strings.Builder
 	for n := range 100 {
 		long.WriteString(noise(n))

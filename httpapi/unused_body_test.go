@@ -102,6 +102,7 @@ var _ exports.Source = lateStore{}
 
 // The time in which a request must arrive does not bound the time in which it is answered.
 func TestReadTimeout_DoesNotEndRequestsThatRun(t *testing.T) {
+	t.Parallel()
 	const readTimeout = 300 * time.Millisecond
 	b := startSQL(t)
 	handler := httpapi.New(httpapi.Options{Store: lateStore{b.warehouse, 2 * readTimeout}, CursorKey: []byte("x"), FileKey: []byte("x"), Log: slog.New(slog.DiscardHandler)})
