@@ -50,6 +50,7 @@ type sampler struct {
 	server  *server
 	load    *load
 	samples []sample
+	missing []error // errors of the samples that could not be taken
 }
 
 func newSampler(s *server, l *load) *sampler { return &sampler{server: s, load: l} }
@@ -60,32 +61,44 @@ const (
 	minSampleEvery = time.Second
 )
 
+// maxMissing is the part of samples that may be missing. On a busy machine, a scrape can take too long.
+const maxMissing = 0.1
+
 // during takes samples while work runs, one before it and one after it.
 func (s *sampler) during(ctx context.Context, length time.Duration, work func(context.Context)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan struct{})
 	start := time.Now()
-	err := s.take(ctx, start)
+	if err := s.take(ctx, start); err != nil {
+		return err
+	}
+	done := make(chan struct{})
 	go func() {
 		work(ctx)
 		close(done)
 	}()
+	defer func() { <-done }()
+	defer cancel()
 	every := time.NewTicker(max(length/sampled, minSampleEvery))
 	defer every.Stop()
-	for err == nil {
+	for {
 		select {
 		case <-done:
-			return errors.Join(s.take(ctx, start), ctx.Err())
+			if err := s.take(ctx, start); err != nil {
+				return err
+			}
+			if len(s.missing) > int(maxMissing*float64(len(s.samples))) {
+				return fmt.Errorf("%d samples are missing: %w", len(s.missing), s.missing[0])
+			}
+			return ctx.Err()
 		case <-s.server.ended:
-			err = s.server.endError()
+			return s.server.endError()
 		case <-every.C:
-			err = s.take(ctx, start)
+			if err := s.take(ctx, start); err != nil {
+				s.missing = append(s.missing, err)
+			}
 		}
 	}
-	cancel()
-	<-done
-	return err
 }
 
 // take takes a sample.
@@ -93,7 +106,9 @@ func (s *sampler) take(ctx context.Context, start time.Time) error {
 	one := sample{at: time.Since(start), requests: s.load.total(), folders: map[string]float64{}}
 	pid := s.server.command.Process.Pid
 	err := errors.Join(one.readMetrics(ctx, s.server), one.readProcess(pid), one.readFolder(s.server.data))
-	s.samples = append(s.samples, one)
+	if err == nil {
+		s.samples = append(s.samples, one)
+	}
 	return err
 }
 
