@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // startLoops starts a goroutine for each loop. stop cancels their context and waits until all have returned.
@@ -109,6 +110,23 @@ func retentionLoop(ctx context.Context, w *warehouse.Warehouse, log *slog.Logger
 		select {
 		case <-ctx.Done():
 		case <-time.After(retentionEvery):
+		}
+	}
+}
+
+// trimEvery is the time between two returns of free memory to the operating system.
+const trimEvery = 30 * time.Second
+
+// trimLoop returns free memory of the C allocator to the operating system, see [duckdb.TrimMemory].
+func trimLoop(ctx context.Context) {
+	every := time.NewTicker(trimEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			duckdb.TrimMemory()
 		}
 	}
 }

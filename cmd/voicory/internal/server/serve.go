@@ -70,6 +70,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		func(ctx context.Context) { erasureLoop(ctx, w, log) },
 		func(ctx context.Context) { retentionLoop(ctx, w, log) },
 		func(ctx context.Context) { w.Scrub(ctx, o.ScrubEvery) },
+		trimLoop,
 		func(ctx context.Context) { requestLogLoop(ctx, w, o.KeepRequests, log) })...)
 	defer func() {
 		defer watch.hold("sources, publishing or the request log")()
