@@ -229,6 +229,8 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL autoload_known_extensions = false",
 		// The operating system caches Parquet files. DuckDB's memory is better used for blocks of pages.
 		"SET GLOBAL enable_external_file_cache = false",
+		// Freed buffers go back to the operating system after seconds, not only when a later allocation finds them.
+		"SET GLOBAL allocator_background_threads = true",
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}
