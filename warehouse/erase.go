@@ -541,14 +541,29 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 	defer release()
 	store.publishing.Lock()
 	defer store.publishing.Unlock()
-	store.writing.Lock()
-	_, err = store.db.ExecContext(ctx, statements.Get("lake/prune_replaced"),
-		sql.Named("before", time.Now().AddDate(1, 0, 0)))
-	store.writing.Unlock()
-	if err != nil {
+	if err := store.forgetReplaced(ctx); err != nil {
 		return err
 	}
 	return w.folder.removeFiles(w.replacedPath(tenant))
+}
+
+// forgetReplaced deletes the manifest's entries of all replaced files. The snapshots of the tables that contained them
+// cannot be derived any more, so the history of snapshots begins again with the current files.
+func (s *tenantStore) forgetReplaced(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error {
+		at, err := publicationTime(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, statements.Get("lake/forget_snapshots"), sql.Named("at", at)); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, statements.Get("lake/prune_replaced"),
+			sql.Named("before", time.Now().AddDate(1, 0, 0)))
+		return err
+	})
 }
 
 // removeFiles removes the files of a folder, which may be missing.

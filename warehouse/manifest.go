@@ -191,20 +191,35 @@ func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition
 	s.writing.Lock() // a merge writes to the list of unpublished partitions too
 	defer s.writing.Unlock()
 	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error {
+		at, err := publicationTime(ctx, tx)
+		if err != nil {
+			return err
+		}
+		files := []any{sql.Named("files", texts[0]), sql.Named("at", at)}
 		for _, step := range []struct {
 			name string
-			arg  sql.NamedArg
+			args []any
 		}{
-			{"lake/mark_replaced", sql.Named("files", texts[0])},
-			{"lake/insert_files", sql.Named("files", texts[0])},
-			{"lake/clear_unpublished", sql.Named("published", texts[1])},
+			{"lake/mark_replaced", files},
+			{"lake/insert_files", files},
+			{"lake/clear_unpublished", []any{sql.Named("published", texts[1])}},
 		} {
-			if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.arg); err != nil {
+			if _, err := tx.ExecContext(ctx, statements.Get(step.name), step.args...); err != nil {
 				return fmt.Errorf("update manifest: %w", err)
 			}
 		}
 		return nil
 	})
+}
+
+// publicationTime returns the time of the publication that the transaction records. Times of publications increase
+// strictly within a store, so that they identify the snapshots of its tables.
+func publicationTime(ctx context.Context, tx querier) (at time.Time, err error) {
+	err = tx.QueryRowContext(ctx, statements.Get("lake/select_publication_time")).Scan(&at)
+	if err != nil {
+		err = fmt.Errorf("time of the publication: %w", err)
+	}
+	return at.UTC(), err
 }
 
 // archiveStale moves the tenant's files that are not current to the folder of replaced files: files that were

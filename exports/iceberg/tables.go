@@ -1,0 +1,156 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// Source is the part of the warehouse that tables are derived from.
+type Source interface {
+	// TableFiles returns the files of an export with their publications.
+	TableFiles(ctx context.Context, tenant uuid.UUID, export string) ([]warehouse.TableFile, error)
+	// OpenPublished opens and verifies a published file.
+	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
+}
+
+// Tables derives the tables of all tenants.
+type Tables struct {
+	source Source
+	now    func() time.Time
+
+	mu         sync.Mutex
+	statistics map[string]statistics     // guarded by mu; by the SHA-256 of the file; at most maxStatistics
+	manifests  map[snapshotKey]manifests // guarded by mu; at most maxManifestBytes
+	bytes      int                       // guarded by mu; of manifests
+}
+
+// snapshotKey identifies the manifests of a snapshot.
+type snapshotKey struct{ location, list string }
+
+// manifests are the manifest and the manifest list of a snapshot.
+type manifests struct{ manifest, list []byte }
+
+// Bounds of the memory of Tables. The statistics of a file need about 3 KB.
+const (
+	maxStatistics    = 8 << 10
+	maxManifestBytes = 32 << 20
+)
+
+// NewTables returns the tables of the source's tenants.
+func NewTables(source Source, now func() time.Time) *Tables {
+	return &Tables{source: source, now: now, statistics: map[string]statistics{},
+		manifests: map[snapshotKey]manifests{}}
+}
+
+// Load returns the table of a tenant's export, which is at the location.
+func (t *Tables) Load(ctx context.Context, tenant uuid.UUID, export schema.Export, location string) (*Table, error) {
+	files, err := t.source.TableFiles(ctx, tenant, export.Name)
+	if err != nil {
+		return nil, fmt.Errorf("load table %s of tenant %s: %w", export.Name, tenant, err)
+	}
+	return NewTable(tenant, export, location, files, t.now()), nil
+}
+
+// Metadata returns the content of the metadata with the key, such as metadata/snap-1-2f.avro, and the time of its
+// snapshot. It returns ErrNotFound if the metadata of no listed snapshot has the key, and ErrUnavailable if a file of
+// the snapshot is damaged.
+func (t *Tables) Metadata(ctx context.Context, table *Table, key string) (
+	content []byte, modified time.Time, err error,
+) {
+	id := snapshotOf(key)
+	if key == table.metadataKey(id) {
+		if id == 0 && len(table.snapshots) == 0 {
+			return table.metadata(nil), time.UnixMicro(0).UTC(), nil
+		}
+		for i, s := range table.snapshots {
+			if s.id() == id {
+				return table.metadata(table.snapshots[:i+1]), s.at, nil
+			}
+		}
+	}
+	s, ok := table.find(id)
+	isList := key == table.listKey(id)
+	if !ok || !isList && (key != table.manifestKey(id) || len(s.files) == 0) {
+		return nil, modified, fmt.Errorf("%w: table %s has no metadata %q", warehouse.ErrNotFound, table.Export.Name,
+			strings.TrimPrefix(key, metadataFolder))
+	}
+	found, err := t.manifestsOf(ctx, table, s)
+	if isList {
+		return found.list, s.at, err
+	}
+	return found.manifest, s.at, err
+}
+
+// manifestsOf returns the manifests of a snapshot.
+func (t *Tables) manifestsOf(ctx context.Context, table *Table, s snapshot) (manifests, error) {
+	key := snapshotKey{table.Location, table.listKey(s.id())}
+	t.mu.Lock()
+	found, ok := t.manifests[key]
+	t.mu.Unlock()
+	if ok {
+		return found, nil
+	}
+	of := make([]statistics, len(s.files))
+	for i, f := range s.files {
+		var err error
+		if of[i], err = t.statisticsOf(ctx, table, f); err != nil {
+			return manifests{}, fmt.Errorf("statistics of %s: %w", f.Name, err)
+		}
+	}
+	found.manifest, found.list = table.manifests(s, of)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.manifests[key]; !ok {
+		t.manifests[key] = found
+		t.bytes += found.size()
+	}
+	for other, m := range t.manifests { // any others, if there are too many
+		if t.bytes <= maxManifestBytes {
+			break
+		}
+		if other != key {
+			delete(t.manifests, other)
+			t.bytes -= m.size()
+		}
+	}
+	return found, nil
+}
+
+func (m manifests) size() int { return len(m.manifest) + len(m.list) }
+
+// statisticsOf returns the statistics of a file.
+func (t *Tables) statisticsOf(ctx context.Context, table *Table, f warehouse.TableFile) (statistics, error) {
+	t.mu.Lock()
+	found, ok := t.statistics[f.SHA256]
+	t.mu.Unlock()
+	if ok {
+		return found, nil
+	}
+	file, content, err := t.source.OpenPublished(ctx, table.Tenant, table.Export.Name, f.Name)
+	if err != nil {
+		return found, err
+	}
+	defer content.Close()
+	if found, err = readStatistics(content, file.Bytes, table.Export); err != nil {
+		return found, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for other := range t.statistics { // any one, if there are too many
+		if len(t.statistics) < maxStatistics {
+			break
+		}
+		delete(t.statistics, other)
+	}
+	t.statistics[f.SHA256] = found
+	return found, nil
+}
