@@ -16,6 +16,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/voicory/warehouse/exports"
+	"github.com/voicory/warehouse/exports/iceberg"
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi/internal/web"
 	"github.com/voicory/warehouse/httpapi/limit"
@@ -58,9 +59,6 @@ type Store interface {
 	OriginKnown(origin string, typ control.KeyType) bool
 	// PublishedFiles returns the published files of a tenant, ordered by export and month.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
-	// OpenPublished opens a published file by its name, including a file that was replaced recently. It returns
-	// ErrNotFound if the tenant has no such file.
-	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
 	// OpenDatabase opens the DuckDB file of all exports: the one with the SHA-256 sum, or else one of the newest
 	// state. It calls admit before it writes a new file, and leave after that.
 	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string,
@@ -69,6 +67,8 @@ type Store interface {
 	exports.Source
 	// Source opens the snapshots that figures are computed from.
 	analytics.Source
+	// Source has the files that tables consist of.
+	iceberg.Source
 	// Conditions returns what is known to be wrong with tenants and with the data folder.
 	Conditions() []warehouse.Condition
 	// Restores returns the last restore of each tenant that was restored from a backup, oldest first.
@@ -87,6 +87,7 @@ type Options struct {
 	Queries        *query.Runner    // runs SQL; nil: the SQL endpoint returns 501
 	CursorKey      []byte           // HMAC key of cursors
 	FileKey        []byte           // HMAC key of signed file URLs
+	TableKey       []byte           // HMAC key of the credentials for files of tables
 	FileWindow     time.Duration    // requests for ranges of a file count once per window; 0: each counts
 	Limiter        limit.Limiter    // counts requests per key
 	Rules          limit.Rules      // for keys without rules of their own; empty: no limit
@@ -108,6 +109,7 @@ type api struct {
 	allowances *rangeAllowances
 	unsent     unsent
 	keyless    *keylessLog
+	tables     *iceberg.Tables
 }
 
 // New returns the handler for all routes.
@@ -126,6 +128,7 @@ func New(options Options) http.Handler {
 		allowances: newRangeAllowances(options.FileWindow, options.Now),
 		unsent:     unsent{tenants: map[uuid.UUID]int64{}},
 		keyless:    newKeylessLog(options.Now),
+		tables:     iceberg.NewTables(options.Store, options.Now),
 	}
 	return a.accessLog(a.recoverPanics(securityHeaders(trimSlash(a.router()))))
 }
@@ -140,6 +143,8 @@ func (a *api) router() *mux.Router {
 	a.registerExports(router)
 	a.registerQueries(router)
 	a.registerAnalytics(router)
+	a.registerCatalog(router)
+	a.registerObjects(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

@@ -99,6 +99,13 @@ func (a *api) authenticate(r *http.Request) (key control.Key, valid context.Cont
 		return key, nil, &web.Problem{Status: http.StatusUnauthorized, Code: "MISSING_API_KEY",
 			Message: "No x-api-key header provided"}
 	}
+	return a.authenticateText(r, presented)
+}
+
+// authenticateText is authenticate for the given text of the key.
+func (a *api) authenticateText(r *http.Request, presented string) (
+	key control.Key, valid context.Context, err error,
+) {
 	key, valid, err = a.Store.Authenticate(presented)
 	if errors.Is(err, warehouse.ErrInvalidKey) && len(a.GuessRules) > 0 {
 		// A valid key is not affected: clients may share an address with one that guesses keys.

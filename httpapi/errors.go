@@ -104,13 +104,28 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	writeProblem(w, r, p)
 }
 
-// writeProblem sends p in the documented format, or in the format of RFC 9457 if the client accepts it.
+// writeProblem sends p in the format of the protocol that the path belongs to. That of the API is the documented
+// format, or the format of RFC 9457 if the client accepts it.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
 	sent := *p
 	sent.Message = control.MaskKeys(p.Message) // the message may quote text from the request
 	if p == internalProblem {
 		sent.RequestID = stateOf(r).id
 	}
-	mediaType, body := sent.Encode(r, w.Header())
-	respond(w, r, p.Status, mediaType, body)
+	mediaType, body := "", []byte(nil)
+	switch {
+	case isUnder(r, catalogPath):
+		mediaType, body = encodeCatalogError(r, w.Header(), &sent)
+	case isUnder(r, objectsPath):
+		mediaType, body = encodeObjectError(r, w.Header(), &sent)
+	default:
+		mediaType, body = sent.Encode(r, w.Header())
+	}
+	respond(w, r, sent.Status, mediaType, body)
+}
+
+// isUnder reports whether the path of a request is path or below it.
+func isUnder(r *http.Request, path string) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, path)
+	return ok && (rest == "" || rest[0] == '/')
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,12 +16,16 @@ func WaitNoLongerThan(t *testing.T, d time.Duration) {
 	t.Cleanup(func() { stallTimeout = before })
 }
 
-// Routes returns the operations of the server in the format of openapitest.Routes.
+// Routes returns the operations of the API in the format of openapitest.Routes. The catalog and the objects of tables
+// have specifications of their own.
 func Routes() (routes []string, err error) {
 	err = (&api{}).router().Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
 		path, err := route.GetPathTemplate()
 		if err != nil {
 			return err
+		}
+		if strings.HasPrefix(path, catalogPath) || strings.HasPrefix(path, objectsPath) {
+			return nil
 		}
 		methods, err := route.GetMethods()
 		if err != nil {

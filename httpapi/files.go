@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -30,7 +29,8 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, key control.Key) erro
 	}
 	sent := sentFile{content: content, name: file.Name, mediaType: exports.Parquet.MediaType(), sha256: file.SHA256,
 		bytes: file.Bytes, asOf: file.AsOf}
-	return a.sendFile(w, r, key, sent)
+	a.openAllowance(r, key, file.Bytes, file.SHA256)
+	return a.sendFile(w, r, sent)
 }
 
 // database sends a DuckDB file of all exports, or ranges of it. A client that sends the ETag in If-Match gets
@@ -46,25 +46,31 @@ func (a *api) database(w http.ResponseWriter, r *http.Request, key control.Key) 
 		return streamProblem(err)
 	}
 	name := "warehouse_" + file.AsOf.UTC().Format("20060102T150405Z") + ".duckdb"
-	return a.sendFile(w, r, key, sentFile{content: content, name: name, mediaType: "application/vnd.duckdb",
+	a.openAllowance(r, key, file.Bytes, file.SHA256)
+	return a.sendFile(w, r, sentFile{content: content, name: name, mediaType: "application/vnd.duckdb",
 		sha256: file.SHA256, bytes: file.Bytes, asOf: file.AsOf})
 }
 
 // sentFile is an open file to send. Its SHA-256 sum is its ETag.
 type sentFile struct {
-	content                 *os.File
+	content                 io.ReadSeekCloser
 	name, mediaType, sha256 string
 	bytes                   int64
 	asOf                    time.Time
+	modified                time.Time // zero: the response has no Last-Modified
+}
+
+// openAllowance opens the allowance of a file after a request that was counted.
+func (a *api) openAllowance(r *http.Request, key control.Key, bytes int64, sum string) {
+	if stateOf(r).counted {
+		a.allowances.open(fileAllowance(r, key), bytes, 1, `"`+sum+`"`)
+	}
 }
 
 // sendFile sends a file or the requested ranges of it, and closes it.
-func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key control.Key, file sentFile) error {
+func (a *api) sendFile(w http.ResponseWriter, r *http.Request, file sentFile) error {
 	defer file.content.Close()
 	state, tag := stateOf(r), `"`+file.sha256+`"`
-	if state.counted {
-		a.allowances.open(fileAllowance(r, key), file.bytes, tag)
-	}
 	h := w.Header()
 	cacheControl := h.Get("Cache-Control")
 	own := map[string]string{
@@ -83,7 +89,7 @@ func (a *api) sendFile(w http.ResponseWriter, r *http.Request, key control.Key, 
 		r.Header.Set("Range", kept)
 	}
 	response := &fileResponse{ResponseRecorder: state.ResponseRecorder}
-	http.ServeContent(response, r, "", time.Time{}, file.content)
+	http.ServeContent(response, r, "", file.modified, file.content)
 	if response.refused != nil {
 		for name := range own {
 			h.Del(name)

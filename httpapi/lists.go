@@ -131,27 +131,33 @@ func (a *api) feed(
 	return feed.Items, where, nil
 }
 
-// next returns the URL of the page that begins at the cursor. It is absolute, as many clients require: the scheme and
-// the host are those that the client used. A trusted proxy may name them.
+// next returns the URL of the page that begins at the cursor. It is absolute, as many clients require.
 func (a *api) next(r *http.Request, cursor string) string {
 	query := r.URL.Query()
 	query.Del("page")
 	query.Del("since")
 	query.Set("cursor", cursor)
-	next := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
-	if r.TLS != nil {
-		next.Scheme = "https"
-	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && a.trusted(peer.Addr().Unmap()) {
-		if scheme := r.Header.Get("X-Forwarded-Proto"); scheme == "http" || scheme == "https" {
-			next.Scheme = scheme
-		}
-		next.Host = cmp.Or(r.Header.Get("X-Forwarded-Host"), next.Host)
-	}
+	next := url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
+	next.Scheme, next.Host = a.origin(r)
 	if next.Host == "" || strings.ContainsAny(next.Host, "<>\",/ ") { // HTTP/1.0 may have no host
 		next.Scheme, next.Host = "", ""
 	}
 	return next.String()
+}
+
+// origin returns the scheme and the host that the client used. A trusted proxy may name them.
+func (a *api) origin(r *http.Request) (scheme, host string) {
+	scheme, host = "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && a.trusted(peer.Addr().Unmap()) {
+		if forwarded := r.Header.Get("X-Forwarded-Proto"); forwarded == "http" || forwarded == "https" {
+			scheme = forwarded
+		}
+		host = cmp.Or(r.Header.Get("X-Forwarded-Host"), host)
+	}
+	return scheme, host
 }
 
 // writeList sends a page. It copies the items, which are JSON already.

@@ -21,6 +21,9 @@ import (
 // it succeeds, opens a new allowance. So the free traffic of a key is bounded by its counted requests, and only
 // files that the key may read have allowances.
 //
+// The catalog of tables and each table have an allowance, too. That of a table is the sum of those of its files, with two
+// more for its metadata. So a scan of a table counts as one request.
+//
 // The allowances are in the memory of this process. If several servers share rate limits in Redis, each server opens
 // its own allowance for a file and counts a request for it.
 type rangeAllowances struct {
@@ -35,7 +38,7 @@ type rangeAllowances struct {
 // allowanceKey identifies an allowance.
 type allowanceKey struct {
 	key  uuid.UUID
-	file string
+	file string // name of a file, or "/" with the name of a table; "": the database
 }
 
 // rangeAllowance is the rest of an allowance.
@@ -49,7 +52,7 @@ type rangeAllowance struct {
 
 const (
 	allowedSizes    = 2   // allowance in bytes: multiple of the file size
-	allowedRequests = 100 // plus one for every bytesPerRequest bytes of the file
+	allowedRequests = 100 // for each file, plus one for every bytesPerRequest bytes of the file
 	bytesPerRequest = 64 << 10
 	// maxAllowances bounds the memory of the allowances to about 20 MB. At this number none is opened, so every
 	// request counts.
@@ -77,8 +80,30 @@ func (s *rangeAllowances) spend(of allowanceKey, r *http.Request) bool {
 	return true
 }
 
-// open opens an allowance after a request that was counted.
-func (s *rangeAllowances) open(of allowanceKey, size int64, tag string) {
+// spendRequest reports whether a request is covered by an allowance, and deducts it without its bytes, which are not
+// known yet. The caller deducts them with charge.
+func (s *rangeAllowances) spendRequest(of allowanceKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.byKey[of]
+	if !ok || !s.now().Before(w.until) || w.requests < 1 || w.bytes < 0 {
+		return false
+	}
+	w.requests--
+	return true
+}
+
+// charge deducts the bytes of a response from an allowance. The rest may become negative, by one response.
+func (s *rangeAllowances) charge(of allowanceKey, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w, ok := s.byKey[of]; ok {
+		w.bytes -= bytes
+	}
+}
+
+// open opens an allowance for a number of files of size bytes in total, after a request that was counted.
+func (s *rangeAllowances) open(of allowanceKey, size, files int64, tag string) {
 	if s.length <= 0 {
 		return
 	}
@@ -97,7 +122,7 @@ func (s *rangeAllowances) open(of allowanceKey, size int64, tag string) {
 		return
 	}
 	s.byKey[of] = &rangeAllowance{until: now.Add(s.length), size: size, tag: tag,
-		bytes: allowedSizes * size, requests: allowedRequests + size/bytesPerRequest}
+		bytes: allowedSizes * size, requests: allowedRequests*files + size/bytesPerRequest}
 }
 
 // cost returns the maximum number of bytes of the response.

@@ -22,6 +22,7 @@ type requestState struct {
 	held          *held        // slot that the request holds; nil: none
 	counted       bool         // counted against the rate limit of the key; only for files
 	probe         bool         // health check: counted in the metrics, not logged
+	token         string       // token for the catalog that a request has asked for
 	secretPath    bool         // logged as the pattern of the path, because the path names an erased customer
 	// impatient is set when the server stops waiting for the request body. net/http then cancels the request as if
 	// the client had closed the connection, but the client may still be there and gets a response.

@@ -81,7 +81,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(sources)
 	options := httpapi.Options{
 		Store: w, Ingest: ingestPush(w, log), MaxBody: o.MaxBody,
-		CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"), Metrics: registry, Log: log,
+		CursorKey: w.SigningKey("cursor"), FileKey: w.SigningKey("file"),
+		TableKey: w.SigningKey("table"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ready}}, sourceChecks(sources)...),
 	}
 	options.Queries, err = query.New(

@@ -3,13 +3,13 @@ package querytest
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/voicory/warehouse/internal/pythontest"
 )
 
 // NoError fails the test if err is not nil.
@@ -46,27 +46,8 @@ func ArrowNumbers(t testing.TB, text string) (all []int64) {
 	return all
 }
 
-// requirements are the Python packages that tests read results with.
-const requirements = "pyarrow==26.0.1\n"
-
-// Python returns the path of a Python with pyarrow, in a folder of the user's cache that later runs use again. If it
-// cannot be installed, as without a network, the test is skipped.
+// Python returns the path of a Python with pyarrow. If it cannot be installed, the test is skipped.
 func Python(t *testing.T) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	NoError(t, err)
-	dir := filepath.Join(cache, "voicory-test-python-"+strings.TrimSpace(requirements))
-	python, done := filepath.Join(dir, "bin", "python"), filepath.Join(dir, "done")
-	if _, err := os.Stat(done); err == nil {
-		return python
-	}
-	NoError(t, os.RemoveAll(dir))
-	const install = `python3 -m venv "$1" && printf %s "$2" > "$1/requirements.txt" &&
-		"$1/bin/pip" install --quiet --disable-pip-version-check -r "$1/requirements.txt"`
-	command := exec.CommandContext(t.Context(), "sh", "-c", install, "sh", dir, requirements)
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Skipf("install %s: %v: %.300s", requirements, err, out)
-	}
-	NoError(t, os.WriteFile(done, nil, 0o600))
-	return python
+	return pythontest.Python(t, "pyarrow==26.0.1")
 }
