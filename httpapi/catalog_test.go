@@ -101,7 +101,9 @@ func (l *lake) load(t *testing.T, key, export string) (table loadedTable) {
 }
 
 // list returns the URL of the manifest list of the current snapshot.
-func (l loadedTable) list() string { return l.Metadata.Snapshots[len(l.Metadata.Snapshots)-1].ManifestList }
+func (l loadedTable) list() string {
+	return l.Metadata.Snapshots[len(l.Metadata.Snapshots)-1].ManifestList
+}
 
 func (l loadedTable) credentials() aws.Credentials {
 	config := l.Credentials[0].Config
@@ -146,9 +148,9 @@ func TestCatalog_ServesTheTablesOfTheTenant(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/namespaces":           `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
-		"/namespaces?parent=":   `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
-		"/namespaces?pageToken": `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
+		"/namespaces":                         `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
+		"/namespaces?parent=":                 `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
+		"/namespaces?pageToken":               `{"namespaces":[["` + mine.String() + `"]],"next-page-token":null}`,
 		"/namespaces?parent=" + mine.String(): `{"namespaces":[],"next-page-token":null}`,
 	} {
 		if got := l.catalog(t, "GET", path, l.secret); got.body != want {
@@ -211,7 +213,9 @@ func TestCatalog_RefusesWritesAndOtherTenants(t *testing.T) {
 		{"GET", "/config", l.key, 403, "ForbiddenException"},
 	} {
 		got := l.catalog(t, test.method, test.path, test.key)
-		var body struct{ Error struct{ Type, Message string } }
+		var body struct {
+			Error struct{ Type, Message string }
+		}
 		if test.method != "HEAD" {
 			noError(t, json.Unmarshal([]byte(got.body), &body))
 		}
