@@ -29,7 +29,7 @@ import (
 
 // The files and the metadata of tables are objects of one bucket, which clients read with the API of S3. A key is
 // <tenant>/<export>/data/<file> or <tenant>/<export>/metadata/<name>. The objects of a table are those of its listed
-// snapshots. There is no listing, and nothing can be written.
+// snapshots. The bucket cannot be listed, and is read-only.
 const (
 	bucket      = "voicory"
 	objectsPath = "/" + bucket

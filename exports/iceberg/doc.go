@@ -1,10 +1,10 @@
 // Package iceberg presents the exports of a tenant as tables of Apache Iceberg, format version 2.
 //
-// A table consists of the published Parquet files, by reference. Its metadata is not stored: [Load] derives the
-// history of a table from the manifest of published files, and the metadata, manifest lists and manifests follow from
-// that history and from the footers of the files. The same history always gives the same bytes under the same names,
-// so a crash or a lost file cannot leave metadata that disagrees with the files. [Tables] keeps the statistics of
-// footers and the latest manifests in memory.
+// A table consists of the published Parquet files, by reference. Its metadata is not stored. [Tables.Load] derives the
+// history of a table from the manifest of published files. The metadata, manifest lists and manifests follow from that
+// history and from the footers of the files. The same history always gives the same bytes under the same names, so a
+// crash or a lost file cannot leave metadata that disagrees with the files. [Tables] keeps the statistics of footers
+// and the latest manifests in memory.
 //
 // Each publication that changed the files of an export is one snapshot of its table. The identifier and the sequence
 // number of a snapshot are the time of its publication in microseconds. A snapshot is listed while it is current, and

@@ -213,7 +213,7 @@ func truncateLower(text []byte) []byte {
 	return text
 }
 
-// truncateUpper returns a short text that is not less than the given one, or nil if there is none.
+// truncateUpper returns a short text that is not less than the given one, or nil if no short text is.
 func truncateUpper(text []byte) []byte {
 	runes := []rune(string(text))
 	if len(runes) <= boundLength {

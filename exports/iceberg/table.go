@@ -49,7 +49,7 @@ func NewTable(tenant uuid.UUID, export schema.Export, location string, files []w
 	return t
 }
 
-// current returns the identifier of the current snapshot, or 0 if there is none.
+// current returns the identifier of the current snapshot, or 0 without a snapshot.
 func (t *Table) current() int64 {
 	if len(t.snapshots) == 0 {
 		return 0
@@ -82,7 +82,7 @@ func (t *Table) manifestKey(id int64) string {
 
 const metadataSuffix = ".metadata.json"
 
-// snapshotOf returns the identifier of the snapshot in a key of metadata. It returns 0 if there is none.
+// snapshotOf returns the identifier of the snapshot in a key of metadata. It returns 0 if the key has no number.
 func snapshotOf(key string) int64 {
 	name := strings.TrimPrefix(strings.TrimPrefix(key, metadataFolder), "snap-")
 	digits, _, _ := strings.Cut(name, "-")

@@ -53,8 +53,8 @@ type Signature struct {
 	presigned time.Duration // lifetime of a presigned URL; 0: signed by a header
 }
 
-// Parse returns the signature of a request. It returns ErrUnsigned if there is none, and ErrMalformed if it cannot be
-// read. It does not verify the signature.
+// Parse returns the signature of a request. It returns ErrUnsigned if the request has no signature, and
+// ErrMalformed if it cannot be read. It does not verify the signature.
 func Parse(r *http.Request) (s Signature, err error) {
 	var credential, headers, signature, at string
 	query := r.URL.Query()
