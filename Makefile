@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test services lint cross clients bench soak clean
+.PHONY: help run build test services lint cross clients bench soak torture clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -40,6 +40,10 @@ bench: build ## run the benchmarks and print a table
 
 soak: build ## keep a server with 1,000 tenants under load for 30 minutes, check bounds, write docs/soak.md
 	go run ./bench/soak -docs docs
+
+torture: build ## kill the server and damage its files for ten minutes
+	go test ./bench/torture -count=1 -v -timeout 30m -torture.for 10m -torture.program $(CURDIR)/bin/voicory \
+		-torture.seed $$(date +%s)
 
 clean: ## remove bin, never data
 	rm -rf bin

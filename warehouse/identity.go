@@ -34,7 +34,8 @@ import (
 // repair or a restore.
 
 // histories are the registered histories of the tenants' stores. The journal is written first, so its last entry of a
-// tenant decides if the control database is older.
+// tenant decides if the control database is older: if the journal also has the history that the control database has.
+// A history of the control database that the journal lacks is newer, because the journal has lost lines.
 type histories struct {
 	mu       sync.Mutex
 	byTenant map[uuid.UUID]uuid.UUID // guarded by mu
@@ -56,6 +57,7 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 	}
 	w.histories.byTenant, w.histories.accepted = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]bool{}
 	w.histories.begun = map[uuid.UUID]int{}
+	inJournal := map[storeIdentity]bool{}
 	for _, entry := range w.journal.Entries(journal.History) {
 		var h storeIdentity
 		if err := entry.Decode(&h); err != nil {
@@ -67,14 +69,15 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		if w.histories.byTenant[h.Tenant] != h.History {
 			w.histories.begun[h.Tenant]++
 		}
-		w.histories.byTenant[h.Tenant] = h.History
+		w.histories.byTenant[h.Tenant], inJournal[h] = h.History, true
 	}
 	var missing []journal.Entry
 	for tenant, history := range inControl {
-		if w.histories.byTenant[tenant] != uuid.Nil || w.CheckDeleted(tenant) != nil {
+		identity := storeIdentity{tenant, history}
+		if inJournal[identity] || w.CheckDeleted(tenant) != nil {
 			continue
 		}
-		entry, err := w.journal.NewEntry(journal.History, storeIdentity{tenant, history})
+		entry, err := w.journal.NewEntry(journal.History, identity)
 		if err != nil {
 			return err
 		}

@@ -358,3 +358,41 @@ func TestBeginHistory(t *testing.T) {
 	wantKind(t, w.BeginHistory(t.Context(), tenantA), warehouse.ErrUnavailable)
 	noError(t, w.Close())
 }
+
+// The newest history of a store is registered twice. Either place may lose it: the store stays the tenant's store.
+func TestStores_NewestHistoryIsLost(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	noError(t, w.Close())
+	journalPath := filepath.Join(dir, "journal.ndjson")
+	for name, lose := range map[string]func() error{
+		"journal cut to a damaged line": func() error {
+			return os.WriteFile(journalPath, []byte(strings.TrimRight(readFile(t, journalPath), "\x00\n")[:10]), 0o600)
+		},
+		"journal without its last line": func() error {
+			lines := strings.SplitAfter(strings.TrimRight(readFile(t, journalPath), "\x00\n"), "\n")
+			return os.WriteFile(journalPath, []byte(strings.Join(lines[:len(lines)-1], "")), 0o600)
+		},
+		"control database older": func() error {
+			execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL")
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, dir)
+			noError(t, w.BeginHistory(t.Context(), tenantA))
+			history, _ := w.History(tenantA)
+			noError(t, w.Close())
+			noError(t, lose())
+			for range 2 {
+				w := open(t, dir)
+				wantCallCount(t, w, tenantA, 1)
+				if got, _ := w.History(tenantA); got != history {
+					t.Errorf("got history %s, want %s", got, history)
+				}
+				noError(t, w.Close())
+			}
+		})
+	}
+}

@@ -33,8 +33,8 @@ func (f *dataFolder) loadSigningSecret() ([]byte, error) {
 		return secret, f.writeFileAtomic(path, secret)
 	}
 	if err == nil && len(secret) != signingBytes {
-		err = fmt.Errorf("%w: %s does not hold %d bytes; restore the file, or remove it, which invalidates all cursors "+
-			"and signed URLs", ErrInvalid, path, signingBytes)
+		err = fmt.Errorf("%w: %s does not hold %d bytes; restore the file, or run `voicory repair`, which makes a "+
+			"new one and so invalidates all cursors and signed URLs", ErrInvalid, path, signingBytes)
 	}
 	return secret, err
 }
