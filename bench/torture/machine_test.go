@@ -408,7 +408,7 @@ func (m *machine) publishAndSettle() error {
 	return nil
 }
 
-// checkPublished compares the files and SQL of a tenant, all of whose rows are published, with its rows.
+// checkPublished compares the files and SQL of a tenant with its rows, which are all published.
 func (m *machine) checkPublished(one *tenant, want map[rowKey]int64) error {
 	published, err := m.sqlVersions(one)
 	if err != nil {
