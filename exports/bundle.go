@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -136,7 +135,7 @@ func writeExport(
 		if month != "" {
 			path = export.Name + "/month=" + month + "/" + export.Name + ".parquet"
 			statement += fmt.Sprintf(" WHERE %[1]s >= '%[2]s-01' AND %[1]s < DATE '%[2]s-01' + INTERVAL 1 MONTH",
-				monthColumn(export), month)
+				export.TimeColumn(), month)
 		}
 		file := File{Path: path, Export: export.Name}
 		path = filepath.Join(dir, filepath.FromSlash(path))
@@ -164,19 +163,11 @@ func writeExport(
 	return files, nil
 }
 
-// monthColumn returns the name of the column that determines a row's month, in UTC.
-func monthColumn(export schema.Export) string {
-	if slices.ContainsFunc(export.Columns, func(c schema.Column) bool { return c.Name == "created_at" }) {
-		return "created_at"
-	}
-	return "day"
-}
-
 // listMonths returns the months in which the export has rows, as YYYY-MM, in order.
 func listMonths(ctx context.Context, conn *sql.Conn, export schema.Export) (months []string, err error) {
 	rows, err := conn.QueryContext(ctx,
 		fmt.Sprintf("SELECT DISTINCT strftime(%s, '%%Y-%%m') AS month FROM %s ORDER BY month",
-			monthColumn(export), statements.Ident(export.Name)))
+			export.TimeColumn(), statements.Ident(export.Name)))
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/voicory/warehouse/internal/atomicfile"
 )
@@ -39,26 +42,26 @@ func (f *dataFolder) writeFileAtomic(path string, text []byte) error {
 	return f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, text) })
 }
 
-// linkAtomic creates a hard link with the given name to the file at path. It replaces a file of that name atomically.
-// It sets the final mode of the file first.
-func (f *dataFolder) linkAtomic(path, name string) (err error) {
+// link creates a hard link with the given name to the file at path. It replaces a file of that name atomically. The
+// caller syncs the folder.
+func (f *dataFolder) link(path, name string) (err error) {
 	defer func() { err = noSpace(f.path, err) }()
-	temp, changed := atomicfile.TempName(name), 0
-	if err := f.setMode(path, false, &changed); err != nil {
-		return err
-	}
 	from, err := f.resolve(path)
 	if err != nil {
 		return err
 	}
-	to, err := f.resolve(temp)
+	to, err := f.resolveEntry(name)
 	if err != nil {
 		return err
 	}
-	if err := f.root.Link(from, to); err != nil {
+	if err := f.root.Link(from, to); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return f.rename(temp, name)
+	temp := atomicfile.TempName(to)
+	if err := f.root.Link(from, temp); err != nil {
+		return err
+	}
+	return f.root.Rename(temp, to)
 }
 
 // removeDurable removes a file and syncs its folder. A missing file may have been removed by a process that crashed
@@ -79,7 +82,11 @@ func (f *dataFolder) removeIfThere(path string) error {
 }
 
 // mkdir creates a folder and the folders above it, with their modes. It syncs each parent after the new entry.
-func (f *dataFolder) mkdir(path string) (err error) {
+func (f *dataFolder) mkdir(path string) error { return f.makeDirs(path, f.sync) }
+
+// makeDirs creates a folder and the folders above it, with their modes. It calls created with the parent of each folder
+// that it has created.
+func (f *dataFolder) makeDirs(path string, created func(parent string) error) (err error) {
 	defer func() { err = noSpace(f.path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
@@ -92,14 +99,14 @@ func (f *dataFolder) mkdir(path string) (err error) {
 		return nil
 	}
 	parent := filepath.Dir(path)
-	if err := f.mkdir(parent); err != nil {
+	if err := f.makeDirs(parent, created); err != nil {
 		return err
 	}
 	if err := f.root.Mkdir(name, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	changed := 0
-	return errors.Join(f.setMode(path, true, &changed), f.sync(parent))
+	return errors.Join(f.setMode(path, true, &changed), created(parent))
 }
 
 // open opens a file or folder for reading.
@@ -216,4 +223,18 @@ func (f *dataFolder) sync(path string) (err error) {
 		return err
 	}
 	return atomicfile.Sync(f.root, name)
+}
+
+// maxSyncs is the number of files that syncAll flushes at a time. The journal of a file system flushes concurrent
+// requests together.
+const maxSyncs = 16
+
+// syncAll flushes files and folders to the disk.
+func (f *dataFolder) syncAll(paths iter.Seq[string]) error {
+	var group errgroup.Group
+	group.SetLimit(maxSyncs)
+	for path := range paths {
+		group.Go(func() error { return f.sync(path) })
+	}
+	return group.Wait()
 }

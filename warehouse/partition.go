@@ -16,7 +16,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	statements "github.com/voicory/warehouse/sql"
-	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -89,92 +88,6 @@ func (p partition) filter() (schema.Filter, error) {
 	}
 	from, err := time.Parse("2006-01", p.month)
 	return schema.Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
-}
-
-// publishPartition writes the partition's files: the dataset's file first, and then the files of the derived exports.
-// If the caller does not add them to the manifest, the next publishing writes them again.
-func (w *Warehouse) publishPartition(ctx context.Context, store *tenantStore, p partition, rowGroup int) (
-	files []PublishedFile, err error,
-) {
-	defer func() {
-		if err != nil {
-			files, err = nil, fmt.Errorf("%s %s: %w", p.dataset.Name, p.month, err)
-		}
-	}()
-	filter, err := p.filter()
-	if err != nil {
-		return nil, err
-	}
-	for _, export := range schema.Exports { // each dataset precedes the exports derived from it
-		if export.Source.Name != p.dataset.Name {
-			continue
-		}
-		file := PublishedFile{Export: export.Name, Month: p.month, AsOf: p.asOf}
-		if export.Derived() {
-			err = w.writeDerived(ctx, store, p, export, &file, files[0], rowGroup)
-		} else {
-			err = w.writeFile(ctx, store, p.path(w, store.id, export), export.Select(filter), &file, rowGroup)
-		}
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file)
-	}
-	return files, nil
-}
-
-var errNoRows = errors.New("no rows")
-
-// writeDerived writes the partition's file of a derived export, and completes file. It reads the rows from the
-// dataset's file, source, which was written just before. So both files have the same rows, and the transcripts are not
-// read from the tenant's file a second time.
-func (w *Warehouse) writeDerived(ctx context.Context, store *tenantStore, p partition, export schema.Export,
-	file *PublishedFile, source PublishedFile, rowGroup int,
-) error {
-	path := p.path(w, store.id, export)
-	if source.Rows == 0 {
-		return errors.Join(w.folder.mkdir(filepath.Dir(path)), w.folder.removeDurable(path))
-	}
-	file.MinCreatedAt, file.MaxCreatedAt = source.MinCreatedAt, source.MaxCreatedAt
-	sourcePath := statements.Text(p.path(w, store.id, schema.MustExport(source.Export)))
-	relation := "read_parquet(" + sourcePath + ", hive_partitioning = false)"
-	return w.writeFile(ctx, store, path, export.SelectFrom(relation), file, rowGroup)
-}
-
-// writeFile writes the rows of the query to path, and completes file. If there are no rows, it removes the file at
-// path. It writes no bloom filters: DuckDB makes them for columns with few values only, and every row group has all of
-// these values.
-func (w *Warehouse) writeFile(ctx context.Context, store *tenantStore, path, query string, file *PublishedFile,
-	rowGroup int,
-) error {
-	if file.Export == schema.Calls.Name {
-		rowGroup = min(rowGroup, parquetCallsRowGroup)
-	}
-	err := w.folder.writeAtomic(path, func(temp string) error {
-		conn, err := store.db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close() }() // returns the connection to its pool
-		export := schema.MustExport(file.Export)
-		if file.Rows, err = duckdb.Exec(ctx, conn, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, "+
-			"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s%s)",
-			query, statements.Text(temp), rowGroup, statements.Struct(export.Metadata(file.AsOf)),
-			schema.FieldIDs(export.Columns))); err != nil {
-			return err
-		}
-		if file.Rows == 0 {
-			return errNoRows
-		}
-		if err := file.inspect(w.folder, temp); err != nil {
-			return err
-		}
-		return w.folder.linkAtomic(temp, filepath.Join(w.filesPath(store.id), file.Name))
-	})
-	if errors.Is(err, errNoRows) {
-		return w.folder.removeDurable(path)
-	}
-	return err
 }
 
 // inspect reads a written file back and completes f: the size, the checksum, the name, and the bounds of created_at. It

@@ -198,22 +198,13 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err != nil {
 		return total, false, err
 	}
-	// A partition has few row groups, so one partition at a time would not keep all cores busy.
-	var group errgroup.Group
-	files, failed := make([][]PublishedFile, len(pending)), make([]error, len(pending))
-	for i, p := range pending {
-		group.Go(func() error {
-			files[i], failed[i] = w.publishThrottled(ctx, store, p)
-			return nil
-		})
-	}
-	_ = group.Wait() // the errors are in failed
-	err = w.folder.sync(w.filesPath(id))
-	if err == nil {
-		err = store.updateManifest(ctx, pending, files)
-	}
-	if err != nil {
-		return total, false, errors.Join(append(failed, err)...)
+	p := publication{w: w, store: store}
+	defer func() { err = errors.Join(err, p.removeTemps()) }()
+	written, failed := p.write(ctx, pending)
+	failed = errors.Join(failed, p.install(written))
+	files := publishedOf(written)
+	if err := store.updateManifest(ctx, pending, files); err != nil {
+		return total, false, errors.Join(failed, err)
 	}
 	for _, written := range files {
 		total.count(written)
@@ -223,7 +214,7 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 		return total, false, err
 	}
 	w.clearDamaged(id, files, current)
-	if err := errors.Join(append(failed, w.archiveStale(ctx, store, current))...); err != nil {
+	if err := errors.Join(failed, w.archiveStale(ctx, store, current)); err != nil {
 		return total, false, err
 	}
 
@@ -235,26 +226,4 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	}
 	err = w.folder.removeDurable(w.unpublishedPath(id))
 	return total, err == nil, err
-}
-
-// publishThrottled publishes a partition while at most one partition per core is being written. If DuckDB runs out of
-// memory, it tries again with smaller row groups while no other partition is written.
-func (w *Warehouse) publishThrottled(ctx context.Context, store *tenantStore, p partition) (
-	files []PublishedFile, err error,
-) {
-	all := int64(runtime.GOMAXPROCS(0))
-	for _, try := range []struct {
-		slots    int64
-		rowGroup int
-	}{{slots: 1, rowGroup: parquetRowGroup}, {slots: all, rowGroup: parquetSmallRowGroup}} {
-		if err := w.publishing.Acquire(ctx, try.slots); err != nil {
-			return nil, err
-		}
-		files, err = w.publishPartition(ctx, store, p, try.rowGroup)
-		w.publishing.Release(try.slots)
-		if !errors.Is(err, ErrNoMemory) {
-			break
-		}
-	}
-	return files, err
 }

@@ -295,3 +295,47 @@ func TestPublish_FailureOfOneTenant(t *testing.T) {
 	want(t, kinds(w), "")
 	noError(t, w.Close())
 }
+
+// Small partitions are written from a temporary table, and large ones directly. Their files have the rows of the store,
+// in order. A partition that cannot be written is the only one that stays stale, and no temporary file is left.
+func TestPublish_SmallAndLargePartitions(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	var rows []any
+	add := func(month, count int) {
+		for range count {
+			n := len(rows)
+			rows = append(rows, call(tenantA, n*7919%100_000, row{"transcript": "AI: hi\nCaller: ho", "cost": 0.25,
+				"created_at": fmt.Sprintf("2026-%02d-%02dT00:00:00Z", month, 1+n%28)}))
+		}
+	}
+	for month, count := range []int{5000, 3192, 1, 8193, 2, 0, 3} { // two groups, one alone, and one of two
+		add(1+month, count)
+	}
+	merge(t, w, schema.Calls, rows...)
+	lake := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())
+	blocker := filepath.Join(lake, "calls", "month=2026-05", "calls.parquet") // its neighbour is in the same group
+	noError(t, os.MkdirAll(filepath.Join(blocker, "x"), 0o700))
+	published, err := w.Publish(t.Context())
+	if failures := (warehouse.PublishErrors)(nil); !errors.As(err, &failures) || published.Files != 5*3 {
+		t.Errorf("got %+v and error %v, want 15 files and the failure of one partition", published, err)
+	}
+	noError(t, os.RemoveAll(blocker))
+	wantPublished(t, w, 3, 2)
+	verification, err := w.Verify(t.Context(), tenantA)
+	if err != nil || !verification.Sound() || verification.Checked.Partitions != 19 {
+		t.Errorf("got %+v and error %v, want 18 sound files, and none of the customers", verification, err)
+	}
+	noError(t, w.Close())
+	for _, name := range files(t, dir) {
+		if strings.Contains(name, ".unfinished") {
+			t.Errorf("got the temporary file %s", name)
+		}
+	}
+	for _, order := range []string{"calls created_at, id", "cost_daily day"} {
+		export, columns, _ := strings.Cut(order, " ")
+		want(t, queryLake(t, dir, "SELECT count(*) FROM (SELECT month, row_number() OVER (PARTITION BY month ORDER BY "+columns+
+			") AS sorted, file_row_number FROM read_parquet('{lake}/*/"+export+"/*/*.parquet', hive_partitioning = true, "+
+			"file_row_number = true)) WHERE sorted <> file_row_number + 1"), "0")
+	}
+}

@@ -124,6 +124,35 @@ func MustExport(name string) Export {
 	return export
 }
 
+// TimeColumn returns the name of the column that determines the partition of a row.
+func (e Export) TimeColumn() string {
+	if e.Name == "cost_daily" {
+		return "day"
+	}
+	return "created_at"
+}
+
+// TimeCondition returns the condition for the rows of the export, as its files have them, within the bounds of the
+// filter, which are days. It is true without bounds.
+func (e Export) TimeCondition(f Filter) string {
+	if f.Before.IsZero() {
+		return "true"
+	}
+	return fmt.Sprintf("%[1]s >= '%[2]s' AND %[1]s < '%[3]s'", e.TimeColumn(), f.From.Format(time.DateOnly),
+		f.Before.Format(time.DateOnly))
+}
+
+// Order returns the list for ORDER BY of the export's rows in files.
+func (e Export) Order() string {
+	switch e.Name {
+	case "cost_daily":
+		return "ALL"
+	case "transcript_turns":
+		return "created_at, call_id, turn"
+	}
+	return "created_at, id"
+}
+
 // Select returns a statement that selects the rows of the export from the tables of a tenant, restricted to source
 // rows that match the filter. It must run on a connection whose default database is the tenant's and whose time zone
 // is UTC. It has no parameters, because COPY does not support them. The rows are ordered: datasets by created_at and

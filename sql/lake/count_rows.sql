@@ -1,0 +1,5 @@
+-- Counts the rows of a dataset by day (UTC). Times are compared without a time zone, because that needs no calendar.
+SELECT {{dataset_name}} AS dataset, make_timestamp(epoch_us(created_at))::DATE AS day, count(*) AS rows
+FROM {{dataset}}
+WHERE {{where}}
+GROUP BY ALL
