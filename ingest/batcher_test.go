@@ -125,7 +125,7 @@ func FuzzLines(f *testing.F) {
 
 // Blank lines count as lines and give no rows.
 func TestLines_ManyBlankLines(t *testing.T) {
-	const blank = 10_000_000
+	const blank = 1_000_000
 	in := "{1}\n" + strings.Repeat("\n", blank) + strings.Repeat(" \r\n", blank) + "\t{2}"
 	lines, _, failure := readLines(t, strings.NewReader(in))
 	if want := []readRow{{1, "{1}", ""}, {2 + 2*blank, "{2}", ""}}; failure != nil || !slices.Equal(lines, want) {

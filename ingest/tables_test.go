@@ -30,18 +30,27 @@ import (
 // parquetOf returns a Parquet file with the rows of a query.
 func parquetOf(t testing.TB, query, options string) []byte {
 	t.Helper()
+	return parquetWriter(t)(query, options)
+}
+
+// parquetWriter returns a function that returns a Parquet file with the rows of a query. All files are written by one
+// DuckDB instance.
+func parquetWriter(t testing.TB) func(query, options string) []byte {
+	t.Helper()
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
-	defer db.Close()
+	t.Cleanup(func() { noError(t, db.Close()) })
 	db.SetMaxOpenConns(1)
-	path := filepath.Join(t.TempDir(), "out.parquet")
-	for _, statement := range []string{"SET TimeZone = 'UTC'", "COPY (" + query + ") TO " + "'" + path + "'" + " (FORMAT parquet" + options + ")"} {
-		_, err = db.ExecContext(context.Background(), statement)
-		noError(t, err)
-	}
-	content, err := os.ReadFile(path)
+	_, err = db.ExecContext(context.Background(), "SET TimeZone = 'UTC'")
 	noError(t, err)
-	return content
+	path := filepath.Join(t.TempDir(), "out.parquet")
+	return func(query, options string) []byte {
+		_, err = db.ExecContext(context.Background(), "COPY ("+query+") TO '"+path+"' (FORMAT parquet"+options+")")
+		noError(t, err)
+		content, err := os.ReadFile(path)
+		noError(t, err)
+		return content
+	}
 }
 
 // keptCalls closes a warehouse and returns an expression, as text, for each call stored in it.
@@ -141,8 +150,9 @@ func TestParquet_EveryType(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
 	got := make([]string, len(cases)) // reasons of refusals, or stored rows
+	write := parquetWriter(t)
 	for i, c := range cases {
-		content := parquetOf(t, fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
+		content := write(fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
 		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
 			Body: bytes.NewReader(content)})
 		if len(summary.Refusals) > 0 {
@@ -191,16 +201,15 @@ func TestParquet_UnknownColumns(t *testing.T) {
 
 // Rows are read in the order of the file, for any size of its row groups.
 func TestParquet_RowGroups(t *testing.T) {
-	for _, size := range []int{2048, 65_000, 200_000} {
-		content := parquetOf(t, "SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
+	write, w := parquetWriter(t), openNew(t)
+	for i, size := range []int{2048, 65_000, 200_000} {
+		content := write("SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
 			fmt.Sprintf(", ROW_GROUP_SIZE %d", size))
-		for _, throttled := range []bool{false, true} {
-			summary := load(t, openNew(t), ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
-				Body: bytes.NewReader(content), Throttled: throttled})
-			if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 ||
-				summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
-				t.Errorf("row groups of %d: got %+v", size, summary)
-			}
+		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: uuid.New(),
+			Body: bytes.NewReader(content), Throttled: i == 1})
+		if summary.Read != 140_000 || summary.New != 139_998 || len(summary.Refusals) != 2 ||
+			summary.Refusals[0].Line != 70_000 || summary.Refusals[1].Line != 140_000 {
+			t.Errorf("row groups of %d: got %+v", size, summary)
 		}
 	}
 }
@@ -256,6 +265,7 @@ func arrowColumnsOf(t testing.TB, names ...string) []byte {
 
 // A file that exceeds a limit is refused, and the reason names the limit.
 func TestTables_Limits(t *testing.T) {
+	w := openNew(t)
 	plain := parquetOf(t, "SELECT uuid() AS id, DATE '2026-01-01' AS created_at FROM range(10)", "")
 	many := make([]string, filereader.MaxColumns+1)
 	for i := range many {
@@ -295,7 +305,6 @@ func TestTables_Limits(t *testing.T) {
 		"Arrow column twice": {ingest.Arrow, arrowColumnsOf(t, "id", "Id"), `column "id" occurs twice`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := openNew(t)
 			summary := load(t, w, ingest.Input{Name: "push", Format: test.format, Dataset: "calls", Tenant: tenant.ID,
 				Body: bytes.NewReader(test.content)})
 			if got := fmt.Sprint(summary.Refusals); (test.reason != "") != (summary.FilesRefused == 1) || !strings.Contains(got, test.reason) {

@@ -97,9 +97,12 @@ func attempt(t *testing.T, r *Runner, a attack, sql, dir string) {
 	// Only a bounded attack may use up its time. The others must not, however busy the machine is.
 	timeout := time.Minute
 	if a.want == "bounded" {
-		timeout = 1500 * time.Millisecond
+		timeout = time.Second
 	}
 	for _, format := range []string{JSON, Arrow} {
+		if a.want == "bounded" && format == Arrow {
+			return // a bounded statement uses up its time or its memory before its result is encoded
+		}
 		text, _, err := runQuery(t.Context(), r, Request{SQL: sql, Format: format, Timeout: timeout})
 		shown := text
 		if err != nil {
