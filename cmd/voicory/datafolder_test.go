@@ -77,11 +77,13 @@ func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (
 	return visited
 }
 
-// Every file of a data folder has the mode of the layout under every umask: in a folder in use, in a folder with the
+// Every file of a data folder has the mode of the layout under every umask, whether the umask would narrow the mode or
+// leave it too wide: in a folder in use, in a folder with the
 // logs of a killed server, and in a folder with replaced files.
 func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
-	for _, umask := range []string{"000", "022", "077"} {
-		for mode, want := range map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}} {
+	for mode, umasks := range map[string][]string{"": {"000", "077"}, "group": {"022"}, "world": {"000", "077"}} {
+		want := map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}}[mode]
+		for _, umask := range umasks {
 			t.Run(umask+mode, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
@@ -189,11 +191,14 @@ func fingerprint(t *testing.T, root string) string {
 	return text.String()
 }
 
-// folderCommands are commands that open a data folder.
+// folderCommands are commands that open a data folder. The first writingCommands of them write the most files.
 var folderCommands = [][]string{
-	{"tenants", "list"}, {"keys", "create", "--tenant", someTenant, "--type", "public"}, {"quarantine", "list"}, {"quarantine", "replay"},
-	{"ingest", "--dataset", "calls", "-"}, {"export", "calls", "--tenant", someTenant}, {"requests"}, {"serve", "--listen", "127.0.0.1:0"},
+	{"quarantine", "replay"}, {"ingest", "--dataset", "calls", "-"}, {"serve", "--listen", "127.0.0.1:0"},
+	{"tenants", "list"}, {"keys", "create", "--tenant", someTenant, "--type", "public"}, {"quarantine", "list"},
+	{"export", "calls", "--tenant", someTenant}, {"requests"},
 }
+
+const writingCommands = 3
 
 // runFolderCommand runs a command on a data folder; a server is stopped when it listens.
 func runFolderCommand(t *testing.T, data string, args []string) result {
@@ -317,11 +322,11 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 }
 
 // No command follows a symbolic link within a data folder, whether it points outside the folder or to another place
-// inside.
+// inside. The commands that write most meet every link to the outside, and ingest, which writes the most, those to the
+// inside. Each of the others, which open the folder in the same way, meets every fifth link to the outside.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	template := filepath.Join(t.TempDir(), "data")
 	mustRun(t, mixedCalls(0, 1), "ingest", "--data", template, "--dataset", "calls", "-")
-	mustRun(t, mixedCalls(0, 1), "ingest", "--data", template, "--dataset", "customers", "-")
 	var names []string
 	noError(t, filepath.WalkDir(template, func(path string, _ fs.DirEntry, err error) error {
 		if name, _ := filepath.Rel(template, path); name != "." {
@@ -331,6 +336,7 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	}))
 	names = append(names, "voicory.sock", "control.duckdb.wal", "warehouse/"+someTenant+".duckdb.wal", "warehouse/"+someTenant+".unpublished",
 		"lake/tenant_id="+someTenant+"/messages", "published/replaced", "quarantine/.x.unfinished", "tmp/x")
+	links := 0
 	for _, name := range names {
 		for _, inside := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s inside=%t", strings.ReplaceAll(name, "/", " "), inside), func(t *testing.T) {
@@ -360,7 +366,11 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 				}
 				noError(t, os.Symlink(canary, path))
 				before := fingerprint(t, canary)
-				for _, args := range folderCommands {
+				links++
+				for i, args := range folderCommands {
+					if inside && args[0] != "ingest" || i >= writingCommands && (i+links/2)%(len(folderCommands)-writingCommands) != 0 {
+						continue
+					}
 					got := runFolderCommand(t, data, args)
 					if got.status != exitDone && !strings.Contains(got.stderr, "symbolic link") {
 						t.Errorf("%v: got %q, want an error about a symbolic link", args, got.stderr)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -18,15 +19,15 @@ import (
 )
 
 // readBack returns the column names and the number of rows of an exported file, as a reader of the format finds them.
-// NDJSON without rows has no columns.
-func readBack(t *testing.T, format exports.Format, path string) (names []string, rows int) {
+// NDJSON without rows has no columns. value returns the single value of a query in DuckDB.
+func readBack(t *testing.T, value func(string) string, format exports.Format, path string) (names []string, rows int) {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	noError(t, err)
 	switch format {
 	case exports.Parquet:
-		names = strings.Split(queryValue(t, "SELECT string_agg(column_name) FROM (DESCRIBE FROM read_parquet('"+path+"'))"), ",")
-		_, err = fmt.Sscan(queryValue(t, "SELECT count(*) FROM read_parquet('"+path+"')"), &rows)
+		names = strings.Split(value("SELECT string_agg(column_name) FROM (DESCRIBE FROM read_parquet('"+path+"'))"), ",")
+		_, err = fmt.Sscan(value("SELECT count(*) FROM read_parquet('"+path+"')"), &rows)
 		noError(t, err)
 	case exports.Arrow:
 		reader, err := ipc.NewReader(bytes.NewReader(content))
@@ -45,16 +46,24 @@ func readBack(t *testing.T, format exports.Format, path string) (names []string,
 		return lines[0], len(lines) - 1
 	case exports.NDJSON:
 		for line := range strings.Lines(string(content)) {
-			names = strings.Split(queryValue(t, "SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
+			names = strings.Split(value("SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
 			rows++
 		}
 	}
 	return names, rows
 }
 
-// checkSmallExports exports a tenant with the given number of rows in every format, and as a bundle.
-func checkSmallExports(t *testing.T, data string, rows int) {
+// checkSmallExports exports a tenant with the given number of rows as a bundle, and each of the exports in every format.
+func checkSmallExports(t *testing.T, data string, rows int, single []schema.Export) {
 	t.Helper()
+	db, err := sql.Open("duckdb", "")
+	noError(t, err)
+	defer db.Close()
+	value := func(query string) (value string) {
+		t.Helper()
+		noError(t, db.QueryRowContext(t.Context(), query).Scan(&value))
+		return value
+	}
 	dir := t.TempDir()
 	export := func(args ...string) string {
 		t.Helper()
@@ -62,8 +71,9 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 	}
 	var all exports.Bundle
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
-	database := "ATTACH '" + filepath.Join(dir, "all", exports.DatabaseFile) + "' AS written (READ_ONLY); "
-	if tables := queryValue(t, database+"SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(schema.Exports) || tables != fmt.Sprint(len(schema.Exports)) {
+	_, err = db.ExecContext(t.Context(), "ATTACH '"+filepath.Join(dir, "all", exports.DatabaseFile)+"' AS written (READ_ONLY)")
+	noError(t, err)
+	if tables := value("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(schema.Exports) || tables != fmt.Sprint(len(schema.Exports)) {
 		t.Errorf("got %s tables in the database of %+v", tables, all)
 	}
 	for _, e := range schema.Exports {
@@ -71,22 +81,26 @@ func checkSmallExports(t *testing.T, data string, rows int) {
 		for _, column := range e.Columns {
 			want = append(want, column.Name)
 		}
+		inDatabase := value("SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '" + e.Name + "') || ' ' || count(*) FROM written." + e.Name)
+		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
+			t.Errorf("%s in the database: got %s, want %v and %d rows", e.Name, inDatabase, want, rows)
+		}
+		if !slices.ContainsFunc(single, func(s schema.Export) bool { return s.Name == e.Name }) {
+			continue
+		}
 		for _, format := range exports.Formats {
 			path := filepath.Join(dir, e.Name+format.Extension())
 			summary := export(e.Name, "-o", path)
-			names, n := readBack(t, format, path)
+			names, n := readBack(t, value, format, path)
 			if !strings.Contains(summary, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
 				t.Errorf("%s as %s: got %d rows with columns %q, want %d with %q: %s", e.Name, format, n, names, rows, want, summary)
 			}
 		}
-		inDatabase := queryValue(t, database+"SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '"+e.Name+"') || ' ' || count(*) FROM written."+e.Name)
-		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
-			t.Errorf("%s in the database: got %s, want %v and %d rows", e.Name, inDatabase, want, rows)
-		}
 	}
 }
 
-// A tenant without rows and a tenant with one row per dataset can be exported in every format.
+// A tenant without rows and a tenant with one row per dataset can be exported in every format. Without a server, which
+// runs the same operation, one export is enough.
 func TestExport_ZeroAndOneRow(t *testing.T) {
 	for rows := range 2 {
 		data := t.TempDir()
@@ -97,9 +111,9 @@ func TestExport_ZeroAndOneRow(t *testing.T) {
 				mustRun(t, line, "ingest", "--data", data, "--dataset", dataset, "-")
 			}
 		}
-		checkSmallExports(t, data, rows)
+		checkSmallExports(t, data, rows, schema.Exports[:1])
 		_, stop := serve(t, data)
-		checkSmallExports(t, data, rows)
+		checkSmallExports(t, data, rows, schema.Exports)
 		stop()
 	}
 }

@@ -291,7 +291,7 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 	}
 }
 
-// An ingest is killed six times at different points. When the same command is run again, it completes, and the
+// An ingest is killed five times at different points. When the same command is run again, it completes, and the
 // published rows are the same as without a kill.
 func TestIngest_ResumesAfterKill(t *testing.T) {
 	dump, data := t.TempDir(), t.TempDir()
@@ -307,7 +307,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		return command
 	}
 	killed := 0
-	for n := range 6 {
+	for n := range 5 {
 		// Each run is killed after it has written 1.2 MB more than the one before.
 		ctx, kill := context.WithCancel(t.Context())
 		command := program(ctx, "ingest", "--data", data, dump)
@@ -334,7 +334,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		}
 	}
 	if killed < 3 {
-		t.Errorf("got %d of 6 runs killed before their end, want at least 3", killed)
+		t.Errorf("got %d of 5 runs killed before their end, want at least 3", killed)
 	}
 	out, err := program(t.Context(), "ingest", "--data", data, "--json", dump).CombinedOutput()
 	if err != nil {
@@ -352,6 +352,44 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 		if ours != theirs {
 			t.Errorf("%s: got %s after kills, want %s", dataset, ours, theirs)
 		}
+	}
+}
+
+// A file of more than one batch is read by a server that is killed after the first batch. When the file is read again,
+// the rows of this batch are unchanged and the others are new.
+func TestIngest_KilledBetweenBatches(t *testing.T) {
+	const more = 100
+	data := t.TempDir()
+	key := createKey(t, data, someTenant, "secret")
+	url, kill := startServer(t, data)
+	var file bytes.Buffer
+	for n := range warehouse.RowGroup + more {
+		file.WriteString(callLine(n))
+	}
+	beginning, rest := io.Pipe()
+	ended := make(chan int)
+	go func() {
+		program := Main{Args: []string{"ingest", "--data", data, "--dataset", "calls", "-"}, Stdin: beginning, Stdout: io.Discard, Stderr: io.Discard}
+		ended <- program.Run(t.Context())
+	}()
+	_, err := rest.Write(file.Bytes()[:file.Len()-1]) // the last line is not complete
+	noError(t, err)
+	until(t, "the rows of the first batch", func() bool {
+		_, body := get(t, url+"/api/v1/calls?limit=1", key)
+		return strings.Contains(body, fmt.Sprintf(`"total":%d,`, warehouse.RowGroup))
+	})
+	kill()
+	noError(t, rest.Close())
+	if status := <-ended; status != exitFailed {
+		t.Errorf("got exit status %d of the command, want %d", status, exitFailed)
+	}
+	var summary ingestSummary
+	noError(t, json.Unmarshal([]byte(mustRun(t, file.String(), "ingest", "--data", data, "--dataset", "calls", "--json", "-").stdout), &summary))
+	if summary.Unchanged != warehouse.RowGroup || summary.New != more || summary.Read != summary.Unchanged+summary.New {
+		t.Errorf("got %+v, want %d unchanged rows and %d new ones", summary, warehouse.RowGroup, more)
+	}
+	if got := queryDuckDB(t, fmt.Sprintf("SELECT count(*) || ' ' || count(DISTINCT id) FROM read_parquet('%s/lake/*/calls/*/*.parquet')", data)); got != fmt.Sprintf("%d %[1]d", warehouse.RowGroup+more) {
+		t.Errorf("got %s rows and ids in the lake, want %d", got, warehouse.RowGroup+more)
 	}
 }
 
