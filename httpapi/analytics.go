@@ -19,7 +19,6 @@ import (
 
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/httpapi/internal/web"
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/analytics"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -84,7 +83,7 @@ func (a *api) analyze(report analytics.Report) authHandler {
 
 // figuresProblem returns the problem for an error of a report.
 func figuresProblem(err error) error {
-	if errors.Is(err, warehouse.ErrInvalid) {
+	if isArgument(err) {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: fmt.Sprintf("The report would have more than %d rows, or the timezone is not known; "+
 				"request a shorter period, a longer interval or fewer groups", analytics.MaxFigures)}

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -57,7 +56,7 @@ func (a *api) eraseCustomer(w http.ResponseWriter, r *http.Request, key control.
 	report, err := a.Store.Erase(context.WithoutCancel(r.Context()), key.Tenant, id.String(),
 		warehouse.EraseOptions{OwnFiles: true})
 	web.SetWriteDeadline(w, time.Now().Add(responseTimeout))
-	if errors.Is(err, warehouse.ErrInvalid) {
+	if isArgument(err) {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: "The customer has a number of the account itself; the operator can erase it by the number"}
 	}

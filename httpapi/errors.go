@@ -34,7 +34,8 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrBusy):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server still sends data of the account; try again later"}
-	case errors.Is(err, warehouse.ErrUnavailable), errors.Is(err, warehouse.ErrInvalidated):
+	case errors.Is(err, warehouse.ErrUnavailable), errors.Is(err, warehouse.ErrInvalidated),
+		errors.Is(err, warehouse.ErrDamaged):
 		return unavailableProblem(err)
 	case errors.Is(err, warehouse.ErrNotFound):
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "Resource not found"}
@@ -52,6 +53,12 @@ func problemOf(err error) *web.Problem {
 			Message: "The newest rows could not be published, so the published files may lack rows; try again later"}
 	}
 	return queryProblem(err)
+}
+
+// isArgument reports whether the client can mend err by another argument. Data that is damaged, such as a link in place of
+// a store, is invalid, too, and is no fault of the client.
+func isArgument(err error) bool {
+	return errors.Is(err, warehouse.ErrInvalid) && !errors.Is(err, warehouse.ErrUnavailable)
 }
 
 // unavailableProblem returns the response for an ErrUnavailable. A store that cannot be used does not heal by itself,

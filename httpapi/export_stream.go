@@ -115,7 +115,7 @@ func parseCSVOptions(values url.Values) (options exports.CSVOptions, err error) 
 
 // streamProblem returns the problem for an error that the client caused. It returns other errors unchanged.
 func streamProblem(err error) error {
-	if errors.Is(err, warehouse.ErrInvalid) {
+	if isArgument(err) {
 		return &web.Problem{Status: http.StatusBadRequest, Code: "INVALID_FILTER",
 			Message: strings.TrimPrefix(err.Error(), warehouse.ErrInvalid.Error()+": ")}
 	}

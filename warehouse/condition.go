@@ -26,6 +26,7 @@ const (
 	StoreNewer       ConditionKind = "store_newer"       // the file was written by a newer version
 	StoreInvalidated ConditionKind = "store_invalidated" // DuckDB has given the database up until it is attached again
 
+	StoreDamaged         ConditionKind = "store_damaged"         // a part of the tenant's file cannot be read
 	FileDamaged          ConditionKind = "file_damaged"          // a published file is missing or has other bytes
 	PublicationFailing   ConditionKind = "publication_failing"   // the last publication failed
 	PublicationLagging   ConditionKind = "publication_lagging"   // commits are unpublished for longer than maxPublishLag
@@ -37,7 +38,7 @@ const (
 
 // ConditionKinds lists all kinds.
 var ConditionKinds = slices.Concat(storeKinds, []ConditionKind{
-	FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, JournalDamaged,
+	StoreDamaged, FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, JournalDamaged,
 	ControlDamaged,
 })
 
@@ -142,6 +143,18 @@ func (c *conditions) setStore(tenant uuid.UUID, err error) {
 		} else {
 			c.set(tenant, k, "", nil)
 		}
+	}
+	if err == nil { // found again by the next statement that reads the damaged part
+		c.set(tenant, StoreDamaged, "", nil)
+	}
+}
+
+// noteDamaged records that a part of a database cannot be read. It is a condition until the database is attached again.
+func (c *conditions) noteDamaged(database string, err error) {
+	if tenant, notTenant := uuid.Parse(database); notTenant == nil {
+		c.set(tenant, StoreDamaged, "", fmt.Errorf("%s: %w; run `voicory repair`", storeFile(tenant), err))
+	} else {
+		c.set(uuid.Nil, ControlDamaged, controlFile, fmt.Errorf("%s: %w; run `voicory repair`", controlFile, err))
 	}
 }
 

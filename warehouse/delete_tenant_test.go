@@ -39,11 +39,20 @@ func wantDeleted(t *testing.T, w *warehouse.Warehouse) {
 	t.Helper()
 	for _, name := range files(t, w.Dir()) {
 		text := readFile(t, filepath.Join(w.Dir(), name))
-		// The journal and the file of commits name tenants by their id only.
-		if strings.Contains(name, tenantA.String()) ||
-			strings.Contains(text, tenantA.String()) && name != "journal.ndjson" && name != "commits" {
-			t.Errorf("file %s is left, or contains the id of the tenant", name)
+		// The journal, its copy in the control database and the file of commits name tenants by their id only.
+		content := tenantA.String()
+		switch name {
+		case "journal.ndjson", "commits":
+			continue
+		case "control.duckdb", "control.duckdb.wal":
+			content = "phone_number=" + content // of the request log
 		}
+		if strings.Contains(name, tenantA.String()) || strings.Contains(text, content) {
+			t.Errorf("file %s is left, or contains %s", name, content)
+		}
+	}
+	if has, err := w.HasTenant(t.Context(), tenantA); has || err != nil {
+		t.Errorf("the control database has rows of the tenant (%v)", err)
 	}
 	tenants, err := w.Tenants(t.Context())
 	noError(t, err)

@@ -26,6 +26,7 @@ var (
 	ErrNoSpace     = duckdb.ErrNoSpace
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
 	ErrInvalidated = duckdb.ErrInvalidated           // a checkpoint failed; the database will be attached again
+	ErrDamaged     = duckdb.ErrDamaged               // a part of a database file cannot be read
 	ErrUnpublished = errors.New("publishing failed") // the published files of a tenant may lack rows
 
 	ErrTenantDeleted = control.ErrTenantDeleted

@@ -97,6 +97,9 @@ func (s *Staged) mergeGroup(
 		}
 	}
 	if err := s.classify(ctx, conn, plans); err != nil {
+		if len(group) == 1 {
+			return counts, s.mergeError(group[0], err)
+		}
 		return counts, fmt.Errorf("compare staged %s with existing rows: %w", s.batch.Dataset.Name, err)
 	}
 	if err := s.w.markUnpublished(plans); err != nil {
@@ -111,8 +114,12 @@ func (s *Staged) mergeGroup(
 	return counts, nil
 }
 
-// mergeError wraps err with the dataset and the tenant.
+// mergeError wraps err with the dataset and the tenant. It records damage of the tenant's file: the connections of merges
+// belong to no tenant.
 func (s *Staged) mergeError(t stagedTenant, err error) error {
+	if errors.Is(err, ErrDamaged) {
+		s.w.conditions.noteDamaged(t.id.UUID.String(), err)
+	}
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"strings"
 	"time"
@@ -87,6 +88,9 @@ func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published 
 	if err == nil || ctx.Err() == nil {
 		w.conditions.set(id, PublicationFailing, "", err)
 	}
+	if errors.Is(err, ErrDamaged) {
+		w.conditions.noteDamaged(id.String(), err)
+	}
 	switch {
 	case complete:
 		w.conditions.unpublishedSince(id, time.Time{})
@@ -155,7 +159,7 @@ func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 		return nil, err
 	}
 	folders, err := w.folder.readDir(w.folder.join(filesDir))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // if it is lost, every tenant is published again
 		return nil, err
 	}
 	marked, published := map[string]bool{}, map[string]bool{}

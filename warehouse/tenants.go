@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -80,6 +81,9 @@ type tenantStore struct {
 	publishing  sync.Mutex  // held by one publisher at a time
 	pageIndexes pageIndexCache
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
+
+	file fs.FileInfo // of the attached file; set by attaching
+	lost atomic.Bool // the path has had another file since, or none
 
 	victim    *tenantStore // detached before this store is attached; nil if the pool was not full
 	attaching sync.Once
@@ -265,7 +269,33 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 		w.tenants.forget(store)
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, store.failure)
 	}
+	if err := w.checkInPlace(store); err != nil {
+		w.tenants.release(store)
+		return nil, nil, fmt.Errorf("open tenant %s: %w", id, err)
+	}
 	return store, func() { w.tenants.release(store) }, nil
+}
+
+// checkInPlace returns a ConditionError if the path of an attached store has another file, or none: the process would
+// write rows to a file that no later process finds. The store can be used again when the file is back.
+func (w *Warehouse) checkInPlace(store *tenantStore) error {
+	info, err := w.folder.root.Lstat(storeFile(store.id))
+	switch {
+	case err == nil && os.SameFile(info, store.file):
+		if store.lost.CompareAndSwap(true, false) {
+			w.conditions.setStore(store.id, nil)
+		}
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		err = w.refuse(StoreMissing, store.id, "the file was removed while it was in use")
+	case err == nil:
+		err = w.refuse(StoreForeign, store.id, "the file was replaced while it was in use")
+	default:
+		err = w.storeError(store.id, err)
+	}
+	store.lost.Store(true)
+	w.conditions.setStore(store.id, err)
+	return err
 }
 
 // noteOpened records the outcome of opening the tenant's store as its condition, and returns the error as a
@@ -368,7 +398,10 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 		return err
 	}
 	store.commits, store.facts = w.commits, w.tenants.factsOf(store.id, !exists)
-	err = w.identify(ctx, store, last)
+	store.file, err = w.folder.root.Lstat(storeFile(store.id))
+	if err == nil {
+		err = w.identify(ctx, store, last)
+	}
 	if err == nil && exists && last == nil {
 		// The file of an earlier version gets its identity, so that the WAL of another store does not fit it.
 		_, err = w.loader.ExecContext(ctx, "CHECKPOINT "+statements.Ident(store.id.String()))

@@ -115,8 +115,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
-		if isDamage(err) {
-			err = fmt.Errorf("%w: %s is damaged: %s; run `voicory repair`", ErrInvalid, folder.join(controlFile), firstLine(err))
+		if fault := w.controlFault(err); fault != err {
+			return nil, fault
 		}
 		return nil, fmt.Errorf("open control database: %w", err)
 	}
@@ -124,19 +124,19 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	w.controlReads = w.instance.DB("USE control")
 	w.controlReads.SetMaxOpenConns(1) // see rewriteControl
 	if w.DB, err = control.Open(ctx, w.control, w.controlReads); err != nil {
-		return nil, err
+		return nil, w.controlFault(err)
 	}
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
 	}
 	if err := w.completeJournal(ctx); err != nil {
-		return nil, err
+		return nil, w.controlFault(err)
 	}
 	if err := w.loadDeleted(); err != nil {
 		return nil, err
 	}
 	if err := w.UseJournal(ctx, w.journal); err != nil {
-		return nil, err
+		return nil, w.controlFault(err)
 	}
 	for _, fault := range w.DamagedKeys() {
 		w.conditions.set(uuid.Nil, ControlDamaged, controlFile, fmt.Errorf("%w; run `voicory repair`", fault))
@@ -145,7 +145,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, fmt.Errorf("file of commits: %w", err)
 	}
 	if err := w.loadHistories(ctx); err != nil {
-		return nil, err
+		return nil, w.controlFault(err)
 	}
 	if w.signing, err = folder.loadSigningSecret(); err != nil {
 		return nil, fmt.Errorf("signing secret: %w", err)
@@ -165,12 +165,22 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	if err := w.openStores(ctx); err != nil {
-		return nil, err
+		return nil, w.controlFault(err)
 	}
 	if err := w.resumeRestore(ctx); err != nil {
 		return nil, err
 	}
 	return w, w.FinishErasures(ctx)
+}
+
+// controlFault returns an error of opening the control database as an ErrInvalid of one line with the command to run, if
+// the database is damaged. It returns every other error unchanged.
+func (w *Warehouse) controlFault(err error) error {
+	if isDamage(err) && !errors.Is(err, ErrNoMemory) && !errors.Is(err, ErrNoSpace) {
+		return fmt.Errorf("open control database: %w: %s is damaged: %s; run `voicory repair`", ErrInvalid,
+			w.folder.join(controlFile), firstLine(err))
+	}
+	return err
 }
 
 // setUmask sets the umask of the process, which DuckDB's files follow.
@@ -239,6 +249,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	}
 	w.reattaching.init(w)
 	w.instance.OnInvalidated(w.reattaching.begin)
+	w.instance.OnDamaged(w.conditions.noteDamaged)
 	w.loader = w.instance.DB("")
 	for _, statement := range set {
 		if _, err := w.loader.ExecContext(ctx, statement); err != nil {

@@ -16,7 +16,7 @@ import (
 type ArrowStream struct {
 	Schema *arrow.Schema
 
-	instance *Instance // nil: its errors are not classified
+	classify func(error) error // of errors of the connection
 
 	prepared bindings.PreparedStatement
 	pending  bindings.PendingResult
@@ -34,10 +34,10 @@ func StreamArrow(ctx context.Context, from any, statement string) (*ArrowStream,
 	if err != nil {
 		return nil, err
 	}
-	r := &ArrowStream{left: func() bool { return ctx.Err() != nil }, release: release, instance: instanceOf(from)}
+	r := &ArrowStream{left: func() bool { return ctx.Err() != nil }, release: release, classify: classifierOf(from)}
 	if err := r.run(conn, statement); err != nil {
 		r.Close()
-		return nil, errors.Join(ctx.Err(), r.instance.classify(err))
+		return nil, errors.Join(ctx.Err(), r.classify(err))
 	}
 	return r, nil
 }
@@ -75,7 +75,7 @@ func (r *ArrowStream) Next() (arrow.RecordBatch, error) {
 	//nolint:staticcheck // deprecated, but DuckDB has no other way to stream yet
 	if bindings.StreamFetchChunk(r.result, &chunk) == bindings.StateError {
 		if bindings.ResultError(&r.result) != "" {
-			return nil, r.instance.classify(r.failure())
+			return nil, r.classify(r.failure())
 		}
 		return nil, nil // the end
 	}
@@ -85,7 +85,7 @@ func (r *ArrowStream) Next() (arrow.RecordBatch, error) {
 	}
 	batch, wrong := r.source.Batch(chunk)
 	if err := failureOf(wrong); err != nil {
-		return nil, r.instance.classify(err)
+		return nil, r.classify(err)
 	}
 	return batch, nil
 }

@@ -18,16 +18,19 @@ var (
 	ErrNoSpace  = errors.New("disk is full")
 	// ErrInvalidated: a checkpoint failed, and DuckDB refuses the database until it is detached and attached again.
 	ErrInvalidated = errors.New("database must be attached again")
+	// ErrDamaged: a part of a database file has other bytes than were written, or is missing. Statements that do not read
+	// that part succeed.
+	ErrDamaged = errors.New("database file is damaged")
 )
 
-// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace or ErrInvalidated, if one of them is its cause. It
-// is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec, and by
-// ArrowStream. i may be nil.
+// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace, ErrInvalidated or ErrDamaged, if one of them is its
+// cause. It is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec,
+// and by ArrowStream. i may be nil. database is the default database of the connection, or empty.
 //
 // DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of the folder.
-func (i *Instance) classify(err error) error {
+func (i *Instance) classify(err error, database string) error {
 	if err == nil || i == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) ||
-		errors.Is(err, ErrInvalidated) {
+		errors.Is(err, ErrInvalidated) || errors.Is(err, ErrDamaged) {
 		return err
 	}
 	var failure *duckdb.Error
@@ -47,12 +50,21 @@ func (i *Instance) classify(err error) error {
 		if i.dir != "" && FreeBytes(i.dir) < minFree {
 			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, i.dir, err)
 		}
+		if damaged.MatchString(failure.Msg) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			if i.onDamaged != nil && database != "" {
+				i.onDamaged(database, err)
+			}
+		}
 	}
 	return err
 }
 
 // invalidated matches the messages about a database whose checkpoint has failed, and finds its name.
 var invalidated = regexp.MustCompile(`[Dd]atabase "([^"]+)"[. ]+(?:The database )?has been invalidated`)
+
+// damaged matches the messages about blocks of a database file whose checksum is wrong, or that are behind its end.
+var damaged = regexp.MustCompile(`Corrupt database file|Could not read enough bytes from file "[^"]*\.duckdb"`)
 
 // minFree is the number of free bytes below which a failed write is attributed to a full disk. DuckDB needs more than
 // this to write its next blocks.

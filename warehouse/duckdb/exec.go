@@ -21,7 +21,7 @@ func Exec(ctx context.Context, conn *sql.Conn, statement string) (rows int64, er
 			return err
 		}
 		if rows, err = execPending(ctx, driverConn, statement); err != nil {
-			return instanceOf(driverConn).classify(errors.Join(ctx.Err(), err))
+			return classifierOf(driverConn)(errors.Join(ctx.Err(), err))
 		}
 		return nil
 	})

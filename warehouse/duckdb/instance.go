@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 )
@@ -15,7 +16,8 @@ type Instance struct {
 	connector *duckdb.Connector
 	dir       string // a full disk is one that has no space here
 
-	onInvalidated func(database string) // see OnInvalidated; nil: none
+	onInvalidated func(database string)            // see OnInvalidated; nil: none
+	onDamaged     func(database string, err error) // see OnDamaged; nil: none
 }
 
 // Open starts an instance that writes files to the folder dir, and adds the SQL function csv_field.
@@ -34,6 +36,11 @@ func Open(ctx context.Context, dir string) (*Instance, error) {
 // OnInvalidated sets a function that is called with the name of a database whenever a statement fails with
 // ErrInvalidated. It must not block. OnInvalidated must be called before the connections of the instance are used.
 func (i *Instance) OnInvalidated(call func(database string)) { i.onInvalidated = call }
+
+// OnDamaged sets a function that is called with the default database of a connection and the error whenever a statement
+// of the connection fails with ErrDamaged. It must not block. OnDamaged must be called before the connections of the
+// instance are used.
+func (i *Instance) OnDamaged(call func(database string, err error)) { i.onDamaged = call }
 
 // Close closes the instance, which checkpoints the databases that are still attached.
 func (i *Instance) Close() error { return i.connector.Close() }
@@ -73,9 +80,9 @@ func (c connector) Driver() driver.Driver { return c.instance.connector.Driver()
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	opened, err := c.instance.connector.Connect(ctx)
 	if err != nil {
-		return nil, c.instance.classify(err)
+		return nil, c.instance.classify(err, "")
 	}
-	own := conn{opened.(*duckdb.Conn), c.instance}
+	own := conn{opened.(*duckdb.Conn), c.instance, usedDatabase(c.onOpen)}
 	if c.onOpen == "" {
 		return own, nil
 	}
@@ -85,12 +92,25 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return own, nil
 }
 
+// usedDatabase returns the database that the statement USE selects, or nothing for another statement.
+func usedDatabase(statement string) string {
+	name, ok := strings.CutPrefix(statement, "USE ")
+	if !ok {
+		return ""
+	}
+	return strings.Trim(name, `"`)
+}
+
 // A conn is a connection of the driver that classifies the errors of statements and transactions. It does not classify
 // the errors of prepared statements, which this program does not use.
 type conn struct {
 	*duckdb.Conn
 	instance *Instance
+	database string // that onOpen selects; "": none
 }
+
+// classify classifies an error of a statement of the connection.
+func (c conn) classify(err error) error { return c.instance.classify(err, c.database) }
 
 // unwrap returns the driver's connection of a connection of an instance, or driverConn itself.
 func unwrap(driverConn any) any {
@@ -100,34 +120,34 @@ func unwrap(driverConn any) any {
 	return driverConn
 }
 
-// instanceOf returns the instance of one of its connections, or nil.
-func instanceOf(driverConn any) *Instance {
+// classifierOf returns the function that classifies the errors of a connection of an instance.
+func classifierOf(driverConn any) func(error) error {
 	own, _ := driverConn.(conn)
-	return own.instance
+	return own.classify
 }
 
 // ExecContext executes statements.
 func (c conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	result, err := c.Conn.ExecContext(ctx, query, args)
-	return result, c.instance.classify(err)
+	return result, c.classify(err)
 }
 
 // QueryContext executes a query.
 func (c conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	result, err := c.Conn.QueryContext(ctx, query, args)
 	if err != nil {
-		return nil, c.instance.classify(err)
+		return nil, c.classify(err)
 	}
-	return rows{result.(columnRows), c.instance}, nil
+	return rows{result.(columnRows), c.classify}, nil
 }
 
 // BeginTx starts a transaction.
 func (c conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	begun, err := c.Conn.BeginTx(ctx, options)
 	if err != nil {
-		return nil, c.instance.classify(err)
+		return nil, c.classify(err)
 	}
-	return tx{begun, c.instance}, nil
+	return tx{begun, c.classify}, nil
 }
 
 // columnRows are rows as the driver implements them.
@@ -139,18 +159,18 @@ type columnRows interface {
 
 type rows struct {
 	columnRows
-	instance *Instance
+	classify func(error) error
 }
 
 // Next reads the next row.
 func (r rows) Next(values []driver.Value) error {
-	return r.instance.classify(r.columnRows.Next(values))
+	return r.classify(r.columnRows.Next(values))
 }
 
 type tx struct {
 	driver.Tx
-	instance *Instance
+	classify func(error) error
 }
 
 // Commit commits the transaction.
-func (t tx) Commit() error { return t.instance.classify(t.Tx.Commit()) }
+func (t tx) Commit() error { return t.classify(t.Tx.Commit()) }

@@ -18,7 +18,7 @@ func RegisterView(conn *sql.Conn, reader array.RecordReader, name string) (unreg
 			return err
 		}
 		unregister, err = arrowConn.RegisterView(reader, name)
-		return instanceOf(driverConn).classify(err)
+		return classifierOf(driverConn)(err)
 	})
 	return unregister, err
 }

@@ -88,8 +88,9 @@ func TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			damaged := c.damage(bytes.Clone(log))
 			wal := read(damaged)
-			if (wal.Fault != "") != c.isDamaged {
-				t.Errorf("got fault %q, want one: %v", wal.Fault, c.isDamaged)
+			// A length that is damaged may be one of an entry that ends behind the file.
+			if noticed := wal.Fault != ""; noticed != c.isDamaged && (noticed || !wal.Torn) {
+				t.Errorf("got %+v, want damage: %v", wal, c.isDamaged)
 			}
 			path := filepath.Join(t.TempDir(), "copy.duckdb")
 			if err := os.WriteFile(path, file, 0o600); err != nil {

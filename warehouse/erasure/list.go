@@ -38,14 +38,23 @@ const separators = " +-()./\t\u00a0\u2011\u2013"
 // minDigits is the number of digits from which the digits of a text that has other characters, too, are a number.
 const minDigits = 7
 
+// internationalPrefix is dialed in place of the + of a number in most countries.
+const internationalPrefix = "00"
+
 // NumberKeys returns the keys of a phone number: its digits if it has only digits and separators, and otherwise the
-// text as it is, with its digits as a second key if there are enough of them. The statement erasure/keys.sql computes
-// the keys of stored numbers.
+// text as it is, with its digits as a further key if there are enough of them. If there are enough digits, they are keys
+// with and without the international prefix. The macro number_keys computes the key that a stored number has.
 func NumberKeys(number string) (keys []Key) {
 	digits := Digits(number)
 	pure := strings.Trim(number, "0123456789"+separators) == ""
 	if digits != "" && (pure || len(digits) >= minDigits) {
 		keys = append(keys, Key("number:"+digits))
+	}
+	if bare, prefixed := strings.CutPrefix(digits, internationalPrefix); len(bare) >= minDigits {
+		if !prefixed {
+			bare = internationalPrefix + digits
+		}
+		keys = append(keys, Key("number:"+bare))
 	}
 	if name := strings.TrimSpace(number); !pure {
 		keys = append(keys, Key("name:"+name))

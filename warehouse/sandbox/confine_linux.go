@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -65,7 +66,8 @@ const (
 // filter refuses to create one.
 func LimitMemory(bytes int64) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0) // if refused, the parent is as likely to be chosen
-	if err := unix.Setpriority(unix.PRIO_PGRP, 0, Niceness); err != nil {
+	// It is refused if the parent has a lower priority already, which the child has, too.
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, Niceness); err != nil && !errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("lower the priority: %w", err)
 	}
 	for resource, limit := range map[int]uint64{

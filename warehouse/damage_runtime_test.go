@@ -1,0 +1,85 @@
+package warehouse_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// A store whose path has another file, or none, is not written to. It can be used again when its file is back.
+func TestStore_ReplacedWhileInUse(t *testing.T) {
+	w := openNew(t)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
+	store := func(name string) string { return filepath.Join(w.Dir(), "warehouse", name) }
+	file := store(tenantA.String() + ".duckdb")
+	for name, test := range map[string]struct {
+		replace func()
+		back    func()
+		kind    string
+	}{
+		"removed": {func() { noError(t, os.Rename(file, store("away"))) },
+			func() { noError(t, os.Rename(store("away"), file)) }, "A/store_missing"},
+		"another tenant's": {func() {
+			noError(t, os.Rename(file, store("away")))
+			copyFile(t, store(tenantB.String()+".duckdb"), file)
+		}, func() { noError(t, os.Rename(store("away"), file)) }, "A/store_foreign"},
+		"a folder": {func() {
+			noError(t, os.Rename(file, store("away")))
+			noError(t, os.Mkdir(file, 0o700))
+		}, func() {
+			noError(t, os.Remove(file))
+			noError(t, os.Rename(store("away"), file))
+		}, "A/store_foreign"},
+		"the folder": {func() { noError(t, os.Rename(store(""), w.Dir()+"/elsewhere")) },
+			func() { noError(t, os.Rename(w.Dir()+"/elsewhere", store(""))) }, "A/store_missing"},
+	} {
+		test.replace()
+		_, err := mergeError(t, w, schema.Calls, call(tenantA, 2, nil))
+		wantKind(t, err, warehouse.ErrUnavailable)
+		want(t, kinds(w), test.kind)
+		test.back()
+		if _, err := mergeError(t, w, schema.Calls, call(tenantA, 2, nil)); err != nil {
+			t.Errorf("%s, and back: %v", name, err)
+		}
+		want(t, kinds(w), "")
+	}
+}
+
+// A block that cannot be read is a condition of its tenant, and the command to run is named.
+func TestStore_BlockDamagedWhileInUse(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	var rows []any
+	for n := range 3000 {
+		rows = append(rows, call(tenantA, n, row{"summary": "summary of a call"}))
+	}
+	merge(t, w, schema.Calls, rows...)
+	noError(t, w.Close())
+	w = open(t, dir)
+	noError(t, w.OpenTenant(t.Context(), tenantA))
+	path := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
+	text := []byte(readFile(t, path))
+	for at := 20000; at < len(text); at += 997 {
+		text[at] ^= 4
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	noError(t, err)
+	_, err = file.WriteAt(text, 0)
+	noError(t, err)
+	noError(t, file.Close())
+	for range 2 {
+		_, err = mergeError(t, w, schema.Calls, rows...)
+		wantKind(t, err, warehouse.ErrDamaged)
+		want(t, kinds(w), "A/store_damaged")
+	}
+	_ = w.Close() // its checkpoint fails
+}
+
+func mergeError(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, rows ...any) (schema.Counts, error) {
+	t.Helper()
+	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, rows...)})
+	return counts, err
+}
