@@ -56,7 +56,7 @@ func problemOf(err error) *web.Problem {
 }
 
 // isArgument reports whether the client can mend err by another argument. Data that is damaged, such as a link in place of
-// a store, is invalid, too, and is no fault of the client.
+// a store, is invalid, too, and no other argument mends it.
 func isArgument(err error) bool {
 	return errors.Is(err, warehouse.ErrInvalid) && !errors.Is(err, warehouse.ErrUnavailable)
 }
