@@ -41,9 +41,9 @@ bench: build ## run the benchmarks and print a table
 soak: build ## keep a server with 1,000 tenants under load for 30 minutes, check bounds, write docs/soak.md
 	go run ./bench/soak -docs docs
 
-torture: build ## kill the server and damage its files for ten minutes
+torture: build ## kill the server, cut its power and damage its files for ten minutes; writes docs/reliability.md
 	go test ./bench/torture -count=1 -v -timeout 30m -torture.for 10m -torture.program $(CURDIR)/bin/voicory \
-		-torture.seed $$(date +%s)
+		-torture.go-on -torture.seed $$(date +%s) -torture.report $(CURDIR)/docs/reliability.md
 
 clean: ## remove bin, never data
 	rm -rf bin

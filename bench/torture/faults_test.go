@@ -26,8 +26,13 @@ type fault struct {
 	harm func(m *machine, d draw) error
 	// loses says whose unpublished rows the fault may destroy.
 	loses loss
-	// unavailable is the reason why the fault cannot be tried on this machine, "" if it can.
-	unavailable string
+	// before begins the fault before the requests, and after ends it. The server runs on and recovers by itself.
+	before, after func(m *machine, d draw) error
+	// atOnce is done at the drawn moment, before the server is stopped.
+	atOnce func(m *machine, d draw) error
+	power  bool // harm changes what was written before, as a power cut does
+	// needs reports whether the place of the data folder allows the fault. nil: every place does.
+	needs func(p *place) bool
 }
 
 type loss int
@@ -123,6 +128,7 @@ var targets = []target{
 
 // allFaults returns the faults in the order in which histories try them.
 func allFaults() (faults []*fault) {
+	faults = placeFaults()
 	kill := &fault{name: "kill -9", stop: syscall.SIGKILL}
 	faults = append(faults, kill, &fault{name: "stop (SIGTERM)", stop: syscall.SIGTERM})
 	for _, damage := range damages {
@@ -193,6 +199,7 @@ func copyFile(from, to string) error {
 const (
 	startsAlone  = "starts by itself"
 	startsNamed  = "starts after the named command"
+	healsPromise = "heals without a restart"
 	rowsPromise  = "acknowledged rows, once"
 	feedPromise  = "change feed"
 	pushPromise  = "repeated pushes"
@@ -208,9 +215,19 @@ const (
 func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 	m.crashing.Store(true)
 	defer m.crashing.Store(false)
+	if f.before != nil {
+		if err := f.before(m, d); err != nil {
+			return err
+		}
+	}
 	wait := m.start(tasks)
 	if f.stop != 0 {
 		<-time.After(d.Delay) // the moment of the fault
+		if f.atOnce != nil {
+			if err := f.atOnce(m, d); err != nil {
+				return errors.Join(err, wait())
+			}
+		}
 		if err := m.srv.stop(f.stop); err != nil && f.stop != syscall.SIGKILL {
 			return errors.Join(fmt.Errorf("stop: %w", err), wait())
 		}
@@ -218,8 +235,17 @@ func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 	if err := wait(); err != nil {
 		return err
 	}
+	if f.after != nil {
+		if err := f.after(m, d); errors.Is(err, errNothing) {
+			m.crashing.Store(false)
+			m.settleUnanswered()
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 	m.crashing.Store(false)
-	if !m.srv.running() {
+	if !m.srv.running() && !f.power {
 		if err := m.check(f, tornPromise, m.checkTorn()); err != nil {
 			return err
 		}
@@ -232,9 +258,20 @@ func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 		}
 	}
 	m.results.tried(f)
-	if err := m.recover(f, d); err != nil {
+	if f.power {
+		if err := m.check(f, tornPromise, m.checkTorn()); err != nil {
+			return err
+		}
+	}
+	if err := m.recover(f); err != nil {
 		return err
 	}
+	if f.before != nil {
+		if err := m.check(f, healsPromise, m.heal()); err != nil {
+			return err
+		}
+	}
+	m.settleUnanswered()
 	return m.checkPromises(f, d)
 }
 
@@ -250,7 +287,7 @@ func (m *machine) check(f *fault, promise string, err error) error {
 var namedCommand = regexp.MustCompile("voicory (repair|verify)[a-z0-9 -]*")
 
 // recover starts the server if it is stopped, and runs the command that it or voicory verify names.
-func (m *machine) recover(f *fault, d draw) error {
+func (m *machine) recover(f *fault) error {
 	if !m.srv.running() {
 		err := m.srv.start(m.ctx)
 		var exit *exitError
@@ -269,6 +306,31 @@ func (m *machine) recover(f *fault, d draw) error {
 		}
 	}
 	return nil
+}
+
+const healTimeout = 20 * time.Second
+
+// heal waits until the server serves and publishes everything again without a restart.
+func (m *machine) heal() (err error) {
+	for deadline := time.Now().Add(healTimeout); time.Now().Before(deadline); {
+		if err = m.publish(); err == nil {
+			err = m.readAllTenants()
+		}
+		if err == nil || errors.Is(err, errWrong) {
+			return err
+		}
+	}
+	return fmt.Errorf("%v after the last error of the disk: %w", healTimeout, err)
+}
+
+func (m *machine) readAllTenants() (err error) {
+	for _, one := range m.tenants {
+		for _, dataset := range datasets {
+			_, failed := m.readAll(one, dataset, "export")
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 // readBefore reads everything before a repair. Each answer must be right or an error, and tenants that the fault does
@@ -314,8 +376,8 @@ func (m *machine) checkPromises(f *fault, d draw) error {
 	if f.loses == losesTenant || f.loses == losesTenants {
 		m.forget(f, d)
 	}
-	if err := m.check(f, filesPromise, m.publish()); err != nil {
-		return err
+	if err := m.publish(); err != nil {
+		return m.check(f, filesPromise, err)
 	}
 	found := map[rowKey]int64{}
 	lossy := func(one *tenant) bool {

@@ -59,8 +59,12 @@ type machine struct {
 	hist      *history
 	version   atomic.Int64
 	pushes    []*repeatedPush
+	keysUsed  int         // idempotency keys
 	faults    int         // that were drawn
 	crashing  atomic.Bool // requests may fail
+
+	mu       sync.Mutex
+	deferred []func(end int64) // adds the requests without an answer to the histories; guarded by mu
 
 	steps []string
 	err   error // the first failure; no step is done after it
@@ -235,13 +239,22 @@ func (m *machine) push(b body, repeated *repeatedPush) error {
 	default:
 		result.kind, kind = "unknown", maybeWrite
 	}
-	if repeated != nil {
-		repeated.add(result, call, end)
-	}
-	if kind != read {
-		for i, key := range b.keys {
-			m.hist.add(key, rowOp{kind: kind, value: b.values[i]}, call, end)
+	record := func(end int64) {
+		if repeated != nil {
+			repeated.add(result, call, end)
 		}
+		if kind != read {
+			for i, key := range b.keys {
+				m.hist.add(key, rowOp{kind: kind, value: b.values[i]}, call, end)
+			}
+		}
+	}
+	if kind == maybeWrite { // it may come into effect until the server has recovered
+		m.mu.Lock()
+		m.deferred = append(m.deferred, record)
+		m.mu.Unlock()
+	} else {
+		record(end)
 	}
 	if err == nil && kind == maybeWrite {
 		err = &answerError{"POST /api/v1/ingest/" + b.dataset, got}
@@ -458,8 +471,8 @@ func (m *machine) drawTask(t *rapid.T) task {
 		if kind == "push" {
 			return task{name, func() error { return m.push(b, nil) }}
 		}
-		p := &repeatedPush{key: fmt.Sprintf("push-%d-%d", m.seed, len(m.pushes)), tenant: tenantNumber, body: b}
-		m.pushes = append(m.pushes, p)
+		p := &repeatedPush{key: fmt.Sprintf("push-%d-%d", m.seed, m.keysUsed), tenant: tenantNumber, body: b}
+		m.pushes, m.keysUsed = append(m.pushes, p), m.keysUsed+1
 		return task{name, func() error { return m.push(p.body, p) }}
 	case "repeat":
 		if len(m.pushes) == 0 {
@@ -547,6 +560,7 @@ func (m *machine) step(name string, do func() error) {
 // run does the steps of a history. It is the property that rapid checks.
 func (m *machine) run(t *rapid.T, faults []*fault) {
 	defer func() { _ = m.srv.stop(syscall.SIGKILL) }()
+	faults = slices.DeleteFunc(slices.Clone(faults), func(f *fault) bool { return f.needs != nil && !f.needs(m.where) })
 	m.step("begin", m.begin)
 	t.Repeat(map[string]func(*rapid.T){
 		"requests": func(t *rapid.T) {
@@ -559,8 +573,9 @@ func (m *machine) run(t *rapid.T, faults []*fault) {
 			})
 		},
 		"fault": func(t *rapid.T) {
-			// Faults of successive seeds differ, so that each is tried even if histories are short.
-			f := faults[(int(m.seed%uint64(len(faults)))*faultStride+m.faults)%len(faults)]
+			// Faults of successive seeds differ, so that each is tried even if histories are short. Half of the seeds
+			// have the same kind of place.
+			f := faults[(int(m.seed/2%uint64(len(faults)))*faultStride+m.faults)%len(faults)]
 			m.faults++
 			tasks, draw := m.drawTasks(t), drawFault(t)
 			m.step(fmt.Sprintf("fault: %s (%+v) during %s", f.name, draw, names(tasks)), func() error {
@@ -569,6 +584,17 @@ func (m *machine) run(t *rapid.T, faults []*fault) {
 		},
 	})
 	m.step("end", m.end)
+}
+
+// settleUnanswered adds the requests without an answer to the histories. They have ended, or never will.
+func (m *machine) settleUnanswered() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	end := m.hist.now()
+	for _, record := range m.deferred {
+		record(end)
+	}
+	m.deferred = nil
 }
 
 func (m *machine) checkPushes() error {

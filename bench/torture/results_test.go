@@ -1,20 +1,24 @@
 package torture
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // results counts what all histories have tried.
 type results struct {
 	mu        sync.Mutex
 	histories int
+	failed    int
 	steps     int
 	pushes    int
 	rows      int
@@ -24,6 +28,7 @@ type results struct {
 	tries     map[string]int
 	promises  map[string]map[string][2]int // by fault and promise: held, tried
 	losses    map[string]int               // rows
+	lacks     []string                     // what the machine does not allow
 }
 
 func newResults(faults []*fault) *results {
@@ -35,6 +40,14 @@ func newResults(faults []*fault) *results {
 		}
 	}
 	return r
+}
+
+func (r *results) missing(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.lacks, reason) {
+		r.lacks = append(r.lacks, reason)
+	}
 }
 
 func (r *results) step() {
@@ -79,11 +92,6 @@ func (r *results) count(f *fault, promise string, held bool) {
 	r.promises[f.name][promise] = counts
 }
 
-var columns = []string{
-	startsAlone, startsNamed, rowsPromise, feedPromise, pushPromise, filesPromise, tornPromise, keysPromise, otherPromise,
-	verifyAlone, verifyNamed,
-}
-
 // untried returns the faults that no history has reached.
 func (r *results) untried() (names []string) {
 	r.mu.Lock()
@@ -96,31 +104,83 @@ func (r *results) untried() (names []string) {
 	return names
 }
 
-// table returns the table of promises and faults as Markdown.
-func (r *results) table() string {
+// Columns of the table. A cell has the number of tries in which all of its promises held.
+var columns = []struct {
+	title    string
+	promises []string
+}{
+	{"starts", []string{startsAlone, startsNamed, healsPromise}},
+	{"rows", []string{rowsPromise}},
+	{"feed", []string{feedPromise}},
+	{"repeated pushes", []string{pushPromise}},
+	{"files and SQL", []string{filesPromise}},
+	{"whole files", []string{tornPromise}},
+	{"keys", []string{keysPromise}},
+	{"others served", []string{otherPromise}},
+	{"verified", []string{verifyAlone, verifyNamed}},
+}
+
+// text returns the results as Markdown.
+func (r *results) text(seed uint64, took time.Duration) string {
+	untried := r.untried()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "| fault | tries | %s |\n|---|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+	total := 0
+	for _, tries := range r.tries {
+		total += tries
+	}
+	fmt.Fprintf(&b, "%s, %s/%s, %d processors, %s, seeds from %d on: %d histories in %v with %d steps and %d faults; %d pushes of "+
+		"%d rows were acknowledged, %d rows were read, and porcupine checked %d operations. Failed histories: %d.\n\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), seed,
+		r.histories, took.Round(time.Second), r.steps, total, r.pushes, r.rows, r.reads, r.checked, r.failed)
+	fmt.Fprintf(&b, "| fault | tries | needs `voicory repair` | rows lost |")
+	for _, column := range columns {
+		fmt.Fprintf(&b, " %s |", column.title)
+	}
+	fmt.Fprintf(&b, "\n|%s\n", strings.Repeat("---|", len(columns)+4))
 	for _, name := range r.order {
 		if r.tries[name] == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "| %s | %d |", name, r.tries[name])
-		for _, promise := range columns {
-			counts := r.promises[name][promise]
+		repaired := max(r.promises[name][startsNamed][1], r.promises[name][verifyNamed][1])
+		fmt.Fprintf(&b, "| %s | %d | %d | %d |", name, r.tries[name], repaired, r.losses[name])
+		for _, column := range columns {
+			held, tried := 0, 0
+			for _, promise := range column.promises {
+				counts := r.promises[name][promise]
+				held, tried = held+counts[0], tried+counts[1]
+			}
 			switch {
-			case counts[1] == 0:
+			case tried == 0:
 				b.WriteString(" |")
-			case counts[0] == counts[1]:
-				fmt.Fprintf(&b, " %d |", counts[0])
+			case held == tried:
+				fmt.Fprintf(&b, " %d |", held)
 			default:
-				fmt.Fprintf(&b, " **%d of %d** |", counts[0], counts[1])
+				fmt.Fprintf(&b, " **%d of %d** |", held, tried)
 			}
 		}
 		b.WriteByte('\n')
 	}
+	if len(untried) > 0 {
+		fmt.Fprintf(&b, "\nNot tried: %s.\n", strings.Join(untried, "; "))
+	}
+	for _, reason := range r.lacks {
+		fmt.Fprintf(&b, "\nSkipped, because of the machine: %s.\n", reason)
+	}
 	return b.String()
+}
+
+const (
+	resultsBegin = "<!-- results: written by make torture -->\n"
+	resultsEnd   = "<!-- end of results -->\n"
+)
+
+// replaceResults replaces the results in a document.
+func replaceResults(document []byte, text string) []byte {
+	before, rest, _ := bytes.Cut(document, []byte(resultsBegin))
+	_, after, _ := bytes.Cut(rest, []byte(resultsEnd))
+	return slices.Concat(before, []byte(resultsBegin), []byte("\n"+text+"\n"), []byte(resultsEnd), after)
 }
 
 func fileHash(path string) (string, error) {

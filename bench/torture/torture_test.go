@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,15 +21,20 @@ var (
 	keepOn   = flag.Bool("torture.go-on", false, "run further histories after one has failed")
 	seed     = flag.Uint64("torture.seed", 1, "seed of the first history; the next ones follow")
 	program  = flag.String("torture.program", "", "path of voicory (default: it is built)")
+	only     = flag.String("torture.only", "", "regular expression of the faults to try (default: all)")
+	report   = flag.String("torture.report", "", "document whose table of results is replaced")
 	folder   = flag.String("torture.folder", "", "folder for data folders (default: a temporary one)")
 )
 
 // A place is where the data folder of a history lies.
 type place struct {
-	dir string
+	dir    string
+	folder string // mount point, or a plain folder
+	image  string // image of the mounted ext4 file system; "": none
+	faulty any    // the mounted faultfs.FS; nil: none
 }
 
-func (p *place) data() string { return filepath.Join(p.dir, "data") }
+func (p *place) data() string { return filepath.Join(p.folder, "data") }
 func (p *place) log() string  { return filepath.Join(p.dir, "server.log") }
 
 // TestTorture runs histories until the time is over. The default is short enough for continuous integration; make
@@ -57,15 +64,21 @@ func TestTorture(t *testing.T) {
 	set("rapid.steps", "20")
 	set("rapid.nofailfile", "true")
 	faults := allFaults()
+	wanted := regexp.MustCompile(*only)
+	faults = slices.DeleteFunc(faults, func(f *fault) bool { return !wanted.MatchString(f.name) })
 	results := newResults(faults)
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
-	deadline := time.Now().Add(*duration)
+	began := time.Now()
+	deadline := began.Add(*duration)
 	for next := *seed; time.Now().Before(deadline) && (*keepOn || !t.Failed()); next++ {
 		set("rapid.seed", fmt.Sprint(next))
 		t.Run(fmt.Sprintf("seed=%d", next), func(t *testing.T) {
-			where := &place{filepath.Join(dir, fmt.Sprintf("seed-%d", next))}
-			if err := os.MkdirAll(where.dir, 0o700); err != nil {
+			where, missing, err := openPlace(t.Context(), filepath.Join(dir, fmt.Sprintf("seed-%d", next)), next)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if missing != "" {
+				results.missing(missing)
 			}
 			m, err := newMachine(t.Context(), binary, next, where, results)
 			if err != nil {
@@ -75,7 +88,11 @@ func TestTorture(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { m.run(t, faults) })
 			results.histories++
 			results.checked += m.hist.checked
+			if err := where.close(); err != nil {
+				t.Error(err)
+			}
 			if m.err != nil {
+				results.failed++
 				t.Fatalf("%v\nto run this history again: go test ./bench/torture -torture.seed=%d\n"+
 					"data folder and log: %s\nsteps:\n  %s\nlog:\n%s",
 					m.err, next, where.dir, strings.Join(m.steps, "\n  "), m.srv.log.tail())
@@ -85,6 +102,16 @@ func TestTorture(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d histories, %d steps, %d pushes of %d rows, %d rows read, %d operations checked\n%s\nnot tried: %q",
-		results.histories, results.steps, results.pushes, results.rows, results.reads, results.checked, results.table(), results.untried())
+	text := results.text(*seed, time.Since(began))
+	t.Log(text)
+	if *report == "" {
+		return
+	}
+	document, err := os.ReadFile(*report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(*report, replaceResults(document, text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
