@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
+	"github.com/voicory/warehouse/internal/pythontest"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -466,4 +469,94 @@ func TestObjects_ScanOfATableCountsAsOneRequest(t *testing.T) {
 		}
 	}
 	t.Error("the allowance of a table has no bound")
+}
+
+// Engines read the tables with the examples of the documentation, while rows are published.
+func TestCatalog_EnginesReadEveryTable(t *testing.T) {
+	python := pythontest.Python(t, "duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5",
+		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
+	l := startLake(t)
+	publish := func(n int) error {
+		merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"cost":0.5,"created_at":"2026-06-03T12:00:00Z"}`,
+			mine, id(100+n)))
+		_, err := l.warehouse.Publish(t.Context())
+		return err
+	}
+	noError(t, publish(0))
+	var published atomic.Int64
+	published.Store(1)
+	done, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-done:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := publish(n); err != nil {
+				stopped <- err
+				return
+			}
+			published.Add(1)
+		}
+	}()
+	command := exec.CommandContext(t.Context(), python, "testdata/tables.py", l.URL, l.secret, mine.String(), "../docs/tables.md")
+	out, err := command.Output()
+	close(done)
+	noError(t, <-stopped)
+	if failure := (*exec.ExitError)(nil); errors.As(err, &failure) {
+		t.Fatalf("%v: %s", err, failure.Stderr)
+	}
+	noError(t, err)
+	var found struct {
+		DuckDB map[string]struct {
+			Rows  int64
+			Types map[string]string
+		}
+		PyIceberg map[string]struct {
+			Rows     int64
+			Comments map[string]string
+		}
+		ClickHouse map[string]int64
+		Polars     int64
+		June       [][]any
+		Files      int `json:"june files"`
+	}
+	noError(t, json.Unmarshal(out, &found))
+	for _, export := range schema.Exports {
+		var rows int64
+		for _, file := range l.files(t, l.secret, export.Name, "") {
+			rows += file.Rows
+		}
+		duck, py, click := found.DuckDB[export.Name], found.PyIceberg[export.Name], found.ClickHouse[export.Name]
+		counts := []int64{duck.Rows, click, py.Rows, rows} // in the order of time
+		if export.Name == "calls" {
+			counts = slices.Insert(counts, 1, found.Polars)
+		}
+		grows := export.Source.Name == "calls"
+		if counts[0] == 0 || !slices.IsSorted(counts) || !grows && counts[0] != rows {
+			t.Errorf("%s: got %d rows, one engine after the other", export.Name, counts)
+		}
+		for _, c := range export.Columns {
+			want := c.Type
+			if want == "JSON" {
+				want = "VARCHAR"
+			}
+			if duck.Types[c.Name] != want || py.Comments[c.Name] != c.Comment() {
+				t.Errorf("%s.%s: got type %s and comment %q", export.Name, c.Name, duck.Types[c.Name], py.Comments[c.Name])
+			}
+		}
+	}
+	last := 0.0
+	for _, round := range found.June {
+		count, usd := round[1].(float64), round[2].(float64)
+		if usd != count/2 || count < last || count > float64(published.Load()) {
+			t.Errorf("got %v rows with %v USD after %v rows, which no publication has", count, usd, last)
+		}
+		last = count
+	}
+	if len(found.June) != 10 || last < 2 || found.Files != 1 {
+		t.Errorf("got rounds %v and %d files of June", found.June, found.Files)
+	}
 }

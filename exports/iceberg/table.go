@@ -69,7 +69,7 @@ func (t *Table) find(id int64) (_ snapshot, ok bool) {
 // The keys of metadata, relative to the location: the metadata of the table whose current snapshot has the identifier,
 // its manifest list, and its manifest.
 func (t *Table) metadataKey(id int64) string {
-	return fmt.Sprintf("%s%d-%s%s", metadataFolder, id, t.version, metadataSuffix)
+	return fmt.Sprintf("%s%s%d-%s.metadata.json", metadataFolder, metadataVersion, id, t.version)
 }
 
 func (t *Table) listKey(id int64) string {
@@ -80,11 +80,15 @@ func (t *Table) manifestKey(id int64) string {
 	return fmt.Sprintf("%s%d-%s-m0.avro", metadataFolder, id, t.version)
 }
 
-const metadataSuffix = ".metadata.json"
+// metadataVersion begins the names of metadata. ClickHouse requires a number of 32 bits there.
+const metadataVersion = "00000-"
 
 // snapshotOf returns the identifier of the snapshot in a key of metadata. It returns 0 if the key has no number.
 func snapshotOf(key string) int64 {
-	name := strings.TrimPrefix(strings.TrimPrefix(key, metadataFolder), "snap-")
+	name := strings.TrimPrefix(key, metadataFolder)
+	for _, prefix := range []string{metadataVersion, "snap-"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
 	digits, _, _ := strings.Cut(name, "-")
 	id, _ := strconv.ParseInt(digits, 10, 64) // 0 if it is not a number
 	return id
