@@ -113,7 +113,7 @@ func (r report) write(dir string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"memory", "handles", "disk", "requests"} {
+	for _, name := range []string{"memory", "handles", "disk", "logs"} {
 		fmt.Fprintf(&page, "\n![%s](soak/%s.svg)\n", r.charts()[name].Title, name)
 	}
 	return os.WriteFile(filepath.Join(dir, "soak.md"), page.Bytes(), 0o644)
@@ -137,7 +137,6 @@ func (r report) charts() map[string]chart {
 			of("DuckDB", func(s sample) float64 { return s.duckdb }),
 			of("Go", func(s sample) float64 { return s.goMemory }),
 			of("other", sample.other),
-			of("spilled", func(s sample) float64 { return s.spilled }),
 		}, r.options.memory.bytes() + memoryBeyondLimit},
 		"handles": {"Open files, goroutines and threads", 1, []line{
 			of("open files", func(s sample) float64 { return float64(s.files) }),
@@ -146,12 +145,12 @@ func (r report) charts() map[string]chart {
 		}, 0},
 		"disk": {"Disk in MB", mb, []line{
 			of("whole folder", sample.disk), folder("warehouse"), folder("lake"), folder("published"), folder("tmp"),
-			of("logs of tenants", func(s sample) float64 { return s.wals }),
-			of("control database", func(s sample) float64 { return s.control }), folder("quarantine"),
 		}, 0},
-		"requests": {"Requests in thousands, and CPU time in 1,000 s", 1000, []line{
-			of("requests", func(s sample) float64 { return float64(s.requests) }),
-			of("CPU time", func(s sample) float64 { return s.cpu.Seconds() }),
+		"logs": {"Control database, logs of tenants and quarantine in MB", mb, []line{
+			of("control database", func(s sample) float64 { return s.control }),
+			of("logs of tenants", func(s sample) float64 { return s.wals }),
+			folder("quarantine"),
+			of("spilled", func(s sample) float64 { return s.spilled }),
 		}, 0},
 	}
 }
