@@ -39,7 +39,7 @@ const (
 	filesPerTenant = 1 * mb
 	// maxStop bounds the time that a stop takes: the default of --stop-timeout.
 	maxStop = 30 * time.Second
-	// maxBusy is the part of requests that may be answered with 429 or 503.
+	// maxBusy is the part of requests that may still be answered with 429 or 503 after several attempts.
 	maxBusy = 0.01
 )
 
@@ -80,7 +80,7 @@ func newBounds(samples []sample, memory float64, tenants int, l *load, stopped t
 			filesPerTenant*n + keptFiles, megabytes},
 		{"time to stop", stopped.Seconds(), maxStop.Seconds(), seconds},
 		{"wrong answers", float64(l.failed), 0, count},
-		{"requests answered with 429 or 503", float64(l.busy), maxBusy * requests, count},
+		{"requests refused as busy in all attempts", float64(l.busy), maxBusy * requests, count},
 	}
 	if samples[len(samples)/2].at >= warmUp {
 		growth, during := growth(samples)

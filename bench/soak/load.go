@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,13 +64,14 @@ type load struct {
 	client  *http.Client
 	version atomic.Int64 // of the rows that are pushed next
 
-	mu     sync.Mutex
-	took   map[string][]time.Duration // times of answered requests, by kind; guarded by mu
-	sent   int                        // guarded by mu
-	left   int                        // requests that were left out; guarded by mu
-	busy   int                        // answers 429 and 503 with Retry-After; guarded by mu
-	failed int                        // wrong answers; guarded by mu
-	errs   []error                    // the first of them; guarded by mu
+	mu      sync.Mutex
+	took    map[string][]time.Duration // times of answered requests, by kind; guarded by mu
+	sent    int                        // guarded by mu
+	left    int                        // requests that were left out; guarded by mu
+	retries int                        // answers that ask to send the request again later; guarded by mu
+	busy    int                        // requests whose attempts all got such an answer; guarded by mu
+	failed  int                        // wrong answers; guarded by mu
+	errs    []error                    // the first of them; guarded by mu
 }
 
 func newLoad(o options, s *server, tenants []*tenant) *load {
@@ -136,7 +138,7 @@ func (l *load) pickTenant() *tenant {
 	return l.tenants[rand.IntN(n)]
 }
 
-// errBusy is the error of a request that the server asks to send again later.
+// errBusy is the error of a request that the server asks to send again later (429 or 503 with Retry-After).
 var errBusy = errors.New("server is busy")
 
 // maxErrors is the number of errors that are kept.
@@ -175,33 +177,60 @@ func (l *load) get(ctx context.Context, t *tenant, path string) ([]byte, error) 
 	return l.do(ctx, http.MethodGet, path, http.Header{"X-Api-Key": {t.key}}, nil, http.StatusOK)
 }
 
-// do sends a request and returns the body of the answer, which must have the given status.
+// maxAttempts is the number of times that a request is sent while the server asks to send it again later.
+const maxAttempts = 5
+
+// do sends a request and returns the body of the answer, which must have the given status. It obeys Retry-After.
 func (l *load) do(
 	ctx context.Context, method, path string, header http.Header, body []byte, status int,
-) ([]byte, error) {
+) (answer []byte, err error) {
+	for range maxAttempts {
+		var pause time.Duration
+		answer, pause, err = l.attempt(ctx, method, path, header, body, status)
+		if !errors.Is(err, errBusy) {
+			break
+		}
+		l.mu.Lock()
+		l.retries++
+		l.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return answer, err
+}
+
+// attempt sends a request once. If the server asks to send it again later, the error is errBusy and pause is the time
+// until then.
+func (l *load) attempt(
+	ctx context.Context, method, path string, header http.Header, body []byte, status int,
+) (answer []byte, pause time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, l.server.url+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	request.Header = header
 	response, err := l.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	answer, err = io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, 0, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if response.StatusCode == status {
-		return answer, nil
+		return answer, 0, nil
 	}
 	err = fmt.Errorf("%s %s: got %s, want %d: %.300s", method, path, response.Status, status, answer)
-	if (response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable) &&
-		response.Header.Get("Retry-After") != "" {
+	after, missing := strconv.Atoi(response.Header.Get("Retry-After"))
+	if missing == nil && (response.StatusCode == http.StatusTooManyRequests ||
+		response.StatusCode == http.StatusServiceUnavailable) {
 		err = fmt.Errorf("%w: %w", errBusy, err)
 	}
-	return nil, err
+	return nil, time.Duration(after) * time.Second, err
 }
 
 // rows returns rowsEach neighbouring rows of a dataset, in a new version.

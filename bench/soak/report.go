@@ -47,9 +47,10 @@ func (r report) print(w io.Writer) {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format(time.DateOnly),
 		r.options.tenants, r.options.rate, r.options.length, float64(r.options.memory))
 	fmt.Fprintf(w, "%d requests in %s, %.1f per second. %d more were due while %d were in flight, and were left out. "+
+		"%d answers were 429 or 503 with Retry-After, and their requests were sent again. "+
 		"The server used %s of CPU time and wrote %s.\n\n", last.requests, took.Round(time.Second),
-		float64(last.requests)/took.Seconds(), r.load.left, maxInFlight, (last.cpu - first.cpu).Round(time.Second),
-		megabytes(last.written-first.written))
+		float64(last.requests)/took.Seconds(), r.load.left, maxInFlight, r.load.retries,
+		(last.cpu - first.cpu).Round(time.Second), megabytes(last.written-first.written))
 
 	fmt.Fprintln(w, "| figure | highest | bound | |\n|---|---|---|---|")
 	for _, b := range r.bounds {
