@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os/signal"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -26,16 +25,19 @@ func withoutSpace(t *testing.T, do func()) {
 	do()
 }
 
-// eventually waits until do succeeds.
+// eventually waits until do succeeds. It logs the last error otherwise.
 func eventually(t *testing.T, do func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err = do(); err == nil {
-			return
+	defer func() {
+		if err != nil {
+			t.Log(err)
 		}
-	}
-	t.Fatal(err)
+	}()
+	waitUntil(t, "success", func() bool {
+		err = do()
+		return err == nil
+	})
 }
 
 // A database whose checkpoint fails is attached again by itself, with every commit.

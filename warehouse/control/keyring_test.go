@@ -33,8 +33,7 @@ func TestKeyring_UnlockedDuringControlWrites(t *testing.T) {
 			}
 			waiting, done := db.Stats().WaitCount, make(chan error)
 			go func() { done <- change(t.Context()) }()
-			for db.Stats().WaitCount == waiting {
-				time.Sleep(time.Millisecond)
+			for look := time.NewTicker(time.Millisecond); db.Stats().WaitCount == waiting; <-look.C {
 			}
 			if d.keys.mu.TryLock() {
 				d.keys.mu.Unlock()
