@@ -86,7 +86,7 @@ func TestStreams_HTTP2(t *testing.T) {
 type hurried struct{ http.ResponseWriter }
 
 func (h hurried) SetWriteDeadline(until time.Time) error {
-	if soon := time.Now().Add(100 * time.Millisecond); until.After(soon) {
+	if soon := time.Now().Add(time.Second); until.After(soon) {
 		until = soon
 	}
 	return http.NewResponseController(h.ResponseWriter).SetWriteDeadline(until)
