@@ -9,6 +9,12 @@
 // tenant's file is attached on demand as a database of its own. Every connection of a tenant has this database as its
 // default, so no statement needs a tenant condition that could be forgotten.
 //
+// # Wrong bytes
+//
+// The file verifier opens published files. It compares their length at every open and their SHA-256 at the first open of
+// each inode. [Warehouse.Scrub] reads all of them again from the disk, when its caller wants it. A damaged file is a
+// [Condition], and is published again. DuckDB compares the checksums of the blocks of stores.
+//
 // # Goroutines
 //
 // Goroutines end before the method that started them returns, with three exceptions. The last waiting caller cancels

@@ -173,3 +173,27 @@ func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	noError(t, os.WriteFile(to, []byte(readFile(t, from)), 0o600))
 }
+
+// verify says whether the copies of before an upgrade are still needed.
+func TestVerify_CopiesOfUpgrades(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	publish(t, w)
+	noError(t, w.Close())
+	noError(t, os.MkdirAll(filepath.Join(dir, "repaired", "before-tenant-schema-1"), 0o700))
+	for _, detail := range []string{"everything is verified, so they can be removed", "keep them until nothing is wrong"} {
+		found, err := warehouse.VerifyFolder(t.Context(), warehouse.Options{Dir: dir}, uuid.Nil)
+		noError(t, err)
+		var got []string
+		for _, f := range found.Findings {
+			if f.File == "repaired/before-tenant-schema-1" {
+				got = append(got, f.Detail)
+			}
+		}
+		if len(got) != 1 || !strings.HasSuffix(got[0], detail) {
+			t.Errorf("got %q, want %q", got, detail)
+		}
+		noError(t, os.RemoveAll(filepath.Join(dir, "lake")))
+	}
+}

@@ -13,6 +13,9 @@ import (
 // maxUpgradeCopies bounds the bytes of the copies of one upgrade. The copy of a larger database is kept alone.
 const maxUpgradeCopies = 20 << 30
 
+// upgradePrefix begins the names of the folders in repaired/ that hold copies of before an upgrade.
+const upgradePrefix = "before-"
+
 // keepBeforeUpgrade copies a database file that no instance has attached, and its logs, before a migration changes it:
 // to repaired/before-<kind>-schema-<version>/<path>. The copy stays until the operator removes it, until the copies
 // exceed their bound, or until an erasure or the deletion of a tenant removes all copies. A copy that exists is of an
@@ -22,7 +25,7 @@ func (w *Warehouse) keepBeforeUpgrade(kind, path string) error {
 	if err != nil {
 		return err
 	}
-	upgrade := fmt.Sprintf("before-%s-schema-%d", kind, len(statements.Migrations(kind)))
+	upgrade := fmt.Sprintf("%s%s-schema-%d", upgradePrefix, kind, len(statements.Migrations(kind)))
 	to := w.folder.join(filepath.Join(repairedDir, upgrade, name))
 	if exists, err := w.folder.exists(to); err != nil || exists {
 		return err

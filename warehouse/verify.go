@@ -356,10 +356,30 @@ func (v *verifier) run(ctx context.Context) (Verification, error) {
 		}
 		v.found.Checked.Tenants++
 	}
+	v.checkUpgradeCopies()
 	slices.SortStableFunc(v.found.Findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.tenantText(), b.tenantText()), strings.Compare(a.File, b.File))
 	})
 	return v.found, nil
+}
+
+// checkUpgradeCopies reports the copies that were made before upgrades, and whether they are still needed: until
+// everything was verified.
+func (v *verifier) checkUpgradeCopies() {
+	if v.only != uuid.Nil {
+		return
+	}
+	detail := "copies of before an upgrade; keep them until nothing is wrong"
+	if v.found.Sound() && len(v.found.Skipped) == 0 {
+		detail = "copies of before an upgrade; everything is verified, so they can be removed"
+	}
+	kept := v.w.folder.join(repairedDir)
+	entries, _ := v.w.folder.readDir(kept) // without the folder there are no copies
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), upgradePrefix) {
+			v.report(FoundKept, uuid.Nil, filepath.Join(kept, entry.Name()), "%s", detail)
+		}
+	}
 }
 
 func (v *verifier) sortedTenants() (tenants []uuid.UUID) {
@@ -474,7 +494,7 @@ func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*
 // process or this machine.
 func isDamage(err error) bool {
 	reason, ok := duckdb.StatementFault(err)
-	return ok && !strings.Contains(reason, "Cannot open file") && !strings.Contains(reason, "Could not set lock")
+	return errors.Is(err, ErrDamaged) || ok && !strings.Contains(reason, "Cannot open file") && !strings.Contains(reason, "Could not set lock")
 }
 
 // firstLine returns the first line of the text of an error.

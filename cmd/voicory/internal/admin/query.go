@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/exports/query"
+	"github.com/voicory/warehouse/warehouse"
 )
 
 // Query runs a SQL statement and writes its result.
@@ -28,6 +30,11 @@ var Query = download("query",
 			}
 		}
 		result, err := l.Queries.Start(ctx, uuid.NewString(), r)
+		if l.Standalone && errors.Is(err, warehouse.ErrUnavailable) { // no server publishes the damaged file again
+			if _, failed := l.Warehouse.PublishTenant(ctx, r.Tenant); failed == nil {
+				result, err = l.Queries.Start(ctx, uuid.NewString(), r)
+			}
+		}
 		if err != nil {
 			return outcome, err
 		}
