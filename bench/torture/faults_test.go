@@ -30,7 +30,9 @@ type fault struct {
 	before, after func(m *machine, d draw) error
 	// atOnce is done at the drawn moment, before the server is stopped.
 	atOnce func(m *machine, d draw) error
-	power  bool // harm changes what was written before, as a power cut does
+	// forgets says that idempotency records may expire.
+	forgets bool
+	power   bool // harm changes what was written before, as a power cut does
 	// needs reports whether the place of the data folder allows the fault. nil: every place does.
 	needs func(p *place) bool
 }
@@ -373,7 +375,7 @@ func (m *machine) checkPromises(f *fault, d draw) error {
 	if err != nil {
 		return err
 	}
-	if f.loses == losesTenant || f.loses == losesTenants {
+	if f.loses == losesTenant || f.loses == losesTenants || f.forgets {
 		m.forget(f, d)
 	}
 	if err := m.publish(); err != nil {
@@ -491,7 +493,7 @@ func (m *machine) startAgain() error {
 // forget drops the pushes whose idempotency records a rebuilt store may have lost.
 func (m *machine) forget(f *fault, d draw) {
 	m.pushes = slices.DeleteFunc(m.pushes, func(p *repeatedPush) bool {
-		return f.loses == losesTenants || p.tenant == d.Tenant
+		return f.loses == losesTenants || f.forgets || p.tenant == d.Tenant
 	})
 }
 

@@ -24,8 +24,11 @@ const startTimeout = 60 * time.Second
 // A server runs `voicory serve` on a data folder.
 type server struct {
 	program, data string
-	log           *logFile // of all processes
-	address       string   // of the running process
+	log           *logFile      // of all processes
+	address       string        // of the running process
+	clocks        bool          // processes start with a wall clock that can be set
+	offset        time.Duration // of the wall clock of the next process
+	clock         *wallClock    // of the running process
 
 	process *exec.Cmd // nil: not running
 	ended   chan struct{}
@@ -98,7 +101,12 @@ func (s *server) start(ctx context.Context, flags ...string) error {
 	}
 	command.Stdout, command.Stderr = input, input
 	command.SysProcAttr = dieWithParent()
-	if err := errors.Join(command.Start(), input.Close()); err != nil {
+	if s.clocks {
+		s.clock, err = startWithClock(command, s.offset)
+	} else {
+		err = command.Start()
+	}
+	if err := errors.Join(err, input.Close()); err != nil {
 		return errors.Join(err, output.Close())
 	}
 	copied := make(chan struct{})
@@ -108,8 +116,12 @@ func (s *server) start(ctx context.Context, flags ...string) error {
 		close(copied)
 	}()
 	s.process, s.ended = command, make(chan struct{})
+	clock := s.clock
 	go func() {
 		s.err = command.Wait()
+		if clock != nil {
+			_ = clock.close()
+		}
 		close(s.ended)
 	}()
 	select {

@@ -64,9 +64,16 @@ func TestTorture(t *testing.T) {
 	set("rapid.steps", "20")
 	set("rapid.nofailfile", "true")
 	faults := allFaults()
+	noClock := probeClock(t.Context())
+	if noClock == nil {
+		faults = append(faults, clockFaults()...)
+	}
 	wanted := regexp.MustCompile(*only)
 	faults = slices.DeleteFunc(faults, func(f *fault) bool { return !wanted.MatchString(f.name) })
 	results := newResults(faults)
+	if noClock != nil {
+		results.missing(noClock.Error())
+	}
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 	began := time.Now()
 	deadline := began.Add(*duration)
@@ -77,6 +84,7 @@ func TestTorture(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { _ = where.close() }) // if the history panics
 			if missing != "" {
 				results.missing(missing)
 			}
@@ -84,7 +92,7 @@ func TestTorture(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.deadline = deadline
+			m.deadline, m.srv.clocks = deadline, noClock == nil
 			rapid.Check(t, func(t *rapid.T) { m.run(t, faults) })
 			results.histories++
 			results.checked += m.hist.checked
