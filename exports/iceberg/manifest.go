@@ -35,15 +35,20 @@ const (
 		`"type":["null",{"type":"array","items":"int","element-id":136}]},` +
 		`{"name":"sort_order_id","type":["null","int"],"default":null,"field-id":140}]}}]}`
 
-	mapOf117 = `"type":["null",{"type":"array","logicalType":"map","items":{"type":"record","name":"k117_v118","fields":[` +
+	mapOf117 = `"type":["null",{"type":"array","logicalType":"map","items":` +
+		`{"type":"record","name":"k117_v118","fields":[` +
 		`{"name":"key","type":"int","field-id":117},{"name":"value","type":"long","field-id":118}]}}]`
-	mapOf119 = `"type":["null",{"type":"array","logicalType":"map","items":{"type":"record","name":"k119_v120","fields":[` +
+	mapOf119 = `"type":["null",{"type":"array","logicalType":"map","items":` +
+		`{"type":"record","name":"k119_v120","fields":[` +
 		`{"name":"key","type":"int","field-id":119},{"name":"value","type":"long","field-id":120}]}}]`
-	mapOf121 = `"type":["null",{"type":"array","logicalType":"map","items":{"type":"record","name":"k121_v122","fields":[` +
+	mapOf121 = `"type":["null",{"type":"array","logicalType":"map","items":` +
+		`{"type":"record","name":"k121_v122","fields":[` +
 		`{"name":"key","type":"int","field-id":121},{"name":"value","type":"long","field-id":122}]}}]`
-	mapOf126 = `"type":["null",{"type":"array","logicalType":"map","items":{"type":"record","name":"k126_v127","fields":[` +
+	mapOf126 = `"type":["null",{"type":"array","logicalType":"map","items":` +
+		`{"type":"record","name":"k126_v127","fields":[` +
 		`{"name":"key","type":"int","field-id":126},{"name":"value","type":"bytes","field-id":127}]}}]`
-	mapOf129 = `"type":["null",{"type":"array","logicalType":"map","items":{"type":"record","name":"k129_v130","fields":[` +
+	mapOf129 = `"type":["null",{"type":"array","logicalType":"map","items":` +
+		`{"type":"record","name":"k129_v130","fields":[` +
 		`{"name":"key","type":"int","field-id":129},{"name":"value","type":"bytes","field-id":130}]}}]`
 
 	manifestListSchema = `{"type":"record","name":"manifest_file","fields":[` +

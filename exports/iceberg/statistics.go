@@ -152,10 +152,10 @@ func double(value []byte) float64 { return math.Float64frombits(binary.LittleEnd
 
 // compare compares two bounds of the column.
 func (c *columnBounds) compare(a, b []byte) int {
-	switch {
-	case c.typ == "double":
+	switch c.typ {
+	case "double":
 		return cmp.Compare(double(a), double(b))
-	case c.typ == "string", c.typ == "boolean":
+	case "string", "boolean":
 		return bytes.Compare(a, b)
 	}
 	return compareSigned(c.bigEndian(a), c.bigEndian(b))

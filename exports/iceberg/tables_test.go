@@ -39,7 +39,7 @@ type tableMetadata struct {
 	} `json:"partition-specs"`
 }
 
-func load(t *testing.T, w *warehouse.Warehouse, tables *iceberg.Tables, export string) (
+func load(t *testing.T, tables *iceberg.Tables, export string) (
 	*iceberg.Table, tableMetadata,
 ) {
 	t.Helper()
@@ -69,7 +69,7 @@ func TestTables_SnapshotsFollowPublications(t *testing.T) {
 	publish(2, 2, "+15550100")
 	publish(3, 2, "+15550100")
 
-	table, m := load(t, w, tables, "calls")
+	table, m := load(t, tables, "calls")
 	var totals []string
 	for _, s := range m.Snapshots {
 		totals = append(totals, s.Summary["total-records"]+" rows in "+s.Summary["total-data-files"])
@@ -77,10 +77,10 @@ func TestTables_SnapshotsFollowPublications(t *testing.T) {
 	if want := []string{"1 rows in 1", "2 rows in 2", "3 rows in 2"}; !slices.Equal(totals, want) {
 		t.Errorf("got snapshots %q, want %q", totals, want)
 	}
-	if _, customers := load(t, w, tables, "customers"); len(customers.Snapshots) != 1 {
+	if _, customers := load(t, tables, "customers"); len(customers.Snapshots) != 1 {
 		t.Errorf("got %d snapshots of customers, which one publication wrote", len(customers.Snapshots))
 	}
-	if _, messages := load(t, w, tables, "messages"); messages.CurrentSnapshot != -1 || len(messages.Snapshots) != 0 {
+	if _, messages := load(t, tables, "messages"); messages.CurrentSnapshot != -1 || len(messages.Snapshots) != 0 {
 		t.Errorf("got snapshot %d of messages, which have no rows", messages.CurrentSnapshot)
 	}
 
@@ -108,14 +108,14 @@ func TestTables_SnapshotsFollowPublications(t *testing.T) {
 	})
 	t.Run("snapshots expire", func(t *testing.T) {
 		later := iceberg.NewTables(w, func() time.Time { return time.Now().Add(warehouse.TableKept) })
-		if _, m := load(t, w, later, "calls"); len(m.Snapshots) != 1 {
+		if _, m := load(t, later, "calls"); len(m.Snapshots) != 1 {
 			t.Errorf("got %d snapshots after the grace time, want 1", len(m.Snapshots))
 		}
 	})
 	t.Run("erasure ends the history", func(t *testing.T) {
 		_, err := w.Erase(t.Context(), warehousetest.TenantA, warehousetest.ID(1), warehouse.EraseOptions{})
 		warehousetest.NoError(t, err)
-		table, after := load(t, w, tables, "calls")
+		table, after := load(t, tables, "calls")
 		if len(after.Snapshots) > 1 {
 			t.Errorf("got %d snapshots after an erasure", len(after.Snapshots))
 		}
