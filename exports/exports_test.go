@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,6 @@ import (
 	"github.com/voicory/warehouse/exports"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/arrowbatch/arrowtest"
-	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
@@ -210,9 +210,17 @@ func createView(
 		bytes.NewReader(file), ipc.WithAllocator(mallocator.NewMallocator()),
 	) // DuckDB must be able to point to it
 	noError(t, err)
-	release, err := duckdb.RegisterView(conn, reader, "stream")
-	noError(t, err)
-	t.Cleanup(release)
+	noError(t, conn.Raw(func(driverConn any) error {
+		stream, err := duckdbgo.NewArrowFromConn(driverConn.(driver.Conn))
+		if err != nil {
+			return err
+		}
+		release, err := stream.RegisterView(reader, "stream")
+		if err == nil {
+			t.Cleanup(release)
+		}
+		return err
+	}))
 	_, err = conn.ExecContext(t.Context(), "CREATE TABLE got AS FROM stream")
 	noError(t, err)
 	return func(c schema.Column) (string, string) { return c.Name + "::VARCHAR", c.Name + "::VARCHAR" }

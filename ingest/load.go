@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -104,8 +105,9 @@ func (s *Summary) Add(other Summary) {
 // maxRefusals is the maximum number of refused rows in a summary. Refused files are always listed.
 const maxRefusals = 100
 
-// merge merges a staged batch and adds its outcome to the summary.
-func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
+// merge merges a staged batch and adds its outcome to the summary. If unmerged is not nil, the tenants whose rows could
+// not be merged are added to it, and are no error, so that the next batches follow.
+func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged, unmerged *warehouse.UnmergedError) error {
 	batch := Summary{Tenants: staged.Tenants(), Notes: staged.Notes()}
 	for _, field := range staged.Unknown() {
 		batch.Unknown = append(batch.Unknown, field.String())
@@ -114,7 +116,29 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged) error {
 	batch.Counts, batch.Refusals, err = staged.Merge(ctx)
 	batch.Reasons = staged.Reasons()
 	s.Add(batch)
+	if failed := (*warehouse.UnmergedError)(nil); unmerged != nil && errors.As(err, &failed) {
+		unmerged.Add(failed)
+		return nil
+	}
 	return err
+}
+
+// leave ends the merge of rows of many tenants after those of some tenants were not merged. It records that these tenants lag behind
+// the source, which returns their rows again, and stores the next state of the source unless state is nil. Without a
+// state, the caller has to send the rows again. It returns unmerged, or the error that kept the state from being stored.
+func leave(
+	ctx context.Context, w *warehouse.Warehouse, unmerged *warehouse.UnmergedError, state *warehouse.State,
+) error {
+	if state != nil {
+		err := w.Lagging(ctx, state.Source, slices.Collect(maps.Keys(unmerged.Tenants)))
+		if err == nil {
+			err = w.SaveState(ctx, uuid.Nil, *state)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return unmerged
 }
 
 // group replaces the refusals of a file by one if all rows were refused for the same reason. It adds the names of

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -60,7 +62,8 @@ const attemptPause = time.Second
 // LoadFiles merges a group of Groups like Load. It stores the hashes of the files that have one as files of the source,
 // in the transaction of the last rows.
 //
-// One file never keeps the others back. If the files cannot be staged together, each is loaded alone. A file that
+// One tenant never keeps the others back: LoadFiles returns a [warehouse.UnmergedError] after it has merged the rows of
+// the other tenants, see leave. One file never keeps the others back. If the files cannot be staged together, each is loaded alone. A file that
 // cannot be staged alone in maxAttempts attempts is refused.
 func LoadFiles(ctx context.Context, w *warehouse.Warehouse, files []Input, source string) (Summary, error) {
 	state := &warehouse.State{Source: source}
@@ -96,14 +99,17 @@ func LoadFiles(ctx context.Context, w *warehouse.Warehouse, files []Input, sourc
 
 // loadEach loads each file of a group alone.
 func loadEach(ctx context.Context, w *warehouse.Warehouse, files []Input, source string) (total Summary, err error) {
+	var unmerged warehouse.UnmergedError
 	for _, file := range files {
 		summary, err := LoadFiles(ctx, w, []Input{file}, source)
 		total.Add(summary)
-		if err != nil {
+		if failed := (*warehouse.UnmergedError)(nil); errors.As(err, &failed) && file.Tenant == uuid.Nil {
+			unmerged.Add(failed)
+		} else if err != nil {
 			return total, err
 		}
 	}
-	return total, nil
+	return total, unmerged.OrNil()
 }
 
 // A stagingError is an error of staging rows, which may be caused by the rows.
@@ -130,6 +136,13 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 	defer tables.session.Close()
 	rows.tables = tables
 	saved := state == nil || len(state.Files) == 0 // there is nothing left to store
+	if saved {
+		state = nil
+	}
+	var unmerged *warehouse.UnmergedError
+	if in.Tenant == uuid.Nil {
+		unmerged = &warehouse.UnmergedError{}
+	}
 	stage := func(ctx context.Context, batch warehouse.Rows) (*warehouse.Staged, error) {
 		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: rows.dataset, Tenant: in.Tenant, Origin: in.Name, Rows: batch,
 			FromQuarantine: in.FromQuarantine, Throttled: in.Throttled})
@@ -144,7 +157,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 		return staged, nil
 	}
 	merge := func(staged *warehouse.Staged, last bool) error {
-		if last && !saved {
+		if last && !saved && unmerged.OrNil() == nil {
 			staged.SetState(*state)
 			saved = true
 		}
@@ -152,7 +165,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 			err := &unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not read", most)}
 			return errors.Join(err, staged.Close())
 		}
-		return summary.merge(ctx, staged)
+		return summary.merge(ctx, staged, unmerged)
 	}
 	batches := newBatcher(rows, w.MaxRow())
 	batches.buffered = in.Throttled
@@ -166,12 +179,16 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 		err = rows.failure()
 	}
 	unreadable := (*unreadableError)(nil)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return summary, ctx.Err() // the reader may have failed only because of the cancellation
-	case errors.As(err, &unreadable) && !errors.Is(err, warehouse.ErrTooLarge):
+	}
+	if errors.As(err, &unreadable) && !errors.Is(err, warehouse.ErrTooLarge) {
 		err = summary.refuse(w, in, unreadable)
-	case err == nil && !saved:
+	}
+	switch {
+	case err == nil && unmerged.OrNil() != nil:
+		err = leave(ctx, w, unmerged, state)
+	case err == nil && !saved && unreadable == nil:
 		err = w.SaveState(ctx, in.Tenant, *state)
 	}
 	return summary, err

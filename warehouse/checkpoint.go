@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
@@ -28,7 +29,8 @@ const (
 type checkpointer struct {
 	w     *Warehouse
 	limit float64       // memory limit of DuckDB in bytes
-	woken chan struct{} // has room for one; closed by close
+	woken chan struct{} // has room for one
+	stop  chan struct{} // closed by close
 	ended chan struct{} // closed when the goroutine has ended
 
 	mu   sync.Mutex
@@ -37,28 +39,41 @@ type checkpointer struct {
 
 // start starts the goroutine. The memory limit of the instance must be set.
 func (c *checkpointer) start(ctx context.Context, w *Warehouse) error {
-	c.w, c.woken, c.ended = w, make(chan struct{}, 1), make(chan struct{})
+	c.w, c.woken, c.stop, c.ended = w, make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	err := w.loader.QueryRowContext(ctx, statements.Get("merge/memory_limit")).Scan(&c.limit)
 	if err != nil {
 		return err
 	}
 	go func() {
 		defer close(c.ended)
-		for range c.woken {
+		for {
+			select {
+			case <-c.woken:
+			case <-c.stop:
+				return
+			}
 			if err := c.run(context.WithoutCancel(ctx)); err != nil {
 				w.folder.log.Warn("checkpoint tenants; the next write tries again", "error", err)
+			}
+			select {
+			case <-time.After(lookPause):
+			case <-c.stop:
+				return
 			}
 		}
 	}()
 	return nil
 }
 
+// lookPause is the least time between two looks at the memory. A look takes about a millisecond.
+const lookPause = 50 * time.Millisecond
+
 // close ends the goroutine. No lock of a tenant may be released at the same time or later.
 func (c *checkpointer) close() {
 	if c.woken == nil {
 		return // not started
 	}
-	close(c.woken)
+	close(c.stop)
 	<-c.ended
 }
 

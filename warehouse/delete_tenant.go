@@ -182,7 +182,7 @@ func (s *Staged) refuseDeleted(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	_, err := s.conn.ExecContext(ctx, statements.Fill("erasure/delete_tenant", "tenants", strings.Join(ids, ", ")))
+	_, err := s.slot.conn.ExecContext(ctx, statements.Fill("erasure/delete_tenant", "tenants", strings.Join(ids, ", ")))
 	return err
 }
 

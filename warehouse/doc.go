@@ -36,7 +36,6 @@
 // that DETACH without the lock of the pool. The goroutine that detaches needs no lock of a tenant, so this wait ends
 // even if the waiting goroutine holds locks of other tenants.
 //
-// The lock of the database in memory, registering, is held for one change of its views or schemas, with no other lock.
 // The checkpointer holds the writing lock of one tenant during its CHECKPOINT, and no other lock. A merge waits for the
 // checkpointer before it takes the first lock.
 //

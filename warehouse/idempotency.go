@@ -3,13 +3,16 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // A Push is the idempotency record of a push. The client chooses its key.
@@ -25,6 +28,10 @@ const (
 	pushRetention = 24 * time.Hour
 	// maxPushes bounds the records of a tenant. One key makes fewer pushes in a day at the default rate limit.
 	maxPushes = 100_000
+	// The records of a store are pruned when it has been attached, and then once in pruneEvery, or after prunePushes new
+	// records.
+	pruneEvery  = time.Hour
+	prunePushes = 1000
 )
 
 // FindPush returns the record of a push of the tenant. It returns ErrNotFound if no record has the key, or if the
@@ -45,20 +52,37 @@ func (w *Warehouse) FindPush(
 		return push, err
 	}
 	defer release()
-	err = store.db.QueryRowContext(ctx, statements.Get("push/select"),
-		sql.Named("key", key), sql.Named("since", now.Add(-pushRetention)),
-	).Scan(&push.Digest, &push.Outcome, &push.At)
-	if errors.Is(err, sql.ErrNoRows) {
-		return push, fmt.Errorf("push %s: %w", key, ErrNotFound)
+	conn, err := store.db.Conn(ctx)
+	if err != nil {
+		return push, err
 	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	rows, err := duckdb.Select(ctx, conn, statements.Fill("push/select", "key", statements.Text(key),
+		"since", sqlTime(now.Add(-pushRetention))))
 	if err != nil {
 		return push, fmt.Errorf("find the record of push %s: %w", key, err)
 	}
-	return push, nil
+	if len(rows) == 0 {
+		return push, fmt.Errorf("push %s: %w", key, ErrNotFound)
+	}
+	var digest string
+	var at sql.NullTime
+	if err := scanTexts(rows[0], &digest, &push.Outcome, &at); err != nil {
+		return push, err
+	}
+	push.At = at.Time
+	push.Digest, err = hex.DecodeString(digest)
+	return push, err
 }
 
-// RecordPush stores the record of a push whose rows were merged. It also removes records that are too old or too many.
-func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push) error {
+// sqlTime returns a literal of a time.
+func sqlTime(at time.Time) string {
+	return "make_timestamptz(" + strconv.FormatInt(at.UnixMicro(), 10) + ")"
+}
+
+// RecordPush stores the record of a push whose rows were merged. It also removes records that are too old or too many,
+// but not each time.
+func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push) (err error) {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
 		return err
@@ -66,16 +90,29 @@ func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push)
 	defer release()
 	store.writing.Lock()
 	defer store.writing.Unlock()
-	return store.inTransaction(ctx, store.db, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, statements.Get("push/insert"), sql.Named("key", push.Key),
-			sql.Named("digest", push.Digest), sql.Named("outcome", push.Outcome), sql.Named("at", push.At))
-		if err == nil {
-			_, err = tx.ExecContext(ctx, statements.Get("push/prune"),
-				sql.Named("since", push.At.Add(-pushRetention)), sql.Named("most", maxPushes))
+	conn, err := store.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	prune := push.At.Sub(store.pruned.at).Abs() >= pruneEvery || store.pruned.records >= prunePushes
+	err = store.inTransaction(ctx, conn, func(*sql.Tx) error {
+		// The values are literals, because DuckDB plans a statement with parameters twice.
+		_, err := duckdb.Exec(ctx, conn, statements.Fill("push/insert", "key", statements.Text(push.Key),
+			"digest", statements.Text(hex.EncodeToString(push.Digest)), "outcome", statements.Text(push.Outcome),
+			"at", sqlTime(push.At)))
+		if err == nil && prune {
+			_, err = duckdb.Exec(ctx, conn, statements.Fill("push/prune",
+				"since", sqlTime(push.At.Add(-pushRetention)), "most", strconv.Itoa(maxPushes)))
 		}
-		if err != nil {
-			return fmt.Errorf("record push %s: %w", push.Key, err)
-		}
-		return nil
+		return err
 	})
+	if err != nil {
+		return fmt.Errorf("record push %s: %w", push.Key, err)
+	}
+	if prune {
+		store.pruned.at, store.pruned.records = push.At, 0
+	}
+	store.pruned.records++
+	return nil
 }

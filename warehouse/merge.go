@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,10 +57,12 @@ func (w *Warehouse) Merge(ctx context.Context, batch Batch) (schema.Counts, []Re
 type Staged struct {
 	w           *Warehouse
 	reasons     map[string]int64 // see Reasons
-	conn        *sql.Conn        // looks names up in the schema
-	schema      string           // in-memory schema of this batch; its table staged holds the typed rows
+	slot        *stagingSlot     // its table staged holds the typed rows
+	whole       bool             // no statement on the slot has failed
+	closed      bool
 	batch       Batch
 	tenants     []stagedTenant
+	firstRow    int64 // lowest row number of the table staged
 	unknown     []UnknownField
 	origins     []Origin
 	notes       []FieldNote
@@ -130,13 +131,12 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	conn, err := w.loader.Conn(ctx)
+	slot, err := w.stagingSlot(ctx, batch.Dataset)
 	if err != nil {
 		release()
 		return nil, fmt.Errorf("read %s: %w", batch.Origin, err)
 	}
-	schema := statements.Ident("batch " + uuid.NewString())
-	s := &Staged{w: w, conn: conn, schema: schema, batch: batch, releaseSlot: release}
+	s := &Staged{w: w, slot: slot, batch: batch, releaseSlot: release}
 	if err = s.stage(ctx); err == nil {
 		err = s.refuseDeleted(ctx)
 	}
@@ -151,6 +151,7 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 		s.unknown = addUnknown(s.unknown, batch.Dataset, t.unknown)
 	}
 	w.unknown.add(s.unknown)
+	s.whole = true
 	return s, nil
 }
 
@@ -158,7 +159,7 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 // tenants wait for. A batch takes about a second. Tests change it.
 var stagingTimeout = 2 * time.Minute
 
-// stage types the rows of the batch into its schema.
+// stage types the rows of the batch into its slot.
 func (s *Staged) stage(ctx context.Context) (err error) {
 	limited := ctx
 	if s.batch.Throttled {
@@ -166,10 +167,7 @@ func (s *Staged) stage(ctx context.Context) (err error) {
 		limited, cancel = context.WithTimeout(ctx, stagingTimeout)
 		defer cancel()
 	}
-	if err = s.createSchema(limited); err == nil {
-		s.tenants, s.notes, err = s.batch.stage(limited, s.w, s.conn)
-		err = inputError(err)
-	}
+	err = inputError(s.typeRows(limited))
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: its rows take more than %s to be typed", ErrUnreadable, stagingTimeout)
 	}
@@ -191,34 +189,17 @@ func (w *Warehouse) acquireSlot(ctx context.Context, batch Batch) (release func(
 	return sync.OnceFunc(func() { w.staging.Release(1) }), nil
 }
 
-// createSchema creates the schema of the batch in memory. A temporary table would be visible to one connection only,
-// and tenants are merged on several.
-func (s *Staged) createSchema(ctx context.Context) error {
-	s.w.registering.Lock()
-	defer s.w.registering.Unlock()
-	if _, err := s.conn.ExecContext(ctx, "CREATE SCHEMA memory."+s.schema); err != nil {
-		return err
-	}
-	_, err := s.conn.ExecContext(ctx, setSearchPath("memory."+s.schema, "memory.main"))
-	return err
-}
-
-// setSearchPath returns the statement that makes a connection look names up in the schemas.
-func setSearchPath(schemas ...string) string {
-	return "SET search_path = " + statements.Text(strings.Join(schemas, ","))
-}
-
-// Close drops the staged rows, closes the connection and releases the slot. Calling it again has no effect.
+// Close drops the staged rows and releases the slots. Calling it again has no effect.
 func (s *Staged) Close() error {
-	defer s.releaseSlot()
-	err := discard(s.conn)
-	if errors.Is(err, sql.ErrConnDone) {
-		return nil // closed before
+	if s.closed {
+		return nil
 	}
-	s.w.registering.Lock()
-	defer s.w.registering.Unlock()
-	_, dropped := s.w.loader.ExecContext(context.Background(), "DROP SCHEMA IF EXISTS memory."+s.schema+" CASCADE")
-	return errors.Join(err, dropped)
+	s.closed = true
+	defer s.releaseSlot()
+	if s.whole && s.firstRow+s.rows() <= maxReusedRows {
+		return s.w.reuseSlot(s.slot)
+	}
+	return s.w.discardSlot(s.slot)
 }
 
 // Merge stores refused rows in the quarantine and merges the other rows into the files of their tenants. It commits
@@ -226,7 +207,10 @@ func (s *Staged) Close() error {
 // counted rows are durable. Merging the same batch again changes nothing, so the caller retries the batch after an
 // error or a crash.
 func (s *Staged) Merge(ctx context.Context) (counts schema.Counts, refusals []Refusal, err error) {
-	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() {
+		s.whole = s.whole && err == nil
+		err = errors.Join(err, s.Close())
+	}()
 	counts.Read, counts.Refused = s.rows(), s.Refused()
 	if counts.Refused > 0 {
 		if refusals, counts.Erased, counts.Dropped, err = s.quarantine(ctx); err != nil {
@@ -265,6 +249,7 @@ type stagedTenant struct {
 	id            uuid.NullUUID
 	rows, refused int64
 	deleted       bool     // the tenant was deleted; all its rows count as refused
+	erased        int64    // rows that were deleted since, because their customer was erased
 	hasDuplicates bool     // an id may occur more than once
 	unknown       []string // fields that the dataset does not have
 
@@ -277,68 +262,69 @@ type stagedTenant struct {
 // hasRows reports whether at least one row is not refused.
 func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
 
-// stage writes the typed rows of the batch to the table staged, with the reason for each refused row. It returns a
-// summary for each tenant, and the notes on the rows that are not refused.
-func (b Batch) stage(ctx context.Context, w *Warehouse, conn *sql.Conn) ([]stagedTenant, []FieldNote, error) {
-	untyped, release, err := b.Rows.open(ctx, w, conn, b.Dataset)
+// typeRows writes the typed rows of the batch to the table staged, with the reason for each refused row. It sets the
+// summaries of the tenants, and the notes on the rows that are not refused.
+func (s *Staged) typeRows(ctx context.Context) error {
+	conn := s.slot.conn
+	lines, release, err := s.batch.Rows.open(ctx, s.slot, s.batch.Tenant)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer release()
-	tenant := "NULL::UUID"
-	if b.Tenant != uuid.Nil {
-		tenant = statements.Text(b.Tenant.String()) + "::UUID" // DuckDB plans a statement with parameters twice
+	staging := s.batch.Dataset.Staging(lines)
+	if lines == s.slot.source.View {
+		_, err = s.slot.typing.Exec(ctx, conn)
+	} else {
+		_, err = duckdb.Exec(ctx, conn, "INSERT INTO staged "+staging.Typing)
 	}
-	staging := b.Dataset.Staging(untyped, tenant)
-	if _, err := duckdb.Exec(ctx, conn, staging.Typing); err != nil {
-		return nil, nil, err
+	if err == nil {
+		err = s.batch.Rows.err()
 	}
-	if err := b.Rows.finish(ctx, conn); err != nil {
-		return nil, nil, err
+	if err != nil {
+		return err
 	}
-	tenants, suspects, err := stagedTenants(ctx, conn)
+	suspects, err := s.summarize(ctx)
 	if err != nil || suspects == 0 {
-		return tenants, nil, err
+		return err
 	}
 	for _, statement := range []string{staging.Reasons, staging.Accept} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	notes, err := fieldNotes(ctx, conn, b.Dataset, staging.Notes)
-	if err != nil {
-		return nil, nil, err
+	if s.notes, err = fieldNotes(ctx, conn, s.batch.Dataset, staging.Notes); err != nil {
+		return err
 	}
-	tenants, _, err = stagedTenants(ctx, conn)
-	return tenants, notes, err
+	_, err = s.summarize(ctx)
+	return err
 }
 
-// stagedTenants returns a summary of the staged rows for each tenant, and the number of suspicious rows.
-func stagedTenants(ctx context.Context, conn *sql.Conn) (tenants []stagedTenant, suspects int64, err error) {
-	rows, err := conn.QueryContext(ctx, statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown)))
+// summarize sets the summary of the staged rows of each tenant, and returns the number of suspicious rows.
+func (s *Staged) summarize(ctx context.Context) (suspects int64, err error) {
+	query := statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown))
+	rows, err := duckdb.Select(ctx, s.slot.conn, query)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
 	}
-	defer rows.Close()
-	for rows.Next() {
+	s.tenants = nil
+	for _, row := range rows {
 		var t stagedTenant
-		var unknown, months sql.NullString
+		var unknown sql.NullString
 		var suspicious int64
-		err := rows.Scan(&t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &months, &t.first, &t.last,
-			&suspicious)
+		err := scanTexts(row, &t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &t.months,
+			&t.first, &t.last, &suspicious, &s.firstRow)
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
-		t.months = months.String
 		if unknown.Valid {
 			if err := json.Unmarshal([]byte(unknown.String), &t.unknown); err != nil {
-				return nil, 0, err
+				return 0, err
 			}
 		}
-		tenants = append(tenants, t)
+		s.tenants = append(s.tenants, t)
 		suspects += suspicious
 	}
-	return tenants, suspects, rows.Err()
+	return suspects, nil
 }
 
 // inputError wraps an error of DuckDB in ErrUnreadable, unless its cause is outside of the input: the memory, the disk,

@@ -42,38 +42,97 @@ func groupTenants(tenants []stagedTenant) (groups [][]stagedTenant) {
 }
 
 // mergeTenants merges the staged rows of every tenant. It merges twice as many groups at a time as there are cores: one
-// group keeps at most one core busy, and none while it waits for the disk or for a thread of DuckDB.
+// group keeps at most one core busy, and none while it waits for the disk or for a thread of DuckDB. It returns an
+// UnmergedError if it could merge the rows of some tenants only.
 func (s *Staged) mergeTenants(ctx context.Context) (total schema.Counts, err error) {
 	groups := groupTenants(s.tenants)
 	merged, next := make([]schema.Counts, len(groups)), atomic.Int64{}
+	unmerged := make([]UnmergedError, len(groups))
 	workers, ctx := errgroup.WithContext(ctx)
-	for range min(len(groups), 2*runtime.GOMAXPROCS(0)) {
+	for worker := range min(len(groups), 2*runtime.GOMAXPROCS(0)) {
 		workers.Go(func() error {
-			conn, err := s.w.loader.Conn(ctx)
+			conn, release, err := s.mergeConn(ctx, worker)
 			if err != nil {
 				return err
 			}
-			_, err = conn.ExecContext(ctx, setSearchPath("memory."+s.schema))
 			for i := next.Add(1) - 1; i < int64(len(groups)) && err == nil; i = next.Add(1) - 1 {
-				merged[i], err = s.mergeGroup(ctx, conn, groups[i])
+				merged[i], unmerged[i], err = s.mergeGroup(ctx, conn, groups[i])
 			}
-			return errors.Join(err, discard(conn))
+			return errors.Join(err, release())
 		})
 	}
 	err = workers.Wait()
 	for _, counts := range merged {
 		total.Add(counts)
 	}
-	return total, err
+	if err != nil {
+		return total, err
+	}
+	var all UnmergedError
+	for _, failed := range unmerged {
+		all.Add(&failed)
+	}
+	return total, all.OrNil()
 }
 
-// mergeGroup merges the staged rows of a group of tenants. It holds the writing locks of all of them. Every batch takes
-// the locks in the order of tenant ids, so two batches cannot deadlock.
+// mergeConn returns the connection of a worker, which looks names up in the slot. The first worker has the one of the
+// slot.
+func (s *Staged) mergeConn(ctx context.Context, worker int) (conn *sql.Conn, release func() error, err error) {
+	if worker == 0 {
+		return s.slot.conn, func() error { return nil }, nil
+	}
+	conn, err = s.w.loader.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := conn.ExecContext(ctx, setSearchPath(s.slot.database+".main", "memory.main")); err != nil {
+		return nil, nil, errors.Join(err, discard(conn))
+	}
+	return conn, func() error { return discard(conn) }, nil
+}
+
+// mergeGroup merges the staged rows of a group of tenants. A damaged store of one tenant must not keep the rows of the
+// other tenants out. The error of a group does not say which tenant is its cause. So each tenant that was not merged
+// gets a second try alone, and unmerged has the errors of those that fail again. If the cause concerns all tenants, such
+// as a full disk, it is returned as err.
 func (s *Staged) mergeGroup(
 	ctx context.Context, conn *sql.Conn, group []stagedTenant,
-) (counts schema.Counts, err error) {
+) (counts schema.Counts, unmerged UnmergedError, err error) {
+	counts, merged, err := s.mergeTogether(ctx, conn, group)
+	if err == nil || concernsAll(ctx, err) {
+		return counts, unmerged, err
+	}
+	if len(group) == 1 {
+		unmerged.add(group[0].id.UUID, err)
+		return counts, unmerged, nil
+	}
+	for i := merged; i < len(group); i++ {
+		alone, _, err := s.mergeTogether(ctx, conn, group[i:i+1])
+		counts.Add(alone)
+		switch {
+		case err == nil:
+		case concernsAll(ctx, err):
+			return counts, unmerged, err
+		default:
+			unmerged.add(group[i].id.UUID, err)
+		}
+	}
+	return counts, unmerged, nil
+}
+
+// concernsAll reports whether an error of a merge would also be one of the other tenants.
+func concernsAll(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace)
+}
+
+// mergeTogether merges the staged rows of tenants, whose writing locks it holds. Every batch takes the locks in the
+// order of tenant ids, so two batches cannot deadlock. After an error, merged is the number of tenants whose rows were
+// merged, the first ones of the group.
+func (s *Staged) mergeTogether(
+	ctx context.Context, conn *sql.Conn, group []stagedTenant,
+) (counts schema.Counts, merged int, err error) {
 	if err := s.w.checkpoints.wait(ctx); err != nil {
-		return counts, err
+		return counts, 0, err
 	}
 	plans := make([]*mergePlan, len(group))
 	for i, t := range group {
@@ -83,35 +142,37 @@ func (s *Staged) mergeGroup(
 		}
 		store, release, err := s.w.tenantFor(ctx, t.id.UUID, block)
 		if err != nil {
-			return counts, s.mergeError(t, err)
+			return counts, 0, s.mergeError(t, err)
 		}
 		defer release()
 		store.writing.Lock()
 		defer store.writing.Unlock()
 		erased, err := s.dropErased(ctx, conn, t)
 		if err != nil {
-			return counts, s.mergeError(t, err)
+			return counts, 0, s.mergeError(t, err)
 		}
-		if plans[i], err = store.planMerge(ctx, conn, s, t, erased); err != nil {
-			return counts, s.mergeError(t, err)
+		group[i].erased += erased // rows that an earlier try has dropped count too
+		if plans[i], err = store.planMerge(ctx, conn, s, group[i]); err != nil {
+			return counts, 0, s.mergeError(t, err)
 		}
 	}
 	if err := s.classify(ctx, conn, plans); err != nil {
+		err = fmt.Errorf("compare staged %s with existing rows: %w", s.batch.Dataset.Name, err)
 		if len(group) == 1 {
-			return counts, s.mergeError(group[0], err)
+			err = s.mergeError(group[0], err)
 		}
-		return counts, fmt.Errorf("compare staged %s with existing rows: %w", s.batch.Dataset.Name, err)
+		return counts, 0, err
 	}
 	if err := s.w.markUnpublished(plans); err != nil {
-		return counts, err
+		return counts, 0, err
 	}
 	for i, plan := range plans {
 		if err := s.mergeTenant(ctx, conn, plan); err != nil {
-			return counts, s.mergeError(group[i], err)
+			return counts, i, s.mergeError(group[i], err)
 		}
 		counts.Add(plan.counts())
 	}
-	return counts, nil
+	return counts, len(group), nil
 }
 
 // mergeError wraps err with the dataset and the tenant. It records damage of the tenant's file: the connections of merges

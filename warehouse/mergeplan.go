@@ -46,17 +46,16 @@ type storeFacts struct {
 type tableFacts struct{ rows, tombstones bool }
 
 // planMerge returns the plan for the staged rows of a tenant. If they must be compared with existing rows, the plan is
-// completed by classify. erased is the number of staged rows that were deleted since t was computed. The caller holds
-// s.writing.
+// completed by classify. The caller holds s.writing.
 func (s *tenantStore) planMerge(
-	ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant, erased int64,
+	ctx context.Context, conn *sql.Conn, staged *Staged, t stagedTenant,
 ) (*mergePlan, error) {
 	if err := s.loadFacts(ctx); err != nil {
 		return nil, err
 	}
 	dataset := staged.batch.Dataset
 	p := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates,
-		erased: erased, rows: map[string]int64{}, months: map[string]bool{}}
+		erased: t.erased, rows: map[string]int64{}, months: map[string]bool{}}
 	p.slots = []string{
 		"dataset", statements.Ident(dataset.Name),
 		"dataset_name", statements.Text(dataset.Name),
@@ -64,12 +63,13 @@ func (s *tenantStore) planMerge(
 		"store", statements.Ident(s.id.String()) + ".main",
 		"tenant", statements.Text(s.id.String()),
 		"seq", strconv.FormatInt(p.seq, 10),
+		"first_row", strconv.FormatInt(staged.firstRow, 10),
 		"inferred", strconv.FormatBool(staged.batch.Inferred),
 		"first_seq", strconv.FormatInt(s.facts.seq+1, 10),
 		"epoch", statements.Text(staged.w.epoch.String()),
 	}
 	isEmpty := s.facts.tables[dataset.Name] == tableFacts{}
-	if isEmpty && erased == 0 && !t.hasDuplicates && t.deletions == 0 &&
+	if isEmpty && t.erased == 0 && !t.hasDuplicates && t.deletions == 0 &&
 		!shouldSort(t.rows-t.refused, t.first.Time, t.last.Time) {
 		p.planInsertAll(dataset, t)
 		return p, nil
@@ -155,21 +155,20 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 
 // readOutcomes adds the results of merge/classify to the plans of their tenants.
 func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, plans map[string]*mergePlan) error {
-	rows, err := conn.QueryContext(ctx, statements.Get("merge/count_outcomes"))
+	rows, err := duckdb.Select(ctx, conn, statements.Get("merge/count_outcomes"))
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
+	for _, row := range rows {
 		var tenant string
 		var o outcome
-		err := rows.Scan(&tenant, &o.name, &o.timeUpdate, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last)
+		err := scanTexts(row, &tenant, &o.name, &o.timeUpdate, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last)
 		if err != nil {
 			return err
 		}
 		plans[tenant].add(s.batch.Dataset, o)
 	}
-	return rows.Err()
+	return nil
 }
 
 // An outcome is a row of merge/outcomes: the staged rows of a tenant that have the same effect.

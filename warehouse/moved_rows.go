@@ -2,7 +2,6 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
-	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // removeMoved removes the rows of the batch from other tenants that have them, if the source of the batch names the one
@@ -23,7 +21,7 @@ func (s *Staged) removeMoved(ctx context.Context) error {
 	if s.batch.MovedBefore.IsZero() {
 		return nil
 	}
-	if _, err := s.conn.ExecContext(ctx, statements.Get("merge/moved_tables")); err != nil {
+	if _, err := s.slot.conn.ExecContext(ctx, statements.Get("merge/moved_tables")); err != nil {
 		return err
 	}
 	var tenants []uuid.UUID
@@ -54,7 +52,7 @@ func (s *Staged) removeMoved(ctx context.Context) error {
 		return err
 	}
 	_, refused, err := s.w.Merge(ctx, Batch{Dataset: s.batch.Dataset, Origin: s.batch.Origin, Inferred: true,
-		NoLineNumbers: true, Rows: movedRows{"memory." + s.schema + ".moved_rows"}})
+		NoLineNumbers: true, Rows: movedRows{s.slot.database + ".main.moved_rows"}})
 	if err == nil && len(refused) > 0 {
 		err = fmt.Errorf("row was refused: %s", refused[0].Reason)
 	}
@@ -106,17 +104,15 @@ func (s *Staged) fillFromGroup(
 		parts = append(parts, statements.Fill("merge/moved_held", "tenant", statements.Text(id.String()),
 			"store", statements.Ident(id.String())+".main", "dataset", statements.Ident(s.batch.Dataset.Name)))
 	}
-	return duckdb.Exec(ctx, s.conn, statement(strings.Join(parts, " UNION ALL "), ids))
+	return duckdb.Exec(ctx, s.slot.conn, statement(strings.Join(parts, " UNION ALL "), ids))
 }
 
 // movedRows are the deletions in a table of removeMoved, as lines of JSON.
 type movedRows struct{ table string }
 
-func (r movedRows) open(_ context.Context, _ *Warehouse, _ *sql.Conn, dataset schema.Dataset) (
-	string, func(), error,
-) {
-	return dataset.UntypedLines("(SELECT rowid + 1 AS line, text, NULL::VARCHAR AS defect FROM " + r.table + ")"),
+func (r movedRows) open(context.Context, *stagingSlot, uuid.UUID) (string, func(), error) {
+	return "(SELECT rowid + 1 AS line, text, NULL::VARCHAR AS defect, NULL AS tenant FROM " + r.table + ")",
 		func() {}, nil
 }
 
-func (movedRows) finish(context.Context, *sql.Conn) error { return nil }
+func (movedRows) err() error { return nil }

@@ -67,7 +67,7 @@ const (
 func (s *Staged) quarantine(ctx context.Context) (refusals []Refusal, erased, dropped int64, err error) {
 	s.w.erasures.gate.RLock()
 	defer s.w.erasures.gate.RUnlock()
-	rows, err := s.conn.QueryContext(ctx, statements.Get("quarantine/refused"))
+	rows, err := s.slot.conn.QueryContext(ctx, statements.Get("quarantine/refused"))
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("read refused rows: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +26,11 @@ import (
 // is the state of each source at the time of the backup. The next run of the source reads what has come since that
 // state again, and merges the rows of the lagging tenant only; see [Rereading].
 
-// A Lag is a tenant that has lost rows of a source of many tenants.
+//
+// A tenant also lags if its store could not be written when the source brought rows for it, see [Warehouse.Lagging]. So
+// one tenant does not stop the source for the others.
+
+// A Lag is a tenant that lacks rows of a source of many tenants.
 type Lag struct {
 	Tenant uuid.UUID
 	Source string
@@ -122,16 +127,52 @@ func (w *Warehouse) addLags(ctx context.Context, tenant uuid.UUID, then []laggin
 		if string(was.State) == string(state.State) && slices.Equal(was.Files, state.Files) {
 			continue
 		}
-		value := "NULL"
-		if was.State != nil {
-			value = statements.Text(string(was.State))
-		}
-		if _, err := tx.ExecContext(ctx, statements.Fill("control/upsert_lag", "tenant", statements.Text(tenant.String()),
-			"source", statements.Text(was.Source), "state", value, "files", hashList(was.Files))); err != nil {
+		if _, err := tx.ExecContext(ctx, upsertLag(tenant, was)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 	}
 	return tx.Commit()
+}
+
+// Lagging records that tenants lag behind the stored state of a source of many tenants, because rows that the source has
+// brought since were not merged. A tenant that lags already keeps its earlier state. The caller then stores the next
+// state of the source. A run that reads rows again records nothing.
+func (w *Warehouse) Lagging(ctx context.Context, source string, tenants []uuid.UUID) error {
+	if _, ok := rereadingOf(ctx); ok {
+		return nil
+	}
+	lags, err := w.Lags(ctx, source)
+	if err != nil {
+		return err
+	}
+	state := laggingSource{Source: source}
+	if state.State, err = w.SourceState(ctx, uuid.Nil, source); err != nil {
+		return err
+	}
+	files, err := w.SourceFiles(ctx, uuid.Nil, source)
+	if err != nil {
+		return err
+	}
+	state.Files = slices.Sorted(maps.Keys(files))
+	for _, tenant := range tenants {
+		if slices.ContainsFunc(lags, func(lag Lag) bool { return lag.Tenant == tenant }) {
+			continue
+		}
+		if _, err := w.control.ExecContext(ctx, upsertLag(tenant, state)); err != nil {
+			return fmt.Errorf("record that tenant %s lags behind source %s: %w", tenant, source, err)
+		}
+	}
+	return nil
+}
+
+// upsertLag returns the statement that records a lag.
+func upsertLag(tenant uuid.UUID, state laggingSource) string {
+	value := "NULL"
+	if state.State != nil {
+		value = statements.Text(string(state.State))
+	}
+	return statements.Fill("control/upsert_lag", "tenant", statements.Text(tenant.String()),
+		"source", statements.Text(state.Source), "state", value, "files", hashList(state.Files))
 }
 
 // Lags returns the tenants that lag behind a source of many tenants.
@@ -188,7 +229,7 @@ func (s *Staged) keepLagging(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	if _, err := s.conn.ExecContext(ctx, "DELETE FROM staged WHERE tenant_id IS DISTINCT FROM "+
+	if _, err := s.slot.conn.ExecContext(ctx, "DELETE FROM staged WHERE tenant_id IS DISTINCT FROM "+
 		statements.Text(lag.Tenant.String())+"::UUID"); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -15,12 +14,12 @@ import (
 // hangingRows are rows whose reading ends with the context.
 type hangingRows struct{}
 
-func (hangingRows) open(ctx context.Context, _ *Warehouse, _ *sql.Conn, _ schema.Dataset) (string, func(), error) {
+func (hangingRows) open(ctx context.Context, _ *stagingSlot, _ uuid.UUID) (string, func(), error) {
 	<-ctx.Done()
 	return "", nil, ctx.Err()
 }
 
-func (hangingRows) finish(context.Context, *sql.Conn) error { return nil }
+func (hangingRows) err() error { return nil }
 
 // A throttled batch that takes too long is refused, and leaves its slot to the next.
 func TestStage_Timeout(t *testing.T) {

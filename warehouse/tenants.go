@@ -72,13 +72,17 @@ type tenantPool struct {
 
 // A tenantStore is the attached file of one tenant.
 type tenantStore struct {
-	id          uuid.UUID
-	db          *sql.DB     // connections whose default database is the tenant's; nil until attached
-	writing     writingLock // held by one merge, or by one update of the manifest, at a time
-	facts       *storeFacts // guarded by writing
-	last        commitID    // of the last transaction; guarded by writing
-	commits     *commitFile // constant
-	publishing  sync.Mutex  // held by one publisher at a time
+	id      uuid.UUID
+	db      *sql.DB     // connections whose default database is the tenant's; nil until attached
+	writing writingLock // held by one merge, or by one update of the manifest, at a time
+	facts   *storeFacts // guarded by writing
+	last    commitID    // of the last transaction; guarded by writing
+	commits *commitFile // constant
+	pruned  struct {    // guarded by writing
+		at      time.Time // of the push whose record was stored when the records of pushes were last pruned
+		records int       // stored since then
+	}
+	publishing  sync.Mutex // held by one publisher at a time
 	pageIndexes pageIndexCache
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
 
@@ -132,6 +136,15 @@ func (p *tenantPool) init(w *Warehouse) {
 // caller calls release.
 func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, release func(), err error) {
 	return w.tenantFor(ctx, id, smallBlock)
+}
+
+// CheckStore opens the tenant's store, and returns the error if it cannot be opened.
+func (w *Warehouse) CheckStore(ctx context.Context, id uuid.UUID) error {
+	_, release, err := w.tenant(ctx, id)
+	if err == nil {
+		release()
+	}
+	return err
 }
 
 // openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of

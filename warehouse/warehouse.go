@@ -64,8 +64,7 @@ type Warehouse struct {
 	erasures     erasures
 	upgrading    sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
-	registering sync.Mutex // held while a connection changes the views or schemas of the database in memory
-
+	slots      stagingSlots
 	reading    *admission.Controller // one slot for each reader
 	staging    *semaphore.Weighted   // one slot for each throttled batch that is staged
 	publishing *semaphore.Weighted   // one slot for each partition that is being written
@@ -194,7 +193,7 @@ func (w *Warehouse) Close() error {
 	}
 	w.reattaching.close()
 	w.checkpoints.close()
-	errs = append(errs, w.tenants.close())
+	errs = append(errs, w.tenants.close(), w.closeSlots())
 	if w.journal != nil {
 		errs = append(errs, w.journal.Close())
 	}
@@ -262,6 +261,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	if err := w.setMaxRow(ctx); err != nil {
 		return err
 	}
+	w.slots.init()
 	for _, name := range []string{"stage/macros", "erasure/create_list"} {
 		if _, err := w.loader.ExecContext(ctx, statements.Get(name)); err != nil {
 			return err

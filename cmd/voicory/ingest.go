@@ -60,18 +60,23 @@ func (c *ingestCommand) Run(ctx context.Context, m *Main, f *flags) (err error) 
 	}
 	bar := newProgress(m, files)
 	var total ingestSummary
+	var unmerged error
 	for _, group := range ingest.Groups(c.inputs(ctx, m, files, tenant, bar)) {
 		summary, err := admin.Ingest(ctx, conn, group)
 		total.Add(summary)
 		if err != nil {
-			return fmt.Errorf("ingest %s: %w", group[0].Name, err)
+			err = fmt.Errorf("ingest %s: %w", group[0].Name, err)
+			if !errors.Is(err, warehouse.ErrUnavailable) {
+				return err
+			}
+			unmerged = errors.Join(unmerged, err) // of a tenant; the next files may have rows of others
 		}
 	}
 	bar.finish()
 	if total.Published, err = m.publish(ctx, conn, total.Tenants); err != nil {
 		return err
 	}
-	if err := m.printResult(f, total, total.text); err != nil {
+	if err := errors.Join(m.printResult(f, total, total.text), unmerged); err != nil {
 		return err
 	}
 	if c.Strict && total.Refused+int64(total.FilesRefused) > 0 {

@@ -80,16 +80,21 @@ func (s *Scheduler) Pull(
 		return total, err
 	}
 	defer func() { err = errors.Join(err, s.end(ctx, source.Name(), err)) }()
+	var unmerged warehouse.UnmergedError
 	if tenant == uuid.Nil {
-		if err := s.pullLags(ctx, source, &total); err != nil {
+		if err := s.pullLags(ctx, source, &total, &unmerged); err != nil {
 			return total, err
 		}
 	}
-	return total, s.pull(s.w.SourceRun(ctx, tenant), source, tenant, &total)
+	err = s.pull(s.w.SourceRun(ctx, tenant), source, tenant, &total, &unmerged)
+	return total, errors.Join(err, unmerged.OrNil())
 }
 
-// pull merges the rows of a source that are new since its state in the context, and adds them to total.
-func (s *Scheduler) pull(ctx context.Context, source ingest.Source, tenant uuid.UUID, total *ingest.Summary) error {
+// pull merges the rows of a source that are new since its state in the context, and adds them to total. It adds the
+// tenants of a source of many tenants whose rows could not be merged to unmerged: they lag, and the source continues.
+func (s *Scheduler) pull(
+	ctx context.Context, source ingest.Source, tenant uuid.UUID, total *ingest.Summary, unmerged *warehouse.UnmergedError,
+) error {
 	state, err := s.w.SourceState(ctx, tenant, source.Name())
 	if err != nil {
 		return err
@@ -101,22 +106,40 @@ func (s *Scheduler) pull(ctx context.Context, source ingest.Source, tenant uuid.
 		defer s.mu.Unlock()
 		s.running[source.Name()].Rows = total.Counts
 		s.totals[source.Name()].rows.Add(summary.Counts)
+		if failed := (*warehouse.UnmergedError)(nil); tenant == uuid.Nil && errors.As(err, &failed) {
+			unmerged.Add(failed)
+			return nil
+		}
 		return err
 	})
 }
 
-// pullLags reads again the rows that restored tenants have lost, see warehouse.Lag.
-func (s *Scheduler) pullLags(ctx context.Context, source ingest.Source, total *ingest.Summary) error {
+// pullLags reads again the rows that tenants lack, see warehouse.Lag. Tenants whose stores cannot be opened yet are added
+// to unmerged, and stay behind until a later run.
+func (s *Scheduler) pullLags(
+	ctx context.Context, source ingest.Source, total *ingest.Summary, unmerged *warehouse.UnmergedError,
+) error {
 	lags, err := s.w.Lags(ctx, source.Name())
 	if err != nil {
 		return err
 	}
 	for _, lag := range lags {
-		if err := s.pull(warehouse.Rereading(ctx, lag), source, uuid.Nil, total); err != nil {
-			return fmt.Errorf("read the rows of restored tenant %s again: %w", lag.Tenant, err)
+		var failed warehouse.UnmergedError
+		err := s.w.CheckStore(ctx, lag.Tenant)
+		switch {
+		case err == nil:
+			err = s.pull(warehouse.Rereading(ctx, lag), source, uuid.Nil, total, &failed)
+		case errors.Is(err, warehouse.ErrTenantDeleted):
+			err = nil
+		case errors.Is(err, warehouse.ErrUnavailable):
+			failed.Tenants, err = map[uuid.UUID]error{lag.Tenant: err}, nil
 		}
-		if err := s.w.EndLag(ctx, lag); err != nil {
-			return err
+		unmerged.Add(&failed)
+		if err == nil && failed.OrNil() == nil {
+			err = s.w.EndLag(ctx, lag)
+		}
+		if err != nil {
+			return fmt.Errorf("read the rows of tenant %s again: %w", lag.Tenant, err)
 		}
 	}
 	return nil

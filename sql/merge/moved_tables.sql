@@ -1,3 +1,3 @@
 -- Creates the tables of the rows that move to another tenant.
-CREATE TABLE moved (tenant_id UUID, id UUID);
-CREATE TABLE moved_rows (text VARCHAR);
+CREATE OR REPLACE TABLE moved (tenant_id UUID, id UUID);
+CREATE OR REPLACE TABLE moved_rows (text VARCHAR);

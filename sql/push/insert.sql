@@ -1,1 +1,1 @@
-INSERT INTO pushes VALUES ($key, $digest, $outcome, $at);
+INSERT INTO pushes VALUES ({{key}}, unhex({{digest}}), {{outcome}}, {{at}});

@@ -3,8 +3,9 @@ package duckdb
 import (
 	"context"
 	"database/sql"
-	"errors"
+	"fmt"
 	"time"
+	"unsafe"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
 )
@@ -12,49 +13,92 @@ import (
 // pollInterval is the pause of Exec when all remaining tasks run on other threads.
 const pollInterval = 100 * time.Microsecond
 
-// Exec executes one statement like ExecContext, and returns the number of rows that it changed or wrote. It is
-// meant for statements that process many rows: while other threads run the last tasks, ExecContext polls without a
-// pause and occupies a core.
+// Exec executes one statement like ExecContext, and returns the number of rows that it changed or wrote. While other
+// threads run the last tasks of a statement, ExecContext polls without a pause and occupies a core. Exec pauses.
 func Exec(ctx context.Context, conn *sql.Conn, statement string) (rows int64, err error) {
-	err = conn.Raw(func(driverConn any) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if rows, err = execPending(ctx, driverConn, statement); err != nil {
-			return classifierOf(driverConn)(errors.Join(ctx.Err(), err))
-		}
+	err = withPrepared(ctx, conn, statement, func(result *bindings.Result) error {
+		rows = int64(bindings.RowsChanged(result))
 		return nil
 	})
 	return rows, err
 }
 
-func execPending(ctx context.Context, driverConn any, statement string) (rows int64, err error) {
-	conn, release, err := rawConnection(ctx, driverConn)
-	if err != nil {
-		return 0, err
+// Select is Exec for a query, and returns its rows. All its columns must be of the type VARCHAR.
+func Select(ctx context.Context, conn *sql.Conn, query string) (rows [][]sql.NullString, err error) {
+	err = withPrepared(ctx, conn, query, func(result *bindings.Result) error {
+		rows, err = texts(result)
+		return err
+	})
+	return rows, err
+}
+
+// texts returns the rows of a result.
+func texts(result *bindings.Result) (rows [][]sql.NullString, err error) {
+	columns := bindings.ColumnCount(result)
+	for i := range columns {
+		if bindings.ColumnType(result, i) != bindings.TypeVarchar {
+			return nil, fmt.Errorf("column %s is not of the type VARCHAR", bindings.ColumnName(result, i))
+		}
 	}
-	defer release()
-	var prepared bindings.PreparedStatement
-	defer bindings.DestroyPrepare(&prepared)
-	if bindings.Prepare(conn, statement, &prepared) == bindings.StateError {
-		return 0, newError(bindings.PrepareError(prepared))
+	for {
+		chunk := bindings.FetchChunk(*result)
+		if chunk.Ptr == nil {
+			return rows, nil
+		}
+		size := int(bindings.DataChunkGetSize(chunk))
+		added := make([][]sql.NullString, size)
+		for row := range added {
+			added[row] = make([]sql.NullString, columns)
+		}
+		for i := range columns {
+			vector := bindings.DataChunkGetVector(chunk, i)
+			data := unsafe.Slice((*bindings.StringT)(bindings.VectorGetData(vector)), size)
+			validity := bindings.VectorGetValidity(vector)
+			for row := range added {
+				if validity == nil || bindings.ValidityMaskValueIsValid(validity, bindings.IdxT(row)) {
+					added[row][i] = sql.NullString{String: bindings.StringTData(&data[row]), Valid: true}
+				}
+			}
+		}
+		rows = append(rows, added...)
+		bindings.DestroyDataChunk(&chunk)
 	}
+}
+
+// withPrepared executes a statement and calls use with its result.
+func withPrepared(
+	ctx context.Context, conn *sql.Conn, statement string, use func(*bindings.Result) error,
+) error {
+	return withRaw(ctx, conn, func(own bindings.Connection) error {
+		var prepared bindings.PreparedStatement
+		defer bindings.DestroyPrepare(&prepared)
+		if bindings.Prepare(own, statement, &prepared) == bindings.StateError {
+			return newError(bindings.PrepareError(prepared))
+		}
+		return execPrepared(ctx, own, prepared, use)
+	})
+}
+
+// execPrepared executes a prepared statement and calls use with its result.
+func execPrepared(
+	ctx context.Context, conn bindings.Connection, prepared bindings.PreparedStatement, use func(*bindings.Result) error,
+) error {
 	var pending bindings.PendingResult
 	defer bindings.DestroyPending(&pending)
 	if bindings.PendingPrepared(prepared, &pending) == bindings.StateError {
-		return 0, newError(bindings.PendingError(pending))
+		return newError(bindings.PendingError(pending))
 	}
 	for {
 		switch bindings.PendingExecuteTask(pending) {
 		case bindings.PendingStateError:
-			return 0, newError(bindings.PendingError(pending))
+			return newError(bindings.PendingError(pending))
 		case bindings.PendingStateResultReady:
 			var result bindings.Result
 			defer bindings.DestroyResult(&result)
 			if bindings.ExecutePending(pending, &result) == bindings.StateError {
-				return 0, newError(bindings.ResultError(&result))
+				return newError(bindings.ResultError(&result))
 			}
-			return int64(bindings.RowsChanged(&result)), nil
+			return use(&result)
 		case bindings.PendingStateNoTasksAvailable:
 			time.Sleep(pollInterval)
 		}

@@ -142,8 +142,9 @@ func (f field) untyped() string {
 // named returns the expression with the field's name as its alias.
 func (f field) named(expression string) string { return expression + " AS " + statements.Ident(f.name) }
 
-// UntypedLines returns a query that selects the untyped rows of a relation with the columns line, text and defect.
-func (d Dataset) UntypedLines(relation string) string {
+// untypedLines returns a query that selects the untyped rows of a relation with the columns line, text, defect and
+// tenant.
+func (d Dataset) untypedLines(relation string) string {
 	types, columns := make([]string, len(d.fields)), make([]string, len(d.fields))
 	for i, f := range d.fields {
 		types[i] = fmt.Sprintf("%q:%q", f.name, f.untypedType())
@@ -153,15 +154,20 @@ func (d Dataset) UntypedLines(relation string) string {
 		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
-// UpdateList returns the SET list that copies every column from the table fresh, except the columns that identify the
-// row.
-func (d Dataset) UpdateList() string {
+// UpdateColumns returns the columns that an update of a row may change: all except those that identify the row, and _seq.
+func (d Dataset) UpdateColumns() []string {
 	columns := []string{"customer_number", "_source_at", "_hash"}
 	for _, f := range d.fields {
 		if d.stores(f) && f.name != "id" && f.name != "created_at" {
 			columns = append(columns, f.name)
 		}
 	}
+	return columns
+}
+
+// UpdateList returns the SET list that copies these columns from the table fresh.
+func (d Dataset) UpdateList() string {
+	columns := d.UpdateColumns()
 	for i, column := range columns {
 		columns[i] = statements.Ident(column) + " = fresh." + statements.Ident(column)
 	}
@@ -190,15 +196,15 @@ func (d Dataset) FillAbsent(absent, slots []string) (string, bool) {
 
 // StagingStatements are the statements that stage rows.
 type StagingStatements struct {
-	Typing string // casts the untyped rows into the table staged
+	Typing string // selects the typed rows, for the table staged
 	// Reasons sets the reason of each refused row, and accepts the other suspicious rows. Notes selects the notes on the
 	// accepted rows, and the number of rows of each. Both are needed only if a row has a suspect.
 	Reasons, Accept, Notes string
 }
 
-// Staging returns the statements for the rows of the query untyped. tenant is an expression for the tenant of all rows,
-// or NULL.
-func (d Dataset) Staging(untyped, tenant string) StagingStatements {
+// Staging returns the statements for the lines of a relation with the columns line, text, defect, and tenant: the tenant
+// of the row, or NULL if the line names it.
+func (d Dataset) Staging(lines string) StagingStatements {
 	var typed, suspicious, stored, reasons, notes []string
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
@@ -221,7 +227,7 @@ func (d Dataset) Staging(untyped, tenant string) StagingStatements {
 		}
 	}
 	return StagingStatements{
-		Typing: statements.Fill("stage/cast", "untyped", untyped, "tenant", tenant, "typed", strings.Join(typed, ", "),
+		Typing: statements.Fill("stage/cast", "untyped", d.untypedLines(lines), "typed", strings.Join(typed, ", "),
 			"suspicious", strings.Join(suspicious, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber),
 		Reasons: statements.Fill("stage/reasons", "reasons", strings.Join(reasons, ",\n    ")),
 		Accept:  statements.Get("stage/accept"),
