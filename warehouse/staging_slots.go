@@ -92,7 +92,7 @@ func (w *Warehouse) openSlot(ctx context.Context, slot *stagingSlot) (err error)
 	return err
 }
 
-// lineSource returns a source that no slot uses, and creates it if there is none.
+// lineSource returns a source that no slot uses, and creates it if all are in use.
 func (w *Warehouse) lineSource(ctx context.Context, slot *stagingSlot) (*duckdb.LineSource, error) {
 	w.slots.mu.Lock()
 	defer w.slots.mu.Unlock()
@@ -165,7 +165,7 @@ func (w *Warehouse) discardSlot(slot *stagingSlot) (err error) {
 	return errors.Join(err, detached)
 }
 
-// closeSlots discards the slots, none of which is used.
+// closeSlots discards the slots. No batch may use one.
 func (w *Warehouse) closeSlots() error {
 	w.slots.mu.Lock()
 	free := w.slots.free

@@ -51,8 +51,7 @@ func openForTest(t *testing.T) *Warehouse {
 	return w
 }
 
-// A small batch adds nothing to DuckDB's catalog, whose entries take memory, and is typed by a statement that was
-// planned before.
+// A small batch adds nothing to DuckDB's catalog, because each entry takes memory.
 func TestStagingSlots_SmallBatchesReuseSlot(t *testing.T) {
 	t.Parallel()
 	w, tenant := openForTest(t), uuid.New()

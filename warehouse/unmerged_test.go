@@ -12,7 +12,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// What is wrong with the store of one tenant keeps no row of another tenant out, and is an error that names the tenant.
+// Damage of one tenant's store keeps no row of another tenant out, and is an error that names the tenant.
 // Merging the same rows again, after the store is back, adds those of this tenant.
 func TestMerge_DamagedTenantDoesNotStopOthers(t *testing.T) {
 	tenants := []uuid.UUID{numbered(1), numbered(2), numbered(3)}

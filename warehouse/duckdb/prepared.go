@@ -12,7 +12,7 @@ import (
 // and plans again only if the schema of a database that the statement names has changed.
 //
 // A statement that reads tables must not be prepared. The optimizer removes conditions that are always or never true by
-// the statistics of a table at the time of the plan, and rows that are added later do not change the plan.
+// the statistics of a table. Rows that are added later do not change the plan.
 type Prepared struct{ statement bindings.PreparedStatement }
 
 // Prepare plans one statement.
