@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -258,6 +259,9 @@ func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 		} else if err != nil {
 			return fmt.Errorf("damage: %w", err)
 		}
+		if err := m.sync(); err != nil {
+			return err
+		}
 	}
 	m.results.tried(f)
 	if f.power {
@@ -275,6 +279,26 @@ func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 	}
 	m.settleUnanswered()
 	return m.checkPromises(f, d)
+}
+
+// sync makes the damage durable, so that a later power cut does not undo it.
+func (m *machine) sync() error {
+	return filepath.WalkDir(m.srv.data, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !entry.IsDir() && !entry.Type().IsRegular() {
+			return nil // a running server may remove files
+		}
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
 }
 
 // check counts a try of a promise, and returns err.
