@@ -38,11 +38,10 @@ func openPlace(ctx context.Context, dir string, seed uint64) (p *place, missing 
 		return p, "", err
 	}
 	p.image = filepath.Join(dir, "ext4")
-	if err := p.makeExt4(ctx); err != nil {
-		p.image = ""
-		return p, err.Error(), nil
+	if failed := p.makeExt4(ctx); failed != nil {
+		p.image, missing = "", failed.Error()
 	}
-	return p, "", nil
+	return p, missing, nil
 }
 
 func command(ctx context.Context, name string, args ...string) error {

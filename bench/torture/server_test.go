@@ -90,9 +90,9 @@ type exitError struct {
 func (e *exitError) Error() string { return fmt.Sprintf("exit status %d: %s", e.status, e.output) }
 
 // start starts the server and waits until it serves. It returns an *exitError if the process ends instead.
-func (s *server) start(ctx context.Context, flags ...string) error {
+func (s *server) start(ctx context.Context) error {
 	address := s.log.begin()
-	args := append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--rate-limit", "none"}, flags...)
+	args := []string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--rate-limit", "none"}
 	command := exec.CommandContext(ctx, s.program, args...) // #nosec G204
 	// A pipe of our own: Wait would wait for child processes of the server that have inherited that of exec.Cmd.
 	output, input, err := os.Pipe()
