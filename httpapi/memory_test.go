@@ -41,7 +41,7 @@ func (l *logbook) read() string {
 // to July.
 const june = 6000
 
-// startCramped is a server with little memory over 6,000 calls of June for which it suffices, and 60 of July for which
+// startCramped is a server with little memory over 6,000 calls of June for which it suffices, and 30 of July for which
 // it does not: their transcripts have to be parsed, since nothing is published.
 func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	t.Helper()
@@ -53,7 +53,7 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	_, b.secret, err = w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	long := strings.Repeat("AI: "+strings.Repeat("good day to you ", 4)+"\n", 10_000)
-	for n := 0; n < 60; n += 10 {
+	for n := 0; n < 30; n += 10 {
 		rows := make([]string, 10)
 		for i := range rows {
 			rows[i] = fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","transcript":%q}`, mine, id(20_000+n+i), long)
