@@ -11,8 +11,8 @@
 //
 // # Wrong bytes
 //
-// The file verifier opens published files. It compares their length at every open and their SHA-256 at the first open of
-// each inode. [Warehouse.Scrub] reads all of them again from the disk, when its caller wants it. A damaged file is a
+// The file verifier opens published files. It compares their length at every open and their SHA-256 at the first open
+// of each inode. [Warehouse.Scrub] reads all of them again from the disk, when its caller wants it. A damaged file is a
 // [Condition], and is published again. DuckDB compares the checksums of the blocks of stores.
 //
 // # Goroutines

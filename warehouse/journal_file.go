@@ -35,8 +35,8 @@ func (f *dataFolder) openJournal() (*journal.Journal, error) {
 	return j, err
 }
 
-// completeJournal adds the entries that the journal has lost from their copy in the control database, and keeps the copy
-// complete. Damaged lines are a condition until a repair removes them.
+// completeJournal adds the entries that the journal has lost from their copy in the control database, and keeps the
+// copy complete. Damaged lines are a condition until a repair removes them.
 func (w *Warehouse) completeJournal(ctx context.Context) error {
 	damaged := w.journal.Damaged()
 	if len(damaged) > 0 {

@@ -494,7 +494,8 @@ func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*
 // process or this machine.
 func isDamage(err error) bool {
 	reason, ok := duckdb.StatementFault(err)
-	return errors.Is(err, ErrDamaged) || ok && !strings.Contains(reason, "Cannot open file") && !strings.Contains(reason, "Could not set lock")
+	return errors.Is(err, ErrDamaged) ||
+		ok && !strings.Contains(reason, "Cannot open file") && !strings.Contains(reason, "Could not set lock")
 }
 
 // firstLine returns the first line of the text of an error.

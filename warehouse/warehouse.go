@@ -172,8 +172,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	return w, w.FinishErasures(ctx)
 }
 
-// controlFault returns an error of opening the control database as an ErrInvalid of one line with the command to run, if
-// the database is damaged. It returns every other error unchanged.
+// controlFault returns an error of opening the control database as an ErrInvalid of one line with the command to run,
+// if the database is damaged. It returns every other error unchanged.
 func (w *Warehouse) controlFault(err error) error {
 	if isDamage(err) && !errors.Is(err, ErrNoMemory) && !errors.Is(err, ErrNoSpace) {
 		return fmt.Errorf("open control database: %w: %s is damaged: %s; run `voicory repair`", ErrInvalid,

@@ -126,7 +126,8 @@ func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 }
 
 // journaledKeys returns the keys that entries of a journal record, by their ids and as the last entry has them. It also
-// returns the times of revocations, by the ids of their keys. A revocation that was not inferred holds whatever follows.
+// returns the times of revocations, by the ids of their keys. A revocation that was not inferred holds whatever
+// follows.
 func journaledKeys(facts []journal.Entry) (
 	keys map[uuid.UUID]*storedKey, revoked map[uuid.UUID]time.Time, err error,
 ) {
@@ -275,8 +276,8 @@ func (d *DB) journalCopy(ctx context.Context) (lines []string, err error) {
 // maxDifferences is the maximum number of keys that CompareJournal describes.
 const maxDifferences = 10
 
-// CompareJournal describes how the keys differ from those of the entries of a journal. The next call of UseJournal makes
-// them agree.
+// CompareJournal describes how the keys differ from those of the entries of a journal. The next call of UseJournal
+// makes them agree.
 func (d *DB) CompareJournal(facts []journal.Entry) (differences []string, err error) {
 	known, revoked, err := journaledKeys(facts)
 	if err != nil {

@@ -23,9 +23,9 @@ var (
 	ErrDamaged = errors.New("database file is damaged")
 )
 
-// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace, ErrInvalidated or ErrDamaged, if one of them is its
-// cause. It is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by Exec,
-// and by ArrowStream. i may be nil. database is the default database of the connection, or empty.
+// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace, ErrInvalidated or ErrDamaged, if one of them is
+// its cause. It is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by
+// Exec, and by ArrowStream. i may be nil. database is the default database of the connection, or empty.
 //
 // DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of the folder.
 func (i *Instance) classify(err error, database string) error {

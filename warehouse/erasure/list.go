@@ -42,8 +42,8 @@ const minDigits = 7
 const internationalPrefix = "00"
 
 // NumberKeys returns the keys of a phone number: its digits if it has only digits and separators, and otherwise the
-// text as it is, with its digits as a further key if there are enough of them. If there are enough digits, they are keys
-// with and without the international prefix. The macro number_keys computes the key that a stored number has.
+// text as it is, with its digits as a further key if there are enough of them. If there are enough digits, they are
+// keys with and without the international prefix. The macro number_keys computes the key that a stored number has.
 func NumberKeys(number string) (keys []Key) {
 	digits := Digits(number)
 	pure := strings.Trim(number, "0123456789"+separators) == ""

@@ -41,8 +41,8 @@ func (e Entry) Decode(value any) error {
 	return nil
 }
 
-// NewEntry returns an entry with the JSON of data. Its time is the present, or later if the clock was set back: the order
-// of times is the order of facts.
+// NewEntry returns an entry with the JSON of data. Its time is the present, or later if the clock was set back: the
+// order of times is the order of facts.
 func (j *Journal) NewEntry(kind Kind, data any) (Entry, error) {
 	encoded, err := json.Marshal(data)
 	if err != nil {
@@ -93,8 +93,8 @@ func decode(text []byte) (e Entry, length int, ok bool) {
 	return e, length, bytes.Equal(form, text[:length])
 }
 
-// scan calls found with each sound line of a journal and its entry. It returns the numbers of the lines of the text that
-// are not sound, from 1.
+// scan calls found with each sound line of a journal and its entry. It returns the numbers of the lines of the text
+// that are not sound, from 1.
 //
 // Damage costs at most the entry whose bytes it changed. A line that is not sound is therefore searched for the
 // beginnings of others: if a newline is damaged, it holds two.
