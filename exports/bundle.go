@@ -39,10 +39,9 @@ type Bundle struct {
 }
 
 // WriteBundle adds Parquet files and a README to a folder that contains only the database written by
-// [warehouse.Warehouse.WriteDatabase]. Its state is that of asOf. The Parquet files are laid out as in the lake, and a
-// month without rows has no file. WriteBundle calls progress with the size in bytes of each file it has written. It
-// returns after all files are synced to disk; the caller syncs the folder that contains dir. The memory limit is
-// DuckDB's.
+// [warehouse.Warehouse.WriteDatabase]. Its state is that of asOf. Each export has one Parquet file for each month
+// with rows. WriteBundle calls progress with the size in bytes of each file it has written. It returns after all files
+// are synced to disk; the caller syncs the folder that contains dir. The memory limit is DuckDB's.
 func WriteBundle(
 	ctx context.Context, dir string, asOf time.Time, memory string, progress func(bytes int64),
 ) (bundle Bundle, err error) {

@@ -52,6 +52,7 @@ type columnItem struct {
 
 type fileItem struct {
 	Month        *string    `json:"month"` // nil if the export has one file for all months
+	Day          *string    `json:"day"`   // nil if the month has one file
 	Name         string     `json:"name"`
 	Rows         int64      `json:"rows"`
 	Bytes        int64      `json:"bytes"`
@@ -88,7 +89,7 @@ func (a *api) listExports(w http.ResponseWriter, r *http.Request, key control.Ke
 			}
 			item.Rows += file.Rows
 			item.Bytes += file.Bytes
-			if file.Month != "" {
+			if last := len(item.Months) - 1; file.Month != "" && (last < 0 || item.Months[last] != file.Month) {
 				item.Months = append(item.Months, file.Month)
 			}
 			if item.AsOf == nil || file.AsOf.After(time.Time(*item.AsOf)) {
@@ -119,7 +120,7 @@ func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key control.Key)
 	items := make([]fileItem, len(files))
 	for i, f := range files {
 		items[i] = fileItem{
-			Month: ptr(f.Month, f.Month != ""), Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, SHA256: f.SHA256,
+			Month: ptr(f.Month, f.Month != ""), Day: ptr(f.Day, f.Day != ""), Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, SHA256: f.SHA256,
 			MinCreatedAt: timestamp(f.MinCreatedAt), MaxCreatedAt: timestamp(f.MaxCreatedAt), AsOf: timestamp(f.AsOf),
 			URL: exportsPath + "/" + f.Export + "/files/" + f.Name,
 		}

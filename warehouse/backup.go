@@ -312,7 +312,7 @@ func (w *Warehouse) copyPublished(
 	}
 	file.Path = name
 	inLake := file
-	inLake.Path = w.nameOf(partition{month: f.Month}.path(w, copied.ID, schema.MustExport(f.Export)))
+	inLake.Path = w.nameOf(f.partition().path(w, copied.ID, schema.MustExport(f.Export)))
 	inLake.Link = name
 	copied.Files = append(copied.Files, file, inLake)
 	return nil

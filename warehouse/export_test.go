@@ -173,3 +173,10 @@ func SetMaxKept(bytes int64) (former int64) {
 	former, maxKept = maxKept, bytes
 	return former
 }
+
+// SetDayFiles sets the numbers of rows from which a month is published by day, and below which as one file again.
+func SetDayFiles(from, below int64) (previousFrom, previousBelow int64) {
+	previousFrom, previousBelow = dayFiles, monthFile
+	dayFiles, monthFile = from, below
+	return previousFrom, previousBelow
+}

@@ -248,7 +248,7 @@ func (w *Warehouse) outdatePartition(ctx context.Context, store *tenantStore, fi
 	}
 	dataset := schema.MustExport(file.Export).Source
 	_, err := store.db.ExecContext(ctx, statements.Get("lake/outdate_partition"),
-		sql.Named("dataset", dataset.Name), sql.Named("month", file.Month))
+		sql.Named("dataset", dataset.Name), sql.Named("month", file.Month), sql.Named("day", file.Day))
 	if err != nil {
 		return err
 	}

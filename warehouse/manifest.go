@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A PublishedFile is one file of an export, as listed in the manifest. Its name contains a digest of its content, so a
@@ -24,6 +25,7 @@ import (
 type PublishedFile struct {
 	Export       string    `json:"-"`
 	Month        string    `json:"month"` // YYYY-MM of created_at in UTC; "" for an export of one file
+	Day          string    `json:"day"`   // YYYY-MM-DD if the month has a file for each day, otherwise ""
 	Name         string    `json:"name"`  // calls-2026-04-<the first 16 digits of SHA256>.parquet
 	Rows         int64     `json:"rows"`
 	Bytes        int64     `json:"bytes"`
@@ -31,6 +33,13 @@ type PublishedFile struct {
 	MinCreatedAt time.Time `json:"min_created_at"` // bounds of created_at; for cost_daily, of the calls
 	MaxCreatedAt time.Time `json:"max_created_at"`
 	AsOf         time.Time `json:"as_of"` // all commits before this time are in the file
+
+	sourceSeq int64 // greatest number in the change feed of the rows of a dataset's file; 0: unknown
+}
+
+// partition returns the partition that the file belongs to.
+func (f PublishedFile) partition() partition {
+	return partition{dataset: schema.MustExport(f.Export).Source, month: f.Month, day: f.Day}
 }
 
 // A published file has two names. The name in the lake stays the same when the content changes. The name with the
@@ -86,7 +95,8 @@ func publishedFiles(ctx context.Context, db querier) (files []PublishedFile, err
 }
 
 func (f *PublishedFile) scan(scan func(...any) error) error {
-	err := scan(&f.Export, &f.Month, &f.Name, &f.Rows, &f.Bytes, &f.SHA256, &f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf)
+	err := scan(&f.Export, &f.Month, &f.Day, &f.Name, &f.Rows, &f.Bytes, &f.SHA256, &f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf,
+		&f.sourceSeq)
 	for _, at := range []*time.Time{&f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf} {
 		*at = at.UTC()
 	}
@@ -161,23 +171,27 @@ func (w *Warehouse) VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]Veri
 	return verified, group.Wait()
 }
 
-// updateManifest replaces the files of the partitions in the manifest, and marks the partitions as published, in one
-// transaction. files[i] are the files of partitions[i]; if there are none, the partition was not published and is
-// skipped.
-func (s *tenantStore) updateManifest(ctx context.Context, partitions []partition, files [][]PublishedFile) error {
+// updateManifest replaces the files of stale months in the manifest, and marks the months as published, in one
+// transaction. files[i] are the files of months[i] that were written or removed; if it is nil, the month was not
+// published and is skipped.
+func (s *tenantStore) updateManifest(ctx context.Context, months []partition, files [][]PublishedFile) error {
 	type written struct {
-		Export string `json:"export"`
-		Format int    `json:"format"`
+		Export    string `json:"export"`
+		Format    int    `json:"format"`
+		SourceSeq int64  `json:"source_seq"`
 		PublishedFile
 	}
 	all, published := []written{}, map[string]int64{}
-	for i, p := range partitions {
+	for i, p := range months {
+		if files[i] == nil {
+			continue
+		}
+		published[p.name()] = p.seq
 		for _, f := range files[i] {
-			all = append(all, written{f.Export, publishedFormat, f})
-			published[p.name()] = p.seq
+			all = append(all, written{f.Export, publishedFormat, f.sourceSeq, f})
 		}
 	}
-	if len(all) == 0 {
+	if len(published) == 0 {
 		return nil
 	}
 	texts := make([]string, 2)

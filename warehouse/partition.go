@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -27,11 +28,13 @@ const (
 	parquetSmallRowGroup = 2_048 // if COPY runs out of memory with a larger row group
 )
 
-// A partition is the unit of publishing: the rows of a dataset in one month. It has one file of the dataset, and one of
-// each export that is derived from the dataset.
+// A partition is the unit of publishing: the rows of a dataset in one month, or in one day of a month that is published
+// by day. It has one file of the dataset, and one of each export that is derived from the dataset. Commits and the list
+// of unpublished partitions know months only.
 type partition struct {
 	dataset schema.Dataset
 	month   string    // YYYY-MM of created_at in UTC; "" for a dataset with one file
+	day     string    // YYYY-MM-DD, if the month is published by day and the partition is one of its days
 	seq     int64     // last commit that changed the partition
 	asOf    time.Time // all commits before this time are in the partition's files
 }
@@ -67,13 +70,22 @@ func pendingPartitions(ctx context.Context, db querier, format int) ([]partition
 }
 
 // path returns the path of the partition's file of the export in the lake:
-// lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, or lake/tenant_id=T/customers/customers.parquet.
+// lake/tenant_id=T/calls/month=YYYY-MM/calls.parquet, calls-YYYY-MM-DD.parquet in the same folder for a day, or
+// lake/tenant_id=T/customers/customers.parquet.
 func (p partition) path(w *Warehouse, tenant uuid.UUID, export schema.Export) string {
 	dir := filepath.Join(w.lakePath(tenant), export.Name)
 	if p.month != "" {
 		dir = filepath.Join(dir, "month="+p.month)
 	}
-	return filepath.Join(dir, export.Name+".parquet")
+	return filepath.Join(dir, p.fileName(export))
+}
+
+// fileName returns the name of the partition's file of the export.
+func (p partition) fileName(export schema.Export) string {
+	if p.day != "" {
+		return export.Name + "-" + p.day + ".parquet"
+	}
+	return export.Name + ".parquet"
 }
 
 // lakePath returns the folder of the tenant in the lake.
@@ -81,10 +93,14 @@ func (w *Warehouse) lakePath(tenant uuid.UUID) string {
 	return filepath.Join(w.dir, lakeDir, "tenant_id="+tenant.String())
 }
 
-// filter returns a filter that selects the rows of the partition's month.
+// filter returns a filter that selects the rows of the partition.
 func (p partition) filter() (schema.Filter, error) {
 	if p.month == "" {
 		return schema.Filter{}, nil
+	}
+	if p.day != "" {
+		from, err := time.Parse(time.DateOnly, p.day)
+		return schema.Filter{From: from, Before: from.AddDate(0, 0, 1)}, err
 	}
 	from, err := time.Parse("2006-01", p.month)
 	return schema.Filter{From: from, Before: from.AddDate(0, 1, 0)}, err
@@ -104,8 +120,8 @@ func (f *PublishedFile) inspect(folder *dataFolder, path string) error {
 	}
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	f.Name = f.Export + "-"
-	if f.Month != "" {
-		f.Name += f.Month + "-"
+	if period := cmp.Or(f.Day, f.Month); period != "" {
+		f.Name += period + "-"
 	}
 	f.Name += f.SHA256[:16] + ".parquet"
 	file, err := parquet.OpenFile(in, f.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))

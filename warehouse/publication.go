@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -10,9 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/voicory/warehouse/internal/atomicfile"
 	statements "github.com/voicory/warehouse/sql"
@@ -47,12 +46,21 @@ type writtenFile struct {
 	temp string // temporary path beside path; "": no file
 }
 
-// publishedOf returns the entries of the manifest for the written files of each partition.
-func publishedOf(written [][]*writtenFile) [][]PublishedFile {
-	all := make([][]PublishedFile, len(written))
+// publishedOf returns the entries of the manifest for the written files of each month. They are nil for a month that is
+// not published.
+func (plan *publicationPlan) publishedOf(written [][]*writtenFile) [][]PublishedFile {
+	all := make([][]PublishedFile, len(plan.months))
+	for i := range all {
+		all[i] = []PublishedFile{}
+	}
 	for i, files := range written {
+		month := plan.of[i]
+		if files == nil {
+			all[month] = nil
+			continue
+		}
 		for _, file := range files {
-			all[i] = append(all[i], file.PublishedFile)
+			all[month] = append(all[month], file.PublishedFile)
 		}
 	}
 	return all
@@ -70,82 +78,54 @@ type partitionGroup struct {
 	rows       int64
 }
 
-// write writes the files of the partitions. files[i] are the files of partitions[i], or nil if one of them could not be
-// written. Errors of partitions are joined in failed.
-func (p *publication) write(ctx context.Context, partitions []partition) (files [][]*writtenFile, failed error) {
-	files = make([][]*writtenFile, len(partitions))
-	groups, err := p.group(ctx, partitions)
-	if err != nil {
-		return files, err
-	}
+// write writes the files of the plan. files[i] are the files of plan.parts[i], or nil if a file of their month could not
+// be written. Errors of partitions are joined in failed.
+func (p *publication) write(ctx context.Context, plan *publicationPlan) (files [][]*writtenFile, failed error) {
+	files = make([][]*writtenFile, len(plan.parts))
+	groups := plan.group()
 	// A partition has few row groups, so one group at a time would not keep all cores busy.
 	var running sync.WaitGroup
 	errs := make([]error, len(groups))
 	for i, group := range groups {
-		running.Go(func() { errs[i] = p.writeThrottled(ctx, partitions, group, files) })
+		running.Go(func() { errs[i] = p.writeThrottled(ctx, plan.parts, group, files) })
 	}
 	running.Wait()
+	for i, written := range files {
+		for _, file := range written {
+			file.sourceSeq = plan.seqs[i]
+		}
+	}
+	plan.dropIncomplete(files)
 	return files, errors.Join(errs...)
 }
 
-// group counts the rows of the partitions, and returns the groups to write.
-func (p *publication) group(ctx context.Context, partitions []partition) (groups []partitionGroup, err error) {
-	rows, err := p.countRows(ctx, partitions)
-	if err != nil {
-		return nil, err
+// dropIncomplete drops the files of months whose files are not all there: some of the days alone would lack rows.
+func (plan *publicationPlan) dropIncomplete(files [][]*writtenFile) {
+	incomplete := map[int]bool{}
+	for i := range files {
+		if files[i] == nil {
+			incomplete[plan.of[i]] = true
+		}
 	}
-	for i, part := range partitions {
-		n := rows[part.name()]
+	for i := range files {
+		if incomplete[plan.of[i]] {
+			files[i] = nil
+		}
+	}
+}
+
+// group returns the groups to write. A month without rows is written as a group of its own, too: its files are removed.
+func (plan *publicationPlan) group() (groups []partitionGroup) {
+	for i, part := range plan.parts {
 		last := len(groups) - 1
-		if last < 0 || groups[last].dataset.Name != part.dataset.Name || groups[last].rows+n > tableRows {
+		if last < 0 || groups[last].dataset.Name != part.dataset.Name || groups[last].rows+plan.rows[i] > tableRows {
 			groups = append(groups, partitionGroup{dataset: part.dataset})
 			last++
 		}
 		groups[last].partitions = append(groups[last].partitions, i)
-		groups[last].rows += n
+		groups[last].rows += plan.rows[i]
 	}
-	return groups, nil
-}
-
-// countRows returns the numbers of rows of the partitions by name.
-func (p *publication) countRows(ctx context.Context, partitions []partition) (map[string]int64, error) {
-	counts := map[string]int64{}
-	var queries []string
-	for from := 0; from < len(partitions); {
-		dataset, to := partitions[from].dataset, from
-		for to < len(partitions) && partitions[to].dataset.Name == dataset.Name {
-			to++
-		}
-		where, err := spanOf(partitions[from:to])
-		if err != nil {
-			return nil, err
-		}
-		queries = append(queries, statements.Fill("lake/count_rows", "dataset", statements.Ident(dataset.Name),
-			"dataset_name", statements.Text(dataset.Name), "where", where.Literal(dataset)))
-		from = to
-	}
-	if len(queries) == 0 {
-		return counts, nil
-	}
-	rows, err := p.store.db.QueryContext(ctx, strings.Join(queries, " UNION ALL "))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		var day time.Time
-		var n int64
-		if err := rows.Scan(&name, &day, &n); err != nil {
-			return nil, err
-		}
-		dataset, err := schema.DatasetNamed(name)
-		if err != nil {
-			return nil, err
-		}
-		counts[partition{dataset: dataset, month: monthOf(dataset, day.Format("2006-01"))}.name()] += n
-	}
-	return counts, rows.Err()
+	return groups
 }
 
 // spanOf returns a filter with the bounds of partitions of one dataset, which are ordered.
@@ -201,7 +181,7 @@ func (p *publication) writeGroup(ctx context.Context, partitions []partition, gr
 		}
 		written, err := g.writePartition(ctx, partitions[i])
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s %s: %w", group.dataset.Name, partitions[i].month, err))
+			errs = append(errs, fmt.Errorf("%s %s: %w", group.dataset.Name, cmp.Or(partitions[i].day, partitions[i].month), err))
 			continue
 		}
 		files[i] = written
@@ -276,7 +256,7 @@ func (g *groupWriter) writePartition(ctx context.Context, part partition) (files
 	var source *writtenFile
 	for _, export := range exportsOf(part.dataset) {
 		file := &writtenFile{path: part.path(g.p.w, g.p.store.id, export),
-			PublishedFile: PublishedFile{Export: export.Name, Month: part.month, AsOf: part.asOf}}
+			PublishedFile: PublishedFile{Export: export.Name, Month: part.month, Day: part.day, AsOf: part.asOf}}
 		var query string
 		switch table := g.tables[export.Name]; {
 		case table != "":
@@ -353,9 +333,9 @@ func (p *publication) removeTemps() error {
 	return errors.Join(errs...)
 }
 
-// install syncs the files and gives them their names. If one file of a partition cannot get its name, the files of the
-// partition become nil. If a sync fails, those of all partitions do.
-func (p *publication) install(written [][]*writtenFile) error {
+// install syncs the files and gives them their names. If one file of a month cannot get its name, the files of the month
+// become nil. If a sync fails, those of all months do.
+func (p *publication) install(plan *publicationPlan, written [][]*writtenFile) error {
 	folder := p.w.folder
 	err := folder.syncAll(func(yield func(string) bool) {
 		for _, file := range slices.Concat(written...) {
@@ -368,7 +348,7 @@ func (p *publication) install(written [][]*writtenFile) error {
 		clear(written)
 		return err
 	}
-	dirs, errs := map[string]bool{}, []error{}
+	dirs, errs := map[string]bool{}, []error{p.sweep(plan, written)}
 	for i, files := range written {
 		for _, file := range files {
 			for _, path := range []string{file.path, p.namePath(file)} {
@@ -383,11 +363,58 @@ func (p *publication) install(written [][]*writtenFile) error {
 			}
 		}
 	}
+	plan.dropIncomplete(written)
 	if err := folder.syncAll(maps.Keys(dirs)); err != nil {
 		clear(written)
 		return err
 	}
 	return errors.Join(errs...)
+}
+
+// sweep removes files that are not in the layout of the written months any more: those of the other layout, and those
+// that a crash has left. It removes them before the new ones get their names. So a reader of the lake may miss rows
+// meanwhile, but never finds one twice. A month that cannot be swept is not published.
+func (p *publication) sweep(plan *publicationPlan, written [][]*writtenFile) error {
+	keep, dirs := map[string]bool{}, map[string]int{} // dirs has the month of each folder
+	for i, files := range written {
+		for _, file := range files {
+			if month := plan.months[plan.of[i]]; month.month != "" {
+				keep[file.path] = file.temp != ""
+				dirs[filepath.Dir(file.path)] = plan.of[i]
+			}
+		}
+	}
+	var errs []error
+	for dir, month := range dirs {
+		for day := range plan.kept[month] {
+			part := plan.months[month]
+			part.day = day
+			for _, export := range exportsOf(part.dataset) {
+				keep[part.path(p.w, p.store.id, export)] = true
+			}
+		}
+		if err := p.sweepFolder(dir, keep); err != nil {
+			errs = append(errs, err)
+			for i := range written {
+				if plan.of[i] == month {
+					written[i] = nil
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepFolder removes the Parquet files of a folder that are not in keep.
+func (p *publication) sweepFolder(dir string, keep map[string]bool) error {
+	entries, err := p.w.folder.readDir(dir)
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if err == nil && !keep[path] && filepath.Ext(path) == ".parquet" && entry.Type().IsRegular() {
+			err = p.w.folder.removeIfThere(path)
+		}
+	}
+	return err
 }
 
 // namePath returns the path of the file in published/.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // Published holds the totals of a call of Publish.
@@ -139,13 +141,13 @@ func (p *Published) add(other Published) {
 	p.Rows += other.Rows
 }
 
-// count adds the files of a partition. The first file is the dataset's.
+// count adds the files of a partition.
 func (p *Published) count(files []PublishedFile) {
-	for i, f := range files {
+	for _, f := range files {
 		if f.Rows > 0 {
 			p.Files++
 		}
-		if i == 0 {
+		if !schema.MustExport(f.Export).Derived() {
 			p.Rows += f.Rows
 		}
 	}
@@ -204,10 +206,14 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	}
 	p := publication{w: w, store: store}
 	defer func() { err = errors.Join(err, p.removeTemps()) }()
-	written, failed := p.write(ctx, pending)
-	failed = errors.Join(failed, p.install(written))
-	files := publishedOf(written)
-	if err := store.updateManifest(ctx, pending, files); err != nil {
+	plan, err := p.plan(ctx, pending)
+	if err != nil {
+		return total, false, err
+	}
+	written, failed := p.write(ctx, plan)
+	failed = errors.Join(failed, p.install(plan, written))
+	files := plan.publishedOf(written)
+	if err := store.updateManifest(ctx, plan.months, files); err != nil {
 		return total, false, errors.Join(failed, err)
 	}
 	for _, written := range files {

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -356,40 +358,63 @@ func (b *rebuild) publishedFiles(ctx context.Context, dataset schema.Dataset) (s
 	if err != nil {
 		return nil, err
 	}
-	names := map[string][]string{} // paths in published/ by month
+	names := map[string][]string{} // paths in published/ by month or day
 	for path := range set.names {
 		if export, rest, _ := strings.Cut(filepath.Base(path), "-"); export == dataset.Name {
-			month := ""
+			period := ""
 			if dataset.Monthly {
-				month = rest[:min(len(rest), len("2006-01"))]
+				period = periodOf(rest)
 			}
-			names[month] = append(names[month], path)
+			names[period] = append(names[period], path)
 		}
 	}
 	lake := map[string]string{}
 	for path := range set.lake {
-		if p, ok := partitionOf(w.dir, path); ok && filepath.Base(path) == dataset.Name+".parquet" {
-			lake[p.month] = path
-			names[p.month] = slices.Grow(names[p.month], 0) // a month without names is one, too
+		if p, ok := partitionOf(w.dir, path); ok && filepath.Base(path) == p.fileName(schema.MustExport(dataset.Name)) {
+			period := cmp.Or(p.day, p.month)
+			lake[period] = path
+			names[period] = slices.Grow(names[period], 0) // a period without names is one, too
 		}
 	}
+	// A month is published either as one file or by day. A crash may have left names of both.
+	maps.DeleteFunc(names, func(period string, _ []string) bool {
+		inLake := func(other string) bool {
+			return strings.HasPrefix(other, monthOfPeriod(period)) && len(other) != len(period)
+		}
+		return lake[period] == "" && slices.ContainsFunc(slices.Collect(maps.Keys(lake)), inLake)
+	})
 	known, err := b.manifestNames(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, month := range slices.Sorted(maps.Keys(names)) {
-		candidates := names[month]
+	for _, period := range slices.Sorted(maps.Keys(names)) {
+		candidates := names[period]
 		slices.SortFunc(candidates, func(x, y string) int {
 			return set.names[y].ModTime().Compare(set.names[x].ModTime()) // newest first
 		})
-		p := partition{dataset: dataset, month: month}
-		if path, digest := w.firstSound(lake[month], candidates); path != "" {
+		p := partition{dataset: dataset, month: monthOfPeriod(period)}
+		if period != p.month {
+			p.day = period
+		}
+		if path, digest := w.firstSound(lake[period], candidates); path != "" {
 			isKnown := slices.ContainsFunc(known, func(name string) bool { return strings.Contains(name, digest) })
 			sound = append(sound, soundFile{p, path, b.behind && !isKnown})
 		}
 	}
 	return sound, nil
 }
+
+// periodOf returns the day or the month at the beginning of the rest of a name in published/, which follows the name of
+// the export.
+func periodOf(rest string) string {
+	if day, _, ok := strings.Cut(rest[min(len(rest), len("2006-01-")):], "-"); ok && len(day) == len("02") {
+		return rest[:len(time.DateOnly)]
+	}
+	return monthOfPeriod(rest)
+}
+
+// monthOfPeriod returns the month of a period.
+func monthOfPeriod(period string) string { return period[:min(len(period), len("2006-01"))] }
 
 // manifestNames returns the names of the current files in the manifest of the old store, if it can be read.
 func (b *rebuild) manifestNames(ctx context.Context) ([]string, error) {

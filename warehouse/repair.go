@@ -3,6 +3,7 @@ package warehouse
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -578,6 +579,12 @@ func (w *Warehouse) markStale(ctx context.Context, tenant uuid.UUID, partitions 
 	}
 	if err := w.folder.sync(w.folder.join(warehouseDir)); err != nil {
 		return err
+	}
+	for _, p := range partitions { // else the days of a month would be compared by their rows in the store
+		if _, err := store.db.ExecContext(ctx, statements.Get("lake/outdate_partition"), sql.Named("dataset", p.dataset.Name),
+			sql.Named("month", p.month), sql.Named("day", p.day)); err != nil {
+			return err
+		}
 	}
 	// The transaction may be lost: the partitions are then found again.
 	_, err = store.db.ExecContext(ctx, strings.ReplaceAll(statements.Get("lake/mark_stale"), "$keys",

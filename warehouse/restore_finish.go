@@ -130,7 +130,7 @@ func (w *Warehouse) missingPartitions(
 	stale := map[string]int64{}
 	for _, f := range files {
 		export := schema.MustExport(f.Export)
-		p := partition{dataset: export.Source, month: f.Month}
+		p := f.partition()
 		for _, path := range []string{filepath.Join(w.filesPath(tenant), f.Name), p.path(w, tenant, export)} {
 			file, err := w.folder.open(path)
 			if errors.Is(err, fs.ErrNotExist) {

@@ -51,7 +51,7 @@ func (w *Warehouse) eachFile(
 func (w *Warehouse) inspectFile(tenant uuid.UUID, file PublishedFile) error {
 	export := schema.MustExport(file.Export)
 	path := filepath.Join(w.filesPath(tenant), file.Name)
-	lake := partition{dataset: export.Source, month: file.Month}.path(w, tenant, export)
+	lake := file.partition().path(w, tenant, export)
 	infos := make([]fs.FileInfo, 2)
 	for i, path := range []string{path, lake} {
 		name, err := w.folder.resolve(path)

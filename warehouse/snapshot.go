@@ -127,14 +127,14 @@ func (s *Snapshot) Select(
 	var paths []string
 	for _, f := range files {
 		outside := f.MaxCreatedAt.Before(filter.From) || !filter.Before.IsZero() && !f.MinCreatedAt.Before(filter.Before)
-		stale := slices.ContainsFunc(changed, func(p partition) bool { return p.month == f.Month })
+		stale := slices.ContainsFunc(changed, func(p partition) bool { return p.month == f.Month && p.day == "" })
 		if f.Export != source.Name || outside || stale {
 			continue
 		}
 		content, err := s.w.openVerified(ctx, s.store, f)
 		// If the file is damaged, or was replaced and removed after the snapshot began, the store has the rows.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnavailable) {
-			changed = append(changed, partition{dataset: export.Source, month: f.Month})
+			changed = append(changed, f.partition())
 			continue
 		}
 		if err != nil {

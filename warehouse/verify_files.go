@@ -316,7 +316,11 @@ func (v *verifier) listPublished(tenant uuid.UUID) (publishedSet, error) {
 			}
 			parts = parts[1:]
 		}
-		return isDir && len(parts) == 0 || !isDir && len(parts) == 1 && parts[0] == export.Name+".parquet"
+		if isDir {
+			return len(parts) == 0
+		}
+		p, ok := partitionOf(v.w.dir, path)
+		return ok && len(parts) == 1 && parts[0] == p.fileName(export)
 	})
 	if err != nil {
 		return set, err

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -290,7 +291,7 @@ func (v *verifier) checkStore(ctx context.Context, id uuid.UUID, read storeReade
 }
 
 // formatsVersion is the version of the schema from which a manifest has what checkPublished reads.
-const formatsVersion = 10
+const formatsVersion = 16
 
 // checkOldStore checks a store with an older schema, as far as that does not depend on the schema.
 func (v *verifier) checkOldStore(ctx context.Context, id uuid.UUID, read storeReader, version int) error {
@@ -388,7 +389,7 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 		if err != nil {
 			return nil, err
 		}
-		p := partition{dataset: export.Source, month: file.Month}
+		p := file.partition()
 		months[p.dataset.Name] = append(months[p.dataset.Name], p.month)
 		paths := map[string]map[string]fs.FileInfo{filepath.Join(v.w.filesPath(id), file.Name): state.set.names}
 		if !isPending(state.pending, p) { // else the lake may have the next file already
@@ -438,8 +439,12 @@ func partitionOf(dir, path string) (partition, bool) {
 	}
 	export, err := schema.ExportNamed(parts[1])
 	p := partition{dataset: export.Source}
-	if export.Source.Monthly {
+	if err == nil && export.Source.Monthly {
 		p.month = strings.TrimPrefix(parts[2], "month=")
+		day := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), export.Name+"-"), ".parquet")
+		if _, err := time.Parse(time.DateOnly, day); err == nil && strings.HasPrefix(day, p.month+"-") {
+			p.day = day
+		}
 	}
 	return p, err == nil
 }
@@ -502,19 +507,30 @@ func (v *verifier) comparePartition(ctx context.Context, db querier, id uuid.UUI
 			continue
 		}
 		stored := export.SelectWhere(filter.Literal(export.Source))
-		i := slices.IndexFunc(files, func(f PublishedFile) bool { return f.Export == export.Name && f.Month == p.month })
 		path, published := p.path(v.w, id, export), export.SelectWhere("false")
-		if i >= 0 {
-			content, err := v.w.folder.open(filepath.Join(v.w.filesPath(id), files[i].Name))
-			if err != nil {
-				continue // a finding already, or replaced meanwhile
-			}
-			defer content.Close()
-			if v.isDamaged(id, p) {
+		var paths []string
+		var missing bool // a finding already, or replaced meanwhile
+		for _, file := range files {
+			if file.Export != export.Name || file.Month != p.month {
 				continue
 			}
+			content, err := v.w.folder.open(filepath.Join(v.w.filesPath(id), file.Name))
+			if err != nil {
+				missing = true
+				break
+			}
+			defer content.Close()
 			// This path names the open file even if it is replaced.
-			published = export.SelectFromFiles(export, []string{fmt.Sprintf("/dev/fd/%d", content.Fd())}, schema.Filter{})
+			paths = append(paths, fmt.Sprintf("/dev/fd/%d", content.Fd()))
+			if file.Day != "" {
+				path = filepath.Dir(p.path(v.w, id, export)) // the month is one finding
+			}
+		}
+		if missing || v.isDamaged(id, p) {
+			continue
+		}
+		if len(paths) > 0 {
+			published = export.SelectFromFiles(export, paths, schema.Filter{})
 		}
 		rows, err := v.compare(ctx, db, export, stored, published, func(detail string) {
 			v.reportPartition(FoundDifference, id, path, p, "%s", detail)
