@@ -61,7 +61,7 @@ func downgrade(t *testing.T, dir string, version int, script string) {
 	}
 	execFile(t, path+".old", "ATTACH "+statements.Text(path)+" AS current (READ_ONLY); "+copies+"DETACH current; "+script)
 	noError(t, os.Rename(path+".old", path))
-	execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL")
+	execFile(t, filepath.Join(dir, "control.duckdb"), "UPDATE tenants SET history = NULL; DELETE FROM journal")
 	noError(t, errors.Join(os.Remove(filepath.Join(dir, "journal.ndjson")), os.Remove(filepath.Join(dir, "commits"))))
 }
 
