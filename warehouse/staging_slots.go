@@ -16,8 +16,8 @@ import (
 
 // A stagingSlot is what a batch of one dataset is staged in: a database in memory with the table staged, and a
 // connection that looks names up in it. The slots of small batches are used again, because it takes longer to
-// create their database, view and table than to stage a few rows. DuckDB plans the statement that types the rows at each
-// execution: plans with a scan of Arrow data cannot be kept.
+// create their database, view and table than to stage a few rows. DuckDB plans the statement that types the rows at
+// each execution: plans with a scan of Arrow data cannot be kept.
 type stagingSlot struct {
 	dataset  schema.Dataset
 	number   int64
