@@ -37,6 +37,9 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrUnavailable), errors.Is(err, warehouse.ErrInvalidated),
 		errors.Is(err, warehouse.ErrDamaged):
 		return unavailableProblem(err)
+	case errors.Is(err, warehouse.ErrIO):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
+			Message: "The disk of the server fails at the moment; send the same request again later"}
 	case errors.Is(err, warehouse.ErrNotFound):
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "Resource not found"}
 	case errors.Is(err, warehouse.ErrInvalidKey):
@@ -101,7 +104,7 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if begun && p != internalProblem {
 		level, event = slog.LevelWarn, "response aborted" // the client only sees the connection close
 	}
-	if p == internalProblem || begun || errors.Is(err, warehouse.ErrNoSpace) {
+	if p == internalProblem || begun || errors.Is(err, warehouse.ErrNoSpace) || errors.Is(err, warehouse.ErrIO) {
 		a.Log.Log(r.Context(), level, event, "request_id", state.id, "method", r.Method,
 			"path", logged(r.URL.Path, 256), "error", control.MaskKeys(err.Error()))
 	}

@@ -19,6 +19,7 @@ func TestProblemOf(t *testing.T) {
 	}{
 		"memory full":   {warehouse.ErrNoMemory, 503, "SERVER_BUSY", 5},
 		"disk full":     {warehouse.ErrNoSpace, 503, "SERVER_BUSY", 30},
+		"disk failed":   {warehouse.ErrIO, 503, "DATA_UNAVAILABLE", 30},
 		"large page":    {warehouse.ErrTooLarge, 400, "PAGE_TOO_LARGE", 0},
 		"not found":     {warehouse.ErrNotFound, 404, "NOT_FOUND", 0},
 		"unknown key":   {warehouse.ErrInvalidKey, 401, "INVALID_API_KEY", 0},

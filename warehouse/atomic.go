@@ -17,7 +17,7 @@ import (
 // writeAtomic calls write to create a file at a temporary path beside path, and replaces path by it, see
 // [atomicfile.Replace]. It creates missing folders. The next start removes files that a crash has left.
 func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(path, err) }()
 	if err := f.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
@@ -37,6 +37,15 @@ func (f *dataFolder) writeAtomic(path string, write func(temp string) error) (er
 	})
 }
 
+// noteWrite returns the error of a write to path with its kind, see diskError, and reports it to onFailedWrite.
+func (f *dataFolder) noteWrite(path string, err error) error {
+	err = diskError(f.path, err)
+	if f.onFailedWrite != nil && (errors.Is(err, ErrNoSpace) || errors.Is(err, ErrIO)) {
+		f.onFailedWrite(path, err)
+	}
+	return err
+}
+
 // writeFileAtomic replaces a file by one with the text.
 func (f *dataFolder) writeFileAtomic(path string, text []byte) error {
 	return f.writeAtomic(path, func(temp string) error { return f.writeFile(temp, text) })
@@ -45,7 +54,7 @@ func (f *dataFolder) writeFileAtomic(path string, text []byte) error {
 // link creates a hard link with the given name to the file at path. It replaces a file of that name atomically. The
 // caller syncs the folder.
 func (f *dataFolder) link(path, name string) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(name, err) }()
 	from, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -87,7 +96,7 @@ func (f *dataFolder) mkdir(path string) error { return f.makeDirs(path, f.sync) 
 // makeDirs creates a folder and the folders above it, with their modes. It calls created with the parent of each folder
 // that it has created.
 func (f *dataFolder) makeDirs(path string, created func(parent string) error) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -140,7 +149,7 @@ func (f *dataFolder) readDir(path string) ([]fs.DirEntry, error) {
 
 // writeFile creates a file with the text. It must not exist.
 func (f *dataFolder) writeFile(path string, text []byte) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -193,7 +202,7 @@ func (f *dataFolder) remove(path string) error {
 
 // rename renames a file. It replaces a file that has the new name.
 func (f *dataFolder) rename(from, to string) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(to, err) }()
 	old, err := f.resolve(from)
 	if err != nil {
 		return err
@@ -207,7 +216,7 @@ func (f *dataFolder) rename(from, to string) (err error) {
 
 // touch sets the modification time of a file.
 func (f *dataFolder) touch(path string, at time.Time) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err
@@ -217,7 +226,7 @@ func (f *dataFolder) touch(path string, at time.Time) (err error) {
 
 // sync flushes a file or a folder to the disk.
 func (f *dataFolder) sync(path string) (err error) {
-	defer func() { err = noSpace(f.path, err) }()
+	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)
 	if err != nil {
 		return err

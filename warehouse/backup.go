@@ -60,7 +60,7 @@ const noteEvery = time.Second
 func (w *Warehouse) Backup(ctx context.Context, o BackupOptions) (report BackupReport, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("backup to %s: %w", o.Dest, noSpace(o.Dest, err))
+			err = fmt.Errorf("backup to %s: %w", o.Dest, diskError(o.Dest, err))
 		}
 	}()
 	if inside, err := filepath.Rel(w.dir, o.Dest); err == nil && filepath.IsLocal(inside) {
@@ -87,7 +87,7 @@ func (w *Warehouse) Backup(ctx context.Context, o BackupOptions) (report BackupR
 	noted := time.Now()
 	for _, id := range tenants {
 		copied, unchanged, err := w.copyTenant(ctx, out, id)
-		if ctx.Err() != nil || errors.Is(noSpace(o.Dest, err), ErrNoSpace) {
+		if ctx.Err() != nil || errors.Is(diskError(o.Dest, err), ErrNoSpace) {
 			return report, cmp.Or(ctx.Err(), err)
 		}
 		if err != nil {

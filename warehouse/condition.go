@@ -32,13 +32,15 @@ const (
 	PublicationLagging   ConditionKind = "publication_lagging"   // commits are unpublished for longer than maxPublishLag
 	QuarantineUnreadable ConditionKind = "quarantine_unreadable" // a file of the quarantine cannot be read
 	NoSpace              ConditionKind = "no_space"              // the disk is full or nearly full
+	DiskFailing          ConditionKind = "disk_failing"          // the disk failed, and does not work again yet
 	JournalDamaged       ConditionKind = "journal_damaged"       // lines of the journal are damaged
 	ControlDamaged       ConditionKind = "control_damaged"       // a part of the control database cannot be read
 )
 
 // ConditionKinds lists all kinds.
 var ConditionKinds = slices.Concat(storeKinds, []ConditionKind{
-	StoreDamaged, FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, JournalDamaged,
+	StoreDamaged, FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, DiskFailing,
+	JournalDamaged,
 	ControlDamaged,
 })
 
@@ -230,6 +232,7 @@ const minFreeBytes = 64 << 20
 // Conditions returns everything that is known to be wrong, ordered by tenant. A condition of the whole data folder has
 // no tenant and comes first.
 func (w *Warehouse) Conditions() []Condition {
+	_ = w.TempDir() // creates a missing one; a failure is a condition
 	if free := w.FreeBytes(); free < minFreeBytes {
 		w.conditions.set(uuid.Nil, NoSpace, "", fmt.Errorf("%w: %s has %d bytes left, and %d are kept in reserve",
 			ErrNoSpace, w.dir, free, minFreeBytes))

@@ -61,6 +61,8 @@ type dataFolder struct {
 	log  *slog.Logger
 	lock *os.File // nil until the folder is locked
 
+	onFailedWrite func(path string, err error) // called with an ErrNoSpace or ErrIO; must not block; nil: none
+
 	marked  bool     // there was a mark
 	adopted bool     // there was no mark, and it is not written yet
 	setLake LakeMode // lake mode to store in the mark once the folder is locked; empty for none

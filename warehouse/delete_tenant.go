@@ -65,7 +65,7 @@ func (w *Warehouse) DeleteTenant(ctx context.Context, id uuid.UUID) (err error) 
 	marked := w.folder.createMark(w.deletingPath(id))
 	if w.CheckDeleted(id) == nil {
 		if err := w.journal.Append(entry); err != nil {
-			return noSpace(w.dir, err)
+			return err
 		}
 	}
 	return errors.Join(w.removeTenant(ctx, id), marked)
@@ -98,9 +98,10 @@ func (w *Warehouse) tenantDirs(id uuid.UUID) []string {
 	return append(w.PublishedDirs(id), w.lakePath(id))
 }
 
-// finishDeletions removes what is left of deleted tenants: after a crash, and after a restore of a backup that is older
-// than the deletion.
-func (w *Warehouse) finishDeletions(ctx context.Context) error {
+// finishDeletions removes what is left of deleted tenants: after a crash or a failure, and after a restore of a backup
+// that is older than the deletion. A failure is logged: it must not keep the other tenants from being served. The
+// caller holds erasures.running, or is the only one that knows the warehouse.
+func (w *Warehouse) finishDeletions(ctx context.Context) {
 	for _, id := range w.DeletedTenants() {
 		left, err := w.hasTraces(ctx, id)
 		if err == nil && left {
@@ -108,10 +109,9 @@ func (w *Warehouse) finishDeletions(ctx context.Context) error {
 			err = w.removeTenant(ctx, id)
 		}
 		if err != nil {
-			return fmt.Errorf("remove the rest of deleted tenant %s: %w", id, err)
+			w.folder.log.Error("the rest of a deleted tenant cannot be removed yet", "tenant", id, "error", err)
 		}
 	}
-	return nil
 }
 
 // removeTenant removes everything of a deleted tenant. The keys end first, in memory: this ends their requests, so that

@@ -263,9 +263,13 @@ func (w *Warehouse) ApplyErasures(ctx context.Context, tenant uuid.UUID) error {
 	return err
 }
 
-// FinishErasures completes the erasures that a crash or a failure has interrupted. A failure of one is logged: its mark
-// stays, so that the next call tries again.
+// FinishErasures completes the erasures, and the deletions of tenants, that a crash or a failure has interrupted. A
+// failure of one is logged, and the next call tries again.
 func (w *Warehouse) FinishErasures(ctx context.Context) error {
+	if w.erasures.running.TryLock() {
+		w.finishDeletions(ctx)
+		w.erasures.running.Unlock()
+	}
 	entries, err := w.storeDir()
 	if errors.Is(err, ErrUnavailable) {
 		return nil // a condition of the data folder

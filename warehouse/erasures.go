@@ -74,7 +74,7 @@ func (w *Warehouse) recordErased(ctx context.Context, tenant uuid.UUID, until ti
 		entries = append(entries, entry)
 	}
 	if err := w.journal.Append(entries...); err != nil {
-		return noSpace(w.dir, err)
+		return err
 	}
 	return w.loadErasures(ctx)
 }

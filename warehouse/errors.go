@@ -24,6 +24,7 @@ var (
 	ErrBusy        = errors.New("busy")                  // the same operation is already running
 	ErrNotWritable = errors.New("data folder is not writable")
 	ErrNoSpace     = duckdb.ErrNoSpace
+	ErrIO          = duckdb.ErrIO                    // the disk failed
 	ErrNoMemory    = duckdb.ErrNoMemory              // DuckDB's memory limit was reached
 	ErrInvalidated = duckdb.ErrInvalidated           // a checkpoint failed; the database will be attached again
 	ErrDamaged     = duckdb.ErrDamaged               // a part of a database file cannot be read
@@ -43,11 +44,16 @@ func (e *TooLargeError) Error() string {
 // Is reports whether the target is ErrTooLarge.
 func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
 
-// noSpace wraps an error of the operating system in ErrNoSpace if its cause is a full disk or an exhausted quota. dir
-// is the data folder. Package duckdb classifies the errors of DuckDB.
-func noSpace(dir string, err error) error {
-	if (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !errors.Is(err, ErrNoSpace) {
+// diskError wraps an error of the operating system in ErrNoSpace if the disk is full or a quota is exhausted. It wraps
+// the error of a read-only file system, which a failed disk becomes, in ErrIO. dir is the data folder. Package duckdb
+// classifies the errors of DuckDB.
+func diskError(dir string, err error) error {
+	switch {
+	case errors.Is(err, ErrNoSpace):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %s (%w)", ErrNoSpace, dir, err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	return err
 }

@@ -180,3 +180,9 @@ func SetDayFiles(from, below int64) (previousFrom, previousBelow int64) {
 	dayFiles, monthFile = from, below
 	return previousFrom, previousBelow
 }
+
+// SetHealPause sets the pause between two tries of a failed write. It returns the former one.
+func SetHealPause(d time.Duration) (former time.Duration) {
+	former, healPause = healPause, d
+	return former
+}

@@ -28,6 +28,9 @@ func (f *dataFolder) openJournal() (*journal.Journal, error) {
 		}
 		return file, nil
 	})
+	if err == nil {
+		j.OnFailedWrite(func(err error) error { return f.noteWrite(f.join(journalFile), err) })
+	}
 	if err == nil && len(j.Damaged()) > 0 {
 		f.log.Error("journal is damaged; the entries of these lines are lost", "file", f.join(journalFile),
 			"lines", j.Damaged())

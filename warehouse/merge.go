@@ -142,7 +142,7 @@ func (w *Warehouse) Stage(ctx context.Context, batch Batch) (*Staged, error) {
 	}
 	if err != nil {
 		// The reader of the rows may have spooled them to the disk.
-		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, noSpace(w.dir, err)), s.Close())
+		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, diskError(w.dir, err)), s.Close())
 	}
 	if err = s.keepLagging(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", batch.Origin, err), s.Close())

@@ -301,7 +301,7 @@ func (g *groupWriter) writeFile(ctx context.Context, file *writtenFile, query st
 		"WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE %d, KV_METADATA %s%s)",
 		query, statements.Text(file.temp), rowGroup, statements.Struct(export.Metadata(file.AsOf)),
 		schema.FieldIDs(export.Columns))); err != nil {
-		return noSpace(folder.path, err)
+		return folder.noteWrite(file.path, err)
 	}
 	if file.Rows == 0 {
 		empty := file.temp

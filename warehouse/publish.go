@@ -176,7 +176,7 @@ func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 	for _, entry := range stores {
 		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
 		id, err := uuid.Parse(name)
-		if isStore && err == nil && (marked[name] || !published[name]) {
+		if isStore && err == nil && (marked[name] || !published[name]) && w.CheckDeleted(id) == nil {
 			tenants = append(tenants, id)
 			w.conditions.noteUnpublished(id)
 		}

@@ -265,6 +265,9 @@ func (w *Warehouse) countLines(path string) (lines int64, err error) {
 // quarantined returns the files of the quarantine, oldest first.
 func (w *Warehouse) quarantined() (infos []fs.FileInfo, err error) {
 	entries, err := w.folder.readDir(w.folder.join(quarantineDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the next refused row creates the folder again
+	}
 	if err != nil {
 		return nil, err
 	}

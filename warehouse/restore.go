@@ -191,7 +191,7 @@ func (r *restore) prepare(ctx context.Context) (plan *restorePlan, err error) {
 	staging := plan.staging()
 	defer func() {
 		if err != nil {
-			err = errors.Join(noSpace(r.folder.path, err), r.folder.root.RemoveAll(staging))
+			err = errors.Join(diskError(r.folder.path, err), r.folder.root.RemoveAll(staging))
 		}
 	}()
 	files, err := r.selectFiles(plan)

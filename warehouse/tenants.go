@@ -174,7 +174,7 @@ func (w *Warehouse) openStores(ctx context.Context) error {
 	for _, entry := range entries {
 		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
 		id, err := uuid.Parse(name)
-		if err != nil || !isStore {
+		if err != nil || !isStore || w.CheckDeleted(id) != nil {
 			continue
 		}
 		present[id], stores = true, append(stores, id)
@@ -223,6 +223,9 @@ func (w *Warehouse) checkStores(ctx context.Context, stores []uuid.UUID) error {
 			}
 			if err = w.storeError(id, err); errors.Is(err, ErrUnavailable) {
 				w.conditions.setStore(id, err)
+			}
+			if errors.Is(err, ErrIO) {
+				w.healing.noteFailedTenant(id, err)
 			}
 			return nil // memory and space may be there at the next open
 		})
@@ -312,8 +315,13 @@ func (w *Warehouse) checkInPlace(store *tenantStore) error {
 }
 
 // noteOpened records the outcome of opening the tenant's store as its condition, and returns the error as a
-// ConditionError. A lack of memory or space is a condition of the machine and says nothing about the store.
+// ConditionError. A lack of memory or space, and a failure of the disk, are conditions of the machine and say nothing
+// about the store.
 func (w *Warehouse) noteOpened(id uuid.UUID, err error) error {
+	if errors.Is(err, ErrIO) {
+		w.healing.noteFailedTenant(id, err)
+		return err
+	}
 	if errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) {
 		return err
 	}
@@ -441,10 +449,12 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 	return last, w.storeError(store.id, err)
 }
 
-// storeError returns an error of opening the tenant's store as a ConditionError, unless memory or space is its cause.
+// storeError returns an error of opening the tenant's store as a ConditionError, unless memory, space or the disk is its
+// cause.
 func (w *Warehouse) storeError(id uuid.UUID, err error) error {
 	switch condition := (*ConditionError)(nil); {
-	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace):
+	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace),
+		errors.Is(err, ErrIO):
 		return err
 	case errors.Is(err, errNewer):
 		return &ConditionError{StoreNewer, err, storeFile(id)}

@@ -297,6 +297,7 @@ func (w *Warehouse) readHistories() {
 
 // closeOffline closes a warehouse of openOffline.
 func (w *Warehouse) closeOffline() error {
+	w.healing.close()
 	var errs []error
 	if w.loader != nil {
 		errs = append(errs, w.loader.Close())

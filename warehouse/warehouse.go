@@ -52,7 +52,7 @@ type Warehouse struct {
 	signing      []byte // secret from which the signing keys are derived
 	tenants      tenantPool
 	storeFiles   storeFiles
-	reattaching  reattacher
+	healing      healer
 	checkpoints  checkpointer
 	restoring    sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
 	refused      quarantine
@@ -160,9 +160,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.checkpoints.start(ctx, w); err != nil {
 		return nil, fmt.Errorf("start the checkpointer: %w", err)
 	}
-	if err := w.finishDeletions(ctx); err != nil {
-		return nil, err
-	}
+	w.finishDeletions(ctx)
 	if err := w.openStores(ctx); err != nil {
 		return nil, w.controlFault(err)
 	}
@@ -191,7 +189,7 @@ func (w *Warehouse) Close() error {
 	if w.DB != nil {
 		errs = append(errs, w.DB.Close(context.Background()))
 	}
-	w.reattaching.close()
+	w.healing.close()
 	w.checkpoints.close()
 	errs = append(errs, w.tenants.close(), w.closeSlots())
 	if w.journal != nil {
@@ -218,8 +216,14 @@ func (w *Warehouse) Dir() string { return w.dir }
 // FreeBytes returns the number of bytes that the process may still write to the disk of the data folder.
 func (w *Warehouse) FreeBytes() uint64 { return duckdb.FreeBytes(w.dir) }
 
-// TempDir returns the folder for temporary files of this process. Open empties it.
-func (w *Warehouse) TempDir() string { return filepath.Join(w.dir, tempDir) }
+// TempDir returns the folder for temporary files of this process, and creates it if it is missing. Open empties it.
+func (w *Warehouse) TempDir() string {
+	dir := filepath.Join(w.dir, tempDir)
+	if err := w.folder.mkdir(dir); err != nil {
+		w.folder.log.Warn("create the folder for temporary files", "error", err) // its next user fails
+	}
+	return dir
+}
 
 // SocketPath returns the path of the Unix socket of the admin API, on which a server with the data folder dir listens.
 func SocketPath(dir string) string { return filepath.Join(dir, socketFile) }
@@ -246,8 +250,10 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	if w.instance, err = duckdb.Open(ctx, w.dir); err != nil {
 		return err
 	}
-	w.reattaching.init(w)
-	w.instance.OnInvalidated(w.reattaching.begin)
+	w.healing.init(w)
+	w.instance.OnInvalidated(w.healing.noteInvalidated)
+	w.instance.OnFailedWrite(w.healing.noteFailedWrite)
+	w.folder.onFailedWrite = w.healing.noteFailedWrite
 	w.instance.OnDamaged(w.conditions.noteDamaged)
 	w.loader = w.instance.DB("")
 	for _, statement := range set {

@@ -16,6 +16,8 @@ import (
 var (
 	ErrNoMemory = errors.New("memory is full") // DuckDB's memory limit was reached
 	ErrNoSpace  = errors.New("disk is full")
+	// ErrIO is the errno itself, so that errors of the operating system are of this kind without being wrapped.
+	ErrIO error = syscall.EIO
 	// ErrInvalidated: a checkpoint failed, and DuckDB refuses the database until it is detached and attached again.
 	ErrInvalidated = errors.New("database must be attached again")
 	// ErrDamaged: a part of a database file has other bytes than were written, or is missing. Statements that do not read
@@ -23,13 +25,13 @@ var (
 	ErrDamaged = errors.New("database file is damaged")
 )
 
-// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace, ErrInvalidated or ErrDamaged, if one of them is
-// its cause. It is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by
+// classify wraps an error of a statement in ErrNoMemory, ErrNoSpace, ErrIO, ErrInvalidated or ErrDamaged, if one is its
+// cause. It is called where an error leaves a connection, and nowhere else: by the methods of conn, rows and tx, by
 // Exec, and by ArrowStream. i may be nil. database is the default database of the connection, or empty.
 //
-// DuckDB reports a full disk as an I/O error without an errno, so classify also measures the free space of the folder.
+// Some messages have no errno, so classify also measures the free space of the folder.
 func (i *Instance) classify(err error, database string) error {
-	if err == nil || i == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) ||
+	if err == nil || i == nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrIO) ||
 		errors.Is(err, ErrInvalidated) || errors.Is(err, ErrDamaged) {
 		return err
 	}
@@ -47,18 +49,33 @@ func (i *Instance) classify(err error, database string) error {
 	case duckdb.ErrorTypeOutOfMemory:
 		return fmt.Errorf("%w: %w", ErrNoMemory, err)
 	case duckdb.ErrorTypeIO, duckdb.ErrorTypeFatal, duckdb.ErrorTypeTransaction:
-		if i.dir != "" && FreeBytes(i.dir) < minFree {
-			return fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, i.dir, err)
-		}
-		if damaged.MatchString(failure.Msg) {
+		switch {
+		case noSpace.MatchString(failure.Msg) || i.dir != "" && FreeBytes(i.dir) < minFree:
+			err = fmt.Errorf("%w: %s: free some space and run the same command again (%w)", ErrNoSpace, i.dir, err)
+		case ioFailure.MatchString(failure.Msg):
+			err = fmt.Errorf("%w: %w", ErrIO, err)
+		case damaged.MatchString(failure.Msg):
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 			if i.onDamaged != nil && database != "" {
 				i.onDamaged(database, err)
 			}
+			return err
+		default:
+			return err
+		}
+		if file := written.FindStringSubmatch(failure.Msg); file != nil && i.onFailedWrite != nil {
+			i.onFailedWrite(file[1], err)
 		}
 	}
 	return err
 }
+
+// The texts of errno that DuckDB adds to its messages, and the messages about a file that it writes.
+var (
+	noSpace   = regexp.MustCompile("No space left on device|[Qq]uota exceeded")
+	ioFailure = regexp.MustCompile("Input/output error|Remote I/O error|Read-only file system")
+	written   = regexp.MustCompile(`(?:Could not (?:write|fsync|truncate|remove)[^"]*|Cannot open file )"([^"]+)"`)
+)
 
 // invalidated matches the messages about a database whose checkpoint has failed, and finds its name.
 var invalidated = regexp.MustCompile(`[Dd]atabase "([^"]+)"[. ]+(?:The database )?has been invalidated`)
@@ -99,7 +116,7 @@ func hasType(err error, kind duckdb.ErrorType) bool {
 // omits DuckDB's hints about options.
 func StatementFault(err error) (reason string, ok bool) {
 	var failure *duckdb.Error
-	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) {
+	if !errors.As(err, &failure) || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrIO) {
 		return "", false
 	}
 	switch failure.Type {

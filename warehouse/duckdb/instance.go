@@ -18,6 +18,7 @@ type Instance struct {
 
 	onInvalidated func(database string)            // see OnInvalidated; nil: none
 	onDamaged     func(database string, err error) // see OnDamaged; nil: none
+	onFailedWrite func(file string, err error)     // see OnFailedWrite; nil: none
 }
 
 // Open starts an instance that writes files to the folder dir, and adds the SQL function csv_field.
@@ -41,6 +42,11 @@ func (i *Instance) OnInvalidated(call func(database string)) { i.onInvalidated =
 // of the connection fails with ErrDamaged. It must not block. OnDamaged must be called before the connections of the
 // instance are used.
 func (i *Instance) OnDamaged(call func(database string, err error)) { i.onDamaged = call }
+
+// OnFailedWrite sets a function that is called with the path of a file and an ErrNoSpace or ErrIO whenever a statement
+// fails because the file cannot be written. It must not block. OnFailedWrite must be called before the connections of
+// the instance are used.
+func (i *Instance) OnFailedWrite(call func(file string, err error)) { i.onFailedWrite = call }
 
 // Close closes the instance, which checkpoints the databases that are still attached.
 func (i *Instance) Close() error { return i.connector.Close() }

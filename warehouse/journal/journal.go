@@ -144,7 +144,8 @@ func Clean(text []byte) (sound []byte, damaged int) {
 
 // A Journal is an open journal file. It is safe for concurrent use.
 type Journal struct {
-	open func() (*os.File, error)
+	open          func() (*os.File, error)
+	onFailedWrite func(error) error // see OnFailedWrite; nil: none
 
 	mu      sync.Mutex
 	file    *os.File // nil after a failed write; opened again by the next one
@@ -187,6 +188,10 @@ func Open(open func() (*os.File, error)) (*Journal, error) {
 	allocate(file, j.size, reserve)
 	return j, nil
 }
+
+// OnFailedWrite sets a function that is called with the error of each failed write and returns the error to return. It
+// must be called before the journal is used.
+func (j *Journal) OnFailedWrite(call func(error) error) { j.onFailedWrite = call }
 
 // Close closes the file.
 func (j *Journal) Close() error {
@@ -284,6 +289,9 @@ func (j *Journal) write(text []byte) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("journal: %w", err)
+			if j.onFailedWrite != nil {
+				err = j.onFailedWrite(err)
+			}
 			if j.file != nil {
 				_ = j.file.Truncate(j.size) // the next write truncates again before it writes
 				_ = j.file.Close()          // the error of the write is returned

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -37,14 +38,32 @@ var conditionsMetric = prometheus.NewDesc("voicory_conditions",
 	"Known failures of tenants and of the data folder, by kind; `voicory tenants list` and /readyz of the operator's "+
 		"listener have the details.", []string{"kind"}, nil)
 
+// maxDetails bounds the number of series of details, as a full disk can be a condition of every tenant.
+const maxDetails = 100
+
+var detailsMetric = prometheus.NewDesc("voicory_condition_info",
+	"1 for each known failure, at most 100, with the tenant and the affected file or folder, if it has one.",
+	[]string{"tenant_id", "kind", "subject"}, nil)
+
 // Describe implements prometheus.Collector.
-func (conditions) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- conditionsMetric }
+func (conditions) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- conditionsMetric
+	descriptions <- detailsMetric
+}
 
 // Collect implements prometheus.Collector.
 func (c conditions) Collect(metrics chan<- prometheus.Metric) {
 	counts := map[warehouse.ConditionKind]int{}
-	for _, condition := range c.Conditions() {
+	for i, condition := range c.Conditions() {
 		counts[condition.Kind]++
+		if i < maxDetails {
+			tenant := ""
+			if condition.Tenant != uuid.Nil {
+				tenant = condition.Tenant.String()
+			}
+			metrics <- prometheus.MustNewConstMetric(detailsMetric, prometheus.GaugeValue, 1,
+				tenant, string(condition.Kind), condition.Subject)
+		}
 	}
 	for _, kind := range warehouse.ConditionKinds {
 		metrics <- prometheus.MustNewConstMetric(

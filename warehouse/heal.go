@@ -1,0 +1,268 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voicory/warehouse/internal/atomicfile"
+	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+)
+
+// A healer restores what a failed write has left. It has a goroutine for each database or folder with a failed write,
+// until writing works again. Meanwhile the failure is a condition.
+//
+//   - A database whose checkpoint failed is refused by DuckDB. It is detached and attached again; its commits are in its
+//     log.
+//   - A database with a failed commit is usable, but what a failed sync should have written may be lost, although later
+//     syncs succeed. So it is checkpointed, which writes its commits again. A checkpoint that fails makes the database
+//     unreadable, so a file of the size of its log is written first.
+//   - In a folder with a failed write, a file is written.
+type healer struct {
+	w    *Warehouse
+	ctx  context.Context // done when the warehouse is closed
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	running map[failedPlace]bool // guarded by mu
+	all     sync.WaitGroup
+}
+
+// A failedPlace is a database or a folder with a failed write.
+type failedPlace struct {
+	tenant   uuid.UUID // of the database; zero: another database, or a folder
+	database string    // name of the attached database; "": a folder
+	folder   string    // in which a file is written to try the disk, relative to the data folder
+}
+
+// subject returns the subject of the conditions of the place.
+func (p failedPlace) subject() string {
+	switch {
+	case p.tenant != uuid.Nil:
+		return ""
+	case p.database != "":
+		return controlFile
+	}
+	return p.folder
+}
+
+// healPause is the pause between two tries. Tests shorten it.
+var healPause = time.Second
+
+func (h *healer) init(w *Warehouse) {
+	h.w, h.running = w, map[failedPlace]bool{}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+}
+
+// close ends the goroutines.
+func (h *healer) close() {
+	if h.stop == nil {
+		return // not initialized
+	}
+	h.mu.Lock()
+	h.stop()
+	h.mu.Unlock()
+	h.all.Wait()
+}
+
+// noteInvalidated starts a goroutine for a database that DuckDB refuses, unless it has one. It does not block: it is
+// called where a statement fails.
+func (h *healer) noteInvalidated(database string) {
+	if place, ok := placeOfDatabase(database); ok {
+		h.begin(place, fmt.Errorf("a checkpoint of the database %s failed", database))
+	}
+}
+
+// noteFailedWrite starts a goroutine for the database or the folder of a file that could not be written, unless it has
+// one. Failed writes of published files have a condition of their own, and those of temporary files none.
+func (h *healer) noteFailedWrite(path string, err error) {
+	name, outside := filepath.Rel(h.w.dir, path)
+	if outside != nil || !filepath.IsLocal(name) {
+		return
+	}
+	base, _, _ := strings.Cut(filepath.Base(name), storeSuffix)
+	switch top, _, inFolder := strings.Cut(name, string(filepath.Separator)); {
+	case strings.HasPrefix(name, controlFile):
+		h.begin(failedPlace{database: "control", folder: "."}, err)
+	case !inFolder:
+		h.begin(failedPlace{folder: "."}, err)
+	case top == warehouseDir && uuid.Validate(base) == nil && strings.Contains(name, storeSuffix):
+		place, _ := placeOfDatabase(base)
+		h.begin(place, err)
+	case top == warehouseDir || top == quarantineDir:
+		h.begin(failedPlace{folder: top}, err)
+	}
+}
+
+// noteFailedTenant starts a goroutine for a tenant whose store could not be opened because the disk failed.
+func (h *healer) noteFailedTenant(id uuid.UUID, err error) {
+	h.begin(failedPlace{id, id.String(), warehouseDir}, err)
+}
+
+// placeOfDatabase returns the place of a database that is attached for longer than one operation.
+func placeOfDatabase(database string) (place failedPlace, ok bool) {
+	if database == "control" {
+		return failedPlace{database: database, folder: "."}, true
+	}
+	tenant, err := uuid.Parse(database)
+	return failedPlace{tenant, database, warehouseDir}, err == nil
+}
+
+func (h *healer) begin(place failedPlace, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running[place] || h.ctx.Err() != nil {
+		return
+	}
+	h.running[place] = true
+	h.all.Go(func() {
+		h.repeat(place, err)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.running, place)
+	})
+}
+
+// repeat tries until writing works again or the warehouse is closed. Until then it is a condition.
+func (h *healer) repeat(place failedPlace, err error) {
+	set := h.w.conditions.set
+	for err != nil {
+		kind, other := DiskFailing, StoreInvalidated
+		if place.database != "" && h.w.isInvalidated(h.ctx, place.database) {
+			kind, other = other, kind
+		}
+		set(place.tenant, kind, place.subject(), err)
+		set(place.tenant, other, place.subject(), nil)
+		if err = h.heal(place); err == nil {
+			break
+		}
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-time.After(healPause):
+		}
+	}
+	set(place.tenant, DiskFailing, place.subject(), nil)
+	set(place.tenant, StoreInvalidated, place.subject(), nil)
+}
+
+// heal tries once.
+func (h *healer) heal(place failedPlace) error {
+	switch {
+	case place.database == "":
+		return h.w.tryDisk(place.folder, 0)
+	case place.tenant == uuid.Nil:
+		return h.w.healControl(h.ctx)
+	case h.w.CheckDeleted(place.tenant) != nil:
+		return nil
+	}
+	return h.w.healTenant(h.ctx, place.tenant)
+}
+
+// tryDisk writes and syncs a file with the number of bytes, and a few more.
+func (w *Warehouse) tryDisk(folder string, bytes int64) error {
+	folder = w.folder.join(folder)
+	err := w.folder.mkdir(folder)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(folder, atomicfile.TempName("try"))
+	err = w.folder.writeFile(path, make([]byte, bytes+4096))
+	if err == nil {
+		err = w.folder.sync(path)
+	}
+	return errors.Join(err, w.folder.removeIfThere(path))
+}
+
+// healTenant attaches a tenant again if DuckDB refuses it, and otherwise checkpoints it.
+func (w *Warehouse) healTenant(ctx context.Context, id uuid.UUID) error {
+	if w.isInvalidated(ctx, id.String()) {
+		return w.reattachTenant(ctx, id)
+	}
+	size, err := w.folder.size(w.tenantPath(id) + walSuffix)
+	if err == nil {
+		err = w.tryDisk(warehouseDir, min(size, maxTry))
+	}
+	if err != nil {
+		return err
+	}
+	if exists, err := w.storeExists(id); err != nil || !exists {
+		return nil // never created, or a condition that writing does not change
+	}
+	store, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return w.checkpoint(ctx, store)
+}
+
+// maxTry bounds the bytes that are written to try the disk.
+const maxTry = 16 << 20
+
+// healControl attaches the control database again if DuckDB refuses it, and otherwise checkpoints it.
+func (w *Warehouse) healControl(ctx context.Context) error {
+	if w.isInvalidated(ctx, "control") {
+		return w.reattachControl(ctx)
+	}
+	if err := w.tryDisk(".", 0); err != nil {
+		return err
+	}
+	if _, err := w.control.ExecContext(ctx, "CHECKPOINT control"); !duckdb.IsTransaction(err) {
+		return err
+	}
+	return nil // an open snapshot prevents it
+}
+
+// reattachTenant detaches a tenant once its users have finished, and attaches it again.
+func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
+	if err := w.withDetached(ctx, id, func() error { return nil }); err != nil {
+		return err
+	}
+	_, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	release()
+	return nil
+}
+
+// reattachControl detaches the control database and attaches it again. Statements of other goroutines fail meanwhile,
+// as they did before.
+func (w *Warehouse) reattachControl(ctx context.Context) error {
+	if _, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS control"); err != nil {
+		return err
+	}
+	return w.attachControl(ctx, w.loader)
+}
+
+// isInvalidated reports whether DuckDB refuses the database. A tenant that is not attached is not refused. Errors of
+// statements that began before a database was attached again are no reason to do so once more.
+func (w *Warehouse) isInvalidated(ctx context.Context, catalog string) bool {
+	var versions int
+	probe := "SELECT count(*) FROM " + statements.Ident(catalog) + ".schema_version"
+	err := w.loader.QueryRowContext(ctx, probe).Scan(&versions)
+	if err == nil || ctx.Err() != nil || catalog == "control" {
+		return err != nil && ctx.Err() == nil
+	}
+	attached, err := w.isAttached(ctx, catalog)
+	return attached || err != nil
+}
+
+// attachControl attaches the control database, unless it is attached.
+func (w *Warehouse) attachControl(ctx context.Context, db interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}) error {
+	_, err := db.ExecContext(ctx, fmt.Sprintf(
+		"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
+		statements.Text(w.folder.join(controlFile)), RowGroup, storageVersion))
+	return err
+}
