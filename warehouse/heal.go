@@ -23,8 +23,8 @@ import (
 //   - A database whose checkpoint failed is refused by DuckDB. It is detached and attached again; its commits are in its
 //     log.
 //   - A database with a failed commit is usable, but what a failed sync should have written may be lost, although later
-//     syncs succeed. So it is checkpointed, which writes its commits again. A checkpoint that fails makes the database
-//     unreadable, so a file of the size of its log is written first.
+//     syncs succeed. So a commit is tried, and then a checkpoint, which writes the commits again. A checkpoint that
+//     fails makes the database unreadable, so a file of the size of its log is written first.
 //   - In a folder with a failed write, a file is written.
 type healer struct {
 	w    *Warehouse
@@ -202,6 +202,12 @@ func (w *Warehouse) healTenant(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	defer release()
+	store.writing.Lock() // a checkpoint alone does not write to an empty log
+	err = store.inTransaction(ctx, store.db, func(*sql.Tx) error { return nil })
+	store.writing.Unlock()
+	if err != nil {
+		return err
+	}
 	return w.checkpoint(ctx, store)
 }
 
@@ -210,6 +216,8 @@ const maxTry = 16 << 20
 
 // healControl attaches the control database again if DuckDB refuses it, and otherwise checkpoints it.
 func (w *Warehouse) healControl(ctx context.Context) error {
+	w.rewriting.Lock()
+	defer w.rewriting.Unlock()
 	if w.isInvalidated(ctx, "control") {
 		return w.reattachControl(ctx)
 	}

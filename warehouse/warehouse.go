@@ -53,6 +53,7 @@ type Warehouse struct {
 	tenants      tenantPool
 	storeFiles   storeFiles
 	healing      healer
+	rewriting    sync.Mutex // held while the control database is detached
 	checkpoints  checkpointer
 	restoring    sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
 	refused      quarantine
