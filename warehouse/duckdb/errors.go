@@ -41,7 +41,7 @@ func (i *Instance) classify(err error, database string) error {
 	}
 	if name := invalidated.FindStringSubmatch(failure.Msg); name != nil {
 		if i.onInvalidated != nil {
-			i.onInvalidated(name[1])
+			i.onInvalidated(cmp.Or(name[1:]...))
 		}
 		err = fmt.Errorf("%w: %w", ErrInvalidated, err)
 	}
@@ -77,8 +77,10 @@ var (
 	written   = regexp.MustCompile(`(?:Could not (?:write|fsync|truncate|remove)[^"]*|Cannot open file )"([^"]+)"`)
 )
 
-// invalidated matches the messages about a database whose checkpoint has failed, and finds its name.
-var invalidated = regexp.MustCompile(`[Dd]atabase "([^"]+)"[. ]+(?:The database )?has been invalidated`)
+// invalidated matches the messages about a database whose checkpoint has failed, or that is being attached again, and
+// finds its name. Statements name no other databases than those that are attached.
+var invalidated = regexp.MustCompile(`[Dd]atabase "([^"]+)"[. ]+(?:The database )?has been invalidated|` +
+	`Binder Error: Catalog "([^"]+)" does not exist`)
 
 // damaged matches the messages about blocks of a database file whose checksum is wrong, or that are behind its end.
 var damaged = regexp.MustCompile(`Corrupt database file|Could not read enough bytes from file "[^"]*\.duckdb"`)
