@@ -120,7 +120,8 @@ func (a *api) listFiles(w http.ResponseWriter, r *http.Request, key control.Key)
 	items := make([]fileItem, len(files))
 	for i, f := range files {
 		items[i] = fileItem{
-			Month: ptr(f.Month, f.Month != ""), Day: ptr(f.Day, f.Day != ""), Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, SHA256: f.SHA256,
+			Month: ptr(f.Month, f.Month != ""), Day: ptr(f.Day, f.Day != ""), Name: f.Name, Rows: f.Rows,
+			Bytes: f.Bytes, SHA256: f.SHA256,
 			MinCreatedAt: timestamp(f.MinCreatedAt), MaxCreatedAt: timestamp(f.MaxCreatedAt), AsOf: timestamp(f.AsOf),
 			URL: exportsPath + "/" + f.Export + "/files/" + f.Name,
 		}

@@ -238,7 +238,8 @@ var _ io.ReadSeekCloser = readSeekCloser{}
 // objectErrors are the codes of errors in the API of S3, by the status of a problem.
 var objectErrors = map[int]string{
 	http.StatusBadRequest: "InvalidRequest", http.StatusUnauthorized: "AccessDenied",
-	http.StatusForbidden: "AccessDenied", http.StatusNotFound: "NoSuchKey", http.StatusMethodNotAllowed: "MethodNotAllowed",
+	http.StatusForbidden: "AccessDenied", http.StatusNotFound: "NoSuchKey",
+	http.StatusMethodNotAllowed:   "MethodNotAllowed",
 	http.StatusPreconditionFailed: "PreconditionFailed", http.StatusRequestedRangeNotSatisfiable: "InvalidRange",
 	http.StatusInternalServerError: "InternalError", http.StatusServiceUnavailable: "ServiceUnavailable",
 }

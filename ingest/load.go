@@ -123,9 +123,10 @@ func (s *Summary) merge(ctx context.Context, staged *warehouse.Staged, unmerged 
 	return err
 }
 
-// leave ends the merge of rows of many tenants after those of some tenants were not merged. It records that these tenants lag behind
-// the source, which returns their rows again, and stores the next state of the source unless state is nil. Without a
-// state, the caller has to send the rows again. It returns unmerged, or the error that kept the state from being stored.
+// leave ends the merge of rows of many tenants after those of some tenants were not merged. It records that these
+// tenants lag behind the source, which returns their rows again, and stores the next state of the source unless state
+// is nil. Without a state, the caller has to send the rows again. It returns unmerged, or the error that kept the state
+// from being stored.
 func leave(
 	ctx context.Context, w *warehouse.Warehouse, unmerged *warehouse.UnmergedError, state *warehouse.State,
 ) error {

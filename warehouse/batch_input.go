@@ -30,7 +30,11 @@ var LinesSchema = arrow.NewSchema([]arrow.Field{
 type Lines struct{ Reader array.RecordReader }
 
 func (l Lines) open(_ context.Context, slot *stagingSlot, tenant uuid.UUID) (string, func(), error) {
-	slot.source.Open(l.Reader, tenant)
+	name := ""
+	if tenant != uuid.Nil {
+		name = tenant.String()
+	}
+	slot.source.Open(l.Reader, name)
 	return slot.source.View, slot.source.Close, nil
 }
 

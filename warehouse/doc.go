@@ -19,8 +19,8 @@
 //
 // Goroutines end before the method that started them returns, with three exceptions. The last waiting caller cancels
 // the build of a DuckDB export (see [Warehouse.OpenDatabase]). The checkpointer, which bounds the memory of changes in
-// WALs, runs from Open to Close. The healer has a goroutine for each database or folder with a failed write, until writing
-// works again.
+// WALs, runs from Open to Close. The healer has a goroutine for each database or folder with a failed write, until
+// writing works again.
 //
 // # Lock order
 //

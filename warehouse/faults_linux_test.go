@@ -208,7 +208,7 @@ func (f *faultyWarehouse) revoke() error {
 }
 
 // rules returns the rules of a step.
-func (s faultyStep) rules(t *testing.T) (rules []faultfs.Rule) {
+func (s faultyStep) rules() (rules []faultfs.Rule) {
 	for fault := range strings.SplitSeq(s.faults, ",") {
 		op, path, _ := strings.Cut(strings.TrimSpace(fault), " ")
 		name := strings.TrimRight(op, "*1")
@@ -242,7 +242,7 @@ func TestFaults_HealByThemselves(t *testing.T) {
 	f := newFaultyWarehouse(t)
 	for name, step := range faultySteps {
 		t.Run(name, func(t *testing.T) {
-			for i, rule := range step.rules(t) {
+			for i, rule := range step.rules() {
 				if i%3 != 0 && !*allFaults {
 					continue
 				}

@@ -156,12 +156,12 @@ func (h *healer) repeat(place failedPlace, err error) {
 
 // heal tries once.
 func (h *healer) heal(place failedPlace) error {
-	switch {
+	switch deleted := h.w.CheckDeleted(place.tenant); {
 	case place.database == "":
 		return h.w.tryDisk(place.folder, 0)
 	case place.tenant == uuid.Nil:
 		return h.w.healControl(h.ctx)
-	case h.w.CheckDeleted(place.tenant) != nil:
+	case errors.Is(deleted, ErrTenantDeleted):
 		return nil
 	}
 	return h.w.healTenant(h.ctx, place.tenant)

@@ -95,8 +95,8 @@ func publishedFiles(ctx context.Context, db querier) (files []PublishedFile, err
 }
 
 func (f *PublishedFile) scan(scan func(...any) error) error {
-	err := scan(&f.Export, &f.Month, &f.Day, &f.Name, &f.Rows, &f.Bytes, &f.SHA256, &f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf,
-		&f.sourceSeq)
+	err := scan(&f.Export, &f.Month, &f.Day, &f.Name, &f.Rows, &f.Bytes, &f.SHA256, &f.MinCreatedAt, &f.MaxCreatedAt,
+		&f.AsOf, &f.sourceSeq)
 	for _, at := range []*time.Time{&f.MinCreatedAt, &f.MaxCreatedAt, &f.AsOf} {
 		*at = at.UTC()
 	}

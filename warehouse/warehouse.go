@@ -115,10 +115,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {
-		if fault := w.controlFault(err); fault != err {
-			return nil, fault
-		}
-		return nil, fmt.Errorf("open control database: %w", err)
+		return nil, w.controlFault(err)
 	}
 	w.control.SetMaxOpenConns(1) // serializes its writes, which would conflict otherwise
 	w.controlReads = w.instance.DB("USE control")
@@ -172,13 +169,13 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 }
 
 // controlFault returns an error of opening the control database as an ErrInvalid of one line with the command to run,
-// if the database is damaged. It returns every other error unchanged.
+// if the database is damaged. It wraps every other error.
 func (w *Warehouse) controlFault(err error) error {
 	if isDamage(err) && !errors.Is(err, ErrNoMemory) && !errors.Is(err, ErrNoSpace) {
 		return fmt.Errorf("open control database: %w: %s is damaged: %s; run `voicory repair`", ErrInvalid,
 			w.folder.join(controlFile), firstLine(err))
 	}
-	return err
+	return fmt.Errorf("open control database: %w", err)
 }
 
 // setUmask sets the umask of the process, which DuckDB's files follow.

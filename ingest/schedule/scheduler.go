@@ -114,8 +114,8 @@ func (s *Scheduler) pull(
 	})
 }
 
-// pullLags reads again the rows that tenants lack, see warehouse.Lag. Tenants whose stores cannot be opened yet are added
-// to unmerged, and stay behind until a later run.
+// pullLags reads again the rows that tenants lack, see warehouse.Lag. Tenants whose stores cannot be opened yet are
+// added to unmerged, and stay behind until a later run.
 func (s *Scheduler) pullLags(
 	ctx context.Context, source ingest.Source, total *ingest.Summary, unmerged *warehouse.UnmergedError,
 ) error {

@@ -38,8 +38,8 @@ const (
 // Changes lists the operations that change the file system or make a change durable.
 var Changes = []Op{Create, Write, Truncate, SetAttr, Fsync, FsyncDir, Unlink, Rename, Link, Mkdir, Rmdir}
 
-// A Rule makes operations fail. The newest rule that makes an operation fail decides. While a rule has the error ENOSPC,
-// the file system says that it has no free space.
+// A Rule makes operations fail. The newest rule that makes an operation fail decides. While a rule has the error
+// ENOSPC, the file system says that it has no free space.
 type Rule struct {
 	Ops []Op // operations that match; empty: Changes
 	// Path is a pattern of [path.Match]. It is compared with the path relative to the root of the file system, or with

@@ -11,7 +11,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory/mallocator"
 	"github.com/apache/arrow-go/v18/arrow/scalar"
 	duckdb "github.com/duckdb/duckdb-go/v2"
-	"github.com/google/uuid"
 )
 
 // A LineSource is a view of the lines of one reader after another, with the columns line, text, defect and tenant. A
@@ -59,11 +58,11 @@ func (s *LineSource) Drop(ctx context.Context, db *sql.DB) error {
 }
 
 // Open sets the reader of the lines, with the columns line (int64), text and defect (string), and the tenant of all
-// lines, or zero. DuckDB's threads call the reader, one at a time. The caller calls Close before it releases the reader.
-func (s *LineSource) Open(reader array.RecordReader, tenant uuid.UUID) {
+// lines, or "". DuckDB's threads call the reader, one at a time. The caller calls Close before it releases the reader.
+func (s *LineSource) Open(reader array.RecordReader, tenant string) {
 	s.reader, s.tenant = reader, scalar.MakeNullScalar(arrow.BinaryTypes.String)
-	if tenant != uuid.Nil {
-		s.tenant = scalar.NewStringScalar(tenant.String())
+	if tenant != "" {
+		s.tenant = scalar.NewStringScalar(tenant)
 	}
 }
 

@@ -154,7 +154,8 @@ func (d Dataset) untypedLines(relation string) string {
 		"fields", "{"+strings.Join(types, ",")+"}", "columns", strings.Join(columns, ", "))
 }
 
-// UpdateColumns returns the columns that an update of a row may change: all except those that identify the row, and _seq.
+// UpdateColumns returns the columns that an update of a row may change: all except those that identify the row, and
+// _seq.
 func (d Dataset) UpdateColumns() []string {
 	columns := []string{"customer_number", "_source_at", "_hash"}
 	for _, f := range d.fields {
@@ -202,8 +203,8 @@ type StagingStatements struct {
 	Reasons, Accept, Notes string
 }
 
-// Staging returns the statements for the lines of a relation with the columns line, text, defect, and tenant: the tenant
-// of the row, or NULL if the line names it.
+// Staging returns the statements for the lines of a relation with the columns line, text, defect, and tenant: the
+// tenant of the row, or NULL if the line names it.
 func (d Dataset) Staging(lines string) StagingStatements {
 	var typed, suspicious, stored, reasons, notes []string
 	for _, f := range d.fields {
