@@ -20,8 +20,8 @@ import (
 // A healer restores what a failed write has left. It has a goroutine for each database or folder with a failed write,
 // until writing works again. Meanwhile the failure is a condition.
 //
-//   - A database whose checkpoint failed is refused by DuckDB. It is detached and attached again; its commits are in its
-//     log.
+//   - A database whose checkpoint failed is refused by DuckDB. It is detached and attached again; its commits are in
+//     its log.
 //   - A database with a failed commit is usable, but what a failed sync should have written may be lost, although later
 //     syncs succeed. So a commit is tried, and then a checkpoint, which writes the commits again. A checkpoint that
 //     fails makes the database unreadable, so a file of the size of its log is written first.

@@ -93,8 +93,8 @@ func (s *Staged) mergeConn(ctx context.Context, worker int) (conn *sql.Conn, rel
 
 // mergeGroup merges the staged rows of a group of tenants. A damaged store of one tenant must not keep the rows of the
 // other tenants out. The error of a group does not say which tenant is its cause. So each tenant that was not merged
-// gets a second try alone, and unmerged has the errors of those that fail again. If the cause concerns all tenants, such
-// as a full disk, it is returned as err.
+// gets a second try alone, and unmerged has the errors of those that fail again. If the cause concerns all tenants,
+// such as a full disk, it is returned as err.
 func (s *Staged) mergeGroup(
 	ctx context.Context, conn *sql.Conn, group []stagedTenant,
 ) (counts schema.Counts, unmerged UnmergedError, err error) {

@@ -78,8 +78,8 @@ type partitionGroup struct {
 	rows       int64
 }
 
-// write writes the files of the plan. files[i] are the files of plan.parts[i], or nil if a file of their month could not
-// be written. Errors of partitions are joined in failed.
+// write writes the files of the plan. files[i] are the files of plan.parts[i], or nil if a file of their month could
+// not be written. Errors of partitions are joined in failed.
 func (p *publication) write(ctx context.Context, plan *publicationPlan) (files [][]*writtenFile, failed error) {
 	files = make([][]*writtenFile, len(plan.parts))
 	groups := plan.group()
@@ -333,8 +333,8 @@ func (p *publication) removeTemps() error {
 	return errors.Join(errs...)
 }
 
-// install syncs the files and gives them their names. If one file of a month cannot get its name, the files of the month
-// become nil. If a sync fails, those of all months do.
+// install syncs the files and gives them their names. If one file of a month cannot get its name, the files of the
+// month become nil. If a sync fails, those of all months do.
 func (p *publication) install(plan *publicationPlan, written [][]*writtenFile) error {
 	folder := p.w.folder
 	err := folder.syncAll(func(yield func(string) bool) {
