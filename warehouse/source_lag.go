@@ -134,9 +134,9 @@ func (w *Warehouse) addLags(ctx context.Context, tenant uuid.UUID, then []laggin
 	return tx.Commit()
 }
 
-// Lagging records that tenants lag behind the stored state of a source of many tenants, because rows that the source has
-// brought since were not merged. A tenant that lags already keeps its earlier state. The caller then stores the next
-// state of the source. A run that reads rows again records nothing.
+// Lagging records that tenants lag behind the stored state of a source of many tenants, because rows that the source
+// has brought since were not merged. A tenant that lags already keeps its earlier state. The caller then stores the
+// next state of the source. A run that reads rows again records nothing.
 func (w *Warehouse) Lagging(ctx context.Context, source string, tenants []uuid.UUID) error {
 	if _, ok := rereadingOf(ctx); ok {
 		return nil

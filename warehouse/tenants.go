@@ -449,8 +449,8 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 	return last, w.storeError(store.id, err)
 }
 
-// storeError returns an error of opening the tenant's store as a ConditionError, unless memory, space or the disk is its
-// cause.
+// storeError returns an error of opening the tenant's store as a ConditionError, unless memory, space or the disk is
+// its cause.
 func (w *Warehouse) storeError(id uuid.UUID, err error) error {
 	switch condition := (*ConditionError)(nil); {
 	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace),
