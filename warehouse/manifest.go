@@ -104,8 +104,8 @@ func (f *PublishedFile) scan(scan func(...any) error) error {
 }
 
 // OpenPublished opens a file of a tenant's export by its name, and verifies it. The file may have been replaced up to
-// an hour ago. It returns ErrNotFound if there is no such file, and ErrUnavailable if it is damaged and will be
-// published again. The caller closes content, which later publishing does not change.
+// an hour ago. It returns ErrNotFound if no such file was published, and ErrUnavailable for a damaged file,
+// which will be published again. The caller closes content, which later publishing does not change.
 func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (
 	file PublishedFile, content *os.File, err error,
 ) {

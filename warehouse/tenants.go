@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
 )
@@ -138,130 +135,6 @@ func (w *Warehouse) tenant(ctx context.Context, id uuid.UUID) (_ *tenantStore, r
 	return w.tenantFor(ctx, id, smallBlock)
 }
 
-// CheckStore opens the tenant's store, and returns the error if it cannot be opened.
-func (w *Warehouse) CheckStore(ctx context.Context, id uuid.UUID) error {
-	_, release, err := w.tenant(ctx, id)
-	if err == nil {
-		release()
-	}
-	return err
-}
-
-// openStores creates the folder of the stores if it is missing and no store was ever in it. It registers the tenants of
-// all files, because earlier versions have created files of tenants that were not registered, and because
-// control.duckdb may be restored from an older backup. It records which registered stores are missing, and checks the
-// others, see checkStores.
-func (w *Warehouse) openStores(ctx context.Context) error {
-	if len(w.histories.byTenant) == 0 {
-		if err := w.folder.mkdir(w.folder.join(warehouseDir)); err != nil {
-			return err
-		}
-	}
-	entries, err := w.storeDir()
-	if err != nil && !errors.Is(err, ErrUnavailable) {
-		return err
-	}
-	tenants, err := w.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	registered := map[uuid.UUID]bool{}
-	for _, t := range tenants {
-		registered[t.ID] = true
-	}
-	present := map[uuid.UUID]bool{}
-	var stores []uuid.UUID
-	for _, entry := range entries {
-		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
-		id, err := uuid.Parse(name)
-		if err != nil || !isStore || w.CheckDeleted(id) != nil {
-			continue
-		}
-		present[id], stores = true, append(stores, id)
-		if registered[id] {
-			continue
-		}
-		if err := w.RegisterTenant(ctx, id); err != nil {
-			return err
-		}
-	}
-	for _, t := range tenants {
-		if present[t.ID] {
-			continue
-		}
-		if _, err := w.storeExists(t.ID); errors.Is(err, ErrUnavailable) {
-			w.conditions.setStore(t.ID, err)
-		} else if err != nil {
-			return err
-		}
-	}
-	return w.checkStores(ctx, stores)
-}
-
-// checkStores reads the version and the identity of each store that has changed since this program detached it. It
-// returns an ErrInvalid that names a store of a newer version: the whole folder is then of a newer program. Other
-// faults become conditions of their tenants. A check takes about 3 ms; stores that a clean stop has left are not
-// checked.
-func (w *Warehouse) checkStores(ctx context.Context, stores []uuid.UUID) error {
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, id := range stores {
-		info, err := w.folder.root.Lstat(storeFile(id))
-		if err != nil {
-			continue // removed meanwhile; the next open of the tenant fails
-		}
-		if w.commits.isDetached(id, info) {
-			continue
-		}
-		group.Go(func() error {
-			err := w.checkUnopened(ctx, id)
-			switch {
-			case errors.Is(err, errNewer):
-				return fmt.Errorf("data folder %s: %w", w.dir, err)
-			case err == nil:
-				return nil
-			}
-			if err = w.storeError(id, err); errors.Is(err, ErrUnavailable) {
-				w.conditions.setStore(id, err)
-			}
-			if errors.Is(err, ErrIO) {
-				w.healing.noteFailedTenant(id, err)
-			}
-			return nil // memory and space may be there at the next open
-		})
-	}
-	return group.Wait()
-}
-
-// checkUnopened attaches a store for reading and checks its version and its identity.
-func (w *Warehouse) checkUnopened(ctx context.Context, id uuid.UUID) (err error) {
-	db, detach, err := w.attachReadOnly(ctx, "check "+id.String(), w.tenantPath(id))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, detach()) }()
-	version := 0
-	if err := db.QueryRowContext(ctx, statements.Get("identity/select_version")).Scan(&version); err != nil {
-		return err
-	}
-	if known := len(statements.Migrations("tenant")); version > known {
-		return fmt.Errorf("%w: %s has the schema version %d, and this voicory knows %d; use the newer voicory",
-			errNewer, storeFile(id), version, known)
-	}
-	_, err = w.checkStore(ctx, id, db)
-	return err
-}
-
-// storeDir returns the entries of the folder of the stores. It returns a ConditionError if the folder is missing.
-func (w *Warehouse) storeDir() ([]fs.DirEntry, error) {
-	entries, err := w.folder.readDir(w.folder.join(warehouseDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &ConditionError{StoreMissing, fmt.Errorf("the folder %s is missing; mount its file system, or run "+
-			"`voicory repair`", warehouseDir), warehouseDir}
-	}
-	return entries, err
-}
-
 // tenantFor attaches the tenant's file. It registers a tenant without a file and creates the file with blocks of the
 // given size in bytes. The context ends the wait for a DETACH of the tenant; it does not cancel an ATTACH or DETACH,
 // because a half-done one would make the tenant unusable for all callers.
@@ -290,46 +163,6 @@ func (w *Warehouse) tenantFor(ctx context.Context, id uuid.UUID, block int) (
 		return nil, nil, fmt.Errorf("open tenant %s: %w", id, err)
 	}
 	return store, func() { w.tenants.release(store) }, nil
-}
-
-// checkInPlace returns a ConditionError if the path of an attached store has another file, or none: the process would
-// write rows to a file that no later process finds. The store can be used again when the file is back.
-func (w *Warehouse) checkInPlace(store *tenantStore) error {
-	info, err := w.folder.root.Lstat(storeFile(store.id))
-	switch {
-	case err == nil && os.SameFile(info, store.file):
-		if store.lost.CompareAndSwap(true, false) {
-			w.conditions.setStore(store.id, nil)
-		}
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		err = w.refuse(StoreMissing, store.id, "the file was removed while it was in use")
-	case err == nil:
-		err = w.refuse(StoreForeign, store.id, "the file was replaced while it was in use")
-	default:
-		err = w.storeError(store.id, err)
-	}
-	store.lost.Store(true)
-	w.conditions.setStore(store.id, err)
-	return err
-}
-
-// noteOpened records the outcome of opening the tenant's store as its condition, and returns the error as a
-// ConditionError. A lack of memory or space, and a failure of the disk, are conditions of the machine and say nothing
-// about the store.
-func (w *Warehouse) noteOpened(id uuid.UUID, err error) error {
-	if errors.Is(err, ErrIO) {
-		w.healing.noteFailedTenant(id, err)
-		return err
-	}
-	if errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace) {
-		return err
-	}
-	if failure := (*ConditionError)(nil); err != nil && !errors.As(err, &failure) {
-		err = &ConditionError{StoreUnreadable, err, storeFile(id)}
-	}
-	w.conditions.setStore(id, err)
-	return err
 }
 
 // acquire returns the tenant's store, which may not be attached yet. The store stays in the pool until it is released.
@@ -449,19 +282,6 @@ func (w *Warehouse) attachStore(ctx context.Context, store *tenantStore, existed
 	return last, w.storeError(store.id, err)
 }
 
-// storeError returns an error of opening the tenant's store as a ConditionError, unless memory, space or the disk is
-// its cause.
-func (w *Warehouse) storeError(id uuid.UUID, err error) error {
-	switch condition := (*ConditionError)(nil); {
-	case err == nil, errors.As(err, &condition), errors.Is(err, ErrNoMemory), errors.Is(err, ErrNoSpace),
-		errors.Is(err, ErrIO):
-		return err
-	case errors.Is(err, errNewer):
-		return &ConditionError{StoreNewer, err, storeFile(id)}
-	}
-	return w.refuse(StoreUnreadable, id, "%w", err)
-}
-
 // createStore creates the file of a tenant that never had one, with blocks of the given size in bytes. The attachment
 // gives the file its identity.
 func (w *Warehouse) createStore(ctx context.Context, id uuid.UUID, block int) error {
@@ -564,142 +384,5 @@ func (p *tenantPool) close() error {
 	return errors.Join(errs...)
 }
 
-// attach attaches the database file at path under the name catalog. It creates a missing file with blocks of the given
-// size in bytes, under a temporary name until the file is complete, and migrates an older one. It returns connections
-// whose default database is this one.
-func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
-	exists, err := w.folder.exists(path)
-	if err != nil {
-		return nil, err
-	}
-	if !exists {
-		err := w.folder.writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) })
-		if err != nil {
-			return nil, err
-		}
-	}
-	return w.attachFile(ctx, catalog, path, existingFile, nil)
-}
-
-// makeFile creates a database without rows. All tenants' files of a block size are copies of one that is made once,
-// because to copy a file is much faster than to create its schema.
-func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block int) error {
-	if storeKind(catalog) != "tenant" {
-		return w.makeEmpty(ctx, catalog, path, block)
-	}
-	w.tenants.making.Lock()
-	defer w.tenants.making.Unlock()
-	if w.tenants.empty[block] == nil {
-		empty := filepath.Join(w.TempDir(), "empty.duckdb")
-		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is also emptied at the next start
-		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
-			return err
-		}
-		var err error
-		if w.tenants.empty[block], err = w.folder.readFile(empty); err != nil {
-			return err
-		}
-	}
-	return w.folder.writeFile(path, w.tenants.empty[block])
-}
-
-// makeEmpty creates a database with the current schema and no rows.
-func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
-	db, err := w.attachFile(ctx, catalog, path, block, nil)
-	if err != nil {
-		return err
-	}
-	return w.detach(ctx, catalog, db)
-}
-
 // existingFile is the block size to be passed for a file that exists. Such a file has its own.
 const existingFile = 0
-
-// attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
-// file may still be attached, because an earlier DETACH failed; it is used as it is. If check is not nil, it decides
-// whether the database is used, before it is migrated. A database is copied before its migration, see
-// keepBeforeUpgrade.
-func (w *Warehouse) attachFile(
-	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error,
-) (*sql.DB, error) {
-	db, err := w.attachOnce(ctx, catalog, path, block, check, false)
-	if !errors.Is(err, errOutdated) {
-		return db, err
-	}
-	if err := w.keepBeforeUpgrade(storeKind(catalog), path); err != nil {
-		return nil, fmt.Errorf("copy the database before its upgrade: %w", err)
-	}
-	return w.attachOnce(ctx, catalog, path, block, check, true)
-}
-
-// attachOnce is attachFile. It returns errOutdated if the database needs a migration and kept is false.
-func (w *Warehouse) attachOnce(
-	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error, kept bool,
-) (*sql.DB, error) {
-	if err := w.folder.forDuckDB(path); err != nil {
-		return nil, err
-	}
-	verb, option := "ATTACH IF NOT EXISTS", ""
-	if block != existingFile {
-		verb, option = "ATTACH", fmt.Sprintf(", BLOCK_SIZE %d", block)
-	}
-	attach := fmt.Sprintf("%s %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)",
-		verb, statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
-	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
-		return nil, err
-	}
-	db := w.instance.DB("USE " + statements.Ident(catalog)) // names are looked up in this database only
-	db.SetMaxIdleConns(maxReaders)
-	var err error
-	if check != nil {
-		err = check(ctx, db)
-	}
-	if err == nil {
-		err = migrate(ctx, db, storeKind(catalog), kept)
-	}
-	if err != nil {
-		return nil, errors.Join(err, w.detach(ctx, catalog, db))
-	}
-	return db, nil
-}
-
-// detach closes the connections, unless db is nil, and detaches the database, which writes a checkpoint to its file.
-func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
-	var closed error
-	if db != nil {
-		closed = db.Close()
-	}
-	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
-	if err == nil {
-		w.storeFiles.close(catalog)
-		if id, notTenant := uuid.Parse(catalog); notTenant == nil {
-			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil {
-				w.commits.detached(id, info)
-			}
-		}
-	}
-	return errors.Join(closed, err)
-}
-
-// checkAdopted returns ErrInvalid if the data folder is to be adopted and its control database has no schema of this
-// program. It opens the control database read-only.
-func (w *Warehouse) checkAdopted(ctx context.Context) error {
-	if !w.folder.adopted {
-		return nil
-	}
-	path := w.folder.join(controlFile)
-	if err := w.folder.forDuckDB(path); err != nil {
-		return err
-	}
-	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)"); err != nil {
-		return fmt.Errorf("open control database: %w", err)
-	}
-	var version int
-	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
-	if err != nil {
-		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data",
-			ErrInvalid, w.dir, controlFile, err)
-	}
-	_, detached := w.loader.ExecContext(ctx, "DETACH adopted")
-	return errors.Join(err, detached)
-}

@@ -1,0 +1,150 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
+)
+
+// attach attaches the database file at path under the name catalog. It creates a missing file with blocks of the given
+// size in bytes, under a temporary name until the file is complete, and migrates an older one. It returns connections
+// whose default database is this one.
+func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int) (*sql.DB, error) {
+	exists, err := w.folder.exists(path)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		err := w.folder.writeAtomic(path, func(temp string) error { return w.makeFile(ctx, catalog, temp, block) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return w.attachFile(ctx, catalog, path, existingFile, nil)
+}
+
+// makeFile creates a database without rows. All tenants' files of a block size are copies of one that is made once,
+// because to copy a file is much faster than to create its schema.
+func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block int) error {
+	if storeKind(catalog) != "tenant" {
+		return w.makeEmpty(ctx, catalog, path, block)
+	}
+	w.tenants.making.Lock()
+	defer w.tenants.making.Unlock()
+	if w.tenants.empty[block] == nil {
+		empty := filepath.Join(w.TempDir(), "empty.duckdb")
+		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is also emptied at the next start
+		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
+			return err
+		}
+		var err error
+		if w.tenants.empty[block], err = w.folder.readFile(empty); err != nil {
+			return err
+		}
+	}
+	return w.folder.writeFile(path, w.tenants.empty[block])
+}
+
+// makeEmpty creates a database with the current schema and no rows.
+func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block int) error {
+	db, err := w.attachFile(ctx, catalog, path, block, nil)
+	if err != nil {
+		return err
+	}
+	return w.detach(ctx, catalog, db)
+}
+
+// attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
+// file may still be attached, because an earlier DETACH failed; it is used as it is. If check is not nil, it decides
+// whether the database is used, before it is migrated. A database is copied before its migration, see
+// keepBeforeUpgrade.
+func (w *Warehouse) attachFile(
+	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error,
+) (*sql.DB, error) {
+	db, err := w.attachOnce(ctx, catalog, path, block, check, false)
+	if !errors.Is(err, errOutdated) {
+		return db, err
+	}
+	if err := w.keepBeforeUpgrade(storeKind(catalog), path); err != nil {
+		return nil, fmt.Errorf("copy the database before its upgrade: %w", err)
+	}
+	return w.attachOnce(ctx, catalog, path, block, check, true)
+}
+
+// attachOnce is attachFile. It returns errOutdated if the database needs a migration and kept is false.
+func (w *Warehouse) attachOnce(
+	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error, kept bool,
+) (*sql.DB, error) {
+	if err := w.folder.forDuckDB(path); err != nil {
+		return nil, err
+	}
+	verb, option := "ATTACH IF NOT EXISTS", ""
+	if block != existingFile {
+		verb, option = "ATTACH", fmt.Sprintf(", BLOCK_SIZE %d", block)
+	}
+	attach := fmt.Sprintf("%s %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)",
+		verb, statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
+	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
+		return nil, err
+	}
+	db := w.instance.DB("USE " + statements.Ident(catalog)) // names are looked up in this database only
+	db.SetMaxIdleConns(maxReaders)
+	var err error
+	if check != nil {
+		err = check(ctx, db)
+	}
+	if err == nil {
+		err = migrate(ctx, db, storeKind(catalog), kept)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.detach(ctx, catalog, db))
+	}
+	return db, nil
+}
+
+// detach closes the connections, unless db is nil, and detaches the database, which writes a checkpoint to its file.
+func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
+	var closed error
+	if db != nil {
+		closed = db.Close()
+	}
+	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
+	if err == nil {
+		w.storeFiles.close(catalog)
+		if id, notTenant := uuid.Parse(catalog); notTenant == nil {
+			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil {
+				w.commits.detached(id, info)
+			}
+		}
+	}
+	return errors.Join(closed, err)
+}
+
+// checkAdopted returns ErrInvalid if the data folder is to be adopted and its control database has no schema of this
+// program. It opens the control database read-only.
+func (w *Warehouse) checkAdopted(ctx context.Context) error {
+	if !w.folder.adopted {
+		return nil
+	}
+	path := w.folder.join(controlFile)
+	if err := w.folder.forDuckDB(path); err != nil {
+		return err
+	}
+	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)"); err != nil {
+		return fmt.Errorf("open control database: %w", err)
+	}
+	var version int
+	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
+	if err != nil {
+		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data",
+			ErrInvalid, w.dir, controlFile, err)
+	}
+	_, detached := w.loader.ExecContext(ctx, "DETACH adopted")
+	return errors.Join(err, detached)
+}
