@@ -152,12 +152,35 @@ func (c *conditions) setStore(tenant uuid.UUID, err error) {
 }
 
 // noteDamaged records that a part of a database cannot be read. It is a condition until the database is attached again.
-func (c *conditions) noteDamaged(database string, err error) {
-	if tenant, notTenant := uuid.Parse(database); notTenant == nil {
-		c.set(tenant, StoreDamaged, "", fmt.Errorf("%s: %w; run `voicory repair`", storeFile(tenant), err))
-	} else {
-		c.set(uuid.Nil, ControlDamaged, controlFile, fmt.Errorf("%s: %w; run `voicory repair`", controlFile, err))
+// It returns the error with the file and the command to run.
+func (c *conditions) noteDamaged(database string, err error) error {
+	tenant, notTenant := uuid.Parse(database)
+	if hint := repairHint(err); hint != "" && notTenant == nil {
+		err = &damageError{fmt.Errorf("%s: %w%s", storeFile(tenant), err, hint)}
+	} else if hint != "" {
+		err = &damageError{fmt.Errorf("%s: %w%s while no server runs", controlFile, err, hint)}
 	}
+	if notTenant == nil {
+		c.set(tenant, StoreDamaged, "", err)
+	} else {
+		c.set(uuid.Nil, ControlDamaged, controlFile, err)
+	}
+	return err
+}
+
+// A damageError is an ErrDamaged whose text ends with the command to run.
+type damageError struct{ error }
+
+// Unwrap returns the error of the statement.
+func (e *damageError) Unwrap() error { return e.error }
+
+// repairHint returns the end of the text of an error that `voicory repair` is the way out of. It is empty if the text
+// has it already.
+func repairHint(err error) string {
+	if damage := (*damageError)(nil); errors.As(err, &damage) {
+		return ""
+	}
+	return "; run `voicory repair`"
 }
 
 // of returns the error of a condition of the tenant, or nil.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -82,4 +83,39 @@ func mergeError(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, ro
 	t.Helper()
 	counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, rows...)})
 	return counts, err
+}
+
+// TestScrub_FindsDamagedBlocksOfAStore damages a store while it is attached. The scrub and the verification compare
+// each of its blocks on the disk, also those that DuckDB has in memory.
+func TestScrub_FindsDamagedBlocksOfAStore(t *testing.T) {
+	defer warehouse.SetConfirmAfter(time.Millisecond)()
+	dir := soundFolder(t)
+	w := open(t, dir)
+	noError(t, w.ScrubTenant(t.Context(), tenantA, 1<<30))
+	if list := w.Conditions(); len(list) > 0 {
+		t.Fatalf("got conditions %+v, want none", list)
+	}
+	path := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
+	content := []byte(readFile(t, path))
+	content[len(content)/2] ^= 8
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	noError(t, err)
+	_, err = file.WriteAt(content[len(content)/2:len(content)/2+1], int64(len(content)/2))
+	noError(t, err)
+	noError(t, w.ScrubTenant(t.Context(), tenantA, 1<<30))
+	if list := w.Conditions(); len(list) != 1 || list[0].Kind != warehouse.StoreDamaged || list[0].Tenant != tenantA {
+		t.Errorf("got conditions %+v, want a damaged store", list)
+	}
+	found, err := w.Verify(t.Context(), tenantA)
+	noError(t, err)
+	if len(found.Findings) != 1 || found.Findings[0].Kind != warehouse.FoundStoreDamaged {
+		t.Errorf("got findings %+v, want a damaged store", found.Findings)
+	}
+	repaired, err := w.Repair(t.Context(), warehouse.RepairOptions{})
+	noError(t, err)
+	if list := w.Conditions(); len(list) > 0 || len(repaired.Remaining) > 0 {
+		t.Errorf("after a repair: got conditions %+v and findings %+v", list, repaired.Remaining)
+	}
+	noError(t, file.Close())
+	noError(t, w.Close())
 }

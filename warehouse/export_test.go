@@ -186,3 +186,10 @@ func SetHealPause(d time.Duration) (former time.Duration) {
 	former, healPause = healPause, d
 	return former
 }
+
+// SetConfirmAfter sets the time after which blocks that seem damaged are read again, until restore is called.
+func SetConfirmAfter(d time.Duration) (restore func()) {
+	before := confirmAfter
+	confirmAfter = d
+	return func() { confirmAfter = before }
+}

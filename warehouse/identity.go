@@ -131,8 +131,8 @@ func (w *Warehouse) History(tenant uuid.UUID) (history uuid.UUID, first bool) {
 
 // refuse describes why a store is not attached, with the file and the way out.
 func (w *Warehouse) refuse(kind ConditionKind, id uuid.UUID, format string, args ...any) error {
-	file := storeFile(id)
-	return &ConditionError{kind, fmt.Errorf("%s: %w; run `voicory repair`", file, fmt.Errorf(format, args...)), file}
+	file, err := storeFile(id), fmt.Errorf(format, args...)
+	return &ConditionError{kind, fmt.Errorf("%s: %w%s", file, err, repairHint(err)), file}
 }
 
 // storeExists reports whether the tenant has a store. It returns a ConditionError if the file is missing although the

@@ -179,7 +179,7 @@ func (s *Staged) mergeTogether(
 // merges belong to no tenant.
 func (s *Staged) mergeError(t stagedTenant, err error) error {
 	if errors.Is(err, ErrDamaged) {
-		s.w.conditions.noteDamaged(t.id.UUID.String(), err)
+		err = s.w.conditions.noteDamaged(t.id.UUID.String(), err)
 	}
 	return fmt.Errorf("merge %s of tenant %s: %w", s.batch.Dataset.Name, t.id.UUID, err)
 }

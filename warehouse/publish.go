@@ -87,11 +87,11 @@ func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published 
 	start := time.Now()
 	complete := false
 	published, complete, err = w.publishTenant(ctx, id)
+	if errors.Is(err, ErrDamaged) {
+		err = w.conditions.noteDamaged(id.String(), err)
+	}
 	if err == nil || ctx.Err() == nil {
 		w.conditions.set(id, PublicationFailing, "", err)
-	}
-	if errors.Is(err, ErrDamaged) {
-		w.conditions.noteDamaged(id.String(), err)
 	}
 	switch {
 	case complete:

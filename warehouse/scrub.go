@@ -86,10 +86,15 @@ func (w *Warehouse) InspectTenant(ctx context.Context, tenant uuid.UUID) error {
 	return w.inspect(ctx, store)
 }
 
-// ScrubTenant reads all current files of the tenant from the disk and compares them with the manifest. It reads at most
-// bytesPerSecond, on average. A damaged file becomes a condition of the tenant and is published again.
+// ScrubTenant reads all current files of the tenant from the disk and compares them with the manifest, and the blocks of
+// its store with their checksums. It reads at most bytesPerSecond, on average. Damage becomes a condition of the tenant,
+// and a damaged file is published again.
 func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerSecond int64) error {
 	if err := w.InspectTenant(ctx, tenant); err != nil {
+		return err
+	}
+	pace := &pacer{rate: bytesPerSecond}
+	if _, err := w.checkBlocks(ctx, tenant, pace); err != nil {
 		return err
 	}
 	store, release, err := w.tenant(ctx, tenant)
@@ -97,7 +102,6 @@ func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerS
 		return err
 	}
 	defer release()
-	pace := &pacer{rate: bytesPerSecond}
 	return w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
 		path := filepath.Join(w.filesPath(tenant), file.Name)
 		content, err := w.folder.openRegular(path)
@@ -128,7 +132,8 @@ func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerS
 // scrubRate is the rate at which Scrub reads files, in bytes per second. It is a twentieth of the time of a core.
 const scrubRate = 32 << 20
 
-// Scrub inspects the files of all tenants at once, and then scrubs each tenant once in every period, until ctx is done.
+// Scrub inspects the files of all tenants at once, and then scrubs each tenant and the control database once in every
+// period, until ctx is done.
 // The times of the tenants are spread over the period by their ids and by the clock, so they need no record and a
 // restart does not begin again: a tenant is missed in a period only if the process does not run at its time. A period
 // of 0 ends after the inspection. A tenant that cannot be opened has a condition, and the others are scrubbed.
@@ -148,6 +153,11 @@ func (w *Warehouse) Scrub(ctx context.Context, every time.Duration) {
 		w.forTenants(ctx, "scrub published files", due, func(ctx context.Context, id uuid.UUID) error {
 			return w.ScrubTenant(ctx, id, scrubRate)
 		})
+		if !scrubAfter(uuid.Nil, every, last).After(now) {
+			if _, err := w.checkBlocks(ctx, uuid.Nil, &pacer{rate: scrubRate}); err != nil && ctx.Err() == nil {
+				w.folder.log.Error("scrub the control database", "error", err)
+			}
+		}
 		last = now
 	}
 }

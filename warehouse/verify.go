@@ -413,6 +413,9 @@ func (v *verifier) reportPartition(kind FindingKind, tenant uuid.UUID, path stri
 		return
 	}
 	rule := findingRules[kind]
+	if repairSteps[kind].needsOffline && !v.offline {
+		rule.command += ", after the server has been stopped"
+	}
 	owned := uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}
 	option := ""
 	if owned.Valid {

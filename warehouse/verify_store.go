@@ -24,12 +24,19 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// checkControl reads every row of the control database, and finds the tenants.
+// checkControl reads every block and every row of the control database, and finds the tenants.
 func (v *verifier) checkControl(ctx context.Context) error {
+	path := v.w.folder.join(controlFile)
 	if !v.offline {
+		damaged, err := v.w.checkBlocks(ctx, uuid.Nil, &v.limit)
+		if errors.Is(err, fs.ErrNotExist) {
+			v.report(FoundControl, uuid.Nil, path, "the control database is missing")
+		} else if err != nil {
+			return err
+		}
+		v.reportBlocks(FoundControl, uuid.Nil, path, damaged)
 		return v.register(ctx, v.w.DB)
 	}
-	path := v.w.folder.join(controlFile)
 	info, err := v.w.folder.root.Lstat(controlFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -39,6 +46,9 @@ func (v *verifier) checkControl(ctx context.Context) error {
 		return err
 	case !info.Mode().IsRegular() || !v.checkWAL(path, uuid.Nil, FoundControlWAL):
 		return nil
+	}
+	if sound, err := v.checkFileBlocks(ctx, FoundControl, uuid.Nil, path); err != nil || !sound {
+		return err
 	}
 	return v.attached(ctx, FoundControl, uuid.Nil, "control", path, func(db *sql.DB, version int) error {
 		if err := scanTables(ctx, db); err != nil || version < len(statements.Migrations("control")) {
@@ -189,8 +199,8 @@ func (w *Warehouse) readWAL(path string) (wal duckdb.WAL, err error) {
 	return duckdb.ReadWAL(file, info.Size())
 }
 
-// scanTables reads every column of every table of the default database, so that DuckDB compares the checksums of their
-// blocks.
+// scanTables reads every column of every table of the default database, so that DuckDB compares the checksums of the
+// blocks that only the log names, and decodes all values.
 func scanTables(ctx context.Context, db querier) error {
 	tables, err := queryTexts(ctx, db, statements.Get("verify/tables"))
 	if err != nil {
@@ -240,10 +250,18 @@ func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 			}
 			return errors.Join(do(snapshot.Conn), snapshot.Close())
 		}
-		return v.reportUnreadable(ctx, FoundStoreDamaged, id, path, v.checkStore(ctx, id, read))
+		damaged, err := v.w.checkBlocks(ctx, id, &v.limit)
+		v.reportBlocks(FoundStoreDamaged, id, path, damaged)
+		if err == nil && len(damaged) == 0 {
+			err = v.checkStore(ctx, id, read)
+		}
+		return v.reportUnreadable(ctx, FoundStoreDamaged, id, path, err)
 	}
 	if !v.checkWAL(path, id, FoundWAL) {
 		return nil
+	}
+	if sound, err := v.checkFileBlocks(ctx, FoundStoreDamaged, id, path); err != nil || !sound {
+		return err
 	}
 	return v.attached(ctx, FoundStoreDamaged, id, id.String(), path, func(db *sql.DB, version int) error {
 		read := func(do func(querier) error) error { return do(db) }

@@ -172,8 +172,8 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 // if the database is damaged. It wraps every other error.
 func (w *Warehouse) controlFault(err error) error {
 	if isDamage(err) && !errors.Is(err, ErrNoMemory) && !errors.Is(err, ErrNoSpace) {
-		return fmt.Errorf("open control database: %w: %s is damaged: %s; run `voicory repair`", ErrInvalid,
-			w.folder.join(controlFile), firstLine(err))
+		return fmt.Errorf("open control database: %w: %s is damaged: %s%s", ErrInvalid,
+			w.folder.join(controlFile), firstLine(err), repairHint(err))
 	}
 	return fmt.Errorf("open control database: %w", err)
 }

@@ -57,7 +57,7 @@ func (i *Instance) classify(err error, database string) error {
 		case damaged.MatchString(failure.Msg):
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 			if i.onDamaged != nil && database != "" {
-				i.onDamaged(database, err)
+				err = i.onDamaged(database, err)
 			}
 			return err
 		default:

@@ -16,9 +16,9 @@ type Instance struct {
 	connector *duckdb.Connector
 	dir       string // a full disk is one that has no space here
 
-	onInvalidated func(database string)            // see OnInvalidated; nil: none
-	onDamaged     func(database string, err error) // see OnDamaged; nil: none
-	onFailedWrite func(file string, err error)     // see OnFailedWrite; nil: none
+	onInvalidated func(database string)                  // see OnInvalidated; nil: none
+	onDamaged     func(database string, err error) error // see OnDamaged; nil: none
+	onFailedWrite func(file string, err error)           // see OnFailedWrite; nil: none
 }
 
 // Open starts an instance that writes files to the folder dir, and adds the SQL function csv_field.
@@ -39,9 +39,9 @@ func Open(ctx context.Context, dir string) (*Instance, error) {
 func (i *Instance) OnInvalidated(call func(database string)) { i.onInvalidated = call }
 
 // OnDamaged sets a function that is called with the default database of a connection and the error whenever a statement
-// of the connection fails with ErrDamaged. It must not block. OnDamaged must be called before the connections of the
-// instance are used.
-func (i *Instance) OnDamaged(call func(database string, err error)) { i.onDamaged = call }
+// of the connection fails with ErrDamaged. It returns the error that the statement returns. It must not block. OnDamaged
+// must be called before the connections of the instance are used.
+func (i *Instance) OnDamaged(call func(database string, err error) error) { i.onDamaged = call }
 
 // OnFailedWrite sets a function that is called with the path of a file and an ErrNoSpace or ErrIO whenever a statement
 // fails because the file cannot be written. It must not block. OnFailedWrite must be called before the connections of

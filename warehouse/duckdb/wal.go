@@ -142,26 +142,35 @@ func checkWALEntry(r io.ReaderAt, at, size int64) (length int64, fault, err erro
 	return length, nil, nil
 }
 
+// firstChecksum is the checksum of no bytes.
+const firstChecksum = 5381
+
 // blockChecksum returns DuckDB's checksum of a block or of an entry of the log.
 func blockChecksum(r io.Reader) (sum uint64, err error) {
-	sum = 5381
+	sum = firstChecksum
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := io.ReadFull(r, buffer)
-		whole := n &^ 7
-		for i := 0; i < whole; i += 8 {
-			sum ^= binary.LittleEndian.Uint64(buffer[i:]) * 0xbf58476d1ce4e5b9
-		}
+		sum = addChecksum(sum, buffer[:n])
 		switch {
 		case err == nil:
 			continue
 		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 			return 0, err
-		case n > whole:
-			sum ^= remainderChecksum(buffer[whole:n])
 		}
 		return sum, nil
 	}
+}
+
+// addChecksum continues a checksum with further bytes. Only the last of them may be no multiple of 8.
+func addChecksum(sum uint64, part []byte) uint64 {
+	for ; len(part) >= 8; part = part[8:] {
+		sum ^= binary.LittleEndian.Uint64(part) * 0xbf58476d1ce4e5b9
+	}
+	if len(part) > 0 {
+		sum ^= remainderChecksum(part)
+	}
+	return sum
 }
 
 // remainderChecksum returns the checksum of the last 1 to 7 bytes, which is a MurmurHash64A of them.
