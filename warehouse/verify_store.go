@@ -121,9 +121,8 @@ func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.U
 		v.report(FoundStoreNewer, tenant, path, "it has the schema version %d, and this voicory knows %d", version, known)
 		return nil
 	case err == nil:
-		if version < known {
-			v.skip(tenant, filepath.Base(path), "an earlier version wrote it; its rows are read, and not compared, until a "+
-				"command or server opens the data folder and upgrades it")
+		if version < known && tenant == uuid.Nil {
+			v.skipOld(tenant, path, "it is read, and its keys are not compared")
 		}
 		err = do(db, version)
 	}
@@ -308,42 +307,44 @@ func (v *verifier) checkStore(ctx context.Context, id uuid.UUID, read storeReade
 	return nil
 }
 
-// formatsVersion is the version of the schema from which a manifest has what checkPublished reads.
-const formatsVersion = 16
-
-// checkOldStore checks a store with an older schema, as far as that does not depend on the schema.
-func (v *verifier) checkOldStore(ctx context.Context, id uuid.UUID, read storeReader, version int) error {
-	err := read(func(db querier) error { return scanTables(ctx, db) })
-	if err == nil && version >= formatsVersion {
-		_, err = v.checkPublished(ctx, id, read)
-	}
-	return err
-}
-
 // checkRows checks that ids are unique, that no deleted row is stored, and the numbers of the change feed.
 func (v *verifier) checkRows(ctx context.Context, id uuid.UUID, read storeReader) error {
-	path := v.w.tenantPath(id)
+	if err := v.checkIDs(ctx, id, read, "verify/duplicates", FoundDuplicates); err != nil {
+		return err
+	}
+	if err := v.checkIDs(ctx, id, read, "verify/deleted_rows", FoundDeletedRows); err != nil {
+		return err
+	}
+	return v.checkSequence(ctx, id, read)
+}
+
+// checkIDs reports the ids of each dataset that a statement selects.
+func (v *verifier) checkIDs(ctx context.Context, id uuid.UUID, read storeReader, statement string,
+	kind FindingKind,
+) error {
 	for _, dataset := range schema.Datasets {
-		slots := []string{"dataset", statements.Ident(dataset.Name), "dataset_name", statements.Text(dataset.Name)}
-		for statement, kind := range map[string]FindingKind{
-			"verify/duplicates": FoundDuplicates, "verify/deleted_rows": FoundDeletedRows,
-		} {
-			var count int64
-			var example sql.NullString
-			if err := read(func(db querier) error {
-				return db.QueryRowContext(ctx, statements.Fill(statement, slots...)).Scan(&count, &example)
-			}); err != nil {
-				return err
-			}
-			if count > 0 {
-				v.report(kind, id, path, "%s: %d ids, for example %s", dataset.Name, count, example.String)
-			}
+		text := statements.Fill(statement, "dataset", statements.Ident(dataset.Name), "dataset_name",
+			statements.Text(dataset.Name))
+		var count int64
+		var example sql.NullString
+		if err := read(func(db querier) error {
+			return db.QueryRowContext(ctx, text).Scan(&count, &example)
+		}); err != nil {
+			return err
+		}
+		if count > 0 {
+			v.report(kind, id, v.w.tenantPath(id), "%s: %d ids, for example %s", dataset.Name, count, example.String)
 		}
 	}
+	return nil
+}
+
+// checkSequence checks the numbers of the change feed.
+func (v *verifier) checkSequence(ctx context.Context, id uuid.UUID, read storeReader) error {
 	return read(func(db querier) error {
 		faults, err := queryTexts(ctx, db, statements.Get("verify/sequence"))
 		for _, fault := range faults {
-			v.report(FoundSequence, id, path, "%s", fault)
+			v.report(FoundSequence, id, v.w.tenantPath(id), "%s", fault)
 		}
 		return err
 	})
@@ -354,7 +355,9 @@ type publishedState struct {
 	files   []PublishedFile
 	pending []partition
 	settled bool // no commit is unpublished, so no file may be missing in the manifest
-	set     publishedSet
+	// Names of replaced files that earlier versions have kept beside the current ones.
+	replaced []string
+	set      publishedSet
 }
 
 // readPublished reads the manifest and lists the files. A publication adds files before it adds them to the manifest,
@@ -377,13 +380,18 @@ func (v *verifier) readPublished(ctx context.Context, id uuid.UUID, read storeRe
 	}); err != nil {
 		return s, err
 	}
+	return s, v.listFiles(id, &s)
+}
+
+// listFiles lists the files of a tenant, and sets settled.
+func (v *verifier) listFiles(id uuid.UUID, s *publishedState) error {
 	marked, err := v.w.folder.exists(v.w.unpublishedPath(id))
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.settled = !marked && len(s.pending) == 0
 	s.set, err = v.listPublished(id)
-	return s, err
+	return err
 }
 
 // isPending reports whether a partition has commits that are not published.
@@ -398,6 +406,11 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 	if err != nil {
 		return nil, err
 	}
+	return v.checkFiles(ctx, id, state)
+}
+
+// checkFiles compares published files with a manifest. It returns the months of the published files by dataset.
+func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state publishedState) (map[string][]string, error) {
 	months, known := map[string][]string{}, map[string]bool{}
 	for _, p := range state.pending {
 		v.skip(id, p.name(), "it has commits that are not published yet; `voicory publish` publishes them")
@@ -442,7 +455,7 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 		}
 	}
 	for path := range state.set.names {
-		if !known[path] && state.settled {
+		if !known[path] && state.settled && !slices.Contains(state.replaced, filepath.Base(path)) {
 			v.report(FoundStray, id, path, "the manifest of the tenant does not have the file")
 		}
 	}

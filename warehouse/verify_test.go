@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 	. "github.com/voicory/warehouse/warehouse/warehousetest"
@@ -224,4 +225,51 @@ func TestVerify_WhileRowsAreWritten(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
+}
+
+// TestVerify_StoreOfAnEarlierVersion checks everything that a store of an earlier schema version has, and names the
+// rest.
+func TestVerify_StoreOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	base := filepath.Join(t.TempDir(), "base")
+	w := Open(t, base)
+	Merge(t, w, schema.Calls, Call(TenantA, 1, Row{"created_at": "2026-03-01T10:00:00Z"}))
+	_, err := w.Publish(t.Context())
+	NoError(t, err)
+	NoError(t, w.Close())
+	const noFiles = "lists none"
+	for _, version := range []int{1, 2, 5, 6, 11, len(statements.Migrations("tenant")) - 1} {
+		dir := filepath.Join(t.TempDir(), "data")
+		copyFolder(t, base, dir)
+		downgrade(t, dir, version, "SELECT 1")
+		found := verifyFolder(t, dir)
+		if !found.Sound() {
+			t.Errorf("version %d: got findings %+v", version, found.Findings)
+		}
+		skipped := ""
+		for _, s := range found.Skipped {
+			skipped += s.Reason
+		}
+		if hasNoFiles := strings.Contains(skipped, noFiles); !strings.Contains(skipped, "not compared") ||
+			hasNoFiles != (version < 6) {
+			t.Errorf("version %d: got skipped %q", version, skipped)
+		}
+		damage(t, only(t, dir, "published/"+TenantA.String()+"/cost_daily-*"), "flipped")
+		NoError(t, os.Remove(only(t, dir, "lake/tenant_id="+TenantA.String()+"/calls/*/calls.parquet")))
+		ExecFile(t, filepath.Join(dir, "warehouse", TenantA.String()+".duckdb"), "INSERT INTO calls SELECT * FROM calls")
+		kinds := map[warehouse.FindingKind]int{}
+		for _, f := range verifyFolder(t, dir).Findings {
+			kinds[f.Kind]++
+		}
+		want := map[warehouse.FindingKind]int{warehouse.FoundDuplicates: 1, warehouse.FoundPublishedDamaged: 2,
+			warehouse.FoundPublishedMissing: 1}
+		if version < 6 {
+			want = map[warehouse.FindingKind]int{warehouse.FoundDuplicates: 1}
+		}
+		for kind, n := range want {
+			if kinds[kind] != n {
+				t.Errorf("version %d: got findings %v, want %v", version, kinds, want)
+			}
+		}
+	}
 }
