@@ -145,6 +145,7 @@ func (a *api) router() *mux.Router {
 	a.registerAnalytics(router)
 	a.registerCatalog(router)
 	a.registerObjects(router)
+	a.registerSharing(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))
 	a.get(router, "/docs", serving(openapi.Page()))

@@ -75,11 +75,15 @@ func (a *api) authenticateCatalog(r *http.Request) (key control.Key, valid conte
 	if strings.EqualFold(scheme, "Bearer") {
 		return a.authenticateText(r, strings.TrimSpace(token))
 	}
+	if r.Header.Get("X-Api-Key") == "" {
+		return key, nil, &web.Problem{Status: http.StatusUnauthorized, Code: "MISSING_API_KEY",
+			Message: "The request has no bearer token, which is a secret key (sk_)"}
+	}
 	return a.authenticate(r)
 }
 
-// limitCatalogRequest applies the rate limits as [api.limitRequest] does, but requests of a key to the catalog within
-// a window of time count as one, like those for a file.
+// limitCatalogRequest applies the rate limits as [api.limitRequest] does, but requests of a key to the catalog and
+// to the sharing server within a window of time count as one, like those for a file.
 func (a *api) limitCatalogRequest(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	of := allowanceKey{key.ID, "/"}
 	if a.allowances.spendRequest(of) {

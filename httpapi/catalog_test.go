@@ -414,16 +414,22 @@ func TestObjects_SnapshotsStayReadableForOneHour(t *testing.T) {
 	}
 }
 
-func TestObjects_DamagedFileIsUnavailable(t *testing.T) {
-	dir := ""
-	l := startLake(t, func(o *httpapi.Options) { dir = o.Store.(*warehouse.Warehouse).PublishedDirs(mine)[0] })
-	table := l.load(t, l.secret, "customers")
-	name := l.files(t, l.secret, "customers", "")[0].Name
+// corrupt changes one bit of a file.
+func corrupt(t *testing.T, dir, name string) {
+	t.Helper()
 	path := filepath.Join(dir, name)
 	content, err := os.ReadFile(path)
 	noError(t, err)
 	content[len(content)/2] ^= 1
 	noError(t, os.WriteFile(path, content, 0o600))
+}
+
+func TestObjects_DamagedFileIsUnavailable(t *testing.T) {
+	dir := ""
+	l := startLake(t, func(o *httpapi.Options) { dir = o.Store.(*warehouse.Warehouse).PublishedDirs(mine)[0] })
+	table := l.load(t, l.secret, "customers")
+	name := l.files(t, l.secret, "customers", "")[0].Name
+	corrupt(t, dir, name)
 	for _, object := range []string{table.Metadata.Location + "/data/" + name, table.list()} {
 		got := l.object(t, "GET", object, table.credentials())
 		l.wantObjectError(t, got, 503, "ServiceUnavailable")
@@ -471,20 +477,19 @@ func TestObjects_ScanOfATableCountsAsOneRequest(t *testing.T) {
 	t.Error("the allowance of a table has no bound")
 }
 
-// Engines read the tables with the examples of the documentation, while rows are published.
-func TestCatalog_EnginesReadEveryTable(t *testing.T) {
-	python := pythontest.Python(t, "duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5",
-		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
-	l := startLake(t)
+// publishJune publishes calls of June with a cost of 0.5, one after the other, until stop is called. published is their
+// number, which is at least 1.
+func (l *lake) publishJune(t *testing.T) (published *atomic.Int64, stop func()) {
+	t.Helper()
+	published = new(atomic.Int64)
 	publish := func(n int) error {
 		merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"cost":0.5,"created_at":"2026-06-03T12:00:00Z"}`,
 			mine, id(100+n)))
 		_, err := l.warehouse.Publish(t.Context())
+		published.Add(1)
 		return err
 	}
 	noError(t, publish(0))
-	var published atomic.Int64
-	published.Store(1)
 	done, stopped := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for n := 1; ; n++ {
@@ -498,13 +503,23 @@ func TestCatalog_EnginesReadEveryTable(t *testing.T) {
 				stopped <- err
 				return
 			}
-			published.Add(1)
 		}
 	}()
+	return published, func() {
+		close(done)
+		noError(t, <-stopped)
+	}
+}
+
+// Engines read the tables with the examples of the documentation, while rows are published.
+func TestCatalog_EnginesReadEveryTable(t *testing.T) {
+	python := pythontest.Python(t, "duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5",
+		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
+	l := startLake(t)
+	published, stop := l.publishJune(t)
 	command := exec.CommandContext(t.Context(), python, "testdata/tables.py", l.URL, l.secret, mine.String(), "../docs/tables.md")
 	out, err := command.Output()
-	close(done)
-	noError(t, <-stopped)
+	stop()
 	if failure := (*exec.ExitError)(nil); errors.As(err, &failure) {
 		t.Fatalf("%v: %s", err, failure.Stderr)
 	}

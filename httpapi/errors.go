@@ -128,6 +128,8 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
 		mediaType, body = encodeCatalogError(r, w.Header(), &sent)
 	case isUnder(r, objectsPath):
 		mediaType, body = encodeObjectError(r, w.Header(), &sent)
+	case isUnder(r, sharingPath):
+		mediaType, body = encodeSharingError(w.Header(), &sent)
 	default:
 		mediaType, body = sent.Encode(r, w.Header())
 	}

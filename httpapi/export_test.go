@@ -24,7 +24,8 @@ func Routes() (routes []string, err error) {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(path, catalogPath) || strings.HasPrefix(path, objectsPath) {
+		if strings.HasPrefix(path, catalogPath) || strings.HasPrefix(path, objectsPath) ||
+			strings.HasPrefix(path, sharingPath) {
 			return nil
 		}
 		methods, err := route.GetMethods()

@@ -21,7 +21,7 @@ import (
 // it succeeds, opens a new allowance. So the free traffic of a key is bounded by its counted requests, and only
 // files that the key may read have allowances.
 //
-// The catalog of tables and each table have an allowance, too. That of a table is the sum of those of its files, with
+// The catalog of tables, with the sharing server, and each table have an allowance, too. That of a table is the sum of those of its files, with
 // two more for its metadata. So a scan of a table counts as one request.
 //
 // The allowances are in the memory of this process. If several servers share rate limits in Redis, each server opens

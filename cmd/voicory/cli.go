@@ -69,6 +69,7 @@ type flags struct {
 	Export     exportCommand     `cmd:"" help:"Export rows as Parquet, Arrow, CSV or NDJSON."`
 	Query      queryCommand      `cmd:"" help:"Query the published rows of a tenant with SQL."`
 	Keys       keysCommand       `cmd:"" help:"Manage API keys."`
+	Share      shareCommand      `cmd:"" help:"Share the tables of a tenant with clients of Delta Sharing."`
 	Tenants    tenantsCommand    `cmd:"" help:"Manage tenants."`
 	Erase      eraseCommand      `cmd:"" help:"Erase a customer from all files, and keep the rows from coming back."`
 	Requests   requestsCommand   `cmd:"" help:"Read the request log."`

@@ -181,7 +181,7 @@ func (t *Table) Metadata(currentOnly bool) []byte {
 // metadata returns the metadata of the table whose history ends with the last of the given snapshots.
 func (t *Table) metadata(snapshots []snapshot) []byte {
 	m := metadata{
-		FormatVersion: 2, TableUUID: uuid.NewSHA1(t.Tenant, []byte("iceberg/"+t.Export.Name)), Location: t.Location,
+		FormatVersion: 2, TableUUID: t.ID(), Location: t.Location,
 		LastColumnID: largestColumn(t.Export), Schemas: []tableSchema{t.schema},
 		PartitionSpecs: []partitionSpec{{Fields: t.partition}}, LastPartitionID: partitionID - 1 + len(t.partition),
 		Properties:        map[string]string{"comment": t.Export.Description},

@@ -33,6 +33,8 @@ type Local struct {
 	Queries   *query.Runner
 	// Slots bounds the queries. A server shares it with its API, and the operator counts as one tenant.
 	Slots *admission.Controller
+	// Address is the URL of the API; "" without a server.
+	Address string
 	// Standalone means that no server publishes in the background, so that operations do it.
 	Standalone bool
 }

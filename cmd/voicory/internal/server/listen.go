@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -40,6 +41,7 @@ func (o Options) listen(
 		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
 	endpoints = append(endpoints, public)
+	l.Address = address(public)
 	socket := endpoint{handler: operatorHandler(l, registry, o.Log)}
 	if socket.listener, err = admin.Listen(ctx, warehouse.SocketPath(l.Warehouse.Dir())); err != nil {
 		return endpoints, err
@@ -53,6 +55,19 @@ func (o Options) listen(
 		endpoints = append(endpoints, watched)
 	}
 	return endpoints, nil
+}
+
+// address returns the URL of an endpoint. A server that listens on all addresses is reached at localhost, too.
+func address(public endpoint) string {
+	scheme, at := "http", public.listener.Addr().(*net.TCPAddr)
+	if public.tls != nil {
+		scheme = "https"
+	}
+	host := at.IP.String()
+	if at.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
 // operatorHandler serves the operations of the operator, and /metrics.
