@@ -82,8 +82,8 @@ func (a *api) authenticateCatalog(r *http.Request) (key control.Key, valid conte
 	return a.authenticate(r)
 }
 
-// limitCatalogRequest applies the rate limits as [api.limitRequest] does, but requests of a key to the catalog and
-// to the sharing server within a window of time count as one, like those for a file.
+// limitCatalogRequest applies the rate limits as [api.limitRequest] does, except to requests that an allowance covers.
+// The requests of a key to the catalog and to the sharing server have one allowance.
 func (a *api) limitCatalogRequest(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	of := allowanceKey{key.ID, "/"}
 	if a.allowances.spendRequest(of) {
