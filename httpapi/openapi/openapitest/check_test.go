@@ -228,7 +228,7 @@ func TestCheck_InvalidExchanges(t *testing.T) {
 
 func TestRoutes_OfDocument(t *testing.T) {
 	routes := openapitest.Routes()
-	if len(routes) != 25 || !slices.Contains(routes, "GET /api/v1/calls/{id}") || !slices.Contains(routes, "GET /healthz") ||
+	if len(routes) != 26 || !slices.Contains(routes, "GET /api/v1/calls/{id}") || !slices.Contains(routes, "GET /healthz") ||
 		!slices.Contains(routes, "POST /api/v1/ingest/{dataset}") {
 		t.Errorf("got routes %v", routes)
 	}
