@@ -63,6 +63,7 @@ func TestControl_DamageMatrix(t *testing.T) {
 		"log flipped":            {sound, flip(log, len(log)/2)},
 		"log flipped at its end": {sound, flip(log, len(log)-3)},
 		"start of log flipped":   {sound, flip(log, 2)},
+		"length in log flipped":  {sound, flip(log, secondEntry(t, log)+2)},
 		"log cut":                {sound, log[:len(log)/2]},
 		"log deleted":            {sound, gone},
 		"log emptied":            {sound, ""},
@@ -76,6 +77,9 @@ func TestControl_DamageMatrix(t *testing.T) {
 			}
 			noError(t, os.WriteFile(filepath.Join(dir, "journal.ndjson"), []byte(facts), 0o600))
 			w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
+			if err == nil && strings.HasPrefix(name, "length") {
+				t.Error("got no error: DuckDB opens the database without the transactions of the log")
+			}
 			if err != nil {
 				wantKind(t, err, warehouse.ErrInvalid)
 				if text := err.Error(); !strings.Contains(text, "run `voicory repair`") || strings.Contains(text, "\n") {
@@ -95,6 +99,16 @@ func TestControl_DamageMatrix(t *testing.T) {
 			noError(t, w.Close())
 		})
 	}
+}
+
+// secondEntry returns the offset of the length of the entry behind the first one of a log.
+func secondEntry(t *testing.T, log string) int {
+	t.Helper()
+	at := strings.Index(log, "\xff\xff")
+	if at < 0 {
+		t.Fatalf("got a log of %d bytes, want one with an end of its first entry", len(log))
+	}
+	return at + 2
 }
 
 // TestControl_EveryDamagedBlockIsFound flips a bit in each block of the control database, also in those of indexes, which

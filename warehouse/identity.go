@@ -243,6 +243,9 @@ func (w *Warehouse) checkLogs(ctx context.Context, id uuid.UUID) (err error) {
 	if attached, err := w.isAttached(ctx, id.String()); err != nil || attached {
 		return err
 	}
+	if err := w.checkLog(path); err != nil {
+		return err
+	}
 	catalog := "check " + id.String()
 	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
 	if _, err := w.loader.ExecContext(ctx, attach); err != nil {

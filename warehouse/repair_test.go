@@ -65,7 +65,10 @@ func damage(t *testing.T, path, kind string) {
 		NoError(t, os.Truncate(path, 0))
 	case "truncated":
 		NoError(t, os.Truncate(path, int64(at)))
-	case "flipped":
+	case "flipped", "length flipped":
+		if kind == "length flipped" { // of the second entry of a log
+			at = secondEntry(t, string(text)) + 5
+		}
 		file, err := os.OpenFile(path, os.O_WRONLY, 0)
 		NoError(t, err)
 		_, err = file.WriteAt([]byte{text[at] ^ 0x10}, int64(at))
@@ -120,7 +123,7 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 	wantA, wantB := lakeRows(t, base, TenantA), lakeRows(t, base, TenantB)
 	kinds := map[string][]string{
 		"store": {"deleted", "truncated", "flipped", "link", "mode", "garbage", "foreign"},
-		"log":   {"deleted", "emptied", "truncated", "flipped", "foreign"},
+		"log":   {"deleted", "emptied", "truncated", "flipped", "length flipped", "foreign"},
 		"files": {"deleted", "emptied", "truncated", "flipped", "link", "mode", "foreign"},
 	}
 	for name, files := range groups {

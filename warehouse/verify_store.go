@@ -184,6 +184,19 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 	return false
 }
 
+// checkLog returns an ErrDamaged if DuckDB would attach the database at path without the transactions behind a damaged
+// part of its log. DuckDB itself reports other damage. The database is not attached.
+func (w *Warehouse) checkLog(path string) error {
+	wal, err := w.readWAL(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && wal.Skipped {
+		err = fmt.Errorf("%w: its WAL: %s", ErrDamaged, wal.Fault)
+	}
+	return err
+}
+
 // readWAL reads the log of a database.
 func (w *Warehouse) readWAL(path string) (wal duckdb.WAL, err error) {
 	file, err := w.folder.open(path + ".wal")

@@ -16,8 +16,11 @@ type WAL struct {
 	Good    int64 // length of the prefix that ends with the last of these commits
 	// Torn reports that the rest is the beginning of a transaction, as a crash leaves it. DuckDB skips it.
 	Torn bool
-	// Fault describes the damage behind the prefix. DuckDB opens no database with such a log. Empty: the log is sound.
+	// Fault describes the damage behind the prefix. DuckDB opens no database with such a log, unless Skipped is true.
+	// Empty: the log is sound.
 	Fault string
+	// Skipped means that DuckDB takes the damage for the end of a torn log, and loses the transactions behind it.
+	Skipped bool
 }
 
 // Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
@@ -25,9 +28,8 @@ type WAL struct {
 const (
 	walFieldType  = 100
 	walCommit     = 100
-	walFraming    = 16       // bytes: length and checksum
-	maxWALHeader  = 256      // bytes: the first entry has a few dozen
-	maxWALEntry   = 16 << 30 // bytes: a greater length is damage
+	walFraming    = 16  // bytes: length and checksum
+	maxWALHeader  = 256 // bytes: the first entry has a few dozen
 	walTypeOffset = 2
 )
 
@@ -53,12 +55,16 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 		if err != nil {
 			return wal, err
 		}
-		if fault != nil {
-			if errors.Is(fault, errTornEntry) {
-				wal.Torn = true
-			} else {
-				wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, fault)
+		if errors.Is(fault, errTornEntry) {
+			if fault, err = checkTornEntry(r, at, size); err != nil {
+				return wal, err
 			}
+			wal.Torn, wal.Skipped = fault == nil, fault != nil
+		}
+		if fault != nil {
+			wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, fault)
+		}
+		if fault != nil || wal.Torn {
 			return wal, nil
 		}
 		kind := make([]byte, walTypeOffset+1)
@@ -126,12 +132,13 @@ func checkWALEntry(r io.ReaderAt, at, size int64) (length int64, fault, err erro
 		return 0, nil, err
 	}
 	stored := binary.LittleEndian.Uint64(framing)
-	if stored == 0 || stored > maxWALEntry {
-		return 0, fmt.Errorf("its length is %d bytes", stored), nil
+	if stored == 0 {
+		return 0, errors.New("its length is 0 bytes"), nil
 	}
-	if length = int64(stored); length > size-at-walFraming {
+	if stored > uint64(size-at-walFraming) {
 		return 0, errTornEntry, nil
 	}
+	length = int64(stored)
 	sum, err := blockChecksum(io.NewSectionReader(r, at+walFraming, length))
 	if err != nil {
 		return 0, nil, err
@@ -140,6 +147,45 @@ func checkWALEntry(r io.ReaderAt, at, size int64) (length int64, fault, err erro
 		return 0, errors.New("its checksum does not match"), nil
 	}
 	return length, nil, nil
+}
+
+// checkTornEntry returns the damage of an entry whose length exceeds the rest of the file, or nil if a crash may have left
+// it. A crash leaves nothing behind such an entry, and less of it than its checksum covers. If a later entry has a valid
+// checksum, or the rest of the file has the checksum of this one, the length itself is damaged.
+func checkTornEntry(r io.ReaderAt, at, size int64) (fault, err error) {
+	if size-at < walFraming {
+		return nil, nil
+	}
+	wrongLength := errors.New("its length is wrong, because a sound entry follows")
+	framing := make([]byte, walFraming)
+	if _, err := r.ReadAt(framing, at); err != nil {
+		return nil, err
+	}
+	sum, err := blockChecksum(io.NewSectionReader(r, at+walFraming, size-at-walFraming))
+	if err != nil {
+		return nil, err
+	}
+	if sum == binary.LittleEndian.Uint64(framing[8:]) {
+		return errors.New("its length is wrong, because it ends with the file"), nil
+	}
+	const window, start = 1 << 20, walFraming + walTypeOffset
+	buffer := make([]byte, window+start)
+	for from := at + walFraming; from < size; from += window {
+		n, err := r.ReadAt(buffer[:min(int64(len(buffer)), size-from)], from)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		for i := 0; i+start <= n && i < window; i++ {
+			if buffer[i+walFraming] != walFieldType || buffer[i+walFraming+1] != 0 ||
+				binary.LittleEndian.Uint64(buffer[i:]) < walTypeOffset {
+				continue
+			}
+			if _, fault, err := checkWALEntry(r, from+int64(i), size); err != nil || fault == nil {
+				return wrongLength, err
+			}
+		}
+	}
+	return nil, nil
 }
 
 // firstChecksum is the checksum of no bytes.
