@@ -53,6 +53,7 @@ func readRows(t *testing.T, rows rowReader) (lines []readRow, batches int, failu
 }
 
 func TestLines_NumbersAndDefects(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		in   string
 		want []readRow
@@ -75,6 +76,7 @@ func TestLines_NumbersAndDefects(t *testing.T) {
 }
 
 func TestLines_TooLong(t *testing.T) {
+	t.Parallel()
 	in := "{}\n" + strings.Repeat("x", maxLine+5) + "\n{}\n" + strings.Repeat("y", maxLine+1)
 	lines, _, failure := readLines(t, strings.NewReader(in))
 	if failure != nil || len(lines) != 4 {
@@ -89,6 +91,7 @@ func TestLines_TooLong(t *testing.T) {
 
 // A stream that fails gives its complete lines, without the one that is readLines off.
 func TestLines_StreamFails(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	lines, _, failure := readLines(t, io.MultiReader(strings.NewReader("{}\n{\"half\":"), iotest.ErrReader(broken)))
 	if len(lines) != 1 || !errors.Is(failure, broken) {
@@ -97,6 +100,7 @@ func TestLines_StreamFails(t *testing.T) {
 }
 
 func TestBatcher_MaxRows(t *testing.T) {
+	t.Parallel()
 	lines, batches, failure := readLines(t, strings.NewReader(strings.Repeat("{}\n", 2*maxBatchRows+1)))
 	if failure != nil || len(lines) != 2*maxBatchRows+1 || batches != 3 {
 		t.Fatalf("got %d lines in %d batches and %v, want %d in 3", len(lines), batches, failure, 2*maxBatchRows+1)
@@ -125,6 +129,7 @@ func FuzzLines(f *testing.F) {
 
 // Blank lines count as lines and give no rows.
 func TestLines_ManyBlankLines(t *testing.T) {
+	t.Parallel()
 	const blank = 1_000_000
 	in := "{1}\n" + strings.Repeat("\n", blank) + strings.Repeat(" \r\n", blank) + "\t{2}"
 	lines, _, failure := readLines(t, strings.NewReader(in))

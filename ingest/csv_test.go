@@ -43,6 +43,7 @@ func readCSV(t *testing.T, in io.Reader) (lines []readRow, failure error) {
 }
 
 func TestCSV_Records(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"":                           "[] <nil>",
 		"\n\n":                       "[] <nil>",
@@ -103,6 +104,7 @@ func TestCSV_Records(t *testing.T) {
 
 // An unclosed quote or a line of 100 MB takes no more memory than the longest record allowed.
 func TestCSV_LongRecord(t *testing.T) {
+	t.Parallel()
 	for _, begin := range []string{"id\n", "id\n\""} {
 		long := io.LimitReader(digits{}, 100<<20)
 		lines, failure := readCSV(t, io.MultiReader(strings.NewReader(begin), long, strings.NewReader("\n")))
@@ -124,6 +126,7 @@ func (digits) Read(p []byte) (int, error) {
 
 // A table is read completely with any delimiter, line ends and quotes, and a damaged line costs one row.
 func TestCSV_AnyTable(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		delimiter := rapid.SampledFrom([]string{",", ";", "\t", "|"}).Draw(t, "delimiter")
 		lineEnd := func() string { return rapid.SampledFrom([]string{"\n", "\r\n", "\r"}).Draw(t, "line end") }

@@ -3,6 +3,7 @@ package ingest
 import "testing"
 
 func TestNames_FormatAndDataset(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"calls.ndjson.gz":              "ndjson calls",
 		"dump/calls-2026-01.jsonl":     "ndjson calls",

@@ -31,6 +31,7 @@ func tree(t *testing.T, dir string, names ...string) {
 }
 
 func TestFind_FoldersAndFiles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree(t, dir, "in/b/calls.ndjson", "in/a.csv", "in/README.md", "in/LICENSE", "in/.hidden", "in/.git/x.csv", "in/b/_SUCCESS",
 		"in/notes.xlsx", "out/x.csv", "in/to-file.csv -> ../out/x.csv", "in/to-folder -> ../out", "in/loop -> ../in", "in/nothing -> x")

@@ -53,6 +53,7 @@ func codes(section, pattern string) (found []string) {
 
 // docs/formats.md names the extensions, codecs and refused formats of the code.
 func TestFormats_Names(t *testing.T) {
+	t.Parallel()
 	if got, want := codes(section(t, "Names and media types"), `\.[a-z]+`), slices.Sorted(maps.Keys(formatOf)); !slices.Equal(got, want) {
 		t.Errorf("got extensions %v, want %v", got, want)
 	}
@@ -76,6 +77,7 @@ func TestFormats_Names(t *testing.T) {
 
 // The examples of docs/formats.md are read as it says.
 func TestFormats_Examples(t *testing.T) {
+	t.Parallel()
 	for heading, reader := range map[string]func(text string) rowReader{
 		"JSON": func(text string) rowReader { return newJSONReader(strings.NewReader(text), schema.Calls) },
 		"CSV":  func(text string) rowReader { return newCSVReader(strings.NewReader(text), schema.Calls) },
@@ -104,6 +106,7 @@ func TestFormats_Examples(t *testing.T) {
 
 // Phone numbers are compared as docs/formats.md says.
 func TestFormats_PhoneNumbers(t *testing.T) {
+	t.Parallel()
 	for _, example := range examples(t, "Phone numbers") {
 		if got := schema.Caller(example[0]); got != example[1] {
 			t.Errorf("%s: got %s, docs/formats.md says %s", example[0], got, example[1])
@@ -113,6 +116,7 @@ func TestFormats_PhoneNumbers(t *testing.T) {
 
 // docs/formats.md names the writers of the test files.
 func TestFormats_Writers(t *testing.T) {
+	t.Parallel()
 	files, err := os.ReadDir("testdata/writers")
 	if err != nil {
 		t.Fatal(err)

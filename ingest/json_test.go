@@ -25,6 +25,7 @@ func readJSON(t *testing.T, in io.Reader) (rows []readRow, failure error) {
 }
 
 func TestJSON_Shapes(t *testing.T) {
+	t.Parallel()
 	row := func(line int64, text string) readRow { return readRow{line, text, ""} }
 	for name, test := range map[string]struct {
 		in   string
@@ -79,6 +80,7 @@ func TestJSON_Shapes(t *testing.T) {
 
 // A syntax error between the elements of a list ends the reading after the elements before it.
 func TestJSON_BrokenList(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`[{"a":1}, {"b":`: "unexpected EOF", `{"data":[{"a":1}]`: "unexpected EOF",
 		`[{"a":1},]`: "unexpected ']' in the JSON array", `[{"a":1}, {}}`: "unexpected '}' in the JSON array",
@@ -92,6 +94,7 @@ func TestJSON_BrokenList(t *testing.T) {
 }
 
 func TestJSON_TooLong(t *testing.T) {
+	t.Parallel()
 	long := `{"a":"` + strings.Repeat("x", maxLine) + `"}`
 	for _, in := range []string{"{}\n" + long + "\n{}\n" + strings.Repeat("y", maxLine+1), "[{}," + long + ",{}," + long + "]"} {
 		rows, failure := readJSON(t, strings.NewReader(in))
@@ -108,6 +111,7 @@ func TestJSON_TooLong(t *testing.T) {
 
 // A stream that fails gives its complete rows, without the one that is cut off.
 func TestJSON_StreamFails(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	for _, text := range []string{"{}\n{\"half\":", "{}\nhalf", "[{},{\"half", `{"data":[{}],"meta":`} {
 		rows, failure := readJSON(t, io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken)))
@@ -140,6 +144,7 @@ func drawJSON(t *rapid.T, depth int) any {
 
 // Rows are read completely and unchanged from a sequence of texts, each in any shape.
 func TestJSON_AnyShape(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var in bytes.Buffer
 		var want []any
@@ -202,6 +207,7 @@ func TestJSON_AnyShape(t *testing.T) {
 
 // A line that is damaged in any way is refused, and the other lines are read.
 func TestJSON_DamagedLine(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		row, err := json.Marshal(map[string]any{"id": 1.0, "z": drawJSON(t, 3)})
 		if err != nil {
@@ -225,6 +231,7 @@ func TestJSON_DamagedLine(t *testing.T) {
 
 // Of several members with one key the last is kept, as in encoding/json.
 func TestJSON_DuplicateKeys(t *testing.T) {
+	t.Parallel()
 	var printed func(t *rapid.T, depth int) string
 	printed = func(t *rapid.T, depth int) string {
 		if depth == 0 || rapid.Bool().Draw(t, "leaf") {

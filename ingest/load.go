@@ -44,23 +44,24 @@ type Input struct {
 	Throttled bool
 }
 
-// Bounds limits the work on an untrusted input. A zero field is unlimited. Rows merged before a limit is reached
+// Bounds limits the work on an untrusted input. Bytes and Refused are unlimited if they are zero. Rows merged before a limit is reached
 // stay.
 type Bounds struct {
 	// Bytes is the maximum size of the uncompressed input, and of the NDJSON made of a table. Load returns a
 	// warehouse.TooLargeError above it, and above MaxExpansion.
 	Bytes int64
+	// Expansion is the number of bytes that an input may expand to whatever its compressed size. It defaults to 128 MiB.
+	Expansion int64
 	// Refused is the maximum number of refused rows, which the quarantine stores. The rest of the input is not read.
 	Refused int64
 }
 
-// MaxExpansion is the maximum ratio of uncompressed to compressed size of a bounded input. An input may always expand
-// to minExpansion bytes. The limit keeps a small input from causing the work of a large one. JSON rows typically
+// MaxExpansion is the maximum ratio of uncompressed to compressed size of a bounded input that expands to more than
+// Bounds.Expansion bytes. The limit keeps a small input from causing the work of a large one. JSON rows typically
 // compress by a factor of 10 to 100.
-const (
-	MaxExpansion = 200
-	minExpansion = 128 << 20
-)
+const MaxExpansion = 200
+
+const defaultExpansion = 128 << 20 // bytes
 
 // A Summary counts the outcome of loading one or more files.
 type Summary struct {
@@ -251,7 +252,10 @@ func (in Input) open(ctx context.Context, dataset schema.Dataset, tables *tableO
 	if in.Format == "" {
 		return o, &unreadableError{unknown}
 	}
-	bounded := func(r io.Reader) io.Reader { return &boundedReader{in: r, source: source, most: in.Bounds.Bytes} }
+	bounded := func(r io.Reader) io.Reader {
+		return &boundedReader{in: r, source: source, most: in.Bounds.Bytes,
+			expansion: cmp.Or(in.Bounds.Expansion, defaultExpansion)}
+	}
 	body := bounded(unpacked)
 	if in.Format == NDJSON || in.Format == JSON || in.Format == CSV {
 		if body, err = decodeText(body); err != nil {
@@ -325,10 +329,11 @@ func (r *tableReader) read() (text []byte, defect string, ok bool) {
 // returns a warehouse.TooLargeError above the limit. It returns the error of the context of the source when that
 // ends, because a small part of the source can expand to gigabytes.
 type boundedReader struct {
-	in     io.Reader
-	source *progressReader
-	most   int64 // bytes; 0: unlimited
-	read   int64 // bytes read so far
+	in        io.Reader
+	source    *progressReader
+	most      int64 // bytes; 0: unlimited
+	read      int64 // bytes read so far
+	expansion int64 // see Bounds
 }
 
 // Read reads from in, within the limits of boundedReader.
@@ -338,7 +343,7 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.in.Read(p)
 	r.read += int64(n)
-	if most := min(r.most, max(minExpansion, MaxExpansion*r.source.read.Load())); r.read > most && r.most > 0 {
+	if most := min(r.most, max(r.expansion, MaxExpansion*r.source.read.Load())); r.read > most && r.most > 0 {
 		return 0, &warehouse.TooLargeError{Bytes: most}
 	}
 	return n, err

@@ -160,6 +160,7 @@ func asArrowFile(t *testing.T, stream []byte) []byte {
 
 // Loading the same rows again in any other format changes nothing.
 func TestLoad_EveryFormat(t *testing.T) {
+	t.Parallel()
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
 			w := openNew(t)
@@ -196,6 +197,7 @@ func TestLoad_EveryFormat(t *testing.T) {
 
 // Deletions can be loaded in every format, with only the columns id and deleted_at.
 func TestLoad_Deletions(t *testing.T) {
+	t.Parallel()
 	ndjson := generated(t, tenant.WriteCalls)
 	var deletions bytes.Buffer
 	for line := range bytes.Lines(ndjson) {
@@ -232,6 +234,7 @@ func TestLoad_Deletions(t *testing.T) {
 
 // A Parquet file with a damaged second row group is refused there. The batches before it are merged.
 func TestLoad_DamagedParquet(t *testing.T) {
+	t.Parallel()
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
@@ -259,6 +262,7 @@ func TestLoad_DamagedParquet(t *testing.T) {
 }
 
 func TestLoad_BadInput(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	noError(t, os.MkdirAll(filepath.Join(w.Dir(), "quarantine"), 0o700)) // it is created with the first refusal
 	ndjson := generated(t, tenant.WriteCalls)
@@ -362,6 +366,7 @@ func TestLoad_BadInput(t *testing.T) {
 
 // Bounds.Bytes limits the uncompressed size in every format.
 func TestBounds_Bytes(t *testing.T) {
+	t.Parallel()
 	ndjson := generated(t, tenant.WriteCalls)
 	parquet, err := os.ReadFile(asTable(t, ndjson, "parquet"))
 	noError(t, err)
@@ -385,6 +390,7 @@ func TestBounds_Bytes(t *testing.T) {
 
 // An Arrow stream with invalid offsets is refused.
 func TestLoad_InvalidArrowOffsets(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}}, nil)
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -402,6 +408,7 @@ func TestLoad_InvalidArrowOffsets(t *testing.T) {
 
 // A truncated file gives the rows before its end, and is refused.
 func TestLoad_TruncatedFile(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	gz := packed(t, ".gz", generated(t, tenant.WriteCalls))
 	summary := load(t, w, ingest.Input{Name: "calls.ndjson.gz", Body: bytes.NewReader(gz[:len(gz)/2])})
@@ -424,6 +431,7 @@ var bzip2Rows = []string{
 
 // A file whose rows are all refused for one reason is reported once, with the fields that were not read.
 func TestLoad_AllRowsRefused(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	for name, test := range map[string]struct{ file, content, want string }{
 		"other names": {"calls.csv", "call,time,cost\n1,2,3\n3,4,5\n",
@@ -447,6 +455,7 @@ func TestLoad_AllRowsRefused(t *testing.T) {
 
 // The rows after the first end of an input are read, in every codec.
 func TestLoad_AfterTheEnd(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	row := func(n int) []byte {
 		return fmt.Appendf(nil, `{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-01-01"}`+"\n", n)
@@ -495,6 +504,7 @@ func TestLoad_AfterTheEnd(t *testing.T) {
 
 // A syntax error between the elements of an array ends the reading. The elements before it are loaded.
 func TestLoad_BrokenArray(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-01-01"}`, uuid.NewString())
 	for end, reason := range map[string]string{
@@ -511,6 +521,7 @@ func TestLoad_BrokenArray(t *testing.T) {
 }
 
 func TestLoad_Cancel(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
@@ -528,6 +539,7 @@ func TestLoad_Cancel(t *testing.T) {
 
 // Each row of the real dialogues is loaded once, and the lake has the values of the files.
 func TestLoad_RealDialogues(t *testing.T) {
+	t.Parallel()
 	const folder = "../../shared/data/sgd"
 	if _, err := os.Stat(folder); err != nil {
 		t.Skip("missing folder " + folder)

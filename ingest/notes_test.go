@@ -11,6 +11,7 @@ import (
 
 // A load adds up the notes of its batches, and half of a surrogate pair refuses no row.
 func TestLoad_NotesAndSurrogates(t *testing.T) {
+	t.Parallel()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
 	noError(t, err)
 	rows := `{"id":"00000000-0000-4000-8000-000000000001","created_at":"2026-03-01","ended_at":"infinity"}` + "\n" +

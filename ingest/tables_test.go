@@ -80,6 +80,7 @@ func keptCalls(t *testing.T, w *warehouse.Warehouse, expression string) (texts [
 
 // A Parquet column of any type, and with a name in any case, is converted to the type of its field.
 func TestParquet_EveryType(t *testing.T) {
+	t.Parallel()
 	cases := []struct{ column, want string }{
 		{"'x' AS summary", `"summary":"x"`},
 		{"'' AS summary", `"summary":""`},
@@ -178,6 +179,7 @@ func TestParquet_EveryType(t *testing.T) {
 // Columns that the dataset does not have are named, however many there are, and refused rows keep their number and
 // their known fields.
 func TestParquet_UnknownColumns(t *testing.T) {
+	t.Parallel()
 	var columns strings.Builder
 	for i := range 1900 {
 		fmt.Fprintf(&columns, `, %d AS "Field %d"`, i, i)
@@ -201,6 +203,7 @@ func TestParquet_UnknownColumns(t *testing.T) {
 
 // Rows are read in the order of the file, for any size of its row groups.
 func TestParquet_RowGroups(t *testing.T) {
+	t.Parallel()
 	write, w := parquetWriter(t), openNew(t)
 	for i, size := range []int{2048, 65_000, 200_000} {
 		content := write("SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
@@ -265,6 +268,7 @@ func arrowColumnsOf(t testing.TB, names ...string) []byte {
 
 // A file that exceeds a limit is refused, and the reason names the limit.
 func TestTables_Limits(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	plain := parquetOf(t, "SELECT uuid() AS id, DATE '2026-01-01' AS created_at FROM range(10)", "")
 	many := make([]string, filereader.MaxColumns+1)

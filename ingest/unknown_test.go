@@ -12,6 +12,7 @@ import (
 
 // Fields that the dataset does not have are dropped and reported by name, and cause no error.
 func TestLoad_UnknownFields(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	call := func(n int, more string) string {
 		return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"%s}`+"\n", tenant.ID, n, more)

@@ -100,6 +100,7 @@ func writtenFiles(t *testing.T) (ndjson []byte, files map[string][]byte) {
 
 // Files of every writer, in every format and codec, hold the same rows: loading one after another changes nothing.
 func TestLoad_EveryWriter(t *testing.T) {
+	t.Parallel()
 	ndjson, files := writtenFiles(t)
 	if len(files) < 40 {
 		t.Fatalf("got %d files, want at least 40", len(files))

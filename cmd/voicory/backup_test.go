@@ -50,6 +50,7 @@ func getPage(t *testing.T, url, key string) (p page) {
 // A backup of a running server is restored into it for one tenant, and into its folder for all. The sources read again
 // what the restored tenants have lost. Cursors of the restored tenants end, and nothing of other tenants changes.
 func TestRestore_WithSources(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data, dest, config := filepath.Join(dir, "data"), filepath.Join(dir, "backups"), filepath.Join(dir, "config.yaml")
 	both, one := filepath.Join(dir, "both"), filepath.Join(dir, "one")

@@ -93,6 +93,7 @@ func serveDemoExports(t *testing.T) (base, key, lake string) {
 // pandas, polars, pyarrow and DuckDB in Python, and hyparquet and apache-arrow in JavaScript read the same rows from
 // exports as the REST pages have.
 func TestExports_Clients(t *testing.T) {
+	t.Parallel()
 	base, key, lake := serveDemoExports(t)
 	scripts, err := filepath.Abs(filepath.Join("testdata", "clients"))
 	noError(t, err)
@@ -121,6 +122,7 @@ func TestExports_Clients(t *testing.T) {
 
 // curl resumes an interrupted download of a file.
 func TestFiles_ResumedDownload(t *testing.T) {
+	t.Parallel()
 	base, key, _ := serveDemoExports(t)
 	curl := func(args ...string) []byte {
 		t.Helper()

@@ -7,6 +7,7 @@ import (
 
 // The commands that remove data work on a closed folder and through the socket of a server, with the same output.
 func TestCommands_EraseAndDelete(t *testing.T) {
+	t.Parallel()
 	const tenant = "aaaaaaaa-0000-4000-8000-000000000001"
 	const customer = `{"id":"00000000-0000-4000-8000-000000000001","phone_number":"+1 202 555 0143","created_at":"2020-03-01"}`
 	for _, served := range []bool{false, true} {

@@ -84,6 +84,7 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 
 // A filtered export has the expected rows, and the same rows as the stream of the REST API.
 func TestExport_Filters(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	for dataset, rows := range filterable {
 		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))

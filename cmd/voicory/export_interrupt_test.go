@@ -86,10 +86,11 @@ func checkInterruptedExports(t *testing.T, data string) {
 // An interrupted export leaves no incomplete output and no temporary file, neither beside the output nor in the data
 // folder.
 func TestExport_InterruptLeavesNoFile(t *testing.T) {
+	t.Parallel()
 	data, dump := t.TempDir(), filepath.Join(t.TempDir(), "calls.ndjson")
 	file, err := os.Create(dump)
 	noError(t, err)
-	noError(t, errors.Join(demo.Tenant{ID: demoTenant.ID, Calls: 20_000, Customers: 1000}.WriteCalls(file), file.Close()))
+	noError(t, errors.Join(demo.Tenant{ID: demoTenant.ID, Calls: 10_000, Customers: 300}.WriteCalls(file), file.Close()))
 	mustRun(t, "", "ingest", "--data", data, dump)
 	clean := func() {
 		t.Helper()

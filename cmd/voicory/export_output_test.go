@@ -11,6 +11,7 @@ import (
 
 // An output that is not a regular file is never replaced, and a link keeps its place.
 func TestExport_WritesThroughDevicesFIFOsAndLinks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := &Main{Umask: 0o022}
 	write := func(out io.Writer) error {

@@ -102,6 +102,7 @@ func checkSmallExports(t *testing.T, data string, rows int, single []schema.Expo
 // A tenant without rows and a tenant with one row per dataset can be exported in every format. Without a server, which
 // runs the same operation, one export is enough.
 func TestExport_ZeroAndOneRow(t *testing.T) {
+	t.Parallel()
 	for rows := range 2 {
 		data := t.TempDir()
 		mustRun(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "secret")

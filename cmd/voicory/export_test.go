@@ -58,6 +58,7 @@ func checkExports(t *testing.T, data string) {
 }
 
 func TestExport_Formats(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	checkExports(t, data)
@@ -68,6 +69,7 @@ func TestExport_Formats(t *testing.T) {
 
 // If writing fails, the previous file stays and the temporary file is removed.
 func TestWriteFileAtomic_FailureKeepsOldFile(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "calls.csv")
 	noError(t, os.WriteFile(path, []byte("before"), 0o600))
 	err := (&Main{}).writeFileAtomic(path, func(out io.Writer) error {
@@ -139,6 +141,7 @@ func checkBundle(t *testing.T, data string) {
 }
 
 func TestExport_Bundle(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	later := strings.ReplaceAll(callLine(3), "2026-03-01", "2026-04-01")
 	later = strings.Replace(later, "{", `{"transcript":"AI: hi\nCaller: hello",`, 1)
@@ -156,6 +159,7 @@ func TestExport_Bundle(t *testing.T) {
 
 // If writing fails, neither the folder nor a temporary folder exists.
 func TestWriteFolderAtomic_FailureLeavesNoFolder(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "folder")
 	ctx, cancel := context.WithCancel(t.Context())
 	err := (&Main{}).writeFolderAtomic(path, func(dir string) error {

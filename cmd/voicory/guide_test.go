@@ -21,6 +21,7 @@ import (
 // All blocks of the guide for data scientists run within the rate limits of a key. Each way to read the data that it
 // shows finds the daily costs of the generated calls, and its plot shows them.
 func TestGuide_DataScientists(t *testing.T) {
+	t.Parallel()
 	python := installClient(t, "requirements.txt", installPython)
 	document, err := os.ReadFile("../../docs/data-scientists.md")
 	noError(t, err)

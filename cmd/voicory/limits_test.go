@@ -83,6 +83,7 @@ func sendRequests(t *testing.T, urls []string, key string, n int, atOnce bool) (
 // Three servers that share a Redis allow a key 10 requests per second together. By the clock of Redis, no second has 11
 // requests.
 func TestLimits_SharedInRedis(t *testing.T) {
+	t.Parallel()
 	address, _ := startRedis(t)
 	data, key := newFolderWithKey(t)
 	var urls []string
@@ -161,6 +162,7 @@ func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 // While Redis hangs, the server enforces the limits by itself, including its own earlier requests. It uses Redis again
 // once Redis replies.
 func TestLimits_RedisOutage(t *testing.T) {
+	t.Parallel()
 	address, redisProcess := startRedis(t)
 	data, key := newFolderWithKey(t)
 	url, _ := serve(t, data, "--redis", "redis://"+address, "--rate-limit", "60/1h,10/30m")
@@ -211,6 +213,7 @@ func metrics(t *testing.T, data string) string {
 }
 
 func TestServe_RefusesAnInvalidRedisURL(t *testing.T) {
+	t.Parallel()
 	if got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--redis", "http://localhost"), exitUsage); !strings.Contains(got.stderr, "--redis") {
 		t.Error(got.stderr)
 	}

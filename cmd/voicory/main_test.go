@@ -128,6 +128,7 @@ func callLine(n int) string {
 }
 
 func TestCommands_UseTheRunningServer(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	url, stop := serve(t, data)
 
@@ -187,6 +188,7 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 }
 
 func TestMain_ExitStatus(t *testing.T) {
+	t.Parallel()
 	data, dir := t.TempDir(), t.TempDir()
 	noError(t, os.WriteFile(filepath.Join(dir, "calls.ndjson"), []byte(callLine(1)+"{}\n"), 0o600))
 	noError(t, os.WriteFile(filepath.Join(dir, "notes.xlsx"), []byte("PK"), 0o600))
@@ -223,6 +225,7 @@ func TestFlags_FromEnvironment(t *testing.T) {
 }
 
 func TestIngest_ReportsUnknownFields(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	serve(t, data)
 	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
@@ -235,6 +238,7 @@ func TestIngest_ReportsUnknownFields(t *testing.T) {
 }
 
 func TestDemo_SecondRunReplacesKeys(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	var first, second demoKeys
 	noError(t, json.Unmarshal([]byte(mustRun(t, "", "demo", "--data", data, "--json").stdout), &first))
@@ -250,6 +254,7 @@ func TestDemo_SecondRunReplacesKeys(t *testing.T) {
 
 // A server publishes rows that were merged but not published, as after a killed command.
 func TestServe_PublishesUnpublishedRows(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})
 	noError(t, err)
@@ -266,6 +271,7 @@ func TestServe_PublishesUnpublishedRows(t *testing.T) {
 
 // An interrupt ends a command that is waiting for its input.
 func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
+	t.Parallel()
 	fifo := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, syscall.Mkfifo(fifo, 0o600))
 	for _, path := range []string{fifo, "-"} {
@@ -294,8 +300,9 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 // An ingest is killed five times at different points. When the same command is run again, it completes, and the
 // published rows are the same as without a kill.
 func TestIngest_ResumesAfterKill(t *testing.T) {
+	t.Parallel()
 	dump, data := t.TempDir(), t.TempDir()
-	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 16_000, Customers: 1_000, Messages: 3_000}
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 4_000, Customers: 250, Messages: 750}
 	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
 		file, err := os.Create(filepath.Join(dump, name))
 		noError(t, err)
@@ -308,7 +315,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 	}
 	killed := 0
 	for n := range 5 {
-		// Each run is killed after it has written 1.2 MB more than the one before.
+		// Each run is killed after it has written 500 kB more than the one before.
 		ctx, kill := context.WithCancel(t.Context())
 		command := program(ctx, "ingest", "--data", data, dump)
 		noError(t, command.Start())
@@ -322,7 +329,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 			case err = <-ended:
 				running = false
 			case <-look.C:
-				if folderSize(data)-before > int64(n)*1_200_000 {
+				if folderSize(data)-before > int64(n)*500_000 {
 					kill()
 				}
 			}
@@ -342,7 +349,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 	}
 	var summary ingestSummary
 	noError(t, json.Unmarshal(out, &summary))
-	if summary.Read != 20_000 || summary.Refused != 0 || summary.Changed != 0 {
+	if summary.Read != 5_000 || summary.Refused != 0 || summary.Changed != 0 {
 		t.Errorf("summary is %s", out)
 	}
 	clean := t.TempDir()
@@ -358,6 +365,7 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 // A file of more than one batch is read by a server that is killed after the first batch. When the file is read again,
 // the rows of this batch are unchanged and the others are new.
 func TestIngest_KilledBetweenBatches(t *testing.T) {
+	t.Parallel()
 	const more = 100
 	data := t.TempDir()
 	key := createKey(t, data, someTenant, "secret")
@@ -407,6 +415,7 @@ func folderSize(dir string) (size int64) {
 
 // A command whose standard output fails exits with a failure.
 func TestRun_FailsIfStdoutFails(t *testing.T) {
+	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip("no /dev/full:", err)

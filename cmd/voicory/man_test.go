@@ -7,6 +7,7 @@ import (
 )
 
 func TestManPageNamesEachCommand(t *testing.T) {
+	t.Parallel()
 	page := mustRun(t, "", "man").stdout
 	for _, command := range []string{"serve", "ingest", "sync postgres", "keys create", "export", "query", "completion"} {
 		for _, name := range strings.Fields(command) {

@@ -11,6 +11,7 @@ import (
 // A tenant that cannot be published fails the commands that stored its rows, and no others. A query of its rows returns
 // an error, and no incomplete result.
 func TestCommands_PublishingFailureOfOneTenant(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	const broken, healthy = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 	const first = `{"id":"00000000-0000-4000-8000-000000000001","created_at":"2026-03-01"}`

@@ -165,6 +165,7 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 // A push results in the same rows in every format. Pushing the rows again changes nothing; each format is pushed again
 // with gzip, with zstd, and as chunks of zstd, one for each dataset.
 func TestPush_EveryFormat(t *testing.T) {
+	t.Parallel()
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30}
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
@@ -213,6 +214,7 @@ func TestPush_EveryFormat(t *testing.T) {
 // Files of every writer hold the same rows: pushing one after another changes nothing. One file of each media type is
 // pushed compressed, too.
 func TestPush_EveryWriter(t *testing.T) {
+	t.Parallel()
 	contentTypes := map[string]string{"ndjson": "application/x-ndjson", "json": "application/json", "csv": "text/csv", "tsv": "text/csv",
 		"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd.apache.arrow.file", "ipc": "application/vnd.apache.arrow.file",
 		"feather": "application/vnd.apache.arrow.file", "arrows": "application/vnd.apache.arrow.stream"}
@@ -257,6 +259,7 @@ func pushLine(n int, more string) string {
 
 // Valid bodies are accepted, and each kind of invalid body gets its status and error code.
 func TestPush_Bodies(t *testing.T) {
+	t.Parallel()
 	p := newPusher(t, "--max-body", "20MB")
 	const ndjson = "application/x-ndjson"
 	row := pushLine(1, `,"summary":"नमस्ते \u00e9 😀"`)
@@ -311,6 +314,7 @@ func TestPush_Bodies(t *testing.T) {
 
 // A small body that decompresses to a large one is refused at the limit, in every format.
 func TestPush_DecompressionBomb(t *testing.T) {
+	t.Parallel()
 	p := newPusher(t, "--max-body", "100KB")
 	rows := strings.Repeat(pushLine(1, ""), 20_000)
 	for contentType, plain := range inFormats(t, []byte(rows)) {
@@ -329,6 +333,7 @@ func TestPush_DecompressionBomb(t *testing.T) {
 
 // A push with an idempotency key is done once, also across a restart. A different push with the same key is refused.
 func TestPush_IdempotencyKey(t *testing.T) {
+	t.Parallel()
 	p := newPusher(t)
 	const ndjson = "application/x-ndjson"
 	name := []string{"Idempotency-Key", "nightly-2026-04-18"}
@@ -372,6 +377,7 @@ func (p *pusher) hold(t *testing.T, headers string) (conn net.Conn) {
 // A key can have two concurrent pushes whose first bytes have arrived, and one push per idempotency key. A body whose
 // Content-Length is too large is refused before it is sent.
 func TestPush_ConcurrencyLimits(t *testing.T) {
+	t.Parallel()
 	p := newPusher(t, "--max-body", "1MB")
 	const ndjson, chunked = "application/x-ndjson", "Transfer-Encoding: chunked\r\n"
 	held := p.hold(t, chunked+"Idempotency-Key: nightly-2026\r\n")
@@ -421,6 +427,7 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 
 // If the client disconnects or the key is revoked during a push, no row is merged and no file is left.
 func TestPush_EndsMidway(t *testing.T) {
+	t.Parallel()
 	p := newPusher(t)
 	line := pushLine(1, "")
 	gone := p.hold(t, "Content-Length: 1000\r\n")
@@ -455,6 +462,7 @@ func TestPush_EndsMidway(t *testing.T) {
 
 // A server that is killed right after it sent 200 has stored the rows and the idempotency record.
 func TestPush_SurvivesKill(t *testing.T) {
+	t.Parallel()
 	p := &pusher{data: t.TempDir()}
 	p.key = createKey(t, p.data, someTenant, "secret")
 	for n := range 3 {
@@ -503,6 +511,7 @@ func startServer(t *testing.T, data string) (url string, kill func()) {
 
 // Pushes work over HTTP/2, also with a body that is too large.
 func TestPush_HTTP2(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	makeCertificate(t, certFile, keyFile, 1)

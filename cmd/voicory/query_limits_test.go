@@ -34,6 +34,7 @@ func postSQL(t *testing.T, url, key, statement string) (rows int, truncated stri
 
 // The query limits of a key can be set, listed, changed one by one and removed, with and without a running server.
 func TestKeys_QueryLimits(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	keys := func(status int, args ...string) result {
 		t.Helper()
@@ -101,6 +102,7 @@ func TestKeys_QueryLimits(t *testing.T) {
 }
 
 func TestByteSize_RoundTrip(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"1B", "1500B", "10MB", "1MiB", "2GiB", "3TB", "1023KiB", "1001KB"} {
 		var size byteSize
 		noError(t, size.UnmarshalText([]byte(text)))

@@ -13,6 +13,7 @@ import (
 
 // A query prints the same result in every format, with and without a running server.
 func TestQuery_Formats(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	ask := func(status int, args ...string) result {
@@ -68,7 +69,7 @@ func TestQuery_Formats(t *testing.T) {
 	check(false)
 	_, stop := serve(t, data)
 	check(true)
-	if got := ask(exitFailed, "--format", "csv", "SELECT range, CASE WHEN range = 900000 THEN error('late') ELSE repeat('x', 50) END FROM range(1000000)"); len(got.stdout) == 0 {
+	if got := ask(exitFailed, "--format", "csv", "SELECT range, CASE WHEN range = 90000 THEN error('late') ELSE repeat('x', 500) END FROM range(100000)"); len(got.stdout) == 0 {
 		t.Error("got no output before the failure, want some")
 	}
 	stop()
@@ -98,6 +99,7 @@ func (l *scriptedEditor) AppendHistory(line string) { l.history = append(l.histo
 func (*scriptedEditor) Close() error                { return nil }
 
 func TestQuery_Interactive(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
 	f := flags{Data: data, MemoryLimit: "100MB"}

@@ -56,6 +56,7 @@ func installProgram(t *testing.T, dir string) {
 // All commands of the README run in order in one folder. Blocks of kind sh must exit with status 0, and blocks of kind
 // sql must return rows. Other blocks show output or diagrams and are not run.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	noError(t, err)
 	root, err := filepath.Abs("../..")

@@ -44,6 +44,7 @@ func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509
 
 // With a certificate, the server uses HTTP/2. A renewed certificate is used without a restart.
 func TestServe_TLSReload(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	roots := x509.NewCertPool()
@@ -105,6 +106,7 @@ func begin(t *testing.T, url, key string) (conn net.Conn, read int) {
 
 // On shutdown, the server completes responses in flight, but waits no longer than --stop-timeout.
 func TestStop_DrainsResponses(t *testing.T) {
+	t.Parallel()
 	data, key, size := largePage(t)
 	url, stop := serve(t, data, "--stop-timeout", "1m")
 	conn, read := begin(t, url, key)
@@ -135,6 +137,7 @@ func TestStop_DrainsResponses(t *testing.T) {
 
 // --operator-listen serves only the monitoring routes, and the public address does not serve metrics.
 func TestServe_OperatorListen(t *testing.T) {
+	t.Parallel()
 	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noError(t, err)
 	address := free.Addr().String()
@@ -161,6 +164,7 @@ func TestServe_OperatorListen(t *testing.T) {
 // Settings of a key apply from the next request on. The request log has each request, with and without a running
 // server.
 func TestKeys_SettingsAndRequestLog(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	url, stop := serve(t, data)
 	key := createKey(t, data, someTenant, "public", "--label", "app",

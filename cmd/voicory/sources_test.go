@@ -115,6 +115,7 @@ sources:
 
 // A second run of a source is refused while the first is running.
 func TestSources_OneRunPerSource(t *testing.T) {
+	t.Parallel()
 	asked, answer := make(chan bool, 100), make(chan bool)
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked <- true
@@ -145,6 +146,7 @@ func TestSources_OneRunPerSource(t *testing.T) {
 
 // A pull from the API shows its log, with and without a running server.
 func TestSync_VoicoryShowsItsLog(t *testing.T) {
+	t.Parallel()
 	requests := 0
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if requests++; requests%4 == 1 {
@@ -167,6 +169,7 @@ func TestSync_VoicoryShowsItsLog(t *testing.T) {
 
 // The state of a source follows from its last run.
 func TestSources_States(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})
 	noError(t, err)
@@ -218,6 +221,7 @@ func TestConfig_ErrorsAreOneLine(t *testing.T) {
 
 // Refused rows can be listed, fixed and ingested again, with and without a running server.
 func TestQuarantine_ListAndReplay(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	key := createKey(t, data, someTenant, "public")
@@ -313,7 +317,7 @@ func liveHeap() uint64 {
 
 // Listing a quarantine uses bounded memory whatever its size, with and without a running server.
 func TestQuarantine_ListIsStreamed(t *testing.T) {
-	const rows, rowBytes, maxHeap = 5000, 4000, 8 << 20 // bytes; all rows take 20 MB in each form
+	const rows, rowBytes, maxHeap = 2500, 4000, 5 << 20 // bytes; all rows take 10 MB in each form
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	mustRun(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-")

@@ -70,6 +70,7 @@ func fileReaders(t *testing.T, parent int) (pids []int) {
 
 // SIGTERM ends a server with a push in flight whose file reader hangs, and also ends the file reader.
 func TestStop_FileReaderThatHangs(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	key := createKey(t, data, someTenant, "secret")
 	var ndjson bytes.Buffer

@@ -53,6 +53,7 @@ func rowsOf(t *testing.T, url, key, dataset string) map[string]string {
 // One run pulls the rows and API keys of all tenants of the platform. Later runs pull updates, deletions and
 // revocations.
 func TestSync_Postgres(t *testing.T) {
+	t.Parallel()
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
@@ -146,7 +147,8 @@ func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
 
 // Pulled rows are identical to those of the upstream API. The next run pulls only new rows.
 func TestSync_Voicory(t *testing.T) {
-	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 900, Customers: 150, Messages: 450}
+	t.Parallel()
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 150, Customers: 110, Messages: 240}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
 	sync := func(says string) {
@@ -156,7 +158,7 @@ func TestSync_Voicory(t *testing.T) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
 	}
-	sync(" 1500 new, ")
+	sync(" 500 new, ")
 	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	ours, _ := serve(t, here, "--rate-limit", "none")
 	sameRows(t, ours, ourKey, theirs, theirKey)
@@ -197,7 +199,7 @@ func killRepeatedly(t *testing.T, times int, step int64, data string, args ...st
 		before := folderSize(data)
 		ended := make(chan error, 1)
 		go func() { ended <- command.Wait() }()
-		look := time.NewTicker(2 * time.Millisecond)
+		look := time.NewTicker(5 * time.Millisecond)
 		var err error
 		for running := true; running; {
 			select {
@@ -221,11 +223,12 @@ func killRepeatedly(t *testing.T, times int, step int64, data string, args ...st
 
 // A sync that is killed repeatedly ends up with the rows of the upstream API.
 func TestSync_ResumesAfterKill(t *testing.T) {
-	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 300, Messages: 2000}
+	t.Parallel()
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 600, Customers: 110, Messages: 400}
 	theirs, theirKey, _ := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
 	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
-	if killed := killRepeatedly(t, 20, 300_000, here, args...); killed < 5 {
+	if killed := killRepeatedly(t, 8, 300_000, here, args...); killed < 5 {
 		t.Errorf("got %d runs killed before their end, want at least 5", killed)
 	}
 	got := mustRun(t, "", args...)
@@ -239,6 +242,7 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 
 // The printed counts add up to the number of rows read.
 func TestSyncSummary_CountsSuperseded(t *testing.T) {
+	t.Parallel()
 	var out strings.Builder
 	(&syncSummary{Synced: admin.Synced{Summary: ingest.Summary{Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}}).text(&out)
 	if first, _, _ := strings.Cut(out.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
@@ -248,6 +252,7 @@ func TestSyncSummary_CountsSuperseded(t *testing.T) {
 
 // Refused rows are printed by reason, the most frequent first.
 func TestSyncSummary_GroupsRefusals(t *testing.T) {
+	t.Parallel()
 	var out strings.Builder
 	printReasons(&out, map[string]int64{"calls: id is missing": 2, "calls: cost is not a decimal(10,4)": 30, "messages: line is not UTF-8": 2})
 	want := "  refused 30 of calls: cost is not a decimal(10,4)\n  refused 2 of calls: id is missing\n" +

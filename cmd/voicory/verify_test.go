@@ -12,6 +12,7 @@ import (
 
 // verify and repair do and print the same for a stopped folder and for a running server.
 func TestVerifyAndRepair_StoppedAndRunning(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	const tenant = "aaaaaaaa-0000-4000-8000-000000000001"
 	mustRun(t, callLine(1)+"\n"+callLine(2), "ingest", "--data", data, "--tenant", tenant, "--dataset", "calls", "-")

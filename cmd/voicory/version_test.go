@@ -8,6 +8,7 @@ import (
 )
 
 func TestVersion_NamesTheEngines(t *testing.T) {
+	t.Parallel()
 	text := run(t, "", "version")
 	if text.status != 0 || !strings.Contains(text.stdout, "DuckDB   v") || !strings.Contains(text.stdout, runtime.Version()) {
 		t.Errorf("got %d %q %q", text.status, text.stdout, text.stderr)
