@@ -112,15 +112,20 @@ type api struct {
 	tables     *iceberg.Tables
 }
 
-// New returns the handler for all routes.
+// New returns the handler for all routes of tenants.
 func New(options Options) http.Handler {
+	a := newAPI(options)
+	return a.withMiddleware(a.router())
+}
+
+func newAPI(options Options) *api {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
 	if options.Slots == nil {
 		options.Slots = NewSlots(DefaultConcurrent)
 	}
-	a := &api{
+	return &api{
 		Options:    options,
 		metrics:    newMetrics(options.Metrics, options.Slots),
 		cors:       newCORS(options.Store),
@@ -130,21 +135,31 @@ func New(options Options) http.Handler {
 		keyless:    newKeylessLog(options.Now),
 		tables:     iceberg.NewTables(options.Store, options.Now),
 	}
-	return a.accessLog(a.recoverPanics(securityHeaders(trimSlash(a.router()))))
 }
 
-func (a *api) router() *mux.Router {
+// withMiddleware returns the router with the middleware that all requests pass.
+func (a *api) withMiddleware(router *mux.Router) http.Handler {
+	return a.accessLog(a.recoverPanics(securityHeaders(trimSlash(router))))
+}
+
+// newRouter returns a router that answers 404 to all requests.
+func (a *api) newRouter() *mux.Router {
 	router := mux.NewRouter().SkipClean(true) // match paths as sent, without redirects to a cleaned path
 	router.NotFoundHandler = a.handle("", func(http.ResponseWriter, *http.Request) error {
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "No resource has this path"}
 	})
+	return router
+}
+
+func (a *api) router() *mux.Router {
+	router := a.newRouter()
 	a.registerLists(router)
 	a.registerPush(router)
 	a.registerExports(router)
 	a.registerQueries(router)
 	a.registerAnalytics(router)
-	a.registerCatalog(router)
-	a.registerObjects(router)
+	a.registerCatalog(router, a.tenantTables())
+	a.registerObjects(router, a.tenantTables(), objectPath)
 	a.registerSharing(router)
 	a.registerHealth(router)
 	a.get(router, "/openapi.json", serving(openapi.Document()))

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -107,13 +108,22 @@ func (a *api) authenticateText(r *http.Request, presented string) (
 	key control.Key, valid context.Context, err error,
 ) {
 	key, valid, err = a.Store.Authenticate(presented)
-	if errors.Is(err, warehouse.ErrInvalidKey) && len(a.GuessRules) > 0 {
-		// A valid key is not affected: clients may share an address with one that guesses keys.
-		d, tooMany := a.Guesses.Take(r.Context(), addressKey(a.clientAddress(r)), a.GuessRules)
-		if tooMany == nil && !d.Allowed {
-			err = &web.Problem{Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED",
-				RetryAfter: max(seconds(d.Wait), 1), Message: "Too many unknown API keys from this address."}
-		}
+	if errors.Is(err, warehouse.ErrInvalidKey) {
+		err = cmp.Or(a.limitGuesses(r), err)
 	}
 	return key, valid, err
+}
+
+// limitGuesses counts a request with an unknown key for its address. It returns an error if there were too many. A
+// valid key is not affected: clients may share an address with one that guesses keys.
+func (a *api) limitGuesses(r *http.Request) error {
+	if len(a.GuessRules) == 0 {
+		return nil
+	}
+	d, err := a.Guesses.Take(r.Context(), addressKey(a.clientAddress(r)), a.GuessRules)
+	if err != nil || d.Allowed {
+		return nil
+	}
+	return &web.Problem{Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED",
+		RetryAfter: max(seconds(d.Wait), 1), Message: "Too many unknown API keys from this address."}
 }

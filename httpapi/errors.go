@@ -19,9 +19,12 @@ var internalProblem = &web.Problem{Status: http.StatusInternalServerError, Code:
 // other error is internal, and its text is hidden from the client.
 func problemOf(err error) *web.Problem {
 	var p *web.Problem
+	var tenant *warehouse.TenantError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &tenant):
+		return tenantProblem(tenant.Tenant, tenant.Err)
 	case errors.Is(err, warehouse.ErrNoMemory):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
 			Message: "The server has too little memory left for this request"}

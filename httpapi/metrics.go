@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -35,10 +36,26 @@ func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 			Help: "Requests without a valid key that were not logged, " +
 				"because their address or all of them had used up their share of the log."}),
 	}
-	if registry != nil {
-		registry.MustRegister(m.requests, m.duration, m.inFlight, m.rows, m.unlogged, slotMetrics(slots))
+	if registry == nil {
+		return m
 	}
+	m.requests, m.duration = register(registry, m.requests), register(registry, m.duration)
+	m.inFlight, m.rows = register(registry, m.inFlight), register(registry, m.rows)
+	m.unlogged = register(registry, m.unlogged)
+	register(registry, slotMetrics(slots))
 	return m
+}
+
+// register registers a metric. It returns the metric that was registered before, if another handler has: the handlers of
+// a server share their metrics.
+func register[C prometheus.Collector](registry prometheus.Registerer, metric C) C {
+	err := registry.Register(metric)
+	if registered := (prometheus.AlreadyRegisteredError{}); errors.As(err, &registered) {
+		return registered.ExistingCollector.(C)
+	} else if err != nil {
+		panic(err) // the metrics of this package are valid
+	}
+	return metric
 }
 
 // methods are the values of the method label. Any other method is counted as "other", so that a client cannot

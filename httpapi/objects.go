@@ -28,8 +28,8 @@ import (
 )
 
 // The files and the metadata of tables are objects of one bucket, which clients read with the API of S3. A key is
-// <tenant>/<export>/data/<file> or <tenant>/<export>/metadata/<name>. The objects of a table are those of its listed
-// snapshots. The bucket cannot be listed, and is read-only.
+// <namespace>/<export>/data/<file> or <namespace>/<export>/metadata/<name>. The objects of a table are those of its
+// listed snapshots. The bucket cannot be listed, and is read-only.
 const (
 	bucket      = "voicory"
 	objectsPath = "/" + bucket
@@ -38,15 +38,19 @@ const (
 	region = "us-east-1"
 )
 
-// tableLocation returns the URL of the table of a tenant's export.
-func tableLocation(tenant uuid.UUID, export schema.Export) string {
-	return objectsURL + tenant.String() + "/" + export.Name
+// objectPath is the path of an object.
+const objectPath = objectsPath + "/{namespace}/{table}/{kind}/{name}"
+
+// tableLocation returns the URL of the table of an export.
+func tableLocation(space tableSpace, export schema.Export) string {
+	return objectsURL + space.name() + "/" + export.Name
 }
 
-func (a *api) registerObjects(router *mux.Router) {
-	needs := requirements{secret: true, work: Files, authenticate: a.authenticateObject, limit: a.limitObjectRequest}
-	a.get(router, objectsPath+"/{tenant}/{table}/{kind}/{name}", a.authorize(needs, a.object))
-	other := a.authorize(needs, func(_ http.ResponseWriter, r *http.Request, _ control.Key) error {
+func (a *api) registerObjects(router *mux.Router, access tableAccess, paths ...string) {
+	for _, path := range paths {
+		a.get(router, path, access.objects(a.object))
+	}
+	other := access.objects(func(_ http.ResponseWriter, r *http.Request, _ tableSpace) error {
 		if isUnder(r, objectsPath) && len(r.URL.Path) <= len(objectsPath)+1 {
 			return &web.Problem{Status: http.StatusForbidden, Code: "AccessDenied", Message: "The bucket cannot be listed"}
 		}
@@ -67,90 +71,128 @@ func (a *api) registerObjects(router *mux.Router) {
 // noSuchObject is the answer for every key without an object, also for those of other tenants.
 var noSuchObject = &web.Problem{Status: http.StatusNotFound, Code: "NoSuchKey", Message: "The object does not exist"}
 
-// A vended credential permits to read the objects of the key's tenant until it expires or the key is revoked. The
-// server does not store it: the access key and the session token name the key and the time, and the secret is derived
-// from them, so that only the server can issue it.
+// A vended credential permits to read the objects of its holder, a key or the operator, until it expires or the
+// holder's credential is void. The server does not store it: the access key and the session token name the holder and
+// the time, and the secret is derived from them, so that only the server can issue it.
 type vended struct {
-	key, tenant uuid.UUID
-	expires     int64  // Unix seconds
-	hmacKey     []byte // [Options.TableKey]
+	holder    string // names the holder in the session token
+	accessKey string // capital letters and digits
+	bound     string // part of the input of the secret: the tenant of the holder
+	expires   int64  // Unix seconds
+	hmacKey   []byte
 }
 
 // maxVended is the maximum lifetime of a vended credential.
 const maxVended = time.Hour
 
 // vend returns a credential for the key. It expires when the key does.
-func (a *api) vend(key control.Key) vended {
-	expires := a.Now().Add(maxVended)
-	if key.ExpiresAt != nil && key.ExpiresAt.Before(expires) {
-		expires = *key.ExpiresAt
+func (s tenantSpace) vend() vended {
+	expires := s.a.Now().Add(maxVended)
+	if s.key.ExpiresAt != nil && s.key.ExpiresAt.Before(expires) {
+		expires = *s.key.ExpiresAt
 	}
-	return vended{key.ID, key.Tenant, expires.Unix(), a.TableKey}
+	return s.a.vendedFor(s.key, expires.Unix())
 }
 
-// accessKey returns the access key, which has capital letters and digits only.
-func (v vended) accessKey() string { return strings.ToUpper(hex.EncodeToString(v.key[:])) }
+// vendedFor returns the credential of a key that expires at the time.
+func (a *api) vendedFor(key control.Key, expires int64) vended {
+	return vended{key.ID.String(), strings.ToUpper(hex.EncodeToString(key.ID[:])), key.Tenant.String(), expires,
+		a.TableKey}
+}
 
-func (v vended) token() string { return v.key.String() + "." + strconv.FormatInt(v.expires, 10) }
+func (v vended) token() string { return v.holder + "." + strconv.FormatInt(v.expires, 10) }
 
 func (v vended) secret() string {
 	mac := hmac.New(sha256.New, v.hmacKey)
-	mac.Write([]byte(v.tenant.String() + "\n" + v.token()))
+	mac.Write([]byte(v.bound + "\n" + v.token()))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // settings returns the settings of an S3 client that uses the credential.
 func (v vended) settings() map[string]string {
 	return map[string]string{
-		"s3.access-key-id": v.accessKey(), "s3.secret-access-key": v.secret(), "s3.session-token": v.token(),
+		"s3.access-key-id": v.accessKey, "s3.secret-access-key": v.secret(), "s3.session-token": v.token(),
 		"s3.session-token-expires-at-ms": strconv.FormatInt(v.expires*1000, 10),
 		"client.region":                  region, "s3.region": region, "s3.path-style-access": "true",
 	}
 }
 
-// authenticateObject returns the key that the vended credential of the request's signature was derived from.
-func (a *api) authenticateObject(r *http.Request) (key control.Key, valid context.Context, err error) {
-	refuse := func(code, message string) (control.Key, context.Context, error) {
-		return control.Key{}, nil, &web.Problem{Status: http.StatusForbidden, Code: code, Message: message}
-	}
-	signature, err := sigv4.Parse(r)
+// objectProblem returns the refusal of a request for an object with the code of S3.
+func objectProblem(code, message string) error {
+	return &web.Problem{Status: http.StatusForbidden, Code: code, Message: message}
+}
+
+// parseSignature returns the signature of a request, and the holder and the end of the credential that its session
+// token names.
+func parseSignature(r *http.Request) (signature sigv4.Signature, holder string, expires int64, err error) {
+	signature, err = sigv4.Parse(r)
 	switch {
 	case errors.Is(err, sigv4.ErrUnsigned):
-		return refuse("AccessDenied", "The request is not signed; the catalog returns credentials with each table")
+		return signature, "", 0, objectProblem("AccessDenied",
+			"The request is not signed; the catalog returns credentials with each table")
 	case err != nil:
-		return key, nil, &web.Problem{Status: http.StatusBadRequest, Code: "AuthorizationHeaderMalformed",
+		return signature, "", 0, &web.Problem{Status: http.StatusBadRequest, Code: "AuthorizationHeaderMalformed",
 			Message: err.Error()}
 	}
-	text, seconds, _ := strings.Cut(signature.Token, ".")
-	id, err := parseUUID(text)
-	if err != nil {
-		return refuse("InvalidAccessKeyId", "The session token is not one that the catalog has returned")
+	holder, seconds, _ := strings.Cut(signature.Token, ".")
+	if expires, err = strconv.ParseInt(seconds, 10, 64); err != nil {
+		err = unknownToken
 	}
-	found, valid, ended := a.Store.KeyByID(id)
-	if found.ID != id {
-		return refuse("InvalidAccessKeyId", "The access key does not exist")
-	}
-	expires, err := strconv.ParseInt(seconds, 10, 64)
-	credential := vended{id, found.Tenant, expires, a.TableKey}
-	if err != nil || signature.Token != credential.token() || signature.AccessKey != credential.accessKey() {
-		return refuse("InvalidAccessKeyId", "The access key or the session token is not one that the catalog has returned")
+	return signature, holder, expires, err
+}
+
+var unknownToken = objectProblem("InvalidAccessKeyId",
+	"The access key or the session token is not one that the catalog has returned")
+
+// verifySignature returns an error unless the request was signed with the credential.
+func (a *api) verifySignature(r *http.Request, signature sigv4.Signature, credential vended) error {
+	if signature.Token != credential.token() || signature.AccessKey != credential.accessKey {
+		return unknownToken
 	}
 	_, host := a.origin(r)
 	switch err := signature.Verify(r, host, credential.secret(), a.Now()); {
 	case errors.Is(err, sigv4.ErrSkewed):
-		return refuse("RequestTimeTooSkewed", "The time of the request differs too much from the time of the server")
+		return objectProblem("RequestTimeTooSkewed",
+			"The time of the request differs too much from the time of the server")
 	case errors.Is(err, sigv4.ErrExpired):
-		return refuse("AccessDenied", "The presigned URL has expired")
+		return objectProblem("AccessDenied", "The presigned URL has expired")
 	case err != nil:
-		return refuse("SignatureDoesNotMatch", "The signature does not match the request")
-	case ended != nil:
-		return found, nil, &web.Problem{Status: http.StatusForbidden, Code: "InvalidAccessKeyId",
-			Message: problemOf(ended).Message}
-	case a.Now().Unix() >= expires:
-		return found, nil, &web.Problem{Status: http.StatusBadRequest, Code: "ExpiredToken",
-			Message: "The credential has expired; load the table again"}
+		return objectProblem("SignatureDoesNotMatch", "The signature does not match the request")
 	}
-	return found, valid, nil
+	return nil
+}
+
+// checkExpiry returns an error if the credential has expired.
+func (a *api) checkExpiry(credential vended) error {
+	if a.Now().Unix() < credential.expires {
+		return nil
+	}
+	return &web.Problem{Status: http.StatusBadRequest, Code: "ExpiredToken",
+		Message: "The credential has expired; load the table again"}
+}
+
+// authenticateObject returns the key that the vended credential of the request's signature was derived from.
+func (a *api) authenticateObject(r *http.Request) (key control.Key, valid context.Context, err error) {
+	signature, holder, expires, err := parseSignature(r)
+	if err != nil {
+		return key, nil, err
+	}
+	id, err := parseUUID(holder)
+	if err != nil {
+		return key, nil, unknownToken
+	}
+	found, valid, ended := a.Store.KeyByID(id)
+	if found.ID != id {
+		return key, nil, objectProblem("InvalidAccessKeyId", "The access key does not exist")
+	}
+	credential := a.vendedFor(found, expires)
+	if err := a.verifySignature(r, signature, credential); err != nil {
+		return key, nil, err
+	}
+	if ended != nil {
+		return found, nil, objectProblem("InvalidAccessKeyId", problemOf(ended).Message)
+	}
+	return found, valid, a.checkExpiry(credential)
 }
 
 // tableAllowance returns the key of the allowance that a request for an object belongs to.
@@ -169,7 +211,7 @@ func (a *api) limitObjectRequest(w http.ResponseWriter, r *http.Request, key con
 }
 
 // object sends an object of a table or ranges of it.
-func (a *api) object(w http.ResponseWriter, r *http.Request, key control.Key) error {
+func (a *api) object(w http.ResponseWriter, r *http.Request, space tableSpace) error {
 	for name := range r.URL.Query() {
 		if name != "x-id" && !strings.HasPrefix(name, "X-Amz-") {
 			return &web.Problem{Status: http.StatusNotImplemented, Code: "NotImplemented",
@@ -178,49 +220,69 @@ func (a *api) object(w http.ResponseWriter, r *http.Request, key control.Key) er
 	}
 	path := mux.Vars(r)
 	export, err := schema.ExportNamed(path["table"])
-	if err != nil || path["tenant"] != key.Tenant.String() {
+	if err != nil || path["namespace"] != space.name() {
 		return noSuchObject
 	}
-	table, err := a.tables.Load(r.Context(), key.Tenant, export, tableLocation(key.Tenant, export))
-	if err != nil {
-		return err
+	key := path["kind"] + "/" + path["name"]
+	if folder, ok := path["folder"]; ok {
+		key = path["kind"] + "/" + folder + "/" + path["name"]
 	}
-	file, err := a.openObject(r.Context(), table, path["kind"]+"/"+path["name"])
+	file, size, err := space.open(r.Context(), export, tableLocation(space, export), key)
 	if errors.Is(err, warehouse.ErrNotFound) {
 		return noSuchObject
 	}
 	if err != nil {
 		return err
 	}
-	if stateOf(r).counted {
-		files, size := table.Size()
-		a.allowances.open(tableAllowance(r, key), size, int64(files)+2, "") // 2 for the metadata
-	}
+	cost := int64(0)
 	if r.Method == http.MethodGet {
-		_, cost := web.Ranges(r.Header.Get("Range"), file.bytes)
-		a.allowances.charge(tableAllowance(r, key), cost)
+		_, cost = web.Ranges(r.Header.Get("Range"), file.bytes)
 	}
+	space.account(r, size, cost)
 	w.Header().Set("Accept-Ranges", "bytes")
 	return a.sendFile(w, r, file)
 }
 
-// openObject opens the object of a table with the key relative to its location.
-func (a *api) openObject(ctx context.Context, table *iceberg.Table, key string) (sentFile, error) {
+func (s tenantSpace) account(r *http.Request, table tableSize, cost int64) {
+	if stateOf(r).counted {
+		s.a.allowances.open(tableAllowance(r, s.key), table.bytes, int64(table.files)+2, "") // 2 for the metadata
+	}
+	s.a.allowances.charge(tableAllowance(r, s.key), cost)
+}
+
+func (s tenantSpace) open(ctx context.Context, export schema.Export, location, key string) (
+	file sentFile, size tableSize, err error,
+) {
+	table, err := s.a.tables.Load(ctx, s.key.Tenant, export, location)
+	if err != nil {
+		return file, size, err
+	}
+	size.files, size.bytes = table.Size()
 	name, isData := strings.CutPrefix(key, iceberg.DataFolder)
 	if !isData {
-		content, modified, err := a.tables.Metadata(ctx, table, key)
-		if err != nil {
-			return sentFile{}, err
-		}
-		sum := sha256.Sum256(content)
-		_, name, _ := strings.Cut(key, "/")
-		return sentFile{content: readSeekCloser{bytes.NewReader(content)}, name: name, mediaType: "application/octet-stream",
-			sha256: hex.EncodeToString(sum[:]), bytes: int64(len(content)), asOf: modified, modified: modified}, nil
+		content, modified, err := s.a.tables.Metadata(ctx, table, key)
+		return metadataFile(key, content, modified), size, err
 	}
 	if !table.HasFile(name) {
-		return sentFile{}, warehouse.ErrNotFound
+		return file, size, warehouse.ErrNotFound
 	}
-	file, content, err := a.Store.OpenPublished(ctx, table.Tenant, table.Export.Name, name)
+	file, err = openDataFile(ctx, s.a.Store, s.key.Tenant, export, name)
+	return file, size, err
+}
+
+// metadataFile returns metadata of a table as a file to send.
+func metadataFile(key string, content []byte, modified time.Time) sentFile {
+	sum := sha256.Sum256(content)
+	_, name, _ := strings.Cut(key, "/")
+	return sentFile{content: readSeekCloser{bytes.NewReader(content)}, name: name, mediaType: "application/octet-stream",
+		sha256: hex.EncodeToString(sum[:]), bytes: int64(len(content)), asOf: modified, modified: modified}
+}
+
+// openDataFile opens a published file of a tenant's export, which may have been replaced.
+func openDataFile(ctx context.Context, source iceberg.Source, tenant uuid.UUID, export schema.Export, name string) (
+	sentFile, error,
+) {
+	file, content, err := source.OpenPublished(ctx, tenant, export.Name, name)
 	if err != nil {
 		return sentFile{}, err
 	}

@@ -114,9 +114,8 @@ func (a *api) listSchemas(w http.ResponseWriter, r *http.Request, key control.Ke
 func (a *api) listSharedTables(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	var items []sharedItem
 	for _, export := range schema.Exports {
-		table := iceberg.Table{Tenant: key.Tenant, Export: export}
 		items = append(items, sharedItem{Name: export.Name, Schema: key.Tenant.String(), Share: shareName,
-			ShareID: shareOf(key).ID, ID: table.ID().String()})
+			ShareID: shareOf(key).ID, ID: iceberg.TableID(key.Tenant, export).String()})
 	}
 	return writeSharedItems(w, r, items)
 }
@@ -181,7 +180,7 @@ func (a *api) loadShared(r *http.Request, key control.Key, version, timestamp st
 	if err != nil {
 		return s, err
 	}
-	s.Table, err = a.tables.Load(r.Context(), key.Tenant, export, tableLocation(key.Tenant, export))
+	s.Table, err = a.tables.Load(r.Context(), key.Tenant, export, tableLocation(tenantSpace{a, key}, export))
 	if err != nil {
 		return s, err
 	}
@@ -354,12 +353,12 @@ func (a *api) querySharedTable(w http.ResponseWriter, r *http.Request, key contr
 
 // presigner returns the function that returns the presigned URL of a table's file and the time when it expires.
 func (a *api) presigner(r *http.Request, key control.Key, table *iceberg.Table) func(string) (string, time.Time) {
-	vended, now := a.vend(key), a.Now().Truncate(time.Second)
+	vended, now := tenantSpace{a, key}.vend(), a.Now().Truncate(time.Second)
 	expires := time.Unix(vended.expires, 0)
 	scheme, host := a.origin(r)
 	base := &url.URL{Scheme: scheme, Host: host}
 	path := strings.Replace(table.Location, objectsURL, objectsPath+"/", 1) + "/" + iceberg.DataFolder
-	credential := sigv4.Credential{AccessKey: vended.accessKey(), Secret: vended.secret(), Token: vended.token()}
+	credential := sigv4.Credential{AccessKey: vended.accessKey, Secret: vended.secret(), Token: vended.token()}
 	return func(name string) (string, time.Time) {
 		lifetime := max(expires.Sub(now), time.Second) // a URL has a lifetime; the credential expires at its own time
 		return sigv4.Presign(base, path+name, credential, region, now, lifetime), expires

@@ -190,6 +190,19 @@ func (c *conditions) of(tenant uuid.UUID, kind ConditionKind, subject string) er
 	return c.all[conditionKey{tenant, kind, subject}].err
 }
 
+// withoutTables returns the tenants with a condition that makes their tables unavailable.
+func (c *conditions) withoutTables() map[uuid.UUID]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tenants := map[uuid.UUID]bool{}
+	for key := range c.all {
+		if key.kind.IsStore() || key.kind == PublicationFailing {
+			tenants[key.tenant] = true
+		}
+	}
+	return tenants
+}
+
 // clearTenant forgets all conditions of a tenant that does not exist any more.
 func (c *conditions) clearTenant(tenant uuid.UUID) {
 	c.mu.Lock()

@@ -58,6 +58,46 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 	return files, rows.Err()
 }
 
+// A TableCommit identifies the last commit of a store. Two equal ones mean that the store has not changed between.
+type TableCommit struct{ commit commitID }
+
+// A TableTenant is a tenant with the last commit of its store.
+type TableTenant struct {
+	ID     uuid.UUID
+	Commit TableCommit
+	// Failing reports whether the tables of the tenant are known to be unavailable or to lack rows. TableFiles then
+	// returns the error, or finds that the condition has ended.
+	Failing bool
+}
+
+// A TenantError is the failure to read the tables of one tenant.
+type TenantError struct {
+	Tenant uuid.UUID
+	Err    error
+}
+
+func (e *TenantError) Error() string { return fmt.Sprintf("tenant %s: %v", e.Tenant, e.Err) }
+
+// Unwrap returns the cause.
+func (e *TenantError) Unwrap() error { return e.Err }
+
+// TableTenants returns all tenants with their last commits. The commit of a tenant is not newer than what a following
+// call of TableFiles reads.
+func (w *Warehouse) TableTenants(ctx context.Context) ([]TableTenant, error) {
+	known, err := w.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	failing := w.conditions.withoutTables()
+	tenants := make([]TableTenant, 0, len(known))
+	for _, t := range known {
+		if w.CheckDeleted(t.ID) == nil {
+			tenants = append(tenants, TableTenant{t.ID, TableCommit{w.commits.of(t.ID)}, failing[t.ID]})
+		}
+	}
+	return tenants, nil
+}
+
 // gone reports whether neither folder of published files has a file of the name.
 func (w *Warehouse) gone(tenant uuid.UUID, name string) (bool, error) {
 	for _, dir := range w.PublishedDirs(tenant) { // in the order in which files move

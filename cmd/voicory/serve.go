@@ -12,6 +12,8 @@ type serveCommand struct {
 	TLSCert             string        `name:"tls-cert" help:"Certificate for HTTPS and HTTP/2. A renewed file is used without a restart." type:"path" placeholder:"FILE"`
 	TLSKey              string        `name:"tls-key" help:"Private key of the certificate." type:"path" placeholder:"FILE"`
 	OperatorListen      string        `help:"Address for monitoring: /metrics, /healthz and /readyz. Without it /metrics is only on the admin socket." placeholder:"ADDRESS"`
+	TablesListen        string        `help:"Address for the tables with the rows of all tenants: an Iceberg catalog and its files. It needs a token." placeholder:"ADDRESS"`
+	TablesTokenFile     string        `help:"File with the token for --tables-listen, at least 32 characters (default: the environment variable VOICORY_TABLES_TOKEN)." type:"path" placeholder:"FILE"`
 	Config              string        `help:"File with the sources to pull from and their schedule; see config.example.yaml." type:"path" placeholder:"FILE"`
 	StopTimeout         time.Duration `help:"Time for requests to finish on shutdown (${default}). Then they are cancelled; 10 s later the process exits in any case." default:"30s" placeholder:"TIME"`
 	LogFormat           string        `help:"Format of log lines: text or json (${default})." enum:"text,json" default:"text" placeholder:"FORMAT"`
@@ -27,7 +29,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	log := server.NewLogger(m.Stderr, c.LogFormat == "json")
 	return server.Run(ctx, server.Options{
 		Warehouse: f.warehouse(true, log), Listen: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		OperatorListen: c.OperatorListen, Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
+		OperatorListen: c.OperatorListen, TablesListen: c.TablesListen, TablesToken: c.TablesTokenFile, Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
 		ScrubEvery: c.ScrubEvery,
 		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
 		Log: log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },

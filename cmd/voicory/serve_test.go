@@ -161,6 +161,37 @@ func TestServe_OperatorListen(t *testing.T) {
 	}
 }
 
+// --tables-listen serves the tables of all tenants only, for the token.
+func TestServe_TablesListen(t *testing.T) {
+	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	noError(t, err)
+	address := free.Addr().String()
+	noError(t, free.Close())
+	data, key := newFolderWithKey(t)
+	file, token := filepath.Join(t.TempDir(), "token"), strings.Repeat("token", 8)
+	noError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
+	url, _ := serve(t, data, "--tables-listen", address, "--tables-token-file", file)
+	for _, test := range []struct {
+		url, token string
+		status     int
+	}{
+		{"http://" + address, token, 200}, {"http://" + address, key, 401}, {url, token, 401},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
+		noError(t, err)
+		request.Header.Set("Authorization", "Bearer "+test.token)
+		response, err := http.DefaultClient.Do(request)
+		noError(t, err)
+		noError(t, response.Body.Close())
+		if response.StatusCode != test.status {
+			t.Errorf("%s: got status %d, want %d", test.url, response.StatusCode, test.status)
+		}
+	}
+	if status, _ := get(t, "http://"+address+"/api/v1/calls", key); status != 404 {
+		t.Errorf("got status %d for the API, want 404", status)
+	}
+}
+
 // Settings of a key apply from the next request on. The request log has each request, with and without a running
 // server.
 func TestKeys_SettingsAndRequestLog(t *testing.T) {

@@ -10,6 +10,9 @@
 // number of a snapshot are the time of its publication in microseconds. A snapshot is listed while it is current, and
 // for one hour after the next publication, as long as its files are kept.
 //
-// The package never writes files, runs SQL or speaks HTTP. It starts no goroutines. The lock of Tables guards its maps
-// and is not held while a file is read.
+// A [Union] is the table of an export with the rows of all tenants. It keeps its history in memory.
+//
+// The package never writes files, runs SQL or speaks HTTP. The lock of Tables guards its maps and is not held while a
+// file is read. A Union starts goroutines that read the stores of tenants, and waits for them. Its lock is held until
+// they are read.
 package iceberg

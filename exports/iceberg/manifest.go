@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
 )
@@ -80,66 +83,90 @@ const (
 	statusAdded    = 1
 )
 
+// A manifestFile is a manifest as a manifest list describes it.
+type manifestFile struct {
+	url    string
+	length int
+	id     int64     // snapshot that added it
+	tenant uuid.UUID // of the rows, in the table of all tenants
+	snapshotSummary
+}
+
 // manifests returns the manifest and the manifest list of a snapshot. of[i] are the statistics of the snapshot's
 // files[i]. A snapshot without files has no manifest.
 func (t *Table) manifests(s snapshot, of []statistics) (manifest, list []byte) {
-	id := s.id()
-	var records avroWriter
-	count := 0
+	var listed []manifestFile
 	if len(s.files) > 0 {
-		manifest = t.manifest(s, of)
-		summary := summarize(s)
-		count = 1
-		records.text([]byte(t.Location + "/" + t.manifestKey(id)))
-		records.long(int64(len(manifest)))
+		manifest = t.manifest(t.Tenant, s, of)
+		listed = append(listed, manifestFile{t.Location + "/" + t.manifestKey(s.id()), len(manifest), s.id(), t.Tenant,
+			summarize(s)})
+	}
+	return manifest, t.list(s.id(), s.parent, listed)
+}
+
+// list returns the manifest list of a snapshot with the identifiers of it and of its parent, which is 0 if it is not
+// listed.
+func (l *layout) list(id, parent int64, manifests []manifestFile) []byte {
+	var records avroWriter
+	for _, m := range manifests {
+		records.text([]byte(m.url))
+		records.long(int64(m.length))
 		records.long(0) // partition spec
 		records.long(0) // data
-		records.long(id)
-		records.long(summary.oldest)
-		records.long(id)
-		records.long(summary.addedFiles)
-		records.long(int64(len(s.files)) - summary.addedFiles)
+		records.long(m.id)
+		records.long(m.oldest)
+		records.long(m.id)
+		records.long(m.addedFiles)
+		records.long(m.files - m.addedFiles)
 		records.long(0) // deleted files
-		records.long(summary.addedRows)
-		records.long(summary.rows - summary.addedRows)
+		records.long(m.addedRows)
+		records.long(m.rows - m.addedRows)
 		records.long(0) // deleted rows
-		records.list(len(t.partition), func(int) {
+		records.list(len(l.partition), func(i int) {
 			records.boolean(false) // contains null
 			records.long(isNull)   // contains NaN
-			for _, month := range []int32{summary.firstMonth, summary.lastMonth} {
+			lower, upper := []byte(m.tenant.String()), []byte(m.tenant.String())
+			if !l.partition[i].isTenant() {
+				lower = binary.LittleEndian.AppendUint32(nil, uint32(m.firstMonth))
+				upper = binary.LittleEndian.AppendUint32(nil, uint32(m.lastMonth))
+			}
+			for _, bound := range [][]byte{lower, upper} {
 				records.long(isValue)
-				records.text(binary.LittleEndian.AppendUint32(nil, uint32(month)))
+				records.text(bound)
 			}
 		})
 		records.long(isNull) // key metadata
 	}
-	parent := "null"
-	if s.parent != 0 {
-		parent = strconv.FormatInt(s.parent, 10)
+	before := "null"
+	if parent != 0 {
+		before = strconv.FormatInt(parent, 10)
 	}
-	properties := []string{"snapshot-id", strconv.FormatInt(id, 10), "parent-snapshot-id", parent,
+	properties := []string{"snapshot-id", strconv.FormatInt(id, 10), "parent-snapshot-id", before,
 		"sequence-number", strconv.FormatInt(id, 10), "format-version", "2"}
-	return manifest, avroFile(manifestListSchema, properties, count, records.Bytes())
+	return avroFile(manifestListSchema, properties, len(manifests), records.Bytes())
 }
 
-// manifest returns the manifest with the files of a snapshot.
-func (t *Table) manifest(s snapshot, of []statistics) []byte {
-	partition := ""
-	if len(t.partition) > 0 {
-		partition = fmt.Sprintf(`{"name":%q,"type":["null","int"],"default":null,"field-id":%d}`,
-			t.partition[0].Name, t.partition[0].ID)
+// manifest returns the manifest with the files of a tenant's snapshot.
+func (l *layout) manifest(tenant uuid.UUID, s snapshot, of []statistics) []byte {
+	fields := make([]string, len(l.partition))
+	for i, p := range l.partition {
+		typ := "int"
+		if p.isTenant() {
+			typ = "string"
+		}
+		fields[i] = fmt.Sprintf(`{"name":%q,"type":["null",%q],"default":null,"field-id":%d}`, p.Name, typ, p.ID)
 	}
 	var records avroWriter
 	for i, f := range s.files {
-		records.entry(t, s, f, of[i])
+		records.entry(l, tenant, s, f, of[i])
 	}
-	properties := []string{"schema", string(encode(t.schema)), "schema-id", "0",
-		"partition-spec", string(encode(t.partition)), "partition-spec-id", "0", "format-version", "2", "content", "data"}
-	return avroFile(fmt.Sprintf(manifestSchema, partition), properties, len(s.files), records.Bytes())
+	properties := []string{"schema", string(encode(l.schema)), "schema-id", "0",
+		"partition-spec", string(encode(l.partition)), "partition-spec-id", "0", "format-version", "2", "content", "data"}
+	return avroFile(fmt.Sprintf(manifestSchema, strings.Join(fields, ",")), properties, len(s.files), records.Bytes())
 }
 
-// entry writes the manifest entry of a file.
-func (w *avroWriter) entry(t *Table, s snapshot, f warehouse.TableFile, of statistics) {
+// entry writes the manifest entry of a tenant's file.
+func (w *avroWriter) entry(l *layout, tenant uuid.UUID, s snapshot, f warehouse.TableFile, of statistics) {
 	added, status := f.PublishedAt.UnixMicro(), int64(statusExisting)
 	if added == s.id() {
 		status = statusAdded
@@ -150,11 +177,15 @@ func (w *avroWriter) entry(t *Table, s snapshot, f warehouse.TableFile, of stati
 		w.long(added)
 	}
 	w.long(0) // data
-	w.text([]byte(t.Location + "/" + DataFolder + f.Name))
+	w.text([]byte(l.Location + "/" + l.dataKey(tenant, f.Name)))
 	w.text([]byte("PARQUET"))
-	if len(t.partition) > 0 {
+	for _, p := range l.partition {
 		w.long(isValue)
-		w.long(int64(monthNumber(f)))
+		if p.isTenant() {
+			w.text([]byte(tenant.String()))
+		} else {
+			w.long(int64(monthNumber(f)))
+		}
 	}
 	w.long(f.Rows)
 	w.long(f.Bytes)
@@ -187,14 +218,14 @@ func monthNumber(f warehouse.TableFile) int32 {
 
 // snapshotSummary holds totals of a snapshot's files.
 type snapshotSummary struct {
-	rows, bytes           int64
+	files, rows, bytes    int64
 	addedFiles, addedRows int64
 	oldest                int64 // least sequence number of a file
 	firstMonth, lastMonth int32 // least and largest partition value; 0 if the table has no partitions
 }
 
 func summarize(s snapshot) (sum snapshotSummary) {
-	sum.oldest = s.id()
+	sum.oldest, sum.files = s.id(), int64(len(s.files))
 	for i, f := range s.files {
 		sum.rows += f.Rows
 		sum.bytes += f.Bytes

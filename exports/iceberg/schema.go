@@ -77,14 +77,22 @@ func typeOf(f schema.Field, duckdb string) any {
 }
 
 // largestID returns the largest number of a field.
-func largestID(fields []schema.Field) (largest int) {
-	for _, f := range fields {
-		largest = max(largest, f.ID, largestID(f.Members))
+func (s tableSchema) largestID() int { return largestID(s.structType) }
+
+// largestID returns the largest number of a field in a type, or 0 for a primitive type.
+func largestID(typ any) (largest int) {
+	switch typ := typ.(type) {
+	case structType:
+		for _, f := range typ.Fields {
+			largest = max(largest, f.ID, largestID(f.Type))
+		}
+	case listType:
+		largest = max(typ.ElementID, largestID(typ.Element))
 	}
 	return largest
 }
 
-// partitionField is the partition field of a table: the month of a time or day.
+// partitionField is a partition field of a table: the month of a time or day, or the tenant.
 type partitionField struct {
 	SourceID  int    `json:"source-id"`
 	ID        int    `json:"field-id"`
@@ -92,7 +100,7 @@ type partitionField struct {
 	Transform string `json:"transform"`
 }
 
-// partitionID is the number of the partition field. Numbers of partition fields begin with 1000.
+// partitionID is the number of the first partition field. Numbers of partition fields begin with 1000.
 const partitionID = 1000
 
 // partitionOf returns the partition fields of an export's table: one, or none if the export has one file for all
@@ -105,6 +113,13 @@ func partitionOf(export schema.Export) []partitionField {
 	column := export.Columns[at]
 	return []partitionField{{SourceID: column.ID, ID: partitionID, Name: column.Name + "_month", Transform: "month"}}
 }
+
+// tenantField is the column of the table of all tenants that its files do not have: engines take its value from the
+// partition of a file. Its number is larger than those of all columns of exports.
+var tenantField = field{ID: 10_000, Name: "tenant_id", Type: "string", Doc: "Tenant of the row."}
+
+// isTenant reports whether the partition field is the tenant.
+func (p partitionField) isTenant() bool { return p.SourceID == tenantField.ID }
 
 // encode returns the value as JSON.
 func encode(value any) []byte {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A Snapshot is the set of a table's files after one publication, for protocols other than Iceberg.
@@ -31,7 +32,12 @@ func (t *Table) Snapshots() []Snapshot {
 }
 
 // ID returns the identifier of the table, which never changes.
-func (t *Table) ID() uuid.UUID { return uuid.NewSHA1(t.Tenant, []byte("iceberg/"+t.Export.Name)) }
+func (t *Table) ID() uuid.UUID { return TableID(t.Tenant, t.Export) }
+
+// TableID returns the identifier of the table of a tenant's export.
+func TableID(tenant uuid.UUID, export schema.Export) uuid.UUID {
+	return uuid.NewSHA1(tenant, []byte("iceberg/"+export.Name))
+}
 
 // A ColumnStatistics holds the statistics of a top-level column that is neither a list nor a struct.
 type ColumnStatistics struct {

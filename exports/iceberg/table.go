@@ -25,15 +25,27 @@ const (
 // way, because readers keep the content and the length of manifests under their names.
 const encoding = "1"
 
-// A Table is an export of a tenant with its history at one time.
-type Table struct {
-	Tenant   uuid.UUID
+// layout holds the properties of a table that do not change with its files.
+type layout struct {
 	Export   schema.Export
 	Location string // URL that the files and metadata of the table are below
 
 	schema    tableSchema
 	partition []partitionField
-	version   string     // part of the names of metadata: a digest of the schema and the encoding
+	version   string // part of the names of metadata: a digest of the schema and the encoding
+}
+
+func newLayout(export schema.Export, location string, s tableSchema, partition []partitionField) layout {
+	sum := sha256.Sum256(append([]byte(encoding+location), encode(s)...))
+	return layout{Export: export, Location: location, schema: s, partition: partition,
+		version: hex.EncodeToString(sum[:4])}
+}
+
+// A Table is an export of a tenant with its history at one time.
+type Table struct {
+	layout
+	Tenant uuid.UUID
+
 	snapshots []snapshot // oldest first; the last one is current
 }
 
@@ -42,11 +54,8 @@ type Table struct {
 func NewTable(tenant uuid.UUID, export schema.Export, location string, files []warehouse.TableFile,
 	now time.Time,
 ) *Table {
-	t := &Table{Tenant: tenant, Export: export, Location: location, schema: schemaOf(export),
-		partition: partitionOf(export), snapshots: historyOf(files, now)}
-	sum := sha256.Sum256(append([]byte(encoding+location), encode(t.schema)...))
-	t.version = hex.EncodeToString(sum[:4])
-	return t
+	return &Table{layout: newLayout(export, location, schemaOf(export), partitionOf(export)), Tenant: tenant,
+		snapshots: historyOf(files, now)}
 }
 
 // current returns the identifier of the current snapshot, or 0 without a snapshot.
@@ -68,16 +77,25 @@ func (t *Table) find(id int64) (_ snapshot, ok bool) {
 
 // The keys of metadata, relative to the location: the metadata of the table whose current snapshot has the identifier,
 // its manifest list, and its manifest.
-func (t *Table) metadataKey(id int64) string {
-	return fmt.Sprintf("%s%s%d-%s.metadata.json", metadataFolder, metadataVersion, id, t.version)
+func (l *layout) metadataKey(id int64) string {
+	return fmt.Sprintf("%s%s%d-%s.metadata.json", metadataFolder, metadataVersion, id, l.version)
 }
 
-func (t *Table) listKey(id int64) string {
-	return fmt.Sprintf("%ssnap-%d-%s.avro", metadataFolder, id, t.version)
+func (l *layout) listKey(id int64) string {
+	return fmt.Sprintf("%ssnap-%d-%s.avro", metadataFolder, id, l.version)
 }
 
-func (t *Table) manifestKey(id int64) string {
-	return fmt.Sprintf("%s%d-%s-m0.avro", metadataFolder, id, t.version)
+func (l *layout) manifestKey(id int64) string {
+	return fmt.Sprintf("%s%d-%s-m0.avro", metadataFolder, id, l.version)
+}
+
+// dataKey returns the key of a tenant's data file, relative to the location. The table of all tenants has a folder for
+// each.
+func (l *layout) dataKey(tenant uuid.UUID, name string) string {
+	if len(l.partition) > 0 && l.partition[0].isTenant() {
+		return DataFolder + tenant.String() + "/" + name
+	}
+	return DataFolder + name
 }
 
 // metadataVersion begins the names of metadata. ClickHouse requires a number of 32 bits there.
@@ -175,44 +193,52 @@ func (t *Table) Metadata(currentOnly bool) []byte {
 	if currentOnly && len(snapshots) > 1 {
 		snapshots = snapshots[len(snapshots)-1:]
 	}
-	return t.metadata(snapshots)
+	return t.metadataOf(snapshots)
+}
+
+// metadataOf returns the metadata of the table whose history ends with the last of the given snapshots.
+func (t *Table) metadataOf(snapshots []snapshot) []byte {
+	listed := make([]listedSnapshot, len(snapshots))
+	for i, s := range snapshots {
+		sum := summarize(s)
+		listed[i] = listedSnapshot{s.id(), s.parent, s.at, len(s.files), sum.rows, sum.bytes}
+	}
+	return t.metadata(t.ID(), listed)
+}
+
+// listedSnapshot is a snapshot as the metadata of its table describes it.
+type listedSnapshot struct {
+	id, parent  int64 // parent is 0 if it is not listed
+	at          time.Time
+	files       int
+	rows, bytes int64
 }
 
 // metadata returns the metadata of the table whose history ends with the last of the given snapshots.
-func (t *Table) metadata(snapshots []snapshot) []byte {
+func (l *layout) metadata(id uuid.UUID, snapshots []listedSnapshot) []byte {
 	m := metadata{
-		FormatVersion: 2, TableUUID: t.ID(), Location: t.Location,
-		LastColumnID: largestColumn(t.Export), Schemas: []tableSchema{t.schema},
-		PartitionSpecs: []partitionSpec{{Fields: t.partition}}, LastPartitionID: partitionID - 1 + len(t.partition),
-		Properties:        map[string]string{"comment": t.Export.Description},
+		FormatVersion: 2, TableUUID: id, Location: l.Location,
+		LastColumnID: l.schema.largestID(), Schemas: []tableSchema{l.schema},
+		PartitionSpecs: []partitionSpec{{Fields: l.partition}}, LastPartitionID: partitionID - 1 + len(l.partition),
+		Properties:        map[string]string{"comment": l.Export.Description},
 		CurrentSnapshotID: noSnapshot, Snapshots: []snapshotMetadata{}, SnapshotLog: []logEntry{},
 		MetadataLog: []logEntry{}, SortOrders: []sortOrder{{Fields: []struct{}{}}}, Refs: map[string]ref{},
 	}
 	for _, s := range snapshots {
-		sum := summarize(s)
 		m.Snapshots = append(m.Snapshots, snapshotMetadata{
-			ID: s.id(), Parent: s.parent, SequenceNumber: s.id(), TimestampMS: s.at.UnixMilli(),
-			ManifestList: t.Location + "/" + t.listKey(s.id()),
+			ID: s.id, Parent: s.parent, SequenceNumber: s.id, TimestampMS: s.at.UnixMilli(),
+			ManifestList: l.Location + "/" + l.listKey(s.id),
 			Summary: map[string]string{
 				// A publication rewrites files, so readers of appended rows must not take its files for new rows.
 				"operation":        "overwrite",
-				"total-data-files": strconv.Itoa(len(s.files)), "total-records": strconv.FormatInt(sum.rows, 10),
-				"total-files-size": strconv.FormatInt(sum.bytes, 10), "total-delete-files": "0",
+				"total-data-files": strconv.Itoa(s.files), "total-records": strconv.FormatInt(s.rows, 10),
+				"total-files-size": strconv.FormatInt(s.bytes, 10), "total-delete-files": "0",
 				"total-position-deletes": "0", "total-equality-deletes": "0",
 			},
 		})
-		m.SnapshotLog = append(m.SnapshotLog, logEntry{s.at.UnixMilli(), s.id()})
-		m.CurrentSnapshotID, m.LastSequenceNumber, m.LastUpdatedMS = s.id(), s.id(), s.at.UnixMilli()
-		m.Refs = map[string]ref{"main": {s.id(), "branch"}}
+		m.SnapshotLog = append(m.SnapshotLog, logEntry{s.at.UnixMilli(), s.id})
+		m.CurrentSnapshotID, m.LastSequenceNumber, m.LastUpdatedMS = s.id, s.id, s.at.UnixMilli()
+		m.Refs = map[string]ref{"main": {s.id, "branch"}}
 	}
 	return encode(m)
-}
-
-// largestColumn returns the largest number of a field of the export.
-func largestColumn(export schema.Export) int {
-	fields := make([]schema.Field, len(export.Columns))
-	for i, c := range export.Columns {
-		fields[i] = c.Field
-	}
-	return largestID(fields)
 }

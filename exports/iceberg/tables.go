@@ -69,11 +69,11 @@ func (t *Tables) Metadata(ctx context.Context, table *Table, key string) (
 	id := snapshotOf(key)
 	if key == table.metadataKey(id) {
 		if id == 0 && len(table.snapshots) == 0 {
-			return table.metadata(nil), time.UnixMicro(0).UTC(), nil
+			return table.metadataOf(nil), time.UnixMicro(0).UTC(), nil
 		}
 		for i, s := range table.snapshots {
 			if s.id() == id {
-				return table.metadata(table.snapshots[:i+1]), s.at, nil
+				return table.metadataOf(table.snapshots[:i+1]), s.at, nil
 			}
 		}
 	}

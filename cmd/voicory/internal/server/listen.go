@@ -54,6 +54,21 @@ func (o Options) listen(
 		}
 		endpoints = append(endpoints, watched)
 	}
+	if o.TablesListen != "" {
+		tables := endpoint{graceful: true, connections: httpapi.NewConnections(api.TrustedProxies), tls: public.tls}
+		token, err := o.tablesToken()
+		if err != nil {
+			return endpoints, err
+		}
+		if tables.handler, err = httpapi.NewOperatorTables(api, l.Warehouse, token); err != nil {
+			return endpoints, err
+		}
+		if tables.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.TablesListen); err != nil {
+			return endpoints, fmt.Errorf("listen for tables: %w; choose another address with --tables-listen", err)
+		}
+		o.Log.Info("serving tables of all tenants", "address", tables.listener.Addr().String())
+		endpoints = append(endpoints, tables)
+	}
 	return endpoints, nil
 }
 
@@ -68,6 +83,23 @@ func address(public endpoint) string {
 		host = "localhost"
 	}
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
+}
+
+// tablesTokenVariable is the environment variable with the token for the tables of all tenants.
+const tablesTokenVariable = "VOICORY_TABLES_TOKEN"
+
+// tablesToken returns the token for the tables of all tenants.
+func (o Options) tablesToken() (string, error) {
+	from := secret{File: o.TablesToken}
+	if o.TablesToken == "" {
+		from.Env = tablesTokenVariable
+	}
+	token, err := from.read()
+	if err != nil {
+		return "", fmt.Errorf("token for the tables of all tenants (--tables-token-file or $%s): %w", tablesTokenVariable,
+			err)
+	}
+	return token, nil
 }
 
 // operatorHandler serves the operations of the operator, and /metrics.

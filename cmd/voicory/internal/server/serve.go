@@ -21,6 +21,8 @@ type Options struct {
 	TLSCert        string        // certificate file; "": no TLS
 	TLSKey         string        // private key file of the certificate
 	OperatorListen string        // address of the monitoring routes; "": none
+	TablesListen   string        // address of the tables with the rows of all tenants; "": none
+	TablesToken    string        // file with the token for these tables; "": the environment variable has it
 	Config         string        // file with the sources to pull from; "": none
 	StopTimeout    time.Duration // time for requests to finish on shutdown
 	KeepRequests   time.Duration // retention of the request log
