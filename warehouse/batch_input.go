@@ -35,7 +35,7 @@ func (l Lines) open(_ context.Context, slot *stagingSlot, tenant uuid.UUID) (str
 		name = tenant.String()
 	}
 	slot.source.Open(l.Reader, name)
-	return slot.source.View, slot.source.Close, nil
+	return slot.source.Relation, slot.source.Close, nil
 }
 
 func (l Lines) err() error { return l.Reader.Err() }

@@ -272,7 +272,7 @@ func (s *Staged) typeRows(ctx context.Context) error {
 	}
 	defer release()
 	staging := s.batch.Dataset.Staging(lines)
-	if lines == s.slot.source.View {
+	if lines == s.slot.source.Relation {
 		_, err = s.slot.typing.Exec(ctx, conn)
 	} else {
 		_, err = duckdb.Exec(ctx, conn, "INSERT INTO staged "+staging.Typing)

@@ -15,12 +15,10 @@ import (
 )
 
 // A stagingSlot is what a batch of one dataset is staged in: a database in memory with the table staged, and a
-// connection that looks names up in it. The slots of small batches are used again, because it takes longer to
-// create their database, view and table than to stage a few rows. DuckDB plans the statement that types the rows at
-// each execution: plans with a scan of Arrow data cannot be kept.
+// connection that looks names up in it. The slots of small batches are used again. It takes longer to create their
+// database and table, and to plan the statement that types the rows, than to stage a few rows.
 type stagingSlot struct {
 	dataset  schema.Dataset
-	number   int64
 	database string             // name of the database
 	source   *duckdb.LineSource // of the lines of the current batch
 	conn     *sql.Conn
@@ -33,7 +31,6 @@ type stagingSlots struct {
 	mu        sync.Mutex
 	last      int64                     // number of the newest slot; guarded by mu
 	free      map[string][]*stagingSlot // by dataset; guarded by mu
-	sources   []*duckdb.LineSource      // of slots that were discarded; guarded by mu
 	templates map[string]bool           // datasets whose empty table staged exists; guarded by mu
 }
 
@@ -60,7 +57,7 @@ func (w *Warehouse) stagingSlot(ctx context.Context, dataset schema.Dataset) (*s
 	w.slots.last++
 	number := w.slots.last
 	w.slots.mu.Unlock()
-	slot := &stagingSlot{dataset: dataset, number: number, database: fmt.Sprintf("batch_%d", number)}
+	slot := &stagingSlot{dataset: dataset, database: fmt.Sprintf("batch_%d", number)}
 	if err := w.openSlot(ctx, slot); err != nil {
 		return nil, errors.Join(err, w.discardSlot(slot))
 	}
@@ -72,10 +69,8 @@ func (w *Warehouse) openSlot(ctx context.Context, slot *stagingSlot) (err error)
 	if slot.conn, err = w.loader.Conn(ctx); err != nil {
 		return err
 	}
-	if slot.source, err = w.lineSource(ctx, slot); err != nil {
-		return err
-	}
-	typing := slot.dataset.Staging(slot.source.View).Typing
+	slot.source = duckdb.NewLineSource()
+	typing := slot.dataset.Staging(slot.source.Relation).Typing
 	template, err := w.stagedTemplate(ctx, slot, typing)
 	if err != nil {
 		return err
@@ -91,18 +86,6 @@ func (w *Warehouse) openSlot(ctx context.Context, slot *stagingSlot) (err error)
 	}
 	slot.typing, err = duckdb.Prepare(ctx, slot.conn, "INSERT INTO staged "+typing)
 	return err
-}
-
-// lineSource returns a source that no slot uses, and creates it if all are in use.
-func (w *Warehouse) lineSource(ctx context.Context, slot *stagingSlot) (*duckdb.LineSource, error) {
-	w.slots.mu.Lock()
-	defer w.slots.mu.Unlock()
-	if last := len(w.slots.sources) - 1; last >= 0 {
-		source := w.slots.sources[last]
-		w.slots.sources = w.slots.sources[:last]
-		return source, nil
-	}
-	return duckdb.NewLineSource(ctx, slot.conn, fmt.Sprintf("lines_%d", slot.number))
 }
 
 // stagedTemplate returns the name of an empty table with the columns of the rows that the statement typing selects. It
@@ -159,9 +142,7 @@ func (w *Warehouse) discardSlot(slot *stagingSlot) (err error) {
 	}
 	_, detached := w.loader.ExecContext(context.Background(), "DETACH DATABASE IF EXISTS "+slot.database)
 	if slot.source != nil {
-		w.slots.mu.Lock()
-		w.slots.sources = append(w.slots.sources, slot.source)
-		w.slots.mu.Unlock()
+		slot.source.Drop()
 	}
 	return errors.Join(err, detached)
 }
@@ -177,9 +158,6 @@ func (w *Warehouse) closeSlots() error {
 		for _, slot := range slots {
 			errs = append(errs, w.discardSlot(slot))
 		}
-	}
-	for _, source := range w.slots.sources {
-		errs = append(errs, source.Drop(context.Background(), w.loader))
 	}
 	return errors.Join(errs...)
 }

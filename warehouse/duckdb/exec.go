@@ -10,11 +10,11 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 )
 
-// pollInterval is the pause of Exec when all remaining tasks run on other threads.
+// pollInterval is the pause of a statement when all its remaining tasks run on other threads. Without a pause, as in the
+// driver, it would occupy a core until they end. A commit, for example, waits for the disk on another thread.
 const pollInterval = 100 * time.Microsecond
 
-// Exec executes one statement like ExecContext, and returns the number of rows that it changed or wrote. While other
-// threads run the last tasks of a statement, ExecContext polls without a pause and occupies a core. Exec pauses.
+// Exec executes one statement, and returns the number of rows that it changed or wrote.
 func Exec(ctx context.Context, conn *sql.Conn, statement string) (rows int64, err error) {
 	err = withPrepared(ctx, conn, statement, func(result *bindings.Result) error {
 		rows = int64(bindings.RowsChanged(result))
@@ -77,6 +77,41 @@ func withPrepared(
 		}
 		return execPrepared(ctx, own, prepared, use)
 	})
+}
+
+// execAll executes statements one after another, and returns the number of rows that the last one changed or wrote.
+func execAll(ctx context.Context, driverConn any, query string) (rows int64, err error) {
+	err = withRawConnection(ctx, driverConn, func(own bindings.Connection) error {
+		var statements bindings.ExtractedStatements
+		defer bindings.DestroyExtracted(&statements)
+		count := bindings.ExtractStatements(own, query, &statements)
+		if count == 0 {
+			return newError(bindings.ExtractStatementsError(statements))
+		}
+		for i := range count {
+			if rows, err = execExtracted(ctx, own, statements, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// execExtracted executes one of several statements.
+func execExtracted(
+	ctx context.Context, own bindings.Connection, statements bindings.ExtractedStatements, i bindings.IdxT,
+) (rows int64, err error) {
+	var prepared bindings.PreparedStatement
+	defer bindings.DestroyPrepare(&prepared)
+	if bindings.PrepareExtractedStatement(own, statements, i, &prepared) == bindings.StateError {
+		return 0, newError(bindings.PrepareError(prepared))
+	}
+	err = execPrepared(ctx, own, prepared, func(result *bindings.Result) error {
+		rows = int64(bindings.RowsChanged(result))
+		return nil
+	})
+	return rows, err
 }
 
 // execPrepared executes a prepared statement and calls use with its result.

@@ -21,15 +21,17 @@ type Instance struct {
 	onFailedWrite func(file string, err error)           // see OnFailedWrite; nil: none
 }
 
-// Open starts an instance that writes files to the folder dir, and adds the SQL function csv_field.
+// Open starts an instance that writes files to the folder dir, and adds the SQL functions csv_field and lines.
 func Open(ctx context.Context, dir string) (*Instance, error) {
 	connector, err := duckdb.NewConnector("", nil)
 	if err != nil {
 		return nil, err
 	}
 	i := &Instance{connector: connector, dir: dir}
-	if err := i.setup(ctx, addCSVField); err != nil {
-		return nil, errors.Join(err, i.Close())
+	for _, add := range []func(context.Context, *sql.Conn) error{addCSVField, addLines} {
+		if err := i.setup(ctx, add); err != nil {
+			return nil, errors.Join(err, i.Close())
+		}
 	}
 	return i, nil
 }
@@ -132,8 +134,12 @@ func classifierOf(driverConn any) func(error) error {
 	return own.classify
 }
 
-// ExecContext executes statements.
+// ExecContext executes statements. Statements with arguments are executed by the driver.
 func (c conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if len(args) == 0 {
+		rows, err := execAll(ctx, c, query)
+		return driver.RowsAffected(rows), err
+	}
 	result, err := c.Conn.ExecContext(ctx, query, args)
 	return result, c.classify(err)
 }
@@ -147,13 +153,13 @@ func (c conn) QueryContext(ctx context.Context, query string, args []driver.Name
 	return rows{result.(columnRows), c.classify}, nil
 }
 
-// BeginTx starts a transaction.
+// BeginTx starts a transaction. DuckDB has one isolation level, snapshot isolation, and no read-only transactions.
 func (c conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
-	begun, err := c.Conn.BeginTx(ctx, options)
-	if err != nil {
-		return nil, c.classify(err)
+	if options.ReadOnly || sql.IsolationLevel(options.Isolation) != sql.LevelDefault {
+		return nil, errors.New("begin a transaction: options are not supported")
 	}
-	return tx{begun, c.classify}, nil
+	_, err := c.ExecContext(ctx, "BEGIN", nil)
+	return tx{c}, err
 }
 
 // columnRows are rows as the driver implements them.
@@ -173,10 +179,17 @@ func (r rows) Next(values []driver.Value) error {
 	return r.classify(r.columnRows.Next(values))
 }
 
-type tx struct {
-	driver.Tx
-	classify func(error) error
-}
+// A tx is the transaction of a connection. It does not use that of the driver, which occupies a core while a commit
+// waits for the disk.
+type tx struct{ conn conn }
 
 // Commit commits the transaction.
-func (t tx) Commit() error { return t.classify(t.Tx.Commit()) }
+func (t tx) Commit() error { return t.end("COMMIT") }
+
+// Rollback rolls the transaction back.
+func (t tx) Rollback() error { return t.end("ROLLBACK") }
+
+func (t tx) end(statement string) error {
+	_, err := t.conn.ExecContext(context.Background(), statement, nil)
+	return err
+}

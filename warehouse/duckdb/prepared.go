@@ -47,18 +47,21 @@ func (p *Prepared) Close() { bindings.DestroyPrepare(&p.statement) }
 
 // withRaw calls do with the DuckDB connection of conn, and classifies its error.
 func withRaw(ctx context.Context, conn *sql.Conn, do func(bindings.Connection) error) error {
-	return conn.Raw(func(driverConn any) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		own, release, err := rawConnection(ctx, driverConn)
-		if err != nil {
-			return err
-		}
-		defer release()
-		if err := do(own); err != nil {
-			return classifierOf(driverConn)(errors.Join(ctx.Err(), err))
-		}
-		return nil
-	})
+	return conn.Raw(func(driverConn any) error { return withRawConnection(ctx, driverConn, do) })
+}
+
+// withRawConnection is withRaw for a driver connection.
+func withRawConnection(ctx context.Context, driverConn any, do func(bindings.Connection) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	own, release, err := rawConnection(ctx, driverConn)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := do(own); err != nil {
+		return classifierOf(driverConn)(errors.Join(ctx.Err(), err))
+	}
+	return nil
 }
