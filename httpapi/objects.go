@@ -245,7 +245,8 @@ func (a *api) object(w http.ResponseWriter, r *http.Request, space tableSpace) e
 
 func (s tenantSpace) account(r *http.Request, table tableSize, cost int64) {
 	if stateOf(r).counted {
-		s.a.allowances.open(tableAllowance(r, s.key), table.bytes, int64(table.files)+2, "") // 2 for the metadata
+		files := int64(table.files) + 2 // 2 for the metadata
+		s.a.allowances.open(tableAllowance(r, s.key), table.bytes+files*smallFile, files, "")
 	}
 	s.a.allowances.charge(tableAllowance(r, s.key), cost)
 }

@@ -22,7 +22,8 @@ import (
 // files that the key may read have allowances.
 //
 // The catalog of tables, with the sharing server, and each table have an allowance, too. That of a table is the sum of those of its files, with
-// two more for its metadata. So a scan of a table counts as one request.
+// two more for its metadata. So a scan of a table counts as one request. Each file counts as 256 KiB larger there: readers
+// fetch blocks, and so read a small file as a whole whenever they need a part of it.
 //
 // The allowances are in the memory of this process. If several servers share rate limits in Redis, each server opens
 // its own allowance for a file and counts a request for it.
@@ -54,6 +55,7 @@ const (
 	allowedSizes    = 2   // allowance in bytes: multiple of the file size
 	allowedRequests = 100 // for each file, plus one for every bytesPerRequest bytes of the file
 	bytesPerRequest = 64 << 10
+	smallFile       = 256 << 10 // bytes added to the size of each file of a table
 	// maxAllowances bounds the memory of the allowances to about 20 MB. At this number none is opened, so every
 	// request counts.
 	maxAllowances = 100_000
