@@ -97,9 +97,12 @@ func (w *Warehouse) findOrJoin(
 	kept := d.find(tenant, seq, sum)
 	if kept != nil {
 		content, err = w.folder.openRegular(kept.path)
-		if errors.Is(err, fs.ErrNotExist) { // tmp/ was emptied
+		if err != nil { // tmp/ was emptied, or the name has another kind of entry: the file can be built again
+			if !errors.Is(err, fs.ErrNotExist) {
+				w.folder.log.Error("give up a kept DuckDB export; it is built again", "tenant", tenant, "error", err)
+			}
 			d.forget(tenant, kept.path)
-			kept, err = nil, nil
+			kept, err = nil, w.folder.root.RemoveAll(w.nameOf(kept.path))
 		}
 	}
 	if kept != nil {
