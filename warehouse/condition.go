@@ -35,13 +35,16 @@ const (
 	DiskFailing          ConditionKind = "disk_failing"          // the disk failed, and does not work again yet
 	JournalDamaged       ConditionKind = "journal_damaged"       // lines of the journal are damaged
 	ControlDamaged       ConditionKind = "control_damaged"       // a part of the control database cannot be read
+	BucketFailing        ConditionKind = "bucket_failing"        // the bucket of the lake cannot be read or written
+	BucketLagging        ConditionKind = "bucket_lagging"        // publications are not in the bucket for too long
+	BucketConflict       ConditionKind = "bucket_conflict"       // another server writes to the bucket
 )
 
 // ConditionKinds lists all kinds.
 var ConditionKinds = slices.Concat(storeKinds, []ConditionKind{
 	StoreDamaged, FileDamaged, PublicationFailing, PublicationLagging, QuarantineUnreadable, NoSpace, DiskFailing,
 	JournalDamaged,
-	ControlDamaged,
+	ControlDamaged, BucketFailing, BucketLagging, BucketConflict,
 })
 
 var storeKinds = []ConditionKind{
@@ -130,6 +133,12 @@ func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, e
 	}
 	record.err = err
 	c.all[key] = record
+}
+
+// SetCondition records a condition that a package above this one has noticed, or its end if err is nil. It is a
+// condition of the data folder if the tenant is zero.
+func (w *Warehouse) SetCondition(tenant uuid.UUID, kind ConditionKind, subject string, err error) {
+	w.conditions.set(tenant, kind, subject, err)
 }
 
 // setStore records the outcome of opening the tenant's store. A ConditionError determines the kind; any other error

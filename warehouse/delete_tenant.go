@@ -153,6 +153,7 @@ func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	w.conditions.clearTenant(id)
+	w.publicationChanges.note(id)
 	return w.folder.removeDurable(w.deletingPath(id))
 }
 

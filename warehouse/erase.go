@@ -548,6 +548,7 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 	if err := store.forgetReplaced(ctx); err != nil {
 		return err
 	}
+	w.publicationChanges.note(tenant)
 	return w.folder.removeFiles(w.replacedPath(tenant))
 }
 

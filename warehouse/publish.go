@@ -216,6 +216,9 @@ func (w *Warehouse) publishTenant(ctx context.Context, id uuid.UUID) (total Publ
 	if err := store.updateManifest(ctx, plan.months, files); err != nil {
 		return total, false, errors.Join(failed, err)
 	}
+	if len(pending) > 0 {
+		w.publicationChanges.note(id)
+	}
 	for _, written := range files {
 		total.count(written)
 	}

@@ -95,6 +95,7 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 			return err
 		}
 	}
+	w.publicationChanges.note(t.ID)
 	return w.saveRestore(ctx, plan, t)
 }
 

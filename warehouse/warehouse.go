@@ -49,21 +49,22 @@ type Warehouse struct {
 	commits      *commitFile // nil until opened
 	maxRow       int         // see MaxRow
 
-	signing      []byte // secret from which the signing keys are derived
-	tenants      tenantPool
-	storeFiles   storeFiles
-	healing      healer
-	rewriting    sync.Mutex // held while the control database is detached
-	checkpoints  checkpointer
-	restoring    sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
-	refused      quarantine
-	exportCache  duckdbExportCache
-	unknown      unknownFields
-	conditions   *conditions
-	fileVerifier *fileVerifier
-	publishSoon  chan struct{} // see PublishSoon
-	erasures     erasures
-	upgrading    sync.Mutex // held by UpgradePublished; guards folder.mark.Published
+	signing            []byte // secret from which the signing keys are derived
+	tenants            tenantPool
+	storeFiles         storeFiles
+	healing            healer
+	rewriting          sync.Mutex // held while the control database is detached
+	checkpoints        checkpointer
+	restoring          sync.Mutex // held by RestoreTenant and by finishRestore, with no other lock
+	refused            quarantine
+	exportCache        duckdbExportCache
+	unknown            unknownFields
+	conditions         *conditions
+	fileVerifier       *fileVerifier
+	publishSoon        chan struct{} // see PublishSoon
+	publicationChanges publicationChanges
+	erasures           erasures
+	upgrading          sync.Mutex // held by UpgradePublished; guards folder.mark.Published
 
 	slots      stagingSlots
 	reading    *admission.Controller // one slot for each reader

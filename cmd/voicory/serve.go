@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/server"
+	"github.com/voicory/warehouse/exports/bucket"
 )
 
 type serveCommand struct {
@@ -20,6 +21,10 @@ type serveCommand struct {
 	KeepRequests        time.Duration `help:"Retention of the request log (${default})." default:"720h" placeholder:"TIME"`
 	ScrubEvery          time.Duration `help:"Period in which every published file is read from the disk once and compared with its SHA-256 (${default}); 0 to disable." default:"168h" placeholder:"TIME"`
 	MaxBody             byteSize      `help:"Maximum size of a pushed body as it is sent (${default}); at most eight times that when decompressed." default:"1GB" placeholder:"SIZE"`
+	Lake                string        `help:"Bucket that the tables of all tenants are replicated to; see docs/bucket.md. Credentials are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or from the files of the AWS tools." placeholder:"s3://BUCKET/PREFIX"`
+	LakeEndpoint        string        `help:"URL of the object store with the bucket. Default: Amazon S3 in the region." placeholder:"URL"`
+	LakeRegion          string        `help:"Region of the bucket (${default})." default:"us-east-1" env:"VOICORY_LAKE_REGION,AWS_REGION" placeholder:"NAME"`
+	LakeStyle           string        `help:"Place of the bucket's name in URLs: path, virtual (in the host) or auto (${default})." enum:"auto,path,virtual" default:"auto" placeholder:"STYLE"`
 	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The other protections stay active."`
 	limitFlags
 }
@@ -31,6 +36,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		Warehouse: f.warehouse(true, log), Listen: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		OperatorListen: c.OperatorListen, TablesListen: c.TablesListen, TablesToken: c.TablesTokenFile, Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
 		ScrubEvery: c.ScrubEvery,
+		Bucket:     bucket.Options{URL: c.Lake, Endpoint: c.LakeEndpoint, Region: c.LakeRegion, Style: c.LakeStyle},
 		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
 		Log: log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },
 	})

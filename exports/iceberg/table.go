@@ -201,7 +201,7 @@ func (t *Table) metadataOf(snapshots []snapshot) []byte {
 	listed := make([]listedSnapshot, len(snapshots))
 	for i, s := range snapshots {
 		sum := summarize(s)
-		listed[i] = listedSnapshot{s.id(), s.parent, s.at, len(s.files), sum.rows, sum.bytes}
+		listed[i] = listedSnapshot{s.id(), s.parent, s.at, t.listKey(s.id()), len(s.files), sum.rows, sum.bytes}
 	}
 	return t.metadata(t.ID(), listed)
 }
@@ -210,6 +210,7 @@ func (t *Table) metadataOf(snapshots []snapshot) []byte {
 type listedSnapshot struct {
 	id, parent  int64 // parent is 0 if it is not listed
 	at          time.Time
+	list        string // key of the manifest list
 	files       int
 	rows, bytes int64
 }
@@ -227,7 +228,7 @@ func (l *layout) metadata(id uuid.UUID, snapshots []listedSnapshot) []byte {
 	for _, s := range snapshots {
 		m.Snapshots = append(m.Snapshots, snapshotMetadata{
 			ID: s.id, Parent: s.parent, SequenceNumber: s.id, TimestampMS: s.at.UnixMilli(),
-			ManifestList: l.Location + "/" + l.listKey(s.id),
+			ManifestList: l.Location + "/" + s.list,
 			Summary: map[string]string{
 				// A publication rewrites files, so readers of appended rows must not take its files for new rows.
 				"operation":        "overwrite",

@@ -99,12 +99,9 @@ func (t *Tables) manifestsOf(ctx context.Context, table *Table, s snapshot) (man
 	if ok {
 		return found, nil
 	}
-	of := make([]statistics, len(s.files))
-	for i, f := range s.files {
-		var err error
-		if of[i], err = t.statisticsOf(ctx, table, f); err != nil {
-			return manifests{}, fmt.Errorf("statistics of %s: %w", f.Name, err)
-		}
+	of, err := t.statisticsOfAll(ctx, table, s)
+	if err != nil {
+		return manifests{}, err
 	}
 	found.manifest, found.list = table.manifests(s, of)
 	t.mu.Lock()
@@ -126,6 +123,17 @@ func (t *Tables) manifestsOf(ctx context.Context, table *Table, s snapshot) (man
 }
 
 func (m manifests) size() int { return len(m.manifest) + len(m.list) }
+
+// statisticsOfAll returns the statistics of the files of a snapshot.
+func (t *Tables) statisticsOfAll(ctx context.Context, table *Table, s snapshot) (of []statistics, err error) {
+	of = make([]statistics, len(s.files))
+	for i, f := range s.files {
+		if of[i], err = t.statisticsOf(ctx, table, f); err != nil {
+			return nil, fmt.Errorf("statistics of %s: %w", f.Name, err)
+		}
+	}
+	return of, nil
+}
 
 // statisticsOf returns the statistics of a file.
 func (t *Tables) statisticsOf(ctx context.Context, table *Table, f warehouse.TableFile) (statistics, error) {

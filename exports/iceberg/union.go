@@ -139,7 +139,7 @@ func (u *Union) Metadata(ctx context.Context, key string) (content []byte, modif
 func (u *Union) metadataOf(snapshots []unionSnapshot) []byte {
 	listed := make([]listedSnapshot, len(snapshots))
 	for i, s := range snapshots {
-		listed[i] = listedSnapshot{id: s.id, parent: s.parent, at: s.at}
+		listed[i] = listedSnapshot{id: s.id, parent: s.parent, at: s.at, list: u.listKey(s.id)}
 		for _, part := range s.parts {
 			listed[i].files += int(part.files)
 			listed[i].rows += part.rows

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
+	"github.com/voicory/warehouse/exports/bucket"
 	"github.com/voicory/warehouse/exports/query"
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/ingest/schedule"
@@ -17,17 +18,18 @@ import (
 // Options are the options of Run.
 type Options struct {
 	Warehouse      warehouse.Options
-	Listen         string        // address of the API
-	TLSCert        string        // certificate file; "": no TLS
-	TLSKey         string        // private key file of the certificate
-	OperatorListen string        // address of the monitoring routes; "": none
-	TablesListen   string        // address of the tables with the rows of all tenants; "": none
-	TablesToken    string        // file with the token for these tables; "": the environment variable has it
-	Config         string        // file with the sources to pull from; "": none
-	StopTimeout    time.Duration // time for requests to finish on shutdown
-	KeepRequests   time.Duration // retention of the request log
-	ScrubEvery     time.Duration // period in which each published file is read and verified once; 0: never
-	MaxBody        int64         // bytes of a pushed body, as it is sent
+	Listen         string         // address of the API
+	TLSCert        string         // certificate file; "": no TLS
+	TLSKey         string         // private key file of the certificate
+	OperatorListen string         // address of the monitoring routes; "": none
+	TablesListen   string         // address of the tables with the rows of all tenants; "": none
+	TablesToken    string         // file with the token for these tables; "": the environment variable has it
+	Config         string         // file with the sources to pull from; "": none
+	StopTimeout    time.Duration  // time for requests to finish on shutdown
+	KeepRequests   time.Duration  // retention of the request log
+	ScrubEvery     time.Duration  // period in which each published file is read and verified once; 0: never
+	MaxBody        int64          // bytes of a pushed body, as it is sent
+	Bucket         bucket.Options // target of the replica of the tables; without a URL: none
 	Limits         Limits
 
 	AllowUnsandboxedSQL bool // run SQL of users even if the kernel lacks a protection of the sandbox
@@ -67,7 +69,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := addJobs(sources, w, config, log); err != nil {
 		return fmt.Errorf("%s: %w", o.Config, err)
 	}
-	stop := startLoops(ctx, append(sources.Loops(log), func(ctx context.Context) { publishLoop(ctx, w, log) },
+	loops := sources.Loops(log)
+	registry := newRegistry(w)
+	if o.Bucket.URL != "" {
+		replicator, err := bucket.New(o.Bucket, w, log)
+		if err != nil {
+			return err
+		}
+		registry.MustRegister(replicator)
+		loops = append(loops, replicator.Run)
+	}
+	stop := startLoops(ctx, append(loops, func(ctx context.Context) { publishLoop(ctx, w, log) },
 		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { erasureLoop(ctx, w, log) },
 		func(ctx context.Context) { retentionLoop(ctx, w, log) },
@@ -79,7 +91,6 @@ func Run(ctx context.Context, o Options) (err error) {
 		stop()
 	}()
 
-	registry := newRegistry(w)
 	registry.MustRegister(sources)
 	options := httpapi.Options{
 		Store: w, Ingest: ingestPush(w, log), MaxBody: o.MaxBody,

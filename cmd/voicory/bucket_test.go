@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/voicory/warehouse/internal/pythontest"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// A bucketStore is an object store with the bucket lakes. It holds the answer of one PUT request.
+type bucketStore struct {
+	*httptest.Server
+	backend *s3mem.Backend
+	held    chan struct{} // closed when the request is held
+	release chan struct{} // closed when its answer may be sent
+
+	mu   sync.Mutex
+	hold func(*http.Request) (before, after bool) // whether to hold the request before or after its effect; guarded by mu
+}
+
+func startBucket(t *testing.T) *bucketStore {
+	t.Helper()
+	const secret = "s3cr3t-of-the-bucket"
+	t.Setenv("AWS_ACCESS_KEY_ID", "access")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	s := &bucketStore{backend: s3mem.New()}
+	noError(t, s.backend.CreateBucket("lakes"))
+	fake := gofakes3.New(s.backend).Server()
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		before, after := false, false
+		if s.hold != nil {
+			before, after = s.hold(r)
+		}
+		if before || after {
+			s.hold = nil
+		}
+		s.mu.Unlock()
+		if !before {
+			fake.ServeHTTP(w, r)
+		}
+		if before || after {
+			close(s.held)
+			<-s.release
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// flags returns the flags of a server that replicates to the bucket.
+func (s *bucketStore) flags() []string {
+	return []string{"--lake", "s3://lakes/voicory", "--lake-endpoint", s.URL}
+}
+
+// pointers returns the number of tables with a pointer.
+func (s *bucketStore) pointers(t *testing.T) (n int) {
+	t.Helper()
+	list, err := s.backend.ListBucket("lakes", &gofakes3.Prefix{HasPrefix: true, Prefix: "voicory/"}, gofakes3.ListBucketPage{})
+	noError(t, err)
+	for _, object := range list.Contents {
+		if strings.HasSuffix(object.Key, "/metadata/version-hint.text") {
+			n++
+		}
+	}
+	return n
+}
+
+// A server that is killed while it replicates continues after its next start. Engines read the tables in the bucket
+// without the server.
+func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
+	python := pythontest.Python(t, "duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5",
+		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
+	s := startBucket(t)
+	data := filepath.Join(t.TempDir(), "data")
+	mustRun(t, "", "demo", "--data", data)
+	for name, hold := range map[string]func(*http.Request) (bool, bool){
+		"before metadata is written": func(r *http.Request) (bool, bool) {
+			return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".metadata.json"), false
+		},
+		"after a pointer is written": func(r *http.Request) (bool, bool) {
+			return false, r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "version-hint.text")
+		},
+	} {
+		s.held, s.release = make(chan struct{}), make(chan struct{})
+		s.mu.Lock()
+		s.hold = hold
+		s.mu.Unlock()
+		process, _, stderr := startProcess(t, data, s.flags()...)
+		<-s.held
+		noError(t, process.Process.Kill())
+		close(s.release)
+		log := stderr()
+		_ = process.Wait()
+		if n := s.pointers(t); n == len(schema.Exports) {
+			t.Fatalf("%s: the server was killed too late", name)
+		}
+		if strings.Contains(log, os.Getenv("AWS_SECRET_ACCESS_KEY")) {
+			t.Errorf("the log has the secret: %s", log)
+		}
+	}
+	process, url, _ := startProcess(t, data, s.flags()...)
+	until(t, "all tables have a pointer", func() bool { return s.pointers(t) == len(schema.Exports) })
+	if status, body := get(t, url+"/readyz", ""); status != 200 || !strings.Contains(body, `"status":"ready"`) {
+		t.Errorf("/readyz: got %d %s", status, body)
+	}
+	noError(t, process.Process.Kill())
+	_ = process.Wait()
+
+	command := exec.CommandContext(t.Context(), python, "testdata/bucket.py", s.URL, "lakes/voicory", demoTenant.ID.String(), "../../docs/bucket.md")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	var found map[string]struct{ DuckDB, PyIceberg int64 }
+	noError(t, json.Unmarshal(out, &found))
+	for _, export := range schema.Exports {
+		lines := mustRun(t, "", "export", export.Name, "--data", data, "--tenant", demoTenant.ID.String()).stdout
+		want := int64(strings.Count(lines, "\n"))
+		if got := found[export.Name]; got.DuckDB != want || got.PyIceberg != want || want == 0 {
+			t.Errorf("%s: got %+v, want %d rows", export.Name, got, want)
+		}
+	}
+}
+
+// A bucket that cannot be used is a condition with the error of the store. Everything else works.
+func TestServe_UnusableBucket(t *testing.T) {
+	s := startBucket(t)
+	for name, flags := range map[string][]string{
+		"unreachable":    {"--lake", "s3://lakes/voicory", "--lake-endpoint", "http://127.0.0.1:1"},
+		"missing bucket": {"--lake", "s3://missing/voicory", "--lake-endpoint", s.URL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, key := newFolderWithKey(t)
+			url, stop := serve(t, data, flags...)
+			until(t, "the condition is reported", func() bool {
+				_, body := get(t, url+"/readyz", key)
+				return strings.Contains(body, `"bucket_failing":1`)
+			})
+			mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
+			if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, "000000000001") {
+				t.Errorf("got %d %s", status, body)
+			}
+			stop()
+		})
+	}
+	for _, flags := range [][]string{{"--lake", "lakes/voicory"}, {"--lake", "s3://lakes", "--lake-endpoint", "s3.example.com"},
+		{"--lake", "file:///lake"}, {"--lake", "s3://access:secret@lakes/voicory"}} {
+		got := wantStatus(t, run(t, "", append([]string{"serve", "--data", t.TempDir()}, flags...)...), exitUsage)
+		if strings.Contains(got.stderr, "access:secret") {
+			t.Errorf("got %q", got.stderr)
+		}
+	}
+}

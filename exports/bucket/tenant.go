@@ -1,0 +1,285 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/voicory/warehouse/exports/iceberg"
+	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/schema"
+)
+
+// pointerName is the name of a table's pointer, relative to its location. DuckDB and PyIceberg read it if they are
+// given the location. Its content is the name of the metadata without metadataSuffix.
+const (
+	pointerName    = "metadata/version-hint.text"
+	metadataSuffix = ".metadata.json"
+)
+
+// pointer is a pointer as this process has last read or written it.
+type pointer struct{ etag, content string }
+
+var (
+	errConflict = errors.New("another server has replaced the pointer of a table: two servers must not have the same " +
+		"--lake; stop one of them and start the other again")
+	errTurn = errors.New("the turn of the tenant is over")
+)
+
+// isBucketError reports whether err is a failure of the bucket, and not of the files of the tenant.
+func isBucketError(err error) bool {
+	failure := (*requestError)(nil)
+	return errors.As(err, &failure) || errors.Is(err, errPrecondition)
+}
+
+// maxSkew is the assumed difference between the clocks of the store and of this machine.
+const maxSkew = 5 * time.Minute
+
+// A history is what the manifest records of a tenant's publications. An erasure or a retention ends the history, and
+// begins another one with the current files.
+type history struct {
+	begun    time.Time // first publication of a file that the manifest names
+	replaced bool      // the manifest names files that were replaced
+}
+
+// ended reports whether an object that no pointer leads to belongs to a history that was ended, so that no reader may
+// have it any more. last is the start of the last replication by this process: if it was before the history, so were all of
+// its objects. A new process knows the times of the store only.
+func (h history) ended(o object, last time.Time) bool {
+	switch {
+	case !last.IsZero():
+		return last.Before(h.begun)
+	case h.replaced: // readers may have begun with the replaced files
+		return o.modified.Before(h.begun.Add(-maxSkew))
+	}
+	return o.modified.Before(h.begun.Add(maxSkew))
+}
+
+// replicate makes the objects of a tenant those of its manifest. It returns when the tenant must be replicated again
+// without a change of the manifest. It returns errTurn if files are left, errConflict if another process has replaced
+// a pointer, and a requestError for a failure of the bucket.
+func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *tenantState) (next time.Time, err error) {
+	start := r.now()
+	next = start.Add(compareEvery)
+	objects, err := r.client.list(ctx, tenant.String()+"/")
+	if err != nil {
+		return next, err
+	}
+	if r.source.CheckDeleted(tenant) != nil {
+		return next, r.removeAll(ctx, slices.Collect(maps.Keys(objects)))
+	}
+	tables, history, err := r.load(ctx, tenant)
+	if err != nil {
+		return next, err
+	}
+	var garbage []string
+	for _, table := range tables {
+		named, err := r.write(ctx, table, state, objects, start.Add(turn))
+		if err != nil {
+			return next, err
+		}
+		prefix := r.keyOf(table, "")
+		for key, o := range objects {
+			if !strings.HasPrefix(key, prefix) {
+				continue
+			}
+			if named[key] {
+				delete(state.unnamed, key)
+				continue
+			}
+			since, seen := state.unnamed[key]
+			if !seen {
+				since = r.now()
+				state.unnamed[key] = since
+			}
+			if due := since.Add(warehouse.TableKept); history.ended(o, state.last) || !r.now().Before(due) {
+				garbage = append(garbage, key)
+			} else if due.Before(next) {
+				next = due
+			}
+		}
+	}
+	maps.DeleteFunc(state.unnamed, func(key string, _ time.Time) bool { _, exists := objects[key]; return !exists })
+	if err := r.removeAll(ctx, garbage); err != nil {
+		return next, err
+	}
+	state.last = start
+	if history.begun.After(start) { // it began between the start and the query of the manifest
+		state.last = history.begun
+	}
+	return next, nil
+}
+
+// keyOf returns the key of an object of a table.
+func (r *Replicator) keyOf(table *iceberg.Table, name string) string {
+	return table.Tenant.String() + "/" + table.Export.Name + "/" + name
+}
+
+// load returns the tables of a tenant and their history.
+func (r *Replicator) load(ctx context.Context, tenant uuid.UUID) (tables []*iceberg.Table, h history, err error) {
+	h.begun = r.now()
+	for _, export := range schema.Exports {
+		files, err := r.source.TableFiles(ctx, tenant, export.Name)
+		if err != nil {
+			return nil, h, err
+		}
+		for _, f := range files {
+			if f.PublishedAt.Before(h.begun) {
+				h.begun = f.PublishedAt
+			}
+			h.replaced = h.replaced || !f.ReplacedAt.IsZero()
+		}
+		location := r.client.url(tenant.String() + "/" + export.Name)
+		tables = append(tables, iceberg.NewTable(tenant, export, location, files, r.now()))
+	}
+	return tables, h, nil
+}
+
+// write uploads the objects of a table that the bucket lacks, and then makes its pointer lead to them. It returns the
+// keys that the pointer leads to, and its own. A table without publications gets no pointer.
+func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *tenantState, objects map[string]object,
+	until time.Time,
+) (named map[string]bool, err error) {
+	pointerKey := r.keyOf(table, pointerName)
+	stored, exists := objects[pointerKey]
+	known, err := r.checkPointer(ctx, table, state, stored, exists)
+	if err != nil {
+		return nil, err
+	}
+	named = map[string]bool{}
+	files, published := table.Files()
+	if !published && !exists {
+		return named, nil
+	}
+	group, uploading := errgroup.WithContext(ctx)
+	group.SetLimit(maxUploads)
+	for _, f := range files {
+		key := r.keyOf(table, iceberg.DataFolder+f.Name)
+		named[key] = true
+		if stored, exists := objects[key]; exists && stored.bytes == f.Bytes {
+			continue
+		}
+		if r.now().After(until) {
+			err = errTurn
+			break
+		}
+		group.Go(func() error { return r.upload(uploading, table, f.Name, key) })
+	}
+	if err = errors.Join(group.Wait(), err); err != nil {
+		return nil, err
+	}
+	metadata, err := r.tables.Objects(ctx, table)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range metadata {
+		key := r.keyOf(table, o.Key)
+		named[key] = true
+		if stored, exists := objects[key]; exists && stored.bytes == int64(len(o.Content)) {
+			continue
+		}
+		if err := r.client.createContent(ctx, key, o.Content); err != nil {
+			return nil, err
+		}
+	}
+	name := strings.TrimSuffix(metadata[len(metadata)-1].Key, metadataSuffix)
+	_, name, _ = strings.Cut(name, "/")
+	named[pointerKey] = true
+	return named, r.point(ctx, table, state, known, name)
+}
+
+// upload uploads a published file.
+func (r *Replicator) upload(ctx context.Context, table *iceberg.Table, name, key string) error {
+	file, content, err := r.source.OpenPublished(ctx, table.Tenant, table.Export.Name, name)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return r.client.create(ctx, put{key: key, content: io.NewSectionReader(content, 0, file.Bytes), bytes: file.Bytes,
+		sha256: file.SHA256, mediaType: "application/vnd.apache.parquet"})
+}
+
+// checkPointer returns the pointer of a table as it is stored. It returns errConflict if another process has replaced
+// it since this process read or wrote it.
+func (r *Replicator) checkPointer(ctx context.Context, table *iceberg.Table, state *tenantState, stored object,
+	exists bool,
+) (known pointer, err error) {
+	known, isKnown := state.pointers[table.Export.Name]
+	if !exists {
+		delete(state.pointers, table.Export.Name)
+		return pointer{}, nil
+	}
+	if isKnown && known.etag == stored.etag {
+		return known, nil
+	}
+	return r.readPointer(ctx, table, state, isKnown)
+}
+
+// readPointer reads the pointer of a table from the bucket. If own is true, it returns errConflict if another process
+// has written it. Otherwise this process has sent a write whose answer was lost.
+func (r *Replicator) readPointer(ctx context.Context, table *iceberg.Table, state *tenantState, own bool,
+) (known pointer, err error) {
+	key := r.keyOf(table, pointerName)
+	content, etag, writer, err := r.client.get(ctx, key)
+	if err != nil {
+		return known, err
+	}
+	if own && writer != r.writer {
+		return known, fmt.Errorf("%w: %s was replaced by the server that logs writer=%q, and this one logs writer=%s",
+			errConflict, r.client.url(key), writer, r.writer)
+	}
+	known = pointer{etag, string(content)}
+	state.pointers[table.Export.Name] = known
+	return known, nil
+}
+
+// point makes the pointer of a table lead to the metadata with the name. known is the pointer that it replaces.
+func (r *Replicator) point(ctx context.Context, table *iceberg.Table, state *tenantState, known pointer, name string,
+) error {
+	if known.content == name {
+		return nil
+	}
+	key := r.keyOf(table, pointerName)
+	etag, err := r.client.put(ctx, put{key: key, content: bytes.NewReader([]byte(name)), bytes: int64(len(name)),
+		sha256: digestOf([]byte(name)), mediaType: "text/plain", writer: r.writer, replaces: known.etag})
+	if errors.Is(err, errPrecondition) { // another process has replaced it, or this write was sent twice
+		now, readErr := r.readPointer(ctx, table, state, true)
+		if readErr != nil {
+			return readErr
+		}
+		if now.content == name {
+			return nil
+		}
+	}
+	if err == nil {
+		state.pointers[table.Export.Name] = pointer{etag, name}
+	}
+	return err
+}
+
+// removeAll removes objects, pointers first.
+func (r *Replicator) removeAll(ctx context.Context, keys []string) error {
+	slices.SortFunc(keys, func(a, b string) int {
+		if isPointer(a) != isPointer(b) {
+			return map[bool]int{true: -1, false: 1}[isPointer(a)]
+		}
+		return strings.Compare(a, b)
+	})
+	for _, key := range keys {
+		if err := r.client.remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isPointer(key string) bool { return strings.HasSuffix(key, "/"+pointerName) }
