@@ -116,13 +116,20 @@ func (w *Warehouse) finishDeletions(ctx context.Context) {
 
 // removeTenant removes everything of a deleted tenant. The keys end first, in memory: this ends their requests, so that
 // the store is soon without users. The files are removed next, which makes room on a full disk for the rest.
-func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
+func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) (err error) {
 	w.EndTenant(id)
 	w.histories.mu.Lock()
 	delete(w.histories.byTenant, id)
 	w.histories.mu.Unlock()
 	files := w.tenantFiles(id)
-	err := w.withDetached(ctx, id, func() error {
+	removed := false
+	defer func() {
+		if err != nil && removed {
+			err = fmt.Errorf("its keys are refused and its files are removed; the server or the next start removes the rest "+
+				"from other files: %w", err)
+		}
+	}()
+	err = w.withDetached(ctx, id, func() error {
 		var errs []error
 		for _, path := range files[:len(files)-1] {
 			errs = append(errs, w.folder.removeIfThere(path))
@@ -135,6 +142,7 @@ func (w *Warehouse) removeTenant(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
+	removed = true
 	if err := w.dropExports(ctx, id); err != nil {
 		return err
 	}

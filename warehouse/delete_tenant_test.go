@@ -126,6 +126,11 @@ func TestDeleteTenant_NextStartRemovesTheRest(t *testing.T) {
 		if lost != "" {
 			noError(t, os.Remove(filepath.Join(again, lost)))
 		}
+		for _, f := range verifyFolder(t, again).Findings {
+			if f.Tenant.UUID == tenantA && f.Kind != warehouse.FoundUnfinished && f.Kind != warehouse.FoundKeysDiffer {
+				t.Errorf("got finding %s: %s, want that the deletion is not complete", f.Kind, f.Detail)
+			}
+		}
 		w = open(t, again)
 		wantDeleted(t, w)
 		noError(t, w.Close())

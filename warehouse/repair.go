@@ -220,6 +220,7 @@ func init() { // the steps use functions that use the map
 		FoundControl:          {action: "build the control database again", needsOffline: true, do: rebuildControl},
 		FoundControlWAL:       {action: "cut the log at its last sound transaction", needsOffline: true, do: cutControlWAL},
 		FoundKeysDiffer:       {action: "make the keys of the control database and of the journal agree", do: mergeKeys},
+		FoundUnfinished:       {action: "complete the erasure", perTenant: true, needsOpen: true, do: finishErasures},
 		FoundUnregistered:     {action: "register the tenant", needsOpen: true, do: registerTenant},
 		FoundStoreMissing:     rebuild,
 		FoundStoreDamaged:     rebuild,
@@ -510,6 +511,10 @@ func mergeKeys(ctx context.Context, r *repairer, _ Finding) (done string, err er
 		err = r.w.UseJournal(ctx, r.w.journal)
 	}
 	return "they agree; a revocation that one of them had is in both", err
+}
+
+func finishErasures(ctx context.Context, r *repairer, _ Finding) (string, error) {
+	return "completed, unless a finding of it remains", r.w.FinishErasures(ctx)
 }
 
 func registerTenant(ctx context.Context, r *repairer, f Finding) (string, error) {

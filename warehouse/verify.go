@@ -56,6 +56,7 @@ const (
 	FoundDifference       FindingKind = "partition_differs"
 	FoundQuarantine       FindingKind = "quarantine_damaged"
 	FoundQuarantineEdited FindingKind = "quarantine_edited"
+	FoundUnfinished       FindingKind = "erasure_unfinished"
 	FoundKept             FindingKind = "kept_files"
 )
 
@@ -126,6 +127,8 @@ var findingRules = map[FindingKind]findingRule{
 		command:     "voicory quarantine list",
 		information: true,
 	},
+	FoundUnfinished: {effect: "data that was to be erased is still in files; the server tries again every minute",
+		command: repairCommand, information: true},
 	FoundKept: {effect: "files that repairs and restores have replaced use disk space",
 		command: "remove the folder when they are no longer needed", information: true},
 }

@@ -21,6 +21,7 @@ import (
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/journal"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -244,6 +245,13 @@ func fingerprint(ctx context.Context, db querier, relation string) (rows int64, 
 // checkTenant checks the store of a tenant, its published files, and one against the other.
 func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 	path := v.w.tenantPath(id)
+	if v.isDeleted(id) {
+		v.report(FoundUnfinished, id, path, "the tenant was deleted, and a part of it could not be removed yet")
+		return nil
+	}
+	if marked, err := v.w.folder.exists(v.w.erasingPath(id)); err == nil && marked {
+		v.report(FoundUnfinished, id, v.w.erasingPath(id), "the erasure of a customer is not complete")
+	}
 	if !v.stores[id] {
 		_, err := v.listPublished(id)
 		if err == nil {
@@ -281,6 +289,14 @@ func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 			return v.checkOldStore(ctx, id, read, version)
 		}
 		return v.checkStore(ctx, id, read)
+	})
+}
+
+// isDeleted reports whether the journal has the deletion of a tenant.
+func (v *verifier) isDeleted(id uuid.UUID) bool {
+	return slices.ContainsFunc(v.facts, func(entry journal.Entry) bool {
+		var deleted deletion
+		return entry.Kind == journal.TenantDeleted && entry.Decode(&deleted) == nil && deleted.Tenant == id
 	})
 }
 
