@@ -3,7 +3,7 @@ export GOFLAGS := -tags=duckdb_arrow
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help run build test services lint cross clients bench soak torture clean
+.PHONY: help run build test services lint cross clients bench soak torture engines clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -45,6 +45,9 @@ torture: build ## kill the server, cut its power and damage its files for ten mi
 	go test ./warehouse -count=1 -timeout 30m -run TestFaults -faults.all
 	go test ./bench/torture -count=1 -v -timeout 30m -torture.for 10m -torture.program $(CURDIR)/bin/voicory \
 		-torture.go-on -torture.seed $$(date +%s) -torture.report $(CURDIR)/docs/reliability.md
+
+engines: ## read the tables with DuckDB, PyIceberg, Polars, ClickHouse, Spark and Trino; writes docs/engines.md
+	go test ./bench/engines -count=1 -v -timeout 30m -engines.run all -engines.report $(CURDIR)/docs/engines.md
 
 clean: ## remove bin, never data
 	rm -rf bin
