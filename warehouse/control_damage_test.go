@@ -138,13 +138,14 @@ func TestControl_EveryDamagedBlockIsFound(t *testing.T) {
 			wantText(t, err, "run `voicory repair`")
 			continue
 		}
+		w.Scrub(t.Context(), 0)
+		if list := w.Conditions(); len(list) != 1 || list[0].Kind != warehouse.ControlDamaged {
+			t.Errorf("block %d: got conditions %+v", number, list)
+		}
 		found, err := w.Verify(t.Context(), uuid.Nil)
 		noError(t, err)
 		if len(found.Findings) != 1 || !strings.HasPrefix(found.Findings[0].Command, "voicory repair, after") {
 			t.Errorf("block %d, open folder: got findings %+v", number, found.Findings)
-		}
-		if list := w.Conditions(); len(list) != 1 || list[0].Kind != warehouse.ControlDamaged {
-			t.Errorf("block %d: got conditions %+v", number, list)
 		}
 		_, _, keyErr := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
 		tenantErr := w.RegisterTenant(t.Context(), uuid.New())

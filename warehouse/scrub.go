@@ -132,12 +132,18 @@ func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerS
 // scrubRate is the rate at which Scrub reads files, in bytes per second. It is a twentieth of the time of a core.
 const scrubRate = 32 << 20
 
-// Scrub inspects the files of all tenants at once, and then scrubs each tenant and the control database once in every
-// period, until ctx is done.
+// Scrub scrubs the control database and inspects the files of all tenants at once. Then it scrubs the control database
+// and each tenant once in every period, until ctx is done.
 // The times of the tenants are spread over the period by their ids and by the clock, so they need no record and a
 // restart does not begin again: a tenant is missed in a period only if the process does not run at its time. A period
 // of 0 ends after the inspection. A tenant that cannot be opened has a condition, and the others are scrubbed.
 func (w *Warehouse) Scrub(ctx context.Context, every time.Duration) {
+	scrubControl := func() {
+		if _, err := w.checkBlocks(ctx, uuid.Nil, &pacer{rate: scrubRate}); err != nil && ctx.Err() == nil {
+			w.folder.log.Error("scrub the control database", "error", err)
+		}
+	}
+	scrubControl() // every key depends on it
 	w.forTenants(ctx, "inspect published files", func(control.Tenant) bool { return true }, w.InspectTenant)
 	if every <= 0 {
 		return
@@ -154,9 +160,7 @@ func (w *Warehouse) Scrub(ctx context.Context, every time.Duration) {
 			return w.ScrubTenant(ctx, id, scrubRate)
 		})
 		if !scrubAfter(uuid.Nil, every, last).After(now) {
-			if _, err := w.checkBlocks(ctx, uuid.Nil, &pacer{rate: scrubRate}); err != nil && ctx.Err() == nil {
-				w.folder.log.Error("scrub the control database", "error", err)
-			}
+			scrubControl()
 		}
 		last = now
 	}
