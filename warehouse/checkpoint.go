@@ -66,7 +66,7 @@ func (c *checkpointer) start(ctx context.Context, w *Warehouse) error {
 }
 
 // lookPause is the least time between two looks at the memory. A look takes about a millisecond.
-const lookPause = 50 * time.Millisecond
+const lookPause = 100 * time.Millisecond
 
 // close ends the goroutine. No lock of a tenant may be released at the same time or later.
 func (c *checkpointer) close() {

@@ -126,11 +126,30 @@ func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePla
 	if err := s.readOutcomes(ctx, conn, plans); err != nil {
 		return err
 	}
-	if changed := func(p *mergePlan) bool { return p.rows["changed"] > 0 }; !slices.ContainsFunc(group, changed) {
-		return nil
+	return s.selectChanged(ctx, conn, group)
+}
+
+// selectChanged adds the relation of the changed rows to the slots of the plans. If several tenants have some, it is a
+// table, so that their statements do not scan the batch again.
+func (s *Staged) selectChanged(ctx context.Context, conn *sql.Conn, group []*mergePlan) error {
+	var changed []*mergePlan
+	for _, p := range group {
+		if p.rows["changed"] > 0 {
+			changed = append(changed, p)
+		}
 	}
-	_, err := duckdb.Exec(ctx, conn, statements.Get("merge/changed_rows"))
-	return err
+	rows := statements.Get("merge/changed_rows")
+	relation := "(" + rows + ")"
+	if len(changed) > 1 {
+		relation = "changed"
+		if _, err := duckdb.Exec(ctx, conn, "CREATE OR REPLACE TEMP TABLE changed AS "+rows); err != nil {
+			return err
+		}
+	}
+	for _, p := range changed {
+		p.slots = append(p.slots, "changed_rows", relation)
+	}
+	return nil
 }
 
 // loadFacts reads the facts of the file unless they are cached. It reads whether there are tombstones, and assumes that

@@ -166,7 +166,7 @@ func (d Dataset) UpdateColumns() []string {
 	return columns
 }
 
-// UpdateList returns the SET list that copies these columns from the table fresh.
+// UpdateList returns the SET list that copies these columns from the relation fresh, see merge/update.
 func (d Dataset) UpdateList() string {
 	columns := d.UpdateColumns()
 	for i, column := range columns {
