@@ -33,6 +33,7 @@ func (b *bulk) report(t *testing.T, target string) (r report) {
 
 // A date is a day of the asked zone, of 23 or 25 hours where its clocks change; and so is the period before.
 func TestAnalytics_DaysOfATimezone(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, test := range []struct{ query, from, before, previous string }{
 		{"from=2026-03-01&to=2026-03-01", "2026-03-01T00:00:00.000Z", "2026-03-02T00:00:00.000Z", "2026-02-28T00:00:00.000Z"},
@@ -50,6 +51,7 @@ func TestAnalytics_DaysOfATimezone(t *testing.T) {
 }
 
 func TestAnalytics_JSON(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, r := range analytics.Reports {
 		for _, interval := range analytics.Intervals {
@@ -70,6 +72,7 @@ func TestAnalytics_JSON(t *testing.T) {
 }
 
 func TestAnalytics_InvalidParameters(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, query := range []string{"timezone=Mars/Base", "timezone=Local", "timezone=../UTC", "timezone=%27", "timezone=posixrules", "interval=year", "group_by=type", "group_by=status,status", "group_by=status,",
 		"from=yesterday", "to=2026-02-30", "%66rom=x", "compare=next", "compare=previous_period", "compare=previous_period&from=2026-03-02&to=2026-03-01", "assistant_id=1", "status=%ff", "status=%zz"} {
@@ -96,6 +99,7 @@ func TestAnalytics_InvalidParameters(t *testing.T) {
 }
 
 func TestSearch_JSON(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	const path = "/api/v1/analytics/transcripts/search?"
 	var found struct {
@@ -139,6 +143,7 @@ func TestSearch_JSON(t *testing.T) {
 
 // Of a long turn, the part around the first place is shown, and it says where it begins; in code points.
 func TestSnippet_SurroundsTheMatch(t *testing.T) {
+	t.Parallel()
 	long := []rune(strings.Repeat("नम😀", 150) + " needle " + strings.Repeat("x", 300))
 	for _, test := range []struct {
 		text  string

@@ -69,13 +69,18 @@ const (
 	message  = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00Z","created_at":"2026-04-01T00:00:00Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null,"wa_message_id":"wamid.1"}`
 )
 
-// start serves two tenants' rows; tune may change the options.
-func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
-	t.Helper()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
-	noError(t, err)
-	t.Cleanup(func() { noError(t, w.Close()) })
+// rowsOfTwo and publishedOfTwo are data folders with two tenants' rows.
+var (
+	rowsOfTwo      = warehousetest.NewTemplate(mergeRowsOfTwo)
+	publishedOfTwo = warehousetest.NewTemplate(func(t testing.TB, w *warehouse.Warehouse) {
+		mergeRowsOfTwo(t, w)
+		_, err := w.Publish(t.Context())
+		noError(t, err)
+	})
+)
 
+func mergeRowsOfTwo(t testing.TB, w *warehouse.Warehouse) {
+	t.Helper()
 	calls := []string{fullCall}
 	for n := 2; n <= 60; n++ { // one a day, from 2026-02-02 on
 		status := []string{"completed", "no-answer"}[n%2]
@@ -90,13 +95,25 @@ func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"name":"Jonas Weiß","email":"JONAS@example.com","phone_number":"+4930111","created_at":"2026-01-05"}`, mine, id(12)))
 	merge(t, w, schema.Messages, message,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"direction":"inbound","content":{},"from_number":"+4930111","created_at":"2026-04-02"}`, mine, id(22)))
+}
 
+// start serves two tenants' rows; tune may change the options.
+func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
+	t.Helper()
+	return startOn(t, rowsOfTwo, tune...)
+}
+
+func startOn(t *testing.T, template *warehousetest.Template, tune ...func(*httpapi.Options)) *api {
+	t.Helper()
+	w := warehousetest.Open(t, template.Copy(t))
+	t.Cleanup(func() { noError(t, w.Close()) })
 	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Log: slog.New(slog.DiscardHandler)}
 	for _, change := range tune {
 		change(&options)
 	}
 	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(options))}
 	t.Cleanup(a.Close)
+	var err error
 	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
 		_, *text, err = w.CreateKey(t.Context(), tenant, control.Public, control.KeySettings{})
 		noError(t, err)
@@ -186,6 +203,7 @@ var someCursor = regexp.MustCompile(`"next_cursor":"[\w-]{55}"`)
 
 // One row per sentence of the contract that a single request can show.
 func TestLists_FollowTheContract(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	const (
 		missing  = `{"error":{"code":"MISSING_API_KEY","message":"No x-api-key header provided"}}`
@@ -245,6 +263,7 @@ func TestLists_FollowTheContract(t *testing.T) {
 }
 
 func TestHead_HasHeadersOfGet(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for _, path := range []string{"/api/v1/calls", "/api/v1/calls/" + id(1), "/api/v1/calls/" + id(900)} {
 		get, head := a.do(t, "GET", path, a.key), a.do(t, "HEAD", path, a.key)
@@ -256,6 +275,7 @@ func TestHead_HasHeadersOfGet(t *testing.T) {
 
 // What each filter leaves, by the total that the list says.
 func TestLists_Filters(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for query, total := range map[string]int{
 		"calls":                        60,
@@ -309,6 +329,7 @@ func TestLists_Filters(t *testing.T) {
 
 // page and limit are forgiving.
 func TestLists_PageAndLimit(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for query, want := range map[string]string{
 		"":                  "1 25 25",
@@ -333,6 +354,7 @@ func TestLists_PageAndLimit(t *testing.T) {
 }
 
 func TestAuth_RevocationAppliesToTheNextRequest(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	key, text, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
@@ -368,6 +390,7 @@ func (b broken) Get(context.Context, uuid.UUID, schema.Dataset, uuid.UUID) (stri
 
 // Whatever goes wrong inside is a 500 that shows nothing of it; the log has it.
 func TestErrors_InternalTextIsHidden(t *testing.T) {
+	t.Parallel()
 	for name, store := range map[string]broken{
 		"error": {err: errors.New("IO Error: /srv/data/secret.duckdb")},
 		"panic": {err: errors.New("IO Error: /srv/data/secret.duckdb"), panic: true},
@@ -389,6 +412,7 @@ func TestErrors_InternalTextIsHidden(t *testing.T) {
 
 // The documented limits, with every header of them, up to the request that is too many.
 func TestRateLimit_HeadersAnd429(t *testing.T) {
+	t.Parallel()
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = httpapi.DefaultRules, limit.NewMemory(1000, func() time.Time { return at })

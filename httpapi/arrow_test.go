@@ -12,6 +12,7 @@ import (
 
 // Between the answers to one tenant, the other reads rows that fill the same memory with its own text.
 func TestArrow_BuffersUnderNullsAreZero(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	const canary = "CANARY-OF-THE-OTHER-TENANT "
 	var sparse, full []string

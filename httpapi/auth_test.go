@@ -30,6 +30,7 @@ import (
 
 // A key may have limits of its own, or none; others keep the server's.
 func TestAuth_KeyRateLimitOverridesDefault(t *testing.T) {
+	t.Parallel()
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 2, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
@@ -60,6 +61,7 @@ func TestAuth_KeyRateLimitOverridesDefault(t *testing.T) {
 
 // Unknown keys are counted by address; a good key from the same address passes, and a missing one is not counted.
 func TestAuth_UnknownKeysAreLimitedByAddress(t *testing.T) {
+	t.Parallel()
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.GuessRules, o.Guesses = limit.Rules{{Max: 3, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
@@ -103,6 +105,7 @@ func TestAuth_UnknownKeysAreLimitedByAddress(t *testing.T) {
 
 // X-Forwarded-For is ignored unless a trusted proxy sent it.
 func TestClientAddress_ForwardedForOnlyFromTrustedProxies(t *testing.T) {
+	t.Parallel()
 	a := start(t, func(o *httpapi.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
 	a.do(t, "GET", "/api/v1/calls", a.key, "X-Forwarded-For", "203.0.113.7")
 	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 10)
@@ -113,6 +116,7 @@ func TestClientAddress_ForwardedForOnlyFromTrustedProxies(t *testing.T) {
 }
 
 func TestAuth_ExpiredKey(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	past := time.Now().Add(-time.Hour)
 	_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{ExpiresAt: &past})
@@ -124,6 +128,7 @@ func TestAuth_ExpiredKey(t *testing.T) {
 
 // An answer that is being sent is cut off when its key is revoked.
 func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	long := strings.Repeat("x", 400_000)
 	var rows []string
@@ -154,6 +159,7 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 
 // Web pages of other origins may use a public key that names them.
 func TestCORS_OriginsOfAKey(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	const app, files, old, other = "https://app.example.com", "https://files.example.com", "https://old.example.com", "https://other.example.com"
 	create := func(typ control.KeyType, origin string) (control.Key, string) {
@@ -225,6 +231,7 @@ func TestCORS_OriginsOfAKey(t *testing.T) {
 
 // The link to the next page has the scheme and the host that the client used; only a trusted proxy may name others.
 func TestLink_IsAbsolute(t *testing.T) {
+	t.Parallel()
 	forwarded := []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "api.example.com"}
 	for proxies, want := range map[string]string{"": "", "127.0.0.0/8": "https://api.example.com"} {
 		a := start(t, func(o *httpapi.Options) {
@@ -269,6 +276,7 @@ func withSlots(work httpapi.Work, total, perTenant, perKey int) httpapi.Slots {
 
 // A request without a slot is refused with the share that is used up, and may come again.
 func TestAdmission_RequestsWithoutSlotAreRefused(t *testing.T) {
+	t.Parallel()
 	store := slow{begun: make(chan struct{}), free: make(chan struct{})}
 	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) {
@@ -311,6 +319,7 @@ voicory_admission_active{work="requests"} 3
 
 // The log has the key id, the request and the result, and no key, in whichever part of the request it was sent.
 func TestRequestLog_HasRequestAndNoKey(t *testing.T) {
+	t.Parallel()
 	var stderr bytes.Buffer
 	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) {
@@ -364,6 +373,7 @@ func (s troubled) Conditions() []warehouse.Condition { return s.list }
 
 // Conditions make /readyz degraded, with 200. Only the operator sees the tenants.
 func TestHealth_ReportsConditions(t *testing.T) {
+	t.Parallel()
 	w := warehousetest.OpenNew(t)
 	handler := httpapi.New(httpapi.Options{Log: slog.New(slog.DiscardHandler), Store: troubled{w, []warehouse.Condition{
 		{Tenant: mine, Kind: warehouse.StoreMissing, Error: "the file is gone"},
@@ -387,6 +397,7 @@ func TestHealth_ReportsConditions(t *testing.T) {
 }
 
 func TestHealth_ReportsChecks(t *testing.T) {
+	t.Parallel()
 	checks := map[string]error{}
 	check := func(name string, required bool) httpapi.Check {
 		return httpapi.Check{Name: name, Required: required, Run: func(context.Context) error { return checks[name] }}
@@ -413,6 +424,7 @@ func TestHealth_ReportsChecks(t *testing.T) {
 }
 
 func TestOptions_AllowedMethods(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for path, status := range map[string]int{"/api/v1/calls": 204, "/api/v1/calls/" + id(1): 204, "/healthz": 204, "/api/v1/secrets": 404} {
 		if got := a.do(t, "OPTIONS", path, ""); got.status != status || status == 204 && (got.header.Get("Allow") != "GET, HEAD, OPTIONS" || got.body != "") {

@@ -138,6 +138,7 @@ func (l *lake) wantObjectError(t *testing.T, got answer, status int, code string
 }
 
 func TestCatalog_ServesTheTablesOfTheTenant(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	var config struct{ Endpoints []string }
 	got := l.catalog(t, "GET", "/config?warehouse=anything", l.secret)
@@ -182,6 +183,7 @@ func TestCatalog_ServesTheTablesOfTheTenant(t *testing.T) {
 }
 
 func TestCatalog_RefusesWritesAndOtherTenants(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	namespace, other := "/namespaces/"+mine.String(), "/namespaces/"+theirs.String()
 	for _, test := range []struct {
@@ -231,6 +233,7 @@ func TestCatalog_RefusesWritesAndOtherTenants(t *testing.T) {
 }
 
 func TestCatalog_TokenIsTheKey(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"any"}, "client_secret": {l.secret}, "scope": {"catalog"}}
 	with := func(name, value string) url.Values {
@@ -268,6 +271,7 @@ func TestCatalog_TokenIsTheKey(t *testing.T) {
 }
 
 func TestObjects_AreThoseOfTheTenantsTables(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	for _, export := range schema.Exports {
 		table := l.load(t, l.secret, export.Name)
@@ -321,6 +325,7 @@ func TestObjects_AreThoseOfTheTenantsTables(t *testing.T) {
 }
 
 func TestObjects_CredentialsAreBoundToKeyTenantAndTime(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	table := l.load(t, l.secret, "calls")
 	as, list := table.credentials(), table.list()
@@ -389,6 +394,7 @@ func TestObjects_CredentialsAreBoundToKeyTenantAndTime(t *testing.T) {
 }
 
 func TestObjects_SnapshotsStayReadableForOneHour(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	before := l.load(t, l.secret, "calls")
 	file := l.files(t, l.secret, "calls", "")[0]
@@ -427,6 +433,7 @@ func corrupt(t *testing.T, dir, name string) {
 }
 
 func TestObjects_DamagedFileIsUnavailable(t *testing.T) {
+	t.Parallel()
 	dir := ""
 	l := startLake(t, func(o *httpapi.Options) { dir = o.Store.(*warehouse.Warehouse).PublishedDirs(mine)[0] })
 	table := l.load(t, l.secret, "customers")
@@ -442,6 +449,7 @@ func TestObjects_DamagedFileIsUnavailable(t *testing.T) {
 }
 
 func TestObjects_ScanOfATableCountsAsOneRequest(t *testing.T) {
+	t.Parallel()
 	l := startLake(t, func(o *httpapi.Options) {
 		o.Limiter, o.Rules = limit.NewMemory(100, o.Now), limit.Rules{{Max: 4, Window: time.Minute}}
 	})
@@ -525,6 +533,7 @@ func (l *lake) publishJune(t *testing.T) (published *atomic.Int64, stop func()) 
 
 // Engines read the tables with the examples of the documentation, while rows are published.
 func TestCatalog_EnginesReadEveryTable(t *testing.T) {
+	t.Parallel()
 	python := pythontest.Python(t, "duckdb==1.5.5", "duckdb-extension-iceberg==1.5.5", "duckdb-extension-avro==1.5.5",
 		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
 	l := startLake(t)

@@ -42,6 +42,7 @@ func closedOf(conns []*fakeConn) (n int) {
 }
 
 func TestConnections_BoundThoseWithoutAKey(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		trusted string
 		address func(n int) string
@@ -86,6 +87,7 @@ func TestConnections_BoundThoseWithoutAKey(t *testing.T) {
 }
 
 func TestConnections_BoundThoseOfATenant(t *testing.T) {
+	t.Parallel()
 	c := NewConnections(nil)
 	tenant, other := uuid.New(), uuid.New()
 	var first *fakeConn

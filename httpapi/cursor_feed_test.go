@@ -63,6 +63,7 @@ func (a *api) walk(t *testing.T, path, key string) (ids []string) {
 }
 
 func TestCursor_WalksTheListByLinks(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for _, filters := range []string{"", "&status=completed", "&from=2026-02-10&to=2026-03-09", "&status=nothing"} {
 		var paged []string
@@ -88,6 +89,7 @@ func TestCursor_WalksTheListByLinks(t *testing.T) {
 
 // A cursor is good for its own tenant, dataset and filters, and only as it was given.
 func TestCursor_IsValidForItsScopeOnly(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	first, _ := a.listed(t, "/api/v1/calls?limit=7&status=completed", a.key)
 	good := *first.Meta.NextCursor
@@ -116,6 +118,7 @@ func TestCursor_IsValidForItsScopeOnly(t *testing.T) {
 
 // While rows are written, a client that follows cursors sees each older row once, in the order of the list.
 func TestCursor_WalkWhileRowsAreWritten(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	before := a.walk(t, "/api/v1/calls?limit=100", a.key)
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -149,6 +152,7 @@ func TestCursor_WalkWhileRowsAreWritten(t *testing.T) {
 }
 
 func TestList_IncludeTotal(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	for query, total := range map[string]bool{"": true, "include_total=true": true, "include_total=x": true, "include_total=false": false, "include_total=0": false} {
 		got := a.do(t, "GET", "/api/v1/calls?limit=50&"+query, a.key)
@@ -159,6 +163,7 @@ func TestList_IncludeTotal(t *testing.T) {
 }
 
 func TestProblem_RFC9457(t *testing.T) {
+	t.Parallel()
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 1, Window: time.Minute}}, limit.NewMemory(10, func() time.Time { return at })
@@ -177,6 +182,7 @@ func TestProblem_RFC9457(t *testing.T) {
 }
 
 func TestDetail_ETag(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	path := "/api/v1/calls/" + id(1)
 	first := a.do(t, "GET", path, a.key)
@@ -197,6 +203,7 @@ func TestDetail_ETag(t *testing.T) {
 }
 
 func TestRespond_Compression(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	plain := a.do(t, "GET", "/api/v1/calls", a.key, "Accept-Encoding", "identity").body
 	for accept, encoding := range map[string]string{
@@ -221,6 +228,7 @@ func TestRespond_Compression(t *testing.T) {
 
 // A key of another tenant finds nothing by any id, filter, feed position or cursor of this tenant.
 func TestTenants_AreIsolated(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	var cursors []string
 	for _, dataset := range schema.Datasets {
@@ -256,6 +264,7 @@ func TestTenants_AreIsolated(t *testing.T) {
 
 // The document has every route of the server, and no other.
 func TestOpenAPI_HasEveryRoute(t *testing.T) {
+	t.Parallel()
 	routes, err := httpapi.Routes()
 	noError(t, err)
 	documented := openapitest.Routes()
@@ -274,6 +283,7 @@ func TestOpenAPI_HasEveryRoute(t *testing.T) {
 
 // The feed gives every row in the order it changed, deleted ones too, and its end is a place to go on from.
 func TestFeed_ChangesAndDeletions(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	state := map[string]string{} // by id, as a client keeps it
 	follow := func(path string) (last list) {

@@ -36,6 +36,7 @@ func (a *api) earlier(t *testing.T, cursor string) string {
 // When the store of a tenant begins a new history, every cursor of the tenant is invalid, in lists and in feeds, and of
 // earlier versions, too. The cursors of other tenants stay valid.
 func TestCursor_EndsWithTheHistoryOfTheStore(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	first, _ := a.listed(t, "/api/v1/calls?limit=7", a.key)
 	feed, _ := a.listed(t, "/api/v1/calls?since=0&limit=7", a.key)

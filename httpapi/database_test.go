@@ -30,6 +30,7 @@ func inDatabase(t *testing.T, content, query string) (value string) {
 }
 
 func TestDatabase_IsDownloaded(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	got := b.ask(t, "GET", databasePath, b.secret)
 	tag := got.header.Get("ETag")
@@ -71,6 +72,7 @@ func TestDatabase_IsDownloaded(t *testing.T) {
 
 // A file is written again only after rows have changed. A client that reads ranges of the previous file can continue.
 func TestDatabase_ChangesWithItsRows(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	before := b.ask(t, "GET", databasePath, b.secret)
 	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-04-01"}`, mine, id(901)))
@@ -89,6 +91,7 @@ func TestDatabase_ChangesWithItsRows(t *testing.T) {
 }
 
 func TestDatabase_IsWrittenOnceForAllReaders(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	tags := make([]string, 8)
 	var asking sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 )
 
 func TestErase_OnlyWithTheRightOfTheKey(t *testing.T) {
+	t.Parallel()
 	a := start(t)
 	key := func(settings control.KeySettings) string {
 		_, text, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, settings)

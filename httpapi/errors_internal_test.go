@@ -11,6 +11,7 @@ import (
 )
 
 func TestProblemOf(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		err        error
 		status     int
@@ -38,6 +39,7 @@ func TestProblemOf(t *testing.T) {
 }
 
 func TestProblemFor_WritesWithoutSpace(t *testing.T) {
+	t.Parallel()
 	for request, want := range map[string]int{
 		"POST /api/v1/ingest/calls": 507, "DELETE /api/v1/customers/1": 507,
 		"GET /api/v1/calls": 503, "POST /api/v1/query": 503,

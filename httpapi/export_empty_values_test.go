@@ -76,6 +76,7 @@ func described(export schema.Export) (names []string, typed string) {
 
 // A tenant without rows, and one with a single row of each export, gets every form of every export, with its columns.
 func TestExports_OfNoAndFewRows(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	single := uuid.New()
 	row := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-03-01T23:59:59.999Z"`, single, id(1))

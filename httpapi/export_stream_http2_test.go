@@ -53,6 +53,7 @@ func wantAborted(t *testing.T, what string, cause any) {
 // Over HTTP/2 each format comes whole; a stream that is reset by its client ends with its query, and those beside it on
 // the connection go on.
 func TestStreams_HTTP2(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	targets := []string{"calls?format=parquet", "calls?format=arrow", "calls?format=csv", "calls?format=ndjson"}
 	ended := b.overHTTP2(t, b.Config.Handler)
@@ -97,6 +98,7 @@ func (h hurried) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 // A stream of HTTP/2 whose client does not read ends by its deadline: its connection is alive, and the kernel sees
 // nothing that stalls. One whose key is revoked ends, too. Neither has a proper end.
 func TestStreams_HTTP2StalledReadersAreDisconnected(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	b.fill(t, filled)
 	patient := b.Config.Handler

@@ -63,6 +63,7 @@ func objects(t *testing.T, lines string) map[string]map[string]any {
 
 // The stream has the rows of all pages, and says of them what the pages say.
 func TestStreams_HaveTheRowsOfPages(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, test := range []struct {
 		dataset, filter string
@@ -129,6 +130,7 @@ var counts = map[string]func(body string) (int, error){
 }
 
 func TestStreams_Formats(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, test := range []struct{ target, accept, encoding, kind string }{
 		{"calls", "", "", "application/x-ndjson"},
@@ -177,6 +179,7 @@ func TestStreams_Formats(t *testing.T) {
 }
 
 func TestStreams_InvalidRequests(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for target, want := range map[string]string{
 		"nothing":                     "404 NOT_FOUND",
@@ -226,6 +229,7 @@ func (b *bulk) fill(t *testing.T, calls int) {
 
 // Characters at which some readers end a line are escaped in NDJSON, so that each line is a row for every reader.
 func TestStreams_NDJSONEscapesLineEnds(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	const summary = "a\u0085b\u2028c\u2029d\r\ne"
 	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","summary":"a\u0085b\u2028c\u2029d\r\ne"}`, mine, id(7000)))
@@ -320,6 +324,7 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 
 // A failure before the first byte is an error response; a later one aborts the response.
 func TestStreams_FailureBeforeAndAfterTheFirstByte(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	closed := httptest.NewServer(httpapi.New(httpapi.Options{Store: failing{b.warehouse}, Log: slog.New(slog.DiscardHandler)}))
 	defer closed.Close()

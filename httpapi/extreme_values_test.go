@@ -77,6 +77,7 @@ func extremeRows(t *testing.T, dataset schema.Dataset) (rows []string, fields in
 // Extreme values are published, and every answer about them is complete and has finite numbers: SQL over each export,
 // streams, and all analytics.
 func TestExtremeValues_EveryAnswerIsComplete(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	for _, dataset := range schema.Datasets {
 		rows, fields := extremeRows(t, dataset)
@@ -140,6 +141,7 @@ func breakPublishing(t *testing.T, data string, tenant uuid.UUID) (repair func()
 
 // If the newest rows of a tenant could not be published, its SQL and its lists of files say so instead of lacking rows.
 func TestPublishing_FailureIsNoEmptyAnswer(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	repair := breakPublishing(t, b.warehouse.Dir(), mine)
 	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01"}`, mine, id(777)))

@@ -42,15 +42,13 @@ func startBulk(t *testing.T, tune ...func(*httpapi.Options)) *bulk {
 	b := &bulk{}
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	b.now.Store(&at)
-	b.api = start(t, append([]func(*httpapi.Options){func(o *httpapi.Options) {
+	b.api = startOn(t, publishedOfTwo, append([]func(*httpapi.Options){func(o *httpapi.Options) {
 		o.FileKey, o.FileWindow, o.Now = []byte("a key to sign with"), time.Minute, func() time.Time { return *b.now.Load() }
 	}}, tune...)...)
 	mineKey, text, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	b.id, b.secret = mineKey.ID, text
 	_, b.another, err = b.warehouse.CreateKey(t.Context(), theirs, control.Secret, control.KeySettings{})
-	noError(t, err)
-	_, err = b.warehouse.Publish(t.Context())
 	noError(t, err)
 	return b
 }
@@ -106,6 +104,7 @@ func (b *bulk) files(t *testing.T, key, export, query string) (files []published
 }
 
 func TestExports_List(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	got := b.ask(t, "GET", "/api/v1/exports", b.secret)
 	var list struct {
@@ -158,6 +157,7 @@ func (b *bulk) content(t *testing.T, file published) string {
 }
 
 func TestFiles_Ranges(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	file := b.files(t, b.secret, "calls", "")[0]
 	whole := b.content(t, file)
@@ -230,6 +230,7 @@ func TestFiles_Ranges(t *testing.T) {
 
 // Files that do not exist and files of another tenant get the same response.
 func TestFiles_OfOtherTenantsAreNotFound(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	file := b.files(t, b.secret, "calls", "")[0]
 	unknown := b.ask(t, "GET", "/api/v1/exports/calls/files/calls-2026-02-0000000000000000.parquet", b.another)
@@ -250,6 +251,7 @@ func TestFiles_OfOtherTenantsAreNotFound(t *testing.T) {
 
 // A signed URL reads one file, until it expires or its key ends; with any character changed it reads nothing.
 func TestSignedURL_Validity(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	files := b.files(t, b.secret, "calls", "?signed=true")
 	signed, other := files[0].URL, files[1]
@@ -313,6 +315,7 @@ func TestSignedURL_Validity(t *testing.T) {
 // The parts of a file count as one request of a key, as far as its window reaches, and that is opened by requests that
 // count alone.
 func TestRangeAllowance_RangesCountAsOneRequest(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	b := startBulk(t, func(o *httpapi.Options) {
 		o.Rules, o.Limiter = limit.Rules{{Max: 8, Window: time.Minute}}, limit.NewMemory(100, func() time.Time { return at })
@@ -358,6 +361,7 @@ func TestRangeAllowance_RangesCountAsOneRequest(t *testing.T) {
 
 // While publishing replaces files, a client reads the file that it began with to its end.
 func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	var readers sync.WaitGroup
 	first := b.files(t, b.secret, "calls", "")[0]
@@ -393,6 +397,7 @@ func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
 // A file that is being read when its key is revoked is cut off; and a client that takes nothing at all is, after a
 // while.
 func TestFiles_StalledReadersAreDisconnected(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())

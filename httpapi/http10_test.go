@@ -18,6 +18,7 @@ import (
 // HTTP/1.0 marks the end of a response without Content-Length only by closing the connection. A complete response
 // ends with FIN (or close_notify), and one that ends early never does.
 func TestHTTP10_AbortedResponsesDoNotLookComplete(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())

@@ -16,6 +16,7 @@ import (
 )
 
 func TestUnsent_BoundsAnswersOfATenantAndOfAll(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"small answers": 1, "large answers": 1 << 20, "one answer each": maxUnsentTenantBytes} {
 		t.Run(name, func(t *testing.T) {
 			u := unsent{tenants: map[uuid.UUID]int64{}}
@@ -54,6 +55,7 @@ func TestUnsent_BoundsAnswersOfATenantAndOfAll(t *testing.T) {
 }
 
 func TestUnsent_AnswerBeyondTheBoundKeepsItsSlot(t *testing.T) {
+	t.Parallel()
 	u := unsent{tenants: map[uuid.UUID]int64{}}
 	tenant := uuid.New()
 	for _, test := range []struct {
@@ -119,6 +121,7 @@ func (c *pacedConn) Read(p []byte) (int, error) {
 }
 
 func TestPace_OfAnswersAndBodies(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		perSecond int
 		pause     time.Duration // between two parts

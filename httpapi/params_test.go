@@ -75,6 +75,7 @@ var hostile = []string{"", "\x00", "\xff", "'; DROP TABLE calls; --", "-1", "0",
 
 // No value of any parameter of any operation is an error of the server, alone or together with others.
 func TestParameters_NeverCauseServerErrors(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	r := rand.New(rand.NewPCG(7, 26))
 	// A parameter of several operations has one parser: each value is tried with every third of them.
@@ -134,6 +135,7 @@ func TestParameters_NeverCauseServerErrors(t *testing.T) {
 
 // A parameter that is given twice, or that exports and analytics do not have, is an error instead of being ignored.
 func TestParameters_RepeatedAndUnknown(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)

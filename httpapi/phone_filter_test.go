@@ -15,6 +15,7 @@ import (
 // A filter of phone numbers finds the same rows whatever the spelling on both sides, in lists, feeds, streams and
 // analytics, from tables and from published files. Texts that are not numbers are compared as they are.
 func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	spellings := []string{"15550783881", "+15550783881", "+1 555-078-3881", "+1 (555) 078-3881", "1.555.078.3881",
 		" 1-555-0783881", "+1\u00a0555\u2011078\u20133881", "\u202a+1 555 078 3881\u202c", "whatsapp:+15550783881", "tel:+1-555-078-3881"}

@@ -11,6 +11,7 @@ import (
 
 // docs/formats.md names the media types of a push.
 func TestPush_DocumentedMediaTypes(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/formats.md")
 	if err != nil {
 		t.Fatal(err)

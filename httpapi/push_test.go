@@ -124,6 +124,7 @@ func TestPush_OutOfMemory(t *testing.T) {
 
 // The path of pushes answers POST and OPTIONS, and nothing to a page of another origin.
 func TestPush_Methods(t *testing.T) {
+	t.Parallel()
 	a, _, key := pushable(t)
 	const path, allowed = "/api/v1/ingest/calls", "POST, OPTIONS"
 	if got := a.do(t, http.MethodOptions, path, ""); got.status != 204 || got.header.Get("Allow") != allowed {

@@ -15,6 +15,7 @@ import (
 
 // Requests that no handler sees, and methods that no route has, get the error object and the headers of all responses.
 func TestRawErrors_HaveErrorObjectAndHeaders(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	server := httptest.NewUnstartedServer(b.Config.Handler)
 	server.Listener = httpapi.RawErrors(server.Listener)
@@ -64,6 +65,7 @@ func TestRawErrors_HaveErrorObjectAndHeaders(t *testing.T) {
 
 // A path with a slash at its end is served as the path without it.
 func TestTrailingSlash_IsServed(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, op := range operations(t) {
 		want, got := httptest.NewRecorder(), httptest.NewRecorder()

@@ -7,6 +7,7 @@ import (
 )
 
 func TestKeylessLog_BoundsEntriesOfAnAddressAndOfAll(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	l := newKeylessLog(func() time.Time { return now })
 	admitted := func(address string) (n int) {

@@ -20,6 +20,7 @@ import (
 
 // Requests without a valid key fill a small part of the log; requests with one are all logged.
 func TestRequestLog_SamplesRequestsWithoutAKey(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewRegistry()
 	a := start(t, func(o *httpapi.Options) { o.Metrics = registry })
 	for n := range 80 {
@@ -48,6 +49,7 @@ func TestRequestLog_SamplesRequestsWithoutAKey(t *testing.T) {
 
 // A key is neither sent back nor logged, wherever a client puts it, with a valid key beside it or without.
 func TestKeys_AreMaskedWhereverTheyAreSent(t *testing.T) {
+	t.Parallel()
 	var stderr logbook
 	a := start(t, func(o *httpapi.Options) { o.Log = slog.New(slog.NewJSONHandler(&stderr, nil)) })
 	secret := "sk_" + strings.Repeat("q7", 16)

@@ -134,6 +134,7 @@ func (l *lake) wantSharingError(t *testing.T, got answer, status int, code strin
 }
 
 func TestSharing_ListsTheTablesOfTheTenant(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	type list struct {
 		Items []struct{ Name, Schema, Share, ID string }
@@ -187,6 +188,7 @@ func TestSharing_ListsTheTablesOfTheTenant(t *testing.T) {
 }
 
 func TestSharing_RefusesWritesOtherTenantsAndOtherKeys(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	other := "/shares/voicory/schemas/" + theirs.String() + "/tables"
 	table := sharedTables + "/calls"
@@ -240,6 +242,7 @@ func TestSharing_RefusesWritesOtherTenantsAndOtherKeys(t *testing.T) {
 }
 
 func TestSharing_RefusesMalformedQueries(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	for body, code := range map[string]string{
 		`{`:                                    "MALFORMED_REQUEST",
@@ -277,6 +280,7 @@ func TestSharing_RefusesMalformedQueries(t *testing.T) {
 }
 
 func TestSharing_QueryReturnsTheFilesOfEveryTable(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	for _, export := range schema.Exports {
 		for capabilities, want := range map[string]string{"": "", "responseformat=delta,parquet;readerfeatures=deletionvectors": "responseformat=parquet",
@@ -325,6 +329,7 @@ func TestSharing_QueryReturnsTheFilesOfEveryTable(t *testing.T) {
 }
 
 func TestSharing_VersionsStayReadableForOneHour(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	before := l.query(t, "calls", "")
 	publish := func(n int) {
@@ -391,6 +396,7 @@ func TestSharing_VersionsStayReadableForOneHour(t *testing.T) {
 }
 
 func TestSharing_URLsAreBoundToKeyTenantAndTime(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	file := l.query(t, "calls", "").files[0]
 	change := func(from, to string) string {
@@ -451,6 +457,7 @@ func TestSharing_URLsAreBoundToKeyTenantAndTime(t *testing.T) {
 }
 
 func TestSharing_ScanOfATableCountsAsOneRequest(t *testing.T) {
+	t.Parallel()
 	l := startLake(t, func(o *httpapi.Options) {
 		o.Limiter, o.Rules = limit.NewMemory(100, o.Now), limit.Rules{{Max: 2, Window: time.Minute}}
 	})
@@ -469,6 +476,7 @@ func TestSharing_ScanOfATableCountsAsOneRequest(t *testing.T) {
 }
 
 func TestSharing_DamagedFileIsUnavailable(t *testing.T) {
+	t.Parallel()
 	dir := ""
 	l := startLake(t, func(o *httpapi.Options) { dir = o.Store.(*warehouse.Warehouse).PublishedDirs(mine)[0] })
 	corrupt(t, dir, l.files(t, l.secret, "customers", "")[0].Name)
@@ -480,6 +488,7 @@ func TestSharing_DamagedFileIsUnavailable(t *testing.T) {
 }
 
 func TestSharing_ProfileConnects(t *testing.T) {
+	t.Parallel()
 	l := startLake(t)
 	got := l.ask(t, "GET", "/api/v1/sharing/profile", l.secret)
 	var profile httpapi.SharingProfile
@@ -504,6 +513,7 @@ func TestSharing_ProfileConnects(t *testing.T) {
 
 // The official client reads the tables with the example of the documentation, while rows are published.
 func TestSharing_ClientReadsEveryTable(t *testing.T) {
+	t.Parallel()
 	python := pythontest.Python(t, "delta-sharing==1.4.2", "pandas==2.3.3", "pyarrow==23.0.1")
 	l := startLake(t)
 	published, stop := l.publishJune(t)

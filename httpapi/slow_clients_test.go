@@ -128,6 +128,7 @@ func (b *bulk) slowTargets(t *testing.T) (paths []string) {
 // A client may take as little as it likes: others are answered meanwhile, rows are merged and published, and what it
 // gets in the end is whole, and as it was when it began.
 func TestSlowClients_DoNotDelayOthers(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())
@@ -195,6 +196,7 @@ func juneRows(t *testing.T, kind, body string) (rows int, err error) {
 
 // A client that reads slowly is not disconnected; a client that reads nothing is. This applies to streams and files.
 func TestSlowClients_AreNotDisconnected(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	b.fill(t, filled)
 	_, err := b.warehouse.Publish(t.Context())

@@ -94,6 +94,7 @@ func until(t *testing.T, holds func() bool) {
 }
 
 func TestQuery_Formats(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	got := b.sql(t, b.secret, `{"sql": "SELECT status, count(*) AS n FROM calls WHERE status LIKE $1 GROUP BY ALL ORDER BY ALL", "params": ["%-%"]}`)
 	var result struct {
@@ -130,6 +131,7 @@ func TestQuery_Formats(t *testing.T) {
 }
 
 func TestQuery_InvalidRequests(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	for _, c := range []struct {
 		key, body string
@@ -169,6 +171,7 @@ func TestQuery_InvalidRequests(t *testing.T) {
 // A key's own limits cap what it asks for, from the next request after they were given, and bind no other key of its
 // tenant.
 func TestQuery_LimitsOfAKey(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	bound, key, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
@@ -237,6 +240,7 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 const endless = `{"sql": "SELECT count(*) FROM range(1000000000000) a WHERE range % 7 = 3", "timeout_ms": 600000}`
 
 func TestQuery_Cancel(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	answers := make(chan answer, 1)
 	go func() { answers <- b.sql(t, b.secret, endless, "X-Query-Id", "mine-1") }()
@@ -283,6 +287,7 @@ func TestQuery_Cancel(t *testing.T) {
 
 // A key runs a bounded number of queries at a time; further ones wait for a bounded time.
 func TestQuery_ConcurrencyOfAKey(t *testing.T) {
+	t.Parallel()
 	b := startSQLSlots(t, withSlots(httpapi.Queries, 4, 2, 1))
 	answers := make(chan answer, 1)
 	go func() {
@@ -306,6 +311,7 @@ func TestQuery_ConcurrencyOfAKey(t *testing.T) {
 
 // While statements run that want everything, pages and rows are answered.
 func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) {
+	t.Parallel()
 	bombs := []string{
 		"SELECT sum(a.range * b.range * c.range) FROM range(1000000000) a, range(1000000) b, range(1000) c",
 		"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
@@ -350,6 +356,7 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) {
 // A query that fails after a part of its result was sent is aborted. A part is sent long before the 40 MB of text that
 // precede the failure have been made: a worker that held as much back would be full where texts are longer.
 func TestQuery_FailureMidwayAborts(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT range, CASE WHEN range = 20000 THEN error('late') ELSE repeat('x', 2000 + range % 9) END FROM range(30000)", "format": "csv"}`)
 	noError(t, err)

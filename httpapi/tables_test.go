@@ -19,6 +19,7 @@ import (
 
 // Figures are the same in every format: as tables, another reader finds in them what the JSON says.
 func TestAnalytics_Tables(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
@@ -73,6 +74,7 @@ func TestAnalytics_Tables(t *testing.T) {
 
 // Every report is a table in every format, by hours and without any group, and where there is nothing.
 func TestAnalytics_EveryReportAsTable(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for _, report := range analytics.Reports {
 		for _, query := range []string{"", "interval=hour", "from=2030-01-01", "interval=week&from=2030-01-01&group_by=" + strings.Join(report.Groups(), ",")} {
@@ -99,6 +101,7 @@ func TestAnalytics_EveryReportAsTable(t *testing.T) {
 
 // Every format has the same matches: as a table, with a row for each turn.
 func TestSearch_Tables(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)

@@ -219,6 +219,7 @@ func (s *shared) roads(t *testing.T) []road {
 // TestTenantShares_SlowClientsDoNotKeepOthersOut checks every road against every other: while slow clients of one
 // tenant have all that they can get of a road, with one key or several, another tenant is answered on all roads.
 func TestTenantShares_SlowClientsDoNotKeepOthersOut(t *testing.T) {
+	t.Parallel()
 	s := startShared(t)
 	roads := s.roads(t)
 	keys := []string{s.secret}

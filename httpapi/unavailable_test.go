@@ -13,6 +13,7 @@ import (
 
 // A tenant whose store is missing gets 503 from every route, with the file and the operator's command, and no store.
 func TestUnavailable_MissingStore(t *testing.T) {
+	t.Parallel()
 	b := startSQL(t)
 	dir := b.warehouse.Dir()
 	noError(t, os.MkdirAll(filepath.Join(dir, "lake", "tenant_id="+nobody.String(), "calls"), 0o700)) // it had rows

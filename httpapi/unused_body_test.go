@@ -50,6 +50,7 @@ func TestUnusedBody_ThatStallsHoldsNothing(t *testing.T) {
 
 // A body that arrives is ignored up to 4 KB.
 func TestUnusedBody_IsIgnoredOrRefused(t *testing.T) {
+	t.Parallel()
 	b := startBulk(t)
 	for size, want := range map[int]int{2: 200, 4 << 10: 200, 4<<10 + 1: 413, 1 << 20: 413} {
 		for _, path := range []string{"/api/v1/calls", "/api/v1/exports/calls?format=ndjson"} {

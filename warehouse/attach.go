@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -29,26 +30,32 @@ func (w *Warehouse) attach(ctx context.Context, catalog, path string, block int)
 	return w.attachFile(ctx, catalog, path, existingFile, nil)
 }
 
-// makeFile creates a database without rows. All tenants' files of a block size are copies of one that is made once,
+// emptyStores has the content of a new tenant's file by block size. All such files of this process are copies of it,
 // because to copy a file is much faster than to create its schema.
+var emptyStores = struct {
+	sync.Mutex
+	content map[int][]byte // made on demand; guarded by Mutex
+}{content: map[int][]byte{}}
+
+// makeFile creates a database without rows.
 func (w *Warehouse) makeFile(ctx context.Context, catalog, path string, block int) error {
 	if storeKind(catalog) != "tenant" {
 		return w.makeEmpty(ctx, catalog, path, block)
 	}
-	w.tenants.making.Lock()
-	defer w.tenants.making.Unlock()
-	if w.tenants.empty[block] == nil {
+	emptyStores.Lock()
+	defer emptyStores.Unlock()
+	if emptyStores.content[block] == nil {
 		empty := filepath.Join(w.TempDir(), "empty.duckdb")
 		defer func() { _ = w.folder.removeIfThere(empty) }() // tmp/ is also emptied at the next start
 		if err := w.makeEmpty(ctx, "empty", empty, block); err != nil {
 			return err
 		}
 		var err error
-		if w.tenants.empty[block], err = w.folder.readFile(empty); err != nil {
+		if emptyStores.content[block], err = w.folder.readFile(empty); err != nil {
 			return err
 		}
 	}
-	return w.folder.writeFile(path, w.tenants.empty[block])
+	return w.folder.writeFile(path, emptyStores.content[block])
 }
 
 // makeEmpty creates a database with the current schema and no rows.

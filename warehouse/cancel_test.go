@@ -19,6 +19,7 @@ import (
 
 // A read that is cancelled at any point does not affect other reads.
 func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	var rows []any
 	for n := range 200 {
@@ -72,7 +73,8 @@ func TestRead_CancelledReadsDoNotAffectOthers(t *testing.T) {
 
 // If the first reader of a tenant is cancelled while the file is opened or created, the next reader opens it.
 func TestTenant_CancelledOpen(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	for n := range 30 {
 		tenant := uuid.New()

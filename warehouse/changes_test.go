@@ -62,6 +62,7 @@ func changedItem(t *testing.T, item string) (c changed) {
 }
 
 func TestChanges_Order(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	none := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 10)
 	if len(none.Items) != 0 || none.More || none.Next != (warehouse.FeedPosition{}) || none.Seq != 0 {
@@ -113,6 +114,7 @@ func TestChanges_Order(t *testing.T) {
 
 // A filter applies to rows, but not to deletions, because deleted rows have no values to compare.
 func TestChanges_Filter(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	assistant, customer := uuid.New(), uuid.New()
 	some := func(n int, fields row) row {
@@ -143,6 +145,7 @@ func TestChanges_Filter(t *testing.T) {
 // A row that stops matching the filter is like a deleted one without a time, and so is a later row that never matched.
 // Rows that did not match when the client began are left out.
 func TestChanges_RowsLeaveTheFilter(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	filter := schema.Filter{Status: "completed"}
 	at := func(n int, status string, minute int) row {
@@ -172,6 +175,7 @@ func TestChanges_RowsLeaveTheFilter(t *testing.T) {
 // After an older copy of the data folder took its place, a position of rows that the copy does not have is an error. It
 // still is when new rows have reached its number. Positions before the copy stay valid.
 func TestChanges_PositionAfterRestore(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	data, copied := filepath.Join(folder, "data"), filepath.Join(folder, "copy")
 	end := func(numbers ...int) warehouse.FeedPosition {
@@ -205,6 +209,7 @@ func TestChanges_PositionAfterRestore(t *testing.T) {
 
 // A client that follows the feed during merges ends with exactly the stored rows.
 func TestChanges_ConcurrentMerges(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	const rounds, rows = 20, 30
 	var group sync.WaitGroup
@@ -266,6 +271,7 @@ func TestChanges_ConcurrentMerges(t *testing.T) {
 // A large batch has several sequence numbers. The feed returns each of its rows once, whether the rows are sorted or
 // not.
 func TestChanges_LargeBatch(t *testing.T) {
+	t.Parallel()
 	for name, apart := range map[string]int{"of a day": 0, "scattered": 300} {
 		t.Run(name, func(t *testing.T) {
 			w := openNew(t)

@@ -22,6 +22,7 @@ func hasWAL(dir string, tenant uuid.UUID) bool {
 
 // Every way to change a tenant's file takes memory until a checkpoint, and this memory is bounded.
 func TestCheckpoint_BoundsMemoryOfEveryChange(t *testing.T) {
+	t.Parallel()
 	const tenants = 16
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir, MemoryLimit: "100MB"})
@@ -87,6 +88,7 @@ func TestCheckpoint_BoundsMemoryOfEveryChange(t *testing.T) {
 
 // An open snapshot prevents the checkpoint of its tenant. It neither prevents those of other tenants nor stops writers.
 func TestCheckpoint_OpenSnapshot(t *testing.T) {
+	t.Parallel()
 	const tenants = 16
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir, MemoryLimit: "100MB"})
@@ -114,6 +116,7 @@ func TestCheckpoint_OpenSnapshot(t *testing.T) {
 
 // The tenants that were used last stay as they are.
 func TestCheckpoint_LeastRecentlyUsedFirst(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir, MemoryLimit: "60MB"})
 	noError(t, err)

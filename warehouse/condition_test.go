@@ -27,7 +27,8 @@ func kinds(w *warehouse.Warehouse) string {
 // A store that cannot be opened is a condition of its tenant until it can be. The warehouse is not ready only if no
 // tenant can be served.
 func TestConditions_StoreThatCannotBeOpened(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	publish(t, w)
@@ -62,7 +63,8 @@ func TestConditions_StoreThatCannotBeOpened(t *testing.T) {
 
 // Commits that no publication reaches are a condition after maxPublishLag, until they are published.
 func TestConditions_PublicationLags(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	blocker := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())

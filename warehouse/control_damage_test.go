@@ -17,7 +17,8 @@ import (
 // A control database that is damaged in any way either opens with the right keys, or is an error of one line with the
 // command to run. The repair brings the keys back from the journal.
 func TestControl_DamageMatrix(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	_, valid, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
 	noError(t, err)

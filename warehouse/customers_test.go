@@ -12,6 +12,7 @@ import (
 
 // Customers of all tenants are listed in the order of their bytes, page by page.
 func TestCustomersAfter_Order(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	var want []warehouse.Customer
 	high := uuid.MustParse("ffffffff-0000-4000-8000-000000000000")

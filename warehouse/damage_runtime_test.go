@@ -12,6 +12,7 @@ import (
 
 // A store whose path has another file, or none, is not written to. It can be used again when its file is back.
 func TestStore_ReplacedWhileInUse(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	store := func(name string) string { return filepath.Join(w.Dir(), "warehouse", name) }
@@ -51,7 +52,8 @@ func TestStore_ReplacedWhileInUse(t *testing.T) {
 
 // A block that cannot be read is a condition of its tenant, and the command to run is named.
 func TestStore_BlockDamagedWhileInUse(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var rows []any
 	for n := range 3000 {

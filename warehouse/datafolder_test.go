@@ -65,7 +65,8 @@ func contents(t *testing.T, dir string) (text string) {
 
 // A symbolic link that appears in an open data folder is not followed to write or to delete either.
 func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	defer func() { _ = w.Close() }() // fails if the test has replaced a file of the folder
 	month := func(n int) row { return row{"created_at": fmt.Sprintf("2026-%02d-01T00:00:00Z", n)} }
@@ -131,7 +132,8 @@ func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 // The folder opens, whatever is in the place of a file of one tenant or origin. The other tenants and the other files
 // of the quarantine are read.
 func TestOpen_OddFilesOfOneTenantDoNotStopOthers(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	bad := row{"user_id": tenantB, "id": "none", "created_at": "never"}
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), bad)

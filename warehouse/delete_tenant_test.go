@@ -69,7 +69,8 @@ func wantDeleted(t *testing.T, w *warehouse.Warehouse) {
 }
 
 func TestDeleteTenant_LeavesNothingAndKeepsItOut(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	text := fillTenants(t, w)
 	_, valid, err := w.Authenticate(text)
 	noError(t, err)
@@ -111,7 +112,8 @@ func TestDeleteTenant_LeavesNothingAndKeepsItOut(t *testing.T) {
 
 // Files of a deleted tenant, of a crash or of a backup, are removed by the next start.
 func TestDeleteTenant_NextStartRemovesTheRest(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	fillTenants(t, w)
 	noError(t, w.Close())
 	copied := filepath.Join(t.TempDir(), "copy")

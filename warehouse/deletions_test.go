@@ -14,6 +14,7 @@ import (
 
 // Each case merges versions and deletions one after the other, each in its own batch, and then all of them again.
 func TestMerge_DeletionSequences(t *testing.T) {
+	t.Parallel()
 	version := func(status string, at any) row { return call(tenantA, 1, row{"status": status, "updated_at": at}) }
 	type merged struct {
 		row    row
@@ -88,6 +89,7 @@ func TestMerge_DeletionSequences(t *testing.T) {
 
 // Within a batch the newest version wins, and among versions with the same time the last line.
 func TestMerge_DeletionsWithinBatch(t *testing.T) {
+	t.Parallel()
 	w, n, end := openNew(t), 0, warehouse.FeedPosition{}
 	version := func(at any) row { return call(tenantA, 1, row{"updated_at": at}) }
 	for name, test := range map[string]struct {
@@ -200,6 +202,7 @@ func (m model) shown() map[string]string {
 
 // After versions and deletions in any order and in any batches, the table, the feed and the lake agree with the model.
 func TestMerge_DeletionsInAnyOrder(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
@@ -282,6 +285,7 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 
 // A deletion requires an id, a tenant and a valid time.
 func TestMerge_RefusedDeletions(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	for name, test := range map[string]struct {
 		line   any
@@ -311,6 +315,7 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 
 // A deletion may belong to the tenant of the batch, and a file of deletions needs no other columns.
 func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	for _, dataset := range schema.Datasets {
 		merge(t, w, dataset, call(tenantA, 1, nil))
@@ -328,7 +333,8 @@ func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 
 // A tenant file from before tombstones existed is migrated.
 func TestMigration_FileWithoutTombstones(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
 	noError(t, w.Close())

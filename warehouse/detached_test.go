@@ -16,6 +16,7 @@ import (
 
 // WithDetached waits for the readers of a tenant, and keeps new ones waiting until its function has returned.
 func TestWithDetached_NoReaderMeanwhile(t *testing.T) {
+	t.Parallel()
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	path := filepath.Join(w.Dir(), "warehouse", tenantA.String()+".duckdb")

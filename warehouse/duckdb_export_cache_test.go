@@ -21,6 +21,7 @@ func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
 
 // Concurrent callers share one build, which is cancelled when all of them give up.
 func TestOpenDatabase_SharedBuild(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
@@ -75,6 +76,7 @@ func TestOpenDatabase_SharedBuild(t *testing.T) {
 
 // The two newest files stay in the cache. An open file can be read after it was removed from the cache.
 func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	free := func() (func(), error) { return func() {}, nil }
 	var sums []string

@@ -20,7 +20,8 @@ func inDatabase(t *testing.T, path, query string) string {
 }
 
 func TestWriteDatabase_Contents(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,
@@ -65,7 +66,8 @@ func TestWriteDatabase_Contents(t *testing.T) {
 }
 
 func TestWriteDatabase_NoRows(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	path := filepath.Join(t.TempDir(), "warehouse.duckdb")
 	made, err := w.WriteDatabase(t.Context(), tenantA, path)
 	noError(t, err)
@@ -79,6 +81,7 @@ func TestWriteDatabase_NoRows(t *testing.T) {
 
 // A cancelled WriteDatabase leaves no file, and the next WriteDatabase succeeds.
 func TestWriteDatabase_CancelledLeavesNoFile(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	for n := range 4 {
 		merge(t, w, schema.Calls, call(tenantA, n, row{"created_at": fmt.Sprintf("2026-0%d-01T00:00:00Z", n+1)}))

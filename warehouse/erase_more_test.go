@@ -15,6 +15,7 @@ import (
 
 // While the file of a tenant is written again, the rows of another one are read and written.
 func TestErase_OtherTenantsGoOn(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	mergePerson(t, w, 30)
 	merged := 0
@@ -53,6 +54,7 @@ func TestErase_CompletedAfterASlowReader(t *testing.T) {
 
 // A customer with a number of the business is not erased by the id, because all calls would leave.
 func TestErase_OwnNumberMustBeNamed(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	const own = "+91 80000 00001"
 	merge(t, w, schema.Customers, row{"user_id": tenantA, "id": id(1), "phone_number": own, "created_at": "2026-03-01"},
@@ -82,6 +84,7 @@ func TestErase_OwnNumberMustBeNamed(t *testing.T) {
 
 // Rows and refused rows that are merged at the same time as the erasure do not stay.
 func TestErase_WhileRowsAreMerged(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	mergePerson(t, w, 30)
 	ctx, stop := context.WithCancel(t.Context())

@@ -215,7 +215,8 @@ func wantErased(t *testing.T, w *warehouse.Warehouse, others int) {
 }
 
 func TestErase_LeavesNoTrace(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	mergePerson(t, w, 3000)
 	noError(t, w.Close()) // writes the log to the file
 	w = open(t, w.Dir())
@@ -273,6 +274,7 @@ func TestErase_LeavesNoTrace(t *testing.T) {
 
 // Rows of before the erasure do not come back by any input. A later row of the number is a new record.
 func TestErase_RowsDoNotComeBack(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	mergePerson(t, w, 30)
 	report, err := w.Erase(t.Context(), tenantA, id(erasedID), warehouse.EraseOptions{})
@@ -354,7 +356,7 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 		noError(t, w.Close())
 		return
 	}
-	w := open(t, t.TempDir())
+	w := open(t, emptyFolder(t))
 	mergePerson(t, w, 30)
 	publish(t, w)
 	noError(t, w.Close())

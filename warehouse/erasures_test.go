@@ -13,6 +13,7 @@ import (
 
 // A key of an erased number is among those that the statements compute for every spelling of it.
 func TestNumberKeys_AgreeWithTheStatements(t *testing.T) {
+	t.Parallel()
 	w := openForStaging(t)
 	stored := func(r *rapid.T, text string) []string {
 		rows, err := queryTexts(context.Background(), w.loader, "SELECT coalesce(unnest(memory.main.number_keys($1)), '')", text)

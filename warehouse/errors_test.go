@@ -14,6 +14,7 @@ import (
 
 // A merge that exceeds the memory limit returns ErrNoMemory and stores nothing.
 func TestErrors_MemoryFull(t *testing.T) {
+	t.Parallel()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "12MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
@@ -28,6 +29,7 @@ func TestErrors_MemoryFull(t *testing.T) {
 // If the disk fills up, the merge returns ErrNoSpace. Committed rows are complete, and merging continues once there
 // is space.
 func TestErrors_DiskFull(t *testing.T) {
+	t.Parallel()
 	disk := filepath.Join(t.TempDir(), "disk")
 	noError(t, os.Mkdir(disk, 0o755))
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs",

@@ -300,7 +300,8 @@ func (f *faultyWarehouse) checkPowerCut() {
 
 // Folders that are deleted while the server runs are created again.
 func TestFaults_DeletedFoldersComeBack(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	for _, name := range []string{"quarantine", "tmp"} {

@@ -81,7 +81,8 @@ func flip(t *testing.T, path string, at int64) {
 // However a published file is damaged, no reader gets a byte of it: downloads and SQL are refused, and snapshots read
 // the rows from the store. The publisher is woken, and after it has run everything is as before.
 func TestPublishedFiles_DamagedFileIsNeverRead(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	rows := func(tenant uuid.UUID, month string) (list []any) {
 		for n := range 50 {
@@ -178,7 +179,8 @@ func snapshotRows(t *testing.T, w *warehouse.Warehouse) (digests string) {
 
 // A scrub finds damage that no reader has seen, even if the times of the inode are as before.
 func TestScrub_FindsDamageThatChangesNoTime(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	publish(t, w)
@@ -200,6 +202,7 @@ func TestScrub_FindsDamageThatChangesNoTime(t *testing.T) {
 
 // Files that were deleted while no process had the folder open come back with the next inspection and publication.
 func TestScrub_InspectionFindsDeletedFolders(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, gone := range []string{"lake", "published", "lake/tenant_id=" + tenantA.String(), "published/" + tenantA.String()} {
 		w := open(t, dir)
@@ -226,6 +229,7 @@ func TestScrub_InspectionFindsDeletedFolders(t *testing.T) {
 
 // The times of a tenant have the distance of the period, wherever the search begins.
 func TestScrubAfter_IsPeriodic(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		every := time.Duration(rapid.Int64Range(1, int64(1000*time.Hour)).Draw(t, "every"))
 		last := time.Unix(0, rapid.Int64Range(0, 1<<61).Draw(t, "last"))

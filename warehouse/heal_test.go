@@ -60,10 +60,11 @@ func eventually(t *testing.T, do func() error) {
 
 // A database whose checkpoint fails is attached again by itself, with every commit.
 func TestReattach_AfterAFailedCheckpoint(t *testing.T) {
+	t.Parallel()
 	if !inChild(t) {
 		return
 	}
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
@@ -105,6 +106,7 @@ func TestReattach_AfterAFailedCheckpoint(t *testing.T) {
 
 // A revocation that can be stored nowhere holds until the process ends, and the caller gets an error.
 func TestRevokeKey_HoldsWithoutSpace(t *testing.T) {
+	t.Parallel()
 	if !inChild(t) {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 // The record of a push is kept for a day, survives a restart, and is visible to its tenant only.
 func TestPush_RecordIsKeptForADay(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 	noError(t, err)
@@ -46,7 +47,8 @@ func TestPush_RecordIsKeptForADay(t *testing.T) {
 
 // A lookup of the record of a push creates no store.
 func TestFindPush_CreatesNoStore(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	_, err := w.FindPush(t.Context(), tenantA, "unknown", time.Now())
 	wantKind(t, err, warehouse.ErrNotFound)

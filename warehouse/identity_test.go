@@ -219,6 +219,7 @@ func storeFiles(t *testing.T, dir string) map[string]string {
 // If the folder of the stores is missing or empty although stores are registered, no store is created in it, not even
 // for a new tenant: its file system is probably not mounted.
 func TestStores_FolderNotMounted(t *testing.T) {
+	t.Parallel()
 	image := makeStoreImage(t)
 	for name, lose := range map[string]func(dir string) error{
 		"missing": func(dir string) error { return os.RemoveAll(filepath.Join(dir, "warehouse")) },
@@ -310,6 +311,7 @@ func TestStores_WitnessesAreLost(t *testing.T) {
 
 // A tenant with a key and without rows has empty lists, before and after a restart.
 func TestStores_TenantWithoutRows(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for range 2 {
 		w := open(t, dir)
@@ -323,6 +325,7 @@ func TestStores_TenantWithoutRows(t *testing.T) {
 // BeginHistory accepts a store that lacks commits, or has another history, and ends every position in its feed. It does
 // not accept a store of another tenant.
 func TestBeginHistory(t *testing.T) {
+	t.Parallel()
 	image := makeStoreImage(t)
 	dir := imageOf(t, image.killed)
 	w := open(t, dir)
@@ -361,7 +364,8 @@ func TestBeginHistory(t *testing.T) {
 
 // The newest history of a store is registered twice. Either place may lose it: the store stays the tenant's store.
 func TestStores_NewestHistoryIsLost(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())

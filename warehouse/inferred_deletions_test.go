@@ -17,6 +17,7 @@ import (
 
 // An inferred deletion yields to every row that arrives later, whatever its time; an explicit one to newer rows only.
 func TestMerge_InferredDeletions(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	const older, seen, newer = "2026-06-01", "2026-06-02", "2026-06-03"
 	for n, test := range []struct {
@@ -55,6 +56,7 @@ func TestMerge_InferredDeletions(t *testing.T) {
 
 // A row that its source shows with another tenant leaves the tenant that had it, and may come back.
 func TestMerge_MovedRowsLeaveTheirTenant(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	before := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	show := func(dataset schema.Dataset, tenant uuid.UUID, created string, movedBefore time.Time, numbers ...int) {
@@ -98,7 +100,8 @@ func TestMerge_MovedRowsLeaveTheirTenant(t *testing.T) {
 
 // A key that was only missing in its source is valid again once the source lists it. Other revocations are permanent.
 func TestImportKeys_InferredRevocations(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	key := func(n int) control.ImportedKey {

@@ -32,7 +32,8 @@ func damageLines(t *testing.T, dir, part string) {
 // Revocations, settings of keys, erasures, deleted tenants and retentions are in the journal and in the control
 // database. They hold whatever is lost of one of the two.
 func TestJournal_FactsSurviveTheLossOfEitherFile(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	older := filepath.Join(t.TempDir(), "older.duckdb")
 	keys := map[string]string{} // texts of keys
@@ -131,7 +132,8 @@ func TestJournal_FactsSurviveTheLossOfEitherFile(t *testing.T) {
 
 // verify compares the keys of a stopped folder with the journal.
 func TestVerify_KeysThatDiffer(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var last control.Key
 	for range 3 {
@@ -176,7 +178,8 @@ func copyFile(t *testing.T, from, to string) {
 
 // verify says whether the copies of before an upgrade are still needed.
 func TestVerify_CopiesOfUpgrades(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	publish(t, w)

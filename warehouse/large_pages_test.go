@@ -12,6 +12,7 @@ import (
 // A page of rows that do not fit into the memory together is read in chunks. It ends early if it has a position, and is
 // refused if it has a number.
 func TestList_LargeRows(t *testing.T) {
+	t.Parallel()
 	const rows, limit = 60, 100
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "240MB"})
 	noError(t, err)

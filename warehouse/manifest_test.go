@@ -50,7 +50,8 @@ func content(t *testing.T, w *warehouse.Warehouse, file warehouse.PublishedFile)
 }
 
 func TestPublishedFiles_DescribeTheLake(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	started := time.Now().Add(-time.Second)
 	merge(t, w, schema.Calls,
@@ -103,7 +104,8 @@ transcript_turns 2026-01 2 2026-01-01T00:00:00Z 2026-01-01T00:00:00Z`)
 // A replaced file can be opened by its name for an hour, also after a restart. Then it is removed. A reader that has it
 // open can read it to the end.
 func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, row{"transcript": "Caller: hi"}))
 	publish(t, w)
@@ -141,7 +143,8 @@ func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
 // After a crash between writing a file and updating the manifest, the next publishing writes the file again and removes
 // the files that are not in the manifest.
 func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	publish(t, w)
@@ -168,6 +171,7 @@ func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {
 
 // Partitions that an older version has left unpublished are published after the upgrade.
 func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		unpublished string
 		files       int
@@ -201,7 +205,8 @@ func TestMigration_KeepsUnpublishedPartitions(t *testing.T) {
 
 // A data folder of a version without a manifest is published again completely.
 func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10", "transcript": "AI: hi"}),
@@ -232,7 +237,7 @@ func TestMigration_PublishesFolderWithoutManifest(t *testing.T) {
 // One bound holds for the replaced files and the DuckDB exports of all tenants. The newest file stays.
 func TestPublish_BoundsKeptFiles(t *testing.T) {
 	defer warehouse.SetMaxKept(warehouse.SetMaxKept(1))
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	kept := func() (n int) {
 		for _, file := range files(t, dir) {

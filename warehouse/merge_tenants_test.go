@@ -14,6 +14,7 @@ import (
 
 // A batch with the same ids for many tenants, which are classified together, changes each tenant by its own rows only.
 func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 5))
 	w := openNew(t)
 	tenants, kept := make([]uuid.UUID, 20), make([]model, 20)

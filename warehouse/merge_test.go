@@ -16,7 +16,8 @@ import (
 )
 
 func TestMerge_NewChangedUnchanged(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": 0}), call(tenantA, 2, nil)),
 		schema.Counts{Read: 2, New: 2})
@@ -33,7 +34,8 @@ func TestMerge_NewChangedUnchanged(t *testing.T) {
 }
 
 func TestMerge_OneRowPerID(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	// If an id occurs three times in a batch, the version with the newest source time wins, whatever its line.
 	wantCounts(t, merge(t, w, schema.Calls,
@@ -56,7 +58,8 @@ func TestMerge_OneRowPerID(t *testing.T) {
 }
 
 func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	customer := func(name, updated string) row {
 		return row{"user_id": tenantA, "id": id(1), "name": name, "created_at": "2026-01-01", "updated_at": updated}
@@ -72,7 +75,8 @@ func TestMerge_OlderVersionIsSuperseded(t *testing.T) {
 }
 
 func TestMerge_OneFilePerTenant(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 1, row{"summary": "A"}),
 		call(tenantB, 1, row{"summary": "B"})), schema.Counts{Read: 2, New: 2})
@@ -88,7 +92,8 @@ func TestMerge_OneFilePerTenant(t *testing.T) {
 
 // A batch may have rows of more tenants than can be attached at the same time.
 func TestMerge_MoreTenantsThanAttached(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	w.SetMaxAttached(8)
 	const tenants = 70
@@ -118,6 +123,7 @@ func numbered(n int) uuid.UUID {
 
 // Beyond the limit, the pool detaches the least recently used tenant. Its rows stay readable.
 func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	const limit, tenants = 4, 10
 	w.SetMaxAttached(limit)
@@ -151,6 +157,7 @@ func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
 }
 
 func TestMerge_RefusedRows(t *testing.T) {
+	t.Parallel()
 	w, goods := openNew(t), 0
 	for name, test := range map[string]struct {
 		dataset schema.Dataset
@@ -225,7 +232,8 @@ func TestMerge_RefusedRows(t *testing.T) {
 
 // Values that only DuckDB accepts as JSON enter no field, whatever their case and depth.
 func TestMerge_JSONByTheStandard(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var rows []any
 	n := 0
@@ -252,6 +260,7 @@ func TestMerge_JSONByTheStandard(t *testing.T) {
 }
 
 func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	anonymous := call(tenantA, 2, nil)
 	delete(anonymous, "user_id")
@@ -265,7 +274,8 @@ func TestMerge_RefusesRowsOfAnotherTenant(t *testing.T) {
 }
 
 func TestMerge_Values(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, row{
 		"created_at": "2026-04-18T19:50:20.322+05:30", "started_at": "2026-04-18 14:20", "cost": "0.1", "duration": "2m 18s",
@@ -285,7 +295,8 @@ func TestMerge_Values(t *testing.T) {
 }
 
 func TestMerge_JSONNullIsNULL(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, row{"transcript": nil, "metadata": nil, "duration": nil}))
 	noError(t, w.Close())
@@ -295,6 +306,7 @@ func TestMerge_JSONNullIsNULL(t *testing.T) {
 
 // An unchanged row with a newer source time takes that time, so a version with a time in between is superseded.
 func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	version := func(status string, day any) row { return call(tenantA, 1, row{"status": status, "updated_at": day}) }
 	merge(t, w, schema.Calls, version("queued", "2026-03-10"))
@@ -318,7 +330,8 @@ func TestMerge_UnchangedRowTakesNewerTime(t *testing.T) {
 
 // Concurrent merges of different tenants do not see rows of each other.
 func TestMerge_Concurrent(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	const tenants, batches, rows = 6, 4, 300
 	var group sync.WaitGroup
@@ -353,6 +366,7 @@ func TestMerge_Concurrent(t *testing.T) {
 
 // The same refused rows from several clients at the same time become one file of the quarantine.
 func TestMerge_ConcurrentRefusals(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	var group sync.WaitGroup
 	for range 8 {
@@ -372,7 +386,7 @@ func TestMerge_ConcurrentRefusals(t *testing.T) {
 
 // A month of long texts that does not fit in memory is published in smaller parts.
 func TestPublish_LongTextsInLittleMemory(t *testing.T) {
-	w := open(t, t.TempDir())
+	w := open(t, emptyFolder(t))
 	const parts, size = 10, 2000
 	for part := range parts {
 		var rows []any
@@ -392,13 +406,15 @@ func TestPublish_LongTextsInLittleMemory(t *testing.T) {
 }
 
 func TestOpen_FolderNameWithQuestionMark(t *testing.T) {
+	t.Parallel()
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(t.TempDir(), "what?")})
 	wantKind(t, err, warehouse.ErrInvalid)
 }
 
 // A bulk load of several row groups is stored sorted by created_at within each batch.
 func TestMerge_BulkLoadIsSorted(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var rows []any
 	for n := range 9000 { // fewer are never sorted
@@ -411,6 +427,7 @@ func TestMerge_BulkLoadIsSorted(t *testing.T) {
 }
 
 func TestOpen_FolderInUse(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: w.Dir()})
 	wantKind(t, err, warehouse.ErrInUse)
@@ -420,6 +437,7 @@ func TestOpen_FolderInUse(t *testing.T) {
 }
 
 func TestOpen_FolderNotWritable(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	noError(t, os.WriteFile(file, nil, 0o600))
 	_, err := warehouse.Open(t.Context(), warehouse.Options{Dir: filepath.Join(file, "data")})
@@ -427,7 +445,8 @@ func TestOpen_FolderNotWritable(t *testing.T) {
 }
 
 func TestOpen_RemovesLeftoversOfCrash(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())

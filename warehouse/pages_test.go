@@ -33,6 +33,7 @@ func ids(t *testing.T, items []string) []string {
 
 // The pages of every size form the whole list in order: created_at descending, then id.
 func TestList_PagesFormTheList(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	var all []listed
 	var rows []any
@@ -99,6 +100,7 @@ func TestList_PagesFormTheList(t *testing.T) {
 
 // A list that uses the cached index of wider bounds has its own total and its own pages.
 func TestList_CachedIndexOfWiderBounds(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var times []time.Time // of inbound calls, newest first
@@ -155,6 +157,7 @@ func TestList_CachedIndexOfWiderBounds(t *testing.T) {
 
 // The total of a page always belongs to the same state as its rows.
 func TestList_TotalAfterMerge(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	for n := range 5 {
 		merge(t, w, schema.Calls, call(tenantA, n, nil))
@@ -173,6 +176,7 @@ func TestList_TotalAfterMerge(t *testing.T) {
 }
 
 func TestGet_RowOfAnotherTenant(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 2, nil))
 	for _, dataset := range schema.Datasets {

@@ -21,7 +21,7 @@ func dayCall(n, day int, cost float64) row {
 // Every row is in the lake once after each publication.
 func TestPublish_MonthByDay(t *testing.T) {
 	defer warehouse.SetDayFiles(warehouse.SetDayFiles(60, 30))
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	month := filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls", "month=2026-01")
 	check := func(step string, rows, days int) {
@@ -95,7 +95,7 @@ func TestPublish_MonthByDay(t *testing.T) {
 // A lost store is built again from the files of a month that is published by day.
 func TestRepair_MonthByDay(t *testing.T) {
 	defer warehouse.SetDayFiles(warehouse.SetDayFiles(20, 10))
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var calls []any
 	for n := range 30 {
@@ -119,7 +119,7 @@ func TestRepair_MonthByDay(t *testing.T) {
 // takes its place, although no commit has changed it.
 func TestPublish_BoundsMonthsByDay(t *testing.T) {
 	defer warehouse.SetDayFiles(warehouse.SetDayFiles(2, 1))
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	add := func(months ...int) {
 		var calls []any

@@ -15,7 +15,8 @@ import (
 )
 
 func TestPublish_LakeHoldsEveryRowOnce(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-31T23:59:59.999Z", "cost": 0.5}),
@@ -56,6 +57,7 @@ func wantPublished(t *testing.T, w *warehouse.Warehouse, files int, rows int64) 
 
 // The name of the data folder may contain characters that are special in SQL, in globs and in a shell.
 func TestPublish_FolderNameWithSpecialCharacters(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "it's [a-z]* \"data\"")
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
@@ -64,7 +66,8 @@ func TestPublish_FolderNameWithSpecialCharacters(t *testing.T) {
 }
 
 func TestPublish_ChangedRows(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10"}),
@@ -88,7 +91,8 @@ func TestPublish_ChangedRows(t *testing.T) {
 
 // Rows that are merged during a publishing may be in the files that it writes. The next publishing writes the rest.
 func TestPublish_MergesDuringPublishing(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	const months = 36
 	in := func(n int, status string) row {
@@ -116,7 +120,8 @@ func TestPublish_MergesDuringPublishing(t *testing.T) {
 
 // Rows that the source has deleted are removed from the lake by the next publishing. A file without rows is removed.
 func TestPublish_DeletedRows(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-01-10"}),
@@ -163,6 +168,7 @@ func TestPublish_DeletedRows(t *testing.T) {
 
 // Transcripts of all shapes are converted to a list of turns.
 func TestPublish_TranscriptShapes(t *testing.T) {
+	t.Parallel()
 	listed := "[{'speaker': Caller, 'text': hi, 'timestamp_ms': NULL}, " +
 		"{'speaker': AI, 'text': ho, 'timestamp_ms': NULL}]"
 	tests := []struct {
@@ -213,7 +219,7 @@ func TestPublish_TranscriptShapes(t *testing.T) {
 // publishedValues publishes a call with each of the fields, and returns the value of the SQL expression over each.
 func publishedValues(t *testing.T, expression string, fields []row) (values []string) {
 	t.Helper()
-	w := open(t, t.TempDir())
+	w := open(t, emptyFolder(t))
 	var rows []any
 	for n := range fields {
 		rows = append(rows, call(tenantA, n, fields[n]))
@@ -230,6 +236,7 @@ func publishedValues(t *testing.T, expression string, fields []row) (values []st
 }
 
 func TestPublish_Durations(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		fields            row
 		duration, seconds string
@@ -268,7 +275,8 @@ func TestPublish_Durations(t *testing.T) {
 // The failure of one tenant is an error of this tenant alone: the others are published, and its own files count as
 // incomplete until a later call has published it.
 func TestPublish_FailureOfOneTenant(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	blocker := filepath.Join(dir, "lake", "tenant_id="+tenantA.String())
@@ -299,7 +307,8 @@ func TestPublish_FailureOfOneTenant(t *testing.T) {
 // Small partitions are written from a temporary table, and large ones directly. Their files have the rows of the store,
 // in order. A partition that cannot be written is the only one that stays stale, and no temporary file is left.
 func TestPublish_SmallAndLargePartitions(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var rows []any
 	add := func(month, count int) {

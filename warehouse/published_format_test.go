@@ -36,7 +36,8 @@ func numbers(t *testing.T, fields []schema.Field, seen map[int]bool) (list []str
 
 // Every published file has the declared numbers of its fields, and its ids are text.
 func TestPublish_FieldNumbersAndTextIDs(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	mergeEveryExport(t, w)
 	publish(t, w)
@@ -86,7 +87,8 @@ func downgradeFiles(t *testing.T, dir string) {
 
 // Files that an earlier version published are readable, and are upgraded once.
 func TestUpgradePublished(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	mergeEveryExport(t, w)
 	publish(t, w)

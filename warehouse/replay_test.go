@@ -21,7 +21,8 @@ func mend(t *testing.T, w *warehouse.Warehouse, old, fresh string) {
 }
 
 func TestReplay_MergesMendedRows(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	merge := func(batch warehouse.Batch) {
 		t.Helper()
 		_, _, err := w.Merge(t.Context(), batch)
@@ -82,7 +83,8 @@ func TestReplay_MergesMendedRows(t *testing.T) {
 
 // A replayed row replaces an existing row only if it has a newer time of its own.
 func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	first := func(n int, at any) row {
 		return call(tenantA, n, row{"status": "first", "cost": "cheap", "updated_at": at})
 	}
@@ -109,6 +111,7 @@ func TestReplay_DoesNotReplaceNewerRows(t *testing.T) {
 
 // A replay that was killed is completed by the next replay.
 func TestReplay_AfterCrash(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	folder := filepath.Join(w.Dir(), "quarantine")
 	refuse := func(n int) string {
@@ -131,6 +134,7 @@ func TestReplay_AfterCrash(t *testing.T) {
 }
 
 func TestQuarantine_SizeLimit(t *testing.T) {
+	t.Parallel()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), Quarantine: 10_000})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()

@@ -22,7 +22,7 @@ import (
 // of all tenants if it is zero. Then it adds the calls 6 and 7 of both tenants, and publishes them.
 func backedUp(t *testing.T, dest string, tenant uuid.UUID) (w *warehouse.Warehouse) {
 	t.Helper()
-	w = warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
+	w = warehousetest.Open(t, emptyFolder(t))
 	for n := 1; n <= 5; n++ {
 		merge(t, w, schema.Calls, call(tenantA, n, nil), call(tenantB, n, nil))
 	}
@@ -203,6 +203,7 @@ func TestRestore_Killed(t *testing.T) {
 
 // A damaged backup is refused by the name of the damaged file, before anything in the data folder changes.
 func TestRestore_DamagedBackupChangesNothing(t *testing.T) {
+	t.Parallel()
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := backedUp(t, dest, uuid.Nil)
 	noError(t, w.Close())
@@ -238,6 +239,7 @@ func TestRestore_DamagedBackupChangesNothing(t *testing.T) {
 // A backup has one state of each tenant, however many merges and publications run meanwhile. A second backup copies
 // only the stores that have changed.
 func TestBackup_WhileRowsAreMerged(t *testing.T) {
+	t.Parallel()
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantB, 1, nil))
 	publish(t, w)
@@ -301,9 +303,10 @@ func TestBackup_WhileRowsAreMerged(t *testing.T) {
 // Rows that were erased after a backup stay erased after its restore, also in a folder that has only the journal beside
 // the backups. A tenant that was deleted stays deleted.
 func TestRestore_ErasedStaysErased(t *testing.T) {
+	t.Parallel()
 	const number = "+15550100123"
 	dest := filepath.Join(t.TempDir(), "backups")
-	w := warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
+	w := warehousetest.Open(t, emptyFolder(t))
 	merge(t, w, schema.Calls, call(tenantA, 1, row{"phone_number": number}), call(tenantA, 2, nil), call(tenantB, 3, nil))
 	merge(t, w, schema.Customers, row{"user_id": tenantA, "id": warehousetest.ID(9), "phone_number": number,
 		"created_at": "2026-03-01T10:00:00Z"})
@@ -333,6 +336,7 @@ func TestRestore_ErasedStaysErased(t *testing.T) {
 
 // The state of a source is not stored if its tenant was restored during the run: it covers rows that were lost.
 func TestRestore_RunOfSourceMeanwhile(t *testing.T) {
+	t.Parallel()
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := backedUp(t, dest, tenantA)
 	defer func() { noError(t, w.Close()) }()
@@ -356,6 +360,7 @@ func TestRestore_RunOfSourceMeanwhile(t *testing.T) {
 
 // While the store of a tenant is copied, merges go on, and no checkpoint changes what is copied.
 func TestBackup_CopyIsOneState(t *testing.T) {
+	t.Parallel()
 	w := warehousetest.OpenNew(t)
 	change := func(from int) {
 		for n := from; n < from+4; n++ {
@@ -377,8 +382,9 @@ func TestBackup_CopyIsOneState(t *testing.T) {
 // A key that was revoked after a backup stays revoked after its restore. A key that was created after the backup stays
 // valid. A folder that has only the journal beside the backups has the same keys.
 func TestRestore_Keys(t *testing.T) {
+	t.Parallel()
 	dest := filepath.Join(t.TempDir(), "backups")
-	w := warehousetest.Open(t, filepath.Join(t.TempDir(), "data"))
+	w := warehousetest.Open(t, emptyFolder(t))
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	newKey := func() (control.Key, string) {
 		t.Helper()

@@ -13,7 +13,8 @@ import (
 )
 
 func TestRetention_OldRowsLeaveAndStayOut(t *testing.T) {
-	w := open(t, t.TempDir())
+	t.Parallel()
+	w := open(t, emptyFolder(t))
 	now := time.Now().UTC()
 	merge1 := func(n int, at time.Time) schema.Counts {
 		t.Helper()

@@ -104,6 +104,7 @@ func times() *rapid.Generator[any] {
 
 // The value of a row and its refusal depend on the row alone, whatever rows are staged with it, in any order.
 func TestStage_ValueDependsOnItsRowAlone(t *testing.T) {
+	t.Parallel()
 	limitChecks(t, 12)
 	w := openForStaging(t)
 	fields := map[string]*rapid.Generator[any]{"created_at": times(), "started_at": times(), "ended_at": times()}
@@ -144,6 +145,7 @@ func limitChecks(t *testing.T, checks int) {
 
 // Numbers in text columns are plain, and JSON in a text of an object's field is JSON.
 func TestStage_TextsAndNumbers(t *testing.T) {
+	t.Parallel()
 	w := openForStaging(t)
 	tests := []struct{ name, field, want string }{ // JSON
 		{"phone as a float", `"from_number":919812345678.0`, `"from_number":"919812345678"`},
@@ -175,6 +177,7 @@ func TestStage_TextsAndNumbers(t *testing.T) {
 // A value of the right kind that no column can hold is NULL and noted, if the field is optional. Another value, and one
 // in a field that a row needs, refuses the row.
 func TestStage_ValuesOutOfRange(t *testing.T) {
+	t.Parallel()
 	w := openForStaging(t)
 	tests := []struct{ field, want, note string }{ // want: part of the row; note: "" if the row is refused or has none
 		{`"ended_at":"infinity"`, `"ended_at":null`, "ended_at: out of range, set to null"},

@@ -13,7 +13,8 @@ import (
 
 // The state of a source is stored with its rows, separately for each tenant and source, and survives a restart.
 func TestSourceState_StoredWithRows(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	state := func(tenant uuid.UUID, source, want string) {
 		t.Helper()
@@ -55,7 +56,8 @@ func TestSourceState_StoredWithRows(t *testing.T) {
 
 // The files of a source are stored with its rows, separately for each tenant and source, and survive a restart.
 func TestSourceFiles_StoredWithRows(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	for i, tenant := range []uuid.UUID{tenantA, tenantA, tenantB, uuid.Nil} {
 		staged, err := w.Stage(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "x",
@@ -89,6 +91,7 @@ func TestSourceFiles_StoredWithRows(t *testing.T) {
 
 // Missing fields keep their values and do not count as a change.
 func TestMerge_MissingFieldsAreKept(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	full := call(tenantA, 1, row{"stt_minutes": 1.5, "tts_characters": 70, "status": "completed"})
 	merge(t, w, schema.Calls, full, call(tenantB, 1, row{"stt_minutes": 9}))

@@ -23,6 +23,7 @@ func (hangingRows) err() error { return nil }
 
 // A throttled batch that takes too long is refused, and leaves its slot to the next.
 func TestStage_Timeout(t *testing.T) {
+	t.Parallel()
 	w, err := Open(t.Context(), Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

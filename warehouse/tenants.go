@@ -62,9 +62,6 @@ type tenantPool struct {
 	reserved    map[uuid.UUID]chan struct{} // closed at the end of the reservation, see reserve; guarded by mu
 	made        map[uuid.UUID]*storeFacts   // of the files that this process has created; guarded by mu
 	maxAttached int                         // the constant, unless lowered by a test; guarded by mu
-
-	making sync.Mutex
-	empty  map[int][]byte // content of a new tenant's file, by block size, made on demand; guarded by making
 }
 
 // A tenantStore is the attached file of one tenant.
@@ -126,7 +123,7 @@ func (p *tenantPool) init(w *Warehouse) {
 	p.w, p.detach, p.maxAttached = w, w.detach, maxAttached
 	p.open, p.detaching = map[uuid.UUID]*tenantStore{}, map[uuid.UUID]chan struct{}{}
 	p.reserved = map[uuid.UUID]chan struct{}{}
-	p.made, p.empty = map[uuid.UUID]*storeFacts{}, map[int][]byte{}
+	p.made = map[uuid.UUID]*storeFacts{}
 }
 
 // tenant attaches the tenant's file, and creates a missing file with small blocks. The store stays attached until the

@@ -21,7 +21,8 @@ import (
 // A damaged file fails the calls for its tenant, each with an error that names the tenant, until the file is repaired.
 // Other tenants are not affected.
 func TestTenants_DamagedFileAffectsOneTenant(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil), call(tenantB, 2, nil))
 	noError(t, w.Close())
@@ -59,6 +60,7 @@ func TestTenants_DamagedFileAffectsOneTenant(t *testing.T) {
 
 // While the DETACH of a tenant is under way, all other tenants are opened, and an open of this tenant waits.
 func TestTenantPool_OpensOtherTenantsDuringDetach(t *testing.T) {
+	t.Parallel()
 	w := openNew(t)
 	w.SetMaxAttached(2)
 	for n := range 4 {
@@ -107,6 +109,7 @@ func TestTenantPool_OpensOtherTenantsDuringDetach(t *testing.T) {
 
 // If a DETACH fails, both tenants are usable, and a later DETACH of the same tenant is tried.
 func TestTenantPool_FailedDetach(t *testing.T) {
+	t.Parallel()
 	for name, attached := range map[string]bool{"still attached": true, "detached": false} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -158,7 +161,8 @@ func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want 
 
 // A tenant is in the list as soon as it has a file, whatever creates the file, and after the list was lost.
 func TestTenants_ListedWithFirstRowOrState(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	creates := map[string]func(tenant uuid.UUID) error{
 		"rows of a tenant": func(tenant uuid.UUID) error {
@@ -218,7 +222,8 @@ func TestTenants_ListedWithFirstRowOrState(t *testing.T) {
 
 // The first use of a tenant's file sets its block size. Later rows do not change it.
 func TestTenants_BlockSizeOfNewFile(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	var many []any
 	for n := range 8192 {

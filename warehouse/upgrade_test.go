@@ -68,6 +68,7 @@ func downgrade(t *testing.T, dir string, version int, script string) {
 // The store of every released version opens with every row, is published, and is kept as it was in a copy. The upgraded
 // store has an identity.
 func TestUpgrade_StoresOfEveryVersion(t *testing.T) {
+	t.Parallel()
 	const rows = `INSERT INTO calls (id, status, created_at, transcript, _hash, _seq)
 			SELECT ('00000000-0000-4000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, 'completed',
 				TIMESTAMPTZ '2026-03-01 10:00:00Z' + range * INTERVAL 1 DAY, '"Caller: hi"', 1, 1 FROM range(40);
@@ -114,6 +115,7 @@ func TestUpgrade_StoresOfEveryVersion(t *testing.T) {
 
 // The control database of every released version opens with its tenants and keys.
 func TestUpgrade_ControlDatabasesOfEveryVersion(t *testing.T) {
+	t.Parallel()
 	for version := 1; version <= len(statements.Migrations("control")); version++ {
 		dir := t.TempDir()
 		noError(t, open(t, dir).Close())
@@ -136,7 +138,8 @@ func TestUpgrade_ControlDatabasesOfEveryVersion(t *testing.T) {
 // A data folder with a store of a newer version is refused as a whole, by one line that names the file. A changed
 // script makes its tenant unavailable.
 func TestUpgrade_NewerStoreRefusesTheFolder(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	noError(t, w.Close())
@@ -157,6 +160,7 @@ func TestUpgrade_NewerStoreRefusesTheFolder(t *testing.T) {
 
 // A start does not check the stores that a clean stop has left, and finds the others.
 func TestUpgrade_StartChecksChangedStores(t *testing.T) {
+	t.Parallel()
 	image := makeStoreImage(t)
 	dir := imageOf(t, image.killed)
 	noError(t, os.Remove(storePath(dir, tenantA)+".wal"))

@@ -152,7 +152,7 @@ func TestVerify_ManualListsEveryFinding(t *testing.T) {
 func TestVerify_RandomOperationsLeaveASoundFolder(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 7))
-	dir := t.TempDir()
+	dir := EmptyFolder(t)
 	w := Open(t, dir)
 	defer func() { NoError(t, w.Close()) }()
 	tenants := []uuid.UUID{TenantA, TenantB}

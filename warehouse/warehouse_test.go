@@ -16,24 +16,25 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type row = warehousetest.Row
 
 var (
-	tenantA    = warehousetest.TenantA
-	tenantB    = warehousetest.TenantB
-	noError    = warehousetest.NoError
-	wantKind   = warehousetest.WantKind
-	open       = warehousetest.Open
-	openNew    = warehousetest.OpenNew
-	call       = warehousetest.Call
-	deletion   = warehousetest.Deletion
-	with       = warehousetest.With
-	id         = warehousetest.ID
-	lines      = warehousetest.Lines[any]
-	merge      = warehousetest.Merge[any]
-	wantCounts = warehousetest.WantCounts
-	query      = warehousetest.Query
-	queryLake  = warehousetest.QueryLake
-	queryFile  = warehousetest.QueryFile
-	execFile   = warehousetest.ExecFile
-	files      = warehousetest.Files
+	tenantA     = warehousetest.TenantA
+	tenantB     = warehousetest.TenantB
+	noError     = warehousetest.NoError
+	wantKind    = warehousetest.WantKind
+	open        = warehousetest.Open
+	emptyFolder = warehousetest.EmptyFolder
+	openNew     = warehousetest.OpenNew
+	call        = warehousetest.Call
+	deletion    = warehousetest.Deletion
+	with        = warehousetest.With
+	id          = warehousetest.ID
+	lines       = warehousetest.Lines[any]
+	merge       = warehousetest.Merge[any]
+	wantCounts  = warehousetest.WantCounts
+	query       = warehousetest.Query
+	queryLake   = warehousetest.QueryLake
+	queryFile   = warehousetest.QueryFile
+	execFile    = warehousetest.ExecFile
+	files       = warehousetest.Files
 )
 
 func want(t *testing.T, got, want string) {

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("torture.for", 40*time.Second, "time for histories")
+	duration = flag.Duration("torture.for", 30*time.Second, "time for histories")
 	keepOn   = flag.Bool("torture.go-on", false, "run further histories after one has failed")
 	seed     = flag.Uint64("torture.seed", 1, "seed of the first history; the next ones follow")
 	program  = flag.String("torture.program", "", "path of voicory (default: it is built)")

@@ -37,7 +37,7 @@ func files(t *testing.T, tables *iceberg.Tables, export string, hints sharing.Hi
 }
 
 func TestFiles_HintsAndStatistics(t *testing.T) {
-	w := warehousetest.Open(t, t.TempDir())
+	w := warehousetest.Open(t, warehousetest.EmptyFolder(t))
 	tables := iceberg.NewTables(w, time.Now)
 	if names, _ := files(t, tables, "calls", sharing.Hints{}); len(names) != 0 {
 		t.Errorf("got files %s before the first publication", names)

@@ -60,7 +60,7 @@ func calls(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID) int {
 // A tenant whose store is unavailable does not stop a source of many tenants for the others. The run fails and names
 // the tenant, which gets its rows as soon as its store is back.
 func TestPull_UnavailableTenantDoesNotStopOthers(t *testing.T) {
-	dir := t.TempDir()
+	dir := EmptyFolder(t)
 	w := Open(t, dir)
 	pull := func(portions int) error {
 		_, err := schedule.New(w).Pull(t.Context(), numberedSource{portions}, uuid.Nil)

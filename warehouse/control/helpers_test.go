@@ -12,12 +12,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Helpers of package warehousetest that many tests use.
 var (
-	tenantA  = warehousetest.TenantA
-	tenantB  = warehousetest.TenantB
-	noError  = warehousetest.NoError
-	wantKind = warehousetest.WantKind
-	open     = warehousetest.Open
-	openNew  = warehousetest.OpenNew
-	execFile = warehousetest.ExecFile
-	files    = warehousetest.Files
+	tenantA     = warehousetest.TenantA
+	tenantB     = warehousetest.TenantB
+	noError     = warehousetest.NoError
+	wantKind    = warehousetest.WantKind
+	open        = warehousetest.Open
+	emptyFolder = warehousetest.EmptyFolder
+	openNew     = warehousetest.OpenNew
+	execFile    = warehousetest.ExecFile
+	files       = warehousetest.Files
 )

@@ -13,7 +13,7 @@ import (
 
 // Imported keys are valid until they are revoked at the source or missing from it. Keys created here are not affected.
 func TestImportKeys_MatchesSource(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	const first, second, revoked = "sk_1111111111", "pk_2222222222", "sk_3333333333"
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

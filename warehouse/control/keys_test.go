@@ -17,7 +17,7 @@ import (
 )
 
 func TestKeys_Lifecycle(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Public, control.KeySettings{Label: "dashboard"})
 	noError(t, err)
@@ -73,7 +73,7 @@ func TestKeys_Lifecycle(t *testing.T) {
 
 // Settings apply immediately and survive a restart, as does the time of the last use.
 func TestKeys_Settings(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	soon := time.Now().Add(time.Hour)
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Public,
@@ -133,7 +133,7 @@ func TestKeys_Expiry(t *testing.T) {
 
 // Query limits are stored like other settings, can be removed, and are refused for public keys.
 func TestKeys_QueryLimits(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	limits := control.KeySettings{Origins: []string{}, QueryRows: 1000, QueryBytes: 10_000_000, QueryTime: 5000}
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, limits)
@@ -178,7 +178,7 @@ func TestKeys_QueryLimits(t *testing.T) {
 
 // Keys of a control database from before query limits existed are unchanged, and can get limits.
 func TestMigration_KeysWithoutQueryLimits(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret,
 		control.KeySettings{Label: "old", RateLimit: "5/1s"})

@@ -14,7 +14,7 @@ import (
 )
 
 func TestRequestLog_SaveReadPrune(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	at := time.Now().UTC().Truncate(time.Millisecond)
 	first := control.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`,
@@ -134,7 +134,7 @@ func TestPruneRequests_TenantsShareTheLog(t *testing.T) {
 }
 
 func TestSigningKey_PersistsAndIsPrivate(t *testing.T) {
-	dir := t.TempDir()
+	dir := emptyFolder(t)
 	w := open(t, dir)
 	cursor, file := w.SigningKey("cursor"), w.SigningKey("file")
 	noError(t, w.Close())

@@ -40,7 +40,7 @@ func exportNamed(t *testing.T, name string) schema.Export {
 
 // The columns of each export equal those of its description, and internal columns are not among them.
 func TestExports_MatchDescriptions(t *testing.T) {
-	dir := t.TempDir()
+	dir := warehousetest.EmptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	noError(t, w.Close())
@@ -62,7 +62,7 @@ func TestExports_MatchDescriptions(t *testing.T) {
 }
 
 func TestExports_TurnsAndDailyCosts(t *testing.T) {
-	dir := t.TempDir()
+	dir := warehousetest.EmptyFolder(t)
 	w := open(t, dir)
 	merge(t, w, schema.Calls,
 		call(tenantA, 1, row{"created_at": "2026-03-01T23:59:59.999Z", "started_at": "2026-03-01T23:00:00Z", "cost": 0.1234,

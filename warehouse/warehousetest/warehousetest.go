@@ -56,7 +56,7 @@ func Open(t testing.TB, dir string) *warehouse.Warehouse {
 // OpenNew opens a new data folder, and closes it at the end of the test.
 func OpenNew(t testing.TB) *warehouse.Warehouse {
 	t.Helper()
-	w := Open(t, t.TempDir())
+	w := Open(t, EmptyFolder(t))
 	t.Cleanup(func() { NoError(t, w.Close()) })
 	return w
 }

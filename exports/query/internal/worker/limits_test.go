@@ -177,7 +177,7 @@ func TestLimits_HoldExactly(t *testing.T) {
 					t.Fatalf("got %+v without limits", all)
 				}
 				fit := false
-				for i := range 9 {
+				for i := range 6 {
 					most := 1 + rng.Int64N(int64(len(whole))*5/4)
 					if i%2 == 0 {
 						most = 1 + rng.Int64N(min(int64(len(whole)), 20_000))
