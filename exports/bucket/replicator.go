@@ -25,8 +25,8 @@ type Source interface {
 
 // Times of the replicator.
 const (
-	// turn is the time after which a tenant with many files lets other tenants pass.
-	turn = time.Minute
+	// maxTurn is the time after which a tenant with many files lets other tenants pass.
+	maxTurn = time.Minute
 	// retryLocal is the pause before a tenant is tried again whose files cannot be read.
 	retryLocal = time.Minute
 	// compareEvery is the time after which the objects of a tenant are compared with its files without a change.
@@ -55,6 +55,7 @@ type Replicator struct {
 	writer string // id of this process in the pointers that it writes
 	log    *slog.Logger
 	now    func() time.Time
+	turn   time.Duration // see maxTurn
 
 	mu      sync.Mutex
 	tenants map[uuid.UUID]*tenantState // guarded by mu; the fields of a state are not, see there
@@ -64,7 +65,7 @@ type Replicator struct {
 type tenantState struct {
 	changed     time.Time // of the first publication that was not looked at; zero: none; guarded by Replicator.mu
 	replicating time.Time // of the first publication that is being replicated; zero: none; guarded by Replicator.mu
-	due         time.Time // when the tenant must be replicated next; zero: when it was replicated; guarded by Replicator.mu
+	due         time.Time // of the next replication; zero: when this one has ended; guarded by Replicator.mu
 	queued      bool      // waits for its turn; guarded by Replicator.mu
 	running     bool      // is being replicated; guarded by Replicator.mu
 
@@ -90,7 +91,7 @@ func New(o Options, source Source, log *slog.Logger) (*Replicator, error) {
 		return nil, err
 	}
 	return &Replicator{source: source, tables: iceberg.NewTables(source, time.Now), client: c, writer: uuid.NewString(),
-		log: log, now: time.Now, tenants: map[uuid.UUID]*tenantState{}}, nil
+		log: log, now: time.Now, turn: maxTurn, tenants: map[uuid.UUID]*tenantState{}}, nil
 }
 
 // outcome is the outcome of replicating a tenant once.
@@ -276,11 +277,11 @@ func (r *Replicator) end(done outcome, pause time.Duration) {
 		}
 	case errors.Is(err, errConflict):
 		r.source.SetCondition(uuid.Nil, warehouse.BucketConflict, r.client.url(""), err)
-	case errors.Is(err, errTurn):
-		next = r.now()
 	case isBucketError(err):
 		next = r.now().Add(nextPause(pause))
 		r.source.SetCondition(done.tenant, warehouse.BucketFailing, "", err)
+	case errors.Is(err, errTurn):
+		next = r.now()
 	default:
 		r.log.Warn("replicate a tenant; tried again", "tenant", done.tenant, "error", err)
 		next = r.now().Add(retryLocal)

@@ -429,6 +429,29 @@ func TestReplicator_RemovesDeletedTenant(t *testing.T) {
 	}
 }
 
+func TestReplicator_LetsOtherTenantsPass(t *testing.T) {
+	w, s := warehousetest.OpenNew(t), newStore(t)
+	for month := range 3 {
+		publishCall(t, w, month+1, month+1, "+15550100")
+	}
+	r := newReplicator(t, s, w, "p")
+	r.turn = -time.Second // one file of a table
+	turns := 0
+	for {
+		_, err := replicate(t, r)
+		if err == nil {
+			break
+		}
+		if turns++; !errors.Is(err, errTurn) || turns > 6 {
+			t.Fatalf("turn %d: %v", turns, err)
+		}
+		reachable(t, "p", s.contents(t, "p"))
+	}
+	if turns != 4 {
+		t.Errorf("got %d turns for 3 files in each of 2 tables, want 4", turns)
+	}
+}
+
 func TestReplicator_ReplacesDamagedObject(t *testing.T) {
 	w, s := warehousetest.OpenNew(t), newStore(t)
 	r := newReplicator(t, s, w, "p")

@@ -52,8 +52,8 @@ type history struct {
 }
 
 // ended reports whether an object that no pointer leads to belongs to a history that was ended, so that no reader may
-// have it any more. last is the start of the last replication by this process: if it was before the history, so were all of
-// its objects. A new process knows the times of the store only.
+// have it any more. last is the start of the last replication by this process: if it was before the history, so were
+// all of its objects. A new process knows the times of the store only.
 func (h history) ended(o object, last time.Time) bool {
 	switch {
 	case !last.IsZero():
@@ -82,8 +82,9 @@ func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *ten
 		return next, err
 	}
 	var garbage []string
+	until := r.now().Add(r.turn)
 	for _, table := range tables {
-		named, err := r.write(ctx, table, state, objects, start.Add(turn))
+		named, err := r.write(ctx, table, state, objects, until)
 		if err != nil {
 			return next, err
 		}
@@ -145,7 +146,8 @@ func (r *Replicator) load(ctx context.Context, tenant uuid.UUID) (tables []*iceb
 }
 
 // write uploads the objects of a table that the bucket lacks, and then makes its pointer lead to them. It returns the
-// keys that the pointer leads to, and its own. A table without publications gets no pointer.
+// keys that the pointer leads to, and its own. A table without publications gets no pointer. After the time until,
+// write uploads one more file and returns errTurn if others are left.
 func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *tenantState, objects map[string]object,
 	until time.Time,
 ) (named map[string]bool, err error) {
@@ -160,6 +162,7 @@ func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *ten
 	if !published && !exists {
 		return named, nil
 	}
+	begun := false
 	group, uploading := errgroup.WithContext(ctx)
 	group.SetLimit(maxUploads)
 	for _, f := range files {
@@ -168,10 +171,11 @@ func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *ten
 		if stored, exists := objects[key]; exists && stored.bytes == f.Bytes {
 			continue
 		}
-		if r.now().After(until) {
+		if begun && r.now().After(until) {
 			err = errTurn
 			break
 		}
+		begun = true
 		group.Go(func() error { return r.upload(uploading, table, f.Name, key) })
 	}
 	if err = errors.Join(group.Wait(), err); err != nil {
