@@ -78,7 +78,7 @@ func (s *store) RoundTrip(r *http.Request) (*http.Response, error) {
 	n, fault, after := s.requests, s.fault, s.after
 	s.requests++
 	s.mu.Unlock()
-	if after != nil {
+	if after != nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		defer after(r)
 	}
 	if fault != nil {
