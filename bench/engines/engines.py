@@ -319,7 +319,8 @@ class Trino(SQL):
         }
         command += [f"-D{name}={value}" for name, value in properties.items()]
         with open(self.dir + "/log", "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(command + ["-cp", home + "/lib/*", "io.trino.server.TrinoServer"], stdout=log, stderr=log)
+            command += ["-cp", home + "/lib/*", "io.trino.server.TrinoServer"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.dir)
         for _ in range(120):
             if "SERVER STARTED" in open(self.dir + "/log", encoding="utf-8").read():
                 break
