@@ -254,12 +254,16 @@ func (s tenantSpace) account(r *http.Request, table tableSize, cost int64) {
 func (s tenantSpace) open(ctx context.Context, export schema.Export, location, key string) (
 	file sentFile, size tableSize, err error,
 ) {
-	table, err := s.a.tables.Load(ctx, s.key.Tenant, export, location)
+	name, isData := strings.CutPrefix(key, iceberg.DataFolder)
+	load := s.a.tables.Load
+	if isData {
+		load = s.a.tables.LoadForFile
+	}
+	table, err := load(ctx, s.key.Tenant, export, location)
 	if err != nil {
 		return file, size, err
 	}
 	size.files, size.bytes = table.Size()
-	name, isData := strings.CutPrefix(key, iceberg.DataFolder)
 	if !isData {
 		content, modified, err := s.a.tables.Metadata(ctx, table, key)
 		return metadataFile(key, content, modified), size, err

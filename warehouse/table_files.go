@@ -61,6 +61,12 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 // A TableCommit identifies the last commit of a store. Two equal ones mean that the store has not changed between.
 type TableCommit struct{ commit commitID }
 
+// TableCommit returns the last commit of the tenant's store. It is not newer than what a following call of TableFiles
+// reads.
+func (w *Warehouse) TableCommit(tenant uuid.UUID) TableCommit {
+	return TableCommit{w.commits.of(tenant)}
+}
+
 // A TableTenant is a tenant with the last commit of its store.
 type TableTenant struct {
 	ID     uuid.UUID
@@ -92,7 +98,7 @@ func (w *Warehouse) TableTenants(ctx context.Context) ([]TableTenant, error) {
 	tenants := make([]TableTenant, 0, len(known))
 	for _, t := range known {
 		if w.CheckDeleted(t.ID) == nil {
-			tenants = append(tenants, TableTenant{t.ID, TableCommit{w.commits.of(t.ID)}, failing[t.ID]})
+			tenants = append(tenants, TableTenant{t.ID, w.TableCommit(t.ID), failing[t.ID]})
 		}
 	}
 	return tenants, nil

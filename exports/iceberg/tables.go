@@ -18,6 +18,8 @@ import (
 type Source interface {
 	// TableFiles returns the files of an export with their publications.
 	TableFiles(ctx context.Context, tenant uuid.UUID, export string) ([]warehouse.TableFile, error)
+	// TableCommit returns the last commit of the tenant's store, not newer than what a following TableFiles reads.
+	TableCommit(tenant uuid.UUID) warehouse.TableCommit
 	// OpenPublished opens and verifies a published file.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
 }
@@ -31,6 +33,18 @@ type Tables struct {
 	statistics map[string]statistics     // guarded by mu; by the SHA-256 of the file; at most maxStatistics
 	manifests  map[snapshotKey]manifests // guarded by mu; at most maxManifestBytes
 	bytes      int                       // guarded by mu; of manifests
+	loaded     map[loadedKey]loadedFiles // guarded by mu; at most maxLoaded
+}
+
+type loadedKey struct {
+	tenant uuid.UUID
+	export string
+}
+
+// loadedFiles are the files of a table after a commit.
+type loadedFiles struct {
+	commit warehouse.TableCommit
+	files  []warehouse.TableFile
 }
 
 // snapshotKey identifies the manifests of a snapshot.
@@ -43,21 +57,47 @@ type manifests struct{ manifest, list []byte }
 const (
 	maxStatistics    = 8 << 10
 	maxManifestBytes = 32 << 20
+	maxLoaded        = 1 << 10
 )
 
 // NewTables returns the tables of the source's tenants.
 func NewTables(source Source, now func() time.Time) *Tables {
 	return &Tables{source: source, now: now, statistics: map[string]statistics{},
-		manifests: map[snapshotKey]manifests{}}
+		manifests: map[snapshotKey]manifests{}, loaded: map[loadedKey]loadedFiles{}}
 }
 
 // Load returns the table of a tenant's export, which is at the location.
 func (t *Tables) Load(ctx context.Context, tenant uuid.UUID, export schema.Export, location string) (*Table, error) {
+	commit := t.source.TableCommit(tenant)
 	files, err := t.source.TableFiles(ctx, tenant, export.Name)
 	if err != nil {
 		return nil, fmt.Errorf("load table %s of tenant %s: %w", export.Name, tenant, err)
 	}
+	t.mu.Lock()
+	for other := range t.loaded { // any one, if there are too many
+		if len(t.loaded) < maxLoaded {
+			break
+		}
+		delete(t.loaded, other)
+	}
+	t.loaded[loadedKey{tenant, export.Name}] = loadedFiles{commit, files}
+	t.mu.Unlock()
 	return NewTable(tenant, export, location, files, t.now()), nil
+}
+
+// LoadForFile returns the table like Load. If the tenant's store has no commit since the last load, it does not read
+// the store. So the caller must open a file of the table next, which notices a store that is missing or damaged. A scan
+// makes hundreds of requests for ranges, and the query would be most of their cost.
+func (t *Tables) LoadForFile(ctx context.Context, tenant uuid.UUID, export schema.Export, location string) (
+	*Table, error,
+) {
+	t.mu.Lock()
+	found, ok := t.loaded[loadedKey{tenant, export.Name}]
+	t.mu.Unlock()
+	if ok && found.commit == t.source.TableCommit(tenant) {
+		return NewTable(tenant, export, location, found.files, t.now()), nil
+	}
+	return t.Load(ctx, tenant, export, location)
 }
 
 // Metadata returns the content of the metadata with the key, such as metadata/snap-1-2f.avro, and the time of its

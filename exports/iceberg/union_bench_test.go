@@ -36,11 +36,15 @@ func newManyTenants(n int) *manyTenants {
 	return s
 }
 
-func (s *manyTenants) TableTenants(context.Context) ([]warehouse.TableTenant, error) { return s.tenants, nil }
+func (s *manyTenants) TableTenants(context.Context) ([]warehouse.TableTenant, error) {
+	return s.tenants, nil
+}
 
 func (s *manyTenants) TableFiles(context.Context, uuid.UUID, string) ([]warehouse.TableFile, error) {
 	return s.files, nil
 }
+
+func (s *manyTenants) TableCommit(uuid.UUID) warehouse.TableCommit { return warehouse.TableCommit{} }
 
 func (s *manyTenants) OpenPublished(context.Context, uuid.UUID, string, string) (
 	file warehouse.PublishedFile, content *os.File, err error,
