@@ -21,9 +21,9 @@ import (
 // it succeeds, opens a new allowance. So the free traffic of a key is bounded by its counted requests, and only
 // files that the key may read have allowances.
 //
-// The catalog of tables, with the sharing server, and each table have an allowance, too. That of a table is the sum of those of its files, with
-// two more for its metadata. So a scan of a table counts as one request. Each file counts as 256 KiB larger there: readers
-// fetch blocks, and so read a small file as a whole whenever they need a part of it.
+// The catalog of tables, with the sharing server, and each table have an allowance, too. That of a table is the sum of
+// those of its files, with two more for its metadata. So a scan of a table counts as one request. Each file counts as
+// 256 KiB larger there: readers fetch blocks, and so read a small file as a whole whenever they need a part of it.
 //
 // The allowances are in the memory of this process. If several servers share rate limits in Redis, each server opens
 // its own allowance for a file and counts a request for it.

@@ -496,7 +496,7 @@ func TestSharing_ProfileConnects(t *testing.T) {
 	if profile != httpapi.NewSharingProfile(l.URL+"/", l.secret, nil) || profile.Version != 1 {
 		t.Errorf("got %+v", got)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), "GET", profile.Endpoint+"/shares", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, profile.Endpoint+"/shares", nil)
 	noError(t, err)
 	request.Header.Set("Authorization", "Bearer "+profile.Token)
 	if got := l.send(t, request); got.status != 200 {

@@ -48,7 +48,9 @@ type ColumnStatistics struct {
 
 // Statistics returns the statistics of a file's columns by field number. It returns ErrUnavailable if the file is
 // damaged.
-func (t *Tables) Statistics(ctx context.Context, table *Table, f warehouse.TableFile) (map[int]ColumnStatistics, error) {
+func (t *Tables) Statistics(ctx context.Context, table *Table, f warehouse.TableFile) (
+	map[int]ColumnStatistics, error,
+) {
 	of, err := t.statisticsOf(ctx, table, f)
 	if err != nil {
 		return nil, fmt.Errorf("statistics of %s: %w", f.Name, err)

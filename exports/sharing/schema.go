@@ -44,8 +44,8 @@ var primitives = map[string]string{
 	"DOUBLE": "double", "DATE": "date", "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
 
-// typeOf returns Delta's type of a field with the DuckDB type. It panics if the type has no counterpart, which a test of
-// all exports finds.
+// typeOf returns Delta's type of a field with the DuckDB type. It panics if the type has no counterpart, which a test
+// of all exports finds.
 func typeOf(f schema.Field, duckdb string) any {
 	if element, ok := strings.CutSuffix(duckdb, "[]"); ok {
 		return arrayType{Type: "array", ElementType: typeOf(f.Members[0], element), ContainsNull: true}

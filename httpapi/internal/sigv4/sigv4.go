@@ -130,8 +130,8 @@ func (s Signature) Verify(r *http.Request, host, secret string, now time.Time) e
 	return nil
 }
 
-// Presign returns the URL of a request with GET to path that the credential signs for a lifetime, in whole seconds. base
-// is the scheme and the host that the client sends the request to. path needs no escapes.
+// Presign returns the URL of a request with GET to path that the credential signs for a lifetime, in whole seconds.
+// base is the scheme and the host that the client sends the request to. path needs no escapes.
 func Presign(base *url.URL, path string, c Credential, region string, now time.Time, lifetime time.Duration) string {
 	s := Signature{time: now.UTC(), headers: []string{"host"}, payload: unsigned}
 	s.scope = s.time.Format("20060102") + "/" + region + "/s3/aws4_request"
