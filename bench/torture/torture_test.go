@@ -54,6 +54,7 @@ func TestTorture(t *testing.T) {
 		if dir, err = os.MkdirTemp("", "torture"); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = os.Remove(dir) }) // it has the folders of failed histories, or is empty
 	}
 	set := func(name, value string) {
 		if err := flag.Set(name, value); err != nil {
