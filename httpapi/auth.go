@@ -120,9 +120,9 @@ func (a *api) limitGuesses(r *http.Request) error {
 	if len(a.GuessRules) == 0 {
 		return nil
 	}
-	d, err := a.Guesses.Take(r.Context(), addressKey(a.clientAddress(r)), a.GuessRules)
-	if err != nil || d.Allowed {
-		return nil
+	d, uncounted := a.Guesses.Take(r.Context(), addressKey(a.clientAddress(r)), a.GuessRules)
+	if uncounted != nil || d.Allowed {
+		return nil //nolint:nilerr // a limiter that fails refuses no request
 	}
 	return &web.Problem{Status: http.StatusTooManyRequests, Code: "RATE_LIMIT_EXCEEDED",
 		RetryAfter: max(seconds(d.Wait), 1), Message: "Too many unknown API keys from this address."}

@@ -84,7 +84,7 @@ func (a *api) registerCatalog(router *mux.Router, access tableAccess) {
 	a.get(router, namespacesPath, authorize(a.listNamespaces))
 	a.get(router, namespacePath, authorize(inNamespace(noSuchNamespace, a.namespace)))
 	a.get(router, tablesPath, authorize(inNamespace(noSuchNamespace, a.listTables)))
-	// Spark and Flink take a table such as calls.files for one in a namespace, and request calls if that table does not exist.
+	// Spark takes a table such as calls.files for one in a namespace, and requests calls if that table does not exist.
 	a.get(router, tablePath, authorize(inNamespace(noSuchTable, a.table)))
 	a.get(router, credentialsPath, authorize(inNamespace(noSuchTable, a.tableCredentials)))
 	a.post(router, metricsPath, authorize(inNamespace(noSuchTable, a.scanReport)))

@@ -39,9 +39,9 @@ func serveOperator(t *testing.T, tenants *lake, options httpapi.Options, token s
 	return &lake{bulk: &bulk{api: &api{Server: server, warehouse: tenants.warehouse}}}
 }
 
-func (l *lake) loadAll(t *testing.T, token, export string) (table loadedTable) {
+func (l *lake) loadAll(t *testing.T, export string) (table loadedTable) {
 	t.Helper()
-	got := l.catalog(t, "GET", "/namespaces/all_tenants/tables/"+export, token)
+	got := l.catalog(t, "GET", "/namespaces/all_tenants/tables/"+export, operatorToken)
 	if got.status != 200 {
 		t.Fatalf("load %s: %+v", export, got)
 	}
@@ -61,7 +61,7 @@ func TestOperatorTables_HaveTheFilesOfAllTenants(t *testing.T) {
 		t.Errorf("got token %+v", got)
 	}
 	for _, export := range schema.Exports {
-		table := operator.loadAll(t, operatorToken, export.Name)
+		table := operator.loadAll(t, export.Name)
 		as := table.credentials()
 		list := operator.object(t, "GET", table.list(), as)
 		for tenant, key := range map[uuid.UUID]string{mine: tenants.secret, theirs: tenants.another} {
@@ -84,7 +84,7 @@ func TestOperatorTables_HaveTheFilesOfAllTenants(t *testing.T) {
 			}
 		}
 	}
-	table := operator.loadAll(t, operatorToken, "calls")
+	table := operator.loadAll(t, "calls")
 	operator.wantObjectError(t, operator.object(t, "PUT", table.list(), table.credentials()), 405, "MethodNotAllowed")
 	operator.wantObjectError(t, operator.object(t, "GET", "/voicory?list-type=2", table.credentials()), 403, "AccessDenied")
 	if got := operator.catalog(t, "POST", "/namespaces/all_tenants/tables", operatorToken); got.status != 405 {
@@ -120,7 +120,7 @@ func TestOperatorTables_ListenersShareNoCredential(t *testing.T) {
 		t.Errorf("got %+v for the tables of all tenants with a key", got)
 	}
 
-	all, own := operator.loadAll(t, operatorToken, "calls"), tenants.load(t, tenants.secret, "calls")
+	all, own := operator.loadAll(t, "calls"), tenants.load(t, tenants.secret, "calls")
 	file := "/data/" + mine.String() + "/" + tenants.files(t, tenants.secret, "calls", "")[0].Name
 	objects := []string{all.list(), all.MetadataLocation, all.Metadata.Location + file, own.list(), own.MetadataLocation}
 	mixed := own.credentials()
@@ -173,7 +173,7 @@ func TestOperatorTables_ListenersShareNoCredential(t *testing.T) {
 // The tables name the tenant whose rows they would lack, and work again when the rows can be read.
 func TestOperatorTables_NameATenantThatCannotBeRead(t *testing.T) {
 	tenants, operator, _ := startOperator(t)
-	operator.loadAll(t, operatorToken, "calls")
+	operator.loadAll(t, "calls")
 	published := tenants.warehouse.PublishedDirs(theirs)[0]
 	noError(t, os.Rename(published, published+".away"))
 	noError(t, os.WriteFile(published, nil, 0o600)) // no file can be written there
@@ -191,7 +191,7 @@ func TestOperatorTables_NameATenantThatCannotBeRead(t *testing.T) {
 	noError(t, os.Rename(published+".away", published))
 	_, err = tenants.warehouse.Publish(t.Context())
 	noError(t, err)
-	table := operator.loadAll(t, operatorToken, "calls")
+	table := operator.loadAll(t, "calls")
 	if got := operator.object(t, "GET", table.list(), table.credentials()); got.status != 200 || !strings.Contains(got.body, theirs.String()) {
 		t.Errorf("got manifest list %+v after the publication", got)
 	}

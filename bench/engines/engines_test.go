@@ -123,7 +123,6 @@ type catalog struct {
 // server serves the tables, and records the requests for data files.
 type server struct {
 	warehouse *warehouse.Warehouse
-	tenants   []uuid.UUID
 	catalogs  []catalog
 
 	mu       sync.Mutex

@@ -34,7 +34,8 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 	log := server.NewLogger(m.Stderr, c.LogFormat == "json")
 	return server.Run(ctx, server.Options{
 		Warehouse: f.warehouse(true, log), Listen: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		OperatorListen: c.OperatorListen, TablesListen: c.TablesListen, TablesToken: c.TablesTokenFile, Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
+		OperatorListen: c.OperatorListen, TablesListen: c.TablesListen, TablesToken: c.TablesTokenFile,
+		Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
 		ScrubEvery: c.ScrubEvery,
 		Bucket:     bucket.Options{URL: c.Lake, Endpoint: c.LakeEndpoint, Region: c.LakeRegion, Style: c.LakeStyle},
 		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,

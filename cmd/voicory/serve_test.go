@@ -177,7 +177,7 @@ func TestServe_TablesListen(t *testing.T) {
 	}{
 		{"http://" + address, token, 200}, {"http://" + address, key, 401}, {url, token, 401},
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), "GET", test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
 		noError(t, err)
 		request.Header.Set("Authorization", "Bearer "+test.token)
 		response, err := http.DefaultClient.Do(request)
