@@ -16,12 +16,19 @@ import (
 // mergeNumbered merges new calls with the numbers from first to last.
 func mergeNumbered(t *testing.T, w *Warehouse, tenant uuid.UUID, first, last int) {
 	t.Helper()
+	rows := int64(last - first + 1)
+	mergeCalls(t, w, tenant, first, last, "", schema.Counts{Read: rows, New: rows})
+}
+
+// mergeCalls merges calls with the numbers from first to last and a status.
+func mergeCalls(t *testing.T, w *Warehouse, tenant uuid.UUID, first, last int, status string, want schema.Counts) {
+	t.Helper()
 	rows := array.NewRecordBuilder(mallocator.NewMallocator(), LinesSchema)
 	defer rows.Release()
 	for n := first; n <= last; n++ {
 		rows.Field(0).(*array.Int64Builder).Append(int64(n))
 		rows.Field(1).(*array.StringBuilder).Append(fmt.Sprintf(
-			`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`, n))
+			`{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z","status":%q}`, n, status))
 		rows.Field(2).AppendNull()
 	}
 	record := rows.NewRecordBatch()
@@ -32,8 +39,8 @@ func mergeNumbered(t *testing.T, w *Warehouse, tenant uuid.UUID, first, last int
 	}
 	defer reader.Release()
 	counts, _, err := w.Merge(t.Context(), Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "test", Rows: Lines{reader}})
-	if want := int64(last - first + 1); err != nil || counts.New != want {
-		t.Fatalf("got %+v and error %v, want %d new rows", counts, err, want)
+	if err != nil || counts != want {
+		t.Fatalf("got %+v and error %v, want %+v", counts, err, want)
 	}
 }
 
@@ -95,13 +102,22 @@ func TestStagingSlots_RowsOfEarlierBatches(t *testing.T) {
 	mergeNumbered(t, w, tenant, 2, 101)
 	mergeNumbered(t, w, tenant, 102, 2600)
 	mergeNumbered(t, w, tenant, 2601, 2601)
-	var got string
-	query := "SELECT list((_seq, rows) ORDER BY _seq)::VARCHAR FROM (SELECT _seq, count(*) AS rows FROM " +
-		statements.Ident(tenant.String()) + ".main.calls GROUP BY _seq)"
-	if err := w.loader.QueryRowContext(t.Context(), query).Scan(&got); err != nil {
-		t.Fatal(err)
+	wantSeqs := func(want string) {
+		t.Helper()
+		var got string
+		query := "SELECT list((_seq, rows) ORDER BY _seq)::VARCHAR FROM (SELECT _seq, count(*) AS rows FROM " +
+			statements.Ident(tenant.String()) + ".main.calls GROUP BY _seq)"
+		if err := w.loader.QueryRowContext(t.Context(), query).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if got != want || w.slots.last != 1 {
+			t.Errorf("got %s from %d slots, want %s from one", got, w.slots.last, want)
+		}
 	}
-	if want := "[(1, 1), (2, 100), (3, 451), (4, 2048), (5, 1)]"; got != want || w.slots.last != 1 {
-		t.Errorf("got %s from %d slots, want %s from one", got, w.slots.last, want)
-	}
+	wantSeqs("[(1, 1), (2, 100), (3, 451), (4, 2048), (5, 1)]")
+	mergeCalls(t, w, tenant, 2, 101, "completed", schema.Counts{Read: 100, Changed: 100})
+	wantSeqs("[(1, 1), (3, 451), (4, 2048), (5, 1), (6, 100)]")
+	mergeNumbered(t, w, tenant, 2602, 2700)
+	mergeCalls(t, w, tenant, 2601, 2700, "completed", schema.Counts{Read: 100, Changed: 100})
+	wantSeqs("[(1, 1), (3, 451), (4, 2048), (6, 100), (8, 100)]")
 }
