@@ -201,7 +201,7 @@ func TestFiles_DamageMatrix(t *testing.T) {
 			}
 			return got.status, ""
 		}},
-		{"Parquet export", func(_ published, sound []byte) (int, string) {
+		{"Parquet export", func(published, []byte) (int, string) {
 			got := l.stream(t, "calls?format=parquet&from=2026-03-01&to=2026-04-01")
 			if got.status == 200 && (!strings.HasPrefix(got.body, "PAR1") || !strings.HasSuffix(got.body, "PAR1")) {
 				return got.status, "no Parquet file"

@@ -112,8 +112,8 @@ func secondEntry(t *testing.T, log string) int {
 	return at + 2
 }
 
-// TestControl_EveryDamagedBlockIsFound flips a bit in each block of the control database, also in those of indexes, which
-// no query reads. Both forms of the verification find it. An error that it causes names the command to run, after which
+// TestControl_EveryDamagedBlockIsFound flips a bit in each block of the control database, also in those of indexes,
+// which no query reads. Both forms of the verification find it. An error that it causes names the command to run, after which
 // keys and tenants can be added.
 func TestControl_EveryDamagedBlockIsFound(t *testing.T) {
 	defer warehouse.SetConfirmAfter(time.Millisecond)()

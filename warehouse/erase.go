@@ -76,8 +76,8 @@ func (w *Warehouse) Erase(ctx context.Context, tenant uuid.UUID, customer string
 		return report, err
 	}
 	if err := w.applyErasures(ctx, &report, who.texts); err != nil {
-		return report, fmt.Errorf("it is recorded, so no source brings the rows back, and it is tried again every minute and at "+
-			"the next start: %w", err)
+		return report, fmt.Errorf("it is recorded, so no source brings the rows back, and it is tried again every minute "+
+			"and at the next start: %w", err)
 	}
 	search := uuid.Nil
 	if options.OwnFiles {

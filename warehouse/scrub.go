@@ -86,9 +86,9 @@ func (w *Warehouse) InspectTenant(ctx context.Context, tenant uuid.UUID) error {
 	return w.inspect(ctx, store)
 }
 
-// ScrubTenant reads all current files of the tenant from the disk and compares them with the manifest, and the blocks of
-// its store with their checksums. It reads at most bytesPerSecond, on average. Damage becomes a condition of the tenant,
-// and a damaged file is published again.
+// ScrubTenant reads all current files of the tenant from the disk and compares them with the manifest, and the blocks
+// of its store with their checksums. It reads at most bytesPerSecond, on average. Damage becomes a condition of the
+// tenant, and a damaged file is published again.
 func (w *Warehouse) ScrubTenant(ctx context.Context, tenant uuid.UUID, bytesPerSecond int64) error {
 	if err := w.InspectTenant(ctx, tenant); err != nil {
 		return err

@@ -108,7 +108,8 @@ func fingerprintOf(t *testing.T, path string) (hash string) {
 	if _, err := db.ExecContext(context.Background(), "INSERT INTO keys VALUES ('new', 'row')"); err != nil {
 		t.Error(err)
 	}
-	if err := db.QueryRowContext(context.Background(), "SELECT sum(hash(k))::VARCHAR FROM keys AS k").Scan(&hash); err != nil {
+	row := db.QueryRowContext(context.Background(), "SELECT sum(hash(k))::VARCHAR FROM keys AS k")
+	if err := row.Scan(&hash); err != nil {
 		t.Error(err)
 	}
 	return fmt.Sprint(hash)

@@ -56,15 +56,14 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 			return wal, err
 		}
 		if errors.Is(fault, errTornEntry) {
-			if fault, err = checkTornEntry(r, at, size); err != nil {
-				return wal, err
+			damage, err := checkTornEntry(r, at, size)
+			if wal.Torn, wal.Skipped = damage == nil, damage != nil; wal.Skipped {
+				wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, damage)
 			}
-			wal.Torn, wal.Skipped = fault == nil, fault != nil
+			return wal, err
 		}
 		if fault != nil {
 			wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, fault)
-		}
-		if fault != nil || wal.Torn {
 			return wal, nil
 		}
 		kind := make([]byte, walTypeOffset+1)
@@ -149,9 +148,9 @@ func checkWALEntry(r io.ReaderAt, at, size int64) (length int64, fault, err erro
 	return length, nil, nil
 }
 
-// checkTornEntry returns the damage of an entry whose length exceeds the rest of the file, or nil if a crash may have left
-// it. A crash leaves nothing behind such an entry, and less of it than its checksum covers. If a later entry has a valid
-// checksum, or the rest of the file has the checksum of this one, the length itself is damaged.
+// checkTornEntry returns the damage of an entry whose length exceeds the rest of the file, or nil if a crash may have
+// left it. A crash leaves nothing behind such an entry, and less of it than its checksum covers. If a later entry has
+// a valid checksum, or the rest of the file has the checksum of this one, the length itself is damaged.
 func checkTornEntry(r io.ReaderAt, at, size int64) (fault, err error) {
 	if size-at < walFraming {
 		return nil, nil

@@ -111,8 +111,8 @@ func TestReadWAL_PrefixHoldsEveryCommitBeforeTheDamage(t *testing.T) {
 	}
 }
 
-// TestReadWAL_DamagedLengthIsNoTornEnd flips bits of the length of each entry of a log. DuckDB takes a length that exceeds
-// the file for the end of a torn log. A log that was cut at any byte is torn and not damaged.
+// TestReadWAL_DamagedLengthIsNoTornEnd flips bits of the length of each entry of a log. DuckDB takes a length that
+// exceeds the file for the end of a torn log. A log that was cut at any byte is torn and not damaged.
 func TestReadWAL_DamagedLengthIsNoTornEnd(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "live.duckdb")
