@@ -10,8 +10,8 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 )
 
-// pollInterval is the pause of a statement when all its remaining tasks run on other threads. Without a pause, as in the
-// driver, it would occupy a core until they end. A commit, for example, waits for the disk on another thread.
+// pollInterval is the pause of a statement when all its remaining tasks run on other threads. Without a pause, as in
+// the driver, it would occupy a core until they end. A commit, for example, waits for the disk on another thread.
 const pollInterval = 100 * time.Microsecond
 
 // Exec executes one statement, and returns the number of rows that it changed or wrote.

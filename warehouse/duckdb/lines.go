@@ -205,10 +205,10 @@ func addLines(ctx context.Context, conn *sql.Conn) error {
 		defer bindings.DestroyTableFunction(&function)
 		bindings.TableFunctionSetName(function, "lines")
 		bindings.TableFunctionAddParameter(function, number)
-		bindings.TableFunctionSetBind(function, unsafe.Pointer(C.lines_bind))
-		bindings.TableFunctionSetInit(function, unsafe.Pointer(C.lines_init))
-		bindings.TableFunctionSetLocalInit(function, unsafe.Pointer(C.lines_local_init))
-		bindings.TableFunctionSetFunction(function, unsafe.Pointer(C.lines_next))
+		bindings.TableFunctionSetBind(function, C.lines_bind)
+		bindings.TableFunctionSetInit(function, C.lines_init)
+		bindings.TableFunctionSetLocalInit(function, C.lines_local_init)
+		bindings.TableFunctionSetFunction(function, C.lines_next)
 		if bindings.RegisterTableFunction(own, function) == bindings.StateError {
 			return errors.New("add the function lines")
 		}
@@ -237,7 +237,7 @@ func lines_bind(pointer unsafe.Pointer) {
 	}
 	kept := C.malloc(C.size_t(unsafe.Sizeof(number)))
 	*(*int64)(kept) = number
-	bindings.BindSetBindData(info, kept, unsafe.Pointer(C.free))
+	bindings.BindSetBindData(info, kept, C.free)
 }
 
 // boundSource returns the source of a call that lines_bind has bound.
@@ -279,7 +279,7 @@ func lines_local_init(pointer unsafe.Pointer) {
 	}
 	scan := C.malloc(C.size_t(unsafe.Sizeof(cgo.Handle(0))))
 	*(*cgo.Handle)(scan) = cgo.NewHandle(&lineScan{source: source})
-	bindings.InitSetInitData(info, scan, unsafe.Pointer(C.lines_delete))
+	bindings.InitSetInitData(info, scan, C.lines_delete)
 }
 
 // lines_next writes the next lines of a thread to a chunk.
@@ -287,7 +287,7 @@ func lines_local_init(pointer unsafe.Pointer) {
 //export lines_next
 func lines_next(pointer, chunk unsafe.Pointer) {
 	info := bindings.FunctionInfo{Ptr: pointer}
-	scan := (*(*cgo.Handle)(bindings.FunctionGetLocalInitData(info))).Value().(*lineScan)
+	scan := (*cgo.Handle)(bindings.FunctionGetLocalInitData(info)).Value().(*lineScan)
 	if err := scan.fill(bindings.DataChunk{Ptr: chunk}); err != nil {
 		bindings.FunctionSetError(info, err.Error())
 	}
