@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -392,11 +393,11 @@ func (r *restore) commit(plan *restorePlan) error {
 	}
 	known := map[string]bool{} // histories are facts of this data folder, if it has them
 	for _, entry := range r.journal.Entries(journal.History) {
-		known[historyTenant(entry)] = true
+		known[entryTenant(entry)] = true
 	}
 	var added []journal.Entry
 	for _, entry := range entries {
-		if entry.Kind != journal.History || !known[historyTenant(entry)] {
+		if restores(entry, r.options.Tenant) && (entry.Kind != journal.History || !known[entryTenant(entry)]) {
 			added = append(added, entry)
 		}
 	}
@@ -406,13 +407,25 @@ func (r *restore) commit(plan *restorePlan) error {
 	return r.folder.writePlan(*plan)
 }
 
-// historyTenant returns the tenant of an entry of the kind history.
-func historyTenant(entry journal.Entry) string {
+// restores reports whether the restore of a tenant, or of all tenants if it is zero, applies an entry. Entries that
+// forbid something are applied for all tenants. The restore of one tenant registers no other tenant, and no key of one.
+func restores(entry journal.Entry, tenant uuid.UUID) bool {
+	switch entry.Kind {
+	case journal.KeyRevoked, journal.TenantDeleted, journal.Erased:
+		return true
+	default:
+		return tenant == uuid.Nil || entryTenant(entry) == tenant.String()
+	}
+}
+
+// entryTenant returns the id of the tenant that an entry names, or "".
+func entryTenant(entry journal.Entry) string {
 	var data struct {
 		Tenant string `json:"tenant"`
+		KeyOf  string `json:"tenant_id"` // of a key
 	}
-	_ = entry.Decode(&data) // an entry without a tenant is not one that is known
-	return data.Tenant
+	_ = entry.Decode(&data) // an entry without a tenant is one of no tenant
+	return cmp.Or(data.Tenant, data.KeyOf)
 }
 
 // A stagedFile is a file in the staging folder. Close syncs it.

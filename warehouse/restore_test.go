@@ -438,3 +438,35 @@ func TestRestore_Keys(t *testing.T) {
 	noError(t, err)
 	check(empty)
 }
+
+// The restore of one tenant into another data folder brings no other tenant and no key of one, but all revocations.
+func TestRestore_OneTenantBringsNoOther(t *testing.T) {
+	t.Parallel()
+	w := warehousetest.OpenNew(t)
+	texts := map[uuid.UUID]string{}
+	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+		merge(t, w, schema.Calls, call(tenant, 1, nil))
+		_, text, err := w.CreateKey(t.Context(), tenant, control.Secret, control.KeySettings{Origins: []string{}})
+		noError(t, err)
+		texts[tenant] = text
+	}
+	for _, only := range []uuid.UUID{uuid.Nil, tenantA} {
+		for _, dest := range []string{"backups", "backup.tar"} {
+			dest = filepath.Join(t.TempDir(), dest)
+			mustBackup(t, w, warehouse.BackupOptions{Dest: dest, Tenant: only})
+			other := warehousetest.OpenNew(t)
+			_, err := other.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: tenantA})
+			noError(t, err)
+			tenants, err := other.Tenants(t.Context())
+			noError(t, err)
+			if len(tenants) != 1 || tenants[0].ID != tenantA {
+				t.Errorf("got tenants %+v, want %s only", tenants, tenantA)
+			}
+			if _, _, err := other.Authenticate(texts[tenantA]); err != nil {
+				t.Errorf("key of the restored tenant: got error %v", err)
+			}
+			_, _, err = other.Authenticate(texts[tenantB])
+			wantKind(t, err, warehouse.ErrInvalidKey)
+		}
+	}
+}
