@@ -56,6 +56,22 @@ var quarantineLines = download("quarantine/list",
 		return none, nil
 	})
 
+// maxFirstRefusals is the maximum number of rows that firstRefusals returns, because it holds them in memory.
+const maxFirstRefusals = 1000
+
+// firstRefusals returns the first refused rows, at most limit.
+var firstRefusals = operation("quarantine/first",
+	func(ctx context.Context, l *Local, limit int64) ([]warehouse.Refusal, error) {
+		refusals := []warehouse.Refusal{} // [] in JSON instead of null
+		for refusal, err := range l.quarantine(ctx, min(limit, maxFirstRefusals)) {
+			if err != nil {
+				return nil, err
+			}
+			refusals = append(refusals, refusal)
+		}
+		return refusals, nil
+	})
+
 // quarantine yields at most limit refused rows of the open folder.
 func (l *Local) quarantine(ctx context.Context, limit int64) iter.Seq2[warehouse.Refusal, error] {
 	return func(yield func(warehouse.Refusal, error) bool) {

@@ -47,7 +47,7 @@ var routes = []route{
 		err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &filter)
 		return filter, err
 	}},
-	{"GET /quarantine", quarantineLines.name, func(r *http.Request) (any, error) {
+	{"GET /quarantine", firstRefusals.name, func(r *http.Request) (any, error) {
 		return strconv.ParseInt(r.URL.Query().Get("limit"), 10, 64)
 	}},
 	{"POST /quarantine/replay", Replay.name, fileNames},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
@@ -68,8 +70,12 @@ func TestRoutes_ServeScripts(t *testing.T) {
 	result("POST", "/quarantine/replay", "", &ignored)
 	result("DELETE", "/quarantine", "", &ignored)
 	result("GET", "/requests?query="+url.QueryEscape(`{"since":"2026-01-01T00:00:00Z","limit":5}`), "", &ignored)
-	if status, text := send("GET", "/quarantine?limit=10", ""); status != http.StatusOK || len(text) != 0 {
-		t.Errorf("got %d %s, want an empty list", status, text)
+	for n := range 3 { // the list has n rows, or as many as the limit
+		var refusals []warehouse.Refusal
+		if result("GET", "/quarantine?limit=2", "", &refusals); refusals == nil || len(refusals) != min(n, 2) {
+			t.Errorf("got %+v, want %d rows", refusals, min(n, 2))
+		}
+		warehousetest.NoError(t, w.RefuseFile(warehouse.Refusal{File: fmt.Sprintf("calls-%d.csv", n), Reason: "cannot be read"}))
 	}
 	for _, path := range []string{"/quarantine", "/quarantine?limit=x", "/requests", "/requests?query=x"} {
 		if status, text := send("GET", path, ""); status != http.StatusUnprocessableEntity {
