@@ -23,11 +23,11 @@ import (
 type bucketStore struct {
 	*httptest.Server
 	backend *s3mem.Backend
-	held    chan struct{} // closed when the request is held
-	release chan struct{} // closed when its answer may be sent
 
-	mu   sync.Mutex
-	hold func(*http.Request) (before, after bool) // whether to hold the request before or after its effect; guarded by mu
+	mu      sync.Mutex
+	held    chan struct{}                            // closed when the request is held; guarded by mu
+	release chan struct{}                            // closed when its answer may be sent; guarded by mu
+	hold    func(*http.Request) (before, after bool) // whether to hold it before or after its effect; guarded by mu
 }
 
 func startBucket(t *testing.T) *bucketStore {
@@ -47,13 +47,14 @@ func startBucket(t *testing.T) *bucketStore {
 		if before || after {
 			s.hold = nil
 		}
+		held, release := s.held, s.release
 		s.mu.Unlock()
 		if !before {
 			fake.ServeHTTP(w, r)
 		}
 		if before || after {
-			close(s.held)
-			<-s.release
+			close(held)
+			<-release
 		}
 	}))
 	t.Cleanup(s.Close)
@@ -94,14 +95,14 @@ func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
 			return false, r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "version-hint.text")
 		},
 	} {
-		s.held, s.release = make(chan struct{}), make(chan struct{})
+		held, release := make(chan struct{}), make(chan struct{})
 		s.mu.Lock()
-		s.hold = hold
+		s.held, s.release, s.hold = held, release, hold
 		s.mu.Unlock()
 		process, _, stderr := startProcess(t, data, s.flags()...)
-		<-s.held
+		<-held
 		noError(t, process.Process.Kill())
-		close(s.release)
+		close(release)
 		log := stderr()
 		_ = process.Wait()
 		if n := s.pointers(t); n == len(schema.Exports) {
