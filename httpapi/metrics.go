@@ -46,8 +46,8 @@ func newMetrics(registry prometheus.Registerer, slots Slots) metrics {
 	return m
 }
 
-// register registers a metric. It returns the metric that was registered before, if another handler has: the handlers of
-// a server share their metrics.
+// register registers a metric. It returns the metric that was registered before, if another handler has: the handlers
+// of a server share their metrics.
 func register[C prometheus.Collector](registry prometheus.Registerer, metric C) C {
 	err := registry.Register(metric)
 	if registered := (prometheus.AlreadyRegisteredError{}); errors.As(err, &registered) {

@@ -216,7 +216,8 @@ func (a *api) loadShared(r *http.Request, key control.Key, version, timestamp st
 func versionProblem(snapshots []iceberg.Snapshot) error {
 	first, last := snapshots[0], snapshots[len(snapshots)-1]
 	return invalidParameter("The table does not have this version, or no longer. %d versions can be read: "+
-		"from %d (%s) to %d (%s)", len(snapshots), first.ID, first.At.Format(time.RFC3339Nano), last.ID, last.At.Format(time.RFC3339Nano))
+		"from %d (%s) to %d (%s)", len(snapshots), first.ID, first.At.Format(time.RFC3339Nano),
+		last.ID, last.At.Format(time.RFC3339Nano))
 }
 
 // sharedTime returns the time in a parameter.

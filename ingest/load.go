@@ -44,8 +44,8 @@ type Input struct {
 	Throttled bool
 }
 
-// Bounds limits the work on an untrusted input. Bytes and Refused are unlimited if they are zero. Rows merged before a limit is reached
-// stay.
+// Bounds limits the work on an untrusted input. Bytes and Refused are unlimited if they are zero. Rows merged before a
+// limit is reached stay.
 type Bounds struct {
 	// Bytes is the maximum size of the uncompressed input, and of the NDJSON made of a table. Load returns a
 	// warehouse.TooLargeError above it, and above MaxExpansion.

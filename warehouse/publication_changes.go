@@ -13,8 +13,10 @@ import (
 
 // publicationChanges collects the tenants whose manifest has changed, for a replicator of the published files.
 type publicationChanges struct {
-	mu    sync.Mutex
-	since map[uuid.UUID]time.Time // time of the first change that was not taken, by tenant; nil: not followed; guarded by mu
+	mu sync.Mutex
+	// since has the time of the first change that was not taken, by tenant. It is nil if nothing follows the changes. mu
+	// guards it.
+	since map[uuid.UUID]time.Time
 }
 
 // note records that the manifest of a tenant has changed, or that the tenant was deleted.

@@ -41,8 +41,8 @@ func Open(ctx context.Context, dir string) (*Instance, error) {
 func (i *Instance) OnInvalidated(call func(database string)) { i.onInvalidated = call }
 
 // OnDamaged sets a function that is called with the default database of a connection and the error whenever a statement
-// of the connection fails with ErrDamaged. It returns the error that the statement returns. It must not block. OnDamaged
-// must be called before the connections of the instance are used.
+// of the connection fails with ErrDamaged. It returns the error that the statement returns. It must not block.
+// OnDamaged must be called before the connections of the instance are used.
 func (i *Instance) OnDamaged(call func(database string, err error) error) { i.onDamaged = call }
 
 // OnFailedWrite sets a function that is called with the path of a file and an ErrNoSpace or ErrIO whenever a statement
