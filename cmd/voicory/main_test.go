@@ -386,6 +386,10 @@ func TestIngest_KilledBetweenBatches(t *testing.T) {
 		_, body := get(t, url+"/api/v1/calls?limit=1", key)
 		return strings.Contains(body, fmt.Sprintf(`"total":%d,`, warehouse.RowGroup))
 	})
+	until(t, "their commit is durable", func() bool { // DuckDB shows rows before their commit returns
+		info, err := os.Stat(filepath.Join(data, "commits"))
+		return err == nil && info.Size() > 0
+	})
 	kill()
 	noError(t, rest.Close())
 	if status := <-ended; status != exitFailed {
