@@ -234,6 +234,40 @@ func (f *dataFolder) sync(path string) (err error) {
 	return atomicfile.Sync(f.root, name)
 }
 
+// writeAgain writes the first bytes of a file again, at most limit, and flushes it to the disk. A missing file stays so.
+// After a sync has failed, the kernel has the bytes in memory and reports the next sync as successful, although they may
+// not be on the disk. No other part of this process may have the file open.
+func (f *dataFolder) writeAgain(path string, limit int64) (err error) {
+	defer func() { err = f.noteWrite(path, err) }()
+	name, err := f.resolve(path)
+	if err != nil {
+		return err
+	}
+	file, err := f.root.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	chunk := make([]byte, min(limit, 1<<20))
+	for at := int64(0); at < limit; {
+		n, err := file.ReadAt(chunk[:min(limit-at, int64(len(chunk)))], at)
+		if n == 0 && errors.Is(err, io.EOF) {
+			break
+		}
+		if n == 0 {
+			return err
+		}
+		if _, err := file.WriteAt(chunk[:n], at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return file.Sync()
+}
+
 // maxSyncs is the number of files that syncAll flushes at a time. The journal of a file system flushes concurrent
 // requests together.
 const maxSyncs = 16

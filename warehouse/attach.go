@@ -91,6 +91,15 @@ func (w *Warehouse) attachOnce(
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, err
 	}
+	if w.healing.heals(catalog) {
+		if attached, err := w.isAttached(ctx, catalog); err != nil {
+			return nil, err
+		} else if !attached {
+			if err := w.writeAgain(path); err != nil {
+				return nil, err
+			}
+		}
+	}
 	verb, option := "ATTACH IF NOT EXISTS", ""
 	if block != existingFile {
 		verb, option = "ATTACH", fmt.Sprintf(", BLOCK_SIZE %d", block)

@@ -181,11 +181,8 @@ func SetDayFiles(from, below int64) (previousFrom, previousBelow int64) {
 	return previousFrom, previousBelow
 }
 
-// SetHealPause sets the pause between two tries of a failed write. It returns the former one.
-func SetHealPause(d time.Duration) (former time.Duration) {
-	former, healPause = healPause, d
-	return former
-}
+// SetHealPause sets the pause between two tries of a failed write.
+func (w *Warehouse) SetHealPause(d time.Duration) { w.healing.pause = d }
 
 // SetConfirmAfter sets the time after which blocks that seem damaged are read again, until restore is called.
 func SetConfirmAfter(d time.Duration) (restore func()) {

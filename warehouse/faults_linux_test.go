@@ -41,6 +41,7 @@ func newFaultyWarehouse(t *testing.T) *faultyWarehouse {
 	f := &faultyWarehouse{t: t, disk: disk, dir: filepath.Join(disk.Path(), "data"),
 		acked: map[uuid.UUID]map[int]bool{}, sent: map[uuid.UUID]map[int]bool{}}
 	f.w = open(t, f.dir)
+	f.w.SetHealPause(10 * time.Millisecond)
 	t.Cleanup(func() { noError(t, f.w.Close()) })
 	noError(t, errors.Join(f.push(tenantA), f.push(tenantB), f.createKey()))
 	publish(t, f.w)
@@ -231,19 +232,18 @@ func (s faultyStep) rules() (rules []faultfs.Rule) {
 	return rules
 }
 
-// allFaults makes the test of faults try all of them. Otherwise it tries every third one of each step.
+// allFaults makes the test of faults try all of them. Otherwise it tries every fifth one of each step.
 var allFaults = flag.Bool("faults.all", false, "try every fault of the disk")
 
 // While a file cannot be written, only operations that need it fail, and no acknowledged row is lost by a power cut.
 // Afterwards everything works again by itself.
 func TestFaults_HealByThemselves(t *testing.T) {
-	pause := warehouse.SetHealPause(10 * time.Millisecond)
-	defer warehouse.SetHealPause(pause)
+	t.Parallel()
 	f := newFaultyWarehouse(t)
 	for name, step := range faultySteps {
 		t.Run(name, func(t *testing.T) {
 			for i, rule := range step.rules() {
-				if i%3 != 0 && !*allFaults {
+				if i%5 != 0 && !*allFaults {
 					continue
 				}
 				t.Run(fmt.Sprint(rule.Ops[0], " ", rule.Path, " ", rule.Skip, " ", rule.Errno), func(t *testing.T) {
@@ -286,6 +286,7 @@ func (f *faultyWarehouse) fail(step faultyStep, rule faultfs.Rule, cut bool) {
 	}
 	fault.Remove()
 	eventually(t, f.checkHealed)
+	f.checkPowerCut()
 }
 
 // checkPowerCut opens what the disk would hold after a power cut, and requires all acknowledged rows.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ type healer struct {
 	ctx  context.Context // done when the warehouse is closed
 	stop context.CancelFunc
 
+	pause time.Duration // between two tries
+
 	mu      sync.Mutex
 	running map[failedPlace]bool // guarded by mu
 	all     sync.WaitGroup
@@ -54,11 +57,11 @@ func (p failedPlace) subject() string {
 	return p.folder
 }
 
-// healPause is the pause between two tries. Tests shorten it.
-var healPause = time.Second
+// healPause is the pause between two tries, except in tests that shorten it.
+const healPause = time.Second
 
 func (h *healer) init(w *Warehouse) {
-	h.w, h.running = w, map[failedPlace]bool{}
+	h.w, h.running, h.pause = w, map[failedPlace]bool{}, healPause
 	h.ctx, h.stop = context.WithCancel(context.Background())
 }
 
@@ -116,6 +119,14 @@ func placeOfDatabase(database string) (place failedPlace, ok bool) {
 	return failedPlace{tenant, database, warehouseDir}, err == nil
 }
 
+// heals reports whether a database has failed and is not restored yet.
+func (h *healer) heals(database string) bool {
+	place, ok := placeOfDatabase(database)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return ok && h.running[place]
+}
+
 func (h *healer) begin(place failedPlace, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,7 +158,7 @@ func (h *healer) repeat(place failedPlace, err error) {
 		select {
 		case <-h.ctx.Done():
 			return
-		case <-time.After(healPause):
+		case <-time.After(h.pause):
 		}
 	}
 	set(place.tenant, DiskFailing, place.subject(), nil)
@@ -243,10 +254,24 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
+// writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file, which
+// a checkpoint writes last, its logs, and their names. Otherwise a power cut could take commits that were acknowledged
+// after the disk worked again, because they follow these bytes. The database is not attached.
+func (w *Warehouse) writeAgain(path string) error {
+	errs := []error{w.folder.writeAgain(path, duckdb.HeadersBytes)}
+	for _, suffix := range walSuffixes {
+		errs = append(errs, w.folder.writeAgain(path+suffix, math.MaxInt64))
+	}
+	return errors.Join(append(errs, w.folder.sync(filepath.Dir(path)))...)
+}
+
 // reattachControl detaches the control database and attaches it again. Statements of other goroutines fail meanwhile,
 // as they did before.
 func (w *Warehouse) reattachControl(ctx context.Context) error {
 	if _, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS control"); err != nil {
+		return err
+	}
+	if err := w.writeAgain(w.folder.join(controlFile)); err != nil {
 		return err
 	}
 	return w.attachControl(ctx, w.loader)

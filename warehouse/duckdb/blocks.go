@@ -14,12 +14,14 @@ type DamagedBlock struct {
 	Fault string // two reads of the same bytes have the same fault
 }
 
+// HeadersBytes is the size in bytes of the headers at the beginning of a database file.
+const HeadersBytes = 3 * headerBytes
+
 // Numbers of DuckDB's format of database files. A file has three headers and then blocks of one size. Headers and
 // blocks begin with a checksum of the rest. The second and the third header are those of the last two checkpoints. A
 // block of metadata is divided into parts. Each part begins with a pointer to the part that continues it.
 const (
 	headerBytes   = 4096
-	blocksAt      = 3 * headerBytes
 	checksumBytes = 8
 	metadataParts = 64
 	noPointer     = ^uint64(0)
@@ -46,7 +48,7 @@ func CheckBlocks(r io.ReaderAt) ([]DamagedBlock, error) {
 		if layout.free[number] {
 			continue
 		}
-		at := blocksAt + number*layout.blockBytes
+		at := HeadersBytes + number*layout.blockBytes
 		fault, err := readChecked(r, at, block)
 		if err != nil {
 			return nil, err
@@ -63,7 +65,7 @@ func CheckBlocks(r io.ReaderAt) ([]DamagedBlock, error) {
 		return changed, err
 	}
 	return slices.DeleteFunc(damaged, func(d DamagedBlock) bool { // a checkpoint may have freed it meanwhile
-		number := (d.At - blocksAt) / layout.blockBytes
+		number := (d.At - HeadersBytes) / layout.blockBytes
 		return number >= after.blocks || after.free[number]
 	}), nil
 }
@@ -79,7 +81,7 @@ type fileLayout struct {
 func readLayout(r io.ReaderAt) (layout fileLayout, damaged []DamagedBlock, err error) {
 	header := make([]byte, headerBytes)
 	var last struct{ Iteration, Meta, Free, Blocks, BlockBytes uint64 }
-	for at := int64(0); at < blocksAt; at += headerBytes {
+	for at := int64(0); at < HeadersBytes; at += headerBytes {
 		fault, err := readChecked(r, at, header)
 		if err != nil {
 			return layout, nil, err
@@ -118,7 +120,7 @@ func (l *fileLayout) readFreeList(r io.ReaderAt, pointer uint64) (*DamagedBlock,
 	count, counted := uint64(0), false
 	for seen := map[uint64]bool{}; pointer != noPointer; {
 		number, index := int64(pointer&pointerBlock), int64(pointer>>56)
-		at := blocksAt + number*l.blockBytes
+		at := HeadersBytes + number*l.blockBytes
 		if number >= l.blocks || index >= metadataParts || seen[pointer] {
 			return &DamagedBlock{at, "the list of free blocks names no block of the file"}, nil
 		}
