@@ -254,9 +254,9 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file, which
-// a checkpoint writes last, its logs, and their names. Otherwise a power cut could take commits that were acknowledged
-// after the disk worked again, because they follow these bytes. The database is not attached.
+// writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file,
+// which a checkpoint writes last, its logs, and their names. Otherwise a power cut could take commits that were
+// acknowledged after the disk worked again, because they follow these bytes. The database is not attached.
 func (w *Warehouse) writeAgain(path string) error {
 	errs := []error{w.folder.writeAgain(path, duckdb.HeadersBytes)}
 	for _, suffix := range walSuffixes {
