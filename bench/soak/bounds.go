@@ -16,7 +16,7 @@ const (
 const (
 	// memoryBeyondLimit is the memory of the process beyond --memory-limit: the program, the Go runtime, and memory that
 	// the allocators have not returned.
-	memoryBeyondLimit = 250 * mb
+	memoryBeyondLimit = 300 * mb
 	// growthPerRequest bounds the growth of memory outside of DuckDB's limit and of the Go runtime, in the second half.
 	// A leak of one small object per request exceeds it.
 	growthPerRequest = 0.5 * kb
