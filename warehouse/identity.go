@@ -243,16 +243,11 @@ func (w *Warehouse) checkLogs(ctx context.Context, id uuid.UUID) (err error) {
 	if attached, err := w.isAttached(ctx, id.String()); err != nil || attached {
 		return err
 	}
-	if err := w.checkLog(path); err != nil {
+	db, detach, err := w.attachReadOnly(ctx, "check "+id.String(), path)
+	if err != nil {
 		return err
 	}
-	catalog := "check " + id.String()
-	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
-	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
-		return err
-	}
-	db := w.instance.DB("USE " + statements.Ident(catalog))
-	defer func() { err = errors.Join(err, w.detach(ctx, catalog, db)) }()
+	defer func() { err = errors.Join(err, detach()) }()
 	_, err = w.checkStore(ctx, id, db)
 	return err
 }

@@ -125,7 +125,9 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 		return err
 	}
 	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(kept), catalog)
-	_, err = b.r.w.loader.ExecContext(ctx, attach)
+	if err = b.r.w.checkLog(kept); err == nil {
+		_, err = b.r.w.loader.ExecContext(ctx, attach)
+	}
 	if err != nil && isDamage(err) {
 		// DuckDB does not find the log under this name.
 		err = b.r.w.folder.rename(kept+".wal", kept+".wal.unread")

@@ -483,10 +483,13 @@ func (r pacedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// attachReadOnly attaches a database of a stopped folder for reading, and returns connections whose default database it
-// is. The log of the database is replayed in memory; no file changes.
+// attachReadOnly attaches a database that is not attached for reading, and returns connections whose default database
+// it is. The log of the database is replayed in memory; no file changes.
 func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*sql.DB, func() error, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
+		return nil, nil, err
+	}
+	if err := w.checkLog(path); err != nil {
 		return nil, nil, err
 	}
 	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))

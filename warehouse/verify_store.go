@@ -185,22 +185,28 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 	return false
 }
 
-// checkLog returns an ErrDamaged if DuckDB would attach the database at path without the transactions behind a damaged
-// part of its log. DuckDB itself reports other damage. The database is not attached.
+// checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may skip
+// the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. The database is
+// not attached.
 func (w *Warehouse) checkLog(path string) error {
-	wal, err := w.readWAL(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, suffix := range walSuffixes {
+		wal, err := w.readLog(path + suffix)
+		if err == nil && wal.Fault != "" {
+			err = fmt.Errorf("%w: its log %s: %s", ErrDamaged, filepath.Base(path+suffix), wal.Fault)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err == nil && wal.Skipped {
-		err = fmt.Errorf("%w: its WAL: %s", ErrDamaged, wal.Fault)
-	}
-	return err
+	return nil
 }
 
-// readWAL reads the log of a database.
-func (w *Warehouse) readWAL(path string) (wal duckdb.WAL, err error) {
-	file, err := w.folder.open(path + ".wal")
+// readWAL reads the WAL of the database at path.
+func (w *Warehouse) readWAL(path string) (duckdb.WAL, error) { return w.readLog(path + walSuffix) }
+
+// readLog reads one of the logs of a database.
+func (w *Warehouse) readLog(path string) (wal duckdb.WAL, err error) {
+	file, err := w.folder.open(path)
 	if err != nil {
 		return wal, err
 	}

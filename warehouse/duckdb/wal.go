@@ -16,11 +16,8 @@ type WAL struct {
 	Good    int64 // length of the prefix that ends with the last of these commits
 	// Torn reports that the rest is the beginning of a transaction, as a crash leaves it. DuckDB skips it.
 	Torn bool
-	// Fault describes the damage behind the prefix. DuckDB opens no database with such a log, unless Skipped is true.
-	// Empty: the log is sound.
+	// Fault describes the damage behind the prefix. No database must be opened with such a log. Empty: the log is sound.
 	Fault string
-	// Skipped means that DuckDB takes the damage for the end of a torn log, and loses the transactions behind it.
-	Skipped bool
 }
 
 // Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
@@ -57,7 +54,7 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 		}
 		if errors.Is(fault, errTornEntry) {
 			damage, err := checkTornEntry(r, at, size)
-			if wal.Torn, wal.Skipped = damage == nil, damage != nil; wal.Skipped {
+			if wal.Torn = damage == nil; damage != nil {
 				wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, damage)
 			}
 			return wal, err
