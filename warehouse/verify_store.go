@@ -185,9 +185,9 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 	return false
 }
 
-// checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may skip
-// the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. The database is
-// not attached.
+// checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may
+// skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. The database
+// is not attached.
 func (w *Warehouse) checkLog(path string) error {
 	for _, suffix := range walSuffixes {
 		wal, err := w.readLog(path + suffix)
