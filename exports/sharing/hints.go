@@ -208,7 +208,7 @@ func numberLiteral(text string) (_ literal, ok bool) {
 	return literal{n, n}, err == nil && !math.IsNaN(n) && !math.IsInf(n, 0)
 }
 
-// columnNamed returns the column of an export with the name, in any case. ok is false if there is no such column.
+// columnNamed returns the column of an export by its name, in upper or lower case. ok is false if the export lacks it.
 func columnNamed(export schema.Export, name string) (_ schema.Column, ok bool) {
 	for _, column := range export.Columns {
 		if strings.EqualFold(column.Name, name) {
