@@ -107,8 +107,9 @@ type conditionRecord struct {
 	since time.Time
 }
 
-// set records that err is wrong with the tenant, or that nothing is if err is nil. Beginnings and ends are logged.
-func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, err error) {
+// set records that err is wrong with the tenant, or that nothing is if err is nil. Beginnings and ends are logged. It
+// reports whether the condition begins.
+func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, err error) (begins bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := conditionKey{tenant, kind, subject}
@@ -125,7 +126,7 @@ func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, e
 			c.log.Info("condition ended", append(attrs, "since", record.since)...)
 			delete(c.all, key)
 		}
-		return
+		return false
 	}
 	if !known {
 		record.since = time.Now().UTC()
@@ -133,6 +134,7 @@ func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, e
 	}
 	record.err = err
 	c.all[key] = record
+	return !known
 }
 
 // SetCondition records a condition that a package above this one has noticed, or its end if err is nil. It is a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,11 +102,13 @@ func (f *faultyWarehouse) checkRows(w *warehouse.Warehouse, tenants ...uuid.UUID
 	return nil
 }
 
-// checkHealed requires that everything works and that no condition is left.
+// checkHealed requires that everything works and that no condition is left. Before any push, the publisher alone makes
+// the published files right.
 func (f *faultyWarehouse) checkHealed() error {
 	ctx := f.t.Context()
 	err := f.checkRows(f.w, tenantA, tenantB)
 	for _, do := range []func() error{
+		func() error { _, err := f.w.Publish(ctx); return err }, f.checkLake,
 		func() error { return f.push(tenantA) }, func() error { return f.push(tenantB) }, f.refuse, f.createKey,
 		func() error { return f.w.FinishErasures(ctx) },
 		func() error { _, err := f.w.Publish(ctx); return err },
@@ -172,7 +175,10 @@ var faultySteps = map[string]faultyStep{
 		unlink control.duckdb.wal, fsync control.duckdb.wal`},
 	"publication": {pushA, func(f *faultyWarehouse) error { _, err := f.w.Publish(f.t.Context()); return err },
 		`create lake/, write* lake/, fsync lake/, rename lake/, link published/, rename published/, fsyncdir lake/*/*/*,
-		fsyncdir published/*, fsync A.duckdb.wal, unlink *.unpublished`},
+		fsyncdir published/*, fsync A.duckdb.wal, fsyncdir warehouse, unlink *.unpublished`},
+	"first publication of a tenant": {func(f *faultyWarehouse) error { return f.push(uuid.New()) },
+		func(f *faultyWarehouse) error { _, err := f.w.Publish(f.t.Context()); return err },
+		`mkdir* lake/, mkdir* published/, create lake/, link published/, fsyncdir lake, fsyncdir published`},
 	"creation of a key": {nil, (*faultyWarehouse).createKey,
 		`write* journal.ndjson, fsync journal.ndjson, write* control.duckdb.wal, fsync control.duckdb.wal`},
 	"revocation": {(*faultyWarehouse).createKey, (*faultyWarehouse).revoke,
@@ -218,7 +224,7 @@ func (s faultyStep) rules() (rules []faultfs.Rule) {
 		if strings.Contains(rule.Path, "/") && !strings.HasPrefix(rule.Path, "backup") {
 			rule.Path = "data/" + rule.Path
 		}
-		if rule.Path == "quarantine" || rule.Path == "warehouse" {
+		if slices.Contains([]string{"quarantine", "warehouse", "lake", "published"}, rule.Path) {
 			rule.Path = "data/" + rule.Path
 		}
 		if rule.Path == "*" {

@@ -82,7 +82,8 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 }
 
 // PublishTenant publishes one tenant. If it fails, the tenant has the condition PublicationFailing until a later call
-// succeeds: its files may lack rows, so they must not be read as if they were complete.
+// succeeds: its files may lack rows, so they must not be read as if they were complete. The first failure wakes the
+// publisher, and Publish tries each tenant with the condition again, whatever the failed publication has left.
 func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published Published, err error) {
 	start := time.Now()
 	complete := false
@@ -91,7 +92,9 @@ func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published 
 		err = w.conditions.noteDamaged(id.String(), err)
 	}
 	if err == nil || ctx.Err() == nil {
-		w.conditions.set(id, PublicationFailing, "", err)
+		if w.conditions.set(id, PublicationFailing, "", err) {
+			w.wakePublisher()
+		}
 	}
 	switch {
 	case complete:
@@ -154,7 +157,8 @@ func (p *Published) count(files []PublishedFile) {
 }
 
 // unpublished returns the ids of the tenants that may have unpublished commits, and notes since when. These have a
-// marker file beside their file, or no folder of published files because an earlier version wrote them.
+// marker file beside their file, or no folder of published files because an earlier version wrote them, or their last
+// publication failed. It may have failed after it removed the marker.
 func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 	stores, err := w.storeDir()
 	if err != nil {
@@ -176,7 +180,10 @@ func (w *Warehouse) unpublished() (tenants []uuid.UUID, err error) {
 	for _, entry := range stores {
 		name, isStore := strings.CutSuffix(entry.Name(), storeSuffix)
 		id, err := uuid.Parse(name)
-		if isStore && err == nil && (marked[name] || !published[name]) && w.CheckDeleted(id) == nil {
+		if !isStore || err != nil || w.CheckDeleted(id) != nil {
+			continue
+		}
+		if marked[name] || !published[name] || w.conditions.of(id, PublicationFailing, "") != nil {
 			tenants = append(tenants, id)
 			w.conditions.noteUnpublished(id)
 		}
