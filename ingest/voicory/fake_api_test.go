@@ -25,17 +25,24 @@ type storedRow struct {
 	id        string
 	createdAt time.Time
 	version   int // counts its changes
+	// listed is the row as listed, in the version listedVersion. It is empty until the row is listed.
+	listed        string
+	listedVersion int
 }
 
 // json returns the row as it is listed, or with the fields of details. Parsing and encoding it again would change its
 // numbers and spaces.
 func (r *storedRow) json(detail bool) string {
-	more := ""
-	if detail {
-		more = fmt.Sprintf(`,"stt_minutes":%d.50,"tts_characters":9007199254740993`, r.version)
+	if r.listed == "" || r.listedVersion != r.version {
+		r.listedVersion = r.version
+		r.listed = fmt.Sprintf(`{"id":%q,"cost":1.10,  "version":%d,"big":12345678901234567890,"summary":"caf\u00e9 \n \"{[",`+
+			"\n"+`"unknown":[{}],"created_at":%q}`, r.id, r.version, r.createdAt.UTC().Format(boundLayout))
 	}
-	return fmt.Sprintf(`{"id":%q,"cost":1.10,  "version":%d,"big":12345678901234567890,"summary":"caf\u00e9 \n \"{[",`+
-		"\n"+`"unknown":[{}],"created_at":%q%s}`, r.id, r.version, r.createdAt.UTC().Format(boundLayout), more)
+	if !detail {
+		return r.listed
+	}
+	return strings.TrimSuffix(r.listed, "}") +
+		fmt.Sprintf(`,"stt_minutes":%d.50,"tts_characters":9007199254740993}`, r.version)
 }
 
 // A fakeAPI is the documented API over rows in memory, with options for faults. Its fields are guarded by mu while it

@@ -55,7 +55,7 @@ func TestPull_IncrementReadsOnlyTheWindow(t *testing.T) {
 // While rows are inserted, deleted and changed between any two requests, a pull misses no row that existed all the
 // time. The next pull finds the new rows.
 func TestPull_NoGapDuringConcurrentChanges(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) { // each combination of precision and order
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			u, k := newFakeAPI(), newFakeWarehouse(t)
@@ -94,9 +94,12 @@ func TestPull_NoGapDuringConcurrentChanges(t *testing.T) {
 			s := k.newSource(u, nil)
 			k.pull(s)
 			for dataset, rows := range initial {
-				missing := 0
+				missing, present := 0, map[*storedRow]bool{}
+				for _, r := range u.rows[dataset] {
+					present[r] = true
+				}
 				for _, r := range rows {
-					if slices.Contains(u.rows[dataset], r) && k.lists[dataset][r.id] == "" {
+					if present[r] && k.lists[dataset][r.id] == "" {
 						missing++
 					}
 				}
@@ -122,18 +125,18 @@ func TestScan_TimestampTies(t *testing.T) {
 		deletes int  // rows at a time, before some requests
 		seeds   uint64
 	}{
-		"a page":                 {sizes: []int{100, 1}, seeds: 5},
-		"more than a page":       {sizes: []int{1, 101, 1}, seeds: 5},
-		"pages":                  {sizes: []int{50, 300, 50}, seeds: 5},
+		"a page":                 {sizes: []int{100, 1}, seeds: 2},
+		"more than a page":       {sizes: []int{1, 101, 1}, seeds: 2},
+		"pages":                  {sizes: []int{50, 300, 50}, seeds: 2},
 		"many pages":             {sizes: []int{3, 9900, 300}, seeds: 1},
-		"neighbours":             {sizes: []int{250, 250, 99, 100, 101, 1}, seeds: 5},
-		"nothing else":           {sizes: []int{777}, seeds: 5},
-		"microseconds":           {sizes: []int{250, 40, 333, 1}, micros: true, seeds: 5},
-		"in no order":            {sizes: []int{10, 250, 130}, shuffle: true, seeds: 5},
-		"in no order, neither":   {sizes: []int{10, 250, 130}, micros: true, shuffle: true, seeds: 5},
-		"order of page 1 alone":  {sizes: []int{120, 450, 130}, shuffle: true, deep: true, seeds: 5},
-		"rows deleted":           {sizes: []int{10, 1730, 130, 5}, deletes: 70, seeds: 20},
-		"rows deleted, no order": {sizes: []int{10, 330, 130, 5}, deletes: 20, shuffle: true, seeds: 20},
+		"neighbours":             {sizes: []int{250, 250, 99, 100, 101, 1}, seeds: 2},
+		"nothing else":           {sizes: []int{777}, seeds: 2},
+		"microseconds":           {sizes: []int{250, 40, 333, 1}, micros: true, seeds: 2},
+		"in no order":            {sizes: []int{10, 250, 130}, shuffle: true, seeds: 2},
+		"in no order, neither":   {sizes: []int{10, 250, 130}, micros: true, shuffle: true, seeds: 2},
+		"order of page 1 alone":  {sizes: []int{120, 450, 130}, shuffle: true, deep: true, seeds: 2},
+		"rows deleted":           {sizes: []int{10, 1730, 130, 5}, deletes: 70, seeds: 5},
+		"rows deleted, no order": {sizes: []int{10, 330, 130, 5}, deletes: 20, shuffle: true, seeds: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range test.seeds {
@@ -168,7 +171,7 @@ func TestScan_TimestampTies(t *testing.T) {
 
 // Rows that are deleted between two readings of an unordered tie do not hide that others are missing.
 func TestScan_UnorderedTieShrinksBetweenReadings(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		synctest.Test(t, func(t *testing.T) {
 			u, k := newFakeAPI(), newFakeWarehouse(t)
 			u.rules, u.shuffle = nil, rand.New(rand.NewPCG(seed, 1))
