@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("torture.for", 30*time.Second, "time for histories")
+	duration = flag.Duration("torture.for", 20*time.Second, "time for histories")
 	keepOn   = flag.Bool("torture.go-on", false, "run further histories after one has failed")
 	seed     = flag.Uint64("torture.seed", 1, "seed of the first history; the next ones follow")
 	program  = flag.String("torture.program", "", "path of voicory (default: it is built)")
@@ -37,16 +38,29 @@ type place struct {
 func (p *place) data() string { return filepath.Join(p.folder, "data") }
 func (p *place) log() string  { return filepath.Join(p.dir, "server.log") }
 
+// buildProgram builds voicory, with the race detector if the test has it: then go test has compiled its packages, and
+// it is only linked.
+func buildProgram(t *testing.T) (path string) {
+	path = filepath.Join(t.TempDir(), "voicory")
+	arguments := []string{"build", "-ldflags=-s -w", "-o", path}
+	race := debug.BuildSetting{Key: "-race", Value: "true"}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, race) {
+		arguments = append(arguments, "-race")
+		t.Setenv("GORACE", "atexit_sleep_ms=10") // otherwise the exit of each process takes a second more
+	}
+	out, err := exec.CommandContext(t.Context(), "go", append(arguments, "../../cmd/voicory")...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
+}
+
 // TestTorture runs histories until the time is over. The default is short enough for continuous integration; make
 // torture runs longer, and writes docs/reliability.md.
 func TestTorture(t *testing.T) {
 	binary := *program
 	if binary == "" {
-		binary = filepath.Join(t.TempDir(), "voicory")
-		build := exec.CommandContext(t.Context(), "go", "build", "-buildmode=pie", "-o", binary, "../../cmd/voicory")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		binary = buildProgram(t)
 	}
 	dir := *folder
 	if dir == "" {
