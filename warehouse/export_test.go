@@ -190,3 +190,23 @@ func SetConfirmAfter(d time.Duration) (restore func()) {
 	confirmAfter = d
 	return func() { confirmAfter = before }
 }
+
+// ExecInStore executes a statement in a tenant's store. If commits is true, it does so in a transaction like those that
+// change the manifest.
+func (w *Warehouse) ExecInStore(ctx context.Context, id uuid.UUID, statement string, commits bool) error {
+	store, release, err := w.tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if !commits {
+		_, err := store.db.ExecContext(ctx, statement)
+		return err
+	}
+	store.writing.Lock()
+	defer store.writing.Unlock()
+	return store.inTransaction(ctx, store.db, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, statement)
+		return err
+	})
+}

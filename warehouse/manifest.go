@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,24 +110,82 @@ func (f *PublishedFile) scan(scan func(...any) error) error {
 func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (
 	file PublishedFile, content *os.File, err error,
 ) {
-	store, release, err := w.reader(ctx, tenant)
+	if file, err = w.publishedFile(ctx, tenant, export, name); err != nil {
+		return file, nil, err
+	}
+	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {
 		return file, nil, err
+	}
+	defer release()
+	if content, err = w.openVerified(ctx, store, file); errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: the file is gone", ErrNotFound)
+	}
+	return file, content, err
+}
+
+// publishedFile returns the entry of a file in the manifest. It reads the manifest at most once for each file and commit
+// of the store: engines request a file in hundreds of ranges, and the query would be most of the cost of each.
+func (w *Warehouse) publishedFile(ctx context.Context, tenant uuid.UUID, export, name string) (
+	file PublishedFile, err error,
+) {
+	commit := w.commits.of(tenant) // before the query, so that the entry is not older
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return file, err
+	}
+	file, known := store.entries.find(commit, export, name)
+	release() // a caller with a store must not wait for a slot: others with slots may wait until the store is idle
+	if known {
+		return file, nil
+	}
+	if store, release, err = w.reader(ctx, tenant); err != nil {
+		return file, err
 	}
 	defer release()
 	row := store.db.QueryRowContext(ctx, statements.Get("lake/select_file"),
 		sql.Named("export", export), sql.Named("name", name))
 	err = file.scan(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		return file, nil, fmt.Errorf("%w: no such file", ErrNotFound)
+		return file, fmt.Errorf("%w: no such file", ErrNotFound)
 	}
 	if err != nil {
-		return file, nil, fmt.Errorf("published file: %w", err)
+		return file, fmt.Errorf("published file: %w", err)
 	}
-	if content, err = w.openVerified(ctx, store, file); errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: the file is gone", ErrNotFound)
+	store.entries.add(commit, file)
+	return file, nil
+}
+
+// manifestEntries holds entries of the manifest in memory. They are valid until the next commit of the store: every
+// transaction that changes the manifest is one of inTransaction. The one exception removes entries of files that are
+// gone, which cannot be opened. The entries say nothing about the files, which are verified at each open.
+type manifestEntries struct {
+	mu      sync.Mutex
+	commit  commitID                   // last commit of the store when the entries were read; guarded by mu
+	entries map[fileName]PublishedFile // guarded by mu
+}
+
+type fileName struct{ export, name string }
+
+// find returns an entry that was read after the commit, if no other commit has followed.
+func (m *manifestEntries) find(commit commitID, export, name string) (_ PublishedFile, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.commit != commit {
+		return PublishedFile{}, false
 	}
-	return file, content, err
+	file, ok := m.entries[fileName{export, name}]
+	return file, ok
+}
+
+// add stores an entry that was read after the commit, and removes those of other commits.
+func (m *manifestEntries) add(commit commitID, file PublishedFile) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.commit != commit || m.entries == nil {
+		m.commit, m.entries = commit, map[fileName]PublishedFile{}
+	}
+	m.entries[fileName{file.Export, file.Name}] = file
 }
 
 // A VerifiedFile is a published file that was compared with the manifest. A process that opens it by its name must

@@ -140,6 +140,30 @@ func TestOpenPublished_ReplacedFileExpires(t *testing.T) {
 	noError(t, w.Close())
 }
 
+// The ranges of a file that engines request do not read the store again, until it has another commit.
+func TestOpenPublished_ReadsManifestAfterEachCommit(t *testing.T) {
+	t.Parallel()
+	w := open(t, emptyFolder(t))
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	publish(t, w)
+	files, _ := published(t, w)
+	if content(t, w, files[0]) == "" {
+		t.Fatalf("file %s: got none, want the published file", files[0].Name)
+	}
+	noError(t, w.ExecInStore(t.Context(), tenantA, "DELETE FROM published_files", false))
+	if content(t, w, files[0]) == "" {
+		t.Errorf("file %s, without a commit: got none, want the entry in memory", files[0].Name)
+	}
+	if content(t, w, files[1]) != "" {
+		t.Errorf("file %s, opened for the first time: got content, want none", files[1].Name)
+	}
+	noError(t, w.ExecInStore(t.Context(), tenantA, "SELECT 1", true))
+	if content(t, w, files[0]) != "" {
+		t.Errorf("file %s, after a commit: got content, want none", files[0].Name)
+	}
+	noError(t, w.Close())
+}
+
 // After a crash between writing a file and updating the manifest, the next publishing writes the file again and removes
 // the files that are not in the manifest.
 func TestPublish_RecoversFromCrashBeforeManifest(t *testing.T) {

@@ -78,6 +78,7 @@ type tenantStore struct {
 	}
 	publishing  sync.Mutex // held by one publisher at a time
 	pageIndexes pageIndexCache
+	entries     manifestEntries
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
 
 	file fs.FileInfo // of the attached file; set by attaching
