@@ -4,17 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
-	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -244,24 +241,6 @@ func discard(conn *sql.Conn) error {
 	return nil
 }
 
-// A stagedTenant summarizes the staged rows of one tenant. Rows without a tenant are refused; they have an invalid id.
-type stagedTenant struct {
-	id            uuid.NullUUID
-	rows, refused int64
-	deleted       bool     // the tenant was deleted; all its rows count as refused
-	erased        int64    // rows that were deleted since, because their customer was erased
-	hasDuplicates bool     // an id may occur more than once
-	unknown       []string // fields that the dataset does not have
-
-	// Only rows that are not refused count for the following fields.
-	deletions   int64        // rows that are deletions
-	months      string       // months of created_at as YYYY-MM, separated by commas
-	first, last sql.NullTime // lowest and highest created_at
-}
-
-// hasRows reports whether at least one row is not refused.
-func (t stagedTenant) hasRows() bool { return t.rows > t.refused }
-
 // typeRows writes the typed rows of the batch to the table staged, with the reason for each refused row. It sets the
 // summaries of the tenants, and the notes on the rows that are not refused.
 func (s *Staged) typeRows(ctx context.Context) error {
@@ -283,8 +262,8 @@ func (s *Staged) typeRows(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	suspects, err := s.summarize(ctx)
-	if err != nil || suspects == 0 {
+	// A suspicious row counts as refused until its reasons are known.
+	if err := s.summarize(ctx); err != nil || s.Refused() == 0 {
 		return err
 	}
 	for _, statement := range []string{staging.Reasons, staging.Accept} {
@@ -295,36 +274,7 @@ func (s *Staged) typeRows(ctx context.Context) error {
 	if s.notes, err = fieldNotes(ctx, conn, s.batch.Dataset, staging.Notes); err != nil {
 		return err
 	}
-	_, err = s.summarize(ctx)
-	return err
-}
-
-// summarize sets the summary of the staged rows of each tenant, and returns the number of suspicious rows.
-func (s *Staged) summarize(ctx context.Context) (suspects int64, err error) {
-	query := statements.Fill("merge/batch_tenants", "most", strconv.Itoa(maxUnknown))
-	rows, err := duckdb.Select(ctx, s.slot.conn, query)
-	if err != nil {
-		return 0, err
-	}
-	s.tenants = nil
-	for _, row := range rows {
-		var t stagedTenant
-		var unknown sql.NullString
-		var suspicious int64
-		err := scanTexts(row, &t.id, &t.rows, &t.refused, &t.hasDuplicates, &unknown, &t.deletions, &t.months,
-			&t.first, &t.last, &suspicious, &s.firstRow)
-		if err != nil {
-			return 0, err
-		}
-		if unknown.Valid {
-			if err := json.Unmarshal([]byte(unknown.String), &t.unknown); err != nil {
-				return 0, err
-			}
-		}
-		s.tenants = append(s.tenants, t)
-		suspects += suspicious
-	}
-	return suspects, nil
+	return s.summarize(ctx)
 }
 
 // inputError wraps an error of DuckDB in ErrUnreadable, unless its cause is outside of the input: the memory, the disk,

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -28,6 +30,7 @@ type mergePlan struct {
 	timeUpdates     int64            // rows whose source time alone changes
 	erased          int64            // staged rows that were deleted, because their customer was erased
 	months          map[string]bool  // stale months as YYYY-MM, or "" for a dataset of one file
+	changedMonths   monthSet         // of the outcomes, until the plan is complete
 
 	inserted    int64     // rows to insert
 	first, last time.Time // lowest and highest created_at of the rows to insert
@@ -55,7 +58,7 @@ func (s *tenantStore) planMerge(
 	}
 	dataset := staged.batch.Dataset
 	p := &mergePlan{store: s, seq: s.facts.seq + staged.seqCount(), hasDuplicates: t.hasDuplicates,
-		erased: t.erased, rows: map[string]int64{}, months: map[string]bool{}}
+		erased: t.erased, rows: map[string]int64{}, months: map[string]bool{}, changedMonths: monthSet{}}
 	p.slots = []string{
 		"dataset", statements.Ident(dataset.Name),
 		"dataset_name", statements.Text(dataset.Name),
@@ -87,8 +90,8 @@ func (s *tenantStore) planMerge(
 func (p *mergePlan) planInsertAll(dataset schema.Dataset, t stagedTenant) {
 	p.insertStatement = "merge/insert_all"
 	p.rows["new"] = t.rows - t.refused
-	for month := range strings.SplitSeq(t.months, ",") {
-		p.months[monthOf(dataset, month)] = true
+	for month := range t.months {
+		p.months[monthOf(dataset, month.String())] = true
 	}
 }
 
@@ -97,13 +100,12 @@ func (p *mergePlan) planInsertAll(dataset schema.Dataset, t stagedTenant) {
 func (s *Staged) classify(ctx context.Context, conn *sql.Conn, group []*mergePlan) error {
 	versions := "merge/versions"
 	var tenants, kept []string
-	plans := map[string]*mergePlan{} // by tenant
+	plans := map[uuid.UUID]*mergePlan{} // by tenant
 	for _, p := range group {
 		if !p.compared {
 			continue
 		}
-		id := p.store.id.String()
-		plans[id], tenants = p, append(tenants, statements.Text(id))
+		plans[p.store.id], tenants = p, append(tenants, statements.Text(p.store.id.String()))
 		if p.hasDuplicates {
 			versions = "merge/versions_ranked"
 		}
@@ -172,53 +174,78 @@ func (s *tenantStore) loadFacts(ctx context.Context) error {
 	return nil
 }
 
-// readOutcomes adds the results of merge/classify to the plans of their tenants.
-func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, plans map[string]*mergePlan) error {
-	rows, err := duckdb.Select(ctx, conn, statements.Get("merge/count_outcomes"))
+// readOutcomes adds the outcomes of merge/classify to the plans of their tenants.
+func (s *Staged) readOutcomes(ctx context.Context, conn *sql.Conn, plans map[uuid.UUID]*mergePlan) error {
+	err := duckdb.Scan(ctx, conn, statements.Get("merge/outcomes"), func(chunk *duckdb.Chunk) error {
+		read := duckdb.ColumnReader{Chunk: chunk}
+		var tenant duckdb.Column[duckdb.UUID]
+		var name duckdb.Column[duckdb.Text]
+		var timeUpdate duckdb.Column[bool]
+		var createdAt, keptCreatedAt duckdb.Column[int64]
+		duckdb.Next(&read, &tenant)
+		duckdb.Next(&read, &name)
+		duckdb.Next(&read, &timeUpdate)
+		duckdb.Next(&read, &createdAt)
+		duckdb.Next(&read, &keptCreatedAt)
+		if read.Err != nil {
+			return read.Err
+		}
+		for row := range chunk.Rows {
+			plans[tenant.Values[row].Bytes()].add(outcome{
+				name: string(name.Values[row].Bytes()), timeUpdate: timeUpdate.Values[row],
+				createdAt: createdAt.Values[row], keptCreatedAt: keptCreatedAt.Values[row],
+			})
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		var tenant string
-		var o outcome
-		err := scanTexts(row, &tenant, &o.name, &o.timeUpdate, &o.months[0], &o.months[1], &o.rows, &o.first, &o.last)
-		if err != nil {
-			return err
-		}
-		plans[tenant].add(s.batch.Dataset, o)
+	for _, p := range plans {
+		p.complete(s.batch.Dataset)
 	}
 	return nil
 }
 
-// An outcome is a row of merge/outcomes: the staged rows of a tenant that have the same effect.
+// An outcome is a row of merge/outcomes: the effect of a staged row.
 type outcome struct {
-	name        string
-	timeUpdate  bool // the source time alone changes
-	months      [2]sql.NullString
-	rows        int64
-	first, last sql.NullTime // lowest and highest created_at
+	name       string
+	timeUpdate bool // the source time alone changes
+	// Microseconds since 1970, of the staged and of the stored row. They are undefined for rows that have none.
+	createdAt, keptCreatedAt int64
 }
 
 // add adds an outcome to the plan.
-func (p *mergePlan) add(dataset schema.Dataset, o outcome) {
-	p.rows[o.name] += o.rows
+func (p *mergePlan) add(o outcome) {
+	p.rows[o.name]++
 	if o.timeUpdate {
-		p.timeUpdates += o.rows
-	}
-	for _, month := range o.months {
-		if month.Valid {
-			p.months[monthOf(dataset, month.String)] = true
-		}
+		p.timeUpdates++
 	}
 	switch o.name {
 	case "new", "revived", "moved":
-		if p.inserted == 0 || o.first.Time.Before(p.first) {
-			p.first = o.first.Time
+		at := time.UnixMicro(o.createdAt)
+		if p.inserted == 0 || at.Before(p.first) {
+			p.first = at
 		}
-		if o.last.Time.After(p.last) {
-			p.last = o.last.Time
+		if p.inserted == 0 || at.After(p.last) {
+			p.last = at
 		}
-		p.inserted += o.rows
+		p.inserted++
+	}
+	switch o.name {
+	case "new", "revived", "changed", "moved":
+		p.changedMonths.add(o.createdAt)
+	}
+	switch o.name {
+	case "moved", "deleted":
+		p.changedMonths.add(o.keptCreatedAt)
+	}
+}
+
+// complete completes the plan after the last outcome.
+func (p *mergePlan) complete(dataset schema.Dataset) {
+	for month := range p.changedMonths {
+		p.months[monthOf(dataset, month.String())] = true
 	}
 	p.insertStatement = "merge/insert"
 	if shouldSort(p.inserted, p.first, p.last) {

@@ -3,9 +3,7 @@ package duckdb
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
-	"unsafe"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
 )
@@ -34,35 +32,27 @@ func Select(ctx context.Context, conn *sql.Conn, query string) (rows [][]sql.Nul
 
 // texts returns the rows of a result.
 func texts(result *bindings.Result) (rows [][]sql.NullString, err error) {
-	columns := bindings.ColumnCount(result)
-	for i := range columns {
-		if bindings.ColumnType(result, i) != bindings.TypeVarchar {
-			return nil, fmt.Errorf("column %s is not of the type VARCHAR", bindings.ColumnName(result, i))
-		}
-	}
-	for {
-		chunk := bindings.FetchChunk(*result)
-		if chunk.Ptr == nil {
-			return rows, nil
-		}
-		size := int(bindings.DataChunkGetSize(chunk))
-		added := make([][]sql.NullString, size)
-		for row := range added {
-			added[row] = make([]sql.NullString, columns)
-		}
+	err = eachChunk(result, func(chunk *Chunk) error {
+		columns := make([]Column[Text], chunk.columns)
+		read := ColumnReader{Chunk: chunk}
 		for i := range columns {
-			vector := bindings.DataChunkGetVector(chunk, i)
-			data := unsafe.Slice((*bindings.StringT)(bindings.VectorGetData(vector)), size)
-			validity := bindings.VectorGetValidity(vector)
-			for row := range added {
-				if validity == nil || bindings.ValidityMaskValueIsValid(validity, bindings.IdxT(row)) {
-					added[row][i] = sql.NullString{String: bindings.StringTData(&data[row]), Valid: true}
+			Next(&read, &columns[i])
+		}
+		if read.Err != nil {
+			return read.Err
+		}
+		for row := range chunk.Rows {
+			texts := make([]sql.NullString, len(columns))
+			for i, column := range columns {
+				if column.Valid(row) {
+					texts[i] = sql.NullString{String: string(column.Values[row].Bytes()), Valid: true}
 				}
 			}
+			rows = append(rows, texts)
 		}
-		rows = append(rows, added...)
-		bindings.DestroyDataChunk(&chunk)
-	}
+		return nil
+	})
+	return rows, err
 }
 
 // withPrepared executes a statement and calls use with its result.
