@@ -236,7 +236,7 @@ func (f *dataFolder) sync(path string) (err error) {
 
 // writeAgain writes the first bytes of a file again, at most limit, and flushes it to the disk. A missing file stays
 // so. After a sync has failed, the kernel has the bytes in memory and reports the next sync as successful, although
-// they may not be on the disk. No other part of this process may have the file open.
+// they may not be on the disk. The file keeps its time of modification. No other part of this process may have it open.
 func (f *dataFolder) writeAgain(path string, limit int64) (err error) {
 	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)
@@ -251,6 +251,10 @@ func (f *dataFolder) writeAgain(path string, limit int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
 	chunk := make([]byte, min(limit, 1<<20))
 	for at := int64(0); at < limit; {
 		n, err := file.ReadAt(chunk[:min(limit-at, int64(len(chunk)))], at)
@@ -264,6 +268,9 @@ func (f *dataFolder) writeAgain(path string, limit int64) (err error) {
 			return err
 		}
 		at += int64(n)
+	}
+	if err := f.root.Chtimes(name, time.Time{}, info.ModTime()); err != nil {
+		return err
 	}
 	return file.Sync()
 }

@@ -91,13 +91,9 @@ func (w *Warehouse) attachOnce(
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, err
 	}
-	if w.healing.heals(catalog) {
-		if attached, err := w.isAttached(ctx, catalog); err != nil {
+	if block == existingFile {
+		if err := w.makeDurable(ctx, catalog, path); err != nil {
 			return nil, err
-		} else if !attached {
-			if err := w.writeAgain(path); err != nil {
-				return nil, err
-			}
 		}
 	}
 	verb, option := "ATTACH IF NOT EXISTS", ""
@@ -124,6 +120,31 @@ func (w *Warehouse) attachOnce(
 	return db, nil
 }
 
+// makeDurable writes a database again before it is attached, see writeAgain, unless this process knows that the disk
+// has it. An earlier process may have been killed after a sync had failed. The kernel then shows this process bytes
+// that the disk does not have, and commits that follow them would be lost with them by a power cut. A full disk is not
+// an error, because the rows can be read: the next attachment tries again.
+func (w *Warehouse) makeDurable(ctx context.Context, catalog, path string) error {
+	if tenant, notTenant := uuid.Parse(catalog); notTenant == nil {
+		if info, err := w.folder.root.Lstat(storeFile(tenant)); err == nil && w.commits.isDetached(tenant, info) {
+			w.healing.noteDurable(catalog)
+		}
+	}
+	if w.healing.isDurable(catalog) {
+		return nil
+	}
+	if attached, err := w.isAttached(ctx, catalog); attached || err != nil {
+		return err
+	}
+	switch err := w.writeAgain(path); {
+	case err == nil:
+		w.healing.noteDurable(catalog)
+	case !errors.Is(err, ErrNoSpace):
+		return err
+	}
+	return nil
+}
+
 // detach closes the connections, unless db is nil, and detaches the database, which writes a checkpoint to its file.
 func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
 	var closed error
@@ -134,7 +155,7 @@ func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) erro
 	if err == nil {
 		w.storeFiles.close(catalog)
 		if id, notTenant := uuid.Parse(catalog); notTenant == nil {
-			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil {
+			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil && !w.healing.heals(catalog) {
 				w.commits.detached(id, info)
 			}
 		}

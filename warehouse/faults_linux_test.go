@@ -296,12 +296,15 @@ func (f *faultyWarehouse) fail(step faultyStep, rule faultfs.Rule, cut bool) {
 }
 
 // checkPowerCut opens what the disk would hold after a power cut, and requires all acknowledged rows.
-func (f *faultyWarehouse) checkPowerCut() {
+func (f *faultyWarehouse) checkPowerCut(more ...func(*warehouse.Warehouse) error) {
 	folder := filepath.Join(f.t.TempDir(), "cut")
 	f.disk.PowerCut(folder, uint64(f.last))
 	w, err := warehouse.Open(f.t.Context(), warehouse.Options{Dir: filepath.Join(folder, "data")})
 	noError(f.t, err)
 	noError(f.t, f.checkRows(w, tenantA, tenantB))
+	for _, check := range more {
+		noError(f.t, check(w))
+	}
 	noError(f.t, w.Close())
 }
 

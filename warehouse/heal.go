@@ -35,7 +35,9 @@ type healer struct {
 	pause time.Duration // between two tries
 
 	mu      sync.Mutex
-	running map[failedPlace]bool // guarded by mu
+	running map[failedPlace]bool // places that are not restored; guarded by mu
+	durable map[string]bool      // databases that the disk has, unless they have failed since; guarded by mu
+	control bool                 // the control database is open; guarded by mu
 	all     sync.WaitGroup
 }
 
@@ -61,7 +63,7 @@ func (p failedPlace) subject() string {
 const healPause = time.Second
 
 func (h *healer) init(w *Warehouse) {
-	h.w, h.running, h.pause = w, map[failedPlace]bool{}, healPause
+	h.w, h.running, h.durable, h.pause = w, map[failedPlace]bool{}, map[string]bool{}, healPause
 	h.ctx, h.stop = context.WithCancel(context.Background())
 }
 
@@ -119,6 +121,28 @@ func placeOfDatabase(database string) (place failedPlace, ok bool) {
 	return failedPlace{tenant, database, warehouseDir}, err == nil
 }
 
+// noteControl says that the control database is open. Its failures before are errors of Open.
+func (h *healer) noteControl() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.control = true
+}
+
+// noteDurable records that the disk has the headers and the logs of a database.
+func (h *healer) noteDurable(database string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.durable[database] = true
+}
+
+// isDurable reports whether this process knows that the disk has the headers and the logs of a database.
+func (h *healer) isDurable(database string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	place, ok := placeOfDatabase(database)
+	return h.durable[database] && !(ok && h.running[place])
+}
+
 // heals reports whether a database has failed and is not restored yet.
 func (h *healer) heals(database string) bool {
 	place, ok := placeOfDatabase(database)
@@ -130,20 +154,23 @@ func (h *healer) heals(database string) bool {
 func (h *healer) begin(place failedPlace, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.running[place] || h.ctx.Err() != nil {
+	if h.running[place] || h.ctx.Err() != nil || place.database == "control" && !h.control {
 		return
 	}
 	h.running[place] = true
 	h.all.Go(func() {
-		h.repeat(place, err)
+		if !h.repeat(place, err) {
+			return // Close must not take the database for a durable one
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(h.running, place)
 	})
 }
 
-// repeat tries until writing works again or the warehouse is closed. Until then it is a condition.
-func (h *healer) repeat(place failedPlace, err error) {
+// repeat tries until writing works again or the warehouse is closed. Until then it is a condition. It reports whether
+// writing works.
+func (h *healer) repeat(place failedPlace, err error) (healed bool) {
 	set := h.w.conditions.set
 	for err != nil {
 		kind, other := DiskFailing, StoreInvalidated
@@ -157,12 +184,13 @@ func (h *healer) repeat(place failedPlace, err error) {
 		}
 		select {
 		case <-h.ctx.Done():
-			return
+			return false
 		case <-time.After(h.pause):
 		}
 	}
 	set(place.tenant, DiskFailing, place.subject(), nil)
 	set(place.tenant, StoreInvalidated, place.subject(), nil)
+	return true
 }
 
 // heal tries once.
@@ -178,7 +206,7 @@ func (h *healer) heal(place failedPlace) error {
 	return h.w.healTenant(h.ctx, place.tenant)
 }
 
-// tryDisk writes and syncs a file with the number of bytes, and a few more.
+// tryDisk writes and syncs a file with the number of bytes, and a few more, and syncs the folder.
 func (w *Warehouse) tryDisk(folder string, bytes int64) error {
 	folder = w.folder.join(folder)
 	err := w.folder.mkdir(folder)
@@ -190,7 +218,10 @@ func (w *Warehouse) tryDisk(folder string, bytes int64) error {
 	if err == nil {
 		err = w.folder.sync(path)
 	}
-	return errors.Join(err, w.folder.removeIfThere(path))
+	if err = errors.Join(err, w.folder.removeIfThere(path)); err != nil {
+		return err
+	}
+	return w.folder.sync(folder)
 }
 
 // healTenant attaches a tenant again if DuckDB refuses it, and otherwise checkpoints it.
@@ -255,7 +286,8 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 }
 
 // writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file,
-// which a checkpoint writes last, its logs, and their names. Otherwise a power cut could take commits that were
+// which a checkpoint writes last, its logs, and their names. Blocks need no second write: a checkpoint syncs them before
+// it writes the headers, which then do not refer to them. Otherwise a power cut could take commits that were
 // acknowledged after the disk worked again, because they follow these bytes. The database is not attached.
 func (w *Warehouse) writeAgain(path string) error {
 	errs := []error{w.folder.writeAgain(path, duckdb.HeadersBytes)}

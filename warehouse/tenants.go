@@ -286,9 +286,13 @@ func (w *Warehouse) createStore(ctx context.Context, id uuid.UUID, block int) er
 	if err := w.mayCreateStore(); err != nil {
 		return err
 	}
-	return w.folder.writeAtomic(w.tenantPath(id), func(temp string) error {
+	err := w.folder.writeAtomic(w.tenantPath(id), func(temp string) error {
 		return w.makeFile(ctx, id.String(), temp, block)
 	})
+	if err == nil {
+		w.healing.noteDurable(id.String())
+	}
+	return err
 }
 
 // factsOf returns the facts about the tenant's tables. They are complete if this process has created the file; made

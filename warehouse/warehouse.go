@@ -127,6 +127,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if w.DB, err = control.Open(ctx, w.control, w.controlReads); err != nil {
 		return nil, w.controlFault(err)
 	}
+	w.healing.noteControl()
 	if w.journal, err = folder.openJournal(); err != nil {
 		return nil, err
 	}
