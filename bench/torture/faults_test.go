@@ -35,6 +35,7 @@ type fault struct {
 	// forgets says that idempotency records may expire.
 	forgets bool
 	power   bool // harm changes what was written before, as a power cut does
+	failing bool // needs a place that fails on demand
 	// needs reports whether the place of the data folder allows the fault. nil: every place does.
 	needs func(p *place) bool
 }
@@ -130,10 +131,12 @@ var targets = []target{
 	{"mark of the folder", "voicory.json", syscall.SIGTERM, losesNothing},
 }
 
+const killName = "kill -9"
+
 // allFaults returns the faults in the order in which histories try them.
 func allFaults() (faults []*fault) {
 	faults = placeFaults()
-	kill := &fault{name: "kill -9", stop: syscall.SIGKILL}
+	kill := &fault{name: killName, stop: syscall.SIGKILL}
 	faults = append(faults, kill, &fault{name: "stop (SIGTERM)", stop: syscall.SIGTERM})
 	for _, damage := range damages {
 		for _, target := range targets {
@@ -256,7 +259,7 @@ func (m *machine) suffer(f *fault, d draw, tasks []task) error {
 	}
 	if f.harm != nil {
 		if err := f.harm(m, d); errors.Is(err, errNothing) {
-			f = &fault{name: "kill -9", stop: f.stop}
+			f = &fault{name: killName, stop: f.stop}
 		} else if err != nil {
 			return fmt.Errorf("damage: %w", err)
 		}

@@ -71,10 +71,7 @@ type machine struct {
 	err   error // the first failure; no step is done after it
 }
 
-const (
-	tenantsPerHistory = 3
-	faultStride       = 3 // between the first faults of successive seeds, in the list of all
-)
+const tenantsPerHistory = 3
 
 // newMachine starts a server on a new folder in the place.
 func newMachine(ctx context.Context, program string, seed uint64, where *place, results *results) (*machine, error) {
@@ -117,14 +114,8 @@ func (m *machine) begin() error {
 				return err
 			}
 		}
-		refused := fmt.Appendf(nil, `{"id":%q,"created_at":"never"}`, uuid.NewSHA1(one.id, nil))
-		got, err := m.client(one).do(m.ctx, http.MethodPost, "/api/v1/ingest/calls", refused,
-			"Content-Type", "application/x-ndjson")
-		if err != nil {
+		if err := m.pushRefused(one); err != nil {
 			return err
-		}
-		if got.code() != "NO_ROW_ACCEPTED" {
-			return fmt.Errorf("push of a row that must be refused: got %s", got)
 		}
 	}
 	if err := m.srv.operator(m.ctx, http.MethodPost, "/keys", map[string]any{
@@ -503,6 +494,38 @@ func (m *machine) drawTask(t *rapid.T) task {
 	}
 }
 
+// changeEverything does one operation of each kind that changes the data folder, so that every operation of the file
+// system happens. Each may fail.
+func (m *machine) changeEverything(d draw) {
+	one, extra := m.tenants[d.Tenant], &tenant{id: uuid.New()}
+	_ = m.start([]task{
+		{"push", func() error {
+			return m.push(m.newBody(d.Tenant, datasets[d.Which%len(datasets)], d.Which, 3, 1, 0), nil)
+		}},
+		{"refused row", func() error { return m.pushRefused(one) }},
+		{"create key", func() error { return m.createKey(one) }},
+	})()
+	_ = m.publish()
+	if m.createKey(extra) == nil {
+		_ = m.pushRefused(extra)
+		body := fmt.Appendf(nil, `{"id":%q,"created_at":"2026-01-02T03:04:05Z"}`, uuid.New())
+		_, _ = m.client(extra).do(m.ctx, http.MethodPost, "/api/v1/ingest/calls", body, "Content-Type", "application/x-ndjson")
+		_ = m.publish()
+	}
+	m.srv.run(m.ctx, "tenants", "delete", extra.id.String(), "--yes")
+}
+
+// pushRefused pushes a row that goes to the quarantine.
+func (m *machine) pushRefused(one *tenant) error {
+	refused := fmt.Appendf(nil, `{"id":%q,"created_at":"never"}`, uuid.NewSHA1(one.id, nil))
+	got, err := m.client(one).do(m.ctx, http.MethodPost, "/api/v1/ingest/calls", refused,
+		"Content-Type", "application/x-ndjson")
+	if err == nil && got.code() != "NO_ROW_ACCEPTED" {
+		err = fmt.Errorf("push of a row that must be refused: got %s", got)
+	}
+	return err
+}
+
 func ignoreValue[T any](_ T, err error) error { return err }
 
 // drawTasks draws tasks that run at the same time.
@@ -563,10 +586,9 @@ func (m *machine) step(name string, do func() error) {
 	}
 }
 
-// run does the steps of a history. It is the property that rapid checks.
-func (m *machine) run(t *rapid.T, faults []*fault) {
+// run does the steps of a history, with the faults from a number on. It is the property that rapid checks.
+func (m *machine) run(t *rapid.T, faults []*fault, from int) {
 	defer func() { _ = m.srv.stop(syscall.SIGKILL) }()
-	faults = slices.DeleteFunc(slices.Clone(faults), func(f *fault) bool { return f.needs != nil && !f.needs(m.where) })
 	m.step("begin", m.begin)
 	t.Repeat(map[string]func(*rapid.T){
 		"requests": func(t *rapid.T) {
@@ -582,12 +604,13 @@ func (m *machine) run(t *rapid.T, faults []*fault) {
 			if len(faults) == 0 {
 				t.Skip("the place allows none of the faults")
 			}
-			// Faults of successive seeds differ, so that each is tried even if histories are short. Half of the seeds
-			// have the same kind of place.
-			f := faults[(int(m.seed/2%uint64(len(faults)))*faultStride+m.faults)%len(faults)]
-			m.faults++
+			f := faults[(from+m.faults)%len(faults)]
 			tasks, draw := m.drawTasks(t), drawFault(t)
 			m.step(fmt.Sprintf("fault: %s (%+v) during %s", f.name, draw, names(tasks)), func() error {
+				m.faults++
+				if f.needs != nil && !f.needs(m.where) {
+					return nil // the machine does not allow it
+				}
 				return m.suffer(f, draw, tasks)
 			})
 		},

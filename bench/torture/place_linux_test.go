@@ -21,15 +21,15 @@ const (
 	noLogFlush      = 2
 )
 
-// openPlace returns a place for the data folder of a history: by the seed, an ext4 file system of its own, or a file
-// system whose operations fail on demand. missing says why the machine does not allow the one or the other.
-func openPlace(ctx context.Context, dir string, seed uint64) (p *place, missing string, err error) {
+// openPlace returns a place for the data folder of a history: a file system whose operations fail on demand, or an ext4
+// file system of its own. missing says why the machine does not allow the one or the other.
+func openPlace(ctx context.Context, dir string, faulty bool) (p *place, missing string, err error) {
 	p = &place{dir: dir, folder: filepath.Join(dir, "mount")}
 	disk := filepath.Join(dir, "disk")
 	if err := errors.Join(os.MkdirAll(p.folder, 0o700), os.MkdirAll(disk, 0o700)); err != nil {
 		return nil, "", err
 	}
-	if seed%2 == 0 {
+	if faulty {
 		f, err := faultfs.Mount(disk, p.folder, faultfs.Options{Recording: true})
 		if errors.Is(err, faultfs.ErrUnavailable) {
 			return p, err.Error(), nil
@@ -98,7 +98,7 @@ func placeFaults() (faults []*fault) {
 		}, stop: syscall.SIGKILL, harm: func(m *machine, _ draw) error {
 			return errors.Join(command(m.ctx, "umount", m.where.folder), m.where.mountExt4(m.ctx))
 		}},
-		&fault{name: "power cut, unsynced pages lost and reordered", needs: onFaulty, power: true, stop: syscall.SIGKILL,
+		&fault{name: "power cut, unsynced pages lost and reordered", needs: onFaulty, failing: true, power: true, stop: syscall.SIGKILL,
 			harm: func(m *machine, d draw) error {
 				left, disk := filepath.Join(m.where.dir, "left"), filepath.Join(m.where.dir, "disk")
 				f := m.where.faulty.(*faultfs.FS)
@@ -113,7 +113,7 @@ func placeFaults() (faults []*fault) {
 	)
 	failing := func(name string, errno syscall.Errno, ops ...faultfs.Op) {
 		var active *faultfs.Fault
-		faults = append(faults, &fault{name: fmt.Sprintf("%s: %s", name, unix.ErrnoName(errno)), needs: onFaulty,
+		faults = append(faults, &fault{name: fmt.Sprintf("%s: %s", name, unix.ErrnoName(errno)), needs: onFaulty, failing: true,
 			before: func(m *machine, d draw) error {
 				active = m.where.faulty.(*faultfs.FS).Add(faultfs.Rule{
 					Ops: ops, Path: "data/", Errno: errno, Skip: d.Which % 12, Count: 1 + d.Which%5,
@@ -121,8 +121,16 @@ func placeFaults() (faults []*fault) {
 				})
 				return nil
 			},
-			after: func(*machine, draw) error {
-				active.Remove()
+			after: func(m *machine, d draw) error {
+				defer func() { active.Remove() }()
+				if len(active.Hits()) > 0 {
+					return nil
+				}
+				active.Remove() // the requests had fewer operations than the rule skips
+				active = m.where.faulty.(*faultfs.FS).Add(faultfs.Rule{
+					Ops: ops, Path: "data/", Errno: errno, Count: 1 + d.Which%5, Short: errno == unix.ENOSPC && d.Bit%2 == 0,
+				})
+				m.changeEverything(d)
 				if len(active.Hits()) == 0 {
 					return errNothing
 				}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-func openPlace(_ context.Context, dir string, _ uint64) (*place, string, error) {
+func openPlace(_ context.Context, dir string, _ bool) (*place, string, error) {
 	p := &place{dir: dir, folder: filepath.Join(dir, "mount")}
 	return p, "only Linux has file systems that can fail", os.MkdirAll(p.folder, 0o700)
 }
