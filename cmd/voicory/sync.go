@@ -78,13 +78,17 @@ func (c *syncFlags) run(ctx context.Context, m *Main, f *flags, spec admin.Sourc
 				bar.set(report)
 			})
 			bar.finish()
+			var unmerged error
+			if errors.Is(err, warehouse.ErrUnavailable) { // of some tenants; the others have their rows
+				unmerged, err = err, nil
+			}
 			if err != nil {
 				return err
 			}
 			if total.Published, err = m.publish(ctx, conn, total.Tenants); err != nil {
 				return err
 			}
-			return m.printResult(f, total, total.text)
+			return errors.Join(m.printResult(f, total, total.text), unmerged)
 		})
 		if c.Every == 0 || ctx.Err() != nil || errors.Is(err, warehouse.ErrInvalid) {
 			return err

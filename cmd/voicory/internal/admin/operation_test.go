@@ -35,6 +35,9 @@ var (
 	failing = operation("test/fail", func(_ context.Context, _ *Local, kind int) (None, error) {
 		return None{}, fmt.Errorf("%w: the reason", errorKinds[kind])
 	})
+	partial = operation("test/partial", func(_ context.Context, _ *Local, n int) (int, error) {
+		return n, fmt.Errorf("%w: one of %d tenants", warehouse.ErrUnavailable, n+1)
+	})
 	writing = download("test/write", func(_ context.Context, _ *Local, fail string, out io.Writer) (int, error) {
 		if fail == "early" {
 			return 0, fmt.Errorf("%w: early", warehouse.ErrNotFound)
@@ -112,6 +115,15 @@ func TestOperation_KeepsTheKindOfError(t *testing.T) {
 			if want := fmt.Sprintf("%v: the reason", kind); !errors.Is(err, kind) || err.Error() != want {
 				t.Errorf("got %v, want %s", err, want)
 			}
+		}
+	})
+}
+
+func TestOperation_ErrorKeepsTheResultOfTheOthers(t *testing.T) {
+	eachConn(t, func(t *testing.T, c *Conn) {
+		got, err := partial.Call(t.Context(), c, 3)
+		if got != 3 || !errors.Is(err, warehouse.ErrUnavailable) {
+			t.Errorf("got %d and error %v, want 3 and %v", got, err, warehouse.ErrUnavailable)
 		}
 	})
 }

@@ -21,7 +21,8 @@ const (
 	resultTrailer = "Voicory-Result"
 )
 
-// An event is a line of a reply: a report of progress, or at the end the result or the error.
+// An event is a line of a reply: a report of progress, or at the end the result, with the error if there is one. An
+// operation that fails for some tenants has a result for the others.
 type event struct {
 	Progress *Progress       `json:"progress,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
@@ -76,17 +77,16 @@ func replyEvents(w http.ResponseWriter, run func(report func(Progress)) (any, er
 		_ = http.NewResponseController(w).Flush()
 	})
 	last := event{}
-	if err == nil {
-		last.Result, err = json.Marshal(result)
-	}
-	if err != nil {
+	text, failed := json.Marshal(result)
+	if err = errors.Join(err, failed); err != nil {
 		last = newErrorEvent(err)
 	}
+	last.Result = text
 	_ = events.Encode(last) // the client may have disconnected
 	return err
 }
 
-// readEvents calls report for each report of a reply. It decodes the result of the reply, or returns the error in it.
+// readEvents calls report for each report of a reply. It decodes the result of the reply, and returns the error in it.
 func readEvents(body io.Reader, result any, report func(Progress)) error {
 	for lines := json.NewDecoder(body); ; {
 		var e event
@@ -96,14 +96,18 @@ func readEvents(body io.Reader, result any, report func(Progress)) error {
 			}
 			return fmt.Errorf("read the reply of the running server: %w", err)
 		}
-		switch {
-		case e.Progress != nil:
+		if e.Progress != nil {
 			report(*e.Progress)
-		case e.Error != "":
-			return e.failure()
-		default:
-			return json.Unmarshal(e.Result, result)
+			continue
 		}
+		var decoded error
+		if len(e.Result) > 0 {
+			decoded = json.Unmarshal(e.Result, result)
+		}
+		if e.Error != "" {
+			return e.failure()
+		}
+		return decoded
 	}
 }
 
