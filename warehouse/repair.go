@@ -72,7 +72,11 @@ const maxRounds = 6
 func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, error) {
 	r := newRepairer(opts)
 	r.w = w
-	found, err := r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, opts.Tenant) })
+	verify := func() (Verification, error) { return w.Verify(ctx, opts.Tenant) }
+	found, err := verify()
+	if err == nil {
+		found, err = r.rounds(ctx, found, verify)
+	}
 	if !opts.DryRun {
 		r.result.Remaining = found.faults()
 		for _, repair := range r.result.Repairs {
@@ -88,7 +92,8 @@ func (w *Warehouse) Repair(ctx context.Context, opts RepairOptions) (Repairs, er
 func RepairFolder(ctx context.Context, opts Options, repair RepairOptions) (_ Repairs, err error) {
 	opts.MustExist = true
 	r := newRepairer(repair)
-	if err := r.offlineRounds(ctx, opts); err != nil || repair.DryRun {
+	found, err := r.offlineRounds(ctx, opts)
+	if err != nil || repair.DryRun {
 		return r.result, err
 	}
 	w, err := Open(ctx, opts)
@@ -103,9 +108,13 @@ func RepairFolder(ctx context.Context, opts Options, repair RepairOptions) (_ Re
 			return r.result, errors.Join(err, w.Close())
 		}
 	}
+	verify := func() (Verification, error) { return w.Verify(ctx, repair.Tenant) }
 	err = r.publishAgain(ctx)
+	if err == nil && len(r.behind) > 0 { // a rebuilt store can have other findings
+		found, err = verify()
+	}
 	if err == nil {
-		_, err = r.rounds(ctx, func() (Verification, error) { return w.Verify(ctx, repair.Tenant) })
+		_, err = r.rounds(ctx, found, verify)
 	}
 	closed := w.Close()
 	if err != nil {
@@ -114,7 +123,7 @@ func RepairFolder(ctx context.Context, opts Options, repair RepairOptions) (_ Re
 	if closed != nil { // the verification finds the damage
 		w.folder.log.Warn("close the repaired data folder", "error", closed)
 	}
-	found, err := VerifyFolder(ctx, opts, repair.Tenant)
+	found, err = VerifyFolder(ctx, opts, repair.Tenant)
 	r.result.Remaining = found.faults()
 	return r.result, err
 }
@@ -124,31 +133,33 @@ func (v Verification) faults() []Finding {
 	return slices.DeleteFunc(slices.Clone(v.Findings), func(f Finding) bool { return f.Information })
 }
 
-// offlineRounds repairs the files of a folder before its databases are opened.
-func (r *repairer) offlineRounds(ctx context.Context, opts Options) (err error) {
+// offlineRounds repairs the files of a folder before its databases are opened. It returns the last verification.
+func (r *repairer) offlineRounds(ctx context.Context, opts Options) (found Verification, err error) {
 	w, err := openOffline(ctx, opts)
 	if err != nil {
-		return err
+		return found, err
 	}
 	defer func() { err = errors.Join(err, w.closeOffline()) }()
 	if err := w.folder.checkOwner(); err != nil {
-		return w.folder.refusal(err)
+		return found, w.folder.refusal(err)
 	}
 	r.w, r.offline = w, true
-	_, err = r.rounds(ctx, func() (Verification, error) {
+	verify := func() (Verification, error) {
 		v := newVerifier(w, r.opts.Tenant)
 		v.offline = true
 		return v.run(ctx)
-	})
-	return err
+	}
+	if found, err = verify(); err != nil {
+		return found, err
+	}
+	return r.rounds(ctx, found, verify)
 }
 
-// rounds verifies and repairs until a verification finds nothing that was not tried. It returns the last verification.
-func (r *repairer) rounds(ctx context.Context, verify func() (Verification, error)) (found Verification, err error) {
+// rounds repairs the findings of a verification, and verifies and repairs again until a verification finds nothing that
+// was not tried. It returns the last verification.
+func (r *repairer) rounds(ctx context.Context, found Verification, verify func() (Verification, error),
+) (_ Verification, err error) {
 	for range maxRounds {
-		if found, err = verify(); err != nil {
-			return found, err
-		}
 		repaired := false
 		for _, f := range found.Findings {
 			done, err := r.repair(ctx, f)
@@ -161,6 +172,9 @@ func (r *repairer) rounds(ctx context.Context, verify func() (Verification, erro
 			return found, nil
 		}
 		if err := r.publishAgain(ctx); err != nil {
+			return found, err
+		}
+		if found, err = verify(); err != nil {
 			return found, err
 		}
 	}
