@@ -152,7 +152,11 @@ func TestStores_DamagedLogIsRefused(t *testing.T) {
 	info, err := os.Stat(storePath(image.killed, tenantA) + ".wal")
 	noError(t, err)
 	const firstEntry = 40 // bytes, or more
-	for at := int64(0); at < info.Size(); at++ {
+	step := int64(1)
+	if !*allFaults {
+		step = 3
+	}
+	for at := int64(0); at < info.Size(); at += step {
 		if at >= firstEntry {
 			at += info.Size() / 10
 		}

@@ -1,6 +1,7 @@
 package warehouse_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -9,6 +10,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
+
+// allFaults makes tests try each fault of the disk and damage of each byte. Otherwise they try a part.
+var allFaults = flag.Bool("faults.all", false, "try every fault of the disk and every damaged byte")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
