@@ -1,7 +1,6 @@
 package warehouse_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,16 +12,6 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
-
-// kinds returns the conditions as tenant/kind/subject, with the letter of the tenant.
-func kinds(w *warehouse.Warehouse) string {
-	var list []string
-	for _, c := range w.Conditions() {
-		tenant := map[uuid.UUID]string{tenantA: "A", tenantB: "B"}[c.Tenant]
-		list = append(list, strings.TrimSuffix(fmt.Sprintf("%s/%s/%s", tenant, c.Kind, c.Subject), "/"))
-	}
-	return strings.Join(list, " ")
-}
 
 // A store that cannot be opened is a condition of its tenant until it can be. The warehouse is not ready only if no
 // tenant can be served.
@@ -83,4 +72,13 @@ func TestConditions_PublicationLags(t *testing.T) {
 		t.Errorf("got %v, want no condition", got)
 	}
 	noError(t, w.Close())
+}
+
+func TestVerify_ManualListsEveryFinding(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/operating.md")
+	noError(t, err)
+	if table := strings.Join(warehouse.FindingTable(), "\n"); !strings.Contains(string(text), table) {
+		t.Errorf("docs/operating.md: got another table of findings, want\n%s", table)
+	}
 }

@@ -3,11 +3,16 @@ package warehouse_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // A store whose path has another file, or none, is not written to. It can be used again when its file is back.
@@ -91,7 +96,7 @@ func mergeError(t *testing.T, w *warehouse.Warehouse, dataset schema.Dataset, ro
 // each of its blocks on the disk, also those that DuckDB has in memory.
 func TestScrub_FindsDamagedBlocksOfAStore(t *testing.T) {
 	defer warehouse.SetConfirmAfter(time.Millisecond)()
-	dir := soundFolder(t)
+	dir := warehousetest.SoundFolder(t)
 	w := open(t, dir)
 	noError(t, w.ScrubTenant(t.Context(), tenantA, 1<<30))
 	if list := w.Conditions(); len(list) > 0 {
@@ -120,4 +125,76 @@ func TestScrub_FindsDamagedBlocksOfAStore(t *testing.T) {
 	}
 	noError(t, file.Close())
 	noError(t, w.Close())
+}
+
+// TestControl_EveryDamagedBlockIsFound flips a bit in each block of the control database, also in those of indexes,
+// which no query reads. Both forms of the verification find it. An error that it causes names the command to run, after which
+// keys and tenants can be added.
+func TestControl_EveryDamagedBlockIsFound(t *testing.T) {
+	defer warehouse.SetConfirmAfter(time.Millisecond)()
+	base := filepath.Join(t.TempDir(), "base")
+	w := open(t, base)
+	_, valid, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+	noError(t, err)
+	noError(t, w.Close())
+	const headers, block = 3 * 4096, 256 << 10
+	sound, failed := readFile(t, filepath.Join(base, "control.duckdb")), 0
+	blocks := (len(sound) - headers) / block
+	for number := range blocks {
+		dir := filepath.Join(t.TempDir(), "data")
+		copyFolder(t, base, dir)
+		damaged := []byte(sound)
+		damaged[headers+number*block+100+997*number] ^= 4
+		noError(t, os.WriteFile(filepath.Join(dir, "control.duckdb"), damaged, 0o600))
+		if found := verifyFolder(t, dir); len(found.Findings) != 1 || found.Findings[0].Kind != warehouse.FoundControl {
+			t.Errorf("block %d of %d, folder: got findings %+v", number, blocks, found.Findings)
+		}
+		w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
+		if err != nil {
+			wantText(t, err, "run `voicory repair`")
+			continue
+		}
+		w.Scrub(t.Context(), 0)
+		if list := w.Conditions(); len(list) != 1 || list[0].Kind != warehouse.ControlDamaged {
+			t.Errorf("block %d: got conditions %+v", number, list)
+		}
+		found, err := w.Verify(t.Context(), uuid.Nil)
+		noError(t, err)
+		if len(found.Findings) != 1 || !strings.HasPrefix(found.Findings[0].Command, "voicory repair, after") {
+			t.Errorf("block %d, open folder: got findings %+v", number, found.Findings)
+		}
+		_, _, keyErr := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+		tenantErr := w.RegisterTenant(t.Context(), uuid.New())
+		for _, err := range []error{keyErr, tenantErr} {
+			if err != nil {
+				failed++
+				wantKind(t, err, warehouse.ErrDamaged)
+				wantText(t, err, "control.duckdb: ", "run `voicory repair` while no server runs")
+			}
+		}
+		noError(t, w.Close())
+		repaired, err := warehouse.RepairFolder(t.Context(), warehouse.Options{Dir: dir}, warehouse.RepairOptions{})
+		if err != nil || len(repaired.Remaining) > 0 {
+			t.Fatalf("repair: %v, remaining %+v", err, repaired.Remaining)
+		}
+		w = open(t, dir)
+		_, _, err = w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+		noError(t, err)
+		noError(t, w.RegisterTenant(t.Context(), uuid.New()))
+		_, _, err = w.Authenticate(valid)
+		noError(t, err)
+		noError(t, w.Close())
+	}
+	if failed < 2 {
+		t.Errorf("got %d failed commands of %d blocks, want one for each index", failed, blocks)
+	}
+}
+
+func wantText(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("got %q, want %q in it", err, part)
+		}
+	}
 }

@@ -47,22 +47,6 @@ func TestOpen_SpillFilesArePrivate(t *testing.T) {
 	}
 }
 
-// contents describes a folder: names, modes and contents of the files in it.
-func contents(t *testing.T, dir string) (text string) {
-	t.Helper()
-	noError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		noError(t, err)
-		info, err := entry.Info()
-		noError(t, err)
-		text += fmt.Sprintln(path, info.Mode(), info.Size())
-		if info.Mode().IsRegular() {
-			text += readFile(t, path)
-		}
-		return nil
-	}))
-	return text
-}
-
 // A symbolic link that appears in an open data folder is not followed to write or to delete either.
 func TestOpen_SymlinksThatAppearLaterAreNotFollowed(t *testing.T) {
 	t.Parallel()

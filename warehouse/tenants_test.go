@@ -149,16 +149,6 @@ func TestTenantPool_FailedDetach(t *testing.T) {
 	}
 }
 
-// wantCallCount checks the number of the tenant's calls.
-func wantCallCount(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, want int64) {
-	t.Helper()
-	page, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
-	noError(t, err)
-	if page.Total != want {
-		t.Errorf("tenant %s: got %d calls, want %d", tenant, page.Total, want)
-	}
-}
-
 // A tenant is in the list as soon as it has a file, whatever creates the file, and after the list was lost.
 func TestTenants_ListedWithFirstRowOrState(t *testing.T) {
 	t.Parallel()

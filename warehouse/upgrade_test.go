@@ -158,16 +158,64 @@ func TestUpgrade_NewerStoreRefusesTheFolder(t *testing.T) {
 	noError(t, w.Close())
 }
 
-// A start does not check the stores that a clean stop has left, and finds the others.
-func TestUpgrade_StartChecksChangedStores(t *testing.T) {
+// TestVerify_StoreOfAnEarlierVersion checks everything that a store of an earlier schema version has, and names the
+// rest.
+func TestVerify_StoreOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
-	image := makeStoreImage(t)
-	dir := imageOf(t, image.killed)
-	noError(t, os.Remove(storePath(dir, tenantA)+".wal"))
-	w := open(t, dir) // no tenant is opened
-	conditions := w.Conditions()
-	if len(conditions) != 1 || conditions[0].Tenant != tenantA || conditions[0].Kind != warehouse.StoreBehind {
-		t.Errorf("got conditions %v, want that tenant A's store is behind", conditions)
-	}
+	base := filepath.Join(t.TempDir(), "base")
+	w := open(t, base)
+	merge(t, w, schema.Calls, call(tenantA, 1, row{"created_at": "2026-03-01T10:00:00Z"}))
+	_, err := w.Publish(t.Context())
+	noError(t, err)
 	noError(t, w.Close())
+	const noFiles = "lists none"
+	for _, version := range []int{1, 2, 5, 6, 11, len(statements.Migrations("tenant")) - 1} {
+		dir := filepath.Join(t.TempDir(), "data")
+		copyFolder(t, base, dir)
+		downgrade(t, dir, version, "SELECT 1")
+		found := verifyFolder(t, dir)
+		if !found.Sound() {
+			t.Errorf("version %d: got findings %+v", version, found.Findings)
+		}
+		skipped := ""
+		for _, s := range found.Skipped {
+			skipped += s.Reason
+		}
+		if hasNoFiles := strings.Contains(skipped, noFiles); !strings.Contains(skipped, "not compared") ||
+			hasNoFiles != (version < 6) {
+			t.Errorf("version %d: got skipped %q", version, skipped)
+		}
+		path, text := onlyFile(t, filepath.Join(dir, "published", tenantA.String(), "cost_daily-*"))
+		text[len(text)/2] ^= 0x10
+		noError(t, os.WriteFile(path, text, 0o600)) // also of the file in the lake
+		path, _ = onlyFile(t, filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), "calls", "*", "calls.parquet"))
+		noError(t, os.Remove(path))
+		execFile(t, filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"), "INSERT INTO calls SELECT * FROM calls")
+		kinds := map[warehouse.FindingKind]int{}
+		for _, f := range verifyFolder(t, dir).Findings {
+			kinds[f.Kind]++
+		}
+		want := map[warehouse.FindingKind]int{warehouse.FoundDuplicates: 1, warehouse.FoundPublishedDamaged: 2,
+			warehouse.FoundPublishedMissing: 1}
+		if version < 6 {
+			want = map[warehouse.FindingKind]int{warehouse.FoundDuplicates: 1}
+		}
+		for kind, n := range want {
+			if kinds[kind] != n {
+				t.Errorf("version %d: got findings %v, want %v", version, kinds, want)
+			}
+		}
+	}
+}
+
+// onlyFile returns the path and the content of the one file that matches the pattern.
+func onlyFile(t *testing.T, pattern string) (path string, text []byte) {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("%s: got %v, %v, want one path", pattern, paths, err)
+	}
+	text, err = os.ReadFile(paths[0])
+	noError(t, err)
+	return paths[0], text
 }

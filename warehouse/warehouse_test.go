@@ -11,8 +11,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
-// allFaults makes tests try each fault of the disk and damage of each byte. Otherwise they try a part.
-var allFaults = flag.Bool("faults.all", false, "try every fault of the disk and every damaged byte")
+// allFaults makes the test of faults try all of them. Otherwise it tries each step and each operation once.
+var allFaults = flag.Bool("faults.all", false, "try every fault of the disk")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -20,25 +20,32 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type row = warehousetest.Row
 
 var (
-	tenantA     = warehousetest.TenantA
-	tenantB     = warehousetest.TenantB
-	noError     = warehousetest.NoError
-	wantKind    = warehousetest.WantKind
-	open        = warehousetest.Open
-	emptyFolder = warehousetest.EmptyFolder
-	openNew     = warehousetest.OpenNew
-	call        = warehousetest.Call
-	deletion    = warehousetest.Deletion
-	with        = warehousetest.With
-	id          = warehousetest.ID
-	lines       = warehousetest.Lines[any]
-	merge       = warehousetest.Merge[any]
-	wantCounts  = warehousetest.WantCounts
-	query       = warehousetest.Query
-	queryLake   = warehousetest.QueryLake
-	queryFile   = warehousetest.QueryFile
-	execFile    = warehousetest.ExecFile
-	files       = warehousetest.Files
+	tenantA       = warehousetest.TenantA
+	tenantB       = warehousetest.TenantB
+	noError       = warehousetest.NoError
+	wantKind      = warehousetest.WantKind
+	open          = warehousetest.Open
+	emptyFolder   = warehousetest.EmptyFolder
+	openNew       = warehousetest.OpenNew
+	call          = warehousetest.Call
+	deletion      = warehousetest.Deletion
+	with          = warehousetest.With
+	id            = warehousetest.ID
+	lines         = warehousetest.Lines[any]
+	merge         = warehousetest.Merge[any]
+	wantCounts    = warehousetest.WantCounts
+	copyFolder    = warehousetest.CopyFolder
+	copyFile      = warehousetest.CopyFile
+	storePath     = warehousetest.StorePath
+	kinds         = warehousetest.Conditions
+	contents      = warehousetest.Contents
+	verifyFolder  = warehousetest.VerifyFolder
+	wantCallCount = warehousetest.WantCallCount
+	query         = warehousetest.Query
+	queryLake     = warehousetest.QueryLake
+	queryFile     = warehousetest.QueryFile
+	execFile      = warehousetest.ExecFile
+	files         = warehousetest.Files
 )
 
 func want(t *testing.T, got, want string) {

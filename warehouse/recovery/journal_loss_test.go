@@ -1,4 +1,4 @@
-package warehouse_test
+package recovery_test
 
 import (
 	"fmt"
@@ -169,11 +169,6 @@ func TestVerify_KeysThatDiffer(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", change, got, detail)
 		}
 	}
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	noError(t, os.WriteFile(to, []byte(readFile(t, from)), 0o600))
 }
 
 // verify says whether the copies of before an upgrade are still needed.

@@ -1,4 +1,4 @@
-package warehouse_test
+package recovery_test
 
 import (
 	"bytes"
@@ -119,7 +119,7 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 			{pattern: "quarantine/*.ndjson", none: []string{"deleted", "flipped"}},
 		},
 	}
-	base := soundFolder(t)
+	base := SoundFolder(t)
 	wantA, wantB := lakeRows(t, base, TenantA), lakeRows(t, base, TenantB)
 	kinds := map[string][]string{
 		"store": {"deleted", "truncated", "flipped", "link", "mode", "garbage", "foreign"},
@@ -130,7 +130,7 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 		for _, kind := range kinds[name] {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
-				dir := soundFolder(t)
+				dir := SoundFolder(t)
 				var damaged []string
 				for _, f := range files {
 					path := only(t, dir, f.pattern)
@@ -139,7 +139,7 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 						damaged = append(damaged, strings.TrimPrefix(path, dir+"/"))
 					}
 				}
-				found := verifyFolder(t, dir)
+				found := VerifyFolder(t, dir)
 				for _, f := range found.Findings {
 					damaged = slices.DeleteFunc(damaged, func(name string) bool {
 						return name == f.File || name == f.File+".wal" // a store that lacks commits
@@ -177,11 +177,11 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 // TestRepair_RowsThatBreakARule changes rows of a store behind the back of the program.
 func TestRepair_RowsThatBreakARule(t *testing.T) {
 	t.Parallel()
-	dir := soundFolder(t)
+	dir := SoundFolder(t)
 	NoError(t, Open(t, dir).Close()) // writes the rows to the files
 	want := lakeRows(t, dir, TenantA)
 	closed := filepath.Join(t.TempDir(), "closed")
-	copyFolder(t, dir, closed)
+	CopyFolder(t, dir, closed)
 	for _, c := range []struct {
 		name, change string
 		kind         warehouse.FindingKind
@@ -199,9 +199,9 @@ func TestRepair_RowsThatBreakARule(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
-			copyFolder(t, closed, dir)
+			CopyFolder(t, closed, dir)
 			ExecFile(t, filepath.Join(dir, "warehouse", TenantA.String()+".duckdb"), c.change)
-			found := verifyFolder(t, dir)
+			found := VerifyFolder(t, dir)
 			if !slices.ContainsFunc(found.Findings, func(f warehouse.Finding) bool {
 				return f.Kind == c.kind && f.Tenant.UUID == TenantA
 			}) {
@@ -223,7 +223,7 @@ func TestRepair_RowsThatBreakARule(t *testing.T) {
 // TestRepair_OpenFolder repairs files of an open warehouse while a reader of another tenant uses it.
 func TestRepair_OpenFolder(t *testing.T) {
 	t.Parallel()
-	dir := soundFolder(t)
+	dir := SoundFolder(t)
 	wantA, wantB := lakeRows(t, dir, TenantA), lakeRows(t, dir, TenantB)
 	w := Open(t, dir)
 	reader, err := w.Snapshot(t.Context(), TenantB)

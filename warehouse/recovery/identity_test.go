@@ -1,4 +1,4 @@
-package warehouse_test
+package recovery_test
 
 import (
 	"errors"
@@ -25,6 +25,8 @@ type storeImage struct {
 	older  string // the same folder before these commits, with WALs of the first of them
 	clean  string // before both, without WALs
 }
+
+var newTenant = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000003")
 
 const (
 	imageCalls = 25
@@ -62,10 +64,6 @@ func imageOf(t *testing.T, dir string) string {
 	to := filepath.Join(t.TempDir(), "data")
 	copyFolder(t, dir, to)
 	return to
-}
-
-func storePath(dir string, tenant uuid.UUID) string {
-	return filepath.Join(dir, "warehouse", tenant.String()+".duckdb")
 }
 
 // lakeFiles returns the files of the tenant in the lake and their content.
@@ -232,7 +230,7 @@ func wantRefused(t *testing.T, dir string, kind warehouse.ConditionKind) {
 		len(page.Items) != imageCalls {
 		t.Errorf("other tenant: got %d calls and error %v, want %d", len(page.Items), err, imageCalls)
 	}
-	merge(t, w, schema.Calls, call(tenantB, 99, nil), call(numbered(3), 1, nil))
+	merge(t, w, schema.Calls, call(tenantB, 99, nil), call(newTenant, 1, nil))
 	_, err := w.PublishTenant(t.Context(), tenantB)
 	noError(t, err)
 	if !slices.ContainsFunc(w.Conditions(), func(c warehouse.Condition) bool {
@@ -270,7 +268,7 @@ func TestStores_FolderNotMounted(t *testing.T) {
 			noError(t, lose(dir))
 			before := contents(t, filepath.Join(dir, "lake"))
 			w := open(t, dir)
-			for _, tenant := range []uuid.UUID{tenantA, tenantB, numbered(3)} {
+			for _, tenant := range []uuid.UUID{tenantA, tenantB, newTenant} {
 				_, err := w.List(t.Context(), tenant, schema.Calls, warehouse.Listing{Limit: 10})
 				wantKind(t, err, warehouse.ErrUnavailable)
 				_, _, err = w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "push",
@@ -341,7 +339,8 @@ func TestStores_WitnessesAreLost(t *testing.T) {
 			}
 			noError(t, os.Remove(storePath(dir, tenantA))) // and a loss is noticed again
 			w := open(t, dir)
-			wantKind(t, w.OpenTenant(t.Context(), tenantA), warehouse.ErrUnavailable)
+			_, err := w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 1})
+			wantKind(t, err, warehouse.ErrUnavailable)
 			noError(t, w.Close())
 		})
 	}
@@ -375,14 +374,17 @@ func TestBeginHistory(t *testing.T) {
 		noError(t, err)
 		noError(t, os.WriteFile(storePath(dir, tenantA), text, 0o600))
 		w = open(t, dir)
-		wantKind(t, w.OpenTenant(t.Context(), tenantA), warehouse.ErrUnavailable)
+		_, err = w.List(t.Context(), tenantA, schema.Calls, warehouse.Listing{Limit: 1})
+		wantKind(t, err, warehouse.ErrUnavailable)
 		noError(t, w.BeginHistory(t.Context(), tenantA))
 		wantCallCount(t, w, tenantA, cleanCalls)
 		_, err = w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, feed.Next, 3)
 		wantKind(t, err, warehouse.ErrPositionLost)
 		merge(t, w, schema.Calls, call(tenantA, 98, nil))
-		if seen, _ := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 10); len(seen) != cleanCalls+1 {
-			t.Errorf("got %d rows in the feed, want %d", len(seen), cleanCalls+1)
+		feed, err = w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 100)
+		noError(t, err)
+		if len(feed.Items) != cleanCalls+1 {
+			t.Errorf("got %d rows in the feed, want %d", len(feed.Items), cleanCalls+1)
 		}
 		noError(t, w.Close())
 		w = open(t, dir)
@@ -437,4 +439,18 @@ func TestStores_NewestHistoryIsLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A start does not check the stores that a clean stop has left, and finds the others.
+func TestUpgrade_StartChecksChangedStores(t *testing.T) {
+	t.Parallel()
+	image := makeStoreImage(t)
+	dir := imageOf(t, image.killed)
+	noError(t, os.Remove(storePath(dir, tenantA)+".wal"))
+	w := open(t, dir) // no tenant is opened
+	conditions := w.Conditions()
+	if len(conditions) != 1 || conditions[0].Tenant != tenantA || conditions[0].Kind != warehouse.StoreBehind {
+		t.Errorf("got conditions %v, want that tenant A's store is behind", conditions)
+	}
+	noError(t, w.Close())
 }
