@@ -51,7 +51,7 @@ func TestSummarize_MatchesSQL(t *testing.T) {
 			}
 			unknownFields := "NULL"
 			if unknown != nil {
-				unknownFields = "[" + statements.Texts(unknown...) + "]"
+				unknownFields = statements.Texts(unknown...)
 			}
 			values = append(values, "("+strings.Join([]string{
 				oneOf(t, "tenant", "NULL", "'00000000-0000-4000-8000-000000000001'", "'F0000000-0000-4000-8000-000000000001'"),

@@ -266,13 +266,18 @@ func (s *Staged) typeRows(ctx context.Context) error {
 	if err := s.summarize(ctx); err != nil || s.Refused() == 0 {
 		return err
 	}
-	for _, statement := range []string{staging.Reasons, staging.Accept} {
+	for _, statement := range []string{staging.Suspects, staging.Reasons} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
 	if s.notes, err = fieldNotes(ctx, conn, s.batch.Dataset, staging.Notes); err != nil {
 		return err
+	}
+	for _, statement := range []string{staging.Accept, "DROP TABLE suspects"} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return err
+		}
 	}
 	return s.summarize(ctx)
 }

@@ -53,7 +53,7 @@ func stagedNotes(t rapid.TB, w *Warehouse, dataset schema.Dataset, lines []strin
 		}
 	}()
 	result, err := staged.slot.conn.QueryContext(context.Background(), "SELECT to_json(one)::VARCHAR FROM "+
-		"(SELECT * EXCLUDE (line, suspect, unknown) FROM staged ORDER BY line) AS one")
+		"(SELECT * EXCLUDE (line, defect, unknown) FROM staged ORDER BY line) AS one")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,9 @@ func execExtracted(
 	return rows, err
 }
 
-// execPrepared executes a prepared statement and calls use with its result.
+// execPrepared executes a prepared statement and calls use with its result. The thread that ran the last task frees the
+// state of its operators after the result is ready. ExecutePending would occupy a core until then, so another pause
+// precedes it.
 func execPrepared(
 	ctx context.Context, conn bindings.Connection, prepared bindings.PreparedStatement, use func(*bindings.Result) error,
 ) error {
@@ -113,11 +115,15 @@ func execPrepared(
 	if bindings.PendingPrepared(prepared, &pending) == bindings.StateError {
 		return newError(bindings.PendingError(pending))
 	}
+	waited := false
 	for {
 		switch bindings.PendingExecuteTask(pending) {
 		case bindings.PendingStateError:
 			return newError(bindings.PendingError(pending))
 		case bindings.PendingStateResultReady:
+			if waited {
+				time.Sleep(pollInterval)
+			}
 			var result bindings.Result
 			defer bindings.DestroyResult(&result)
 			if bindings.ExecutePending(pending, &result) == bindings.StateError {
@@ -125,6 +131,7 @@ func execPrepared(
 			}
 			return use(&result)
 		case bindings.PendingStateNoTasksAvailable:
+			waited = true
 			time.Sleep(pollInterval)
 		}
 		if ctx.Err() != nil {

@@ -198,9 +198,10 @@ func (d Dataset) FillAbsent(absent, slots []string) (string, bool) {
 // StagingStatements are the statements that stage rows.
 type StagingStatements struct {
 	Typing string // selects the typed rows, for the table staged
-	// Reasons sets the reason of each refused row, and accepts the other suspicious rows. Notes selects the notes on the
-	// accepted rows, and the number of rows of each. Both are needed only if a row has a suspect.
-	Reasons, Accept, Notes string
+	// Suspects creates the temporary table of the untyped values of suspicious rows. Reasons sets the reason of each
+	// refused row. Notes selects the notes on the other suspicious rows, and the number of rows of each. Accept accepts
+	// these. All are needed only if a row is suspicious.
+	Suspects, Reasons, Notes, Accept string
 }
 
 // Staging returns the statements for the lines of a relation with the columns line, text, defect, and tenant: the
@@ -210,8 +211,8 @@ func (d Dataset) Staging(lines string) StagingStatements {
 	for _, f := range d.fields {
 		column := statements.Ident(f.name)
 		if f.typ != "VARCHAR" {
-			untyped, suspect := "untyped."+column, "suspect[1]."+column
-			typed = append(typed, f.cast(untyped)+" AS "+column)
+			untyped, suspect := statements.Ident("untyped_"+f.name), "suspects."+column
+			typed = append(typed, "untyped."+column+" AS "+untyped, f.cast("untyped."+column)+" AS "+column)
 			suspicious = append(suspicious, f.suspicious(untyped, column))
 			reasons = append(reasons, f.reason(suspect))
 			notes = append(notes, f.note(suspect))
@@ -230,6 +231,8 @@ func (d Dataset) Staging(lines string) StagingStatements {
 	return StagingStatements{
 		Typing: statements.Fill("stage/cast", "untyped", d.untypedLines(lines), "typed", strings.Join(typed, ", "),
 			"suspicious", strings.Join(suspicious, " OR "), "stored", strings.Join(stored, ", "), "derived", d.customerNumber),
+		Suspects: statements.Fill("stage/suspects",
+			"untyped", d.untypedLines(strings.TrimSpace(statements.Get("stage/suspicious_lines")))),
 		Reasons: statements.Fill("stage/reasons", "reasons", strings.Join(reasons, ",\n    ")),
 		Accept:  statements.Get("stage/accept"),
 		Notes:   statements.Fill("stage/notes", "notes", strings.Join(notes, ",\n    ")),
