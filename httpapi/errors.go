@@ -37,6 +37,13 @@ func problemOf(err error) *web.Problem {
 	case errors.Is(err, warehouse.ErrBusy):
 		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 30,
 			Message: "The server still sends data of the account; try again later"}
+	case errors.Is(err, warehouse.ErrCacheBusy):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "SERVER_BUSY", RetryAfter: 5,
+			Message: "The server fetches files of other requests from the bucket of the lake; try again later"}
+	case errors.Is(err, warehouse.ErrCacheTooSmall):
+		return &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 3600,
+			Message: "The files of this request are in the bucket of the lake, and larger than the server may keep on its " +
+				"disk (--lake-cache); read the tables with an engine"}
 	case errors.Is(err, warehouse.ErrUnavailable), errors.Is(err, warehouse.ErrInvalidated),
 		errors.Is(err, warehouse.ErrDamaged):
 		return unavailableProblem(err)
@@ -73,7 +80,11 @@ func unavailableProblem(err error) *web.Problem {
 	p := &web.Problem{Status: http.StatusServiceUnavailable, Code: "DATA_UNAVAILABLE", RetryAfter: 30,
 		Message: "The data of this request is damaged or cannot be read at the moment; try again later"}
 	var condition *warehouse.ConditionError
-	if errors.As(err, &condition) && condition.Kind.IsStore() && condition.Kind != warehouse.StoreInvalidated {
+	if errors.As(err, &condition) && condition.Kind == warehouse.BucketFailing {
+		p.RetryAfter = 10
+		p.Message = "The file is in the bucket of the lake, which cannot be read at the moment; try again later"
+	}
+	if condition != nil && condition.Kind.IsStore() && condition.Kind != warehouse.StoreInvalidated {
 		p.Message = fmt.Sprintf("The rows of this tenant are unavailable (%s: %s); the operator of the server can run "+
 			"`voicory verify` and `voicory repair`", condition.Kind, condition.File)
 	}

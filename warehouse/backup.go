@@ -302,7 +302,11 @@ func (w *Warehouse) copyPublished(
 	var changed *backup.ChangedError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		copied.Missing[name] = "it is missing"
+		// A restore publishes an evicted file again from the store.
+		if evicted, failed := w.isEvicted(copied.ID, f.Name); !evicted {
+			copied.Missing[name] = "it is missing"
+			return failed
+		}
 		return nil
 	case errors.As(err, &changed), errors.Is(err, ErrInvalid):
 		copied.Missing[name] = err.Error()

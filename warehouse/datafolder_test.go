@@ -139,7 +139,7 @@ func TestOpen_OddFilesOfOneTenantDoNotStopOthers(t *testing.T) {
 				w := open(t, dir)
 				w.Scrub(t.Context(), 0)
 				_, _ = w.Publish(t.Context())
-				_, err := w.VerifiedFiles(t.Context(), tenantB)
+				_, _, err := w.VerifiedFiles(t.Context(), tenantB)
 				noError(t, err)
 				noError(t, w.OpenTenant(t.Context(), tenantB))
 				refusals, err := quarantined(t, w, 10)

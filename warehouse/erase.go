@@ -550,6 +550,8 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 		return err
 	}
 	w.publicationChanges.note(tenant)
+	store.naming.Lock()
+	defer store.naming.Unlock()
 	return w.folder.removeFiles(w.replacedPath(tenant))
 }
 

@@ -144,7 +144,7 @@ func (f *faultyWarehouse) checkLake() error {
 	if err != nil {
 		return err
 	}
-	files, err := f.w.VerifiedFiles(f.t.Context(), tenantA)
+	files, _, err := f.w.VerifiedFiles(f.t.Context(), tenantA)
 	if err == nil && (len(files) == 0 || files[0].Rows != int64(len(page.Items))) {
 		err = fmt.Errorf("published files %v have not the %d rows of the store", files, len(page.Items))
 	}

@@ -182,32 +182,82 @@ func (f *dataFolder) openRegular(path string) (*os.File, error) {
 	return file, nil
 }
 
-// openVerified opens a published file under the tenant's current or replaced files, whichever has it. If a current
-// file is missing or damaged, openVerified has it published again and returns a ConditionError. If a replaced file is
-// missing or damaged, it returns an error that wraps fs.ErrNotExist: the content cannot be written again, because the
-// rows have changed. The caller closes content.
-func (w *Warehouse) openVerified(ctx context.Context, store *tenantStore, file PublishedFile) (
-	content *os.File, err error,
-) {
+// openLocal opens a published file under the tenant's current or replaced files, whichever has it, and verifies it. It
+// returns an error that wraps fs.ErrNotExist if neither has it, and a ConditionError if it is damaged.
+func (w *Warehouse) openLocal(tenant uuid.UUID, file PublishedFile) (content *os.File, err error) {
 	// In this order, because a file may be moved from the first folder to the second meanwhile.
-	for _, dir := range w.PublishedDirs(store.id) {
+	for _, dir := range w.PublishedDirs(tenant) {
 		path := filepath.Join(dir, file.Name)
 		content, err = w.fileVerifier.open(w.folder, path, file.Bytes, file.SHA256)
-		if err == nil {
-			return content, nil
-		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
-	if failure := (*ConditionError)(nil); !errors.As(err, &failure) && !errors.Is(err, fs.ErrNotExist) {
+	return content, err
+}
+
+// maxFetches is the number of times that a reader fetches a file that was evicted again before it could be opened.
+const maxFetches = 3
+
+// openVerified opens a published file of a tenant, and fetches it first if it is evicted. If a current file is missing
+// or damaged, openVerified has it published again and returns a ConditionError. If a replaced file is missing or
+// damaged, it returns an error that wraps fs.ErrNotExist: the content cannot be written again, because the rows have
+// changed. The caller closes content.
+func (w *Warehouse) openVerified(ctx context.Context, tenant uuid.UUID, file PublishedFile) (
+	content *os.File, err error,
+) {
+	for try := 0; ; try++ {
+		content, err = w.openLocal(tenant, file)
+		if err == nil {
+			w.lakeCache.touch(tenant, file.Name)
+			return content, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || try == maxFetches {
+			break
+		}
+		evicted, failed := w.isEvicted(tenant, file.Name)
+		if failed != nil {
+			return nil, failed
+		}
+		if !evicted {
+			break
+		}
+		if err = w.fetch(ctx, tenant, file); errors.Is(err, errObject) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	failure := (*ConditionError)(nil)
+	if !errors.As(err, &failure) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errObject) {
 		return nil, err
 	}
+	store, release, failed := w.tenant(ctx, tenant)
+	if failed != nil {
+		return nil, failed
+	}
+	defer release()
 	current, err := w.reportDamaged(ctx, store, file, err)
 	if err == nil && !current {
 		err = fs.ErrNotExist
 	}
 	return nil, err
+}
+
+// openPresent opens a published file like openVerified. If the file is evicted, it does not fetch it, and returns an
+// error that wraps fs.ErrNotExist.
+func (w *Warehouse) openPresent(ctx context.Context, tenant uuid.UUID, file PublishedFile) (*os.File, error) {
+	content, err := w.openLocal(tenant, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if evicted, failed := w.isEvicted(tenant, file.Name); evicted || failed != nil {
+			return nil, errors.Join(err, failed)
+		}
+	}
+	if err != nil {
+		return w.openVerified(ctx, tenant, file)
+	}
+	w.lakeCache.touch(tenant, file.Name)
+	return content, nil
 }
 
 // reportDamaged makes cause, which is wrong with a published file, a condition of the tenant. It marks the partition of

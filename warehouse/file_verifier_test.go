@@ -122,13 +122,13 @@ func TestPublishedFiles_DamagedFileIsNeverRead(t *testing.T) {
 					t.Fatal("got the content of a damaged file")
 				}
 				wantKind(t, err, warehouse.ErrUnavailable)
-				_, err = w.VerifiedFiles(t.Context(), tenantA)
+				_, _, err = w.VerifiedFiles(t.Context(), tenantA)
 				wantKind(t, err, warehouse.ErrUnavailable)
 				want(t, snapshotRows(t, w), truth)
 				if !strings.Contains(kinds(w), "A/file_damaged/published/"+tenantA.String()+"/"+file.Name) {
 					t.Errorf("got conditions %s, want the damaged file %s", kinds(w), file.Name)
 				}
-				if _, err := w.VerifiedFiles(t.Context(), tenantB); err != nil {
+				if _, _, err := w.VerifiedFiles(t.Context(), tenantB); err != nil {
 					t.Errorf("tenant B: got %v, want no error", err)
 				}
 				select {
@@ -139,7 +139,7 @@ func TestPublishedFiles_DamagedFileIsNeverRead(t *testing.T) {
 
 				publish(t, w)
 				want(t, kinds(w), "")
-				files, err := w.VerifiedFiles(t.Context(), tenantA)
+				files, _, err := w.VerifiedFiles(t.Context(), tenantA)
 				noError(t, err)
 				for _, f := range files {
 					_, content, err := w.OpenPublished(t.Context(), tenantA, f.Export, f.Name)
@@ -221,7 +221,7 @@ func TestScrub_InspectionFindsDeletedFolders(t *testing.T) {
 		if got := len(files(t, filepath.Join(dir, "lake"))); got != before {
 			t.Errorf("%s deleted: got %d files in the lake, want %d", gone, got, before)
 		}
-		_, err := w.VerifiedFiles(t.Context(), tenantA)
+		_, _, err := w.VerifiedFiles(t.Context(), tenantA)
 		noError(t, err)
 		noError(t, w.Close())
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,20 +106,16 @@ func (f *PublishedFile) scan(scan func(...any) error) error {
 }
 
 // OpenPublished opens a file of a tenant's export by its name, and verifies it. The file may have been replaced up to
-// an hour ago. It returns ErrNotFound if no such file was published, and ErrUnavailable for a damaged file,
-// which will be published again. The caller closes content, which later publishing does not change.
+// an hour ago. If the file is in the bucket of the lake only, OpenPublished fetches it. It returns ErrNotFound if no
+// such file was published, and ErrUnavailable for a damaged file, which will be published again, and if the bucket
+// cannot be read. The caller closes content, which later publishing does not change.
 func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (
 	file PublishedFile, content *os.File, err error,
 ) {
 	if file, err = w.publishedFile(ctx, tenant, export, name); err != nil {
 		return file, nil, err
 	}
-	store, release, err := w.tenant(ctx, tenant)
-	if err != nil {
-		return file, nil, err
-	}
-	defer release()
-	if content, err = w.openVerified(ctx, store, file); errors.Is(err, fs.ErrNotExist) {
+	if content, err = w.openVerified(ctx, tenant, file); errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: the file is gone", ErrNotFound)
 	}
 	return file, content, err
@@ -195,26 +192,27 @@ type VerifiedFile struct {
 	Device, Inode uint64
 }
 
-// VerifiedFiles returns the tenant's current files like PublishedFiles, after it has verified each of them.
-func (w *Warehouse) VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]VerifiedFile, error) {
+// VerifiedFiles returns the tenant's current files like PublishedFiles, after it has verified each of them. It fetches
+// those that are in the bucket of the lake only. They are not evicted until the caller calls release.
+func (w *Warehouse) VerifiedFiles(ctx context.Context, tenant uuid.UUID) (
+	_ []VerifiedFile, release func(), err error,
+) {
 	files, err := w.PublishedFiles(ctx, tenant)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	store, release, err := w.tenant(ctx, tenant) // without a slot of a reader, because it may read large files
-	if err != nil {
-		return nil, err
+	if release, err = w.lakeCache.pin(tenant, files); err != nil {
+		return nil, nil, fmt.Errorf("published files of tenant %s: %w", tenant, err)
 	}
-	defer release()
 	verified := make([]VerifiedFile, len(files))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(max(runtime.GOMAXPROCS(0), maxTenantFetches))
 	for i, file := range files {
 		group.Go(func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			content, err := w.openVerified(ctx, store, file)
+			content, err := w.openVerified(ctx, tenant, file)
 			if err != nil {
 				return err
 			}
@@ -227,7 +225,11 @@ func (w *Warehouse) VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]Veri
 			return err
 		})
 	}
-	return verified, group.Wait()
+	if err := group.Wait(); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return verified, release, nil
 }
 
 // updateManifest replaces the files of stale months in the manifest, and marks the months as published, in one
@@ -303,13 +305,15 @@ func (w *Warehouse) archiveStale(ctx context.Context, store *tenantStore, files 
 	for _, f := range files {
 		current[f.Name] = true
 	}
+	store.naming.Lock()
+	defer store.naming.Unlock()
 	entries, err := w.folder.readDir(w.filesPath(store.id))
 	if err != nil {
 		return err
 	}
 	now, moved := time.Now(), false
 	for _, entry := range entries {
-		if current[entry.Name()] {
+		if current[strings.TrimSuffix(entry.Name(), recordSuffix)] {
 			continue
 		}
 		path := filepath.Join(w.filesPath(store.id), entry.Name())

@@ -17,10 +17,15 @@ type publicationChanges struct {
 	// since has the time of the first change that was not taken, by tenant. It is nil if nothing follows the changes. mu
 	// guards it.
 	since map[uuid.UUID]time.Time
+	// changed is called with each tenant whose manifest has changed; nil: none. It is constant once files are read.
+	changed func(tenant uuid.UUID)
 }
 
 // note records that the manifest of a tenant has changed, or that the tenant was deleted.
 func (c *publicationChanges) note(tenant uuid.UUID) {
+	if c.changed != nil {
+		c.changed(tenant)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.since == nil {

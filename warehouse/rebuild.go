@@ -44,6 +44,9 @@ func rebuildStore(ctx context.Context, r *repairer, f Finding) (string, error) {
 	b := &rebuild{r: r, tenant: f.Tenant.UUID, foreign: f.Kind == FoundStoreForeign,
 		behind: f.Kind == FoundStoreBehind || r.behind[f.Tenant.UUID]}
 	delete(r.behind, b.tenant)
+	if err := r.w.fetchEvicted(ctx, b.tenant); err != nil {
+		return "", err
+	}
 	if err := r.w.withDetached(ctx, b.tenant, func() error { return b.replace(ctx) }); err != nil {
 		return "", err
 	}

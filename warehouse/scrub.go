@@ -19,7 +19,7 @@ import (
 
 // inspect compares the names, types and lengths of the tenant's current files with the manifest. The names in the lake
 // must be links to the inodes of published/. It reads no file. A file that is missing or wrong is marked to be
-// published again.
+// published again. An evicted file needs no name.
 func (w *Warehouse) inspect(ctx context.Context, store *tenantStore) error {
 	return w.eachFile(ctx, store, func(file PublishedFile) (cause, err error) {
 		return w.inspectFile(store.id, file), nil
@@ -58,7 +58,15 @@ func (w *Warehouse) inspectFile(tenant uuid.UUID, file PublishedFile) error {
 		if err != nil {
 			return err
 		}
-		if infos[i], err = w.folder.root.Lstat(name); err != nil {
+		infos[i], err = w.folder.root.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if evicted, _ := w.isEvicted(tenant, file.Name); evicted && i == 0 {
+				return nil
+			} else if evicted {
+				infos[i], err = infos[0], nil
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -131,8 +131,8 @@ func (s *Snapshot) Select(
 		if f.Export != source.Name || outside || stale {
 			continue
 		}
-		content, err := s.w.openVerified(ctx, s.store, f)
-		// If the file is damaged, or was replaced and removed after the snapshot began, the store has the rows.
+		content, err := s.w.openPresent(ctx, s.store.id, f)
+		// If the file is evicted or damaged, or was replaced and removed after the snapshot began, the store has the rows.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnavailable) {
 			changed = append(changed, f.partition())
 			continue

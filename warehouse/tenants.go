@@ -76,7 +76,11 @@ type tenantStore struct {
 		at      time.Time // of the push whose record was stored when the records of pushes were last pruned
 		records int       // stored since then
 	}
-	publishing  sync.Mutex // held by one publisher at a time
+	publishing sync.Mutex // held by one publisher at a time
+	// naming is held while a fetched file gets its name, with the query whether the manifest has the file, and while files
+	// that the manifest does not have any more are moved or removed. So no such file is left in published/. It is acquired
+	// after publishing.
+	naming      sync.Mutex
 	pageIndexes pageIndexCache
 	entries     manifestEntries
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit

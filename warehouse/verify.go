@@ -171,6 +171,7 @@ type Checked struct {
 	Tenants    int   `json:"tenants"`
 	Files      int   `json:"files"`      // published files whose hash was computed
 	Bytes      int64 `json:"bytes"`      // of these files
+	InBucket   int   `json:"in_bucket"`  // published files in the bucket of the lake only, whose length was compared
 	Partitions int   `json:"partitions"` // files that were compared with the store, row by row
 	Rows       int64 `json:"rows"`       // rows of these files
 }

@@ -325,7 +325,9 @@ func (v *verifier) listPublished(tenant uuid.UUID) (publishedSet, error) {
 	if err != nil {
 		return set, err
 	}
-	isName := func(path string, isDir bool) bool { return !isDir && strings.HasSuffix(path, ".parquet") }
+	isName := func(path string, isDir bool) bool {
+		return !isDir && strings.HasSuffix(strings.TrimSuffix(path, recordSuffix), ".parquet")
+	}
 	if err := v.list(tenant, v.w.filesPath(tenant), set.names, isName); err != nil {
 		return set, err
 	}

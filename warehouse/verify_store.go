@@ -393,6 +393,7 @@ func (v *verifier) checkPublished(ctx context.Context, id uuid.UUID, read storeR
 // checkFiles compares published files with a manifest. It returns the months of the published files by dataset.
 func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state publishedState) (map[string][]string, error) {
 	months, known := map[string][]string{}, map[string]bool{}
+	var inBucket []PublishedFile // and not on this disk
 	for _, p := range state.pending {
 		v.skip(id, p.name(), "it has commits that are not published yet; `voicory publish` publishes them")
 	}
@@ -407,11 +408,20 @@ func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state published
 		if !isPending(state.pending, p) { // else the lake may have the next file already
 			paths[p.path(v.w, id, export)] = state.set.lake
 		}
+		content := filepath.Join(v.w.filesPath(id), file.Name)
+		_, evicted := state.set.names[content+recordSuffix]
+		known[content+recordSuffix] = true
+		if state.set.names[content] == nil && evicted {
+			inBucket = append(inBucket, file)
+		}
 		var checked fs.FileInfo // both names are usually one file, which is read once
 		var faults int          // number of findings before
 		for _, path := range slices.Sorted(maps.Keys(paths)) {
 			known[path] = true
 			info, ok := paths[path][path]
+			if !ok && evicted {
+				continue
+			}
 			if !ok {
 				v.reportPartition(FoundPublishedMissing, id, path, p, "the file is missing")
 				continue
@@ -429,6 +439,9 @@ func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state published
 		}
 		known[p.path(v.w, id, export)] = true
 	}
+	if err := v.checkEvicted(ctx, id, inBucket); err != nil {
+		return nil, err
+	}
 	for path := range state.set.lake {
 		p, ok := partitionOf(v.w.dir, path)
 		if !known[path] && (!ok || !isPending(state.pending, p)) {
@@ -441,6 +454,40 @@ func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state published
 		}
 	}
 	return months, nil
+}
+
+// checkEvicted compares the lengths of evicted files with those of their objects in the bucket. Without a bucket, and if
+// it cannot be read, the files are skipped.
+func (v *verifier) checkEvicted(ctx context.Context, id uuid.UUID, files []PublishedFile) error {
+	if len(files) == 0 {
+		return nil
+	}
+	part := fmt.Sprintf("%d published files", len(files))
+	if v.w.lakeCache == nil {
+		v.skip(id, part, "they are in the bucket of the lake only; a server with --lake-cache compares their lengths")
+		return nil
+	}
+	objects, err := v.w.lakeCache.bucket.PublishedObjects(ctx, id)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		v.skip(id, part, fmt.Sprintf("they are in the bucket of the lake only, which cannot be read: %v", err))
+		return nil
+	}
+	for _, file := range files {
+		path := filepath.Join(v.w.filesPath(id), file.Name)
+		switch bytes, exists := objects[file.Export+"/"+file.Name]; {
+		case !exists:
+			v.reportPartition(FoundPublishedMissing, id, path, file.partition(), "it is neither on this disk nor in the bucket")
+		case bytes != file.Bytes:
+			v.reportPartition(FoundPublishedDamaged, id, path, file.partition(),
+				"its object in the bucket has %d bytes, and the manifest says %d", bytes, file.Bytes)
+		default:
+			v.found.Checked.InBucket++
+		}
+	}
+	return nil
 }
 
 // partitionOf returns the partition of a file in the lake.

@@ -61,6 +61,7 @@ type Warehouse struct {
 	unknown            unknownFields
 	conditions         *conditions
 	fileVerifier       *fileVerifier
+	lakeCache          *lakeCache    // nil: published files are not evicted; constant once files are read
 	publishSoon        chan struct{} // see PublishSoon
 	publicationChanges publicationChanges
 	erasures           erasures
@@ -192,6 +193,7 @@ func (w *Warehouse) Close() error {
 	if w.DB != nil {
 		errs = append(errs, w.DB.Close(context.Background()))
 	}
+	w.lakeCache.close()
 	w.healing.close()
 	w.checkpoints.close()
 	errs = append(errs, w.tenants.close(), w.closeSlots())

@@ -25,6 +25,7 @@ type serveCommand struct {
 	LakeEndpoint        string        `help:"URL of the object store with the bucket. Default: Amazon S3 in the region." placeholder:"URL"`
 	LakeRegion          string        `help:"Region of the bucket (${default})." default:"us-east-1" env:"VOICORY_LAKE_REGION,AWS_REGION" placeholder:"NAME"`
 	LakeStyle           string        `help:"Place of the bucket's name in URLs: path, virtual (in the host) or auto (${default})." enum:"auto,path,virtual" default:"auto" placeholder:"STYLE"`
+	LakeCache           byteSize      `help:"With --lake, bytes of published files to keep on this disk. Files in the bucket are removed here, least recently used first, and fetched when they are read. Default: all files stay." placeholder:"SIZE"`
 	AllowUnsandboxedSQL bool          `name:"allow-unsandboxed-sql" help:"Run SQL of users even if the kernel lacks a protection of the sandbox. The other protections stay active."`
 	limitFlags
 }
@@ -38,6 +39,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		Config: c.Config, StopTimeout: c.StopTimeout, KeepRequests: c.KeepRequests,
 		ScrubEvery: c.ScrubEvery,
 		Bucket:     bucket.Options{URL: c.Lake, Endpoint: c.LakeEndpoint, Region: c.LakeRegion, Style: c.LakeStyle},
+		LakeCache:  int64(c.LakeCache),
 		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
 		Log: log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },
 	})

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strings"
@@ -207,6 +208,24 @@ func (c *client) get(ctx context.Context, key string) (content []byte, etag, wri
 		return err
 	})
 	return content, etag, writer, err
+}
+
+// fetch writes the content of an object of about the given number of bytes to out. It returns an error that wraps
+// fs.ErrNotExist if there is no such object. An error of out is not one of the bucket.
+func (c *client) fetch(ctx context.Context, key string, bytes int64, out io.Writer) error {
+	err := c.do(ctx, "get", key, c.timeout+time.Duration(bytes/minRate)*time.Second, func(ctx context.Context) error {
+		body, _, _, err := c.core.GetObject(ctx, c.bucket, c.prefix+key, minio.GetObjectOptions{})
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		_, err = io.Copy(out, body)
+		return err
+	})
+	if minio.ToErrorResponse(errors.Unwrap(err)).Code == minio.NoSuchKey {
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return err
 }
 
 // maxPointer bounds the bytes of a pointer.

@@ -21,6 +21,7 @@ type Source interface {
 	TakePublicationChanges() map[uuid.UUID]time.Time
 	CheckDeleted(tenant uuid.UUID) error
 	SetCondition(tenant uuid.UUID, kind warehouse.ConditionKind, subject string, err error)
+	NoteReplicated(tenant uuid.UUID, names map[string]bool)
 }
 
 // Times of the replicator.
@@ -59,6 +60,7 @@ type Replicator struct {
 
 	mu      sync.Mutex
 	tenants map[uuid.UUID]*tenantState // guarded by mu; the fields of a state are not, see there
+	damaged map[string]bool            // guarded by mu; keys of objects to upload again, whatever their length
 }
 
 // tenantState is what a replicator remembers of a tenant.
@@ -91,7 +93,8 @@ func New(o Options, source Source, log *slog.Logger) (*Replicator, error) {
 		return nil, err
 	}
 	return &Replicator{source: source, tables: iceberg.NewTables(source, time.Now), client: c, writer: uuid.NewString(),
-		log: log, now: time.Now, turn: maxTurn, tenants: map[uuid.UUID]*tenantState{}}, nil
+		log: log, now: time.Now, turn: maxTurn, tenants: map[uuid.UUID]*tenantState{},
+		damaged: map[string]bool{}}, nil
 }
 
 // outcome is the outcome of replicating a tenant once.

@@ -82,6 +82,7 @@ func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *ten
 		return next, err
 	}
 	var garbage []string
+	replicated := map[string]bool{} // names of published files
 	until := r.now().Add(r.turn)
 	for _, table := range tables {
 		named, err := r.write(ctx, table, state, objects, until)
@@ -89,6 +90,11 @@ func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *ten
 			return next, err
 		}
 		prefix := r.keyOf(table, "")
+		for key := range named {
+			if name, isData := strings.CutPrefix(key, prefix+iceberg.DataFolder); isData {
+				replicated[name] = true
+			}
+		}
 		for key, o := range objects {
 			if !strings.HasPrefix(key, prefix) {
 				continue
@@ -109,6 +115,7 @@ func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *ten
 			}
 		}
 	}
+	r.source.NoteReplicated(tenant, replicated)
 	maps.DeleteFunc(state.unnamed, func(key string, _ time.Time) bool { _, exists := objects[key]; return !exists })
 	if err := r.removeAll(ctx, garbage); err != nil {
 		return next, err
@@ -168,7 +175,9 @@ func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *ten
 	for _, f := range files {
 		key := r.keyOf(table, iceberg.DataFolder+f.Name)
 		named[key] = true
-		if stored, exists := objects[key]; exists && stored.bytes == f.Bytes {
+		stored, exists := objects[key]
+		damaged := r.isDamaged(key)
+		if exists && stored.bytes == f.Bytes && !damaged {
 			continue
 		}
 		if begun && r.now().After(until) {
@@ -176,7 +185,11 @@ func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *ten
 			break
 		}
 		begun = true
-		group.Go(func() error { return r.upload(uploading, table, f.Name, key) })
+		replaces := ""
+		if damaged {
+			replaces = stored.etag
+		}
+		group.Go(func() error { return r.upload(uploading, table, f.Name, key, replaces) })
 	}
 	if err = errors.Join(group.Wait(), err); err != nil {
 		return nil, err
@@ -201,15 +214,64 @@ func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *ten
 	return named, r.point(ctx, table, state, known, name)
 }
 
-// upload uploads a published file.
-func (r *Replicator) upload(ctx context.Context, table *iceberg.Table, name, key string) error {
+// upload uploads a published file. If replaces is not empty, the object with this ETag is damaged and is replaced.
+func (r *Replicator) upload(ctx context.Context, table *iceberg.Table, name, key, replaces string) error {
 	file, content, err := r.source.OpenPublished(ctx, table.Tenant, table.Export.Name, name)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	return r.client.create(ctx, put{key: key, content: io.NewSectionReader(content, 0, file.Bytes), bytes: file.Bytes,
-		sha256: file.SHA256, mediaType: "application/vnd.apache.parquet"})
+	p := put{key: key, content: io.NewSectionReader(content, 0, file.Bytes), bytes: file.Bytes,
+		sha256: file.SHA256, mediaType: "application/vnd.apache.parquet", replaces: replaces}
+	if replaces == "" {
+		err = r.client.create(ctx, p)
+	} else {
+		_, err = r.client.put(ctx, p)
+	}
+	if err == nil {
+		r.mu.Lock()
+		delete(r.damaged, key)
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// isDamaged reports whether a reader has found that an object has another content than its file.
+func (r *Replicator) isDamaged(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.damaged[key]
+}
+
+// dataKey returns the key of the object of a published file.
+func dataKey(tenant uuid.UUID, export, name string) string {
+	return tenant.String() + "/" + export + "/" + iceberg.DataFolder + name
+}
+
+// FetchPublished implements warehouse.LakeBucket.
+func (r *Replicator) FetchPublished(ctx context.Context, tenant uuid.UUID, file warehouse.PublishedFile, out io.Writer,
+) error {
+	return r.client.fetch(ctx, dataKey(tenant, file.Export, file.Name), file.Bytes, out)
+}
+
+// PublishedObjects implements warehouse.LakeBucket.
+func (r *Replicator) PublishedObjects(ctx context.Context, tenant uuid.UUID) (map[string]int64, error) {
+	objects, err := r.client.list(ctx, tenant.String()+"/")
+	lengths := map[string]int64{}
+	for key, o := range objects {
+		key = strings.TrimPrefix(key, tenant.String()+"/")
+		if export, name, isData := strings.Cut(key, "/"+iceberg.DataFolder); isData {
+			lengths[export+"/"+name] = o.bytes
+		}
+	}
+	return lengths, err
+}
+
+// NoteDamaged implements warehouse.LakeBucket. The next replication of the tenant uploads the file again.
+func (r *Replicator) NoteDamaged(tenant uuid.UUID, export, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.damaged[dataKey(tenant, export, name)] = true
 }
 
 // checkPointer returns the pointer of a table as it is stored. It returns errConflict if another process has replaced

@@ -22,6 +22,9 @@ type Source interface {
 	TableCommit(tenant uuid.UUID) warehouse.TableCommit
 	// OpenPublished opens and verifies a published file.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)
+	// OpenFooter opens the footer of a published file, which may be in the bucket of the lake only.
+	OpenFooter(ctx context.Context, tenant uuid.UUID, export, name string) (
+		warehouse.PublishedFile, warehouse.Footer, error)
 }
 
 // Tables derives the tables of all tenants.
@@ -183,7 +186,7 @@ func (t *Tables) statisticsOf(ctx context.Context, table *Table, f warehouse.Tab
 	if ok {
 		return found, nil
 	}
-	file, content, err := t.source.OpenPublished(ctx, table.Tenant, table.Export.Name, f.Name)
+	file, content, err := t.source.OpenFooter(ctx, table.Tenant, table.Export.Name, f.Name)
 	if err != nil {
 		return found, err
 	}

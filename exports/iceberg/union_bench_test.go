@@ -52,6 +52,12 @@ func (s *manyTenants) OpenPublished(context.Context, uuid.UUID, string, string) 
 	return file, nil, warehouse.ErrNotFound
 }
 
+func (s *manyTenants) OpenFooter(context.Context, uuid.UUID, string, string) (
+	file warehouse.PublishedFile, footer warehouse.Footer, err error,
+) {
+	return file, nil, warehouse.ErrNotFound
+}
+
 // BenchmarkUnion_Load measures the derivation of a table of all tenants, without the queries of their stores.
 func BenchmarkUnion_Load(b *testing.B) {
 	for _, tenants := range []int{200, 1000} {

@@ -21,8 +21,9 @@ import (
 
 // Files is the interface to the published files of tenants. It is implemented by [warehouse.Warehouse].
 type Files interface {
-	// VerifiedFiles returns the published files of one snapshot of a tenant, whose content is verified.
-	VerifiedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.VerifiedFile, error)
+	// VerifiedFiles returns the published files of one snapshot of a tenant, whose content is verified. The files stay
+	// on the disk until the caller calls release.
+	VerifiedFiles(ctx context.Context, tenant uuid.UUID) (_ []warehouse.VerifiedFile, release func(), err error)
 	// PublishedDirs returns the folders that may contain a tenant's published files, in the order to look in them.
 	PublishedDirs(tenant uuid.UUID) []string
 }
@@ -156,10 +157,12 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 	}
 	late := &Failure{Kind: ErrTimeout, Message: fmt.Sprintf("The query took longer than %v", request.Timeout)}
 	ctx, done := context.WithTimeoutCause(ctx, request.Timeout, late)
+	release := func() {}
 	stop := func() {
 		done()
 		cancel(nil)
 		forget()
+		release()
 	}
 	defer func() {
 		if err != nil {
@@ -169,8 +172,9 @@ func (r *Runner) Start(ctx context.Context, id string, request Request) (_ *Resu
 			stop()
 		}
 	}()
-	files, err := r.Files.VerifiedFiles(ctx, request.Tenant)
+	files, release, err := r.Files.VerifiedFiles(ctx, request.Tenant)
 	if err != nil {
+		release = func() {}
 		return nil, err
 	}
 	t := protocol.Task{

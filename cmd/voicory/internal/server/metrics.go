@@ -120,3 +120,51 @@ func (u unknownFields) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(unknownMetric, prometheus.GaugeValue, 1, field.Dataset, field.Name)
 	}
 }
+
+// lakeCache is the metrics of the published files on this disk, if the others are in the bucket of the lake only.
+type lakeCache struct{ *warehouse.Warehouse }
+
+var (
+	cacheBytesMetric = prometheus.NewDesc("voicory_lake_cache_bytes",
+		"Bytes of current published files on this disk.", nil, nil)
+	cacheFilesMetric = prometheus.NewDesc("voicory_lake_cache_files",
+		"Current published files on this disk.", nil, nil)
+	cacheUseMetric = prometheus.NewDesc("voicory_lake_cache_in_use_bytes",
+		"Bytes of the files that SQL statements use, or that are being fetched.", nil, nil)
+	cacheEvictedMetric = prometheus.NewDesc("voicory_lake_cache_evicted_files_total",
+		"Published files removed from this disk.", nil, nil)
+	cacheEvictedBytesMetric = prometheus.NewDesc("voicory_lake_cache_evicted_bytes_total",
+		"Bytes of published files removed from this disk.", nil, nil)
+	cacheFetchedMetric = prometheus.NewDesc("voicory_lake_cache_fetched_files_total",
+		"Published files fetched from the bucket of the lake.", nil, nil)
+	cacheFetchedBytesMetric = prometheus.NewDesc("voicory_lake_cache_fetched_bytes_total",
+		"Bytes of published files fetched from the bucket of the lake.", nil, nil)
+	cacheFailuresMetric = prometheus.NewDesc("voicory_lake_cache_failed_fetches_total",
+		"Published files that could not be fetched from the bucket of the lake.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c lakeCache) Describe(descriptions chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(c, descriptions)
+}
+
+// Collect implements prometheus.Collector.
+func (c lakeCache) Collect(metrics chan<- prometheus.Metric) {
+	stats, _ := c.LakeCacheStats()
+	for _, m := range []struct {
+		metric *prometheus.Desc
+		kind   prometheus.ValueType
+		value  int64
+	}{
+		{cacheBytesMetric, prometheus.GaugeValue, stats.Bytes},
+		{cacheFilesMetric, prometheus.GaugeValue, stats.Files},
+		{cacheUseMetric, prometheus.GaugeValue, stats.InUse},
+		{cacheEvictedMetric, prometheus.CounterValue, stats.Evicted},
+		{cacheEvictedBytesMetric, prometheus.CounterValue, stats.EvictedBytes},
+		{cacheFetchedMetric, prometheus.CounterValue, stats.Fetched},
+		{cacheFetchedBytesMetric, prometheus.CounterValue, stats.FetchedBytes},
+		{cacheFailuresMetric, prometheus.CounterValue, stats.Failures},
+	} {
+		metrics <- prometheus.MustNewConstMetric(m.metric, m.kind, float64(m.value))
+	}
+}

@@ -30,6 +30,7 @@ type Options struct {
 	ScrubEvery     time.Duration  // period in which each published file is read and verified once; 0: never
 	MaxBody        int64          // bytes of a pushed body, as it is sent
 	Bucket         bucket.Options // target of the replica of the tables; without a URL: none
+	LakeCache      int64          // bytes of published files that stay on the disk; 0: all
 	Limits         Limits
 
 	AllowUnsandboxedSQL bool // run SQL of users even if the kernel lacks a protection of the sandbox
@@ -47,6 +48,10 @@ const idleWorkers = 2
 func Run(ctx context.Context, o Options) (err error) {
 	if (o.TLSCert == "") != (o.TLSKey == "") {
 		return fmt.Errorf("%w: --tls-cert and --tls-key must be given together", warehouse.ErrInvalid)
+	}
+	if o.LakeCache > 0 && o.Bucket.URL == "" {
+		return fmt.Errorf("%w: --lake-cache needs --lake, because files that are not on this disk are in its bucket",
+			warehouse.ErrInvalid)
 	}
 	log := o.Log
 	var config config
@@ -78,7 +83,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		registry.MustRegister(replicator)
 		loops = append(loops, replicator.Run)
+		if o.LakeCache > 0 {
+			w.UseLakeCache(replicator, o.LakeCache)
+			registry.MustRegister(lakeCache{w})
+		}
 	}
+	loops = append(loops, w.RunLakeCache)
 	stop := startLoops(ctx, append(loops, func(ctx context.Context) { publishLoop(ctx, w, log) },
 		func(ctx context.Context) { upgradeLoop(ctx, w, log) },
 		func(ctx context.Context) { erasureLoop(ctx, w, log) },
