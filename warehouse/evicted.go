@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/google/uuid"
 
@@ -410,18 +409,23 @@ func (w *Warehouse) removeContent(tenant uuid.UUID, file PublishedFile) error {
 	return w.folder.removeIfThere(filepath.Join(w.filesPath(tenant), file.Name))
 }
 
+// recordedNames returns the names of a tenant's current files that have a record.
+func (w *Warehouse) recordedNames(tenant uuid.UUID) (names []string, err error) {
+	entries, err := w.folder.readDir(w.filesPath(tenant))
+	for _, entry := range entries {
+		if name, isRecord := strings.CutSuffix(entry.Name(), recordSuffix); isRecord {
+			names = append(names, name)
+		}
+	}
+	return names, ignoreMissing(err)
+}
+
 // evictedNames returns the names of a tenant's current files that have a record and no content.
 func (w *Warehouse) evictedNames(tenant uuid.UUID) (names []string, err error) {
-	entries, err := w.folder.readDir(w.filesPath(tenant))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, nil
-	}
-	present := map[string]bool{}
-	for _, entry := range entries {
-		present[entry.Name()] = true
-	}
-	for _, entry := range entries {
-		if name, isRecord := strings.CutSuffix(entry.Name(), recordSuffix); isRecord && !present[name] {
+	recorded, err := w.recordedNames(tenant)
+	for _, name := range recorded {
+		exists, failed := w.folder.exists(filepath.Join(w.filesPath(tenant), name))
+		if err = errors.Join(err, failed); failed == nil && !exists {
 			names = append(names, name)
 		}
 	}

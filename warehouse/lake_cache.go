@@ -163,7 +163,8 @@ func (w *Warehouse) RunLakeCache(ctx context.Context) {
 	}
 }
 
-// publishEvicted makes the evicted files of all tenants missing files, which are published again.
+// publishEvicted removes the records of evicted files of all tenants. Those that lack a name are missing files then, and
+// are published again.
 func (w *Warehouse) publishEvicted(ctx context.Context) {
 	entries, err := w.folder.readDir(w.folder.join(filesDir))
 	for _, entry := range entries {
@@ -171,13 +172,13 @@ func (w *Warehouse) publishEvicted(ctx context.Context) {
 		if !ok || ctx.Err() != nil {
 			continue
 		}
-		names, failed := w.evictedNames(id)
+		names, failed := w.recordedNames(id)
 		err = errors.Join(err, failed)
 		if len(names) == 0 {
 			continue
 		}
-		w.folder.log.Warn("files are in the bucket of the lake only, and --lake-cache is not set; publish them again",
-			"tenant", id, "files", len(names))
+		w.folder.log.Warn("files were removed while they were in a bucket, and --lake-cache is not set; publish them again",
+			"tenant", id)
 		for _, name := range names {
 			err = errors.Join(err, w.folder.removeIfThere(filepath.Join(w.filesPath(id), name)+recordSuffix))
 		}

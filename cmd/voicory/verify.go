@@ -33,6 +33,10 @@ func (c *verifyCommand) Run(ctx context.Context, m *Main, f *flags) error {
 			fmt.Fprintf(w, "not compared: %s of tenant %s: %s\n", skipped.Part, skipped.Tenant.UUID, skipped.Reason)
 		}
 		checked := found.Checked
+		if checked.InBucket > 0 {
+			fmt.Fprintf(w, "%s in the bucket of the lake only, with the right length\n",
+				count(checked.InBucket, "published file"))
+		}
 		fmt.Fprintf(w, "verified %s, %s (%s), %s in %s: %s\n", count(checked.Tenants, "tenant"),
 			count(checked.Files, "published file"), sizeText(checked.Bytes), count(int(checked.Rows), "row"),
 			count(checked.Partitions, "table"), count(len(found.Findings), "finding"))

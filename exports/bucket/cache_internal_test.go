@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ type cachedLake struct {
 
 func newCachedLake(t *testing.T) *cachedLake {
 	t.Helper()
-	l := &cachedLake{Warehouse: warehousetest.OpenNew(t), store: newStore(t), contents: map[string][]byte{}}
+	l := &cachedLake{Warehouse: warehousetest.Open(t, warehousetest.EmptyFolder(t)), store: newStore(t), contents: map[string][]byte{}}
+	t.Cleanup(func() { l.close(t) })
 	for month := 1; month <= 3; month++ {
 		l.fill(t, warehousetest.TenantA, month)
 	}
@@ -47,6 +49,23 @@ func newCachedLake(t *testing.T) *cachedLake {
 	mustReplicate(t, l.replicator)
 	l.read(t)
 	return l
+}
+
+// close closes the warehouse, if it is open.
+func (l *cachedLake) close(t *testing.T) {
+	t.Helper()
+	if l.Warehouse != nil {
+		warehousetest.NoError(t, l.Close())
+		l.Warehouse = nil
+	}
+}
+
+// reopen opens the data folder as a new process does.
+func (l *cachedLake) reopen(t *testing.T, dir string) {
+	t.Helper()
+	l.close(t)
+	l.Warehouse = warehousetest.Open(t, dir)
+	l.replicator.source = l.Warehouse
 }
 
 // fill merges calls of a month, which do not compress, so that their file is larger than its record.
@@ -161,7 +180,9 @@ var objectFaults = []objectFault{
 			return answer(r, http.StatusInternalServerError, "InternalError"), nil
 		})
 	}, false},
-	{"answer is cut", func(_ *testing.T, l *cachedLake, _ warehouse.PublishedFile) { l.store.set(onGet(faults["truncated answer"])) }, false},
+	{"answer is cut", func(_ *testing.T, l *cachedLake, _ warehouse.PublishedFile) {
+		l.store.set(onGet(faults["truncated answer"]))
+	}, false},
 	{"object damaged", func(t *testing.T, l *cachedLake, file warehouse.PublishedFile) {
 		content := bytes.Clone(l.contents[file.Name])
 		content[len(content)/3] ^= 4
@@ -303,5 +324,318 @@ func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCache_ConcurrentReadersFetchOnce lets readers of an evicted file wait for the same answer of the bucket. A reader
+// that leaves does not end the request of the others.
+func TestCache_ConcurrentReadersFetchOnce(t *testing.T) {
+	l := newCachedLake(t)
+	l.evict(t)
+	file := l.calls[0]
+	arrived, answered, gets := make(chan struct{}), make(chan struct{}), atomic.Int64{}
+	l.store.set(onGet(func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		if gets.Add(1) == 1 {
+			close(arrived)
+		}
+		select {
+		case <-answered:
+		case <-r.Context().Done():
+		}
+		return send()
+	}))
+	impatient, leave := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := l.open(impatient, file)
+		first <- err
+	}()
+	<-arrived
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			if content, err := l.open(t.Context(), file); err != nil || !bytes.Equal(content, l.contents[file.Name]) {
+				t.Errorf("got %d bytes and error %v", len(content), err)
+			}
+		})
+	}
+	leave()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v of a reader that has left", err)
+	}
+	close(answered)
+	readers.Wait()
+	if n := gets.Load(); n != 1 {
+		t.Errorf("got %d requests, want 1", n)
+	}
+}
+
+// TestCache_EvictsToBound requires that the files that are in the bucket have at most the bound, that a file that is not
+// there stays, and that pinned files stay.
+func TestCache_EvictsToBound(t *testing.T) {
+	l := newCachedLake(t)
+	l.store.set(func(_ int, r *http.Request, _ func() (*http.Response, error)) (*http.Response, error) {
+		return answer(r, http.StatusInternalServerError, "InternalError"), nil
+	})
+	l.fill(t, warehousetest.TenantA, 4)
+	_, err := l.Publish(t.Context())
+	warehousetest.NoError(t, err)
+	l.read(t)
+	unsaved := l.calls[3]
+
+	local := func() (files int) {
+		for _, file := range l.calls {
+			if l.isLocal(file) {
+				files++
+			}
+		}
+		return files
+	}
+	l.store.set(nil)
+	// The replica as it was before the publication.
+	names := map[string]bool{}
+	for name := range l.contents {
+		names[name] = !strings.Contains(name, "-2026-04-")
+	}
+	t.Run("pinned", func(t *testing.T) {
+		l.UseLakeCache(l.replicator, manyBytes)
+		l.NoteReplicated(warehousetest.TenantA, names)
+		files, release, err := l.VerifiedFiles(t.Context(), warehousetest.TenantA)
+		warehousetest.NoError(t, err)
+		if len(files) != len(l.contents) || local() != 4 {
+			t.Errorf("got %d files, %d of them local", len(files), local())
+		}
+		stats, _ := l.LakeCacheStats()
+		want := int64(0)
+		for name := range l.contents {
+			if names[name] {
+				want += int64(len(l.contents[name]))
+			}
+		}
+		if stats.InUse != want {
+			t.Errorf("got %d bytes in use, want %d", stats.InUse, want)
+		}
+		release()
+		release()
+		if stats, _ := l.LakeCacheStats(); stats.InUse != 0 {
+			t.Errorf("got %d bytes in use after the release", stats.InUse)
+		}
+	})
+	t.Run("unsaved", func(t *testing.T) {
+		bound := int64(len(l.contents[l.calls[0].Name]) + len(l.contents[unsaved.Name]) + 20_000)
+		l.UseLakeCache(l.replicator, bound)
+		l.run(t, func() { l.NoteReplicated(warehousetest.TenantA, names) }, func() bool {
+			stats, _ := l.LakeCacheStats()
+			return stats.Files > 0 && stats.Bytes <= bound
+		})
+		if !l.isLocal(unsaved) || local() < 2 {
+			t.Errorf("got %d local files; the unsaved one is local: %t", local(), l.isLocal(unsaved))
+		}
+		l.UseLakeCache(l.replicator, 1)
+		l.run(t, func() { l.NoteReplicated(warehousetest.TenantA, names) }, func() bool { return local() == 1 })
+		if !l.isLocal(unsaved) {
+			t.Error("a file that is not in the bucket was evicted")
+		}
+	})
+	t.Run("too small", func(t *testing.T) {
+		if _, _, err := l.VerifiedFiles(t.Context(), warehousetest.TenantA); !errors.Is(err, warehouse.ErrCacheTooSmall) {
+			t.Errorf("VerifiedFiles: got error %v", err)
+		}
+		if _, err := l.open(t.Context(), l.calls[0]); !errors.Is(err, warehouse.ErrCacheTooSmall) {
+			t.Errorf("OpenPublished: got error %v", err)
+		}
+	})
+	t.Run("replicated", func(t *testing.T) {
+		l.bound(t, 1, func() bool { return local() == 0 })
+		if _, err := l.Verify(t.Context(), uuid.Nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCache_StatesOfACrash leaves each state that a crash between the steps of an eviction or a fetch can leave. A new
+// process, with or without a bucket, finds nothing missing, and readers get the right bytes.
+func TestCache_StatesOfACrash(t *testing.T) {
+	l := newCachedLake(t)
+	l.evict(t)
+	dir := l.Dir()
+	lakePath := func(file warehouse.PublishedFile) string {
+		return filepath.Join(dir, "lake", "tenant_id="+warehousetest.TenantA.String(), "calls", "month="+file.Month, "calls.parquet")
+	}
+	for i, state := range []struct{ lake, published bool }{{true, true}, {false, true}, {true, false}} {
+		file := l.calls[i]
+		warehousetest.NoError(t, os.WriteFile(lakePath(file), l.contents[file.Name], 0o600))
+		if state.published {
+			warehousetest.NoError(t, os.Link(lakePath(file), l.path(file)))
+		}
+		if !state.lake {
+			warehousetest.NoError(t, os.Remove(lakePath(file)))
+		}
+	}
+	l.close(t)
+	found, err := warehouse.VerifyFolder(t.Context(), warehouse.Options{Dir: dir}, uuid.Nil)
+	warehousetest.NoError(t, err)
+	if !found.Sound() || len(found.Skipped) != 1 || !strings.Contains(found.Skipped[0].Part, "published files") {
+		t.Errorf("verification without a server: got findings %+v, skipped %+v", found.Findings, found.Skipped)
+	}
+	t.Run("command", func(t *testing.T) { // without a bucket
+		l.reopen(t, dir)
+		w := l.Warehouse
+		warehousetest.NoError(t, w.InspectTenant(t.Context(), warehousetest.TenantA))
+		published, err := w.PublishTenant(t.Context(), warehousetest.TenantA)
+		if err != nil || published.Files != 0 || len(w.Conditions()) != 0 {
+			t.Errorf("got %+v published, error %v, conditions %+v", published, err, w.Conditions())
+		}
+		if _, err := l.open(t.Context(), l.calls[2]); !errors.Is(err, warehouse.ErrUnavailable) {
+			t.Errorf("got error %v, want ErrUnavailable", err)
+		}
+	})
+	t.Run("server", func(t *testing.T) {
+		l.reopen(t, dir)
+		w := l.Warehouse
+		w.UseLakeCache(l.replicator, manyBytes)
+		warehousetest.NoError(t, w.InspectTenant(t.Context(), warehousetest.TenantA))
+		for _, file := range l.calls {
+			content, err := l.open(t.Context(), file)
+			if err != nil || !bytes.Equal(content, l.contents[file.Name]) {
+				t.Errorf("%s: got %d bytes, error %v", file.Name, len(content), err)
+			}
+		}
+		found, err := w.Verify(t.Context(), uuid.Nil)
+		if err != nil || len(w.Conditions()) != 0 {
+			t.Errorf("got error %v, conditions %+v", err, w.Conditions())
+		}
+		for _, finding := range found.Findings { // the name in the lake that was left alone
+			if !strings.Contains(finding.File, "month="+l.calls[2].Month) && !strings.Contains(finding.File, l.calls[2].Name) {
+				t.Errorf("got finding %+v", finding)
+			}
+		}
+	})
+	t.Run("without the option", func(t *testing.T) {
+		l.reopen(t, dir)
+		w := l.Warehouse
+		w.RunLakeCache(t.Context())
+		_, err := w.Publish(t.Context())
+		warehousetest.NoError(t, err)
+		found, err := w.Verify(t.Context(), uuid.Nil)
+		if err != nil || !found.Sound() || len(w.Conditions()) != 0 {
+			t.Errorf("got error %v, findings %+v, conditions %+v", err, found.Findings, w.Conditions())
+		}
+		if n := warehousetest.QueryLake(t, dir, "SELECT count(*) FROM '{lake}/*/calls/*/*.parquet'"); n != "120" {
+			t.Errorf("the lake has %s calls, want 120", n)
+		}
+	})
+}
+
+// TestCache_MissingFileWithoutRecord requires that a file that is missing without having been evicted is published again
+// from the store, and not fetched.
+func TestCache_MissingFileWithoutRecord(t *testing.T) {
+	l := newCachedLake(t)
+	warehousetest.NoError(t, os.Remove(l.path(l.calls[0])))
+	if _, err := l.open(t.Context(), l.calls[0]); !errors.Is(err, warehouse.ErrUnavailable) {
+		t.Errorf("got error %v, want ErrUnavailable", err)
+	}
+	published, err := l.PublishTenant(t.Context(), warehousetest.TenantA)
+	if err != nil || published.Files == 0 {
+		t.Errorf("got %+v, error %v", published, err)
+	}
+}
+
+// TestCache_ReplacedAndErasedFiles replaces an evicted file. It can be read for readers that have begun, until an
+// erasure. Then no copy is left, also of a fetch that was under way.
+func TestCache_ReplacedAndErasedFiles(t *testing.T) {
+	l := newCachedLake(t)
+	l.evict(t)
+	old := l.calls[0]
+	l.fill(t, warehousetest.TenantA, 1)
+	warehousetest.Merge(t, l.Warehouse, schema.Calls, warehousetest.Call(warehousetest.TenantA, 999,
+		warehousetest.Row{"created_at": "2026-01-04T10:00:00Z", "from_number": "+15550100"}))
+	warehousetest.Merge(t, l.Warehouse, schema.Customers,
+		warehousetest.Row{"user_id": warehousetest.TenantA, "id": warehousetest.ID(7),
+			"phone_number": "+15550100", "created_at": "2026-01-01T10:00:00Z"})
+	_, err := l.Publish(t.Context())
+	warehousetest.NoError(t, err)
+	mustReplicate(t, l.replicator)
+	files, err := l.TableFiles(t.Context(), warehousetest.TenantA, "calls")
+	warehousetest.NoError(t, err)
+	for _, file := range files {
+		if file.Gone {
+			t.Errorf("%s is gone", file.Name)
+		}
+	}
+	if content, err := l.open(t.Context(), old); err != nil || !bytes.Equal(content, l.contents[old.Name]) {
+		t.Fatalf("the replaced file: got %d bytes, error %v", len(content), err)
+	}
+	if l.isLocal(old) {
+		t.Error("the replaced file has the name of a current one")
+	}
+
+	l.read(t)
+	l.evict(t)
+	erased := l.calls[0]
+	arrived, answered := make(chan struct{}), make(chan struct{})
+	l.store.set(onGet(func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		response, err := send()
+		if strings.HasSuffix(r.URL.Path, erased.Name) {
+			close(arrived)
+			select {
+			case <-answered:
+			case <-r.Context().Done():
+			}
+		}
+		return response, err
+	}))
+	reader := make(chan error, 1)
+	go func() {
+		_, err := l.open(t.Context(), erased)
+		reader <- err
+	}()
+	<-arrived
+	_, err = l.Erase(t.Context(), warehousetest.TenantA, warehousetest.ID(7), warehouse.EraseOptions{})
+	warehousetest.NoError(t, err)
+	close(answered)
+	if err := <-reader; !errors.Is(err, warehouse.ErrNotFound) {
+		t.Errorf("a reader of the erased file: got error %v, want ErrNotFound", err)
+	}
+	l.store.set(nil)
+	mustReplicate(t, l.replicator)
+	for _, dir := range l.PublishedDirs(warehousetest.TenantA) {
+		entries, err := os.ReadDir(dir)
+		warehousetest.NoError(t, err)
+		for _, entry := range entries {
+			if strings.HasPrefix(entry.Name(), erased.Name) || strings.HasPrefix(entry.Name(), old.Name) {
+				t.Errorf("%s is left", entry.Name())
+			}
+		}
+	}
+	for key := range l.store.contents(t, strings.TrimSuffix(l.replicator.client.prefix, "/")) {
+		if strings.HasSuffix(key, erased.Name) || strings.HasSuffix(key, old.Name) {
+			t.Errorf("the bucket has %s", key)
+		}
+	}
+}
+
+// TestCache_RebuildsStoreFromBucket loses the store of a tenant whose files are evicted. A repair without the bucket
+// changes nothing. A repair with it brings every row back.
+func TestCache_RebuildsStoreFromBucket(t *testing.T) {
+	l := newCachedLake(t)
+	l.evict(t)
+	dir := l.Dir()
+	l.close(t)
+	warehousetest.NoError(t, os.Remove(filepath.Join(dir, "warehouse", warehousetest.TenantA.String()+".duckdb")))
+	repaired, err := warehouse.RepairFolder(t.Context(), warehouse.Options{Dir: dir}, warehouse.RepairOptions{})
+	warehousetest.NoError(t, err)
+	if len(repaired.Remaining) == 0 || len(repaired.Repairs) == 0 ||
+		!strings.Contains(repaired.Repairs[len(repaired.Repairs)-1].Failed, "--lake-cache") {
+		t.Errorf("without the bucket: got %+v", repaired)
+	}
+	l.reopen(t, dir)
+	l.UseLakeCache(l.replicator, manyBytes)
+	repaired, err = l.Repair(t.Context(), warehouse.RepairOptions{})
+	if err != nil || len(repaired.Remaining) != 0 {
+		t.Errorf("got error %v, remaining %+v", err, repaired.Remaining)
+	}
+	if n := warehousetest.QueryLake(t, dir, "SELECT count(*) FROM '{lake}/*/calls/*/*.parquet'"); n != "120" {
+		t.Errorf("got %s calls, want 120", n)
 	}
 }
