@@ -314,8 +314,8 @@ func (w *Warehouse) install(ctx context.Context, c *lakeCache, tenant uuid.UUID,
 }
 
 // evictFiles removes the contents of published files. It keeps files that are not current, and files that were pinned
-// meanwhile. The records are durable before the first name is removed. A crash
-// between the names of a file leaves it in published/, where it can be read and evicted again.
+// meanwhile. The records are durable before the first name is removed. A crash between the removals of the names of a
+// file leaves it in published/. It can be read there, and evicted again.
 func (w *Warehouse) evictFiles(ctx context.Context, c *lakeCache, tenant uuid.UUID, names map[string]bool) error {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {

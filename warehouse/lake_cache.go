@@ -19,8 +19,8 @@ import (
 
 // A LakeBucket is the bucket with a replica of the published files.
 type LakeBucket interface {
-	// FetchPublished writes the object of a published file to out. It returns an error that wraps fs.ErrNotExist if there
-	// is no object. The caller compares the content.
+	// FetchPublished writes the object of a published file to out. It returns an error that wraps fs.ErrNotExist if the
+	// bucket does not have it. The caller compares the content.
 	FetchPublished(ctx context.Context, tenant uuid.UUID, file PublishedFile, out io.Writer) error
 	// PublishedObjects returns the lengths of the objects of a tenant's published files, by export, slash and name.
 	PublishedObjects(ctx context.Context, tenant uuid.UUID) (map[string]int64, error)
@@ -207,7 +207,7 @@ func (w *Warehouse) NoteReplicated(tenant uuid.UUID, names map[string]bool) {
 	c.wakeUp()
 }
 
-// LakeCacheStats returns the state of the cache, and false if there is none.
+// LakeCacheStats returns the state of the cache, and false if the option is not set.
 func (w *Warehouse) LakeCacheStats() (LakeCacheStats, bool) {
 	c := w.lakeCache
 	if c == nil {

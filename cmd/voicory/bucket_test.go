@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -165,5 +168,82 @@ func TestServe_UnusableBucket(t *testing.T) {
 		if strings.Contains(got.stderr, "access:secret") {
 			t.Errorf("got %q", got.stderr)
 		}
+	}
+}
+
+// A server with --lake-cache removes files that are in the bucket, and reads them again when they are requested. Without
+// the option they come back.
+func TestServe_LakeCache(t *testing.T) {
+	s := startBucket(t)
+	data := filepath.Join(t.TempDir(), "data")
+	mustRun(t, "", "demo", "--data", data)
+	key := createKey(t, data, demoTenant.ID.String(), "secret")
+	inLake := func() int {
+		files, err := filepath.Glob(filepath.Join(data, "lake", "*", "calls", "*", "*.parquet"))
+		noError(t, err)
+		return len(files)
+	}
+	all := inLake()
+	count := func(url string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/query",
+			strings.NewReader(`{"sql": "SELECT count(*) AS n FROM calls"}`))
+		noError(t, err)
+		request.Header.Set("X-API-Key", key)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(request)
+		noError(t, err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		noError(t, err)
+		return response.StatusCode, string(body)
+	}
+	url, stop := serve(t, data)
+	_, want := count(url)
+	stop()
+
+	sameRows := func(a, b string) bool {
+		var rows [2]struct{ Rows json.RawMessage }
+		return json.Unmarshal([]byte(a), &rows[0]) == nil && json.Unmarshal([]byte(b), &rows[1]) == nil &&
+			len(rows[0].Rows) > 0 && string(rows[0].Rows) == string(rows[1].Rows)
+	}
+
+	url, stop = serve(t, data, append(s.flags(), "--lake-cache", "100KB")...)
+	until(t, "files are evicted", func() bool { return inLake() <= 2 })
+	if status, body := count(url); status != http.StatusServiceUnavailable || !strings.Contains(body, "--lake-cache") {
+		t.Errorf("SQL with a small cache: got %d %s", status, body)
+	}
+	_, list := get(t, url+"/api/v1/exports/calls/files", key)
+	var files struct {
+		Data []struct{ Name, SHA256 string }
+	}
+	noError(t, json.Unmarshal([]byte(list), &files))
+	for _, file := range files.Data[:5] {
+		status, body := get(t, url+"/api/v1/exports/calls/files/"+file.Name, key)
+		if sum := sha256.Sum256([]byte(body)); status != http.StatusOK || hex.EncodeToString(sum[:]) != file.SHA256 {
+			t.Errorf("%s: got %d and %d bytes", file.Name, status, len(body))
+		}
+	}
+	if len(files.Data) != all {
+		t.Errorf("got %d files, want %d", len(files.Data), all)
+	}
+	if found := mustRun(t, "", "verify", "--data", data).stdout; !strings.Contains(found, "in the bucket of the lake only") {
+		t.Errorf("verify: got %s", found)
+	}
+	stop()
+	if found := mustRun(t, "", "verify", "--data", data).stdout; !strings.Contains(found, "0 findings") {
+		t.Errorf("verify without a server: got %s", found)
+	}
+
+	url, stop = serve(t, data, append(s.flags(), "--lake-cache", "10MB")...)
+	if status, body := count(url); status != http.StatusOK || !sameRows(body, want) {
+		t.Errorf("SQL: got %d %s, want %s", status, body, want)
+	}
+	stop()
+
+	_, stop = serve(t, data)
+	until(t, "all files are published again", func() bool { return inLake() == all })
+	stop()
+	if status := run(t, "", "serve", "--data", data, "--lake-cache", "1GB").status; status != exitUsage {
+		t.Errorf("--lake-cache without --lake: got status %d", status)
 	}
 }
