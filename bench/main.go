@@ -25,6 +25,7 @@ import (
 // A bench is one run. Its fields are shared by the sections.
 type bench struct {
 	voicory      string // path of the voicory binary
+	earlier      string // path of the binary of an earlier version; "": none
 	dir          string // temporary folder with all files; removed at the end
 	rows, rounds int
 	table        table
@@ -54,6 +55,9 @@ var sections = []struct {
 	{"files", (*bench).files},
 	{"bulk", (*bench).bulk},
 	{"upstream", (*bench).upstream},
+	{"publication", (*bench).publication},
+	{"tables", (*bench).tables},
+	{"spark", (*bench).spark},
 }
 
 func main() {
@@ -75,6 +79,7 @@ func runSections(ctx context.Context) (err error) {
 	}
 	b := bench{}
 	flag.StringVar(&b.voicory, "voicory", "bin/voicory", "the binary to measure")
+	flag.StringVar(&b.earlier, "earlier", "", "binary of an earlier version to compare publications with")
 	flag.IntVar(&b.rows, "rows", 500_000, "calls in a load; the tenant that is read and changed has twice as many")
 	flag.IntVar(&b.rounds, "rounds", 3, "number of measurements of each pair")
 	parent := flag.String("dir", "", "parent of the temporary folder (default: the system's)")

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,9 +23,11 @@ import (
 
 // A processResult describes a process that has succeeded.
 type processResult struct {
-	took time.Duration
-	peak float64 // peak memory in MiB
-	out  []byte
+	took    time.Duration
+	used    time.Duration // processor time
+	peak    float64       // peak memory in MiB
+	written float64       // MB written to files
+	out     []byte
 }
 
 // run runs a program to its end. The peak memory is measured by the kernel, which also counts the time between fork and
@@ -52,8 +55,29 @@ func run(ctx context.Context, program string, args ...string) (f processResult, 
 	if runtime.GOOS == "darwin" {
 		perMiB = 1 << 20
 	}
-	f.peak = float64(usage.Maxrss) / float64(perMiB)
+	f.peak, f.used = float64(usage.Maxrss)/float64(perMiB), usedTime(usage)
+	f.written = float64(usage.Oublock) * 512 / 1e6
 	return f, nil
+}
+
+// usedTime returns the processor time of programs and of the kernel.
+func usedTime(usage *syscall.Rusage) time.Duration {
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// processorTime returns the processor time of a running process in seconds.
+func processorTime(process int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process))
+	if err != nil {
+		return 0, fmt.Errorf("read the processor time of a process: %w", err)
+	}
+	var programs, kernel float64 // the fields 14 and 15
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &programs, &kernel); err != nil {
+		return 0, fmt.Errorf("read the processor time of a process: %w", err)
+	}
+	const ticks = 100 // per second, on every Linux that Go supports
+	return (programs + kernel) / ticks, nil
 }
 
 // voicoryIngest runs `voicory ingest` of a file of calls: it loads the rows and publishes the Parquet.
