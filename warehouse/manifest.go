@@ -175,14 +175,17 @@ func (m *manifestEntries) find(commit commitID, export, name string) (_ Publishe
 	return file, ok
 }
 
-// add stores an entry that was read after the commit, and removes those of other commits.
-func (m *manifestEntries) add(commit commitID, file PublishedFile) {
+// add stores entries that were read after the commit, and removes those of other commits. If the same content was
+// published several times, the entry that was published last must be the last one.
+func (m *manifestEntries) add(commit commitID, files ...PublishedFile) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.commit != commit || m.entries == nil {
 		m.commit, m.entries = commit, map[fileName]PublishedFile{}
 	}
-	m.entries[fileName{file.Export, file.Name}] = file
+	for _, file := range files {
+		m.entries[fileName{file.Export, file.Name}] = file
+	}
 }
 
 // A VerifiedFile is a published file that was compared with the manifest. A process that opens it by its name must

@@ -34,11 +34,13 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 		return nil, err
 	}
 	defer release()
+	commit := w.commits.of(tenant) // before the query, so that the entries are not older
 	rows, err := store.db.QueryContext(ctx, statements.Get("lake/select_table_files"), sql.Named("export", export))
 	if err != nil {
 		return nil, fmt.Errorf("files of table %s: %w", export, err)
 	}
 	defer rows.Close()
+	var entries []PublishedFile
 	for rows.Next() {
 		var f TableFile
 		var replaced sql.NullTime
@@ -53,9 +55,13 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 				return nil, err
 			}
 		}
-		files = append(files, f)
+		files, entries = append(files, f), append(entries, f.PublishedFile)
 	}
-	return files, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	store.entries.add(commit, entries...) // readers of a table open its files next
+	return files, nil
 }
 
 // A TableCommit identifies the last commit of a store. Two equal ones mean that the store has not changed between.
