@@ -80,7 +80,7 @@ func run(ctx context.Context) (err error) {
 func parseFlags() (o options, err error) {
 	flag.StringVar(&o.voicory, "voicory", "bin/voicory", "the binary to run")
 	flag.IntVar(&o.tenants, "tenants", 1000, "number of tenants")
-	flag.Float64Var(&o.rate, "rate", 15, "requests per second")
+	flag.Float64Var(&o.rate, "rate", 25, "requests per second")
 	flag.DurationVar(&o.length, "for", 30*time.Minute, "duration of the load")
 	flag.Float64Var((*float64)(&o.memory), "memory-limit", 600, "memory limit of DuckDB in the server, in MB")
 	flag.StringVar(&o.docs, "docs", "", "folder to write soak.md and its charts to")

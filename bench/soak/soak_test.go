@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// samplesOf returns samples, one per second and 10 requests, with the given memory outside of DuckDB and Go.
+// samplesOf returns samples, one per 10 seconds and 250 requests, with the given memory outside of DuckDB and Go.
 func samplesOf(n int, other func(i int) float64) []sample {
 	samples := make([]sample, n)
 	for i := range samples {
-		samples[i] = sample{at: time.Duration(i) * time.Second, requests: 10 * i, duckdb: 100 * mb, goMemory: 10 * mb,
+		samples[i] = sample{at: time.Duration(i) * 10 * time.Second, requests: 250 * i, duckdb: 100 * mb, goMemory: 10 * mb,
 			rss: 110*mb + other(i)}
 	}
 	return samples
@@ -33,18 +33,19 @@ func exceeded(samples []sample) (names []string) {
 	return names
 }
 
-// A leak in the second half exceeds the bound of growth. Growth in the first half, noise and single peaks do not.
+// A leak in the second half exceeds the bound of growth. Growth in the first half, noise and single peaks do not. The
+// samples are those of a run of 30 minutes at the default rate.
 func TestBounds_Growth(t *testing.T) {
-	const n = 1800
+	const n = 180
 	random := rand.New(rand.NewPCG(1, 2))
-	noise := func() float64 { return (random.Float64() - 0.5) * 20 * mb }
+	noise := func() float64 { return random.NormFloat64() * 25 * mb }
 	for _, test := range []struct {
 		name  string
 		other func(i int) float64
 		leaks bool
 	}{
 		{"flat", func(int) float64 { return 100 * mb }, false},
-		{"first half", func(i int) float64 { return float64(min(i, n/2)) * 100 * kb }, false},
+		{"first half", func(i int) float64 { return float64(min(i, n/2)) * 1000 * kb }, false},
 		{"noise", func(int) float64 { return 100*mb + noise() }, false},
 		{"peaks", func(i int) float64 {
 			if i%20 == 0 {
@@ -52,8 +53,9 @@ func TestBounds_Growth(t *testing.T) {
 			}
 			return 100 * mb
 		}, false},
-		{"falls", func(i int) float64 { return 300*mb - float64(i)*100*kb }, false},
-		{"leak of 2 KB per request", func(i int) float64 { return 100*mb + float64(i)*10*2*kb + noise() }, true},
+		{"falls", func(i int) float64 { return 300*mb - float64(i)*1000*kb }, false},
+		{"leak of 2 KB per request", func(i int) float64 { return 100*mb + float64(i)*250*2*kb + noise() }, true},
+		{"leak of 1 KB per request", func(i int) float64 { return 100*mb + float64(i)*250*kb }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			names := exceeded(samplesOf(n, test.other))
@@ -62,6 +64,19 @@ func TestBounds_Growth(t *testing.T) {
 				t.Errorf("got %t, want %t: %v", got, test.leaks, names)
 			}
 		})
+	}
+}
+
+// Growth has no bound in a run whose second half begins before DuckDB's queues are full.
+func TestBounds_GrowthOfShortRun(t *testing.T) {
+	for _, test := range []struct {
+		requests int // before the second half
+		bounded  bool
+	}{{warmUpRequests - 250, false}, {warmUpRequests, true}} {
+		samples := samplesOf(2*test.requests/250, func(i int) float64 { return float64(i) * mb })
+		if got := len(exceeded(samples)) > 0; got != test.bounded {
+			t.Errorf("%d requests before the second half: got %t, want %t", test.requests, got, test.bounded)
+		}
 	}
 }
 
