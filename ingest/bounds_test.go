@@ -50,7 +50,8 @@ func (r *endless) Read(p []byte) (n int, err error) {
 }
 
 // A small input cannot cause the work of a large one. All uncompressed bytes count, including blank lines and
-// padding. One input meets the default limit, and the others meet a lower one, which is more than a line may have.
+// padding. One input meets the default limit, and the others meet a lower one. For inputs with long lines, that is more
+// than a line may have.
 func TestBounds_Expansion(t *testing.T) {
 	t.Parallel()
 	const defaultExpansion, expansion = 128 << 20, 18 << 20 // bytes
@@ -73,8 +74,11 @@ func TestBounds_Expansion(t *testing.T) {
 					continue // the reader of uncompressed bytes is the same
 				}
 				bounds := ingest.Bounds{Bytes: 8 << 30, Refused: 100, Expansion: expansion}
-				if format == ingest.CSV && name == "blank lines" {
+				switch {
+				case format == ingest.CSV && name == "blank lines":
 					bounds.Expansion = 0
+				case input[1] == blank && name != "quotes":
+					bounds.Expansion = 4 << 20 // no line is long
 				}
 				want := cmp.Or(bounds.Expansion, defaultExpansion)
 				t.Run(fmt.Sprint(format, " ", name, packed), func(t *testing.T) {

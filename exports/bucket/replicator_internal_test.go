@@ -268,7 +268,7 @@ func answer(r *http.Request, status int, code string) *http.Response {
 		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body))}
 }
 
-// allFaults lets every request fail in every way. Otherwise every fifth pair of a request and a fault is tried.
+// allFaults lets every request fail in every way. Otherwise every ninth pair of a request and a fault is tried.
 var allFaults = flag.Bool("faults.all", false, "try every fault of every request")
 
 // TestReplicator_ConvergesAfterFaultOfAnyRequest lets each request of two publications and the removal of garbage fail
@@ -320,7 +320,7 @@ func TestReplicator_ConvergesAfterFaultOfAnyRequest(t *testing.T) {
 	for i, name := range slices.Sorted(maps.Keys(faults)) {
 		t.Run(name, func(t *testing.T) {
 			for n := range total {
-				if (i+n)%5 != 0 && !*allFaults {
+				if (i+n)%9 != 0 && !*allFaults {
 					continue
 				}
 				restart := (i+n)%2 == 0
