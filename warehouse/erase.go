@@ -560,18 +560,20 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 func (s *tenantStore) forgetReplaced(ctx context.Context) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error {
-		at, err := publicationTime(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, statements.Get("lake/forget_snapshots"), sql.Named("at", at)); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, statements.Get("lake/prune_replaced"),
-			sql.Named("before", time.Now().AddDate(1, 0, 0)))
+	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error { return forgetSnapshots(ctx, tx) })
+}
+
+// forgetSnapshots makes the current files those of one new publication, and deletes the entries of replaced files.
+func forgetSnapshots(ctx context.Context, tx *sql.Tx) error {
+	at, err := publicationTime(ctx, tx)
+	if err != nil {
 		return err
-	})
+	}
+	if _, err := tx.ExecContext(ctx, statements.Get("lake/forget_snapshots"), sql.Named("at", at)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, statements.Get("lake/prune_replaced"), sql.Named("before", time.Now().AddDate(1, 0, 0)))
+	return err
 }
 
 // removeFiles removes the files of a folder, which may be missing.

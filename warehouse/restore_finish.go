@@ -99,7 +99,9 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 	return w.saveRestore(ctx, plan, t)
 }
 
-// beginRestored begins a new history in the store of a restored tenant, after a gap in the numbers of its commits.
+// beginRestored begins a new history in the store of a restored tenant, after a gap in the numbers of its commits. The
+// snapshots of its tables begin again, too: the one of the restored files is newer than those that readers know, so that
+// versions of tables and the pointers in a bucket never go back.
 func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
 	w.histories.mu.Lock()
 	gap := restoreGap * max(1, int64(w.histories.begun[id]))
@@ -111,7 +113,10 @@ func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
 		}
 		_, err = tx.ExecContext(ctx, statements.Fill("restore/begin", "store", "main", "gap", strconv.FormatInt(gap, 10),
 			"lost", statements.Text(lostEpoch.String()), "epoch", statements.Text(uuid.NewString()), "touched", stale))
-		return err
+		if err != nil {
+			return err
+		}
+		return forgetSnapshots(ctx, tx)
 	})
 }
 
