@@ -1,7 +1,7 @@
 -- Ranks the versions of each id; place 1 is the newest. Only ids that occur twice need the window function. A version
 -- without a source time is as new as the newest version before it in the batch.
 (WITH mine AS (
-    SELECT *, rowid AS staged_row FROM staged WHERE tenant_id IN ({{tenants}}) AND raw IS NULL
+    SELECT tenant_id, id, line, created_at, deleted_at, _source_at, _hash, rowid AS staged_row FROM staged WHERE tenant_id IN ({{tenants}}) AND raw IS NULL
 ), twice AS (
     SELECT tenant_id, id FROM mine GROUP BY ALL HAVING count(*) > 1
 ), ranked AS (
