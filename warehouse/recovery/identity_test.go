@@ -150,11 +150,10 @@ func TestStores_DamagedLogIsRefused(t *testing.T) {
 	info, err := os.Stat(storePath(image.killed, tenantA) + ".wal")
 	noError(t, err)
 	const firstEntry = 40 // bytes, or more
-	step := int64(1)
-	if !*allFaults {
-		step = 3
-	}
-	for at := int64(0); at < info.Size(); at += step {
+	for at := int64(0); at < info.Size(); at++ {
+		if at >= 8 && at%3 > 0 && at < firstEntry && !*allFaults { // the first fields decide how DuckDB fails
+			continue
+		}
 		if at >= firstEntry {
 			at += info.Size() / 10
 		}
