@@ -314,8 +314,8 @@ func (w *Warehouse) wakePublisher() {
 	}
 }
 
-// PublishSoon returns a channel that is ready when the publisher should not wait: a file is damaged and must be published
-// again, or a publication has failed for the first time.
+// PublishSoon returns a channel that is ready when the publisher should not wait: a file is damaged and must be
+// published again, or a publication has failed for the first time.
 func (w *Warehouse) PublishSoon() <-chan struct{} { return w.publishSoon }
 
 // clearDamaged ends the conditions of damaged files that a publication has written again, perhaps with the same

@@ -140,7 +140,7 @@ func (h *healer) isDurable(database string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	place, ok := placeOfDatabase(database)
-	return h.durable[database] && !(ok && h.running[place])
+	return h.durable[database] && (!ok || !h.running[place])
 }
 
 // heals reports whether a database has failed and is not restored yet.
@@ -286,8 +286,8 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 }
 
 // writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file,
-// which a checkpoint writes last, its logs, and their names. Blocks need no second write: a checkpoint syncs them before
-// it writes the headers, which then do not refer to them. Otherwise a power cut could take commits that were
+// which a checkpoint writes last, its logs, and their names. Blocks need no second write: a checkpoint syncs them
+// before it writes the headers, which then do not refer to them. Otherwise a power cut could take commits that were
 // acknowledged after the disk worked again, because they follow these bytes. The database is not attached.
 func (w *Warehouse) writeAgain(path string) error {
 	errs := []error{w.folder.writeAgain(path, duckdb.HeadersBytes)}

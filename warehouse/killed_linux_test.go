@@ -100,7 +100,7 @@ type killedProcess struct {
 
 func startKilled(t *testing.T, dir string) *killedProcess {
 	t.Helper()
-	p := &killedProcess{t: t, cmd: exec.Command(os.Args[0], "-test.run=^TestKilled_AfterAFailedSync$")}
+	p := &killedProcess{t: t, cmd: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled_AfterAFailedSync$")}
 	p.cmd.Env = append(os.Environ(), killedFolder+"="+dir)
 	p.cmd.Stderr = os.Stderr
 	var err error
