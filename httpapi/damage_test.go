@@ -84,31 +84,15 @@ func replaceFile(t *testing.T, path string, content []byte) {
 	noError(t, os.WriteFile(path, content, 0o600))
 }
 
-// TestFiles_DamageMatrix damages the file of a month in each way and requests it on each road, as the first request that
-// meets the damage. The answer has the right bytes and the ETag of these bytes, or is 503. After the next publication
-// every road answers with the right bytes.
-func TestFiles_DamageMatrix(t *testing.T) {
-	dir := ""
-	l := startLake(t, func(o *httpapi.Options) {
-		w := o.Store.(query.Files).(interface{ Dir() string })
-		dir = w.Dir()
-		program, err := os.Executable()
-		noError(t, err)
-		o.Queries, err = query.New(query.Options{Files: o.Store.(query.Files),
-			Command: []string{program, query.WorkerArgument}})
-		noError(t, err)
-	})
-	another := l.files(t, l.another, "calls", "")[0].Name
-	foreign := filepath.Join(dir, "published", theirs.String(), another)
-	foreignBytes, err := os.ReadFile(foreign)
-	noError(t, err)
+// A fileRoad is a way to read a published file of calls, or its rows.
+type fileRoad struct {
+	name string
+	ask  func(file published, sound []byte) (status int, fault string) // the fault may be that the status is 503
+}
 
-	current := func() published { return l.files(t, l.secret, "calls", "?signed=true")[1] }
-	content := func(file published) []byte {
-		bytes, err := os.ReadFile(filepath.Join(dir, "published", mine.String(), file.Name))
-		noError(t, err)
-		return bytes
-	}
+// roads returns all ways to read a file.
+func (l *lake) roads(t *testing.T) []fileRoad {
+	t.Helper()
 	// whole returns the fault of an answer with the bytes of the file from the given offset.
 	whole := func(got answer, want []byte, status int) string {
 		if got.status != status || got.body != string(want) {
@@ -126,11 +110,7 @@ func TestFiles_DamageMatrix(t *testing.T) {
 	as := l.load(t, l.secret, "calls")
 	object := func(file published) string { return as.Metadata.Location + "/data/" + file.Name }
 	var database answer // as it was downloaded first
-	type road struct {
-		name string
-		ask  func(file published, sound []byte) (status int, fault string) // the fault may be that the status is 503
-	}
-	roads := []road{
+	return []fileRoad{
 		{"GET", func(file published, sound []byte) (int, string) {
 			got := l.ask(t, "GET", path(file), l.secret)
 			return got.status, sameTag(got, file, whole(got, sound, 200))
@@ -234,9 +214,40 @@ func TestFiles_DamageMatrix(t *testing.T) {
 			return got.status, ""
 		}},
 	}
+}
+
+// withSQL adds SQL to a server.
+func withSQL(t *testing.T) func(*httpapi.Options) {
+	t.Helper()
+	program, err := os.Executable()
+	noError(t, err)
+	return func(o *httpapi.Options) {
+		o.Queries, err = query.New(query.Options{Files: o.Store.(query.Files), Command: []string{program, query.WorkerArgument}})
+		noError(t, err)
+	}
+}
+
+// TestFiles_DamageMatrix damages the file of a month in each way and requests it on each road, as the first request that
+// meets the damage. The answer has the right bytes and the ETag of these bytes, or is 503. After the next publication
+// every road answers with the right bytes.
+func TestFiles_DamageMatrix(t *testing.T) {
+	l := startLake(t, withSQL(t))
+	dir := l.warehouse.Dir()
+	another := l.files(t, l.another, "calls", "")[0].Name
+	foreign := filepath.Join(dir, "published", theirs.String(), another)
+	foreignBytes, err := os.ReadFile(foreign)
+	noError(t, err)
+
+	current := func() published { return l.files(t, l.secret, "calls", "?signed=true")[1] }
+	content := func(file published) []byte {
+		bytes, err := os.ReadFile(filepath.Join(dir, "published", mine.String(), file.Name))
+		noError(t, err)
+		return bytes
+	}
+	roads := l.roads(t)
 	refused := map[string]int{}
 	for _, damage := range fileDamages {
-		groups := [][]road{roads}
+		groups := [][]fileRoad{roads}
 		if damage.each {
 			groups = nil
 			for i := range roads {
@@ -258,7 +269,7 @@ func TestFiles_DamageMatrix(t *testing.T) {
 					t.Errorf("%s, %s: got %s", damage.name, road.name, fault)
 				}
 			}
-			l.ask(t, "GET", path(file), l.secret) // notices the damage
+			l.ask(t, "GET", "/api/v1/exports/calls/files/"+file.Name, l.secret) // notices the damage
 			_, err := l.warehouse.PublishTenant(t.Context(), mine)
 			noError(t, err)
 			file = current()

@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -27,8 +28,8 @@ import (
 // its record, the name with recordSuffix. The record is durable before the content is removed, so a missing file
 // without a record is damage, and one with a record is not. A record may stay beside a file that was fetched again.
 //
-// A record is a line of JSON and then the footer of the Parquet file, so that the statistics of a table need no evicted
-// file. It has values of rows. Everything that moves or removes published files does so with their records, too.
+// A record is a line of JSON and then the footer of the Parquet file, compressed, so that the statistics of a table need
+// no evicted file. It has values of rows. Everything that moves or removes published files does so with their records, too.
 const recordSuffix = ".footer"
 
 // evictedRecord is the first line of a record.
@@ -59,8 +60,12 @@ func readFooter(in io.ReaderAt, size int64) ([]byte, error) {
 
 // parseRecord returns the parts of a record. It returns an error if the record is damaged.
 func parseRecord(text []byte) (record evictedRecord, footer []byte, err error) {
-	line, footer, _ := bytes.Cut(text, []byte("\n"))
+	line, packed, _ := bytes.Cut(text, []byte("\n"))
 	if err := json.Unmarshal(line, &record); err != nil {
+		return record, nil, err
+	}
+	unpacked := flate.NewReader(bytes.NewReader(packed))
+	if footer, err = io.ReadAll(io.LimitReader(unpacked, record.Bytes)); err != nil {
 		return record, nil, err
 	}
 	if sum := sha256.Sum256(footer); hex.EncodeToString(sum[:]) != record.FooterSHA256 {
@@ -69,15 +74,29 @@ func parseRecord(text []byte) (record evictedRecord, footer []byte, err error) {
 	return record, footer, nil
 }
 
-// writeRecord writes the record of a published file beside its path. The caller syncs it and its folder.
-func (w *Warehouse) writeRecord(path string, file PublishedFile, footer []byte) error {
+// encodeRecord returns the record of a published file.
+func encodeRecord(file PublishedFile, footer []byte) ([]byte, error) {
 	sum := sha256.Sum256(footer)
 	line, err := json.Marshal(evictedRecord{file.Export, file.Bytes, file.SHA256, hex.EncodeToString(sum[:])})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var record bytes.Buffer
+	record.Write(append(line, '\n'))
+	packed, err := flate.NewWriter(&record, flate.DefaultCompression)
+	if err == nil {
+		_, err = packed.Write(footer)
+	}
+	if err == nil {
+		err = packed.Close()
+	}
+	return record.Bytes(), err
+}
+
+// writeRecord writes a record beside the path of its file. The caller syncs it and its folder.
+func (w *Warehouse) writeRecord(path string, record []byte) (err error) {
 	temp, changed := atomicfile.TempName(path+recordSuffix), 0
-	if err = w.folder.writeFile(temp, append(append(line, '\n'), footer...)); err == nil {
+	if err = w.folder.writeFile(temp, record); err == nil {
 		err = w.folder.setMode(temp, false, &changed)
 	}
 	if err == nil {
@@ -371,9 +390,6 @@ func (w *Warehouse) evictFiles(ctx context.Context, c *lakeCache, tenant uuid.UU
 // blockBytes is the size of the blocks of most file systems.
 const blockBytes = 4096
 
-// recordHead is an upper bound of the first line of a record, in bytes.
-const recordHead = 300
-
 func blocks(bytes int64) int64 { return (bytes + blockBytes - 1) / blockBytes }
 
 // recordFile writes the record of a file, unless it has one. It reports whether the content can be removed: it cannot if
@@ -390,10 +406,14 @@ func (w *Warehouse) recordFile(path string, file PublishedFile) (ready bool, err
 		}
 	}
 	footer, err := readFooter(content, file.Bytes)
-	if err != nil || blocks(recordHead+int64(len(footer))) >= blocks(file.Bytes) {
+	if err != nil {
 		return false, nil
 	}
-	return true, w.writeRecord(path, file, footer)
+	record, err := encodeRecord(file, footer)
+	if err != nil || blocks(int64(len(record))) >= blocks(file.Bytes) {
+		return false, err
+	}
+	return true, w.writeRecord(path, record)
 }
 
 // removeContent removes both names of a file, the one in the lake first. It keeps a name in the lake that is not a link

@@ -106,6 +106,9 @@ const (
 	maxTenantFetches = 4
 )
 
+// freedPart is the part of the bound that an eviction frees, so that the next file does not need another one.
+const freedPart = 16
+
 // Times of the cache.
 const (
 	// recentUse is the time for which a tenant's use of a file protects it, as far as the tenant's share goes.
@@ -496,6 +499,7 @@ func (c *lakeCache) victims(now time.Time) map[uuid.UUID]map[string]bool {
 	if excess <= 0 {
 		return nil
 	}
+	excess += c.bound / freedPart
 	type candidate struct {
 		key       fileKey
 		bytes     int64
