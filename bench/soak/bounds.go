@@ -28,8 +28,8 @@ const (
 	// the second half must begin later. DuckDB's BufferPool has 8 eviction queues. They keep a weak pointer to each buffer
 	// that was unpinned, also after it was freed, and with the pointer the memory of its handle, some 200 bytes. A queue
 	// is purged only from 8,192 x 4 entries on, after each 4,096 new ones (EvictionQueue::Purge). So it keeps at most
-	// 36,864 of them, which take 8 MB, and all queues take 60 MB. A push makes some 30 entries, and a page fewer. In a run of an hour,
-	// this memory was level after 13,000 requests.
+	// 36,864 of them, which take 8 MB, and all queues take 60 MB. A push makes some 30 entries, and a page fewer. In a run
+	// of an hour, this memory was level after 13,000 requests.
 	warmUpRequests = 15_000
 	// attachedTenants is the number of tenants that the server keeps attached. Each has a file, a log, and a goroutine
 	// that opens connections.
