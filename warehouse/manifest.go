@@ -121,71 +121,89 @@ func (w *Warehouse) OpenPublished(ctx context.Context, tenant uuid.UUID, export,
 	return file, content, err
 }
 
-// publishedFile returns the entry of a file in the manifest. It reads the manifest at most once for each file and commit
-// of the store: engines request a file in hundreds of ranges, and the query would be most of the cost of each.
+// publishedFile returns the entry of a file in the manifest.
 func (w *Warehouse) publishedFile(ctx context.Context, tenant uuid.UUID, export, name string) (
 	file PublishedFile, err error,
 ) {
-	commit := w.commits.of(tenant) // before the query, so that the entry is not older
-	store, release, err := w.tenant(ctx, tenant)
-	if err != nil {
-		return file, err
-	}
-	file, known := store.entries.find(commit, export, name)
-	release() // a caller with a store must not wait for a slot: others with slots may wait until the store is idle
-	if known {
-		return file, nil
-	}
-	if store, release, err = w.reader(ctx, tenant); err != nil {
-		return file, err
-	}
-	defer release()
-	row := store.db.QueryRowContext(ctx, statements.Get("lake/select_file"),
-		sql.Named("export", export), sql.Named("name", name))
-	err = file.scan(row.Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return file, fmt.Errorf("%w: no such file", ErrNotFound)
-	}
+	files, err := w.manifest(ctx, tenant)
 	if err != nil {
 		return file, fmt.Errorf("published file: %w", err)
 	}
-	store.entries.add(commit, file)
-	return file, nil
+	for _, f := range slices.Backward(files) { // if the same content was published several times, the last entry counts
+		if f.Name == name && f.Export == export {
+			return f.PublishedFile, nil
+		}
+	}
+	return file, fmt.Errorf("%w: no such file", ErrNotFound)
 }
 
-// manifestEntries holds entries of the manifest in memory. They are valid until the next commit of the store: every
-// transaction that changes the manifest is one of inTransaction. The one exception removes entries of files that are
-// gone, which cannot be opened. The entries say nothing about the files, which are verified at each open.
-type manifestEntries struct {
-	mu      sync.Mutex
-	commit  commitID                   // last commit of the store when the entries were read; guarded by mu
-	entries map[fileName]PublishedFile // guarded by mu
+// manifest returns the entries of all exports, in the order of their publication, without Gone. The caller does not
+// change them. They are read once after each commit of the store: engines request a file in hundreds of ranges, and the
+// query would be most of the cost of each.
+func (w *Warehouse) manifest(ctx context.Context, tenant uuid.UUID) (files []TableFile, err error) {
+	commit := w.commits.of(tenant) // before the query, so that the entries are not older
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	files, known := store.manifest.find(commit)
+	release() // a caller with a store must not wait for a slot: others with slots may wait until the store is idle
+	if known {
+		return files, nil
+	}
+	if store, release, err = w.reader(ctx, tenant); err != nil {
+		return nil, err
+	}
+	defer release()
+	rows, err := store.db.QueryContext(ctx, statements.Get("lake/select_manifest"))
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var f TableFile
+		var replaced sql.NullTime
+		err := f.scan(func(fields ...any) error { return rows.Scan(append(fields, &f.PublishedAt, &replaced)...) })
+		if err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
+		f.PublishedAt = f.PublishedAt.UTC()
+		if replaced.Valid {
+			f.ReplacedAt = replaced.Time.UTC()
+		}
+		files = append(files, f)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	store.manifest.set(commit, files)
+	return files, nil
 }
 
-type fileName struct{ export, name string }
+// manifestCopy is the manifest in memory. It is valid until the next commit of the store: every transaction that changes
+// what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot be
+// opened. It says nothing about the files, which are verified at each open.
+type manifestCopy struct {
+	mu     sync.Mutex
+	known  bool        // the fields below are set; guarded by mu
+	commit commitID    // last commit of the store when the entries were read; guarded by mu
+	files  []TableFile // guarded by mu; the elements are constant
+}
 
-// find returns an entry that was read after the commit, if no other commit has followed.
-func (m *manifestEntries) find(commit commitID, export, name string) (_ PublishedFile, ok bool) {
+// find returns the entries that were read after the commit, if no other commit has followed.
+func (m *manifestCopy) find(commit commitID) (files []TableFile, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.commit != commit {
-		return PublishedFile{}, false
+	if !m.known || m.commit != commit {
+		return nil, false
 	}
-	file, ok := m.entries[fileName{export, name}]
-	return file, ok
+	return m.files, true
 }
 
-// add stores entries that were read after the commit, and removes those of other commits. If the same content was
-// published several times, the entry that was published last must be the last one.
-func (m *manifestEntries) add(commit commitID, files ...PublishedFile) {
+func (m *manifestCopy) set(commit commitID, files []TableFile) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.commit != commit || m.entries == nil {
-		m.commit, m.entries = commit, map[fileName]PublishedFile{}
-	}
-	for _, file := range files {
-		m.entries[fileName{file.Export, file.Name}] = file
-	}
+	m.known, m.commit, m.files = true, commit, files
 }
 
 // A VerifiedFile is a published file that was compared with the manifest. A process that opens it by its name must

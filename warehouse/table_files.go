@@ -2,14 +2,11 @@ package warehouse
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
-
-	statements "github.com/voicory/warehouse/sql"
 )
 
 // A TableFile is a published file as a part of its table's history.
@@ -29,38 +26,21 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 	if err := w.conditions.of(tenant, PublicationFailing, ""); err != nil {
 		return nil, fmt.Errorf("table %s of tenant %s: %w: %w", export, tenant, ErrUnpublished, err)
 	}
-	store, release, err := w.reader(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	commit := w.commits.of(tenant) // before the query, so that the entries are not older
-	rows, err := store.db.QueryContext(ctx, statements.Get("lake/select_table_files"), sql.Named("export", export))
+	all, err := w.manifest(ctx, tenant)
 	if err != nil {
 		return nil, fmt.Errorf("files of table %s: %w", export, err)
 	}
-	defer rows.Close()
-	var entries []PublishedFile
-	for rows.Next() {
-		var f TableFile
-		var replaced sql.NullTime
-		err := f.scan(func(fields ...any) error { return rows.Scan(append(fields, &f.PublishedAt, &replaced)...) })
-		if err != nil {
-			return nil, fmt.Errorf("files of table %s: %w", export, err)
+	for _, f := range all {
+		if f.Export != export {
+			continue
 		}
-		f.PublishedAt = f.PublishedAt.UTC()
-		if replaced.Valid {
-			f.ReplacedAt = replaced.Time.UTC()
+		if !f.ReplacedAt.IsZero() {
 			if f.Gone, err = w.gone(tenant, f.Name); err != nil {
 				return nil, err
 			}
 		}
-		files, entries = append(files, f), append(entries, f.PublishedFile)
+		files = append(files, f)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	store.entries.add(commit, entries...) // readers of a table open its files next
 	return files, nil
 }
 

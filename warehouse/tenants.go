@@ -82,7 +82,7 @@ type tenantStore struct {
 	// is acquired after publishing.
 	naming      sync.Mutex
 	pageIndexes pageIndexCache
-	entries     manifestEntries
+	manifest    manifestCopy
 	version     atomic.Int64 // incremented before and after each commit, so it is odd during a commit
 
 	file fs.FileInfo // of the attached file; set by attaching
