@@ -28,8 +28,9 @@ import (
 // its record, the name with recordSuffix. The record is durable before the content is removed, so a missing file
 // without a record is damage, and one with a record is not. A record may stay beside a file that was fetched again.
 //
-// A record is a line of JSON and then the footer of the Parquet file, compressed, so that the statistics of a table need
-// no evicted file. It has values of rows. Everything that moves or removes published files does so with their records, too.
+// A record is a line of JSON and then the footer of the Parquet file, compressed, so that the statistics of a table
+// need no evicted file. It has values of rows. Everything that moves or removes published files does so with their
+// records, too.
 const recordSuffix = ".footer"
 
 // evictedRecord is the first line of a record.
@@ -240,8 +241,8 @@ func (w *Warehouse) fetchOnce(ctx context.Context, c *lakeCache, tenant uuid.UUI
 	return err
 }
 
-// download downloads the object of an evicted file to a temporary file and compares it with file. Then it calls install,
-// which gives it its name.
+// download downloads the object of an evicted file to a temporary file and compares it with file. Then it calls
+// install, which gives it its name.
 func (w *Warehouse) download(ctx context.Context, c *lakeCache, tenant uuid.UUID, file PublishedFile,
 	install func(temp string) error,
 ) (err error) {
@@ -392,8 +393,8 @@ const blockBytes = 4096
 
 func blocks(bytes int64) int64 { return (bytes + blockBytes - 1) / blockBytes }
 
-// recordFile writes the record of a file, unless it has one. It reports whether the content can be removed: it cannot if
-// it is damaged, which its readers report, or if the record needs as many blocks as the file.
+// recordFile writes the record of a file, unless it has one. It reports whether the content can be removed: it cannot
+// if it is damaged, which its readers report, or if the record needs as many blocks as the file.
 func (w *Warehouse) recordFile(path string, file PublishedFile) (ready bool, err error) {
 	content, err := w.fileVerifier.open(w.folder, path, file.Bytes, file.SHA256)
 	if err != nil {

@@ -41,13 +41,13 @@ var (
 //   - A file is evicted only after the replicator has reported that the pointer of its table leads to its object.
 //   - The files of a running SQL statement are pinned, because its worker opens them by name, and because their bytes
 //     would stay on the disk until the worker ends. Other readers have a file open, which outlives its names.
-//   - The pinned files and those that are being fetched have at most bound bytes. So the files have at most bound bytes,
-//     and those that are not in the bucket yet.
-//   - Each tenant has a share: the bound divided by the tenants that have used files in the last hour. A tenant does not
-//     lose files that it has used in the last hour for others while it has less than its share.
+//   - The pinned files and those that are being fetched have at most bound bytes. So the files have at most bound
+//     bytes, and those that are not in the bucket yet.
+//   - Each tenant has a share: the bound divided by the tenants that have used files in the last hour. A tenant does
+//     not lose files that it has used in the last hour for others while it has less than its share.
 //
-// The names in published/ are the state. The index of them in memory is read again whenever the manifest of a tenant has
-// changed.
+// The names in published/ are the state. The index of them in memory is read again whenever the manifest of a tenant
+// has changed.
 type lakeCache struct {
 	bucket  LakeBucket
 	bound   int64           // bytes

@@ -226,7 +226,7 @@ func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer snapshot.Close()
+		defer func() { warehousetest.NoError(t, snapshot.Close()) }()
 		statement, err := snapshot.Select(t.Context(), schema.MustExport("calls"), schema.Filter{})
 		if err != nil {
 			return err
@@ -334,6 +334,7 @@ func TestCache_ConcurrentReadersFetchOnce(t *testing.T) {
 	l.evict(t)
 	file := l.calls[0]
 	arrived, answered, gets := make(chan struct{}), make(chan struct{}), atomic.Int64{}
+	//nolint:bodyclose // the client of the store closes it
 	l.store.set(onGet(func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
 		if gets.Add(1) == 1 {
 			close(arrived)
@@ -574,6 +575,7 @@ func TestCache_ReplacedAndErasedFiles(t *testing.T) {
 	l.evict(t)
 	erased := l.calls[0]
 	arrived, answered := make(chan struct{}), make(chan struct{})
+	//nolint:bodyclose // the client of the store closes it
 	l.store.set(onGet(func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
 		response, err := send()
 		if strings.HasSuffix(r.URL.Path, erased.Name) {
