@@ -166,8 +166,8 @@ func (w *Warehouse) RunLakeCache(ctx context.Context) {
 	}
 }
 
-// publishEvicted removes the records of evicted files of all tenants. Those that lack a name are missing files then, and
-// are published again.
+// publishEvicted removes the records of evicted files of all tenants. Those that lack a name are missing files then,
+// and are published again.
 func (w *Warehouse) publishEvicted(ctx context.Context) {
 	entries, err := w.folder.readDir(w.folder.join(filesDir))
 	for _, entry := range entries {
@@ -351,8 +351,8 @@ func (c *lakeCache) remove(tenant uuid.UUID, name string, removeContent func() e
 }
 
 // pin keeps files on this disk until release is called. A file that is not there is kept as soon as it is fetched. It
-// returns ErrCacheBusy or ErrCacheTooSmall if the files have too many bytes. Files that are not in the bucket yet do not
-// count.
+// returns ErrCacheBusy or ErrCacheTooSmall if the files have too many bytes. Files that are not in the bucket yet do
+// not count.
 func (c *lakeCache) pin(tenant uuid.UUID, files []PublishedFile) (release func(), err error) {
 	if c == nil {
 		return func() {}, nil
