@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // attach attaches the database file at path under the name catalog. It creates a missing file with blocks of the given
@@ -102,7 +104,7 @@ func (w *Warehouse) attachOnce(
 	}
 	attach := fmt.Sprintf("%s %s AS %s (ROW_GROUP_SIZE %d, STORAGE_VERSION %s%s)",
 		verb, statements.Text(path), statements.Ident(catalog), RowGroup, storageVersion, option)
-	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
+	if err := execAttach(ctx, w.loader, attach); err != nil {
 		return nil, err
 	}
 	db := w.instance.DB("USE " + statements.Ident(catalog)) // names are looked up in this database only
@@ -118,6 +120,33 @@ func (w *Warehouse) attachOnce(
 		return nil, errors.Join(err, w.detach(ctx, catalog, db))
 	}
 	return db, nil
+}
+
+// Times for which execAttach waits for a detached database.
+const (
+	releasePause = 5 * time.Millisecond // between two tries
+	releaseWait  = 10 * time.Second
+)
+
+// An execer executes statements: a pool of connections, or a connection.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// execAttach executes an ATTACH statement. DuckDB releases the file of a detached database when its last transaction
+// and its last task have ended, which can be after DETACH has returned. Until then execAttach tries again.
+func execAttach(ctx context.Context, db execer, statement string) error {
+	for deadline := time.Now().Add(releaseWait); ; {
+		_, err := db.ExecContext(ctx, statement)
+		if !duckdb.IsFileInUse(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(releasePause):
+		}
+	}
 }
 
 // makeDurable writes a database again before it is attached, see writeAgain, unless this process knows that the disk
@@ -173,11 +202,12 @@ func (w *Warehouse) checkAdopted(ctx context.Context) error {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return err
 	}
-	if _, err := w.loader.ExecContext(ctx, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)"); err != nil {
+	err := execAttach(ctx, w.loader, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)")
+	if err != nil {
 		return fmt.Errorf("open control database: %w", err)
 	}
 	var version int
-	err := w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
+	err = w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
 	if err != nil {
 		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data",
 			ErrInvalid, w.dir, controlFile, err)

@@ -121,7 +121,7 @@ func placeOfDatabase(database string) (place failedPlace, ok bool) {
 	return failedPlace{tenant, database, warehouseDir}, err == nil
 }
 
-// noteControl says that the control database is open. Its failures before are errors of Open.
+// noteControl records that the control database is open. Its failures before are errors of Open.
 func (h *healer) noteControl() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -323,11 +323,8 @@ func (w *Warehouse) isInvalidated(ctx context.Context, catalog string) bool {
 }
 
 // attachControl attaches the control database, unless it is attached.
-func (w *Warehouse) attachControl(ctx context.Context, db interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}) error {
-	_, err := db.ExecContext(ctx, fmt.Sprintf(
+func (w *Warehouse) attachControl(ctx context.Context, db execer) error {
+	return execAttach(ctx, db, fmt.Sprintf(
 		"ATTACH IF NOT EXISTS %s AS control (ROW_GROUP_SIZE %d, STORAGE_VERSION %s)",
 		statements.Text(w.folder.join(controlFile)), RowGroup, storageVersion))
-	return err
 }

@@ -494,7 +494,7 @@ func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*
 		return nil, nil, err
 	}
 	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
-	if _, err := w.loader.ExecContext(ctx, attach); err != nil {
+	if err := execAttach(ctx, w.loader, attach); err != nil {
 		return nil, nil, err
 	}
 	db := w.instance.DB("USE " + statements.Ident(catalog))

@@ -108,6 +108,11 @@ func IsTransaction(err error) bool { return hasType(err, duckdb.ErrorTypeTransac
 // IsInterrupt reports whether a statement failed because it was interrupted.
 func IsInterrupt(err error) bool { return hasType(err, duckdb.ErrorTypeInterrupt) }
 
+// IsFileInUse reports whether a database was not attached because its file belongs to another database of the instance.
+func IsFileInUse(err error) bool {
+	return hasType(err, duckdb.ErrorTypeBinder) && strings.Contains(err.Error(), "already attached by database")
+}
+
 func hasType(err error, kind duckdb.ErrorType) bool {
 	var failure *duckdb.Error
 	return errors.As(err, &failure) && failure.Type == kind
