@@ -90,8 +90,8 @@ func (w *Warehouse) TableTenants(ctx context.Context) ([]TableTenant, error) {
 	return tenants, nil
 }
 
-// gone reports whether neither folder of published files has a file of the name or, if evicted files can be fetched, its
-// record.
+// gone reports whether neither folder of published files has a file of the name or, if evicted files can be fetched,
+// its record.
 func (w *Warehouse) gone(tenant uuid.UUID, name string) (bool, error) {
 	for _, dir := range w.PublishedDirs(tenant) { // in the order in which files move
 		if exists, err := w.folder.exists(filepath.Join(dir, name)); exists || err != nil {

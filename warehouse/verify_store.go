@@ -456,8 +456,8 @@ func (v *verifier) checkFiles(ctx context.Context, id uuid.UUID, state published
 	return months, nil
 }
 
-// checkEvicted compares the lengths of evicted files with those of their objects in the bucket. Without a bucket, and if
-// it cannot be read, the files are skipped.
+// checkEvicted compares the lengths of evicted files with those of their objects in the bucket. Without a bucket, and
+// if it cannot be read, the files are skipped.
 func (v *verifier) checkEvicted(ctx context.Context, id uuid.UUID, files []PublishedFile) error {
 	if len(files) == 0 {
 		return nil
