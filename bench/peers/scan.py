@@ -12,6 +12,7 @@ import duckdb
 
 kind, *where = sys.argv[1:]
 con = duckdb.connect()
+con.execute("SET enable_progress_bar = false")  # it would be printed
 if kind == "files":
     table = f"read_parquet('{where[0]}/**/*.parquet', hive_partitioning = false)"
 else:
