@@ -370,7 +370,8 @@ func TestStream_CSVEscapesFormulas(t *testing.T) {
 	}
 	formulas = append(formulas, "\tx", "\rx", "\nx", "\t", "\n=\n")
 	plain := []string{
-		"", " ", "x=1", "'=1", "a\n=1", "(1)", "1-2", "~", "١", "–", "_x", "\"=1\"", "<=", "नमस्ते", "😀=", " x", "\u00a0x",
+		"", " ", "x=1", "'=1", "a\n=1", "(1)", "1-2", "~", "١", "–", "_x", "\"=1\"", "<=", "नमस्ते", "😀=",
+		" x", "\u00a0x",
 	}
 	var rows []string
 	for i, text := range append(formulas, plain...) {
@@ -586,7 +587,8 @@ func TestWrite_FailureAtOnceWritesNothing(t *testing.T) {
 func TestWrite_UndescribedColumns(t *testing.T) {
 	w := openWarehouse(t)
 	result := exports.Result{
-		About:     schema.Export{Name: "figures", Columns: []schema.Column{{Field: schema.Field{Name: "b", ID: 7}, Description: "A list."}}},
+		About: schema.Export{Name: "figures", Columns: []schema.Column{
+			{Field: schema.Field{Name: "b", ID: 7}, Description: "A list."}}},
 		Statement: "SELECT 1 AS \"a \"\"x\", [1, NULL] AS b, {'c': 'd'} AS s",
 	}
 	for format, want := range map[exports.Format]string{

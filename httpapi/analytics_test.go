@@ -37,14 +37,21 @@ func TestAnalytics_DaysOfATimezone(t *testing.T) {
 	b := startBulk(t)
 	for _, test := range []struct{ query, from, before, previous string }{
 		{"from=2026-03-01&to=2026-03-01", "2026-03-01T00:00:00.000Z", "2026-03-02T00:00:00.000Z", "2026-02-28T00:00:00.000Z"},
-		{"from=2026-03-29&to=2026-03-29&timezone=Europe/Berlin", "2026-03-28T23:00:00.000Z", "2026-03-29T22:00:00.000Z", "2026-03-27T23:00:00.000Z"},
-		{"from=2026-11-01&to=2026-11-01&timezone=America/New_York", "2026-11-01T04:00:00.000Z", "2026-11-02T05:00:00.000Z", "2026-10-31T04:00:00.000Z"},
-		{"from=2026-03-30&to=2026-03-31&timezone=Europe/Berlin", "2026-03-29T22:00:00.000Z", "2026-03-31T22:00:00.000Z", "2026-03-27T23:00:00.000Z"},
-		{"from=2026-03-01T10:00&to=2026-03-01T11:00:00Z&timezone=Asia/Kolkata", "2026-03-01T04:30:00.000Z", "2026-03-01T11:00:00.001Z", "2026-02-28T21:59:59.999Z"},
-		{"from=2018-11-04&to=2018-11-04&timezone=America/Sao_Paulo", "2018-11-04T03:00:00.000Z", "2018-11-05T02:00:00.000Z", "2018-11-03T03:00:00.000Z"}, // there was no midnight
+		{"from=2026-03-29&to=2026-03-29&timezone=Europe/Berlin", "2026-03-28T23:00:00.000Z", "2026-03-29T22:00:00.000Z",
+			"2026-03-27T23:00:00.000Z"},
+		{"from=2026-11-01&to=2026-11-01&timezone=America/New_York", "2026-11-01T04:00:00.000Z", "2026-11-02T05:00:00.000Z",
+			"2026-10-31T04:00:00.000Z"},
+		{"from=2026-03-30&to=2026-03-31&timezone=Europe/Berlin", "2026-03-29T22:00:00.000Z", "2026-03-31T22:00:00.000Z",
+			"2026-03-27T23:00:00.000Z"},
+		{"from=2026-03-01T10:00&to=2026-03-01T11:00:00Z&timezone=Asia/Kolkata", "2026-03-01T04:30:00.000Z",
+			"2026-03-01T11:00:00.001Z", "2026-02-28T21:59:59.999Z"},
+		// there was no midnight
+		{"from=2018-11-04&to=2018-11-04&timezone=America/Sao_Paulo", "2018-11-04T03:00:00.000Z", "2018-11-05T02:00:00.000Z",
+			"2018-11-03T03:00:00.000Z"},
 	} {
 		got := b.report(t, "calls?compare=previous_period&"+test.query)
-		if got.Meta.From != test.from || got.Meta.Before != test.before || got.Previous.From != test.previous || got.Previous.Before != test.from {
+		if got.Meta.From != test.from || got.Meta.Before != test.before || got.Previous.From != test.previous ||
+			got.Previous.Before != test.from {
 			t.Errorf("%s: %+v %+v", test.query, got.Meta, got.Previous)
 		}
 	}
@@ -55,15 +62,21 @@ func TestAnalytics_JSON(t *testing.T) {
 	b := startBulk(t)
 	for _, r := range analytics.Reports {
 		for _, interval := range analytics.Intervals {
-			b.report(t, r.Name+"?interval="+interval+"&timezone=Europe/Berlin&compare=previous_period&from=2026-04-01&to=2026-04-30&group_by="+strings.Join(r.Groups(), ","))
+			b.report(t, r.Name+"?interval="+interval+
+				"&timezone=Europe/Berlin&compare=previous_period&from=2026-04-01&to=2026-04-30&group_by="+
+				strings.Join(r.Groups(), ","))
 		}
 	}
 	costs := b.report(t, "costs?group_by=status&compare=previous_period&from=2026-04-01&to=2026-04-30&status=in-progress")
-	if len(costs.Data) != 1 || costs.Data[0]["cost"] != 0.0337 || fmt.Sprint(costs.Data[0]["group"]) != "map[status:in-progress]" || len(costs.Previous.Data) != 0 || costs.Meta.Currency != "USD" {
+	if len(costs.Data) != 1 || costs.Data[0]["cost"] != 0.0337 ||
+		fmt.Sprint(costs.Data[0]["group"]) != "map[status:in-progress]" || len(costs.Previous.Data) != 0 ||
+		costs.Meta.Currency != "USD" {
 		t.Errorf("%+v", costs)
 	}
-	all, now, before := b.report(t, "calls"), b.report(t, "calls?compare=previous_period&from=2026-03-01&to=2026-03-10"), b.report(t, "calls?from=2026-02-19&to=2026-02-28")
-	if all.Data[0]["calls"] != 60.0 || all.Previous != nil || now.Previous.Data[0]["calls"] != before.Data[0]["calls"] || before.Data[0]["calls"] != 10.0 {
+	all, now, before := b.report(t, "calls"), b.report(t, "calls?compare=previous_period&from=2026-03-01&to=2026-03-10"),
+		b.report(t, "calls?from=2026-02-19&to=2026-02-28")
+	if all.Data[0]["calls"] != 60.0 || all.Previous != nil || now.Previous.Data[0]["calls"] != before.Data[0]["calls"] ||
+		before.Data[0]["calls"] != 10.0 {
 		t.Errorf("%v %v %v", all, now, before)
 	}
 	if filtered := b.report(t, "messages?phone_number=%2B4930111"); filtered.Data[0]["messages"] != 1.0 {
@@ -74,15 +87,19 @@ func TestAnalytics_JSON(t *testing.T) {
 func TestAnalytics_InvalidParameters(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
-	for _, query := range []string{"timezone=Mars/Base", "timezone=Local", "timezone=../UTC", "timezone=%27", "timezone=posixrules", "interval=year", "group_by=type", "group_by=status,status", "group_by=status,",
-		"from=yesterday", "to=2026-02-30", "%66rom=x", "compare=next", "compare=previous_period", "compare=previous_period&from=2026-03-02&to=2026-03-01", "assistant_id=1", "status=%ff", "status=%zz"} {
-		if got := b.ask(t, "GET", "/api/v1/analytics/costs?"+query, b.secret); got.status != 400 || !strings.Contains(got.body, `"INVALID_FILTER"`) {
+	for _, query := range []string{"timezone=Mars/Base", "timezone=Local", "timezone=../UTC", "timezone=%27",
+		"timezone=posixrules", "interval=year", "group_by=type", "group_by=status,status", "group_by=status,",
+		"from=yesterday", "to=2026-02-30", "%66rom=x", "compare=next", "compare=previous_period",
+		"compare=previous_period&from=2026-03-02&to=2026-03-01", "assistant_id=1", "status=%ff", "status=%zz"} {
+		if got := b.ask(t, "GET", "/api/v1/analytics/costs?"+query, b.secret); got.status != 400 ||
+			!strings.Contains(got.body, `"INVALID_FILTER"`) {
 			t.Errorf("%s: %d %s", query, got.status, got.body)
 		}
 	}
 	for _, r := range analytics.Reports {
 		path := "/api/v1/analytics/" + r.Name
-		for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED", b.old: "REVOKED_API_KEY"} {
+		for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED",
+			b.old: "REVOKED_API_KEY"} {
 			if got := b.ask(t, "GET", path, key); !strings.Contains(got.body, want) {
 				t.Errorf("%s: %d %s", path, got.status, got.body)
 			}
@@ -115,9 +132,12 @@ func TestSearch_JSON(t *testing.T) {
 			HasMore bool `json:"has_more"`
 		}
 	}
-	for _, query := range []string{"q=HI", "q=hi&sort=newest&limit=1&from=2026-04-19&to=2026-04-19&timezone=Asia/Kolkata", "q=hi&phone_number=919876512345&status=in-progress"} {
+	for _, query := range []string{"q=HI", "q=hi&sort=newest&limit=1&from=2026-04-19&to=2026-04-19&timezone=Asia/Kolkata",
+		"q=hi&phone_number=919876512345&status=in-progress"} {
 		noError(t, json.Unmarshal([]byte(b.ask(t, "GET", path+query, b.secret).body), &found))
-		if found.Meta.Total != 1 || found.Meta.HasMore || len(found.Data) != 1 || found.Data[0].CallID != "00000000-0000-4000-8000-000000000001" || found.Data[0].Turns[0].Snippet != "hi" || found.Data[0].Turns[0].Places[0] != [2]int{0, 2} {
+		if found.Meta.Total != 1 || found.Meta.HasMore || len(found.Data) != 1 ||
+			found.Data[0].CallID != "00000000-0000-4000-8000-000000000001" || found.Data[0].Turns[0].Snippet != "hi" ||
+			found.Data[0].Turns[0].Places[0] != [2]int{0, 2} {
 			t.Errorf("%s: %+v", query, found)
 		}
 	}
@@ -126,12 +146,15 @@ func TestSearch_JSON(t *testing.T) {
 			t.Errorf("%s: %d %s", query, got.status, got.body)
 		}
 	}
-	for query, want := range map[string]string{"": "q: ", "q=%28a": "at character 3", "q=%ff": "q: ", "q=a&sort=best": "sort", "q=a&page=100000": "page", "q=a&timezone=x": "timezone", "q=a&status=%ff": "status"} {
-		if got := b.ask(t, "GET", path+query, b.secret); got.status != 400 || !strings.Contains(got.body, `"INVALID_FILTER"`) || !strings.Contains(got.body, want) {
+	for query, want := range map[string]string{"": "q: ", "q=%28a": "at character 3", "q=%ff": "q: ",
+		"q=a&sort=best": "sort", "q=a&page=100000": "page", "q=a&timezone=x": "timezone", "q=a&status=%ff": "status"} {
+		if got := b.ask(t, "GET", path+query, b.secret); got.status != 400 ||
+			!strings.Contains(got.body, `"INVALID_FILTER"`) || !strings.Contains(got.body, want) {
 			t.Errorf("%s: %d %s", query, got.status, got.body)
 		}
 	}
-	for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED", b.old: "REVOKED_API_KEY"} {
+	for key, want := range map[string]string{"": "MISSING_API_KEY", b.key: "SECRET_KEY_REQUIRED",
+		b.old: "REVOKED_API_KEY"} {
 		if got := b.ask(t, "GET", path+"q=hi", key); !strings.Contains(got.body, want) {
 			t.Errorf("%d %s", got.status, got.body)
 		}

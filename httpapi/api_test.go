@@ -87,10 +87,12 @@ func mergeRowsOfTwo(t testing.TB, w *warehouse.Warehouse) {
 		if n == 60 {
 			status = "on_hold-line"
 		}
-		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":%q,"direction":"outbound","to_number":"+4930%d","created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), status, n, 1+(n+28)/30, 1+(n+28)%30%28))
+		calls = append(calls, fmt.Sprintf(
+			`{"user_id":%q,"id":%q,"status":%q,"direction":"outbound","to_number":"+4930%d","created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), status, n, 1+(n+28)/30, 1+(n+28)%30%28))
 	}
 	merge(t, w, schema.Calls, calls...)
-	merge(t, w, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01","summary":"secret of theirs"}`, theirs, id(900)))
+	merge(t, w, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01","summary":"secret of theirs"}`,
+		theirs, id(900)))
 	merge(t, w, schema.Customers, customer,
 		fmt.Sprintf(`{"user_id":%q,"id":%q,"name":"Jonas Weiß","email":"JONAS@example.com","phone_number":"+4930111","created_at":"2026-01-05"}`, mine, id(12)))
 	merge(t, w, schema.Messages, message,
@@ -193,7 +195,8 @@ func (a *api) do(t *testing.T, method, path, key string, headers ...string) answ
 			t.Errorf("%s %s shows %s: %s", method, path, hidden, body)
 		}
 	}
-	if contentType := response.Header.Get("Content-Type"); contentType != "application/json; charset=utf-8" && len(body) > 0 && headers == nil && method != "OPTIONS" {
+	if contentType := response.Header.Get("Content-Type"); contentType != "application/json; charset=utf-8" &&
+		len(body) > 0 && headers == nil && method != "OPTIONS" {
 		t.Errorf("%s %s: the content is %s", method, path, contentType)
 	}
 	return answer{response.StatusCode, response.Header, string(body)}
@@ -216,21 +219,32 @@ func TestLists_FollowTheContract(t *testing.T) {
 		status                  int
 		body                    string // whole, unless it begins with …
 	}{
-		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true,"next_cursor":"…"}}`},
-		{"call detail", "GET", "/api/v1/calls/" + id(1), a.key, 200, `…"metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}}`},
-		{"customer in a list", "GET", "/api/v1/customers?search=asha", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-02T00:00:00.000Z"}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
-		{"customer detail", "GET", "/api/v1/customers/" + id(11), a.key, 200, `…"updated_at":"2026-01-02T00:00:00.000Z","recent_calls":[{"id":"00000000-0000-4000-8000-000000000001","direction":"inbound","status":"in_progress","duration":"2m 18s","cost":0.0337,"summary":"नमस्ते \"x\"","created_at":"2026-04-18T19:50:20.322Z"}],"recent_messages":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","status":"read","created_at":"2026-04-01T00:00:00.000Z"}]}}`},
-		{"customer without activity", "GET", "/api/v1/customers/" + id(12), a.key, 200, `…"recent_calls":[],"recent_messages":[]}}`},
-		{"message in a list", "GET", "/api/v1/messages?direction=outbound", a.key, 200, `{"data":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00.000Z","created_at":"2026-04-01T00:00:00.000Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
-		{"message detail", "GET", "/api/v1/messages/" + id(21), a.key, 200, `…"assistant_id":null,"wa_message_id":"wamid.1"}}`},
-		{"page past the end", "GET", "/api/v1/calls?page=4", a.key, 200, `{"data":[],"meta":{"page":4,"limit":25,"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
-		{"page far past the end", "GET", "/api/v1/calls?page=99999999999999999999999", a.key, 200, `…"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
-		{"a tenant without rows", "GET", "/api/v1/calls", a.empty, 200, `{"data":[],"meta":{"page":1,"limit":25,"total":0,"total_pages":0,"has_more":false,"next_cursor":null}}`},
+		{"call in a list", "GET", "/api/v1/calls?limit=1", a.key, 200,
+			`{"data":[{"id":"00000000-0000-4000-8000-000000000001","call_sid":"CA1","direction":"inbound","status":"in_progress","from_number":"+91 98765 12345","to_number":"+918000000001","phone_number":null,"duration":"2m 18s","duration_seconds":0,"cost":0.0337,"summary":"नमस्ते \"x\"","transcript":[{"role":"user","message":"hi","timestamp_ms":1.5}],"recording_url":"https://recordings.example.com/1.mp3","provider":"twilio","started_at":"2026-03-01T10:00:00.123Z","ended_at":null,"created_at":"2026-04-18T19:50:20.322Z","assistant_id":"11111111-0000-4000-8000-000000000001","metadata":{"cost_breakdown":{"stt":0.01}}}],"meta":{"page":1,"limit":1,"total":60,"total_pages":60,"has_more":true,"next_cursor":"…"}}`},
+		{"call detail", "GET", "/api/v1/calls/" + id(1), a.key, 200,
+			`…"metadata":{"cost_breakdown":{"stt":0.01}},"stt_minutes":2.3,"tts_characters":99}}`},
+		{"customer in a list", "GET", "/api/v1/customers?search=asha", a.key, 200,
+			`{"data":[{"id":"00000000-0000-4000-8000-000000000011","name":"Asha Rao","email":"","phone_number":"+91 98765 12345","source":"website","interaction_count":3,"last_interaction":null,"variables":{"a":[1]},"created_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-02T00:00:00.000Z"}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
+		{"customer detail", "GET", "/api/v1/customers/" + id(11), a.key, 200,
+			`…"updated_at":"2026-01-02T00:00:00.000Z","recent_calls":[{"id":"00000000-0000-4000-8000-000000000001","direction":"inbound","status":"in_progress","duration":"2m 18s","cost":0.0337,"summary":"नमस्ते \"x\"","created_at":"2026-04-18T19:50:20.322Z"}],"recent_messages":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","status":"read","created_at":"2026-04-01T00:00:00.000Z"}]}}`},
+		{"customer without activity", "GET", "/api/v1/customers/" + id(12), a.key, 200,
+			`…"recent_calls":[],"recent_messages":[]}}`},
+		{"message in a list", "GET", "/api/v1/messages?direction=outbound", a.key, 200,
+			`{"data":[{"id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00.000Z","created_at":"2026-04-01T00:00:00.000Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null}],"meta":{"page":1,"limit":25,"total":1,"total_pages":1,"has_more":false,"next_cursor":null}}`},
+		{"message detail", "GET", "/api/v1/messages/" + id(21), a.key, 200,
+			`…"assistant_id":null,"wa_message_id":"wamid.1"}}`},
+		{"page past the end", "GET", "/api/v1/calls?page=4", a.key, 200,
+			`{"data":[],"meta":{"page":4,"limit":25,"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
+		{"page far past the end", "GET", "/api/v1/calls?page=99999999999999999999999", a.key, 200,
+			`…"total":60,"total_pages":3,"has_more":false,"next_cursor":null}}`},
+		{"a tenant without rows", "GET", "/api/v1/calls", a.empty, 200,
+			`{"data":[],"meta":{"page":1,"limit":25,"total":0,"total_pages":0,"has_more":false,"next_cursor":null}}`},
 		{"unknown id", "GET", "/api/v1/calls/" + id(12345), a.key, 404, notFound},
 		{"another's id: the same bytes", "GET", "/api/v1/calls/" + id(900), a.key, 404, notFound},
 		{"a call's id among customers", "GET", "/api/v1/customers/" + id(1), a.key, 404, notFound},
 		{"id that is no UUID", "GET", "/api/v1/calls/17", a.key, 400, `…{"code":"INVALID_ID"`},
-		{"id in another spelling", "GET", "/api/v1/calls/00000000000040008000000000000001", a.key, 400, `…{"code":"INVALID_ID"`},
+		{"id in another spelling", "GET", "/api/v1/calls/00000000000040008000000000000001", a.key, 400,
+			`…{"code":"INVALID_ID"`},
 		{"id in capitals", "GET", "/api/v1/messages/" + strings.ToUpper(id(21)), a.key, 200, `…"wamid.1"`},
 		{"no key", "GET", "/api/v1/calls", "", 401, missing},
 		{"unknown key", "GET", "/api/v1/calls", "sk_" + strings.Repeat("a", 32), 401, unknown},
@@ -268,7 +282,8 @@ func TestHead_HasHeadersOfGet(t *testing.T) {
 	for _, path := range []string{"/api/v1/calls", "/api/v1/calls/" + id(1), "/api/v1/calls/" + id(900)} {
 		get, head := a.do(t, "GET", path, a.key), a.do(t, "HEAD", path, a.key)
 		if head.status != get.status || head.body != "" || head.header.Get("Content-Length") != fmt.Sprint(len(get.body)) {
-			t.Errorf("%s: HEAD is %d with Content-Length %s, GET %d with %d bytes", path, head.status, head.header.Get("Content-Length"), get.status, len(get.body))
+			t.Errorf("%s: HEAD is %d with Content-Length %s, GET %d with %d bytes", path, head.status,
+				head.header.Get("Content-Length"), get.status, len(get.body))
 		}
 	}
 }
@@ -397,7 +412,8 @@ func TestErrors_InternalTextIsHidden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			a := &api{Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: store, Log: slog.New(slog.NewTextHandler(&log, nil))}))}
+			a := &api{Server: httptest.NewServer(httpapi.New(httpapi.Options{Store: store,
+				Log: slog.New(slog.NewTextHandler(&log, nil))}))}
 			defer a.Close()
 			got := a.do(t, "GET", "/api/v1/calls/"+id(1), "sk_anything")
 			if got.status != 500 || got.body != `{"error":{"code":"INTERNAL_ERROR","message":"Server error - contact support","request_id":"`+got.header.Get("X-Request-Id")+`"}}` {
@@ -421,7 +437,8 @@ func TestRateLimit_HeadersAnd429(t *testing.T) {
 		got := a.do(t, "GET", "/api/v1/calls/"+id(900), a.key) // a 404 counts, and has the headers, too
 		reset, err := strconv.ParseInt(got.header.Get("X-RateLimit-Reset"), 10, 64)
 		noError(t, err)
-		if got.status != 404 || got.header.Get("X-RateLimit-Limit") != "60" || got.header.Get("X-RateLimit-Remaining") != fmt.Sprint(59-n) ||
+		if got.status != 404 || got.header.Get("X-RateLimit-Limit") != "60" ||
+			got.header.Get("X-RateLimit-Remaining") != fmt.Sprint(59-n) ||
 			time.Until(time.Unix(reset, 0)) < 55*time.Second || time.Until(time.Unix(reset, 0)) > 61*time.Second {
 			t.Fatalf("request %d: %d %v", n, got.status, got.header)
 		}
@@ -429,7 +446,8 @@ func TestRateLimit_HeadersAnd429(t *testing.T) {
 	at = at.Add(1500 * time.Millisecond)
 	got := a.do(t, "GET", "/api/v1/calls", a.key)
 	if got.status != 429 || got.header.Get("Retry-After") != "4" || got.header.Get("X-RateLimit-Remaining") != "50" ||
-		got.header.Get("RateLimit-Policy") != `"0";q=60;w=60, "1";q=10;w=5` || got.header.Get("RateLimit") != `"0";r=50;t=59` ||
+		got.header.Get("RateLimit-Policy") != `"0";q=60;w=60, "1";q=10;w=5` ||
+		got.header.Get("RateLimit") != `"0";r=50;t=59` ||
 		got.body != `{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Maximum 10 requests per 5 seconds.","retry_after":4}}` {
 		t.Fatalf("%d %v %s", got.status, got.header, got.body)
 	}

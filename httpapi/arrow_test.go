@@ -17,8 +17,10 @@ func TestArrow_BuffersUnderNullsAreZero(t *testing.T) {
 	const canary = "CANARY-OF-THE-OTHER-TENANT "
 	var sparse, full []string
 	for i := range 4000 {
-		sparse = append(sparse, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"completed","created_at":"2026-03-01T00:00:00Z"}`, mine, id(10_000+i)))
-		full = append(full, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"completed","created_at":"2026-03-01T00:00:00Z","summary":%q,"transcript":[{"speaker":"AI","text":%q}]}`,
+		sparse = append(sparse, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"completed","created_at":"2026-03-01T00:00:00Z"}`,
+			mine, id(10_000+i)))
+		full = append(full, fmt.Sprintf(
+			`{"user_id":%q,"id":%q,"status":"completed","created_at":"2026-03-01T00:00:00Z","summary":%q,"transcript":[{"speaker":"AI","text":%q}]}`,
 			theirs, id(20_000+i), strings.Repeat(canary, 8), strings.Repeat(canary, 20)))
 	}
 	merge(t, b.warehouse, schema.Calls, sparse...)
@@ -54,7 +56,8 @@ func TestArrow_BuffersUnderNullsAreZero(t *testing.T) {
 			check(target, b.ask(t, "GET", target, b.secret))
 		}
 	}
-	for _, sql := range []string{"FROM calls", "FROM calls ORDER BY id", "SELECT [summary], {'a': cost}, transcript, cost::DOUBLE > 1 FROM calls", "FROM transcript_turns"} {
+	for _, sql := range []string{"FROM calls", "FROM calls ORDER BY id",
+		"SELECT [summary], {'a': cost}, transcript, cost::DOUBLE > 1 FROM calls", "FROM transcript_turns"} {
 		check(sql, b.sql(t, b.secret, fmt.Sprintf(`{"sql": %q, "format": "arrow"}`, sql)))
 	}
 }

@@ -64,7 +64,8 @@ func TestAuth_UnknownKeysAreLimitedByAddress(t *testing.T) {
 	t.Parallel()
 	at := time.Now()
 	a := start(t, func(o *httpapi.Options) {
-		o.GuessRules, o.Guesses = limit.Rules{{Max: 3, Window: time.Minute}}, limit.NewMemory(1000, func() time.Time { return at })
+		o.GuessRules, o.Guesses = limit.Rules{{Max: 3, Window: time.Minute}},
+			limit.NewMemory(1000, func() time.Time { return at })
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	})
 	guess := func(n int, forwarded string) answer {
@@ -75,8 +76,10 @@ func TestAuth_UnknownKeysAreLimitedByAddress(t *testing.T) {
 			t.Fatalf("guess %d: %d %s", n, got.status, got.body)
 		}
 	}
-	for _, from := range []string{"203.0.113.7", "198.51.100.1, 203.0.113.7, 10.1.2.3", "nonsense, 203.0.113.7"} { // the entries before 203.0.113.7 were written by the client
-		if got := guess(4, from); got.status != 429 || got.header.Get("Retry-After") != "60" || !strings.Contains(got.body, "RATE_LIMIT_EXCEEDED") {
+	// the entries before 203.0.113.7 were written by the client
+	for _, from := range []string{"203.0.113.7", "198.51.100.1, 203.0.113.7, 10.1.2.3", "nonsense, 203.0.113.7"} {
+		if got := guess(4, from); got.status != 429 || got.header.Get("Retry-After") != "60" ||
+			!strings.Contains(got.body, "RATE_LIMIT_EXCEEDED") {
 			t.Errorf("%s: %d %v %s", from, got.status, got.header, got.body)
 		}
 	}
@@ -121,7 +124,8 @@ func TestAuth_ExpiredKey(t *testing.T) {
 	past := time.Now().Add(-time.Hour)
 	_, key, err := a.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{ExpiresAt: &past})
 	noError(t, err)
-	if got := a.do(t, "GET", "/api/v1/calls", key); got.status != 401 || got.body != `{"error":{"code":"REVOKED_API_KEY","message":"API key has expired"}}` {
+	if got := a.do(t, "GET", "/api/v1/calls", key); got.status != 401 ||
+		got.body != `{"error":{"code":"REVOKED_API_KEY","message":"API key has expired"}}` {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
@@ -151,7 +155,8 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 	}
 	_, err = a.warehouse.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
-	rest, _ := io.Copy(io.Discard, io.LimitReader(conn, 50*int64(len(long))-int64(len(begun)))) // until the server has hung up, cleanly or not
+	// until the server has hung up, cleanly or not
+	rest, _ := io.Copy(io.Discard, io.LimitReader(conn, 50*int64(len(long))-int64(len(begun))))
 	if len(begun)+int(rest) >= 50*len(long) {
 		t.Error("all of it was sent")
 	}
@@ -161,7 +166,8 @@ func TestAuth_RevocationAbortsRunningRequests(t *testing.T) {
 func TestCORS_OriginsOfAKey(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
-	const app, files, old, other = "https://app.example.com", "https://files.example.com", "https://old.example.com", "https://other.example.com"
+	const app, files, old, other = "https://app.example.com", "https://files.example.com", "https://old.example.com",
+		"https://other.example.com"
 	create := func(typ control.KeyType, origin string) (control.Key, string) {
 		created, text, err := b.warehouse.CreateKey(t.Context(), mine, typ, control.KeySettings{Origins: []string{origin}})
 		noError(t, err)
@@ -216,14 +222,16 @@ func TestCORS_OriginsOfAKey(t *testing.T) {
 		got, err := b.Client().Do(request)
 		noError(t, err)
 		noError(t, got.Body.Close())
-		if allowed := got.Header.Get("Access-Control-Allow-Origin"); got.StatusCode != test.status || allowed != test.allowed ||
+		if allowed := got.Header.Get("Access-Control-Allow-Origin"); got.StatusCode != test.status ||
+			allowed != test.allowed ||
 			!strings.Contains(strings.Join(got.Header.Values("Vary"), ","), "Origin") {
 			t.Errorf("%+v: got %d, origin %q, Vary %v", test, got.StatusCode, allowed, got.Header.Values("Vary"))
 		}
 		if headers := got.Header.Get("Access-Control-Allow-Headers"); test.method == "OPTIONS" && headers != wanted {
 			t.Errorf("the preflight allows %q, want %q", headers, wanted)
 		}
-		if exposed := got.Header.Get("Access-Control-Expose-Headers"); test.allowed == files && test.method != "OPTIONS" && !strings.Contains(exposed, "Content-Range") {
+		if exposed := got.Header.Get("Access-Control-Expose-Headers"); test.allowed == files && test.method != "OPTIONS" &&
+			!strings.Contains(exposed, "Content-Range") {
 			t.Errorf("%s exposes %q, want Content-Range", test.path, exposed)
 		}
 	}
@@ -296,7 +304,8 @@ func TestAdmission_RequestsWithoutSlotAreRefused(t *testing.T) {
 		"sk_second": `503 {"error":{"code":"SERVER_BUSY","message":"The server is busy with other requests","retry_after":1}}`,
 		"sk_third":  `503 {"error":{"code":"SERVER_BUSY","message":"The server is busy with other requests","retry_after":1}}`,
 	} {
-		if got := a.do(t, "GET", "/api/v1/calls/"+id(1), key); fmt.Sprint(got.status, " ", got.body) != want || got.header.Get("Retry-After") != "1" {
+		if got := a.do(t, "GET", "/api/v1/calls/"+id(1), key); fmt.Sprint(got.status, " ", got.body) != want ||
+			got.header.Get("Retry-After") != "1" {
 			t.Errorf("%s: got %d %v %s, want %s", key, got.status, got.header, got.body, want)
 		}
 	}
@@ -325,7 +334,8 @@ func TestRequestLog_HasRequestAndNoKey(t *testing.T) {
 	a := start(t, func(o *httpapi.Options) {
 		o.Log, o.Metrics = slog.New(slog.NewJSONHandler(&stderr, nil)), registry
 	})
-	got := a.do(t, "GET", "/api/v1/calls?status=busy&token=hush&search="+a.key, a.key, "X-Request-Id", "abc-1", "User-Agent", "agent "+a.other)
+	got := a.do(t, "GET", "/api/v1/calls?status=busy&token=hush&search="+a.key, a.key, "X-Request-Id", "abc-1",
+		"User-Agent", "agent "+a.other)
 	a.do(t, "GET", "/api/v1/"+a.other, "sk_"+strings.Repeat("z", 32), "X-Request-Id", "no good\tid")
 	if got.header.Get("X-Request-Id") != "abc-1" {
 		t.Errorf("%v", got.header)
@@ -337,11 +347,14 @@ func TestRequestLog_HasRequestAndNoKey(t *testing.T) {
 		t.Fatalf("%+v", requests)
 	}
 	first, second := requests[0], requests[1]
-	if first.ID != "abc-1" || first.Tenant.UUID != mine || !first.Key.Valid || first.Status != 200 || first.Path != "/api/v1/calls" ||
-		first.Query != "search=pk_…&status=busy&token=hidden" || first.Bytes != int64(len(got.body)) || first.DurationMS <= 0 || first.UserAgent != "agent pk_…" {
+	if first.ID != "abc-1" || first.Tenant.UUID != mine || !first.Key.Valid || first.Status != 200 ||
+		first.Path != "/api/v1/calls" ||
+		first.Query != "search=pk_…&status=busy&token=hidden" || first.Bytes != int64(len(got.body)) ||
+		first.DurationMS <= 0 || first.UserAgent != "agent pk_…" {
 		t.Errorf("%+v", first)
 	}
-	if second.Key.Valid || second.Tenant.Valid || second.Status != 404 || second.Path != "/api/v1/pk_…" || len(second.ID) != 36 {
+	if second.Key.Valid || second.Tenant.Valid || second.Status != 404 || second.Path != "/api/v1/pk_…" ||
+		len(second.ID) != 36 {
 		t.Errorf("%+v", second)
 	}
 	for _, secret := range []string{a.key, a.other, "hush", "zzzz"} {
@@ -349,7 +362,8 @@ func TestRequestLog_HasRequestAndNoKey(t *testing.T) {
 			t.Errorf("%s is in the log:\n%s", secret, stderr.String())
 		}
 	}
-	for _, part := range []string{`"request_id":"abc-1"`, `"tenant_id":"` + mine.String(), `"status":200`, `"path":"/api/v1/calls"`} {
+	for _, part := range []string{`"request_id":"abc-1"`, `"tenant_id":"` + mine.String(), `"status":200`,
+		`"path":"/api/v1/calls"`} {
 		if !strings.Contains(stderr.String(), part) {
 			t.Errorf("%s is not in the log:\n%s", part, stderr.String())
 		}
@@ -426,12 +440,15 @@ func TestHealth_ReportsChecks(t *testing.T) {
 func TestOptions_AllowedMethods(t *testing.T) {
 	t.Parallel()
 	a := start(t)
-	for path, status := range map[string]int{"/api/v1/calls": 204, "/api/v1/calls/" + id(1): 204, "/healthz": 204, "/api/v1/secrets": 404} {
-		if got := a.do(t, "OPTIONS", path, ""); got.status != status || status == 204 && (got.header.Get("Allow") != "GET, HEAD, OPTIONS" || got.body != "") {
+	for path, status := range map[string]int{"/api/v1/calls": 204, "/api/v1/calls/" + id(1): 204, "/healthz": 204,
+		"/api/v1/secrets": 404} {
+		if got := a.do(t, "OPTIONS", path, ""); got.status != status || status == 204 &&
+			(got.header.Get("Allow") != "GET, HEAD, OPTIONS" || got.body != "") {
 			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
 		}
 	}
-	if got := a.do(t, "PATCH", "/api/v1/calls", a.key); got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD, OPTIONS" {
+	if got := a.do(t, "PATCH", "/api/v1/calls", a.key); got.status != http.StatusMethodNotAllowed ||
+		got.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("%d %v", got.status, got.header)
 	}
 }

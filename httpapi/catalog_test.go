@@ -173,10 +173,12 @@ func TestCatalog_ServesTheTablesOfTheTenant(t *testing.T) {
 			t.Errorf("%s: got storage credentials %v", export.Name, table.Credentials)
 		}
 		delete(config, "s3.endpoint")
-		if fmt.Sprint(config) != fmt.Sprint(table.Config) || !strings.HasPrefix(table.MetadataLocation, table.Metadata.Location) {
+		if fmt.Sprint(config) != fmt.Sprint(table.Config) || !strings.HasPrefix(table.MetadataLocation,
+			table.Metadata.Location) {
 			t.Errorf("%s: got settings %v and %v, want the same without the endpoint", export.Name, table.Config, config)
 		}
-		if got := l.object(t, "GET", table.MetadataLocation, table.credentials()); got.status != 200 || !json.Valid([]byte(got.body)) {
+		if got := l.object(t, "GET", table.MetadataLocation, table.credentials()); got.status != 200 ||
+			!json.Valid([]byte(got.body)) {
 			t.Errorf("%s: got metadata %+v", export.Name, got)
 		}
 	}
@@ -235,7 +237,8 @@ func TestCatalog_RefusesWritesAndOtherTenants(t *testing.T) {
 func TestCatalog_TokenIsTheKey(t *testing.T) {
 	t.Parallel()
 	l := startLake(t)
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"any"}, "client_secret": {l.secret}, "scope": {"catalog"}}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"any"}, "client_secret": {l.secret},
+		"scope": {"catalog"}}
 	with := func(name, value string) url.Values {
 		changed := url.Values{}
 		for n, v := range form {
@@ -253,11 +256,12 @@ func TestCatalog_TokenIsTheKey(t *testing.T) {
 		"secret in the body":   {form, "", 200, `"access_token":"` + l.secret + `"`},
 		"secret in the header": {with("client_secret", ""), l.secret, 200, `"access_token":"` + l.secret + `"`},
 		"no secret":            {with("client_secret", ""), "", 400, `"error":"invalid_request"`},
-		"unknown secret":       {with("client_secret", "sk_00000000000000000000000000000000"), "", 401, `"error":"invalid_client"`},
-		"revoked secret":       {with("client_secret", l.old), "", 401, `"error":"invalid_client"`},
-		"other grant":          {with("grant_type", "password"), "", 400, `"error":"unsupported_grant_type"`},
-		"public key":           {with("client_secret", l.key), "", 403, `ForbiddenException`},
-		"large body":           {with("x", strings.Repeat("x", 9000)), "", 413, `"code":413`},
+		"unknown secret": {with("client_secret", "sk_00000000000000000000000000000000"), "", 401,
+			`"error":"invalid_client"`},
+		"revoked secret": {with("client_secret", l.old), "", 401, `"error":"invalid_client"`},
+		"other grant":    {with("grant_type", "password"), "", 400, `"error":"unsupported_grant_type"`},
+		"public key":     {with("client_secret", l.key), "", 403, `ForbiddenException`},
+		"large body":     {with("x", strings.Repeat("x", 9000)), "", 413, `"code":413`},
 	} {
 		request := l.request(t, "POST", "/iceberg/v1/oauth/tokens", test.form.Encode())
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -302,7 +306,8 @@ func TestObjects_AreThoseOfTheTenantsTables(t *testing.T) {
 	another := strings.Replace(list, mine.String(), theirs.String(), 1)
 	name := l.files(t, l.secret, "calls", "")[0].Name
 	foreign := l.files(t, l.another, "calls", "")[0].Name
-	for _, path := range []string{another, list + "x", table.Metadata.Location, table.Metadata.Location + "/", "/voicory/x",
+	for _, path := range []string{another, list + "x", table.Metadata.Location, table.Metadata.Location + "/",
+		"/voicory/x",
 		"/voicory/" + theirs.String() + "/calls/data/" + foreign, "/voicory/" + mine.String() + "/calls/data/" + foreign,
 		"/voicory/" + mine.String() + "/messages/data/" + name, "/voicory/" + mine.String() + "/calls/metadata/" + name,
 		"/voicory/" + mine.String() + "/calls/data/../../" + theirs.String() + "/calls/data/" + foreign,
@@ -344,14 +349,20 @@ func TestObjects_CredentialsAreBoundToKeyTenantAndTime(t *testing.T) {
 		status int
 		code   string
 	}{
-		"other secret":     {change(func(c *aws.Credentials) { c.SecretAccessKey = theirAs.SecretAccessKey }), 403, "SignatureDoesNotMatch"},
-		"other access key": {change(func(c *aws.Credentials) { c.AccessKeyID = theirAs.AccessKeyID }), 403, "InvalidAccessKeyId"},
-		"other token":      {change(func(c *aws.Credentials) { c.SessionToken = theirAs.SessionToken }), 403, "InvalidAccessKeyId"},
-		"no token":         {change(func(c *aws.Credentials) { c.SessionToken = "" }), 403, "InvalidAccessKeyId"},
-		"later token":      {change(func(c *aws.Credentials) { c.SessionToken = id + ".9999999999" }), 403, "SignatureDoesNotMatch"},
-		"padded token":     {change(func(c *aws.Credentials) { c.SessionToken = strings.Replace(as.SessionToken, ".", ".0", 1) }), 403, "InvalidAccessKeyId"},
-		"unknown key":      {change(func(c *aws.Credentials) { c.SessionToken = mine.String() + ".9999999999" }), 403, "InvalidAccessKeyId"},
-		"other tenant":     {theirAs, 404, "NoSuchKey"},
+		"other secret": {change(func(c *aws.Credentials) { c.SecretAccessKey = theirAs.SecretAccessKey }), 403,
+			"SignatureDoesNotMatch"},
+		"other access key": {change(func(c *aws.Credentials) { c.AccessKeyID = theirAs.AccessKeyID }), 403,
+			"InvalidAccessKeyId"},
+		"other token": {change(func(c *aws.Credentials) { c.SessionToken = theirAs.SessionToken }), 403,
+			"InvalidAccessKeyId"},
+		"no token": {change(func(c *aws.Credentials) { c.SessionToken = "" }), 403, "InvalidAccessKeyId"},
+		"later token": {change(func(c *aws.Credentials) { c.SessionToken = id + ".9999999999" }), 403,
+			"SignatureDoesNotMatch"},
+		"padded token": {change(func(c *aws.Credentials) { c.SessionToken = strings.Replace(as.SessionToken, ".", ".0", 1) }),
+			403, "InvalidAccessKeyId"},
+		"unknown key": {change(func(c *aws.Credentials) { c.SessionToken = mine.String() + ".9999999999" }), 403,
+			"InvalidAccessKeyId"},
+		"other tenant": {theirAs, 404, "NoSuchKey"},
 	} {
 		t.Run(name, func(t *testing.T) { l.wantObjectError(t, l.object(t, "GET", list, test.as), test.status, test.code) })
 	}
@@ -385,7 +396,8 @@ func TestObjects_CredentialsAreBoundToKeyTenantAndTime(t *testing.T) {
 	soon := time.Now().Add(30 * time.Minute)
 	_, text, err := l.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{ExpiresAt: &soon})
 	noError(t, err)
-	if got, want := l.load(t, text, "calls").Config["s3.session-token-expires-at-ms"], fmt.Sprint(soon.Unix()*1000); got != want {
+	if got, want := l.load(t, text, "calls").Config["s3.session-token-expires-at-ms"],
+		fmt.Sprint(soon.Unix()*1000); got != want {
 		t.Errorf("got expiry %s of the credential, want that of the key, %s", got, want)
 	}
 	_, err = l.warehouse.RevokeKey(t.Context(), l.id)
@@ -398,8 +410,9 @@ func TestObjects_SnapshotsStayReadableForOneHour(t *testing.T) {
 	l := startLake(t)
 	before := l.load(t, l.secret, "calls")
 	file := l.files(t, l.secret, "calls", "")[0]
-	merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"failed","created_at":"2026-02-03T12:00:00Z"}`,
-		mine, id(61)))
+	merge(t, l.warehouse, schema.Calls,
+		fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"failed","created_at":"2026-02-03T12:00:00Z"}`,
+			mine, id(61)))
 	_, err := l.warehouse.Publish(t.Context())
 	noError(t, err)
 	after := l.load(t, l.secret, "calls")
@@ -455,8 +468,9 @@ func TestObjects_ScanOfATableCountsAsOneRequest(t *testing.T) {
 	})
 	large := make([]byte, 1<<20)
 	rand.Read(large)
-	merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"metadata":{"x":%q},"created_at":"2026-02-03T12:00:00Z"}`,
-		mine, id(61), hex.EncodeToString(large)))
+	merge(t, l.warehouse, schema.Calls,
+		fmt.Sprintf(`{"user_id":%q,"id":%q,"metadata":{"x":%q},"created_at":"2026-02-03T12:00:00Z"}`,
+			mine, id(61), hex.EncodeToString(large)))
 	_, err := l.warehouse.Publish(t.Context())
 	noError(t, err)
 	files := l.files(t, l.secret, "calls", "") // 1
@@ -503,8 +517,9 @@ func (l *lake) publishJune(t *testing.T) (published *atomic.Int64, stop func()) 
 	t.Helper()
 	published = new(atomic.Int64)
 	publish := func(n int) error {
-		merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"cost":0.5,"created_at":"2026-06-03T12:00:00Z"}`,
-			mine, id(100+n)))
+		merge(t, l.warehouse, schema.Calls,
+			fmt.Sprintf(`{"user_id":%q,"id":%q,"cost":0.5,"created_at":"2026-06-03T12:00:00Z"}`,
+				mine, id(100+n)))
 		_, err := l.warehouse.Publish(t.Context())
 		published.Add(1)
 		return err
@@ -538,7 +553,8 @@ func TestCatalog_EnginesReadEveryTable(t *testing.T) {
 		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
 	l := startLake(t)
 	published, stop := l.publishJune(t)
-	command := exec.CommandContext(t.Context(), python, "testdata/tables.py", l.URL, l.secret, mine.String(), "../docs/tables.md")
+	command := exec.CommandContext(t.Context(), python, "testdata/tables.py", l.URL, l.secret, mine.String(),
+		"../docs/tables.md")
 	out, err := command.Output()
 	stop()
 	if failure := (*exec.ExitError)(nil); errors.As(err, &failure) {

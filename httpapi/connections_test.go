@@ -49,11 +49,15 @@ func TestConnections_BoundThoseWithoutAKey(t *testing.T) {
 		open    int
 		want    int // connections that are closed
 	}{
-		"one address":             {"192.0.2.0/24", func(int) string { return "10.0.0.1" }, maxAddressConnections + 9, 9},
-		"one address in two ways": {"192.0.2.0/24", func(n int) string { return []string{"10.0.0.1", "::ffff:10.0.0.1"}[n%2] }, maxAddressConnections + 9, 9},
-		"one network of IPv6":     {"192.0.2.0/24", func(n int) string { return fmt.Sprintf("2001:db8::%x", n) }, maxAddressConnections + 9, 9},
-		"many addresses":          {"192.0.2.0/24", func(n int) string { return fmt.Sprintf("10.0.%d.%d", n/256, n%256) }, maxPendingConnections + 9, 9},
-		"a trusted proxy":         {"10.0.0.0/8", func(int) string { return "10.0.0.1" }, maxAddressConnections + 9, 0},
+		"one address": {"192.0.2.0/24", func(int) string { return "10.0.0.1" }, maxAddressConnections + 9, 9},
+		"one address in two ways": {"192.0.2.0/24", func(n int) string {
+			return []string{"10.0.0.1", "::ffff:10.0.0.1"}[n%2]
+		}, maxAddressConnections + 9, 9},
+		"one network of IPv6": {"192.0.2.0/24", func(n int) string { return fmt.Sprintf("2001:db8::%x", n) },
+			maxAddressConnections + 9, 9},
+		"many addresses": {"192.0.2.0/24", func(n int) string { return fmt.Sprintf("10.0.%d.%d", n/256, n%256) },
+			maxPendingConnections + 9, 9},
+		"a trusted proxy": {"10.0.0.0/8", func(int) string { return "10.0.0.1" }, maxAddressConnections + 9, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := NewConnections([]netip.Prefix{netip.MustParsePrefix(test.trusted)})
@@ -71,16 +75,19 @@ func TestConnections_BoundThoseWithoutAKey(t *testing.T) {
 				conns = append(conns, conn)
 			}
 			if got := closedOf(conns); got != test.want || closedOf(conns[:test.want]) != test.want {
-				t.Errorf("got %d closed connections, %d of the oldest, want the %d oldest", got, closedOf(conns[:test.want]), test.want)
+				t.Errorf("got %d closed connections, %d of the oldest, want the %d oldest", got, closedOf(conns[:test.want]),
+					test.want)
 			}
 			if keyed.closed || bystander.closed {
-				t.Errorf("got a closed connection with a key (%v) or of another address (%v), want neither", keyed.closed, bystander.closed)
+				t.Errorf("got a closed connection with a key (%v) or of another address (%v), want neither", keyed.closed,
+					bystander.closed)
 			}
 			for _, conn := range append(conns, keyed, bystander) {
 				c.Changed(conn, http.StateClosed)
 			}
 			if len(c.open)+c.pending.Len()+len(c.addresses)+len(c.tenants) != 0 {
-				t.Errorf("after all have ended: got %d open, %d pending, %d addresses, %d tenants, want 0", len(c.open), c.pending.Len(), len(c.addresses), len(c.tenants))
+				t.Errorf("after all have ended: got %d open, %d pending, %d addresses, %d tenants, want 0", len(c.open),
+					c.pending.Len(), len(c.addresses), len(c.tenants))
 			}
 		})
 	}

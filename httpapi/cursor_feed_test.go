@@ -129,7 +129,8 @@ func TestCursor_WalkWhileRowsAreWritten(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				merge(t, a.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-%02d-%02dT12:00:00Z"}`, mine, id(n), 1+n%5, 1+n%28))
+				merge(t, a.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-%02d-%02dT12:00:00Z"}`,
+					mine, id(n), 1+n%5, 1+n%28))
 			}
 		}
 	}()
@@ -154,9 +155,12 @@ func TestCursor_WalkWhileRowsAreWritten(t *testing.T) {
 func TestList_IncludeTotal(t *testing.T) {
 	t.Parallel()
 	a := start(t)
-	for query, total := range map[string]bool{"": true, "include_total=true": true, "include_total=x": true, "include_total=false": false, "include_total=0": false} {
+	for query, total := range map[string]bool{"": true, "include_total=true": true, "include_total=x": true,
+		"include_total=false": false, "include_total=0": false} {
 		got := a.do(t, "GET", "/api/v1/calls?limit=50&"+query, a.key)
-		if strings.Contains(got.body, `"total":60,"total_pages":2`) != total || strings.Contains(got.body, `"total":null,"total_pages":null`) == total || !strings.Contains(got.body, `"has_more":true`) {
+		if strings.Contains(got.body, `"total":60,"total_pages":2`) != total ||
+			strings.Contains(got.body, `"total":null,"total_pages":null`) == total ||
+			!strings.Contains(got.body, `"has_more":true`) {
 			t.Errorf("%s: …%s", query, got.body[max(0, len(got.body)-200):])
 		}
 	}
@@ -187,9 +191,11 @@ func TestDetail_ETag(t *testing.T) {
 	path := "/api/v1/calls/" + id(1)
 	first := a.do(t, "GET", path, a.key)
 	tag := first.header.Get("ETag")
-	for match, status := range map[string]int{tag: 304, `"x", ` + tag: 304, "*": 304, strings.TrimPrefix(tag, "W/"): 304, `"x"`: 200, "": 200} {
+	for match, status := range map[string]int{tag: 304, `"x", ` + tag: 304, "*": 304, strings.TrimPrefix(tag, "W/"): 304,
+		`"x"`: 200, "": 200} {
 		got := a.do(t, "GET", path, a.key, "If-None-Match", match)
-		if got.status != status || got.header.Get("ETag") != tag || status == 304 && got.body != "" || status == 200 && got.body != first.body {
+		if got.status != status || got.header.Get("ETag") != tag || status == 304 && got.body != "" || status == 200 &&
+			got.body != first.body {
 			t.Errorf("%s: %d %v %s", match, got.status, got.header, got.body)
 		}
 	}
@@ -207,12 +213,14 @@ func TestRespond_Compression(t *testing.T) {
 	a := start(t)
 	plain := a.do(t, "GET", "/api/v1/calls", a.key, "Accept-Encoding", "identity").body
 	for accept, encoding := range map[string]string{
-		"gzip": "gzip", "zstd": "zstd", "gzip, deflate, br, zstd": "zstd", "gzip;q=1.0, zstd;q=0.5": "gzip", "*": "zstd", "zstd;q=0, *": "gzip",
-		"gzip;q=0": "", "br": "", "identity": "", "zstd;q=x": "",
+		"gzip": "gzip", "zstd": "zstd", "gzip, deflate, br, zstd": "zstd", "gzip;q=1.0, zstd;q=0.5": "gzip", "*": "zstd",
+		"zstd;q=0, *": "gzip",
+		"gzip;q=0":    "", "br": "", "identity": "", "zstd;q=x": "",
 	} {
 		got := a.do(t, "GET", "/api/v1/calls", a.key, "Accept-Encoding", accept)
 		body := string(decoded(t, got.header.Get("Content-Encoding"), []byte(got.body)))
-		if got.header.Get("Content-Encoding") != encoding || body != plain || got.header.Get("Content-Length") != fmt.Sprint(len(got.body)) ||
+		if got.header.Get("Content-Encoding") != encoding || body != plain ||
+			got.header.Get("Content-Length") != fmt.Sprint(len(got.body)) ||
 			!slices.Contains(got.header.Values("Vary"), "Accept-Encoding") {
 			t.Errorf("%s: %v, %d bytes decoded of %d", accept, got.header, len(body), len(plain))
 		}
@@ -242,7 +250,8 @@ func TestTenants_AreIsolated(t *testing.T) {
 		for _, dataset := range schema.Datasets {
 			path := "/api/v1/" + dataset.Name
 			for _, row := range rows {
-				if got := a.do(t, "GET", path+"/"+row, key); got.status != 404 || got.body != `{"error":{"code":"NOT_FOUND","message":"Resource not found"}}` {
+				if got := a.do(t, "GET", path+"/"+row, key); got.status != 404 ||
+					got.body != `{"error":{"code":"NOT_FOUND","message":"Resource not found"}}` {
 					t.Errorf("%s/%s: %d %s", path, row, got.status, got.body)
 				}
 			}
@@ -251,7 +260,8 @@ func TestTenants_AreIsolated(t *testing.T) {
 					t.Errorf("%s?cursor=%s: %d", path, cursor, got.status)
 				}
 			}
-			for _, query := range []string{"?since=0&limit=100", "?limit=100", "?customer_id=" + id(11), "?assistant_id=11111111-0000-4000-8000-000000000001", "?phone_number=919876512345", "?search=asha"} {
+			for _, query := range []string{"?since=0&limit=100", "?limit=100", "?customer_id=" + id(11),
+				"?assistant_id=11111111-0000-4000-8000-000000000001", "?phone_number=919876512345", "?search=asha"} {
 				for _, row := range a.walk(t, path+query, key) {
 					if row != id(900) {
 						t.Errorf("%s%s shows %s", path, query, row)
@@ -295,7 +305,8 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 					delete(state, item.ID)
 				}
 			}
-			if path = next; (last.Meta.NextCursor == nil) == last.Meta.HasMore || last.Meta.ResumeCursor == "" || (last.Meta.Seq == nil) != last.Meta.HasMore {
+			if path = next; (last.Meta.NextCursor == nil) == last.Meta.HasMore || last.Meta.ResumeCursor == "" ||
+				(last.Meta.Seq == nil) != last.Meta.HasMore {
 				t.Fatalf("%+v", last.Meta)
 			}
 		}
@@ -307,7 +318,8 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 	}
 	again := "/api/v1/calls?limit=7&cursor=" + end.Meta.ResumeCursor
 	for range 2 {
-		if same := follow(again); len(same.Data) != 0 || same.Meta.ResumeCursor != end.Meta.ResumeCursor || *same.Meta.Seq != *end.Meta.Seq {
+		if same := follow(again); len(same.Data) != 0 || same.Meta.ResumeCursor != end.Meta.ResumeCursor ||
+			*same.Meta.Seq != *end.Meta.Seq {
 			t.Errorf("the end has moved: %+v", same)
 		}
 	}
@@ -319,7 +331,8 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 	change(fmt.Sprintf(`{"user_id":%q,"id":%q,"deleted_at":"2026-05-01T00:00:00Z"}`, mine, id(4)))
 	change(fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-31","summary":"late"}`, mine, id(61)))
 	for _, path := range []string{again, fmt.Sprintf("/api/v1/calls?since=%d", *end.Meta.Seq)} {
-		if l, _ := a.listed(t, path, a.key); len(l.Data) != 3 || l.Data[0].ID != id(3) || !l.Data[1].Deleted || l.Data[2].ID != id(61) {
+		if l, _ := a.listed(t, path, a.key); len(l.Data) != 3 || l.Data[0].ID != id(3) || !l.Data[1].Deleted ||
+			l.Data[2].ID != id(61) {
 			t.Errorf("%s: %+v", path, l)
 		}
 	}
@@ -338,12 +351,14 @@ func TestFeed_ChangesAndDeletions(t *testing.T) {
 		t.Errorf("%d completed or deleted", len(l.Data))
 	}
 	for _, since := range []string{"100000000", "1767225600"} { // beyond the newest commit
-		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 || !strings.Contains(got.body, "INVALID_CURSOR") {
+		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 ||
+			!strings.Contains(got.body, "INVALID_CURSOR") {
 			t.Errorf("%s: %d %s", since, got.status, got.body)
 		}
 	}
 	for _, since := range []string{"-1", "x", "1.5", "99999999999999999999"} {
-		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 || !strings.Contains(got.body, "INVALID_FILTER") {
+		if got := a.do(t, "GET", "/api/v1/calls?since="+since, a.key); got.status != 400 ||
+			!strings.Contains(got.body, "INVALID_FILTER") {
 			t.Errorf("%s: %d", since, got.status)
 		}
 	}

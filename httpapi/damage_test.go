@@ -222,7 +222,8 @@ func withSQL(t *testing.T) func(*httpapi.Options) {
 	program, err := os.Executable()
 	noError(t, err)
 	return func(o *httpapi.Options) {
-		o.Queries, err = query.New(query.Options{Files: o.Store.(query.Files), Command: []string{program, query.WorkerArgument}})
+		o.Queries, err = query.New(query.Options{Files: o.Store.(query.Files),
+			Command: []string{program, query.WorkerArgument}})
 		noError(t, err)
 	}
 }

@@ -34,7 +34,8 @@ func TestDatabase_IsDownloaded(t *testing.T) {
 	b := startBulk(t)
 	got := b.ask(t, "GET", databasePath, b.secret)
 	tag := got.header.Get("ETag")
-	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Disposition"), `attachment; filename="warehouse_20`) {
+	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Disposition"),
+		`attachment; filename="warehouse_20`) {
 		t.Fatal(got.status, got.header)
 	}
 	for _, export := range schema.Exports {
@@ -82,7 +83,8 @@ func TestDatabase_ChangesWithItsRows(t *testing.T) {
 		t.Errorf("the rest of the file before: %d, %d bytes", rest.status, len(rest.body))
 	}
 	after := b.ask(t, "GET", databasePath, b.secret, "Range", "bytes=100-", "If-Range", tag)
-	if after.status != http.StatusOK || after.header.Get("ETag") == tag || inDatabase(t, after.body, "SELECT count(*) FROM calls") != "61" {
+	if after.status != http.StatusOK || after.header.Get("ETag") == tag ||
+		inDatabase(t, after.body, "SELECT count(*) FROM calls") != "61" {
 		t.Error(after.status, after.header)
 	}
 	if again := b.ask(t, "HEAD", databasePath, b.secret); again.header.Get("ETag") != after.header.Get("ETag") {

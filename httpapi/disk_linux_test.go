@@ -50,7 +50,8 @@ func TestDisk_StatusesOfFailedWrites(t *testing.T) {
 		noError(t, err)
 		merge(t, w, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01"}`, tenant, id(1)))
 	}
-	ask := func(server *httptest.Server, method, path string, tenant uuid.UUID, body string) (status int, header http.Header, text string) {
+	ask := func(server *httptest.Server, method, path string, tenant uuid.UUID, body string) (status int,
+		header http.Header, text string) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(body))
 		noError(t, err)
@@ -80,7 +81,8 @@ func TestDisk_StatusesOfFailedWrites(t *testing.T) {
 	}{
 		{"no space", faultfs.Rule{Path: store, Errno: syscall.ENOSPC}, 507, warehouse.NoSpace},
 		{"quota", faultfs.Rule{Path: "data/warehouse/", Errno: syscall.EDQUOT}, 507, warehouse.DiskFailing},
-		{"write", faultfs.Rule{Ops: []faultfs.Op{faultfs.Write}, Path: store, Errno: syscall.EIO}, 503, warehouse.DiskFailing},
+		{"write", faultfs.Rule{Ops: []faultfs.Op{faultfs.Write}, Path: store, Errno: syscall.EIO}, 503,
+			warehouse.DiskFailing},
 		{"sync", faultfs.Rule{Ops: []faultfs.Op{faultfs.Fsync}, Path: store, Errno: syscall.EIO}, 503, warehouse.DiskFailing},
 		{"read-only", faultfs.Rule{Path: "data/warehouse/", Errno: syscall.EROFS}, 503, warehouse.DiskFailing},
 	} {
@@ -90,7 +92,8 @@ func TestDisk_StatusesOfFailedWrites(t *testing.T) {
 			if status, header, body := push(mine); status != test.status || header.Get("Retry-After") == "" {
 				t.Errorf("got %d %s, want %d with Retry-After", status, body, test.status)
 			}
-			if status, _, body := ask(operator, "GET", "/readyz", mine, ""); status != 200 || !strings.Contains(body, string(test.kind)) ||
+			if status, _, body := ask(operator, "GET", "/readyz", mine, ""); status != 200 ||
+				!strings.Contains(body, string(test.kind)) ||
 				test.kind == warehouse.DiskFailing && !strings.Contains(body, mine.String()) {
 				t.Errorf("got %d %s, want the tenant and %s", status, body, test.kind)
 			}

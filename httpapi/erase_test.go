@@ -19,7 +19,8 @@ func TestErase_OnlyWithTheRightOfTheKey(t *testing.T) {
 		return text
 	}
 	plain, allowed := key(control.KeySettings{}), key(control.KeySettings{AllowErase: true})
-	if _, _, err := a.warehouse.CreateKey(t.Context(), mine, control.Public, control.KeySettings{AllowErase: true}); err == nil {
+	if _, _, err := a.warehouse.CreateKey(t.Context(), mine, control.Public,
+		control.KeySettings{AllowErase: true}); err == nil {
 		t.Error("got a public key that may erase")
 	}
 	path := "/api/v1/customers/" + id(11)

@@ -61,7 +61,9 @@ func inParquet(t *testing.T, content string) (columns string) {
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	defer db.Close()
-	noError(t, db.QueryRowContext(t.Context(), "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE FROM read_parquet('"+path+"'))").Scan(&columns))
+	noError(t, db.QueryRowContext(t.Context(),
+		"SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE FROM read_parquet('"+path+"'))").Scan(
+		&columns))
 	return columns
 }
 
@@ -115,14 +117,17 @@ func (b *bulk) hasRows(t *testing.T, rows int) {
 				if columns := inParquet(t, got.body); columns != typed {
 					t.Errorf("%s as Parquet has %s, not %s", export.Name, columns, typed)
 				}
-			} else if columns := columnNames(t, format, got.body); !slices.Equal(columns, names) && (format != "ndjson" || rows > 0) {
+			} else if columns := columnNames(t, format, got.body); !slices.Equal(columns, names) &&
+				(format != "ndjson" || rows > 0) {
 				t.Errorf("%s as %s has %q, not %q", export.Name, format, columns, names)
 			}
 		}
 		if n := inDatabase(t, database.body, "SELECT count(*) FROM "+export.Name); n != fmt.Sprint(rows) {
 			t.Errorf("in the database, %s has %s rows", export.Name, n)
 		}
-		if columns := inDatabase(t, database.body, "SELECT string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) FROM duckdb_columns() WHERE table_name = '"+export.Name+"'"); columns != typed {
+		if columns := inDatabase(t, database.body,
+			"SELECT string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) FROM duckdb_columns() WHERE "+
+				"table_name = '"+export.Name+"'"); columns != typed {
 			t.Errorf("in the database, %s has %s, not %s", export.Name, columns, typed)
 		}
 	}
@@ -145,7 +150,8 @@ func (b *bulk) hasFiles(t *testing.T, rows int) {
 	noError(t, json.NewDecoder(bytes.NewBufferString(b.ask(t, "GET", "/api/v1/exports", b.secret).body)).Decode(&list))
 	for i, export := range schema.Exports {
 		told := list.Data[i]
-		if told.Name != export.Name || told.Rows != rows || len(told.Columns) != len(export.Columns) || told.Months == nil || (told.AsOf == nil) != (rows == 0) {
+		if told.Name != export.Name || told.Rows != rows || len(told.Columns) != len(export.Columns) || told.Months == nil ||
+			(told.AsOf == nil) != (rows == 0) {
 			t.Errorf("%+v", told)
 		}
 		files := b.files(t, b.secret, export.Name, "")

@@ -93,7 +93,8 @@ func TestStreams_HaveTheRowsOfPages(t *testing.T) {
 			noError(t, json.Unmarshal([]byte(b.ask(t, "GET", path, b.secret).body), &page))
 			for _, row := range page.Data {
 				for name, value := range row {
-					if want, have := fmt.Sprint(value), fmt.Sprint(got[row["id"].(string)][name]); want != have && !strings.Contains(fmt.Sprint(test.other), name) {
+					if want, have := fmt.Sprint(value), fmt.Sprint(got[row["id"].(string)][name]); want != have &&
+						!strings.Contains(fmt.Sprint(test.other), name) {
 						t.Errorf("%s of %s is %s, not %s", name, row["id"], have, want)
 					}
 				}
@@ -138,7 +139,8 @@ func TestStreams_Formats(t *testing.T) {
 		{"calls", "text/html, */*;q=0.8", "gzip", "application/x-ndjson"},
 		{"calls", "text/*", "", "text/csv"},
 		{"calls", "text/csv;q=0.5, application/vnd.apache.parquet", "gzip, zstd", "application/vnd.apache.parquet"},
-		{"calls", "application/vnd.apache.arrow.stream, application/problem+json", "gzip", "application/vnd.apache.arrow.stream"},
+		{"calls", "application/vnd.apache.arrow.stream, application/problem+json", "gzip",
+			"application/vnd.apache.arrow.stream"},
 		{"calls", "application/x-ndjson;q=0, */*;q=0.1", "", "text/csv"},
 		{"calls?format=csv", "application/vnd.apache.parquet", "gzip", "text/csv"},
 		{"calls?format=parquet&columns=id,cost", "", "", "application/vnd.apache.parquet"},
@@ -166,14 +168,16 @@ func TestStreams_Formats(t *testing.T) {
 		if strings.Contains(test.target, "from=") {
 			name = "calls_from-2026-03-01_to-2026-03-31_"
 		}
-		if disposition := got.header.Get("Content-Disposition"); err != nil || !strings.HasPrefix(disposition, `attachment; filename="`+name+at.Format("20060102T150405Z")+".") {
+		if disposition := got.header.Get("Content-Disposition"); err != nil ||
+			!strings.HasPrefix(disposition, `attachment; filename="`+name+at.Format("20060102T150405Z")+".") {
 			t.Errorf("%+v: %s", test, disposition)
 		}
 	}
 	if got := b.stream(t, "customers?format=csv&columns=name,phone_number&bom=true&escape_formulas=true&search=jonas"); got.body != "\ufeffname,phone_number\nJonas Weiß,'+4930111\n" {
 		t.Errorf("%q", got.body)
 	}
-	if got := b.stream(t, "messages?format=ndjson&from=2030-01-01", "Accept-Encoding", "zstd"); got.status != 200 || got.body != "" {
+	if got := b.stream(t, "messages?format=ndjson&from=2030-01-01", "Accept-Encoding", "zstd"); got.status != 200 ||
+		got.body != "" {
 		t.Error(got)
 	}
 }
@@ -192,17 +196,20 @@ func TestStreams_InvalidRequests(t *testing.T) {
 		"messages?customer_id=nobody": "400 INVALID_FILTER",
 	} {
 		got := b.ask(t, "GET", "/api/v1/exports/"+target, b.secret)
-		if code := strings.Split(want, " "); fmt.Sprint(got.status) != code[0] || !strings.Contains(got.body, code[1]) || got.header.Get("X-As-Of") != "" {
+		if code := strings.Split(want, " "); fmt.Sprint(got.status) != code[0] || !strings.Contains(got.body, code[1]) ||
+			got.header.Get("X-As-Of") != "" {
 			t.Errorf("%s: %v", target, got)
 		}
 	}
-	if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret, "Accept", "application/json"); got.status != 406 || !strings.Contains(got.body, "NOT_ACCEPTABLE") {
+	if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret, "Accept", "application/json"); got.status != 406 ||
+		!strings.Contains(got.body, "NOT_ACCEPTABLE") {
 		t.Error(got)
 	}
 	if got := b.ask(t, "GET", "/api/v1/exports/calls", b.key); got.status != 403 {
 		t.Error(got)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, b.URL+"/api/v1/exports/calls?format=parquet", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, b.URL+"/api/v1/exports/calls?format=parquet",
+		nil)
 	noError(t, err)
 	request.Header.Set("X-Api-Key", b.secret)
 	response, err := b.Client().Do(request)
@@ -232,8 +239,11 @@ func TestStreams_NDJSONEscapesLineEnds(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
 	const summary = "a\u0085b\u2028c\u2029d\r\ne"
-	merge(t, b.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","summary":"a\u0085b\u2028c\u2029d\r\ne"}`, mine, id(7000)))
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/exports/calls?from=2026-07-01&columns=summary", nil)
+	merge(t, b.warehouse, schema.Calls,
+		fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-07-01","summary":"a\u0085b\u2028c\u2029d\r\ne"}`, mine,
+			id(7000)))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet,
+		"/api/v1/exports/calls?from=2026-07-01&columns=summary", nil)
 	request.Header.Set("X-Api-Key", b.secret)
 	answer := httptest.NewRecorder()
 	b.Config.Handler.ServeHTTP(answer, request)
@@ -277,7 +287,8 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 	begin := func(format string) net.Conn {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 		noError(t, err)
-		_, err = fmt.Fprintf(conn, "GET /api/v1/exports/calls?format=%s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: close\r\n\r\n", format, b.secret)
+		_, err = fmt.Fprintf(conn, "GET /api/v1/exports/calls?format=%s HTTP/1.1\r\nHost: x\r\nX-Api-Key: "+
+			"%s\r\nConnection: close\r\n\r\n", format, b.secret)
 		noError(t, err)
 		head := make([]byte, 15)
 		_, err = io.ReadFull(conn, head)
@@ -292,7 +303,8 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 		<-time.After(2 * readTimeout) // it must pass
 		second := begin(format)
 		if format == "parquet" { // the third stream waits for its slot for some seconds
-			if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 429 || got.header.Get("Retry-After") == "" {
+			if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 429 ||
+				got.header.Get("Retry-After") == "" {
 				t.Errorf("a third stream: %d", got.status)
 			}
 		}
@@ -326,10 +338,12 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 func TestStreams_FailureBeforeAndAfterTheFirstByte(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
-	closed := httptest.NewServer(httpapi.New(httpapi.Options{Store: failing{b.warehouse}, Log: slog.New(slog.DiscardHandler)}))
+	closed := httptest.NewServer(httpapi.New(httpapi.Options{Store: failing{b.warehouse},
+		Log: slog.New(slog.DiscardHandler)}))
 	defer closed.Close()
 	b.URL = closed.URL
-	if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 503 || !strings.Contains(got.body, "SERVER_BUSY") {
+	if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 503 ||
+		!strings.Contains(got.body, "SERVER_BUSY") {
 		t.Error(got)
 	}
 }

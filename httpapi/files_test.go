@@ -124,14 +124,17 @@ func TestExports_List(t *testing.T) {
 		for _, file := range b.files(t, b.secret, export.Name, "") {
 			rows, bytes = rows+file.Rows, bytes+file.Bytes
 		}
-		if rows != export.Rows || bytes != export.Bytes || len(export.Columns) != len(schema.Exports[i].Columns) || (export.AsOf == nil) != (rows == 0) {
+		if rows != export.Rows || bytes != export.Bytes || len(export.Columns) != len(schema.Exports[i].Columns) ||
+			(export.AsOf == nil) != (rows == 0) {
 			t.Errorf("%+v", export)
 		}
 	}
-	if fmt.Sprint(all) != "[calls60 [2026-02 2026-03 2026-04] customers2 [] messages2 [2026-04] transcript_turns1 [2026-04] cost_daily58 [2026-02 2026-03 2026-04]]" {
+	if fmt.Sprint(all) != "[calls60 [2026-02 2026-03 2026-04] customers2 [] messages2 [2026-04] transcript_turns1 "+
+		"[2026-04] cost_daily58 [2026-02 2026-03 2026-04]]" {
 		t.Error(all)
 	}
-	for path, key := range map[string]string{"/api/v1/exports": b.key, "/api/v1/exports/calls/files": b.key, "/api/v1/exports/calls/files/x": b.key} {
+	for path, key := range map[string]string{"/api/v1/exports": b.key, "/api/v1/exports/calls/files": b.key,
+		"/api/v1/exports/calls/files/x": b.key} {
 		if got := b.ask(t, "GET", path, key); got.status != 403 || !strings.Contains(got.body, "SECRET_KEY_REQUIRED") {
 			t.Errorf("%s with a public key: %v", path, got)
 		}
@@ -148,7 +151,8 @@ func TestExports_List(t *testing.T) {
 func (b *bulk) content(t *testing.T, file published) string {
 	t.Helper()
 	got := b.ask(t, "GET", file.URL, b.secret)
-	if got.status != 200 || int64(len(got.body)) != file.Bytes || got.header.Get("Content-Length") != strconv.FormatInt(file.Bytes, 10) ||
+	if got.status != 200 || int64(len(got.body)) != file.Bytes ||
+		got.header.Get("Content-Length") != strconv.FormatInt(file.Bytes, 10) ||
 		got.header.Get("Etag") != `"`+file.SHA256+`"` || got.header.Get("Content-Type") != "application/vnd.apache.parquet" ||
 		got.header.Get("Content-Disposition") != `attachment; filename="`+file.Name+`"` || got.header.Get("X-As-Of") == "" {
 		t.Fatal(got.status, got.header)
@@ -163,12 +167,15 @@ func TestFiles_Ranges(t *testing.T) {
 	whole := b.content(t, file)
 	n := len(whole)
 	for given, want := range map[string][2]int{
-		"bytes=0-0": {0, 1}, "bytes=0-": {0, n}, "bytes=-1": {n - 1, n}, "bytes=-8": {n - 8, n}, fmt.Sprintf("bytes=%d-", n-1): {n - 1, n},
-		fmt.Sprintf("bytes=0-%d", n-1): {0, n}, fmt.Sprintf("bytes=0-%d", n): {0, n}, fmt.Sprintf("bytes=-%d", n+5): {0, n}, fmt.Sprintf("bytes=%d-%d", n-2, n+100): {n - 2, n},
-		"bytes=7-7": {7, 8}, "bytes=4-99": {4, 100},
+		"bytes=0-0": {0, 1}, "bytes=0-": {0, n}, "bytes=-1": {n - 1, n}, "bytes=-8": {n - 8, n},
+		fmt.Sprintf("bytes=%d-", n-1):  {n - 1, n},
+		fmt.Sprintf("bytes=0-%d", n-1): {0, n}, fmt.Sprintf("bytes=0-%d", n): {0, n}, fmt.Sprintf("bytes=-%d", n+5): {0, n},
+		fmt.Sprintf("bytes=%d-%d", n-2, n+100): {n - 2, n},
+		"bytes=7-7":                            {7, 8}, "bytes=4-99": {4, 100},
 	} {
 		got := b.ask(t, "GET", file.URL, b.secret, "Range", given)
-		if got.status != 206 || got.body != whole[want[0]:want[1]] || got.header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/%d", want[0], want[1]-1, n) {
+		if got.status != 206 || got.body != whole[want[0]:want[1]] ||
+			got.header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/%d", want[0], want[1]-1, n) {
 			t.Errorf("%s: %d %v", given, got.status, got.header)
 		}
 	}
@@ -178,7 +185,8 @@ func TestFiles_Ranges(t *testing.T) {
 			t.Errorf("%s: %d %v %s", given, got.status, got.header, got.body)
 		}
 	}
-	if got := b.ask(t, "GET", file.URL, b.secret, "Range", fmt.Sprintf("bytes=%d-", n)); got.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", n) {
+	if got := b.ask(t, "GET", file.URL, b.secret, "Range", fmt.Sprintf("bytes=%d-", n)); got.header.Get(
+		"Content-Range") != fmt.Sprintf("bytes */%d", n) {
 		t.Error(got.header)
 	}
 	several := b.ask(t, "GET", file.URL, b.secret, "Range", "bytes=0-3, 10-19,-4")
@@ -195,7 +203,8 @@ func TestFiles_Ranges(t *testing.T) {
 		noError(t, err)
 		parts = append(parts, string(text))
 	}
-	if several.status != 206 || strings.Join(parts, "|") != strings.Join([]string{whole[:4], whole[10:20], whole[n-4:]}, "|") {
+	if several.status != 206 || strings.Join(parts, "|") != strings.Join([]string{whole[:4], whole[10:20], whole[n-4:]},
+		"|") {
 		t.Errorf("%d parts, %d", len(parts), several.status)
 	}
 	tag := `"` + file.SHA256 + `"`
@@ -223,7 +232,8 @@ func TestFiles_Ranges(t *testing.T) {
 			t.Errorf("%s %v: %d, %d bytes", test.method, test.headers, got.status, len(got.body))
 		}
 	}
-	if got := b.ask(t, "HEAD", file.URL, b.secret); got.header.Get("Content-Length") != strconv.Itoa(n) || got.header.Get("Accept-Ranges") != "bytes" {
+	if got := b.ask(t, "HEAD", file.URL, b.secret); got.header.Get("Content-Length") != strconv.Itoa(n) ||
+		got.header.Get("Accept-Ranges") != "bytes" {
 		t.Error(got.header)
 	}
 }
@@ -234,7 +244,8 @@ func TestFiles_OfOtherTenantsAreNotFound(t *testing.T) {
 	b := startBulk(t)
 	file := b.files(t, b.secret, "calls", "")[0]
 	unknown := b.ask(t, "GET", "/api/v1/exports/calls/files/calls-2026-02-0000000000000000.parquet", b.another)
-	for _, target := range []string{file.URL, strings.Replace(file.URL, "/calls/", "/messages/", 1), strings.Replace(file.URL, "/calls/", "/x/", 1)} {
+	for _, target := range []string{file.URL, strings.Replace(file.URL, "/calls/", "/messages/", 1),
+		strings.Replace(file.URL, "/calls/", "/x/", 1)} {
 		if got := b.ask(t, "GET", target, b.another); got.status != 404 || got.body != unknown.body {
 			t.Errorf("%s: %d %s", target, got.status, got.body)
 		}
@@ -256,7 +267,8 @@ func TestSignedURL_Validity(t *testing.T) {
 	files := b.files(t, b.secret, "calls", "?signed=true")
 	signed, other := files[0].URL, files[1]
 	whole := b.content(t, b.files(t, b.secret, "calls", "")[0])
-	if got := b.ask(t, "GET", signed, "", "Range", "bytes=0-3", "Origin", "https://app.example.com"); got.status != 206 || got.body != whole[:4] || got.header.Get("Access-Control-Allow-Origin") != "" {
+	if got := b.ask(t, "GET", signed, "", "Range", "bytes=0-3", "Origin", "https://app.example.com"); got.status != 206 ||
+		got.body != whole[:4] || got.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Error(got.status, got.header)
 	}
 	if got := b.ask(t, "HEAD", signed, ""); got.status != 200 {
@@ -268,21 +280,25 @@ func TestSignedURL_Validity(t *testing.T) {
 			if query[i] == c {
 				continue
 			}
-			if got := b.ask(t, "GET", path+"?"+query[:i]+string(rune(c))+query[i+1:], ""); got.status < 400 || got.status == 404 || got.status > 403 {
+			if got := b.ask(t, "GET", path+"?"+query[:i]+string(rune(c))+query[i+1:], ""); got.status < 400 ||
+				got.status == 404 || got.status > 403 {
 				t.Errorf("%c for %c at %d: %d", c, query[i], i, got.status)
 			}
 		}
 	}
 	ofOther, _, _ := strings.Cut(other.URL, "?")
-	for _, target := range []string{ofOther + "?" + query, strings.Replace(path, "/calls/", "/messages/", 1) + "?" + query, signed + "&x=1", signed + "=", signed + "&expires=9999999999", "/api/v1/exports/calls/files?" + query} {
+	for _, target := range []string{ofOther + "?" + query, strings.Replace(path, "/calls/", "/messages/", 1) + "?" + query,
+		signed + "&x=1", signed + "=", signed + "&expires=9999999999", "/api/v1/exports/calls/files?" + query} {
 		if got := b.ask(t, "GET", target, ""); got.status != 403 && got.status != 401 {
 			t.Errorf("%s: %d", target, got.status)
 		}
 	}
-	if got := b.ask(t, "GET", path+"?signature=x", ""); got.status != 403 || !strings.Contains(got.body, "INVALID_SIGNATURE") {
+	if got := b.ask(t, "GET", path+"?signature=x", ""); got.status != 403 ||
+		!strings.Contains(got.body, "INVALID_SIGNATURE") {
 		t.Error(got)
 	}
-	for query, status := range map[string]int{"expires_in=59": 400, "expires_in=604801": 400, "expires_in=x": 400, "signed=maybe": 400, "expires_in=604800": 200, "signed=false": 200} {
+	for query, status := range map[string]int{"expires_in=59": 400, "expires_in=604801": 400, "expires_in=x": 400,
+		"signed=maybe": 400, "expires_in=604800": 200, "signed=false": 200} {
 		if got := b.ask(t, "GET", "/api/v1/exports/calls/files?"+query, b.secret); got.status != status {
 			t.Errorf("%s: %d", query, got.status)
 		}
@@ -343,14 +359,16 @@ func TestRangeAllowance_RangesCountAsOneRequest(t *testing.T) {
 			t.Errorf("%s passed with nothing left", file.Name)
 		}
 	}
-	for _, header := range [][]string{{"Range", "bytes=0-0,0-0,0-0"}, {"If-None-Match", "*"}, {"Range", "bytes=0-0", "If-Range", `"x"`}} {
+	for _, header := range [][]string{{"Range", "bytes=0-0,0-0,0-0"}, {"If-None-Match", "*"},
+		{"Range", "bytes=0-0", "If-Range", `"x"`}} {
 		if got := b.ask(t, "GET", files[2].URL, b.secret, header...); got.status != 429 {
 			t.Errorf("%v: %d", header, got.status)
 		}
 	}
 	at = at.Add(time.Minute)
 	b.sleep(time.Minute)
-	if !passed(files[2].URL, "Range", "bytes=0-3") || b.ask(t, "HEAD", files[2].URL, b.secret).header.Get("RateLimit") != "" {
+	if !passed(files[2].URL, "Range", "bytes=0-3") || b.ask(t, "HEAD", files[2].URL,
+		b.secret).header.Get("RateLimit") != "" {
 		t.Error("a new minute does not begin anew")
 	}
 	b.sleep(time.Minute)

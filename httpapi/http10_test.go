@@ -54,7 +54,8 @@ func TestHTTP10_AbortedResponsesDoNotLookComplete(t *testing.T) {
 					if secured {
 						conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test server
 					}
-					_, err = fmt.Fprintf(conn, "%s %s HTTP/1.0\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+					_, err = fmt.Fprintf(conn,
+						"%s %s HTTP/1.0\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 						test.method, test.path, key, len(test.body), test.body)
 					noError(t, err)
 					head := make([]byte, 20_000)

@@ -64,7 +64,8 @@ func startCramped(t *testing.T) (b *bulk, dir string, log *logbook) {
 	b.warehouse, err = warehouse.Open(t.Context(), warehouse.Options{Dir: dir, MemoryLimit: "120MB"})
 	noError(t, err)
 	t.Cleanup(func() { noError(t, b.warehouse.Close()) })
-	b.Server = httptest.NewServer(httpapi.New(httpapi.Options{Store: b.warehouse, CursorKey: b.warehouse.SigningKey("cursor"), Log: slog.New(slog.NewTextHandler(log, nil))}))
+	b.Server = httptest.NewServer(httpapi.New(httpapi.Options{Store: b.warehouse,
+		CursorKey: b.warehouse.SigningKey("cursor"), Log: slog.New(slog.NewTextHandler(log, nil))}))
 	t.Cleanup(b.Close)
 	return b, dir, log
 }
@@ -89,18 +90,22 @@ func TestStreams_OutOfMemory(t *testing.T) {
 		if got := b.ask(t, "GET", "/api/v1/calls/"+id(5000), b.secret); got.status != http.StatusOK {
 			t.Errorf("after %s: %v", path, got)
 		}
-		if text := log.read(); strings.Count(text, "Out of Memory")+strings.Count(text, "of memory perhaps") != 1 || strings.Contains(text, dir) {
+		if text := log.read(); strings.Count(text, "Out of Memory")+strings.Count(text, "of memory perhaps") != 1 ||
+			strings.Contains(text, dir) {
 			t.Errorf("of %s, the log says: %s", path, text)
 		}
-		if format == "arrow" || format == "ndjson" { // a stream of one month differs from that of another format in its writer only
+		// a stream of one month differs from that of another format in its writer only
+		if format == "arrow" || format == "ndjson" {
 			continue
 		}
 		got := b.stream(t, path+"&from=2026-07-01")
-		if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "SERVER_BUSY") || got.header.Get("Retry-After") == "" || strings.Contains(got.body, "Memory") {
+		if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "SERVER_BUSY") ||
+			got.header.Get("Retry-After") == "" || strings.Contains(got.body, "Memory") {
 			t.Errorf("%s, of July alone: %d %.300s", path, got.status, got.body)
 		}
 		got = b.stream(t, path+"&to=2026-06-30", "Accept-Encoding", "identity")
-		if rows, err := counts[strings.Split(got.header.Get("Content-Type"), ";")[0]](got.body); got.status != http.StatusOK || rows != june || err != nil {
+		if rows, err := counts[strings.Split(got.header.Get("Content-Type"), ";")[0]](
+			got.body); got.status != http.StatusOK || rows != june || err != nil {
 			t.Errorf("%s, of June alone: %d, %d rows, %v", path, got.status, rows, err)
 		}
 	}

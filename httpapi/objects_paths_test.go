@@ -27,17 +27,21 @@ func TestObjects_NoFormOfAPathReachesAnotherTenant(t *testing.T) {
 	}
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 	var paths []string
-	for _, up := range []string{"../", "..%2F", "%2e%2e/", "%2e%2e%2f", "%252e%252e%252f", "..%5c", "....//", "./../", ".%00./"} {
+	for _, up := range []string{"../", "..%2F", "%2e%2e/", "%2e%2e%2f", "%252e%252e%252f", "..%5c", "....//", "./../",
+		".%00./"} {
 		paths = append(paths, "/voicory/"+own+"/"+up+rest, "/voicory/"+own+"/calls/"+up+up+rest,
 			"/voicory/"+own+"/calls/data/"+up+up+up+rest, "/voicory/"+up+"voicory/"+rest,
 			"/voicory/"+own+"/calls/data/"+strings.ReplaceAll(up+up+up+rest, "/", "%2F"),
 			"/voicory/"+own+"/calls/metadata/"+up+"data/"+name)
 	}
-	paths = append(paths, "/voicory/"+rest, "/voicory//"+rest, "//voicory/"+rest, "/voicory/"+rest+"/", "/"+rest, "/voicory%2F"+rest,
+	paths = append(paths, "/voicory/"+rest, "/voicory//"+rest, "//voicory/"+rest, "/voicory/"+rest+"/", "/"+rest,
+		"/voicory%2F"+rest,
 		"/voicory/"+strings.ReplaceAll(rest, "/", "%2F"), "/voicory/"+strings.ReplaceAll(rest, "/", "%252F"),
 		"/VOICORY/"+rest, "/voicory/"+strings.ToUpper(other)+"/calls/data/"+name, "/voicory/"+own+","+rest,
-		"/voicory/"+own+"%00"+rest, "/voicory/"+own+";"+rest, "/voicory/all_tenants/calls/data/"+rest, "/voicory/%"+"2e%2e/"+rest,
-		"/voicory/"+strings.Replace(rest, "b", "%62", 1), "/voicory/"+own+"/calls/data/"+name, "/voicory/"+own+"/calls/data/"+name+"%2F",
+		"/voicory/"+own+"%00"+rest, "/voicory/"+own+";"+rest, "/voicory/all_tenants/calls/data/"+rest,
+		"/voicory/%"+"2e%2e/"+rest,
+		"/voicory/"+strings.Replace(rest, "b", "%62", 1), "/voicory/"+own+"/calls/data/"+name,
+		"/voicory/"+own+"/calls/data/"+name+"%2F",
 		"/voicory/"+own+"?prefix="+other, "/voicory/"+own+"/calls/data/"+name+"?X-Amz-Key="+rest, "/"+own+"/../voicory/"+rest)
 	for _, path := range paths {
 		for _, method := range []string{"GET", "HEAD"} {
@@ -54,7 +58,8 @@ func TestObjects_NoFormOfAPathReachesAnotherTenant(t *testing.T) {
 			}
 		}
 	}
-	for _, host := range []string{"voicory." + strings.TrimPrefix(l.URL, "http://"), "voicory.s3.example.com", other + ".example.com"} {
+	for _, host := range []string{"voicory." + strings.TrimPrefix(l.URL, "http://"), "voicory.s3.example.com",
+		other + ".example.com"} {
 		for _, path := range []string{"/" + rest, "/calls/data/" + name, "/voicory/" + rest} {
 			request := l.request(t, "GET", path, "")
 			request.Host = host
@@ -65,7 +70,8 @@ func TestObjects_NoFormOfAPathReachesAnotherTenant(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/voicory/" + rest, "/voicory/" + own + "/calls/data/..%2F..%2F..%2F" + rest} {
-		target, _, err := signer.PresignHTTP(t.Context(), as, l.request(t, "GET", path+"?X-Amz-Expires=60", ""), "UNSIGNED-PAYLOAD",
+		target, _, err := signer.PresignHTTP(t.Context(), as, l.request(t, "GET", path+"?X-Amz-Expires=60", ""),
+			"UNSIGNED-PAYLOAD",
 			"s3", "us-east-1", l.time())
 		noError(t, err)
 		if got := l.send(t, l.request(t, "GET", strings.TrimPrefix(target, l.URL), "")); got.status < 400 {
@@ -74,7 +80,8 @@ func TestObjects_NoFormOfAPathReachesAnotherTenant(t *testing.T) {
 	}
 	// A signature for a path of the tenant is not one for another path.
 	own = "/voicory/" + own + "/calls/data/" + ownName
-	target, _, err := signer.PresignHTTP(t.Context(), as, l.request(t, "GET", own+"?X-Amz-Expires=60", ""), "UNSIGNED-PAYLOAD", "s3",
+	target, _, err := signer.PresignHTTP(t.Context(), as, l.request(t, "GET", own+"?X-Amz-Expires=60", ""),
+		"UNSIGNED-PAYLOAD", "s3",
 		"us-east-1", l.time())
 	noError(t, err)
 	moved := strings.Replace(strings.TrimPrefix(target, l.URL), own, "/voicory/"+rest, 1)
@@ -112,7 +119,8 @@ func TestCatalog_AttachedEnginesReadNoErasedRow(t *testing.T) {
 	_, err = input.Write([]byte("\n"))
 	noError(t, err)
 	for engine, counts := range next() {
-		if found, ok := counts.([]any); ok && (found[0] != 59.0 || found[1] != 0.0) || !ok && !strings.HasSuffix(engine, "before") {
+		if found, ok := counts.([]any); ok && (found[0] != 59.0 || found[1] != 0.0) || !ok &&
+			!strings.HasSuffix(engine, "before") {
 			t.Errorf("%s: got %v after the erasure, want the 59 other calls", engine, counts)
 		}
 	}

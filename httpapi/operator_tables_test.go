@@ -51,7 +51,8 @@ func (l *lake) loadAll(t *testing.T, export string) (table loadedTable) {
 
 func TestOperatorTables_HaveTheFilesOfAllTenants(t *testing.T) {
 	tenants, operator, _ := startOperator(t)
-	if got := operator.catalog(t, "GET", "/namespaces", operatorToken); got.body != `{"namespaces":[["all_tenants"]],"next-page-token":null}` {
+	if got := operator.catalog(t, "GET", "/namespaces",
+		operatorToken); got.body != `{"namespaces":[["all_tenants"]],"next-page-token":null}` {
 		t.Errorf("got namespaces %+v", got)
 	}
 	form := url.Values{"grant_type": {"client_credentials"}, "client_secret": {operatorToken}}
@@ -75,7 +76,8 @@ func TestOperatorTables_HaveTheFilesOfAllTenants(t *testing.T) {
 					t.Errorf("%s: got %+v", path, got)
 				}
 				for _, wrong := range []string{strings.Replace(path, tenant.String(), nobody.String(), 1),
-					strings.Replace(path, tenant.String()+"/", "", 1), strings.Replace(path, tenant.String(), strings.ToUpper(tenant.String()), 1),
+					strings.Replace(path, tenant.String()+"/", "", 1), strings.Replace(path, tenant.String(),
+						strings.ToUpper(tenant.String()), 1),
 					strings.Replace(path, "all_tenants", tenant.String(), 1), strings.Replace(path, "/data/", "/data/../data/", 1)} {
 					if got := operator.object(t, "HEAD", wrong, as); got.status != 404 {
 						t.Errorf("%s: got %+v", wrong, got)
@@ -86,7 +88,8 @@ func TestOperatorTables_HaveTheFilesOfAllTenants(t *testing.T) {
 	}
 	table := operator.loadAll(t, "calls")
 	operator.wantObjectError(t, operator.object(t, "PUT", table.list(), table.credentials()), 405, "MethodNotAllowed")
-	operator.wantObjectError(t, operator.object(t, "GET", "/voicory?list-type=2", table.credentials()), 403, "AccessDenied")
+	operator.wantObjectError(t, operator.object(t, "GET", "/voicory?list-type=2", table.credentials()), 403,
+		"AccessDenied")
 	if got := operator.catalog(t, "POST", "/namespaces/all_tenants/tables", operatorToken); got.status != 405 {
 		t.Errorf("got %+v for a write", got)
 	}
@@ -135,7 +138,8 @@ func TestOperatorTables_ListenersShareNoCredential(t *testing.T) {
 		}{
 			{tenants, all.credentials(), "InvalidAccessKeyId"}, {operator, own.credentials(), "InvalidAccessKeyId"},
 			{another, all.credentials(), "SignatureDoesNotMatch"}, {operator, mixed, "InvalidAccessKeyId"},
-			{tenants, mixed, "InvalidAccessKeyId"}, {tenants, renamed, "InvalidAccessKeyId"}, {operator, renamed, "InvalidAccessKeyId"},
+			{tenants, mixed, "InvalidAccessKeyId"}, {tenants, renamed, "InvalidAccessKeyId"},
+			{operator, renamed, "InvalidAccessKeyId"},
 		} {
 			test.at.wantObjectError(t, test.at.object(t, "GET", object, test.as), 403, test.code)
 		}
@@ -150,7 +154,8 @@ func TestOperatorTables_ListenersShareNoCredential(t *testing.T) {
 	tenants.ahead.Store(0)
 
 	response := httptest.NewRecorder()
-	openapi.Document().ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), "GET", "/openapi.json", http.NoBody))
+	openapi.Document().ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), "GET", "/openapi.json",
+		http.NoBody))
 	var document struct{ Paths map[string]any }
 	noError(t, json.Unmarshal(response.Body.Bytes(), &document))
 	paths := []string{"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/"}
@@ -177,7 +182,8 @@ func TestOperatorTables_NameATenantThatCannotBeRead(t *testing.T) {
 	published := tenants.warehouse.PublishedDirs(theirs)[0]
 	noError(t, os.Rename(published, published+".away"))
 	noError(t, os.WriteFile(published, nil, 0o600)) // no file can be written there
-	merge(t, tenants.warehouse, schema.Calls, `{"user_id":"`+theirs.String()+`","id":"`+id(901)+`","created_at":"2026-01-02"}`)
+	merge(t, tenants.warehouse, schema.Calls, `{"user_id":"`+theirs.String()+`","id":"`+id(901)+
+		`","created_at":"2026-01-02"}`)
 	_, err := tenants.warehouse.Publish(t.Context())
 	var failed warehouse.PublishErrors
 	if !errors.As(err, &failed) {
@@ -192,7 +198,8 @@ func TestOperatorTables_NameATenantThatCannotBeRead(t *testing.T) {
 	_, err = tenants.warehouse.Publish(t.Context())
 	noError(t, err)
 	table := operator.loadAll(t, "calls")
-	if got := operator.object(t, "GET", table.list(), table.credentials()); got.status != 200 || !strings.Contains(got.body, theirs.String()) {
+	if got := operator.object(t, "GET", table.list(), table.credentials()); got.status != 200 ||
+		!strings.Contains(got.body, theirs.String()) {
 		t.Errorf("got manifest list %+v after the publication", got)
 	}
 }

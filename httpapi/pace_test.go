@@ -17,7 +17,8 @@ import (
 
 func TestUnsent_BoundsAnswersOfATenantAndOfAll(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"small answers": 1, "large answers": 1 << 20, "one answer each": maxUnsentTenantBytes} {
+	for name, size := range map[string]int{"small answers": 1, "large answers": 1 << 20,
+		"one answer each": maxUnsentTenantBytes} {
 		t.Run(name, func(t *testing.T) {
 			u := unsent{tenants: map[uuid.UUID]int64{}}
 			var all []func()
@@ -163,7 +164,8 @@ func TestPace_OfAnswersAndBodies(t *testing.T) {
 				start := time.Now()
 				_, err = io.Copy(io.Discard, body)
 				p := (*web.Problem)(nil)
-				if kept := err == nil; kept != test.body || err != nil && (!errors.As(err, &p) || p.Status != http.StatusRequestTimeout) {
+				if kept := err == nil; kept != test.body || err != nil &&
+					(!errors.As(err, &p) || p.Status != http.StatusRequestTimeout) {
 					t.Errorf("body: got %v, want it kept: %v", err, test.body)
 				}
 				if took := time.Since(start); err != nil && took > stallTimeout {

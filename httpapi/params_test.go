@@ -45,7 +45,8 @@ func operations(t *testing.T) (all []operation) {
 		if methods["parameters"] != nil {
 			noError(t, json.Unmarshal(methods["parameters"], &shared))
 		}
-		op := operation{path: strings.NewReplacer("{id}", id(1), "{dataset}", "calls", "{name}", "none.parquet").Replace(path),
+		op := operation{path: strings.NewReplacer("{id}", id(1), "{dataset}", "calls", "{name}",
+			"none.parquet").Replace(path),
 			enums: map[string][]string{}}
 		for _, p := range append(shared, get.Parameters...) {
 			if p.Ref != "" {
@@ -69,9 +70,12 @@ func operations(t *testing.T) (all []operation) {
 }
 
 // hostile are values that parsers, limits and computations with bounds have failed on.
-var hostile = []string{"", "\x00", "\xff", "'; DROP TABLE calls; --", "-1", "0", "1", "9223372036854775807", "9223372036854775808", "1e309", "NaN",
-	strings.Repeat("9", 400), "%", "😀", "true", "null", "../../etc", id(1), "UTC", "Asia/Kolkata", "America/St_Johns", "previous_period",
-	"0001-01-01", "0001-01-01T00:00:00+14:00", "0001-01-02", "1969-12-31", "2026-02-30", "2026-04-18T24:00:00", "9999-12-31", "9999-12-31T23:59:59.999999-14:00", "10000-01-01"}
+var hostile = []string{"", "\x00", "\xff", "'; DROP TABLE calls; --", "-1", "0", "1", "9223372036854775807",
+	"9223372036854775808", "1e309", "NaN",
+	strings.Repeat("9", 400), "%", "😀", "true", "null", "../../etc", id(1), "UTC", "Asia/Kolkata", "America/St_Johns",
+	"previous_period",
+	"0001-01-01", "0001-01-01T00:00:00+14:00", "0001-01-02", "1969-12-31", "2026-02-30", "2026-04-18T24:00:00",
+	"9999-12-31", "9999-12-31T23:59:59.999999-14:00", "10000-01-01"}
 
 // No value of any parameter of any operation is an error of the server, alone or together with others.
 func TestParameters_NeverCauseServerErrors(t *testing.T) {
@@ -162,18 +166,21 @@ func TestParameters_RepeatedAndUnknown(t *testing.T) {
 					t.Errorf("%s with %s twice: got %d %s", op.path, name, status, body)
 				}
 			default:
-				if status != http.StatusBadRequest || code(body) != "INVALID_FILTER" || !strings.Contains(body, "more than once") && !strings.Contains(body, "does not exist") {
+				if status != http.StatusBadRequest || code(body) != "INVALID_FILTER" || !strings.Contains(body, "more than once") &&
+					!strings.Contains(body, "does not exist") {
 					t.Errorf("%s with %s twice: got %d %s, want 400 INVALID_FILTER", op.path, name, status, body)
 				}
 			}
 		}
 		isStrict := strings.HasPrefix(op.path, "/api/v1/exports") || strings.HasPrefix(op.path, "/api/v1/analytics") ||
 			strings.HasPrefix(op.path, "/api/v1/sharing")
-		if status, body := get(op.path + "?unheard_of=1"); isStrict != (status == http.StatusBadRequest && strings.Contains(body, "unheard_of")) {
+		if status, body := get(op.path + "?unheard_of=1"); isStrict != (status == http.StatusBadRequest &&
+			strings.Contains(body, "unheard_of")) {
 			t.Errorf("%s with an unknown parameter: got %d %s, want an error: %v", op.path, status, body, isStrict)
 		}
 	}
-	for query, want := range map[string]string{"columns=id&columns=status": "id,status\n", "columns=id,status&columns=direction": "id,status,direction\n"} {
+	for query, want := range map[string]string{"columns=id&columns=status": "id,status\n",
+		"columns=id,status&columns=direction": "id,status,direction\n"} {
 		if status, body := get("/api/v1/exports/calls?format=csv&" + query); status != 200 || !strings.HasPrefix(body, want) {
 			t.Errorf("%s: got %d %.200s, want the columns %s", query, status, body, want)
 		}

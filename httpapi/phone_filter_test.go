@@ -18,7 +18,8 @@ func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
 	spellings := []string{"15550783881", "+15550783881", "+1 555-078-3881", "+1 (555) 078-3881", "1.555.078.3881",
-		" 1-555-0783881", "+1\u00a0555\u2011078\u20133881", "\u202a+1 555 078 3881\u202c", "whatsapp:+15550783881", "tel:+1-555-078-3881"}
+		" 1-555-0783881", "+1\u00a0555\u2011078\u20133881", "\u202a+1 555 078 3881\u202c", "whatsapp:+15550783881",
+		"tel:+1-555-078-3881"}
 	names := []string{"anonymous", "sip:alice@example.com", "client:web-7", "client:web-8", "+1 555 ext. 7"}
 	calls, messages := 0, 0
 	var callRows, messageRows []string

@@ -33,7 +33,8 @@ func pushable(t *testing.T, tune ...func(*httpapi.Options)) (a *api, address, ke
 			if err != nil {
 				return pushed, err
 			}
-			pushed.Counts, pushed.Refusals, err = w.Merge(ctx, warehouse.Batch{Dataset: push.Dataset, Tenant: push.Tenant, Origin: "push", Rows: lines(t, strings.Split(strings.TrimSpace(string(body)), "\n")...)})
+			pushed.Counts, pushed.Refusals, err = w.Merge(ctx, warehouse.Batch{Dataset: push.Dataset, Tenant: push.Tenant,
+				Origin: "push", Rows: lines(t, strings.Split(strings.TrimSpace(string(body)), "\n")...)})
 			return pushed, err
 		}
 	})...)
@@ -53,7 +54,8 @@ func beginPush(t *testing.T, address, key string) net.Conn {
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 	noError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: %s\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n", key)
+	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: "+
+		"%s\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n", key)
 	noError(t, err)
 	return conn
 }
@@ -80,10 +82,12 @@ func TestPush_SlowBody(t *testing.T) {
 	noError(t, err)
 	answer, err := io.ReadAll(conn)
 	noError(t, err)
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) || !bytes.Contains(answer, []byte(`{"data":{"read":2,"new":1,"changed":0,"unchanged":0,"deleted":0,"superseded":0,"erased":0,"refused":1,"dropped":0,"unknown_fields":[],"refusals":[{"line":2,`)) {
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) || !bytes.Contains(answer,
+		[]byte(`{"data":{"read":2,"new":1,"changed":0,"unchanged":0,"deleted":0,"superseded":0,"erased":0,"refused":1,"dropped":0,"unknown_fields":[],"refusals":[{"line":2,`)) {
 		t.Errorf("%s", answer)
 	}
-	noError(t, testutil.GatherAndCompare(registry, strings.NewReader(`# HELP voicory_pushed_rows_total Rows that clients pushed, by dataset and what became of them.
+	noError(t, testutil.GatherAndCompare(registry, strings.NewReader(
+		`# HELP voicory_pushed_rows_total Rows that clients pushed, by dataset and what became of them.
 # TYPE voicory_pushed_rows_total counter
 voicory_pushed_rows_total{dataset="calls",outcome="new"} 1
 voicory_pushed_rows_total{dataset="calls",outcome="refused"} 1
@@ -135,7 +139,8 @@ func TestPush_Methods(t *testing.T) {
 			t.Errorf("%s: %d %v", method, got.status, got.header)
 		}
 	}
-	got := a.do(t, http.MethodOptions, path, "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "POST")
+	got := a.do(t, http.MethodOptions, path, "", "Origin", "https://app.example.com", "Access-Control-Request-Method",
+		"POST")
 	if got.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("%v", got.header)
 	}

@@ -27,18 +27,21 @@ func TestRawErrors_HaveErrorObjectAndHeaders(t *testing.T) {
 		status  int
 		code    string
 	}{
-		"malformed escape":          {"GET /api/v1/calls/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"},
-		"cut escape":                {"GET /api/v1/calls/% HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"},
-		"malformed escape in query": {"GET /api/v1/calls?from=%zz HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + b.secret + "\r\n\r\n", 400, "INVALID_FILTER"},
-		"no host":                   {"GET /api/v1/calls HTTP/1.1\r\n\r\n", 400, "BAD_REQUEST"},
-		"no request":                {"nonsense\r\n\r\n", 400, "BAD_REQUEST"},
-		"transfer encoding":         {"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n", 501, "NOT_IMPLEMENTED"},
-		"version":                   {"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, "HTTP_VERSION_NOT_SUPPORTED"},
-		"large headers":             {"GET /api/v1/calls HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 8<<10) + "\r\n\r\n", 431, "HEADERS_TOO_LARGE"},
-		"method":                    {"PATCH /api/v1/calls HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
-		"method and slash":          {"PUT /api/v1/calls/ HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
-		"odd method":                {"BREW /api/v1/calls HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
-		"no path":                   {"GET /nowhere/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"},
+		"malformed escape": {"GET /api/v1/calls/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"},
+		"cut escape":       {"GET /api/v1/calls/% HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"},
+		"malformed escape in query": {"GET /api/v1/calls?from=%zz HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + b.secret + "\r\n\r\n",
+			400, "INVALID_FILTER"},
+		"no host":    {"GET /api/v1/calls HTTP/1.1\r\n\r\n", 400, "BAD_REQUEST"},
+		"no request": {"nonsense\r\n\r\n", 400, "BAD_REQUEST"},
+		"transfer encoding": {"POST /api/v1/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n", 501,
+			"NOT_IMPLEMENTED"},
+		"version": {"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, "HTTP_VERSION_NOT_SUPPORTED"},
+		"large headers": {"GET /api/v1/calls HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 8<<10) + "\r\n\r\n",
+			431, "HEADERS_TOO_LARGE"},
+		"method":           {"PATCH /api/v1/calls HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
+		"method and slash": {"PUT /api/v1/calls/ HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
+		"odd method":       {"BREW /api/v1/calls HTTP/1.1\r\nHost: x\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
+		"no path":          {"GET /nowhere/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
@@ -55,8 +58,10 @@ func TestRawErrors_HaveErrorObjectAndHeaders(t *testing.T) {
 				t.Errorf("got %d %s, want %d %s", response.StatusCode, body, test.status, test.code)
 			}
 			h := response.Header
-			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("X-Api-Version") != "v1" ||
-				!strings.Contains(h.Get("Cache-Control"), "no-store") || h.Get("Content-Type") != "application/json; charset=utf-8" {
+			if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" ||
+				h.Get("X-Api-Version") != "v1" ||
+				!strings.Contains(h.Get("Cache-Control"), "no-store") ||
+				h.Get("Content-Type") != "application/json; charset=utf-8" {
 				t.Errorf("got the headers %v", h)
 			}
 		})

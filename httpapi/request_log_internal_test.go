@@ -23,7 +23,8 @@ func TestKeylessLog_BoundsEntriesOfAnAddressAndOfAll(t *testing.T) {
 		for _, test := range []struct {
 			address string
 			want    int
-		}{{"10.0.0.1", 60}, {"10.0.0.1", 0}, {"10.0.0.2", 60}, {"2001:db8::1", 60}, {"2001:db8::2", 0}, {"2001:db8:0:1::1", 60}} {
+		}{{"10.0.0.1", 60}, {"10.0.0.1", 0}, {"10.0.0.2", 60}, {"2001:db8::1", 60}, {"2001:db8::2", 0},
+			{"2001:db8:0:1::1", 60}} {
 			got := admitted(test.address)
 			if got != test.want {
 				t.Errorf("round %d, %s: got %d entries of 1000 requests, want %d", round, test.address, got, test.want)

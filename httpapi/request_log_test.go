@@ -42,7 +42,8 @@ func TestRequestLog_SamplesRequestsWithoutAKey(t *testing.T) {
 	if statuses[401] != 60 || statuses[200] != 5 {
 		t.Errorf("got entries %v, want 60 of status 401 and 5 of status 200", statuses)
 	}
-	if unlogged, err := testutil.GatherAndCount(registry, "voicory_http_requests_unlogged_total"); err != nil || unlogged != 1 {
+	if unlogged, err := testutil.GatherAndCount(registry, "voicory_http_requests_unlogged_total"); err != nil ||
+		unlogged != 1 {
 		t.Errorf("got %d metrics of requests that are not logged, %v, want 1", unlogged, err)
 	}
 }
@@ -69,15 +70,20 @@ func TestKeys_AreMaskedWhereverTheyAreSent(t *testing.T) {
 	long := strings.Repeat("a", 240)
 	type place struct{ path, header, value string }
 	places := []place{
-		{"/api/v1/calls", "X-Request-Id", secret}, {"/api/v1/calls", "X-Request-Id", "id-" + secret}, {"/api/v1/calls", "X-Query-Id", secret},
-		{"/api/v1/calls", "User-Agent", "x " + secret}, {"/api/v1/calls", "X-Forwarded-For", secret}, {"/api/v1/calls", "Origin", "https://" + secret},
+		{"/api/v1/calls", "X-Request-Id", secret}, {"/api/v1/calls", "X-Request-Id", "id-" + secret},
+		{"/api/v1/calls", "X-Query-Id", secret},
+		{"/api/v1/calls", "User-Agent", "x " + secret}, {"/api/v1/calls", "X-Forwarded-For", secret},
+		{"/api/v1/calls", "Origin", "https://" + secret},
 		{"/api/v1/calls", "Accept", "text/" + secret}, {"/api/v1/calls", "If-None-Match", secret},
 		{"/api/v1/exports/calls", "Accept", "text/" + secret},
 	}
 	for _, text := range []string{secret, encoded.String(), twice, long + secret, long + encoded.String()} {
-		for _, path := range []string{"/%s", "/api/v1/calls/%s", "/api/v1/exports/%s", "/api/v1/exports/calls/files/%s", "/api/v1/calls?%s", "/api/v1/calls?%s=1",
-			"/api/v1/calls?search=%s", "/api/v1/calls?status=%s", "/api/v1/calls?from=%s", "/api/v1/calls?cursor=%s", "/api/v1/analytics/costs?group_by=%s",
-			"/api/v1/analytics/costs?timezone=%s", "/api/v1/analytics/transcripts/search?q=%s", "/api/v1/exports/calls?columns=%s", "/api/v1/exports/calls?format=%s"} {
+		for _, path := range []string{"/%s", "/api/v1/calls/%s", "/api/v1/exports/%s", "/api/v1/exports/calls/files/%s",
+			"/api/v1/calls?%s", "/api/v1/calls?%s=1",
+			"/api/v1/calls?search=%s", "/api/v1/calls?status=%s", "/api/v1/calls?from=%s", "/api/v1/calls?cursor=%s",
+			"/api/v1/analytics/costs?group_by=%s",
+			"/api/v1/analytics/costs?timezone=%s", "/api/v1/analytics/transcripts/search?q=%s",
+			"/api/v1/exports/calls?columns=%s", "/api/v1/exports/calls?format=%s"} {
 			places = append(places, place{path: fmt.Sprintf(path, text)})
 		}
 	}
@@ -110,6 +116,7 @@ func TestKeys_AreMaskedWhereverTheyAreSent(t *testing.T) {
 	requests, err := a.warehouse.Requests(t.Context(), time.Now().Add(-time.Hour), uuid.NullUUID{}, 1000)
 	noError(t, err)
 	if stored := fmt.Sprintf("%+v", requests); len(requests) < len(places) || keyIn(stored) != "" {
-		t.Errorf("got %d stored requests that show %q, want at least %d that show no key", len(requests), keyIn(stored), len(places))
+		t.Errorf("got %d stored requests that show %q, want at least %d that show no key", len(requests), keyIn(stored),
+			len(places))
 	}
 }

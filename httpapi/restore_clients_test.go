@@ -34,7 +34,8 @@ func (l *lake) remember(t *testing.T) reader {
 	page, _ := l.listed(t, "/api/v1/calls?limit=7", l.secret)
 	feed, _ := l.listed(t, "/api/v1/calls?since=0&limit=7", l.secret)
 	end, _ := l.listed(t, "/api/v1/calls?since=0&limit=100", l.secret)
-	r.cursors = map[string]string{"list": *page.Meta.NextCursor, "feed": *feed.Meta.NextCursor, "resume": end.Meta.ResumeCursor}
+	r.cursors = map[string]string{"list": *page.Meta.NextCursor, "feed": *feed.Meta.NextCursor,
+		"resume": end.Meta.ResumeCursor}
 	table := l.load(t, l.secret, "calls")
 	r.snapshot, r.location = table.Metadata.CurrentSnapshot, table.MetadataLocation
 	objects := []string{r.location, table.list()}

@@ -128,7 +128,8 @@ func (l *lake) download(t *testing.T, method, url string, headers ...string) ans
 func (l *lake) wantSharingError(t *testing.T, got answer, status int, code string) {
 	t.Helper()
 	var body struct{ ErrorCode, Message string }
-	if err := json.Unmarshal([]byte(got.body), &body); got.status != status || err != nil || body.ErrorCode != code || body.Message == "" {
+	if err := json.Unmarshal([]byte(got.body), &body); got.status != status || err != nil || body.ErrorCode != code ||
+		body.Message == "" {
 		t.Errorf("got %d %s, want %d %s", got.status, got.body, status, code)
 	}
 }
@@ -151,17 +152,20 @@ func TestSharing_ListsTheTablesOfTheTenant(t *testing.T) {
 	if len(share) != 1 || share[0].Name != "voicory" || share[0].ID == "" {
 		t.Errorf("got shares %+v", share)
 	}
-	if got := l.shared(t, "GET", "/shares/VOICORY", l.secret, ""); !strings.Contains(got.body, `{"share":{"name":"voicory",`) {
+	if got := l.shared(t, "GET", "/shares/VOICORY", l.secret, ""); !strings.Contains(got.body,
+		`{"share":{"name":"voicory",`) {
 		t.Errorf("got share %+v", got)
 	}
-	if got := page("/shares/voicory/schemas").Items; len(got) != 1 || got[0].Name != mine.String() || got[0].Share != "voicory" {
+	if got := page("/shares/voicory/schemas").Items; len(got) != 1 || got[0].Name != mine.String() ||
+		got[0].Share != "voicory" {
 		t.Errorf("got schemas %+v", got)
 	}
 	var want []string
 	for _, export := range schema.Exports {
 		want = append(want, mine.String()+"."+export.Name)
 	}
-	for _, path := range []string{sharedTables, "/shares/voicory/all-tables", strings.ToUpper(sharedTables[:15]) + sharedTables[15:]} {
+	for _, path := range []string{sharedTables, "/shares/voicory/all-tables",
+		strings.ToUpper(sharedTables[:15]) + sharedTables[15:]} {
 		path = strings.Replace(path, "/SHARES/", "/shares/", 1)
 		for _, size := range []int{1, 2, 500} {
 			var got []string
@@ -179,7 +183,8 @@ func TestSharing_ListsTheTablesOfTheTenant(t *testing.T) {
 			}
 		}
 	}
-	if got := page("/shares?maxResults=0"); len(got.Items) != 0 || got.Next == "" || len(page("/shares?pageToken="+got.Next).Items) != 1 {
+	if got := page("/shares?maxResults=0"); len(got.Items) != 0 || got.Next == "" ||
+		len(page("/shares?pageToken="+got.Next).Items) != 1 {
 		t.Errorf("got a page of no items %+v", got)
 	}
 	for _, query := range []string{"maxResults=-1", "maxResults=501", "maxResults=x", "pageToken=x", "pageToken=OTk"} {
@@ -266,13 +271,15 @@ func TestSharing_RefusesMalformedQueries(t *testing.T) {
 		got := l.shared(t, "POST", sharedTables+"/calls/query", l.secret, "{}", name, value)
 		l.wantSharingError(t, got, 400, "INVALID_PARAMETER_VALUE")
 	}
-	for _, path := range []string{"/version?startingTimestamp=x", "/version?startingTimestamp=2100-01-01T00:00:00Z", "/metadata?version=x",
+	for _, path := range []string{"/version?startingTimestamp=x", "/version?startingTimestamp=2100-01-01T00:00:00Z",
+		"/metadata?version=x",
 		"/metadata?version=1&timestamp=2026-01-01T00:00:00Z"} {
 		l.wantSharingError(t, l.shared(t, "GET", sharedTables+"/calls"+path, l.secret, ""), 400, "INVALID_PARAMETER_VALUE")
 	}
 	// Hints that are not understood, and unknown fields, are ignored.
 	all := l.query(t, "calls", "").names()
-	for _, body := range []string{`{}`, `{"predicateHints":["x y z","nothing = 1"],"jsonPredicateHints":"{","limitHint":null,"maxFiles":1}`} {
+	for _, body := range []string{`{}`,
+		`{"predicateHints":["x y z","nothing = 1"],"jsonPredicateHints":"{","limitHint":null,"maxFiles":1}`} {
 		if got := l.query(t, "calls", body).names(); !slices.Equal(got, all) || len(got) == 0 {
 			t.Errorf("%s: got %s, want %s", body, got, all)
 		}
@@ -283,12 +290,17 @@ func TestSharing_QueryReturnsTheFilesOfEveryTable(t *testing.T) {
 	t.Parallel()
 	l := startLake(t)
 	for _, export := range schema.Exports {
-		for capabilities, want := range map[string]string{"": "", "responseformat=delta,parquet;readerfeatures=deletionvectors": "responseformat=parquet",
-			"readerFeatures=x; responseFormat=Delta": "responseformat=delta", "responseformat=parquet": "responseformat=parquet"} {
-			found := l.query(t, strings.ToUpper(export.Name), "{}", "Delta-Sharing-Capabilities", capabilities, "Fileidhash", "parquet")
+		for capabilities, want := range map[string]string{"": "",
+			"responseformat=delta,parquet;readerfeatures=deletionvectors": "responseformat=parquet",
+			"readerFeatures=x; responseFormat=Delta":                      "responseformat=delta",
+			"responseformat=parquet":                                      "responseformat=parquet"} {
+			found := l.query(t, strings.ToUpper(export.Name), "{}", "Delta-Sharing-Capabilities", capabilities, "Fileidhash",
+				"parquet")
 			isDelta := want == "responseformat=delta"
-			if found.format != want || isDelta != (found.metadata.DeltaMetadata != nil) || isDelta != (found.protocol["deltaProtocol"] != nil) {
-				t.Errorf("%s with %q: got format %q, protocol %v and metadata %+v", export.Name, capabilities, found.format, found.protocol, found.metadata)
+			if found.format != want || isDelta != (found.metadata.DeltaMetadata != nil) ||
+				isDelta != (found.protocol["deltaProtocol"] != nil) {
+				t.Errorf("%s with %q: got format %q, protocol %v and metadata %+v", export.Name, capabilities, found.format,
+					found.protocol, found.metadata)
 			}
 			sums := map[string]int64{}
 			for _, file := range found.files {
@@ -317,7 +329,8 @@ func TestSharing_QueryReturnsTheFilesOfEveryTable(t *testing.T) {
 	}
 	version := fmt.Sprint(l.query(t, "calls", "").version)
 	for method, path := range map[string]string{"GET": sharedTables + "/calls/version", "HEAD": sharedTables + "/calls"} {
-		if got := l.shared(t, method, path, l.secret, ""); got.status != 200 || got.header.Get("Delta-Table-Version") != version || got.body != "" {
+		if got := l.shared(t, method, path, l.secret, ""); got.status != 200 ||
+			got.header.Get("Delta-Table-Version") != version || got.body != "" {
 			t.Errorf("%s %s: got %+v, want version %s", method, path, got, version)
 		}
 	}
@@ -333,8 +346,9 @@ func TestSharing_VersionsStayReadableForOneHour(t *testing.T) {
 	l := startLake(t)
 	before := l.query(t, "calls", "")
 	publish := func(n int) {
-		merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"failed","created_at":"2026-02-03T12:00:00Z"}`,
-			mine, id(n)))
+		merge(t, l.warehouse, schema.Calls,
+			fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"failed","created_at":"2026-02-03T12:00:00Z"}`,
+				mine, id(n)))
 		_, err := l.warehouse.Publish(t.Context())
 		noError(t, err)
 	}
@@ -356,10 +370,12 @@ func TestSharing_VersionsStayReadableForOneHour(t *testing.T) {
 	} {
 		found := l.query(t, "calls", body)
 		if found.version != want.version || !slices.Equal(found.names(), want.names()) {
-			t.Errorf("%s: got version %d with %s, want version %d with %s", body, found.version, found.names(), want.version, want.names())
+			t.Errorf("%s: got version %d with %s, want version %d with %s", body, found.version, found.names(), want.version,
+				want.names())
 		}
 		for _, file := range found.files {
-			if got := l.download(t, "GET", file.URL); got.status != 200 || file.Version != want.version || file.Timestamp != want.version/1000 {
+			if got := l.download(t, "GET", file.URL); got.status != 200 || file.Version != want.version ||
+				file.Timestamp != want.version/1000 {
 				t.Errorf("%s: got file %+v with status %d", body, file, got.status)
 			}
 		}
@@ -372,7 +388,8 @@ func TestSharing_VersionsStayReadableForOneHour(t *testing.T) {
 		"/metadata?timestamp=" + at(before.version, time.Microsecond):        before.version,
 		"/metadata": after.version,
 	} {
-		if got := l.shared(t, "GET", sharedTables+"/calls"+path, l.secret, ""); got.header.Get("Delta-Table-Version") != fmt.Sprint(want) {
+		if got := l.shared(t, "GET", sharedTables+"/calls"+path, l.secret,
+			""); got.header.Get("Delta-Table-Version") != fmt.Sprint(want) {
 			t.Errorf("%s: got %+v, want version %d", path, got, want)
 		}
 	}
@@ -558,7 +575,8 @@ func TestSharing_ClientReadsEveryTable(t *testing.T) {
 			if c.Nullable() && want[1] == "int" && types[1] == "float" { // pandas has no integer that is null
 				want[1] = "float"
 			}
-			if types[0] != want[0] || types[1] != want[1] && types[1] != "" || types[1] != types[2] || found.Comments[export.Name][c.Name] != c.Comment() {
+			if types[0] != want[0] || types[1] != want[1] && types[1] != "" || types[1] != types[2] ||
+				found.Comments[export.Name][c.Name] != c.Comment() {
 				t.Errorf("%s.%s: got types %s, want %s", export.Name, c.Name, types, want)
 			}
 		}
@@ -576,7 +594,8 @@ func TestSharing_ClientReadsEveryTable(t *testing.T) {
 	last := 0.0
 	for _, round := range found.June {
 		count, usd := round[0].(float64), round[1].(float64)
-		if usd != count/2 || count < last || count > float64(published.Load()) || !strings.HasPrefix(round[2].(string), "2026-06-03T12:00:00") {
+		if usd != count/2 || count < last || count > float64(published.Load()) ||
+			!strings.HasPrefix(round[2].(string), "2026-06-03T12:00:00") {
 			t.Errorf("got %v after %v rows, which no publication has", round, last)
 		}
 		last = count
@@ -593,9 +612,10 @@ var sharedTypes = map[string][2]string{
 	"DATE": {`"date"`, "date"}, "TIMESTAMP WITH TIME ZONE": {`"timestamp"`, "Timestamp"},
 	"DECIMAL(10,4)": {`"decimal(10,4)"`, "Decimal"}, "DECIMAL(18,4)": {`"decimal(18,4)"`, "Decimal"},
 	"DECIMAL(38,0)": {`"decimal(38,0)"`, "Decimal"},
-	"STRUCT(speaker VARCHAR, \"text\" VARCHAR, timestamp_ms BIGINT)[]": {`{"type": "array", "elementType": {"type": "struct", "fields": [` +
-		`{"name": "speaker", "type": "string", "nullable": true, "metadata": {}}, {"name": "text", "type": "string", "nullable": true, "metadata": {}}, ` +
-		`{"name": "timestamp_ms", "type": "long", "nullable": true, "metadata": {}}]}, "containsNull": true}`, "ndarray"},
+	"STRUCT(speaker VARCHAR, \"text\" VARCHAR, timestamp_ms BIGINT)[]": {
+		`{"type": "array", "elementType": {"type": "struct", "fields": [` +
+			`{"name": "speaker", "type": "string", "nullable": true, "metadata": {}}, {"name": "text", "type": "string", "nullable": true, "metadata": {}}, ` +
+			`{"name": "timestamp_ms", "type": "long", "nullable": true, "metadata": {}}]}, "containsNull": true}`, "ndarray"},
 }
 
 // wantCalls compares calls that a client has read with those of the API.

@@ -71,7 +71,10 @@ func (c *slowClient) Read(p []byte) (int, error) {
 func (b *bulk) dialSlowly(t *testing.T, path string, taken *atomic.Int64) *slowClient {
 	t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) (err error) {
-		return errors.Join(conn.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
+		return errors.Join(conn.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+				syscall.SO_RCVBUF, 4096)
+		}), err)
 	}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", b.Listener.Addr().String())
 	noError(t, err)
@@ -80,7 +83,8 @@ func (b *bulk) dialSlowly(t *testing.T, path string, taken *atomic.Int64) *slowC
 	noError(t, err)
 	taken.Store(0)
 	c := &slowClient{from: conn, taken: taken}
-	c.Response, err = http.ReadResponse(bufio.NewReaderSize(c, 1<<10), nil) //nolint:bodyclose // it goes with its connection
+	c.Response, err = http.ReadResponse(bufio.NewReaderSize(c, 1<<10),
+		nil) //nolint:bodyclose // it goes with its connection
 	noError(t, err)
 	if c.StatusCode != http.StatusOK {
 		t.Fatal(path, c.Status)
@@ -154,7 +158,8 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 				t.Errorf("beside %s, %+v was published, %v", path, got, err)
 			}
 		}
-		if got := b.ask(t, "GET", "/api/v1/calls/"+id(20_000+round), b.secret); got.status != http.StatusOK || !strings.Contains(got.body, "fresh") {
+		if got := b.ask(t, "GET", "/api/v1/calls/"+id(20_000+round), b.secret); got.status != http.StatusOK ||
+			!strings.Contains(got.body, "fresh") {
 			t.Errorf("beside %s: %v", path, got)
 		}
 		if cause := <-ended; cause != nil {
@@ -175,7 +180,8 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 		if strings.Contains(path, "/files/") {
 			want = filled // rows at the time of the list
 		}
-		if rows, err := juneRows(t, client.Header.Get("Content-Type"), string(append(all, rest...))); err != nil || rows != want {
+		if rows, err := juneRows(t, client.Header.Get("Content-Type"), string(append(all, rest...))); err != nil ||
+			rows != want {
 			t.Errorf("%s has %d rows, not %d, %v", path, rows, want, err)
 		}
 	}

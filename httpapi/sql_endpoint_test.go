@@ -43,7 +43,8 @@ func startSQLSlots(t *testing.T, slots httpapi.Slots, tune ...func(*query.Option
 }
 
 // post sends a query and returns the answer while it comes.
-func (b *bulk) post(ctx context.Context, t *testing.T, key, body string, headers ...string) (*http.Request, *http.Response, error) {
+func (b *bulk) post(ctx context.Context, t *testing.T, key, body string, headers ...string) (*http.Request,
+	*http.Response, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL+"/api/v1/query", strings.NewReader(body))
 	noError(t, err)
@@ -104,11 +105,14 @@ func TestQuery_Formats(t *testing.T) {
 		QueryID string  `json:"query_id"`
 	}
 	noError(t, json.Unmarshal([]byte(got.body), &result))
-	if got.status != 200 || fmt.Sprint(result.Rows) != "[[no-answer 29] [on_hold-line 1]]" || fmt.Sprint(result.Columns) != "[map[name:status type:VARCHAR] map[name:n type:BIGINT]]" ||
-		result.AsOf == nil || got.header.Get("X-As-Of") == "" || result.QueryID != got.header.Get("X-Query-Id") || got.header.Get("X-Row-Count") != "2" || got.header.Get("X-Truncated") != "no" {
+	if got.status != 200 || fmt.Sprint(result.Rows) != "[[no-answer 29] [on_hold-line 1]]" ||
+		fmt.Sprint(result.Columns) != "[map[name:status type:VARCHAR] map[name:n type:BIGINT]]" ||
+		result.AsOf == nil || got.header.Get("X-As-Of") == "" || result.QueryID != got.header.Get("X-Query-Id") ||
+		got.header.Get("X-Row-Count") != "2" || got.header.Get("X-Truncated") != "no" {
 		t.Error(got)
 	}
-	if got := b.sql(t, b.another, `{"sql": "SELECT count(*) FROM calls", "format": "csv"}`); got.body != "count_star()\n1\n" {
+	if got := b.sql(t, b.another,
+		`{"sql": "SELECT count(*) FROM calls", "format": "csv"}`); got.body != "count_star()\n1\n" {
 		t.Error("the other tenant sees", got)
 	}
 	// A long result has its row count in trailers.
@@ -124,7 +128,8 @@ func TestQuery_Formats(t *testing.T) {
 		t.Error(rows, got.header)
 	}
 	for _, format := range query.Formats {
-		if got := b.sql(t, b.secret, fmt.Sprintf(`{"sql": "FROM customers", "format": %q}`, format)); got.status != 200 || got.header.Get("X-Row-Count") != "2" {
+		if got := b.sql(t, b.secret, fmt.Sprintf(`{"sql": "FROM customers", "format": %q}`, format)); got.status != 200 ||
+			got.header.Get("X-Row-Count") != "2" {
 			t.Error(format, got)
 		}
 	}
@@ -148,7 +153,8 @@ func TestQuery_InvalidRequests(t *testing.T) {
 		{b.secret, `{"sql": "` + strings.Repeat("x", 1<<20+1) + `"}`, 400, "INVALID_QUERY"},
 		{b.secret, `{"sql": "` + strings.Repeat("x", 5<<20) + `"}`, 413, "PAYLOAD_TOO_LARGE"},
 		{b.secret, `{"sql": "DROP VIEW calls"}`, 400, "INVALID_SQL"},
-		{b.secret, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3", "timeout_ms": 300}`, 504, "QUERY_TIMEOUT"},
+		{b.secret, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3", "timeout_ms": 300}`, 504,
+			"QUERY_TIMEOUT"},
 		{b.secret, `{"sql": "SELECT list(range) FROM range(1000000000)"}`, 422, "QUERY_OUT_OF_MEMORY"},
 	} {
 		if got := b.sql(t, c.key, c.body); got.status != c.status || code(got.body) != c.code {
@@ -156,7 +162,8 @@ func TestQuery_InvalidRequests(t *testing.T) {
 		}
 	}
 	got := b.sql(t, b.secret, `{"sql": "SELECT 1,\n  nope FROM calls"}`)
-	if !strings.Contains(got.body, `"line":2,"column":3`) || !strings.Contains(got.body, `Binder Error: Referenced column \"nope\" not found`) {
+	if !strings.Contains(got.body, `"line":2,"column":3`) || !strings.Contains(got.body,
+		`Binder Error: Referenced column \"nope\" not found`) {
 		t.Error(got.body)
 	}
 	if got := b.sql(t, b.secret, `{"sql": "SELECT 1"}`, "Content-Type", "text/plain"); got.status != 415 {
@@ -187,7 +194,8 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 			t.Errorf("%s: %d %v %.200s", body, got.status, got.header, got.body)
 		}
 	}
-	const lines, csv = `{"sql": "FROM range(20000)"}`, `{"sql": "SELECT repeat('x', 999) FROM range(2000)", "format": "csv"}`
+	const lines, csv = `{"sql": "FROM range(20000)"}`,
+		`{"sql": "SELECT repeat('x', 999) FROM range(2000)", "format": "csv"}`
 	check(key, lines, "10000", "rows")
 	limit(control.KeySettings{QueryRows: 100})
 	check(key, lines, "100", "rows")
@@ -203,13 +211,15 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 	check(key, csv, "999", "bytes")
 	check(b.secret, csv, "2000", "no")
 	for _, format := range query.Formats {
-		got := b.sql(t, key, fmt.Sprintf(`{"sql": "SELECT md5(range::VARCHAR) || repeat('x', 999) FROM range(2000)", "format": %q}`, format))
+		got := b.sql(t, key, fmt.Sprintf(
+			`{"sql": "SELECT md5(range::VARCHAR) || repeat('x', 999) FROM range(2000)", "format": %q}`, format))
 		if got.status != 200 || len(got.body) > 1_000_000 || got.header.Get("X-Truncated") != "bytes" {
 			t.Errorf("%s: got %d, %d bytes, cut off by %s", format, got.status, len(got.body), got.header.Get("X-Truncated"))
 		}
 	}
 	limit(control.KeySettings{QueryBytes: 60})
-	if got := b.sql(t, key, lines); got.status != 422 || code(got.body) != "RESULT_TOO_LARGE" || !strings.Contains(got.body, "may have 60") {
+	if got := b.sql(t, key, lines); got.status != 422 || code(got.body) != "RESULT_TOO_LARGE" ||
+		!strings.Contains(got.body, "may have 60") {
 		t.Error(got)
 	}
 	limit(control.KeySettings{})
@@ -217,8 +227,10 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 
 	slow := strings.Replace(endless, "600000", "400", 1)
 	limit(control.KeySettings{QueryTime: 200})
-	for _, body := range []string{slow, endless, `{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"}`} {
-		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" || !strings.Contains(got.body, "longer than 200ms, which is the maximum for queries of this key") {
+	for _, body := range []string{slow, endless,
+		`{"sql": "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"}`} {
+		if got := b.sql(t, key, body); got.status != 504 || code(got.body) != "QUERY_TIMEOUT" ||
+			!strings.Contains(got.body, "longer than 200ms, which is the maximum for queries of this key") {
 			t.Error(got)
 		}
 	}
@@ -229,7 +241,9 @@ func TestQuery_LimitsOfAKey(t *testing.T) {
 	if got := b.sql(t, key, slow); got.status != 504 || !strings.Contains(got.body, `longer than 400ms"`) {
 		t.Error(got)
 	}
-	for _, beyond := range []string{`{"sql": "SELECT 1", "limit": 10000001}`, `{"sql": "SELECT 1", "timeout_ms": 600001}`} { // beyond the documented bounds
+	// beyond the documented bounds
+	for _, beyond := range []string{`{"sql": "SELECT 1", "limit": 10000001}`,
+		`{"sql": "SELECT 1", "timeout_ms": 600001}`} {
 		if got := b.sql(t, key, beyond); got.status != 400 || code(got.body) != "INVALID_QUERY" {
 			t.Error(got)
 		}
@@ -315,7 +329,8 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) { // alone, beca
 		"SELECT sum(a.range * b.range * c.range) FROM range(1000000000) a, range(1000000) b, range(1000) c",
 		"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
 		"SELECT count(DISTINCT md5(a.range::VARCHAR || repeat('x', 1000))) FROM range(1000000000) a",
-		"SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE regexp_matches(a.range::VARCHAR || b.range::VARCHAR, '(1|2|3)*4.*x')",
+		"SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE regexp_matches(a.range::VARCHAR || " +
+			"b.range::VARCHAR, '(1|2|3)*4.*x')",
 	}
 	b := startSQLSlots(t, withSlots(httpapi.Queries, 2*len(bombs), len(bombs), len(bombs)))
 	bombing, stop := context.WithCancel(t.Context())
@@ -333,7 +348,8 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) { // alone, beca
 				}
 				said, err := io.ReadAll(response.Body)
 				response.Body.Close()
-				if err == nil && code(string(said)) != "QUERY_OUT_OF_MEMORY" && code(string(said)) != "RATE_LIMIT_EXCEEDED" && code(string(said)) != "SERVER_BUSY" {
+				if err == nil && code(string(said)) != "QUERY_OUT_OF_MEMORY" && code(string(said)) != "RATE_LIMIT_EXCEEDED" &&
+					code(string(said)) != "SERVER_BUSY" {
 					t.Errorf("%s: %d %s", bomb, response.StatusCode, said)
 				}
 			}
@@ -341,7 +357,8 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) { // alone, beca
 	}
 	until(t, func() bool { return b.sql(t, b.secret, `{"sql": "SELECT 1"}`).status != 200 }) // all of them run
 	for range 8 {
-		for _, path := range []string{"/api/v1/calls/00000000-0000-4000-8000-000000000001", "/api/v1/calls?limit=5", "/api/v1/analytics/calls"} {
+		for _, path := range []string{"/api/v1/calls/00000000-0000-4000-8000-000000000001", "/api/v1/calls?limit=5",
+			"/api/v1/analytics/calls"} {
 			if got := b.ask(t, "GET", path, b.secret); got.status != 200 {
 				t.Fatal(path, got.status, got.body)
 			}
@@ -357,7 +374,8 @@ func TestQuery_HostileStatementsDoNotAffectOthers(t *testing.T) { // alone, beca
 func TestQuery_FailureMidwayAborts(t *testing.T) {
 	t.Parallel()
 	b := startSQL(t)
-	_, response, err := b.post(t.Context(), t, b.secret, `{"sql": "SELECT range, CASE WHEN range = 20000 THEN error('late') ELSE repeat('x', 2000 + range % 9) END FROM range(30000)", "format": "csv"}`)
+	_, response, err := b.post(t.Context(), t, b.secret,
+		`{"sql": "SELECT range, CASE WHEN range = 20000 THEN error('late') ELSE repeat('x', 2000 + range % 9) END FROM range(30000)", "format": "csv"}`)
 	noError(t, err)
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || err == nil || len(body) == 0 {

@@ -59,7 +59,8 @@ type shared struct {
 func startShared(t *testing.T) *shared {
 	t.Helper()
 	s := &shared{slots: httpapi.NewSlots(4), registry: prometheus.NewRegistry()}
-	s.slots[httpapi.Bodies] = admission.New(admission.Limits{Total: 4, PerTenant: 2, PerKey: 1, Waiters: 64, WaitersPerTenant: 16, MaxWait: 5 * time.Second})
+	s.slots[httpapi.Bodies] = admission.New(admission.Limits{Total: 4, PerTenant: 2, PerKey: 1, Waiters: 64,
+		WaitersPerTenant: 16, MaxWait: 5 * time.Second})
 	s.bulk = startBulk(t, func(o *httpapi.Options) {
 		store := o.Store.(*warehouse.Warehouse)
 		program, err := os.Executable()
@@ -72,8 +73,9 @@ func startShared(t *testing.T) *shared {
 			if err != nil {
 				return pushed, err
 			}
-			pushed.Counts, pushed.Refusals, err = store.Merge(ctx, warehouse.Batch{Dataset: push.Dataset, Tenant: push.Tenant, Origin: "push",
-				Rows: lines(t, strings.Split(strings.TrimSpace(string(body)), "\n")...)})
+			pushed.Counts, pushed.Refusals, err = store.Merge(ctx, warehouse.Batch{Dataset: push.Dataset, Tenant: push.Tenant,
+				Origin: "push",
+				Rows:   lines(t, strings.Split(strings.TrimSpace(string(body)), "\n")...)})
 			return pushed, err
 		}
 	})
@@ -117,12 +119,16 @@ func (s *shared) outside() (n int64) {
 func (s *shared) send(t *testing.T, r road, key string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) (err error) {
-		return errors.Join(conn.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
+		return errors.Join(conn.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+				syscall.SO_RCVBUF, 4096)
+		}), err)
 	}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", s.Listener.Addr().String())
 	noError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: %s\r\nContent-Length: "+
+		"%d\r\n\r\n",
 		r.method, r.path, key, r.mediaType(), max(len(r.body), r.declared))
 	noError(t, err)
 	go io.WriteString(conn, r.body) //nolint:errcheck // a client in the queue is not read from until its connection is closed
@@ -169,7 +175,8 @@ func (s *shared) occupy(t *testing.T, r road, keys []string) (leave func()) {
 // answered asks for the road as another tenant and returns the status of the whole answer.
 func (s *shared) answered(t *testing.T, r road) int {
 	t.Helper()
-	conn := rawRequest(t, s.Listener.Addr().String(), fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+	conn := rawRequest(t, s.Listener.Addr().String(), fmt.Sprintf(
+		"%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		r.method, r.otherPath, s.another, r.mediaType(), len(r.otherBody), r.otherBody))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	noError(t, err)
@@ -188,29 +195,36 @@ func (s *shared) roads(t *testing.T) []road {
 	for n := range 100 {
 		long.WriteString(noise(n))
 	}
-	merge(t, s.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-05-01","summary":%q}`, mine, id(30_000), long.String()))
+	merge(t, s.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-05-01","summary":%q}`, mine,
+		id(30_000), long.String()))
 	_, err := s.warehouse.Publish(t.Context())
 	noError(t, err)
 	files, others := s.files(t, s.secret, "calls", ""), s.files(t, s.another, "calls", "")
 	const (
-		stream, costs, search = "/api/v1/exports/calls?format=ndjson", "/api/v1/analytics/costs", "/api/v1/analytics/transcripts/search?q=hi"
-		sql, ingest           = "/api/v1/query", "/api/v1/ingest/calls"
-		small                 = `{"sql": "SELECT 1"}`
+		stream, costs, search = "/api/v1/exports/calls?format=ndjson", "/api/v1/analytics/costs",
+			"/api/v1/analytics/transcripts/search?q=hi"
+		sql, ingest = "/api/v1/query", "/api/v1/ingest/calls"
+		small       = `{"sql": "SELECT 1"}`
 	)
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-06-01"}`+"\n", id(40_000))
 	return []road{
-		{name: "page", public: true, unread: true, method: "GET", path: "/api/v1/calls?limit=100", otherPath: "/api/v1/calls?limit=100"},
-		{name: "detail", public: true, unread: true, method: "GET", path: "/api/v1/calls/" + id(30_000), otherPath: "/api/v1/calls/" + id(900)},
+		{name: "page", public: true, unread: true, method: "GET", path: "/api/v1/calls?limit=100",
+			otherPath: "/api/v1/calls?limit=100"},
+		{name: "detail", public: true, unread: true, method: "GET", path: "/api/v1/calls/" + id(30_000),
+			otherPath: "/api/v1/calls/" + id(900)},
 		{name: "analytics", method: "GET", path: costs, otherPath: costs},
 		{name: "search", method: "GET", path: search, otherPath: search},
 		{name: "stream", work: httpapi.Streams, method: "GET", path: stream, otherPath: stream},
-		{name: "file", work: httpapi.Files, method: "GET", path: files[len(files)-1].URL, otherPath: others[len(others)-1].URL},
+		{name: "file", work: httpapi.Files, method: "GET", path: files[len(files)-1].URL,
+			otherPath: others[len(others)-1].URL},
 		{name: "database", work: httpapi.Files, method: "GET", path: databasePath, otherPath: databasePath},
 		{name: "large result", work: httpapi.Queries, method: "POST", path: sql,
 			body: `{"sql": "SELECT summary FROM calls", "format": "csv"}`, otherPath: sql, otherBody: small},
 		{name: "long statement", work: httpapi.Queries, method: "POST", path: sql, body: endless},
-		{name: "statement that trickles", work: httpapi.Bodies, method: "POST", path: sql, body: `{"sql":`, declared: 1 << 20},
-		{name: "push that trickles", work: httpapi.Bodies, method: "POST", path: ingest, body: "{", declared: 8 << 20, otherPath: ingest, otherBody: row},
+		{name: "statement that trickles", work: httpapi.Bodies, method: "POST", path: sql, body: `{"sql":`,
+			declared: 1 << 20},
+		{name: "push that trickles", work: httpapi.Bodies, method: "POST", path: ingest, body: "{", declared: 8 << 20,
+			otherPath: ingest, otherBody: row},
 		{name: "push that stalls after its beginning", work: httpapi.Pushes, method: "POST", path: ingest,
 			body: strings.Repeat(row, (512<<10)/len(row)), declared: 8 << 20},
 	}
@@ -228,7 +242,8 @@ func TestTenantShares_SlowClientsDoNotKeepOthersOut(t *testing.T) {
 		noError(t, err)
 		keys = append(keys, key)
 	}
-	if status := s.ask(t, http.MethodHead, databasePath, s.secret).status; status != http.StatusOK { // its file is written once
+	// its file is written once
+	if status := s.ask(t, http.MethodHead, databasePath, s.secret).status; status != http.StatusOK {
 		t.Fatalf("database: got %d, want 200", status)
 	}
 	callers := map[string][]string{"one key": keys[:1], "several keys": keys, "public key": {s.key}}

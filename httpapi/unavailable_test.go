@@ -38,7 +38,8 @@ func TestUnavailable_MissingStore(t *testing.T) {
 		response.Body.Close()
 		noError(t, err)
 		body := string(text)
-		if response.StatusCode != http.StatusServiceUnavailable || code(body) != "DATA_UNAVAILABLE" || response.Header.Get("Retry-After") == "" ||
+		if response.StatusCode != http.StatusServiceUnavailable || code(body) != "DATA_UNAVAILABLE" ||
+			response.Header.Get("Retry-After") == "" ||
 			!strings.Contains(body, "warehouse/"+nobody.String()+".duckdb") || !strings.Contains(body, "voicory repair") ||
 			strings.Contains(body, dir) {
 			t.Errorf("%s %s: got %d %s, want 503 with the file and the command", c.method, c.path, response.StatusCode, body)

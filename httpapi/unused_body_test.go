@@ -36,10 +36,14 @@ func TestUnusedBody_ThatStallsHoldsNothing(t *testing.T) {
 	b := startBulk(t)
 	httpapi.WaitNoLongerThan(t, 50*time.Millisecond)
 	file := b.files(t, b.secret, "calls", "")[0].URL
-	for _, request := range []string{"GET /api/v1/calls", "HEAD /api/v1/calls", "GET /api/v1/calls/" + id(1), "GET /api/v1/exports/calls?format=ndjson",
-		"GET " + file, "HEAD " + file, "GET " + databasePath, "GET /api/v1/analytics/costs", "DELETE /api/v1/query/x", "GET /healthz"} {
-		for body, sent := range map[string]string{"Content-Length: 10\r\n": "{", "Content-Length: 100000\r\n": "{", "Transfer-Encoding: chunked\r\n": "5\r\n{"} {
-			conn := rawRequest(t, b.Listener.Addr().String(), fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\n%s\r\n%s", request, b.secret, body, sent))
+	for _, request := range []string{"GET /api/v1/calls", "HEAD /api/v1/calls", "GET /api/v1/calls/" + id(1),
+		"GET /api/v1/exports/calls?format=ndjson",
+		"GET " + file, "HEAD " + file, "GET " + databasePath, "GET /api/v1/analytics/costs", "DELETE /api/v1/query/x",
+		"GET /healthz"} {
+		for body, sent := range map[string]string{"Content-Length: 10\r\n": "{", "Content-Length: 100000\r\n": "{",
+			"Transfer-Encoding: chunked\r\n": "5\r\n{"} {
+			conn := rawRequest(t, b.Listener.Addr().String(), fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\n%s\r\n%s",
+				request, b.secret, body, sent))
 			noError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
 			if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
 				t.Errorf("%s with %q: got %.60q and %v, want status 408 and the end of the connection", request, body, answer, err)
@@ -54,7 +58,8 @@ func TestUnusedBody_IsIgnoredOrRefused(t *testing.T) {
 	b := startBulk(t)
 	for size, want := range map[int]int{2: 200, 4 << 10: 200, 4<<10 + 1: 413, 1 << 20: 413} {
 		for _, path := range []string{"/api/v1/calls", "/api/v1/exports/calls?format=ndjson"} {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL+path, strings.NewReader(strings.Repeat("x", size)))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL+path,
+				strings.NewReader(strings.Repeat("x", size)))
 			noError(t, err)
 			request.Header.Set("X-Api-Key", b.secret)
 			response, err := b.Client().Do(request)
@@ -106,7 +111,8 @@ func TestReadTimeout_DoesNotEndRequestsThatRun(t *testing.T) {
 	t.Parallel()
 	const readTimeout = 300 * time.Millisecond
 	b := startSQL(t)
-	handler := httpapi.New(httpapi.Options{Store: lateStore{b.warehouse, 2 * readTimeout}, CursorKey: []byte("x"), FileKey: []byte("x"), Log: slog.New(slog.DiscardHandler)})
+	handler := httpapi.New(httpapi.Options{Store: lateStore{b.warehouse, 2 * readTimeout}, CursorKey: []byte("x"),
+		FileKey: []byte("x"), Log: slog.New(slog.DiscardHandler)})
 	for _, test := range []struct {
 		handler            http.Handler
 		method, path, body string
@@ -123,7 +129,9 @@ func TestReadTimeout_DoesNotEndRequestsThatRun(t *testing.T) {
 		server := httptest.NewUnstartedServer(test.handler)
 		server.Config.ReadTimeout = readTimeout
 		server.Start()
-		conn := rawRequest(t, server.Listener.Addr().String(), fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		conn := rawRequest(t, server.Listener.Addr().String(), fmt.Sprintf(
+			"%s %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: close\r\nContent-Type: "+
+				"application/json\r\nContent-Length: %d\r\n\r\n%s",
 			test.method, test.path, b.secret, len(test.body), test.body))
 		answer, err := io.ReadAll(conn)
 		if err != nil || !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d ", test.want)) {

@@ -158,7 +158,8 @@ func TestBounds_CancelWhileUnpacking(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
 	blank := compressed(t, io.LimitReader(&endless{text: strings.Repeat("\n", 1<<16)}, 256<<20), ".zst")
-	for format, prefix := range map[ingest.Format]string{ingest.NDJSON: "", ingest.JSON: "[", ingest.CSV: "id\n", ingest.Parquet: ""} {
+	for format, prefix := range map[ingest.Format]string{ingest.NDJSON: "", ingest.JSON: "[", ingest.CSV: "id\n",
+		ingest.Parquet: ""} {
 		body := append(compressed(t, strings.NewReader(prefix), ".zst"), blank...)
 		ctx, cancel := context.WithCancel(t.Context())
 		// One Read returns the whole body, and then the context is cancelled.

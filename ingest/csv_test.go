@@ -87,7 +87,8 @@ func TestCSV_Records(t *testing.T) {
 		"\xffid\n1\n":                       `[] the header line is not UTF-8; convert the file to UTF-8`,
 		strings.Repeat("x,", 1<<19) + "y\n": "[] the header line is longer than 1 MiB",
 		strings.Repeat("x,", 9<<20) + "\n":  "[] the header line is longer than 1 MiB",
-		strings.Repeat(",", 500_000) + "id\n" + strings.Repeat(",", 500_000) + "1\n" + "," + "\n": `[{2 {"id":"1"} } {3 , line is not CSV: it has 2 fields, the header has 500001}] <nil>`,
+		strings.Repeat(",", 500_000) + "id\n" + strings.Repeat(",", 500_000) + "1\n" + "," +
+			"\n": `[{2 {"id":"1"} } {3 , line is not CSV: it has 2 fields, the header has 500001}] <nil>`,
 	} {
 		streams := []io.Reader{strings.NewReader(in)}
 		if len(in) < 1000 {
@@ -140,7 +141,8 @@ func TestCSV_AnyTable(t *testing.T) {
 			}
 			text := rapid.SampledFrom(texts).Draw(t, "text")
 			field := text
-			if damaged == 5 && rapid.Bool().Draw(t, "quoted") || strings.ContainsAny(text, delimiter+"\r\n") || strings.HasPrefix(text, `"`) {
+			if damaged == 5 && rapid.Bool().Draw(t, "quoted") || strings.ContainsAny(text, delimiter+"\r\n") ||
+				strings.HasPrefix(text, `"`) {
 				field = `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
 			}
 			if damaged < 5 {

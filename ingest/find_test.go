@@ -33,8 +33,10 @@ func tree(t *testing.T, dir string, names ...string) {
 func TestFind_FoldersAndFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	tree(t, dir, "in/b/calls.ndjson", "in/a.csv", "in/README.md", "in/LICENSE", "in/.hidden", "in/.git/x.csv", "in/b/_SUCCESS",
-		"in/notes.xlsx", "out/x.csv", "in/to-file.csv -> ../out/x.csv", "in/to-folder -> ../out", "in/loop -> ../in", "in/nothing -> x")
+	tree(t, dir, "in/b/calls.ndjson", "in/a.csv", "in/README.md", "in/LICENSE", "in/.hidden", "in/.git/x.csv",
+		"in/b/_SUCCESS",
+		"in/notes.xlsx", "out/x.csv", "in/to-file.csv -> ../out/x.csv", "in/to-folder -> ../out", "in/loop -> ../in",
+		"in/nothing -> x")
 	fifo := filepath.Join(dir, "in/fifo.csv")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,8 @@ func examples(t *testing.T, heading string) (examples [][2]string) {
 	escapes := strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\t`, "\t", `\N`, `\N`)
 	for line := range strings.Lines(section(t, heading)) {
 		if cells := strings.Split(strings.Trim(strings.TrimSpace(line), "| "), " | "); strings.HasPrefix(line, "| `") {
-			examples = append(examples, [2]string{escapes.Replace(strings.Trim(cells[0], "`")), strings.ReplaceAll(cells[1], "`", "")})
+			examples = append(examples, [2]string{escapes.Replace(strings.Trim(cells[0], "`")),
+				strings.ReplaceAll(cells[1], "`", "")})
 		}
 	}
 	if len(examples) == 0 {
@@ -54,11 +55,13 @@ func codes(section, pattern string) (found []string) {
 // docs/formats.md names the extensions, codecs and refused formats of the code.
 func TestFormats_Names(t *testing.T) {
 	t.Parallel()
-	if got, want := codes(section(t, "Names and media types"), `\.[a-z]+`), slices.Sorted(maps.Keys(formatOf)); !slices.Equal(got, want) {
+	if got, want := codes(section(t, "Names and media types"), `\.[a-z]+`),
+		slices.Sorted(maps.Keys(formatOf)); !slices.Equal(got, want) {
 		t.Errorf("got extensions %v, want %v", got, want)
 	}
 	compression := section(t, "Compression")
-	if got, want := codes(compression, `\.[a-z0-9]+`), slices.Sorted(slices.Values(packedExtensions)); !slices.Equal(got, want) {
+	if got, want := codes(compression, `\.[a-z0-9]+`), slices.Sorted(slices.Values(packedExtensions)); !slices.Equal(got,
+		want) {
 		t.Errorf("got extensions %v, want %v", got, want)
 	}
 	for _, codec := range codecs {

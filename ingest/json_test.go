@@ -31,38 +31,50 @@ func TestJSON_Shapes(t *testing.T) {
 		in   string
 		want []readRow
 	}{
-		"nothing":                        {"", nil},
-		"white space":                    {"\ufeff \r\n\n", nil},
-		"one object":                     {`{"id":1}`, []readRow{row(1, `{"id":1}`)}},
-		"lines":                          {"\n{\"a\":1}\r\n\n {\"b\":2} \n", []readRow{row(2, `{"a":1}`), row(4, `{"b":2}`)}},
-		"objects without line breaks":    {`{"a":1}{"b":2} {}`, []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`), row(3, `{}`)}},
-		"objects with commas":            {"{\"a\":1},\n{\"b\":2}", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"a JSON text sequence":           {"\x1e{\"a\":1}\n\x1e{\"b\":2}\n", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"printed on several lines":       {"{\n \"a\":1\n}\n{\n \"b\":[\n{}]\n}", []readRow{row(1, "{\n \"a\":1\n}"), row(4, "{\n \"b\":[\n{}]\n}")}},
-		"an array":                       {` [{"a":"]\\"},{"b":2} ]`, []readRow{row(1, `{"a":"]\\"}`), row(2, `{"b":2}`)}},
-		"an empty array":                 {"\ufeff [ ] ", nil},
-		"arrays one after another":       {"[{\"a\":1}]\n[]\n[{\"b\":2}]", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"an array and lines":             {"[{\"a\":1}]\n{\"b\":2}\n", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"lines and an array":             {"{\"b\":2}\n[{\"a\":1}]\n", []readRow{row(1, `{"b":2}`), row(2, `{"a":1}`)}},
-		"a page":                         {`{"data":[{"a":1},{"b":2}],"meta":{"page":1,"x":"}]"}}`, []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"a page with rows last":          {`{"meta":{"page":1},"data":[{"a":1}]}`, []readRow{row(1, `{"a":1}`)}},
-		"an empty page":                  {`{"data":[],"meta":{}}`, nil},
-		"pages on lines":                 {"{\"data\":[{\"a\":1}],\"meta\":{}}\n{\"data\":[{\"b\":2}]}\n", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
-		"an array of pages":              {`[{"data":[{"a":1}]}, {"data":[{"b":2}],"meta":{}},{"c":3}]`, []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`), row(3, `{"c":3}`)}},
-		"a detail":                       {`{"data":{"a":1}}`, []readRow{row(1, `{"a":1}`)}},
-		"an event":                       {`{"type":"call.ended","data":{"calls":[{"a":1}]}}`, []readRow{row(1, `{"a":1}`)}},
-		"rows by the name of a dataset":  {`{"calls":[{"a":1}]}`, []readRow{row(1, `{"a":1}`)}},
-		"a row with data":                {`{"id":1,"data":[{"a":1}]}`, []readRow{row(1, `{"id":1,"data":[{"a":1}]}`)}},
-		"a row with data in metadata":    {`{"metadata":{"data":[{"a":1}]}}`, []readRow{row(1, `{"metadata":{"data":[{"a":1}]}}`)}},
-		"data as text":                   {`{"data":"[]","x":[]}`, []readRow{row(1, `{"data":"[]","x":[]}`)}},
-		"a line that is not JSON":        {"{\"a\":1}\nid,x\n{\"b\":2}", []readRow{row(1, `{"a":1}`), row(2, "id,x"), row(3, `{"b":2}`)}},
-		"text after an object":           {"{\"a\":1}}x\n{\"b\":2}", []readRow{row(1, `{"a":1}`), row(2, "}x"), row(3, `{"b":2}`)}},
-		"other brackets":                 {"{\"a\":1]}\n{\"b\":2}", []readRow{row(1, `{"a":1]}`), row(2, `{"b":2}`)}},
-		"a line without its end":         {"{\"a\":[1,\n{\"b\":2}\n{\"c\":3}", []readRow{row(1, `{"a":[1,`), row(2, `{"b":2}`), row(3, `{"c":3}`)}},
-		"a line with an open string":     {"{\"a\":\"x}\n{\"b\":\"y\"}\n", []readRow{row(1, `{"a":"x}`), row(2, `{"b":"y"}`)}},
-		"an object without its end":      {"{\n \"a\":1,\n{\n \"b\":2\n}", []readRow{row(1, "{\n \"a\":1,"), row(3, "{\n \"b\":2\n}")}},
-		"an element with an open string": {"[\n {\"a\":\"x},\n {\"b\":\"y\"}\n]", []readRow{row(1, `{"a":"x},`), row(2, `{"b":"y"}`)}},
-		"an object at the end":           {"{\"a\":1}\n{\"b\":", []readRow{row(1, `{"a":1}`), row(2, `{"b":`)}},
+		"nothing":     {"", nil},
+		"white space": {"\ufeff \r\n\n", nil},
+		"one object":  {`{"id":1}`, []readRow{row(1, `{"id":1}`)}},
+		"lines":       {"\n{\"a\":1}\r\n\n {\"b\":2} \n", []readRow{row(2, `{"a":1}`), row(4, `{"b":2}`)}},
+		"objects without line breaks": {`{"a":1}{"b":2} {}`, []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`),
+			row(3, `{}`)}},
+		"objects with commas":  {"{\"a\":1},\n{\"b\":2}", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"a JSON text sequence": {"\x1e{\"a\":1}\n\x1e{\"b\":2}\n", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"printed on several lines": {"{\n \"a\":1\n}\n{\n \"b\":[\n{}]\n}",
+			[]readRow{row(1, "{\n \"a\":1\n}"), row(4, "{\n \"b\":[\n{}]\n}")}},
+		"an array":                 {` [{"a":"]\\"},{"b":2} ]`, []readRow{row(1, `{"a":"]\\"}`), row(2, `{"b":2}`)}},
+		"an empty array":           {"\ufeff [ ] ", nil},
+		"arrays one after another": {"[{\"a\":1}]\n[]\n[{\"b\":2}]", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"an array and lines":       {"[{\"a\":1}]\n{\"b\":2}\n", []readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"lines and an array":       {"{\"b\":2}\n[{\"a\":1}]\n", []readRow{row(1, `{"b":2}`), row(2, `{"a":1}`)}},
+		"a page": {`{"data":[{"a":1},{"b":2}],"meta":{"page":1,"x":"}]"}}`,
+			[]readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"a page with rows last": {`{"meta":{"page":1},"data":[{"a":1}]}`, []readRow{row(1, `{"a":1}`)}},
+		"an empty page":         {`{"data":[],"meta":{}}`, nil},
+		"pages on lines": {"{\"data\":[{\"a\":1}],\"meta\":{}}\n{\"data\":[{\"b\":2}]}\n",
+			[]readRow{row(1, `{"a":1}`), row(2, `{"b":2}`)}},
+		"an array of pages": {`[{"data":[{"a":1}]}, {"data":[{"b":2}],"meta":{}},{"c":3}]`,
+			[]readRow{row(1, `{"a":1}`), row(2, `{"b":2}`), row(3, `{"c":3}`)}},
+		"a detail":                      {`{"data":{"a":1}}`, []readRow{row(1, `{"a":1}`)}},
+		"an event":                      {`{"type":"call.ended","data":{"calls":[{"a":1}]}}`, []readRow{row(1, `{"a":1}`)}},
+		"rows by the name of a dataset": {`{"calls":[{"a":1}]}`, []readRow{row(1, `{"a":1}`)}},
+		"a row with data":               {`{"id":1,"data":[{"a":1}]}`, []readRow{row(1, `{"id":1,"data":[{"a":1}]}`)}},
+		"a row with data in metadata": {`{"metadata":{"data":[{"a":1}]}}`,
+			[]readRow{row(1, `{"metadata":{"data":[{"a":1}]}}`)}},
+		"data as text": {`{"data":"[]","x":[]}`, []readRow{row(1, `{"data":"[]","x":[]}`)}},
+		"a line that is not JSON": {"{\"a\":1}\nid,x\n{\"b\":2}",
+			[]readRow{row(1, `{"a":1}`), row(2, "id,x"), row(3, `{"b":2}`)}},
+		"text after an object": {"{\"a\":1}}x\n{\"b\":2}",
+			[]readRow{row(1, `{"a":1}`), row(2, "}x"), row(3, `{"b":2}`)}},
+		"other brackets": {"{\"a\":1]}\n{\"b\":2}", []readRow{row(1, `{"a":1]}`), row(2, `{"b":2}`)}},
+		"a line without its end": {"{\"a\":[1,\n{\"b\":2}\n{\"c\":3}",
+			[]readRow{row(1, `{"a":[1,`), row(2, `{"b":2}`), row(3, `{"c":3}`)}},
+		"a line with an open string": {"{\"a\":\"x}\n{\"b\":\"y\"}\n",
+			[]readRow{row(1, `{"a":"x}`), row(2, `{"b":"y"}`)}},
+		"an object without its end": {"{\n \"a\":1,\n{\n \"b\":2\n}",
+			[]readRow{row(1, "{\n \"a\":1,"), row(3, "{\n \"b\":2\n}")}},
+		"an element with an open string": {"[\n {\"a\":\"x},\n {\"b\":\"y\"}\n]",
+			[]readRow{row(1, `{"a":"x},`), row(2, `{"b":"y"}`)}},
+		"an object at the end": {"{\"a\":1}\n{\"b\":", []readRow{row(1, `{"a":1}`), row(2, `{"b":`)}},
 		"duplicate keys": {`{"a":1,"b":[{"c":1,"\u0063":{"d":2}}],"a" : "x"}`,
 			[]readRow{row(1, `{"b":[{"\u0063":{"d":2}}],"a" : "x"}`)}},
 		"not UTF-8": {"{}\n\"\xff\"\n{}", []readRow{row(1, "{}"), {2, "\"\uFFFD\"", "line is not UTF-8"}, row(3, "{}")}},
@@ -96,7 +108,8 @@ func TestJSON_BrokenList(t *testing.T) {
 func TestJSON_TooLong(t *testing.T) {
 	t.Parallel()
 	long := `{"a":"` + strings.Repeat("x", maxLine) + `"}`
-	for _, in := range []string{"{}\n" + long + "\n{}\n" + strings.Repeat("y", maxLine+1), "[{}," + long + ",{}," + long + "]"} {
+	for _, in := range []string{"{}\n" + long + "\n{}\n" + strings.Repeat("y", maxLine+1),
+		"[{}," + long + ",{}," + long + "]"} {
 		rows, failure := readJSON(t, strings.NewReader(in))
 		if failure != nil || len(rows) != 4 {
 			t.Fatalf("%.10s: got %d rows and %v, want 4", in, len(rows), failure)
@@ -133,7 +146,8 @@ func drawJSON(t *rapid.T, depth int) any {
 	case kind < 3 && depth > 0:
 		object := map[string]any{}
 		for range rapid.IntRange(0, 3).Draw(t, "members") {
-			object[rapid.SampledFrom([]string{"a", "id", "data", "calls", "}", "\"", "\n", "\\"}).Draw(t, "key")] = drawJSON(t, depth-1)
+			object[rapid.SampledFrom([]string{"a", "id", "data", "calls", "}", "\"", "\n", "\\"}).Draw(t, "key")] = drawJSON(t,
+				depth-1)
 		}
 		return object
 	case kind == 3:

@@ -112,7 +112,8 @@ func TestGroups_OrderAndBounds(t *testing.T) {
 		return in
 	}
 	files := []ingest.Input{sized("calls-1.csv", 1), sized("messages-1.csv", 1), sized("calls-2.csv", 1<<30),
-		sized("x.csv", 1), sized("calls-3.csv", 1), sized("messages-2.csv", 1), {Name: "calls-4.csv", Body: strings.NewReader("")}}
+		sized("x.csv", 1), sized("calls-3.csv", 1), sized("messages-2.csv", 1),
+		{Name: "calls-4.csv", Body: strings.NewReader("")}}
 	for i := range 40 {
 		files = append(files, sized(fmt.Sprintf("customers-%d.csv", i), 1<<20))
 	}
@@ -140,7 +141,8 @@ func TestLoad_RowsAsLongAsTheMemoryAllows(t *testing.T) {
 	const fits = 60
 	var text strings.Builder
 	for n := range fits + 1 {
-		row := fmt.Sprintf(`{"id":"%s","created_at":"2026-01-01","transcript":[{"speaker":"AI","text":"`, uuid.UUID{15: byte(n)})
+		row := fmt.Sprintf(`{"id":"%s","created_at":"2026-01-01","transcript":[{"speaker":"AI","text":"`,
+			uuid.UUID{15: byte(n)})
 		length := w.MaxRow() - len(row) - len(`"}]}`)
 		if n == fits {
 			length++
@@ -148,7 +150,8 @@ func TestLoad_RowsAsLongAsTheMemoryAllows(t *testing.T) {
 		fmt.Fprintf(&text, "%s%s\"}]}\n", row, strings.Repeat("x", length))
 	}
 	summary := load(t, w, textFile("calls.ndjson", text.String()))
-	if summary.New != fits || summary.Refused != 1 || !strings.Contains(summary.Refusals[0].Reason, "rows have at most 0.4 MiB") ||
+	if summary.New != fits || summary.Refused != 1 || !strings.Contains(summary.Refusals[0].Reason,
+		"rows have at most 0.4 MiB") ||
 		summary.Refusals[0].Line != fits+1 {
 		t.Errorf("got %+v, want %d new rows and the last one refused", summary, fits)
 	}

@@ -101,7 +101,9 @@ func asTable(t *testing.T, ndjson []byte, format string) string {
 	noError(t, err)
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	_, err = db.ExecContext(t.Context(), fmt.Sprintf("COPY (SELECT COLUMNS(*) ->> '$' FROM read_json('%s', sample_size = -1, maximum_depth = 1)) TO '%s' (FORMAT %s)", in, out, format))
+	_, err = db.ExecContext(t.Context(),
+		fmt.Sprintf("COPY (SELECT COLUMNS(*) ->> '$' FROM read_json('%s', sample_size = -1, maximum_depth = 1)) TO '%s' "+
+			"(FORMAT %s)", in, out, format))
 	noError(t, err)
 	return out
 }
@@ -161,7 +163,8 @@ func asArrowFile(t *testing.T, stream []byte) []byte {
 // Loading the same rows again in any other format changes nothing.
 func TestLoad_EveryFormat(t *testing.T) {
 	t.Parallel()
-	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
+	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls,
+		"customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
 			w := openNew(t)
 			ndjson := generated(t, write)
@@ -174,8 +177,10 @@ func TestLoad_EveryFormat(t *testing.T) {
 					ndjson))}), unchanged)
 			}
 			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson,
-				"(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', 'created_at')) ->> '$'")
-			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson), "x.arrows": texts, "x.arrow.zst": texts,
+				"(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', "+
+					"'created_at')) ->> '$'")
+			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson),
+				"x.arrows": texts, "x.arrow.zst": texts,
 				"X.ARROW": asArrowFile(t, texts), "typed.arrows": typed} {
 				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
 					plain))}), unchanged)
@@ -239,7 +244,8 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	noError(t, err)
 	defer db.Close()
 	path := filepath.Join(t.TempDir(), "calls.parquet")
-	_, err = db.ExecContext(t.Context(), `COPY (SELECT md5(i::VARCHAR)::UUID AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at FROM range(130000) AS r(i) ORDER BY i)
+	_, err = db.ExecContext(t.Context(),
+		`COPY (SELECT md5(i::VARCHAR)::UUID AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at FROM range(130000) AS r(i) ORDER BY i)
 		TO '`+path+`' (FORMAT parquet, ROW_GROUP_SIZE 65536)`)
 	noError(t, err)
 	var page int64 // of the second row group
@@ -277,10 +283,12 @@ func TestLoad_BadInput(t *testing.T) {
 			"unknown file extension"},
 		"JSON of an unknown kind": {ingest.Input{Name: "calls.txt", Body: strings.NewReader(`{"id":1}`)}, 0,
 			schema.Counts{Read: 1, Refused: 1}, "id is not a UUID"},
-		"Avro": {ingest.Input{Name: "calls.avro", Body: strings.NewReader("Obj\x01x")}, 1, schema.Counts{}, "it is an Avro file"},
+		"Avro": {ingest.Input{Name: "calls.avro", Body: strings.NewReader("Obj\x01x")}, 1, schema.Counts{},
+			"it is an Avro file"},
 		"SQLite": {ingest.Input{Name: "calls.db", Body: strings.NewReader("SQLite format 3\x00")}, 1, schema.Counts{},
 			"it is an SQLite database"},
-		"tar": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("calls.csv" + strings.Repeat("\x00", 248) + "ustar\x0000")}, 1,
+		"tar": {ingest.Input{Name: "calls.csv", Body: strings.NewReader("calls.csv" + strings.Repeat("\x00", 248) +
+			"ustar\x0000")}, 1,
 			schema.Counts{}, "it is a tar archive"},
 		"HTML": {ingest.Input{Name: "calls.json", Body: strings.NewReader("\ufeff\n<!DOCTYPE html>")}, 1, schema.Counts{},
 			"it is an HTML or XML document"},
@@ -325,10 +333,12 @@ func TestLoad_BadInput(t *testing.T) {
 			schema.Counts{Read: 1, Refused: 1}, "created_at is missing"},
 		"CSV whose customers have no source": {ingest.Input{Name: "customers.csv",
 			Body: strings.NewReader("USER_ID,id,created_at,source,interaction_count\n" +
-				tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() + ",,2026-01-01,,\n")}, 0,
+				tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01,,many\n" + tenant.ID.String() +
+				",,2026-01-01,,\n")}, 0,
 			schema.Counts{Read: 2, Refused: 2}, "interaction_count is not an integer: many"},
 		"CSV of many lengths": {ingest.Input{Name: "calls.csv",
-			Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() + ",2026-01-01\na,b,c,d,e\n")}, 0,
+			Body: strings.NewReader("user_id,id,created_at\n" + tenant.ID.String() + "," + tenant.ID.String() +
+				",2026-01-01\na,b,c,d,e\n")}, 0,
 			schema.Counts{Read: 2, New: 1, Refused: 1}, "line is not CSV: it has 5 fields, the header has 3"},
 		"Parquet of something else": {ingest.Input{Name: "calls.parquet", Body: mustOpen(t, asTable(t,
 			[]byte(`{"x":1}`), "parquet"))}, 0,
@@ -346,8 +356,9 @@ func TestLoad_BadInput(t *testing.T) {
 			if test.reason == "" {
 				return
 			}
-			if n := len(summary.Refusals); n != 1 && n != int(test.counts.Refused) || !strings.Contains(summary.Refusals[0].Reason,
-				test.reason) {
+			if n := len(summary.Refusals); n != 1 && n != int(test.counts.Refused) ||
+				!strings.Contains(summary.Refusals[0].Reason,
+					test.reason) {
 				t.Errorf("got refusals %+v, want the reason %q", summary.Refusals, test.reason)
 			}
 			kept, err := os.ReadDir(filepath.Join(w.Dir(), "quarantine"))
@@ -373,7 +384,8 @@ func TestBounds_Bytes(t *testing.T) {
 	csv, err := os.ReadFile(asTable(t, ndjson, "csv"))
 	noError(t, err)
 	nothing := asArrow(t, []byte("{}"), "unnest([NULL FOR i IN range(1_000_000)]) AS id") // rows that take no bytes
-	for format, content := range map[ingest.Format][]byte{ingest.NDJSON: ndjson, ingest.JSON: asArray(t, ndjson), ingest.CSV: csv, ingest.Parquet: parquet, ingest.Arrow: nothing} {
+	for format, content := range map[ingest.Format][]byte{ingest.NDJSON: ndjson, ingest.JSON: asArray(t, ndjson),
+		ingest.CSV: csv, ingest.Parquet: parquet, ingest.Arrow: nothing} {
 		w := openNew(t)
 		in := ingest.Input{Name: "push", Format: format, Dataset: "calls", Tenant: tenant.ID,
 			Bounds: ingest.Bounds{Bytes: 50_000}, Body: bytes.NewReader(packed(t, ".zst", content))}
@@ -438,7 +450,8 @@ func TestLoad_AllRowsRefused(t *testing.T) {
 			"all 2 rows were refused for one reason: id is missing; created_at is missing; fields that are not read: call, time"},
 		"other values": {"calls.csv", "id,created_at\n" + tenant.ID.String() + ",today\n" + tenant.ID.String() + ",now\n",
 			"all 2 rows were refused for one reason: created_at is not a time: today"},
-		"other format": {"calls.ndjson", "id,created_at\n1,2\n", "all 2 rows were refused for one reason: line is not a JSON object"},
+		"other format": {"calls.ndjson", "id,created_at\n1,2\n",
+			"all 2 rows were refused for one reason: line is not a JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			summary := load(t, w, ingest.Input{Name: test.file, Tenant: tenant.ID, Body: strings.NewReader(test.content)})
@@ -448,7 +461,8 @@ func TestLoad_AllRowsRefused(t *testing.T) {
 		})
 	}
 	two := "id,created_at\nx,2026-01-01\n" + tenant.ID.String() + ",today\n"
-	if summary := load(t, w, ingest.Input{Name: "calls.csv", Tenant: tenant.ID, Body: strings.NewReader(two)}); len(summary.Refusals) != 2 {
+	if summary := load(t, w, ingest.Input{Name: "calls.csv", Tenant: tenant.ID, Body: strings.NewReader(two)}); len(
+		summary.Refusals) != 2 {
 		t.Errorf("got %+v, want two refusals", summary)
 	}
 }
@@ -474,12 +488,14 @@ func TestLoad_AfterTheEnd(t *testing.T) {
 		rows    int
 		reason  string // empty: the input is read to its end
 	}{
-		"gzip members":                  {join(pack(".gz", 1), packed(t, ".gz", nil), pack(".gz", 2)), 2, ""},
-		"gzip and text":                 {join(pack(".gz", 1), row(2)), 1, "bytes that are not gzip follow the compressed data"},
-		"gzip and zeros":                {join(pack(".gz", 1), make([]byte, 512)), 1, "bytes that are not gzip follow"},
-		"zstd frames":                   {join(pack(".zst", 1), pack(".zst", 2)), 2, ""},
-		"zstd with skippable frames":    {join(skippable, pack(".zst", 1), skippable, pack(".zst", 2), skippable), 2, ""},
-		"zstd and text":                 {join(pack(".zst", 1), row(2)), 1, "bytes that are not zstd follow the compressed data"},
+		"gzip members": {join(pack(".gz", 1), packed(t, ".gz", nil), pack(".gz", 2)), 2, ""},
+		"gzip and text": {join(pack(".gz", 1), row(2)), 1,
+			"bytes that are not gzip follow the compressed data"},
+		"gzip and zeros":             {join(pack(".gz", 1), make([]byte, 512)), 1, "bytes that are not gzip follow"},
+		"zstd frames":                {join(pack(".zst", 1), pack(".zst", 2)), 2, ""},
+		"zstd with skippable frames": {join(skippable, pack(".zst", 1), skippable, pack(".zst", 2), skippable), 2, ""},
+		"zstd and text": {join(pack(".zst", 1), row(2)), 1,
+			"bytes that are not zstd follow the compressed data"},
 		"zstd and a byte":               {join(pack(".zst", 1), []byte{0x28}), 1, "unexpected EOF"},
 		"zstd and half a frame":         {join(pack(".zst", 1), unfinished[:len(unfinished)/2]), 1, "unexpected EOF"},
 		"zstd and half a skipped frame": {join(pack(".zst", 1), skippable[:9]), 1, "unexpected EOF"},
@@ -576,7 +592,8 @@ func TestLoad_RealDialogues(t *testing.T) {
 		                FROM read_json('%s/calls.ndjson.gz')),
 		     ours AS (SELECT id, tenant_id::VARCHAR AS tenant, cost, duration_seconds, status, summary, created_at, list_transform(transcript, lambda t: t.text) AS said
 		              FROM read_parquet('%s/lake/tenant_id=*/calls/*/*.parquet', hive_partitioning = true))
-		SELECT count(*) FROM ((FROM theirs EXCEPT ALL FROM ours) UNION ALL (FROM ours EXCEPT ALL FROM theirs))`, folder, w.Dir())).Scan(&differing))
+		SELECT count(*) FROM ((FROM theirs EXCEPT ALL FROM ours) UNION ALL (FROM ours EXCEPT ALL FROM theirs))`, folder,
+		w.Dir())).Scan(&differing))
 	if differing != 0 {
 		t.Errorf("got %d rows that differ, want none", differing)
 	}

@@ -74,7 +74,8 @@ func TestReplay_DamagedLines(t *testing.T) {
 		return fmt.Sprintf(`{"file":"x","line":%d,"dataset":"calls","tenant_id":%q,"reason":"r","row":%q}`+"\n",
 			n, tenant.ID, ids(n)[:len(ids(n))-1])
 	}
-	const damaged = `{"file":"x","line":` + "\n" + "\x00\xff\n" + "\n" + `{"file":"x","dataset":"nothing","row":"{}"}` + "\n" +
+	const damaged = `{"file":"x","line":` + "\n" + "\x00\xff\n" + "\n" + `{"file":"x","dataset":"nothing","row":"{}"}` +
+		"\n" +
 		`{"file":"x","dataset":"calls","tenant_id":"me","row":"{}"}` + "\n" + `[]` + "\n"
 	const file = `{"file":"gone.csv","line":0,"dataset":"calls","reason":"cannot be read"}` + "\n"
 	path := filepath.Join(w.Dir(), "quarantine", "x.0123456789abcdef.ndjson")

@@ -153,7 +153,9 @@ func TestParquet_EveryType(t *testing.T) {
 	got := make([]string, len(cases)) // reasons of refusals, or stored rows
 	write := parquetWriter(t)
 	for i, c := range cases {
-		content := write(fmt.Sprintf(`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i, c.column), "")
+		content := write(fmt.Sprintf(
+			`SELECT '00000000-0000-4000-8000-%012d' AS "ID", TIMESTAMP '2026-01-01 00:00:00.123456' AS "Created_At", %s`, i,
+			c.column), "")
 		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
 			Body: bytes.NewReader(content)})
 		if len(summary.Refusals) > 0 {
@@ -184,7 +186,8 @@ func TestParquet_UnknownColumns(t *testing.T) {
 	for i := range 1900 {
 		fmt.Fprintf(&columns, `, %d AS "Field %d"`, i, i)
 	}
-	content := parquetOf(t, "SELECT CASE WHEN i = 5000 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, DATE '2026-01-01' AS created_at, 'x' AS config_id"+
+	content := parquetOf(t, "SELECT CASE WHEN i = 5000 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, DATE "+
+		"'2026-01-01' AS created_at, 'x' AS config_id"+
 		columns.String()+" FROM range(5001) AS r(i) ORDER BY i", "")
 	w := openNew(t)
 	summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: tenant.ID,
@@ -206,7 +209,8 @@ func TestParquet_RowGroups(t *testing.T) {
 	t.Parallel()
 	write, w := parquetWriter(t), openNew(t)
 	for i, size := range []int{2048, 65_000, 200_000} {
-		content := write("SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
+		content := write("SELECT CASE WHEN i % 70000 = 69999 THEN 'none' ELSE md5(i::VARCHAR)::UUID::VARCHAR END AS id, "+
+			"TIMESTAMP '2026-01-01' + to_seconds(i) AS created_at FROM range(140000) AS r(i) ORDER BY i",
 			fmt.Sprintf(", ROW_GROUP_SIZE %d", size))
 		summary := load(t, w, ingest.Input{Name: "x.parquet", Dataset: "calls", Tenant: uuid.New(),
 			Body: bytes.NewReader(content), Throttled: i == 1})
@@ -311,7 +315,8 @@ func TestTables_Limits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			summary := load(t, w, ingest.Input{Name: "push", Format: test.format, Dataset: "calls", Tenant: tenant.ID,
 				Body: bytes.NewReader(test.content)})
-			if got := fmt.Sprint(summary.Refusals); (test.reason != "") != (summary.FilesRefused == 1) || !strings.Contains(got, test.reason) {
+			if got := fmt.Sprint(summary.Refusals); (test.reason != "") != (summary.FilesRefused == 1) ||
+				!strings.Contains(got, test.reason) {
 				t.Errorf("got %+v, want %q", summary, test.reason)
 			}
 		})

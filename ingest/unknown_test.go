@@ -15,7 +15,8 @@ func TestLoad_UnknownFields(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
 	call := func(n int, more string) string {
-		return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"%s}`+"\n", tenant.ID, n, more)
+		return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"%s}`+"\n",
+			tenant.ID, n, more)
 	}
 	var many strings.Builder
 	for n := range 3000 {
@@ -49,7 +50,8 @@ func TestLoad_UnknownFields(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, summary.Unknown, test.want)
 		}
 	}
-	if fields := w.UnknownFields(); len(fields) != 4 || !slices.Contains(fields, warehouse.UnknownField{Dataset: "calls", Name: "mood"}) {
+	if fields := w.UnknownFields(); len(fields) != 4 || !slices.Contains(fields,
+		warehouse.UnknownField{Dataset: "calls", Name: "mood"}) {
 		t.Errorf("got %v, want 4 fields with calls.mood", fields)
 	}
 	var endless strings.Builder

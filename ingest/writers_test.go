@@ -60,8 +60,10 @@ func writtenByGo(t *testing.T, ndjson []byte) map[string][]byte {
 			}
 			return string(marshalled)
 		}
-		records = append(records, []string{call.ID, call.Direction, call.Status, text(call.FromNumber), text(call.ToNumber), text(call.Duration),
-			text(call.DurationSeconds), text(call.Cost), text(call.Summary), text(call.Transcript), text(call.StartedAt), text(call.CreatedAt),
+		records = append(records, []string{call.ID, call.Direction, call.Status, text(call.FromNumber), text(call.ToNumber),
+			text(call.Duration),
+			text(call.DurationSeconds), text(call.Cost), text(call.Summary), text(call.Transcript), text(call.StartedAt),
+			text(call.CreatedAt),
 			text(call.Metadata), text(call.STTMinutes), text(call.TTSCharacters)})
 	}
 	var table, plain bytes.Buffer
@@ -70,13 +72,15 @@ func writtenByGo(t *testing.T, ndjson []byte) map[string][]byte {
 	noError(t, err)
 	noError(t, writer.Close())
 	rows := csv.NewWriter(&plain)
-	noError(t, rows.Write(strings.Split("id,direction,status,from_number,to_number,duration,duration_seconds,cost,summary,transcript,started_at,created_at,metadata,stt_minutes,tts_characters", ",")))
+	noError(t, rows.Write(strings.Split(
+		"id,direction,status,from_number,to_number,duration,duration_seconds,cost,summary,transcript,started_at,created_at,metadata,stt_minutes,tts_characters", ",")))
 	noError(t, rows.WriteAll(records))
 	array, err := json.MarshalIndent(calls, "", "\t")
 	noError(t, err)
 	page, err := json.Marshal(map[string]any{"data": calls, "meta": map[string]int{"page": 1}})
 	noError(t, err)
-	return map[string][]byte{"go.parquet": table.Bytes(), "go.csv": plain.Bytes(), "go.ndjson": lines.Bytes(), "go.json": array,
+	return map[string][]byte{"go.parquet": table.Bytes(), "go.csv": plain.Bytes(), "go.ndjson": lines.Bytes(),
+		"go.json":      array,
 		"go-page.json": page}
 }
 
@@ -119,7 +123,8 @@ func TestLoad_EveryWriter(t *testing.T) {
 				}
 				if summary := load(t, w, in); summary.Unchanged != 3 || summary.Read != 3 || len(summary.Unknown) > 0 {
 					t.Errorf("%s: got %+v, want three unchanged rows", in.Name, summary)
-					load(t, w, ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(ndjson)}) // for the next file
+					// for the next file
+					load(t, w, ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(ndjson)})
 				}
 			}
 		})

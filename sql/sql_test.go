@@ -21,7 +21,8 @@ import (
 
 // hostile are texts that end a literal or an identifier if quoting is wrong.
 var hostile = []string{
-	"", "plain", "it's", "''", `say "x"`, `""`, `\'; DROP TABLE t; --`, "'; SELECT 1; --", "a\nb", "a\\", "\\", "$$x$$", "{{slot}}",
+	"", "plain", "it's", "''", `say "x"`, `""`, `\'; DROP TABLE t; --`, "'; SELECT 1; --", "a\nb", "a\\", "\\", "$$x$$",
+	"{{slot}}",
 	"%s", "é’ʼ＇", "\u2019",
 	"/* */", "-- x", "a;b", "E'\\x27'", "\ufeffx", "\U0001F600'",
 }

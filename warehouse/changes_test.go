@@ -198,7 +198,8 @@ func TestChanges_PositionAfterRestore(t *testing.T) {
 	for _, numbers := range [][]int{nil, {6, 7, 8, 9}} {
 		end(numbers...)
 		w := open(t, data)
-		if _, err := w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, lost, 5); !errors.Is(err, warehouse.ErrPositionLost) {
+		if _, err := w.Changes(t.Context(), tenantA, schema.Calls, schema.Filter{}, lost, 5); !errors.Is(err,
+			warehouse.ErrPositionLost) {
 			t.Errorf("after %d new rows: got %v, want ErrPositionLost", len(numbers), err)
 		}
 		feed := changes(t, w, schema.Calls, schema.Filter{}, kept, 5)

@@ -144,7 +144,9 @@ func TestOpen_OddFilesOfOneTenantDoNotStopOthers(t *testing.T) {
 				noError(t, w.OpenTenant(t.Context(), tenantB))
 				refusals, err := quarantined(t, w, 10)
 				noError(t, err)
-				if !slices.ContainsFunc(refusals, func(r warehouse.Refusal) bool { return strings.Contains(r.Row, tenantB.String()) }) {
+				if !slices.ContainsFunc(refusals, func(r warehouse.Refusal) bool {
+					return strings.Contains(r.Row, tenantB.String())
+				}) {
 					t.Errorf("got refusals %v, want the row of tenant B", refusals)
 				}
 				_, _, err = w.Replay(t.Context(), nil)

@@ -20,7 +20,8 @@ func fillTenants(t *testing.T, w *warehouse.Warehouse) (key string) {
 	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
 		merge(t, w, schema.Calls, call(tenant, 1, row{"summary": "of " + tenant.String()}))
 		publish(t, w)
-		merge(t, w, schema.Calls, call(tenant, 2, row{"summary": "of " + tenant.String()}), row{"user_id": tenant, "id": "none"})
+		merge(t, w, schema.Calls, call(tenant, 2, row{"summary": "of " + tenant.String()}),
+			row{"user_id": tenant, "id": "none"})
 		publish(t, w)
 		w.LogRequest(control.Request{ID: "1", At: time.Now(), Tenant: uuid.NullUUID{UUID: tenant, Valid: true},
 			Path: "/api/v1/calls", Query: "phone_number=" + tenant.String()})
@@ -86,7 +87,8 @@ func TestDeleteTenant_LeavesNothingAndKeepsItOut(t *testing.T) {
 		wantKind(t, err, warehouse.ErrTenantDeleted)
 		_, _, err = w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
 		wantKind(t, err, warehouse.ErrTenantDeleted)
-		wantKind(t, w.SaveState(t.Context(), tenantA, warehouse.State{Source: "s", Value: []byte("1")}), warehouse.ErrTenantDeleted)
+		wantKind(t, w.SaveState(t.Context(), tenantA, warehouse.State{Source: "s", Value: []byte("1")}),
+			warehouse.ErrTenantDeleted)
 		_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA, Origin: "folder",
 			Rows: lines(t, call(tenantA, 3, nil))})
 		wantKind(t, err, warehouse.ErrTenantDeleted)
@@ -121,7 +123,8 @@ func TestDeleteTenant_NextStartRemovesTheRest(t *testing.T) {
 	w = open(t, w.Dir())
 	noError(t, w.DeleteTenant(t.Context(), tenantA))
 	noError(t, w.Close())
-	noError(t, os.WriteFile(filepath.Join(copied, "journal.ndjson"), []byte(readFile(t, filepath.Join(w.Dir(), "journal.ndjson"))), 0o600))
+	noError(t, os.WriteFile(filepath.Join(copied, "journal.ndjson"),
+		[]byte(readFile(t, filepath.Join(w.Dir(), "journal.ndjson"))), 0o600))
 	for _, lost := range []string{"", "control.duckdb", "warehouse/" + tenantA.String() + ".duckdb"} {
 		again := filepath.Join(t.TempDir(), "again")
 		noError(t, os.CopyFS(again, os.DirFS(copied)))

@@ -32,7 +32,8 @@ const erasedID = 900
 
 var erasedTexts = map[string]string{
 	"number": "919123456789", "id": id(erasedID), "name": "Zebulon Quackenbush", "e-mail": "zebulon@quackenbush.example",
-	"metadata": "allergic to walnuts xq7", "spoken": "my pancreas is made of marzipan", "message": "the parcel with the purple okapi",
+	"metadata": "allergic to walnuts xq7", "spoken": "my pancreas is made of marzipan",
+	"message": "the parcel with the purple okapi",
 	"summary": "complains about the trombone", "call id": id(erasedID + 1), "message id": id(erasedID + 2),
 }
 
@@ -48,10 +49,13 @@ func mergePerson(t *testing.T, w *warehouse.Warehouse, others int) {
 		rows["calls"] = append(rows["calls"], call(tenantA, 20_000+n, row{"from_number": number,
 			"created_at": time.Date(2026, time.Month(1+n%3), 1, 0, 0, n, 0, time.UTC), "summary": fmt.Sprint("Call ", n)}))
 		rows["messages"] = append(rows["messages"], row{"user_id": tenantA, "id": id(30_000 + n), "from_number": number,
-			"direction": "inbound", "created_at": "2026-02-01T10:00:00Z", "content": row{"text": row{"body": fmt.Sprint("Text ", n)}}})
+			"direction": "inbound", "created_at": "2026-02-01T10:00:00Z",
+			"content": row{"text": row{"body": fmt.Sprint("Text ", n)}}})
 	}
-	rows["customers"] = append(rows["customers"], with(row{"user_id": tenantA, "id": id(erasedID), "name": erasedTexts["name"],
-		"email": erasedTexts["e-mail"], "phone_number": "+91 91234-56789", "variables": row{"note": erasedTexts["metadata"]}}, at))
+	rows["customers"] = append(rows["customers"], with(row{"user_id": tenantA, "id": id(erasedID),
+		"name":  erasedTexts["name"],
+		"email": erasedTexts["e-mail"], "phone_number": "+91 91234-56789", "variables": row{"note": erasedTexts["metadata"]}},
+		at))
 	rows["calls"] = append(rows["calls"], call(tenantA, erasedID+1, with(row{"from_number": "+" + erasedTexts["number"],
 		"summary":    erasedTexts["summary"],
 		"transcript": []row{{"speaker": "Caller", "text": erasedTexts["spoken"]}}}, at)))
@@ -86,14 +90,16 @@ func spread(t *testing.T, w *warehouse.Warehouse) {
 		merge(t, w, schema.Customers, refused)
 	}
 	merge(t, w, schema.Customers, `{"not JSON": "`+erasedTexts["number"])
-	noError(t, w.RefuseFile(warehouse.Refusal{File: "calls of " + erasedTexts["number"] + ".csv", Reason: "cannot be read"}))
+	noError(t, w.RefuseFile(warehouse.Refusal{File: "calls of " + erasedTexts["number"] + ".csv",
+		Reason: "cannot be read"}))
 	for n, query := range []string{"phone_number=%2B" + erasedTexts["number"], "search=Zebulon+Quackenbush", "limit=3"} {
 		w.LogRequest(control.Request{ID: fmt.Sprint(n), At: time.Now(), Tenant: uuid.NullUUID{UUID: tenantA, Valid: true},
 			Path: "/api/v1/customers", Query: query})
 	}
 	w.LogRequest(control.Request{ID: "keyless", At: time.Now(), Path: "/api/v1/customers/" + id(erasedID)})
 	noError(t, w.SaveRequests(t.Context()))
-	noError(t, w.RecordPush(t.Context(), tenantA, warehouse.Push{Key: "customer-" + erasedTexts["number"], Digest: []byte{1},
+	noError(t, w.RecordPush(t.Context(), tenantA, warehouse.Push{Key: "customer-" + erasedTexts["number"],
+		Digest:  []byte{1},
 		Outcome: `{}`, At: time.Now()}))
 	state := fmt.Appendf(nil, `{"after": %q}`, id(erasedID))
 	noError(t, w.SaveState(t.Context(), tenantA, warehouse.State{Source: "one", Value: state}))
@@ -290,14 +296,17 @@ func TestErase_RowsDoNotComeBack(t *testing.T) {
 		row     any
 		want    schema.Counts
 	}{
-		{"another call of before", schema.Calls, call(tenantA, 950, row{"to_number": number}), schema.Counts{Read: 1, Erased: 1}},
+		{"another call of before", schema.Calls, call(tenantA, 950, row{"to_number": number}),
+			schema.Counts{Read: 1, Erased: 1}},
 		{"the erased call without its number", schema.Calls, call(tenantA, erasedID+1, row{"updated_at": late}),
 			schema.Counts{Read: 1, Erased: 1}},
 		{"its deletion", schema.Calls, deletion(erasedID+1, late), schema.Counts{Read: 1, Erased: 1}},
-		{"a message of the customer's id", schema.Messages, row{"user_id": tenantA, "id": id(951), "customer_id": id(erasedID),
-			"created_at": "2026-03-01T10:00:00Z"}, schema.Counts{Read: 1, Erased: 1}},
-		{"another customer of before", schema.Customers, row{"user_id": tenantA, "id": id(952), "phone_number": erasedTexts["number"],
-			"created_at": "2026-03-01T10:00:00Z"}, schema.Counts{Read: 1, Erased: 1}},
+		{"a message of the customer's id", schema.Messages, row{"user_id": tenantA, "id": id(951),
+			"customer_id": id(erasedID),
+			"created_at":  "2026-03-01T10:00:00Z"}, schema.Counts{Read: 1, Erased: 1}},
+		{"another customer of before", schema.Customers, row{"user_id": tenantA, "id": id(952),
+			"phone_number": erasedTexts["number"],
+			"created_at":   "2026-03-01T10:00:00Z"}, schema.Counts{Read: 1, Erased: 1}},
 		{"a refused row of before", schema.Calls, row{"user_id": tenantA, "id": "none", "from_number": number,
 			"created_at": "2026-03-01T10:00:00Z"}, schema.Counts{Read: 1, Erased: 1}},
 		{"a refused row of the id", schema.Calls, row{"user_id": tenantA, "id": id(erasedID + 1), "created_at": "soon"},
@@ -306,7 +315,8 @@ func TestErase_RowsDoNotComeBack(t *testing.T) {
 			schema.Counts{Read: 1, New: 1}},
 		{"a later call", schema.Calls, call(tenantA, 953, row{"from_number": number, "created_at": late}),
 			schema.Counts{Read: 1, New: 1}},
-		{"a later customer", schema.Customers, row{"user_id": tenantA, "id": id(954), "phone_number": number, "created_at": late},
+		{"a later customer", schema.Customers, row{"user_id": tenantA, "id": id(954), "phone_number": number,
+			"created_at": late},
 			schema.Counts{Read: 1, New: 1}},
 	} {
 		if counts := merge(t, w, step.dataset, step.row); counts != step.want {
@@ -366,7 +376,8 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 		dir := t.TempDir()
 		noError(t, os.CopyFS(dir, before))
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestErase_KilledAtAnyStep$")
-		child.Env = append(os.Environ(), killedAt+"="+strconv.FormatInt(step, 10), killedAt+"_DIR="+dir, "GORACE=atexit_sleep_ms=10")
+		child.Env = append(os.Environ(), killedAt+"="+strconv.FormatInt(step, 10), killedAt+"_DIR="+dir,
+			"GORACE=atexit_sleep_ms=10")
 		out, err := child.CombinedOutput()
 		if done = err == nil; !done && child.ProcessState.ExitCode() >= 0 {
 			t.Fatalf("%v: %s", err, out)

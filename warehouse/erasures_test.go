@@ -16,7 +16,8 @@ func TestNumberKeys_AgreeWithTheStatements(t *testing.T) {
 	t.Parallel()
 	w := openForStaging(t)
 	stored := func(r *rapid.T, text string) []string {
-		rows, err := queryTexts(context.Background(), w.loader, "SELECT coalesce(unnest(memory.main.number_keys($1)), '')", text)
+		rows, err := queryTexts(context.Background(), w.loader, "SELECT coalesce(unnest(memory.main.number_keys($1)), '')",
+			text)
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -36,7 +37,9 @@ func TestNumberKeys_AgreeWithTheStatements(t *testing.T) {
 		}
 		typed, written := spelling("typed"), spelling("written")
 		keys := stored(r, written)
-		if !slices.ContainsFunc(erasure.NumberKeys(typed), func(k erasure.Key) bool { return slices.Contains(keys, string(k)) }) {
+		if !slices.ContainsFunc(erasure.NumberKeys(typed), func(k erasure.Key) bool {
+			return slices.Contains(keys, string(k))
+		}) {
 			r.Fatalf("%q has the keys %q, and %q has %q", typed, erasure.NumberKeys(typed), written, keys)
 		}
 		name := rapid.StringMatching(`[a-z]{3,9}(:[a-z]{1,5}(@example\.com)?)?`).Draw(r, "name")

@@ -147,7 +147,8 @@ func TestPublishedFiles_DamagedFileIsNeverRead(t *testing.T) {
 					got, err := io.ReadAll(content)
 					noError(t, err)
 					noError(t, content.Close())
-					inLake, err := os.ReadFile(filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), f.Export, "month="+f.Month, f.Export+".parquet"))
+					inLake, err := os.ReadFile(filepath.Join(dir, "lake", "tenant_id="+tenantA.String(), f.Export, "month="+f.Month,
+						f.Export+".parquet"))
 					noError(t, err)
 					if !bytes.Equal(got, inLake) {
 						t.Errorf("%s: got other bytes in the lake", f.Name)
@@ -204,7 +205,8 @@ func TestScrub_FindsDamageThatChangesNoTime(t *testing.T) {
 func TestScrub_InspectionFindsDeletedFolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, gone := range []string{"lake", "published", "lake/tenant_id=" + tenantA.String(), "published/" + tenantA.String()} {
+	for _, gone := range []string{"lake", "published", "lake/tenant_id=" + tenantA.String(),
+		"published/" + tenantA.String()} {
 		w := open(t, dir)
 		merge(t, w, schema.Calls, call(tenantA, 1, row{"cost": len(gone)}))
 		publish(t, w)

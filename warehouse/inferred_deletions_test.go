@@ -152,7 +152,8 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	moved.Tenant, moved.Type = tenantB, control.Public
 	imported("db", moved)
 	if found := valid(1); found.Tenant != tenantB || found.Type != control.Public || under.Err() == nil {
-		t.Errorf("got %+v and a context with error %v, want a public key of tenant B and an ended context", found, under.Err())
+		t.Errorf("got %+v and a context with error %v, want a public key of tenant B and an ended context", found,
+			under.Err())
 	}
 
 	// A key that its source lost belongs to the next source that lists it, and a source keeps the keys of its old name.

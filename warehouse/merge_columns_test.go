@@ -63,7 +63,8 @@ func TestMerge_ChangesOfEachColumn(t *testing.T) {
 			w = open(t, inserted)
 			merge(t, w, dataset, after...)
 			noError(t, w.Close())
-			rows := "SELECT string_agg(r, chr(10) ORDER BY r) FROM (SELECT t::VARCHAR AS r FROM (SELECT * EXCLUDE (_seq, _source_at) FROM " +
+			rows := "SELECT string_agg(r, chr(10) ORDER BY r) FROM (SELECT t::VARCHAR AS r FROM (SELECT * EXCLUDE (_seq, " +
+				"_source_at) FROM " +
 				dataset.Name + ") AS t)"
 			want(t, query(t, updated, tenantA, rows), query(t, inserted, tenantA, rows))
 		})

@@ -111,7 +111,8 @@ func TestMerge_MoreTenantsThanAttached(t *testing.T) {
 	}
 	noError(t, w.Close())
 	const published = "read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"
-	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published), fmt.Sprintf("[%d, %[1]d]", tenants))
+	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published),
+		fmt.Sprintf("[%d, %[1]d]", tenants))
 }
 
 // numbered returns the n-th of 256 tenants, in the order of their ids.
@@ -239,21 +240,26 @@ func TestMerge_JSONByTheStandard(t *testing.T) {
 	n := 0
 	add := func(field, value string) {
 		n++
-		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01",%q:%s}`, tenantA, id(n), field, value))
+		rows = append(rows, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-01",%q:%s}`, tenantA, id(n), field,
+			value))
 	}
 	for _, field := range []string{"metadata", "transcript", "duration"} {
-		for _, constant := range []string{"NaN", "nan", "NAN", "-nan", "Infinity", "-Infinity", "inf", "INF", "-iNf", "INFINITY"} {
+		for _, constant := range []string{"NaN", "nan", "NAN", "-nan", "Infinity", "-Infinity", "inf", "INF", "-iNf",
+			"INFINITY"} {
 			for _, value := range []string{"%s", "[1, %s]", "{\"a\":%s}", "{\"a\": [\n%s ]}", "[[\"inf\", %s]]"} {
 				add(field, strings.ReplaceAll(fmt.Sprintf(value, constant), "\n", " "))
 			}
 		}
-		for _, text := range []string{`"inf"`, `{"inf": 1}`, `["a, nan", "b: Infinity", "[ -inf", "x,]"]`, `"say \"nan\", or \\"`, `[",\"}", 1]`} {
+		for _, text := range []string{`"inf"`, `{"inf": 1}`, `["a, nan", "b: Infinity", "[ -inf", "x,]"]`,
+			`"say \"nan\", or \\"`, `[",\"}", 1]`} {
 			add(field, text)
 		}
 	}
 	merge(t, w, schema.Calls, rows...)
 	noError(t, w.Close())
-	stored := query(t, dir, tenantA, "SELECT '[' || string_agg(concat_ws(',', metadata, transcript, duration), ',') FILTER (coalesce(metadata, transcript, duration) IS NOT NULL) || ']' FROM calls")
+	stored := query(t, dir, tenantA,
+		"SELECT '[' || string_agg(concat_ws(',', metadata, transcript, duration), ',') FILTER (coalesce(metadata, "+
+			"transcript, duration) IS NOT NULL) || ']' FROM calls")
 	if !json.Valid([]byte(stored)) {
 		t.Errorf("got stored values %s, want JSON by the standard", stored)
 	}
@@ -288,7 +294,8 @@ func TestMerge_Values(t *testing.T) {
 		`customer_number, a: assistant_id, st: status, m: metadata ->> '$.a[0]', t: tts_characters} FROM calls`),
 		`{'c': '2026-04-18 14:20:20.322+00', 's': '2026-04-18 14:20:00+00', 'c4': 0.1000, 'd': '"2m 18s"', 'n': `+
 			`919876512345, 'a': NULL, 'st': Some_New-Status, 'm': 1, 't': NULL}`)
-	want(t, query(t, dir, tenantA, `SELECT summary = 'नमस्ते 🌧 ' || chr(0) || ' "quoted"' FROM calls`), "true")
+	want(t, query(t, dir, tenantA, `SELECT summary = 'नमस्ते 🌧 ' || chr(0) || ' "quoted"' FROM calls`),
+		"true")
 	want(t, query(t, dir, tenantA, `SELECT list(DISTINCT data_type ORDER BY data_type) FROM duckdb_columns() WHERE `+
 		`table_name = 'calls' AND column_name IN ('id', 'cost', 'created_at', 'assistant_id')`),
 		"['DECIMAL(10,4)', TIMESTAMP WITH TIME ZONE, UUID]")

@@ -27,7 +27,8 @@ func TestPublish_MonthByDay(t *testing.T) {
 	check := func(step string, rows, days int) {
 		t.Helper()
 		want(t, step+" "+queryLake(t, dir, "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || count(DISTINCT filename) "+
-			"FROM read_parquet('{lake}/*/calls/month=*/*.parquet', filename = true)"), fmt.Sprintf("%s %d %[2]d %d", step, rows, max(1, days)))
+			"FROM read_parquet('{lake}/*/calls/month=*/*.parquet', filename = true)"),
+			fmt.Sprintf("%s %d %[2]d %d", step, rows, max(1, days)))
 		_, err := os.Stat(filepath.Join(month, "calls.parquet"))
 		if (err == nil) != (days == 0) {
 			t.Errorf("%s: got %v for the file of the month", step, err)
@@ -111,7 +112,8 @@ func TestRepair_MonthByDay(t *testing.T) {
 	if err != nil || len(repairs.Remaining) > 0 {
 		t.Fatalf("got %+v and error %v", repairs, err)
 	}
-	want(t, queryLake(t, dir, "SELECT count(*) || ' ' || count(DISTINCT id) FROM read_parquet('{lake}/*/calls/*/*.parquet')"), "30 30")
+	want(t, queryLake(t, dir, "SELECT count(*) || ' ' || count(DISTINCT id) FROM "+
+		"read_parquet('{lake}/*/calls/*/*.parquet')"), "30 30")
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), "30")
 }
 
@@ -132,8 +134,10 @@ func TestPublish_BoundsMonthsByDay(t *testing.T) {
 		merge(t, w, schema.Calls, calls...)
 	}
 	oneFile := func() string {
-		return queryLake(t, dir, "SELECT string_agg(DISTINCT month, ' ' ORDER BY month) || ' ' || sum(n) FROM (SELECT month, filename, "+
-			"count(*) AS n FROM read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true, filename = true) GROUP BY ALL "+
+		return queryLake(t, dir, "SELECT string_agg(DISTINCT month, ' ' ORDER BY month) || ' ' || sum(n) FROM (SELECT "+
+			"month, filename, "+
+			"count(*) AS n FROM read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true, filename = true) GROUP "+
+			"BY ALL "+
 			"HAVING n = 2)")
 	}
 	var months []int

@@ -343,7 +343,8 @@ func TestPublish_SmallAndLargePartitions(t *testing.T) {
 	}
 	for _, order := range []string{"calls created_at, id", "cost_daily day"} {
 		export, columns, _ := strings.Cut(order, " ")
-		want(t, queryLake(t, dir, "SELECT count(*) FROM (SELECT month, row_number() OVER (PARTITION BY month ORDER BY "+columns+
+		want(t, queryLake(t, dir, "SELECT count(*) FROM (SELECT month, row_number() OVER (PARTITION BY month ORDER BY "+
+			columns+
 			") AS sorted, file_row_number FROM read_parquet('{lake}/*/"+export+"/*/*.parquet', hive_partitioning = true, "+
 			"file_row_number = true)) WHERE sorted <> file_row_number + 1"), "0")
 	}

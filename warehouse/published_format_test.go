@@ -51,7 +51,8 @@ func TestPublish_FieldNumbersAndTextIDs(t *testing.T) {
 		parquet := "FROM parquet_schema('" + path + "')"
 		want(t, queryFile(t, "", "SELECT string_agg(name || ' ' || field_id, ', ') "+parquet+" WHERE field_id IS NOT NULL"),
 			strings.Join(numbers(t, fields, map[int]bool{}), ", "))
-		want(t, queryFile(t, "", "SELECT coalesce(string_agg(name || ' ' || type || ' ' || coalesce(converted_type, '-')), '') "+
+		want(t, queryFile(t, "", "SELECT coalesce(string_agg(name || ' ' || type || ' ' || coalesce(converted_type, '-')), "+
+			"'') "+
 			parquet+" WHERE (name = 'id' OR name LIKE '%\\_id' ESCAPE '\\') AND converted_type IS DISTINCT FROM 'UTF8' "+
 			"OR logical_type ILIKE '%uuid%' OR type = 'FIXED_LEN_BYTE_ARRAY' AND converted_type IS DISTINCT FROM 'DECIMAL'"), "")
 	}
@@ -112,8 +113,9 @@ func TestUpgradePublished(t *testing.T) {
 			t.Errorf("%s: got %s, want a statement over files", export.Name, statement)
 		}
 		var types string
-		noError(t, snapshot.Conn.QueryRowContext(t.Context(), "SELECT string_agg(column_type, ', ') || (SELECT count(*) FROM ("+
-			statement+")) FROM (DESCRIBE "+statement+")").Scan(&types))
+		noError(t, snapshot.Conn.QueryRowContext(t.Context(),
+			"SELECT string_agg(column_type, ', ') || (SELECT count(*) FROM ("+
+				statement+")) FROM (DESCRIBE "+statement+")").Scan(&types))
 		var declared []string
 		for _, column := range export.Columns {
 			declared = append(declared, column.Type)

@@ -227,7 +227,8 @@ func TestRestore_DamagedBackupChangesNothing(t *testing.T) {
 		damaged := []byte(whole)
 		damaged[len(damaged)/2] ^= 4
 		noError(t, os.WriteFile(path, damaged, info.Mode()))
-		_, _, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: w.Dir()}, warehouse.RestoreOptions{Source: dest})
+		_, _, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: w.Dir()},
+			warehouse.RestoreOptions{Source: dest})
 		if failure := (*backup.DamagedError)(nil); !errors.As(err, &failure) || failure.Name != path {
 			t.Fatalf("%s: got error %v, want one that names the file", path, err)
 		}
@@ -346,7 +347,8 @@ func TestRestore_RunOfSourceMeanwhile(t *testing.T) {
 	_, err := w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: tenantA})
 	noError(t, err)
 	wantKind(t, w.SaveState(run, tenantA, state), warehouse.ErrBusy)
-	staged, err := w.Stage(run, warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA, Rows: warehousetest.Lines(t, call(tenantA, 9, nil))})
+	staged, err := w.Stage(run, warehouse.Batch{Dataset: schema.Calls, Tenant: tenantA,
+		Rows: warehousetest.Lines(t, call(tenantA, 9, nil))})
 	noError(t, err)
 	staged.SetState(state)
 	_, _, err = staged.Merge(run)
@@ -388,7 +390,8 @@ func TestRestore_Keys(t *testing.T) {
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	newKey := func() (control.Key, string) {
 		t.Helper()
-		key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{Label: "a", Origins: []string{}})
+		key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret,
+			control.KeySettings{Label: "a", Origins: []string{}})
 		noError(t, err)
 		return key, text
 	}

@@ -38,7 +38,8 @@ func mergeCalls(t *testing.T, w *Warehouse, tenant uuid.UUID, first, last int, s
 		t.Fatal(err)
 	}
 	defer reader.Release()
-	counts, _, err := w.Merge(t.Context(), Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "test", Rows: Lines{reader}})
+	counts, _, err := w.Merge(t.Context(), Batch{Dataset: schema.Calls, Tenant: tenant, Origin: "test",
+		Rows: Lines{reader}})
 	if err != nil || counts != want {
 		t.Fatalf("got %+v and error %v, want %+v", counts, err, want)
 	}

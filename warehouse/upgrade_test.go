@@ -47,7 +47,8 @@ func downgrade(t *testing.T, dir string, version int, script string) {
 	writeVersion(t, path+".old", "tenant", version, "SELECT 1")
 	columns := func(path string) map[string][]string {
 		var tables map[string][]string
-		noError(t, json.Unmarshal([]byte(queryFile(t, path+"?access_mode=READ_ONLY", `SELECT json_group_object(table_name, names)
+		noError(t, json.Unmarshal([]byte(queryFile(t, path+"?access_mode=READ_ONLY",
+			`SELECT json_group_object(table_name, names)
 			FROM (SELECT table_name, list(column_name ORDER BY column_index) AS names FROM duckdb_columns()
 				WHERE NOT internal AND table_name IN (SELECT table_name FROM duckdb_tables()) GROUP BY ALL)`)), &tables))
 		return tables

@@ -179,9 +179,11 @@ func start(t *testing.T) *server {
 		}
 		_, key, err := w.CreateKey(t.Context(), tenant, control.Secret, control.KeySettings{RateLimit: "none"})
 		warehousetest.NoError(t, err)
-		s.catalogs = append(s.catalogs, catalog{url, key, tenant.String(), filepath.Join(dir, "lake", "tenant_id="+tenant.String()), false})
+		s.catalogs = append(s.catalogs, catalog{url, key, tenant.String(),
+			filepath.Join(dir, "lake", "tenant_id="+tenant.String()), false})
 	}
-	s.catalogs = append(s.catalogs, catalog{record(operator), token, "all_tenants", filepath.Join(dir, "lake", "tenant_id=*"), true})
+	s.catalogs = append(s.catalogs, catalog{record(operator), token, "all_tenants",
+		filepath.Join(dir, "lake", "tenant_id=*"), true})
 	s.publish(t.Context(), t, 0)
 	return s
 }
@@ -243,7 +245,8 @@ func (s *server) read(t *testing.T, e engine) (found result) {
 	settings, err := json.Marshal(map[string]any{"catalogs": s.catalogs, "java": packages, "document": document,
 		"before": before, "trino port": port})
 	warehousetest.NoError(t, err)
-	command := exec.CommandContext(t.Context(), pythontest.Python(t, e.packages...), "engines.py", e.name, string(settings))
+	command := exec.CommandContext(t.Context(), pythontest.Python(t, e.packages...), "engines.py", e.name,
+		string(settings))
 	var failures bytes.Buffer
 	command.Stderr = &failures
 	out, err := command.Output()

@@ -326,7 +326,8 @@ func (m *machine) recover(f *fault) error {
 				return m.check(f, startsAlone, fmt.Errorf("the server names no command: %w", err))
 			}
 			if repaired, status, err := m.srv.document(m.ctx, "repair"); err != nil || status != 0 {
-				return m.check(f, startsNamed, errors.Join(err, fmt.Errorf("%w; repair: exit status %d: %+v", exit, status, repaired)))
+				return m.check(f, startsNamed, errors.Join(err, fmt.Errorf("%w; repair: exit status %d: %+v", exit, status,
+					repaired)))
 			}
 			if err := m.check(f, startsNamed, m.srv.start(m.ctx)); err != nil {
 				return err
@@ -499,7 +500,8 @@ func (m *machine) repair(f *fault) (damaged map[string]bool, err error) {
 			if !one.Information && !strings.HasPrefix(one.Command, "voicory repair") {
 				return nil, m.check(f, promise, fmt.Errorf("verify names no repair: %+v", one))
 			}
-			stopped = stopped || strings.HasPrefix(one.Kind, "control_") || one.Kind == "journal_damaged" || one.Kind == "mark_damaged"
+			stopped = stopped || strings.HasPrefix(one.Kind, "control_") || one.Kind == "journal_damaged" ||
+				one.Kind == "mark_damaged"
 		}
 		if stopped { // repaired only while no server runs
 			if err := m.srv.stop(syscall.SIGTERM); err != nil {

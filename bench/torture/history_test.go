@@ -80,7 +80,8 @@ type history struct {
 
 func newHistory() *history {
 	return &history{
-		ops: map[rowKey][]porcupine.Operation{}, added: map[rowKey]bool{}, written: map[rowKey][]int64{}, public: map[rowKey]int64{},
+		ops: map[rowKey][]porcupine.Operation{}, added: map[rowKey]bool{}, written: map[rowKey][]int64{},
+		public: map[rowKey]int64{},
 	}
 }
 

@@ -457,7 +457,8 @@ func (m *machine) drawTask(t *rapid.T) task {
 	tenantNumber := rapid.IntRange(0, len(m.tenants)-1).Draw(t, "tenant")
 	one := m.tenants[tenantNumber]
 	dataset := rapid.SampledFrom(datasets).Draw(t, "dataset")
-	kinds := []string{"push", "push", "push with key", "repeat", "follow", "export", "pages", "sql", "files", "publish", "create key", "revoke key"}
+	kinds := []string{"push", "push", "push with key", "repeat", "follow", "export", "pages", "sql", "files", "publish",
+		"create key", "revoke key"}
 	kind := rapid.SampledFrom(kinds).Draw(t, "task")
 	name := fmt.Sprintf("%s %d %s", kind, tenantNumber, dataset)
 	switch kind {
@@ -509,7 +510,8 @@ func (m *machine) changeEverything(d draw) {
 	if m.createKey(extra) == nil {
 		_ = m.pushRefused(extra)
 		body := fmt.Appendf(nil, `{"id":%q,"created_at":"2026-01-02T03:04:05Z"}`, uuid.New())
-		_, _ = m.client(extra).do(m.ctx, http.MethodPost, "/api/v1/ingest/calls", body, "Content-Type", "application/x-ndjson")
+		_, _ = m.client(extra).do(m.ctx, http.MethodPost, "/api/v1/ingest/calls", body, "Content-Type",
+			"application/x-ndjson")
 		_ = m.publish()
 	}
 	m.srv.run(m.ctx, "tenants", "delete", extra.id.String(), "--yes")

@@ -98,7 +98,8 @@ func placeFaults() (faults []*fault) {
 		}, stop: syscall.SIGKILL, harm: func(m *machine, _ draw) error {
 			return errors.Join(command(m.ctx, "umount", m.where.folder), m.where.mountExt4(m.ctx))
 		}},
-		&fault{name: "power cut, unsynced pages lost and reordered", needs: onFaulty, failing: true, power: true, stop: syscall.SIGKILL,
+		&fault{name: "power cut, unsynced pages lost and reordered", needs: onFaulty, failing: true, power: true,
+			stop: syscall.SIGKILL,
 			harm: func(m *machine, d draw) error {
 				left, disk := filepath.Join(m.where.dir, "left"), filepath.Join(m.where.dir, "disk")
 				f := m.where.faulty.(*faultfs.FS)
@@ -113,7 +114,8 @@ func placeFaults() (faults []*fault) {
 	)
 	failing := func(name string, errno syscall.Errno, ops ...faultfs.Op) {
 		var active *faultfs.Fault
-		faults = append(faults, &fault{name: fmt.Sprintf("%s: %s", name, unix.ErrnoName(errno)), needs: onFaulty, failing: true,
+		faults = append(faults, &fault{name: fmt.Sprintf("%s: %s", name, unix.ErrnoName(errno)), needs: onFaulty,
+			failing: true,
 			before: func(m *machine, d draw) error {
 				active = m.where.faulty.(*faultfs.FS).Add(faultfs.Rule{
 					Ops: ops, Path: "data/", Errno: errno, Skip: d.Which % 12, Count: 1 + d.Which%5,

@@ -130,7 +130,8 @@ func (r *results) text(seed uint64, took time.Duration) string {
 	for _, tries := range r.tries {
 		total += tries
 	}
-	fmt.Fprintf(&b, "%s, %s/%s, %d processors, %s, seeds from %d on: %d histories in %v with %d steps and %d faults; %d pushes of "+
+	fmt.Fprintf(&b, "%s, %s/%s, %d processors, %s, seeds from %d on: %d histories in %v with %d steps and %d faults; %d "+
+		"pushes of "+
 		"%d rows were acknowledged, %d rows were read, and porcupine checked %d operations. Failed histories: %d.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), seed,
 		r.histories, took.Round(time.Second), r.steps, total, r.pushes, r.rows, r.reads, r.checked, r.failed)

@@ -57,7 +57,8 @@ func versionTime(version int64) string {
 	return time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(version) * time.Second).Format(timeLayout)
 }
 
-var words = strings.Fields("table order parcel doctor Monday refund please thanks appointment street window morning invoice")
+var words = strings.Fields("table order parcel doctor Monday refund please thanks appointment street window morning " +
+	"invoice")
 
 // text returns a text that is determined by the mark.
 func text(mark string) string {

@@ -15,7 +15,8 @@ func dropped(first, last int) (both, one string) {
 	var all, own strings.Builder
 	for n := first; n <= last; n++ {
 		for _, tenant := range []string{someTenant, otherTenant} {
-			fmt.Fprintf(&all, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n", tenant, n)
+			fmt.Fprintf(&all, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n",
+				tenant, n)
 		}
 		fmt.Fprintf(&own, `{"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n", n+100)
 	}
@@ -125,7 +126,8 @@ sources:
 	until(t, "the lake is as before", func() bool {
 		return isPublished(data) && lakeDigest(t, data, "calls/*/calls") == lake
 	})
-	if _, ready := get(t, "http://"+operator+"/readyz", ""); !strings.Contains(ready, `"restores":[{"tenant_id":"`+someTenant) {
+	if _, ready := get(t, "http://"+operator+"/readyz", ""); !strings.Contains(ready,
+		`"restores":[{"tenant_id":"`+someTenant) {
 		t.Errorf("/readyz does not name the restore: %s", ready)
 	}
 	if got := mustRun(t, "", "tenants", "list", "--data", data).stdout; strings.Count(got, "restored at") != 1 {

@@ -72,7 +72,8 @@ func (s *bucketStore) flags() []string {
 // pointers returns the number of tables with a pointer.
 func (s *bucketStore) pointers(t *testing.T) (n int) {
 	t.Helper()
-	list, err := s.backend.ListBucket("lakes", &gofakes3.Prefix{HasPrefix: true, Prefix: "voicory/"}, gofakes3.ListBucketPage{})
+	list, err := s.backend.ListBucket("lakes", &gofakes3.Prefix{HasPrefix: true, Prefix: "voicory/"},
+		gofakes3.ListBucketPage{})
 	noError(t, err)
 	for _, object := range list.Contents {
 		if strings.HasSuffix(object.Key, "/metadata/version-hint.text") {
@@ -123,7 +124,8 @@ func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
 	noError(t, process.Process.Kill())
 	_ = process.Wait()
 
-	command := exec.CommandContext(t.Context(), python, "testdata/bucket.py", s.URL, "lakes/voicory", demoTenant.ID.String(), "../../docs/bucket.md")
+	command := exec.CommandContext(t.Context(), python, "testdata/bucket.py", s.URL, "lakes/voicory",
+		demoTenant.ID.String(), "../../docs/bucket.md")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()
@@ -162,7 +164,8 @@ func TestServe_UnusableBucket(t *testing.T) {
 			stop()
 		})
 	}
-	for _, flags := range [][]string{{"--lake", "lakes/voicory"}, {"--lake", "s3://lakes", "--lake-endpoint", "s3.example.com"},
+	for _, flags := range [][]string{{"--lake", "lakes/voicory"},
+		{"--lake", "s3://lakes", "--lake-endpoint", "s3.example.com"},
 		{"--lake", "file:///lake"}, {"--lake", "s3://access:secret@lakes/voicory"}} {
 		got := wantStatus(t, run(t, "", append([]string{"serve", "--data", t.TempDir()}, flags...)...), exitUsage)
 		if strings.Contains(got.stderr, "access:secret") {
@@ -226,7 +229,8 @@ func TestServe_LakeCache(t *testing.T) {
 	if len(files.Data) != all {
 		t.Errorf("got %d files, want %d", len(files.Data), all)
 	}
-	if found := mustRun(t, "", "verify", "--data", data).stdout; !strings.Contains(found, "in the bucket of the lake only") {
+	if found := mustRun(t, "", "verify", "--data", data).stdout; !strings.Contains(found,
+		"in the bucket of the lake only") {
 		t.Errorf("verify: got %s", found)
 	}
 	stop()

@@ -85,7 +85,8 @@ func (w *passingWriter) Write(p []byte) (int, error) {
 // serveDemoExports serves a demo tenant. It returns the base URL, a secret key, and the tenant's folder in the lake.
 func serveDemoExports(t *testing.T) (base, key, lake string) {
 	t.Helper()
-	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000}, "--rate-limit", "none")
+	server, _, data := upstream(t, demo.Tenant{ID: demoTenant.ID, Calls: 5000, Customers: 200, Messages: 1000},
+		"--rate-limit", "none")
 	key = createKey(t, data, demoTenant.ID.String(), "secret")
 	return startCountingProxy(t, server), key, filepath.Join(data, "lake", "tenant_id="+demoTenant.ID.String())
 }
@@ -115,7 +116,8 @@ func TestExports_Clients(t *testing.T) {
 		dir := installClient(t, "package.json", "npm install --silent --no-audit --no-fund --ignore-scripts")
 		text, err := os.ReadFile(filepath.Join(scripts, "clients.mjs"))
 		noError(t, err)
-		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600)) // node resolves modules relative to the script
+		// node resolves modules relative to the script
+		noError(t, os.WriteFile(filepath.Join(dir, "clients.mjs"), text, 0o600))
 		script(t, dir, "node", "clients.mjs", base, key)
 	})
 }
@@ -126,7 +128,8 @@ func TestFiles_ResumedDownload(t *testing.T) {
 	base, key, _ := serveDemoExports(t)
 	curl := func(args ...string) []byte {
 		t.Helper()
-		command := exec.CommandContext(context.WithoutCancel(t.Context()), "curl", append([]string{"-sfS", "-H", "x-api-key: " + key}, args...)...)
+		command := exec.CommandContext(context.WithoutCancel(t.Context()), "curl",
+			append([]string{"-sfS", "-H", "x-api-key: " + key}, args...)...)
 		var failure bytes.Buffer
 		command.Stderr = &failure
 		out, err := command.Output()
@@ -148,7 +151,8 @@ func TestFiles_ResumedDownload(t *testing.T) {
 		curl("-C", "-", "-o", path, base+file.URL)
 		content, err := os.ReadFile(path)
 		noError(t, err)
-		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != file.SHA256 || !strings.Contains(file.Name, file.SHA256[:16]) {
+		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != file.SHA256 ||
+			!strings.Contains(file.Name, file.SHA256[:16]) {
 			t.Errorf("%s: the SHA-256 of %d bytes differs from the listed one", file.Name, len(content))
 		}
 	}

@@ -19,15 +19,18 @@ import (
 func mixedCalls(from, n int) string {
 	var text strings.Builder
 	for i := from; i < from+n; i++ {
-		fmt.Fprintf(&text, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-%02d-01T10:00:00Z"}`+"\n", someTenant, i, 1+i%3)
+		fmt.Fprintf(&text, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-%02d-01T10:00:00Z"}`+"\n",
+			someTenant, i, 1+i%3)
 	}
-	return text.String() + `{"user_id":"` + someTenant + `","id":"refused ` + strconv.Itoa(from) + `","created_at":"2026-03-01T10:00:00Z"}` + "\n"
+	return text.String() + `{"user_id":"` + someTenant + `","id":"refused ` + strconv.Itoa(from) +
+		`","created_at":"2026-03-01T10:00:00Z"}` + "\n"
 }
 
 // underUmask returns a command that runs the program in a process with the umask.
 func underUmask(t *testing.T, umask, stdin string, args ...string) *exec.Cmd {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`, os.Args[0], umask}, args...)...)
+	command := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`,
+		os.Args[0], umask}, args...)...)
 	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	command.Stdin = strings.NewReader(stdin)
 	return command
@@ -84,7 +87,8 @@ func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (
 // logs of a killed server, and in a folder with replaced files.
 func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 	for mode, umasks := range map[string][]string{"": {"000", "077"}, "group": {"022"}, "world": {"000", "077"}} {
-		want := map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640}, "world": {0o711, 0o755, 0o644}}[mode]
+		want := map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640},
+			"world": {0o711, 0o755, 0o644}}[mode]
 		for _, umask := range umasks {
 			t.Run(umask+mode, func(t *testing.T) {
 				t.Parallel()
@@ -120,7 +124,8 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 				socket := filepath.Join(data, "voicory.sock")
 				until(t, "a socket", func() bool { _, err := os.Stat(socket); return err == nil })
 				wantUnderUmask(t, umask, mixedCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
-				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql", "SELECT count(*) FROM calls")
+				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql",
+					"SELECT count(*) FROM calls")
 				check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
 				noError(t, server.Process.Kill())
 				_ = server.Wait() // killed
@@ -135,8 +140,10 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 				wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
 				bits, err := strconv.ParseUint(umask, 8, 32)
 				noError(t, err)
-				for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777, filepath.Join(folder, "warehouse.duckdb"): 0o666,
-					filepath.Join(folder, "README.md"): 0o666, filepath.Join(folder, "calls"): 0o777, filepath.Join(folder, "calls/month=2026-01/calls.parquet"): 0o666} {
+				for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777,
+					filepath.Join(folder, "warehouse.duckdb"): 0o666,
+					filepath.Join(folder, "README.md"):        0o666, filepath.Join(folder, "calls"): 0o777,
+					filepath.Join(folder, "calls/month=2026-01/calls.parquet"): 0o666} {
 					info, err := os.Stat(path)
 					noError(t, err)
 					if got, want := info.Mode().Perm(), full&^fs.FileMode(bits); got != want {
@@ -207,7 +214,8 @@ func runFolderCommand(t *testing.T, data string, args []string) result {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(mixedCalls(100, 5)), Stdout: &stdout, Stderr: &stderr,
+	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(mixedCalls(100, 5)), Stdout: &stdout,
+		Stderr:    &stderr,
 		Listening: func(string) { cancel() }}
 	return result{program.Run(ctx), stdout.String(), stderr.String()}
 }
@@ -216,12 +224,13 @@ func runFolderCommand(t *testing.T, data string, args []string) result {
 func TestDataFolder_ForeignFolderIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string][]string{
-		"tmp":         {"tmp/precious.txt"},
-		"lock":        {"lock"},
-		"home":        {".bashrc", "Documents/letter.txt", "lock", "tmp/x", "lake/photo.jpg"},
-		"control":     {"control.duckdb"},
-		"database":    {"control.duckdb", "warehouse/stock.duckdb", "lake/boats.parquet"},
-		"all names":   {"control.duckdb", "lock", "warehouse/x", "lake/x", "quarantine/x.ndjson", "tmp/x", "published/x", "signing.key"},
+		"tmp":      {"tmp/precious.txt"},
+		"lock":     {"lock"},
+		"home":     {".bashrc", "Documents/letter.txt", "lock", "tmp/x", "lake/photo.jpg"},
+		"control":  {"control.duckdb"},
+		"database": {"control.duckdb", "warehouse/stock.duckdb", "lake/boats.parquet"},
+		"all names": {"control.duckdb", "lock", "warehouse/x", "lake/x", "quarantine/x.ndjson", "tmp/x", "published/x",
+			"signing.key"},
 		"unfinished":  {"readme.txt", ".calls.parquet.unfinished", "lake/.calls.parquet.unfinished"},
 		"sub-folders": {"warehouse/x", "tmp/x"},
 	} {
@@ -234,7 +243,8 @@ func TestDataFolder_ForeignFolderIsLeftAlone(t *testing.T) {
 			before := fingerprint(t, data)
 			for _, args := range folderCommands {
 				got := wantStatus(t, runFolderCommand(t, data, args), exitUsage)
-				if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "not a data folder of voicory") || !strings.Contains(got.stderr, "--data") {
+				if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "not a data folder of voicory") ||
+					!strings.Contains(got.stderr, "--data") {
 					t.Errorf("%v: got %q, want one line that names --data", args, got.stderr)
 				}
 				if after := fingerprint(t, data); after != before {
@@ -249,8 +259,10 @@ func TestDataFolder_ForeignFolderIsLeftAlone(t *testing.T) {
 func TestDataFolder_ReadingCommandsCreateNone(t *testing.T) {
 	t.Parallel()
 	empty, missing := t.TempDir(), filepath.Join(t.TempDir(), "deep", "data")
-	for _, args := range [][]string{{"tenants", "list"}, {"keys", "list"}, {"quarantine", "list"}, {"quarantine", "replay"}, {"requests"}, {"sources"},
-		{"export", "calls", "--tenant", someTenant}, {"query", "--tenant", someTenant, "SELECT 1"}, {"keys", "revoke", someTenant}} {
+	for _, args := range [][]string{{"tenants", "list"}, {"keys", "list"}, {"quarantine", "list"},
+		{"quarantine", "replay"}, {"requests"}, {"sources"},
+		{"export", "calls", "--tenant", someTenant}, {"query", "--tenant", someTenant, "SELECT 1"},
+		{"keys", "revoke", someTenant}} {
 		for _, data := range []string{empty, missing} {
 			got := wantStatus(t, runFolderCommand(t, data, args), exitFailed)
 			if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "voicory ingest") {
@@ -291,12 +303,15 @@ func TestDataFolder_EarlierLayoutIsAdopted(t *testing.T) {
 	control := filepath.Join(data, "control.duckdb")
 	noError(t, os.Remove(filepath.Join(data, "voicory.json")))
 	noError(t, os.Remove(control))
-	queryDuckDB(t, fmt.Sprintf("ATTACH '%s' AS other; CREATE TABLE other.boats (name VARCHAR); DETACH other; SELECT 1", control))
+	queryDuckDB(t, fmt.Sprintf("ATTACH '%s' AS other; CREATE TABLE other.boats (name VARCHAR); DETACH other; SELECT 1",
+		control))
 	before := fingerprint(t, control)
-	if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr, "not written by voicory") {
+	if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr,
+		"not written by voicory") {
 		t.Error(got.stderr)
 	}
-	if after := fingerprint(t, control); strings.Fields(after)[len(strings.Fields(after))-1] != strings.Fields(before)[len(strings.Fields(before))-1] {
+	if after := fingerprint(t, control); strings.Fields(after)[len(strings.Fields(after))-1] != strings.Fields(
+		before)[len(strings.Fields(before))-1] {
 		t.Error("the database was written to")
 	}
 }
@@ -306,9 +321,11 @@ func TestDataFolder_MarkIsChecked(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	mustRun(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-")
-	for text, want := range map[string]string{`{"format":2,"lake_mode":"private"}`: "upgrade", `{`: "damaged", `{"format":1,"lake_mode":"x"}`: "damaged", ``: "damaged"} {
+	for text, want := range map[string]string{`{"format":2,"lake_mode":"private"}`: "upgrade", `{`: "damaged",
+		`{"format":1,"lake_mode":"x"}`: "damaged", ``: "damaged"} {
 		noError(t, os.WriteFile(filepath.Join(data, "voicory.json"), []byte(text), 0o600))
-		if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr, want) {
+		if got := wantStatus(t, run(t, "", "tenants", "list", "--data", data), exitUsage); !strings.Contains(got.stderr,
+			want) {
 			t.Errorf("%s: got %q, want %s", text, got.stderr, want)
 		}
 	}
@@ -322,7 +339,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 	}
 	data := t.TempDir()
 	noError(t, os.Chown(data, 12345, 12345))
-	if got := wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"), exitFailed); !strings.Contains(got.stderr, "belongs to user 12345") {
+	if got := wantStatus(t, run(t, callLine(1), "ingest", "--data", data, "--dataset", "calls", "-"),
+		exitFailed); !strings.Contains(got.stderr, "belongs to user 12345") {
 		t.Error(got.stderr)
 	}
 }
@@ -343,7 +361,8 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 		}
 		return err
 	}))
-	names = append(names, "voicory.sock", "control.duckdb.wal", "warehouse/"+someTenant+".duckdb.wal", "warehouse/"+someTenant+".unpublished",
+	names = append(names, "voicory.sock", "control.duckdb.wal", "warehouse/"+someTenant+".duckdb.wal",
+		"warehouse/"+someTenant+".unpublished",
 		"lake/tenant_id="+someTenant+"/messages", "published/replaced", "quarantine/.x.unfinished", "tmp/x")
 	for n, name := range names {
 		for _, inside := range []bool{false, true} {

@@ -28,8 +28,10 @@ func TestCommands_EraseAndDelete(t *testing.T) {
 		do(exitDone, "", "would erase 1 customers, 0 calls, 0 messages", append(erase, "--dry-run")...)
 		do(exitDone, "", "erased 1 customers, 0 calls, 0 messages, 0 refused rows, 0 entries of the request log\n"+
 			"searched all files: found nothing of the customer\n", erase...)
-		do(exitDone, customer, "0 new, 0 changed, 0 unchanged, 0 refused, 1 kept out by an erasure or the retention", ingest...)
-		do(exitFailed, "", "has no customer", "erase", "--tenant", tenant, "--customer", "00000000-0000-4000-8000-000000000001")
+		do(exitDone, customer, "0 new, 0 changed, 0 unchanged, 0 refused, 1 kept out by an erasure or the retention",
+			ingest...)
+		do(exitFailed, "", "has no customer", "erase", "--tenant", tenant, "--customer",
+			"00000000-0000-4000-8000-000000000001")
 		do(exitUsage, "", "neither an id nor a phone number", "erase", "--tenant", tenant, "--customer", "+")
 
 		other := strings.NewReplacer("0143", "0144", "000001\"", "000002\"").Replace(customer)

@@ -67,7 +67,8 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 		other(t, test.dataset+"?format=ndjson&"+test.filter, lines)
 	}
 	for _, test := range []struct{ says, dataset, flag string }{
-		{"customers cannot be filtered by --status; its filters are --from, --to, --search, --source", "customers", "--status=busy"},
+		{"customers cannot be filtered by --status; its filters are --from, --to, --search, --source", "customers",
+			"--status=busy"},
 		{"messages cannot be filtered by --assistant-id", "messages", "--assistant-id=11111111-0000-4000-8000-000000000001"},
 		{"cost_daily cannot be filtered by --customer-id", "cost_daily", "--customer-id=1"},
 		{"--assistant-id is not a UUID", "calls", "--assistant-id=1"},
@@ -75,7 +76,8 @@ func checkFilteredExports(t *testing.T, data string, other func(t *testing.T, ta
 		{"--from is not an ISO 8601 date", "calls", "--from=yesterday"},
 		{"`export all` writes all rows", "all", "--direction=inbound"},
 	} {
-		got := wantStatus(t, run(t, "", "export", "--data", data, "--tenant", someTenant, test.dataset, test.flag, "-o", t.TempDir()+"/x.csv"), exitUsage)
+		got := wantStatus(t, run(t, "", "export", "--data", data, "--tenant", someTenant, test.dataset, test.flag, "-o",
+			t.TempDir()+"/x.csv"), exitUsage)
 		if !strings.Contains(got.stderr, test.says) || strings.Count(got.stderr, "\n") != 1 {
 			t.Errorf("%s %s: %s", test.dataset, test.flag, got.stderr)
 		}
@@ -87,7 +89,8 @@ func TestExport_Filters(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	for dataset, rows := range filterable {
-		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))
+		rows = strings.ReplaceAll(strings.TrimSpace(rows), `{"id":"`,
+			fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-00000000000`, someTenant))
 		mustRun(t, rows, "ingest", "--data", data, "--dataset", dataset, "-")
 	}
 	key := createKey(t, data, someTenant, "secret", "--rate-limit", "none")

@@ -71,14 +71,20 @@ func checkInterruptedExports(t *testing.T, data string) {
 			return err == nil && part.Size() > 0 && part.Size() < info.Size()/2
 		}},
 		{"all", "everything", func(string) bool { return exists(data, "tmp", "export-*", "warehouse.duckdb") }},
-		{"all", "everything", func(to string) bool { return exists(to, ".everything.unfinished-*", "calls", "*", "calls.parquet") }},
+		{"all", "everything", func(to string) bool {
+			return exists(to, ".everything.unfinished-*", "calls", "*",
+				"calls.parquet")
+		}},
 	} {
 		to := t.TempDir()
-		status, stderr := interruptAt(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant", demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
+		status, stderr := interruptAt(t, func() bool { return test.midway(to) }, "export", "--data", data, "--tenant",
+			demoTenant.ID.String(), test.dataset, "-o", filepath.Join(to, test.output))
 		left, err := os.ReadDir(to)
 		noError(t, err)
-		if want := exitSignal + int(syscall.SIGINT); status != want || !strings.HasPrefix(stderr, "voicory: stopped") || strings.Count(stderr, "\n") != 1 || len(left) > 0 {
-			t.Errorf("%s: got status %d, %q and files %v, want status %d, one line and no files", test.dataset, status, stderr, left, want)
+		if want := exitSignal + int(syscall.SIGINT); status != want || !strings.HasPrefix(stderr, "voicory: stopped") ||
+			strings.Count(stderr, "\n") != 1 || len(left) > 0 {
+			t.Errorf("%s: got status %d, %q and files %v, want status %d, one line and no files", test.dataset, status, stderr,
+				left, want)
 		}
 	}
 }

@@ -46,7 +46,8 @@ func readBack(t *testing.T, value func(string) string, format exports.Format, pa
 		return lines[0], len(lines) - 1
 	case exports.NDJSON:
 		for line := range strings.Lines(string(content)) {
-			names = strings.Split(value("SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"), ",")
+			names = strings.Split(value("SELECT array_to_string(json_keys('"+strings.ReplaceAll(line, "'", "''")+"'), ',')"),
+				",")
 			rows++
 		}
 	}
@@ -71,9 +72,11 @@ func checkSmallExports(t *testing.T, data string, rows int, single []schema.Expo
 	}
 	var all exports.Bundle
 	noError(t, json.Unmarshal([]byte(export("all", "-o", filepath.Join(dir, "all"))), &all))
-	_, err = db.ExecContext(t.Context(), "ATTACH '"+filepath.Join(dir, "all", exports.DatabaseFile)+"' AS written (READ_ONLY)")
+	_, err = db.ExecContext(t.Context(), "ATTACH '"+filepath.Join(dir, "all", exports.DatabaseFile)+
+		"' AS written (READ_ONLY)")
 	noError(t, err)
-	if tables := value("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(all.Files) != 1+rows*len(schema.Exports) || tables != fmt.Sprint(len(schema.Exports)) {
+	if tables := value("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'written'"); len(
+		all.Files) != 1+rows*len(schema.Exports) || tables != fmt.Sprint(len(schema.Exports)) {
 		t.Errorf("got %s tables in the database of %+v", tables, all)
 	}
 	for _, e := range schema.Exports {
@@ -81,7 +84,8 @@ func checkSmallExports(t *testing.T, data string, rows int, single []schema.Expo
 		for _, column := range e.Columns {
 			want = append(want, column.Name)
 		}
-		inDatabase := value("SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE database_name = 'written' AND table_name = '" + e.Name + "') || ' ' || count(*) FROM written." + e.Name)
+		inDatabase := value("SELECT (SELECT string_agg(column_name ORDER BY column_index) FROM duckdb_columns() WHERE " +
+			"database_name = 'written' AND table_name = '" + e.Name + "') || ' ' || count(*) FROM written." + e.Name)
 		if inDatabase != fmt.Sprint(strings.Join(want, ","), " ", rows) {
 			t.Errorf("%s in the database: got %s, want %v and %d rows", e.Name, inDatabase, want, rows)
 		}
@@ -92,8 +96,10 @@ func checkSmallExports(t *testing.T, data string, rows int, single []schema.Expo
 			path := filepath.Join(dir, e.Name+format.Extension())
 			summary := export(e.Name, "-o", path)
 			names, n := readBack(t, value, format, path)
-			if !strings.Contains(summary, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) && (format != exports.NDJSON || rows > 0) {
-				t.Errorf("%s as %s: got %d rows with columns %q, want %d with %q: %s", e.Name, format, n, names, rows, want, summary)
+			if !strings.Contains(summary, fmt.Sprintf(`"rows": %d,`, rows)) || n != rows || !slices.Equal(names, want) &&
+				(format != exports.NDJSON || rows > 0) {
+				t.Errorf("%s as %s: got %d rows with columns %q, want %d with %q: %s", e.Name, format, n, names, rows, want,
+					summary)
 			}
 		}
 	}

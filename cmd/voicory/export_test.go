@@ -35,7 +35,8 @@ func checkExports(t *testing.T, data string) {
 			t.Errorf("%s: %s", format, got.stdout)
 		}
 	}
-	if got := export(exitDone, "calls", "--format", "csv", "--columns", "id,created_at", "--from", "2026-03-01", "--to", "2026-03-01"); got.stdout !=
+	if got := export(exitDone, "calls", "--format", "csv", "--columns", "id,created_at", "--from", "2026-03-01", "--to",
+		"2026-03-01"); got.stdout !=
 		"id,created_at\n00000000-0000-4000-8000-000000000001,2026-03-01T10:00:00.000Z\n00000000-0000-4000-8000-000000000002,2026-03-01T10:00:00.000Z\n" &&
 		!strings.HasPrefix(got.stdout, "id,created_at\n00000000-0000-4000-8000-000000000002") {
 		t.Error(got.stdout)
@@ -43,11 +44,13 @@ func checkExports(t *testing.T, data string) {
 	if got := export(exitDone, "calls", "--to", "2026-03-01T09:59:59.999Z"); got.stdout != "" {
 		t.Error(got.stdout)
 	}
-	for _, wrong := range [][]string{{"nothing"}, {"calls", "--format", "xlsx"}, {"calls", "-o", filepath.Join(dir, "x.txt")}, {"calls", "--from", "yesterday"},
+	for _, wrong := range [][]string{{"nothing"}, {"calls", "--format", "xlsx"},
+		{"calls", "-o", filepath.Join(dir, "x.txt")}, {"calls", "--from", "yesterday"},
 		{"calls", "--columns", "_seq", "-o", filepath.Join(dir, "x.csv")}} {
 		export(exitUsage, wrong...)
 	}
-	if got := wantStatus(t, run(t, "", "export", "--data", data, "--tenant", "bbbbbbbb-0000-4000-8000-000000000009", "calls", "-o", filepath.Join(dir, "x.csv")), exitFailed); !strings.Contains(got.stderr, "tenants list") {
+	if got := wantStatus(t, run(t, "", "export", "--data", data, "--tenant", "bbbbbbbb-0000-4000-8000-000000000009",
+		"calls", "-o", filepath.Join(dir, "x.csv")), exitFailed); !strings.Contains(got.stderr, "tenants list") {
 		t.Error(got.stderr)
 	}
 	files, err := os.ReadDir(dir)
@@ -106,7 +109,8 @@ func checkBundle(t *testing.T, data string) {
 	readme, err := os.ReadFile(filepath.Join(at, exports.ReadmeFile))
 	noError(t, err)
 	for _, file := range bundle.Files {
-		if info, err := os.Stat(filepath.Join(at, file.Path)); err != nil || info.Size() != file.Bytes || !strings.Contains(string(readme), "`"+file.Path+"`") {
+		if info, err := os.Stat(filepath.Join(at, file.Path)); err != nil || info.Size() != file.Bytes ||
+			!strings.Contains(string(readme), "`"+file.Path+"`") {
 			t.Error(file, err)
 		}
 	}
@@ -118,7 +122,8 @@ func checkBundle(t *testing.T, data string) {
 			}
 		}
 		rows := func(files string) string {
-			return queryValue(t, "SELECT coalesce(string_agg(r::VARCHAR, chr(10) ORDER BY r::VARCHAR), '') FROM (SELECT COLUMNS(c -> c <> 'tenant_id') FROM read_parquet('"+files+"', hive_partitioning = true)) AS r")
+			return queryValue(t, "SELECT coalesce(string_agg(r::VARCHAR, chr(10) ORDER BY r::VARCHAR), '') FROM (SELECT "+
+				"COLUMNS(c -> c <> 'tenant_id') FROM read_parquet('"+files+"', hive_partitioning = true)) AS r")
 		}
 		files := "/" + export.Name + "/**/*.parquet"
 		if bundle.Rows[export.Name] == 0 {
@@ -135,7 +140,8 @@ func checkBundle(t *testing.T, data string) {
 	noError(t, err)
 	temp, err := filepath.Glob(filepath.Join(data, "tmp", "*"))
 	noError(t, err)
-	if len(left)+len(temp) > 0 || bundle.Rows["calls"] != 3 || bundle.Rows["transcript_turns"] != 2 || len(bundle.Files) != 7 {
+	if len(left)+len(temp) > 0 || bundle.Rows["calls"] != 3 || bundle.Rows["transcript_turns"] != 2 ||
+		len(bundle.Files) != 7 {
 		t.Error(left, temp, bundle)
 	}
 }
@@ -146,12 +152,15 @@ func TestExport_Bundle(t *testing.T) {
 	later := strings.ReplaceAll(callLine(3), "2026-03-01", "2026-04-01")
 	later = strings.Replace(later, "{", `{"transcript":"AI: hi\nCaller: hello",`, 1)
 	mustRun(t, callLine(1)+callLine(2)+later, "ingest", "--data", data, "--dataset", "calls", "-")
-	mustRun(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+"\n", "ingest", "--data", data, "--dataset", "customers", "-")
+	mustRun(t, `{"user_id":"`+someTenant+`","id":"`+uuid.NewString()+`","created_at":"2026-03-01T10:00:00Z","name":"Ada"}`+
+		"\n", "ingest", "--data", data, "--dataset", "customers", "-")
 	checkBundle(t, data)
 	for _, wrong := range [][]string{{}, {"-o", filepath.Join(data, "x"), "--from", "2026-01-01"}, {"-o", data}} {
-		wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "all"}, wrong...)...), exitUsage)
+		wantStatus(t, run(t, "", append([]string{"export", "--data", data, "--tenant", someTenant, "all"}, wrong...)...),
+			exitUsage)
 	}
-	wantStatus(t, run(t, "", "export", "--data", data, "--tenant", uuid.NewString(), "all", "-o", filepath.Join(data, "x")), exitFailed)
+	wantStatus(t, run(t, "", "export", "--data", data, "--tenant", uuid.NewString(), "all", "-o",
+		filepath.Join(data, "x")), exitFailed)
 	_, stop := serve(t, data)
 	checkBundle(t, data)
 	stop()

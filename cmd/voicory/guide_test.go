@@ -60,7 +60,8 @@ func TestGuide_DataScientists(t *testing.T) {
 	}
 
 	plot := decodePNG(t, filepath.Join(dir, "cost-per-day.png"))
-	if shown := decodePNG(t, "../../docs/cost-per-day.png").Bounds(); plot.Bounds() != image.Rect(0, 0, 1000, 500) || shown != plot.Bounds() {
+	if shown := decodePNG(t, "../../docs/cost-per-day.png").Bounds(); plot.Bounds() != image.Rect(0, 0, 1000, 500) ||
+		shown != plot.Bounds() {
 		t.Errorf("got a plot of %v and one of %v in docs, want 1000x500", plot.Bounds(), shown)
 	}
 	pixels := map[color.RGBA]int{}
@@ -69,7 +70,8 @@ func TestGuide_DataScientists(t *testing.T) {
 			pixels[color.RGBAModel.Convert(plot.At(x, y)).(color.RGBA)]++
 		}
 	}
-	days, mean, pending := pixels[color.RGBA{0x9e, 0xca, 0xe1, 255}], pixels[color.RGBA{0x08, 0x51, 0x9c, 255}], pixels[color.RGBA{0xfd, 0x8d, 0x3c, 255}]
+	days, mean, pending := pixels[color.RGBA{0x9e, 0xca, 0xe1, 255}], pixels[color.RGBA{0x08, 0x51, 0x9c, 255}],
+		pixels[color.RGBA{0xfd, 0x8d, 0x3c, 255}]
 	if days < 50_000 || days > 300_000 || mean < 500 || pending < 500 {
 		t.Errorf("got %d pixels of days, %d of their mean and %d of pending calls", days, mean, pending)
 	}
@@ -86,7 +88,8 @@ func blocksOf(document, url string) (blocks []documentBlock) {
 	for _, at := range fence.FindAllStringSubmatchIndex(document, -1) {
 		kind, text := document[at[2]:at[3]], document[at[4]:at[5]]
 		if kind == "sh" || kind == "python" {
-			blocks = append(blocks, documentBlock{kind, strings.Count(document[:at[4]], "\n") + 1, strings.ReplaceAll(text, "http://localhost:8080", url)})
+			blocks = append(blocks, documentBlock{kind, strings.Count(document[:at[4]], "\n") + 1,
+				strings.ReplaceAll(text, "http://localhost:8080", url)})
 		}
 	}
 	return blocks
@@ -107,7 +110,8 @@ func demoCosts(t *testing.T, first, last string) map[string]string {
 		}
 		noError(t, decoder.Decode(&call))
 		day := call.At.In(zone).Format(time.DateOnly)
-		if dollars, cents, ok := strings.Cut(call.Cost.String(), "."); ok && first <= day && day <= last { // null and 0 have no decimal point
+		// null and 0 have no decimal point
+		if dollars, cents, ok := strings.Cut(call.Cost.String(), "."); ok && first <= day && day <= last {
 			n, err := strconv.Atoi(dollars + cents)
 			noError(t, err)
 			sums[day] += n

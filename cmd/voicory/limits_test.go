@@ -35,7 +35,8 @@ func startRedis(t *testing.T) (address string, server *os.Process) {
 	noError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port
 	noError(t, listener.Close())
-	command := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()) //nolint:noctx // ended below
+	command := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir",
+		t.TempDir()) //nolint:noctx // ended below
 	noError(t, command.Start())
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
@@ -90,7 +91,8 @@ func TestLimits_SharedInRedis(t *testing.T) {
 	for range 3 {
 		copied := t.TempDir()
 		noError(t, os.CopyFS(copied, os.DirFS(data)))
-		urls = append(urls, serveProcess(t, copied, "--redis", "redis://"+address, "--redis-timeout", "1m", "--rate-limit", "60/1m,10/1s"))
+		urls = append(urls, serveProcess(t, copied, "--redis", "redis://"+address, "--redis-timeout", "1m", "--rate-limit",
+			"60/1m,10/1s"))
 	}
 	var passed int64
 	for begun := time.Now(); time.Since(begun) < 2500*time.Millisecond; {
@@ -131,7 +133,8 @@ func TestLimits_SharedInRedis(t *testing.T) {
 // serveProcess runs a server in a separate process until the test ends.
 func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 	t.Helper()
-	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...) //nolint:gosec,noctx // ended below
+	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format",
+		"json"}, flags...)...) //nolint:gosec,noctx // ended below
 	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	stderr, err := command.StderrPipe()
 	noError(t, err)
@@ -185,7 +188,8 @@ func TestLimits_RedisOutage(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
 	noError(t, client.FlushAll(t.Context()).Err())
 	noError(t, client.Close())
-	for deadline := time.Now().Add(time.Minute); sendRequests(t, []string{url}, key, 1, false) == 0; { // Redis is empty, so it allows a request once the server uses it
+	// Redis is empty, so it allows a request once the server uses it
+	for deadline := time.Now().Add(time.Minute); sendRequests(t, []string{url}, key, 1, false) == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("timed out: the server does not use Redis again")
 		}
@@ -200,7 +204,8 @@ func metrics(t *testing.T, data string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://voicory/metrics", nil)
 	noError(t, err)
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", warehouse.SocketPath(data))
 	}}}
 	defer client.CloseIdleConnections()
@@ -214,7 +219,8 @@ func metrics(t *testing.T, data string) string {
 
 func TestServe_RefusesAnInvalidRedisURL(t *testing.T) {
 	t.Parallel()
-	if got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--redis", "http://localhost"), exitUsage); !strings.Contains(got.stderr, "--redis") {
+	if got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--redis", "http://localhost"),
+		exitUsage); !strings.Contains(got.stderr, "--redis") {
 		t.Error(got.stderr)
 	}
 }

@@ -32,7 +32,8 @@ import (
 const runAsProgram = "VOICORY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(runAsProgram) != "" || len(os.Args) == 2 && slices.Contains([]string{query.WorkerArgument, filereader.Argument}, os.Args[1]) {
+	if os.Getenv(runAsProgram) != "" || len(os.Args) == 2 && slices.Contains(
+		[]string{query.WorkerArgument, filereader.Argument}, os.Args[1]) {
 		main()
 	}
 	// The race detector delays the exit of a process by a second, and the tests start many processes.
@@ -89,7 +90,8 @@ func serve(t *testing.T, data string, flags ...string) (url string, stop func())
 	ctx, cancel := context.WithCancel(t.Context())
 	address, done := make(chan string, 1), make(chan int, 1)
 	var stderr bytes.Buffer
-	program := Main{Args: append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...), Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }}
+	program := Main{Args: append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...),
+		Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }}
 	go func() { done <- program.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -124,7 +126,8 @@ func get(t *testing.T, url, key string) (int, string) {
 const someTenant = "aaaaaaaa-0000-4000-8000-000000000001"
 
 func callLine(n int) string {
-	return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n", someTenant, n)
+	return fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01T10:00:00Z"}`+"\n",
+		someTenant, n)
 }
 
 func TestCommands_UseTheRunningServer(t *testing.T) {
@@ -143,7 +146,9 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "calls.ndjson")
 	noError(t, os.WriteFile(file, []byte(callLine(1)+"nonsense\n"), 0o600))
 	got := mustRun(t, "", "ingest", "--data", data, file)
-	if !strings.Contains(got.stdout, "read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") || !strings.Contains(got.stdout, "line 2: line is not a JSON object") {
+	if !strings.Contains(got.stdout,
+		"read 2 rows of 1 files: 1 new, 0 changed, 0 unchanged, 1 refused\npublished 2 files, 1 rows\n") ||
+		!strings.Contains(got.stdout, "line 2: line is not a JSON object") {
 		t.Fatal(got.stdout)
 	}
 	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
@@ -152,14 +157,16 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 	}
 	deletion := fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-000000000002","deleted_at":"2026-06-01T10:00:00Z"}`, someTenant)
 	got = mustRun(t, deletion, "ingest", "--data", data, "--dataset", "calls", "-")
-	if !strings.HasPrefix(got.stdout, "read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 2 files, 1 rows\n") {
+	if !strings.HasPrefix(got.stdout,
+		"read 1 rows of 1 files: 0 new, 0 changed, 0 unchanged, 0 refused, 1 deleted\npublished 2 files, 1 rows\n") {
 		t.Fatal(got.stdout)
 	}
 	if _, body := get(t, url+"/api/v1/calls", key); !strings.Contains(body, `"total":1`) {
 		t.Fatal(body)
 	}
 	// Errors keep their kind over the socket.
-	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"), exitFailed); !strings.Contains(got.stderr, "keys list") {
+	if got := wantStatus(t, run(t, "", "keys", "revoke", "--data", data, "99999999-0000-4000-8000-000000000001"),
+		exitFailed); !strings.Contains(got.stderr, "keys list") {
 		t.Error(got.stderr)
 	}
 	var keys []control.Key
@@ -178,11 +185,13 @@ func TestCommands_UseTheRunningServer(t *testing.T) {
 		t.Errorf("socket: %v %v", info, err)
 	}
 	// A second server on the folder is refused. After the first has stopped, commands open the folder themselves.
-	if got := wantStatus(t, run(t, "", "serve", "--data", data, "--listen", "127.0.0.1:0"), exitFailed); !strings.Contains(got.stderr, "data folder is in use") {
+	if got := wantStatus(t, run(t, "", "serve", "--data", data, "--listen", "127.0.0.1:0"),
+		exitFailed); !strings.Contains(got.stderr, "data folder is in use") {
 		t.Error(got.stderr)
 	}
 	stop()
-	if got := run(t, "", "keys", "list", "--data", data); !strings.Contains(got.stdout, "public") || strings.Count(got.stdout, "\n") != 2 {
+	if got := run(t, "", "keys", "list", "--data", data); !strings.Contains(got.stdout, "public") ||
+		strings.Count(got.stdout, "\n") != 2 {
 		t.Error(got.stdout)
 	}
 }
@@ -205,7 +214,8 @@ func TestMain_ExitStatus(t *testing.T) {
 		{exitUsage, "--type", []string{"keys", "create", "--tenant", someTenant, "--type", "admin"}},
 		{exitFailed, "nowhere does not exist", []string{"ingest", filepath.Join(dir, "nowhere")}},
 		{exitDone, "2 files: 1 new, 0 changed, 0 unchanged, 1 refused; 1 files refused", []string{"ingest", dir}},
-		{exitFailed, "2 files: 0 new, 0 changed, 1 unchanged, 1 refused; 1 files refused", []string{"ingest", "--strict", dir}},
+		{exitFailed, "2 files: 0 new, 0 changed, 1 unchanged, 1 refused; 1 files refused",
+			[]string{"ingest", "--strict", dir}},
 		{exitDone, "Usage: voicory", []string{"--help"}},
 	} {
 		got := wantStatus(t, run(t, "", append(test.args, "--data", data)...), test.status)
@@ -229,10 +239,13 @@ func TestIngest_ReportsUnknownFields(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	line := strings.Replace(callLine(1), `"created_at":"`, `"mood":"good","created_at":"`, 1)
-	if got := mustRun(t, line, "ingest", "--data", data, "--dataset", "calls", "-"); !strings.Contains(got.stdout, "not stored: calls.mood\n") {
+	if got := mustRun(t, line, "ingest", "--data", data, "--dataset", "calls", "-"); !strings.Contains(got.stdout,
+		"not stored: calls.mood\n") {
 		t.Error(got.stdout)
 	}
-	if exposition := metrics(t, data); !strings.Contains(exposition, `voicory_unknown_field_info{dataset="calls",field="mood"} 1`) || !strings.Contains(exposition, "voicory_quarantine_dropped_total 0") {
+	if exposition := metrics(t, data); !strings.Contains(exposition,
+		`voicory_unknown_field_info{dataset="calls",field="mood"} 1`) ||
+		!strings.Contains(exposition, "voicory_quarantine_dropped_total 0") {
 		t.Error(exposition)
 	}
 }
@@ -262,7 +275,8 @@ func TestServe_PublishesUnpublishedRows(t *testing.T) {
 	noError(t, errors.Join(err, w.Close()))
 	serve(t, data)
 	for look := time.NewTicker(10 * time.Millisecond); ; <-look.C {
-		if found, _ := filepath.Glob(filepath.Join(data, "lake", "*", "calls", "month=2026-03", "calls.parquet")); len(found) == 1 {
+		if found, _ := filepath.Glob(filepath.Join(data, "lake", "*", "calls", "month=2026-03", "calls.parquet")); len(
+			found) == 1 {
 			look.Stop()
 			return
 		}
@@ -290,7 +304,8 @@ func TestIngest_InterruptWhileWaitingForInput(t *testing.T) {
 			}
 		}
 		noError(t, command.Process.Signal(os.Interrupt))
-		if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != exitSignal+int(syscall.SIGINT) || !strings.Contains(stderr.String(), "stopped") {
+		if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != exitSignal+int(syscall.SIGINT) ||
+			!strings.Contains(stderr.String(), "stopped") {
 			t.Errorf("%s: %v: %s", path, err, stderr.String())
 		}
 		noError(t, errors.Join(stdin.Close(), write.Close()))
@@ -303,7 +318,8 @@ func TestIngest_ResumesAfterKill(t *testing.T) {
 	t.Parallel()
 	dump, data := t.TempDir(), t.TempDir()
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 4_000, Customers: 250, Messages: 750}
-	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
+	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls,
+		"customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
 		file, err := os.Create(filepath.Join(dump, name))
 		noError(t, err)
 		noError(t, errors.Join(write(file), file.Close()))
@@ -377,7 +393,8 @@ func TestIngest_KilledBetweenBatches(t *testing.T) {
 	beginning, rest := io.Pipe()
 	ended := make(chan int)
 	go func() {
-		program := Main{Args: []string{"ingest", "--data", data, "--dataset", "calls", "-"}, Stdin: beginning, Stdout: io.Discard, Stderr: io.Discard}
+		program := Main{Args: []string{"ingest", "--data", data, "--dataset", "calls", "-"}, Stdin: beginning,
+			Stdout: io.Discard, Stderr: io.Discard}
 		ended <- program.Run(t.Context())
 	}()
 	_, err := rest.Write(file.Bytes()[:file.Len()-1]) // the last line is not complete
@@ -396,11 +413,14 @@ func TestIngest_KilledBetweenBatches(t *testing.T) {
 		t.Errorf("got exit status %d of the command, want %d", status, exitFailed)
 	}
 	var summary ingestSummary
-	noError(t, json.Unmarshal([]byte(mustRun(t, file.String(), "ingest", "--data", data, "--dataset", "calls", "--json", "-").stdout), &summary))
+	noError(t, json.Unmarshal([]byte(mustRun(t, file.String(), "ingest", "--data", data, "--dataset", "calls", "--json",
+		"-").stdout), &summary))
 	if summary.Unchanged != warehouse.RowGroup || summary.New != more || summary.Read != summary.Unchanged+summary.New {
 		t.Errorf("got %+v, want %d unchanged rows and %d new ones", summary, warehouse.RowGroup, more)
 	}
-	if got := queryDuckDB(t, fmt.Sprintf("SELECT count(*) || ' ' || count(DISTINCT id) FROM read_parquet('%s/lake/*/calls/*/*.parquet')", data)); got != fmt.Sprintf("%d %[1]d", warehouse.RowGroup+more) {
+	if got := queryDuckDB(t, fmt.Sprintf(
+		"SELECT count(*) || ' ' || count(DISTINCT id) FROM read_parquet('%s/lake/*/calls/*/*.parquet')",
+		data)); got != fmt.Sprintf("%d %[1]d", warehouse.RowGroup+more) {
 		t.Errorf("got %s rows and ids in the lake, want %d", got, warehouse.RowGroup+more)
 	}
 }
@@ -427,7 +447,8 @@ func TestRun_FailsIfStdoutFails(t *testing.T) {
 	defer full.Close()
 	data := t.TempDir()
 	mustRun(t, "", "keys", "create", "--data", data, "--tenant", someTenant, "--type", "public")
-	for _, args := range [][]string{{"keys", "list"}, {"tenants", "list"}, {"sources"}, {"requests"}, {"keys", "list", "--json"}} {
+	for _, args := range [][]string{{"keys", "list"}, {"tenants", "list"}, {"sources"}, {"requests"},
+		{"keys", "list", "--json"}} {
 		var stderr bytes.Buffer
 		program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(""), Stdout: full, Stderr: &stderr}
 		if status := program.Run(t.Context()); status != exitFailed || !strings.Contains(stderr.String(), "no space left") {

@@ -92,7 +92,8 @@ func (p *pusher) push(t *testing.T, dataset, contentType string, body io.Reader,
 	if answer.Error.Code != "" {
 		o = answer.Error.Outcome
 	}
-	return pushResult{response.StatusCode, response.Header, string(text), answer.Error.Code, [7]int{o.Read, o.New, o.Changed, o.Unchanged, o.Deleted, o.Superseded, o.Refused}}
+	return pushResult{response.StatusCode, response.Header, string(text), answer.Error.Code,
+		[7]int{o.Read, o.New, o.Changed, o.Unchanged, o.Deleted, o.Superseded, o.Refused}}
 }
 
 func (got pushResult) want(t *testing.T, status int, code string, counts ...int) pushResult {
@@ -149,7 +150,8 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 	noError(t, errors.Join(reader.Err(), writer.Close()))
 	formats := map[string][]byte{
 		"application/x-ndjson": ndjson, "application/vnd.apache.arrow.stream": arrow.Bytes(),
-		"application/json": append(append([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(ndjson), []byte("\n"), []byte(",\n"))...), ']'),
+		"application/json": append(append([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(ndjson), []byte("\n"),
+			[]byte(",\n"))...), ']'),
 	}
 	for contentType, format := range map[string]string{"text/csv": "csv", "application/vnd.apache.parquet": "parquet"} {
 		out := filepath.Join(dir, "out."+format)
@@ -167,7 +169,8 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 func TestPush_EveryFormat(t *testing.T) {
 	t.Parallel()
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30}
-	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls, "customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
+	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls,
+		"customers": tenant.WriteCustomers, "messages": tenant.WriteMessages} {
 		t.Run(dataset, func(t *testing.T) {
 			var ndjson bytes.Buffer
 			noError(t, write(&ndjson))
@@ -179,7 +182,8 @@ func TestPush_EveryFormat(t *testing.T) {
 			p := &pusher{data: data}
 			mustRun(t, "", "ingest", "--data", data, file)
 			keys["file"] = createKey(t, data, tenant.ID.String(), "secret")
-			own := bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, tenant.ID), nil) // the key determines the tenant
+			// the key determines the tenant
+			own := bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, tenant.ID), nil)
 			formats := inFormats(t, own)
 			for contentType := range formats { // one tenant per format
 				keys[contentType] = createKey(t, data, fmt.Sprintf("bbbbbbbb-0000-4000-8000-%012d", len(keys)), "secret")
@@ -215,8 +219,10 @@ func TestPush_EveryFormat(t *testing.T) {
 // pushed compressed, too.
 func TestPush_EveryWriter(t *testing.T) {
 	t.Parallel()
-	contentTypes := map[string]string{"ndjson": "application/x-ndjson", "json": "application/json", "csv": "text/csv", "tsv": "text/csv",
-		"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd.apache.arrow.file", "ipc": "application/vnd.apache.arrow.file",
+	contentTypes := map[string]string{"ndjson": "application/x-ndjson", "json": "application/json", "csv": "text/csv",
+		"tsv":     "text/csv",
+		"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd.apache.arrow.file",
+		"ipc":     "application/vnd.apache.arrow.file",
 		"feather": "application/vnd.apache.arrow.file", "arrows": "application/vnd.apache.arrow.stream"}
 	const folder = "../../ingest/testdata/writers"
 	rows, err := os.ReadFile(filepath.Join(folder, "rows.ndjson"))
@@ -241,9 +247,11 @@ func TestPush_EveryWriter(t *testing.T) {
 			case len(extensions) > 2 || compressed[contentType]: // is compressed already, or another one was
 				return
 			case i%2 == 0:
-				p.push(t, "calls", contentType, bytes.NewReader(gzipped(t, content)), "Content-Encoding", "gzip").want(t, 200, "", 3, 0, 0, 3)
+				p.push(t, "calls", contentType, bytes.NewReader(gzipped(t, content)), "Content-Encoding", "gzip").want(t, 200, "",
+					3, 0, 0, 3)
 			default:
-				p.push(t, "calls", contentType, bytes.NewReader(zstdCompressed(t, content)), "Content-Encoding", "zstd").want(t, 200, "", 3, 0, 0, 3)
+				p.push(t, "calls", contentType, bytes.NewReader(zstdCompressed(t, content)), "Content-Encoding", "zstd").want(t,
+					200, "", 3, 0, 0, 3)
 			}
 			compressed[contentType] = true
 		})
@@ -274,12 +282,17 @@ func TestPush_Bodies(t *testing.T) {
 		{"nothing", ndjson, "", nil, 200, "", nil},
 		{"one row", ndjson, row, nil, 200, "", []int{1, 1}},
 		{"without a newline, with a mark", ndjson, "\ufeff" + strings.TrimSpace(row), nil, 200, "", []int{1, 0, 0, 1}},
-		{"an id twice", ndjson, pushLine(1, `,"summary":"a"`) + pushLine(1, `,"summary":"b"`), nil, 200, "", []int{2, 0, 1, 0, 0, 1}},
-		{"a deletion", "application/json", `[{"id":"00000000-0000-4000-8000-000000000001","deleted_at":"2026-06-01T10:00:00Z"}]`, nil, 200, "", []int{1, 0, 0, 0, 1}},
+		{"an id twice", ndjson, pushLine(1, `,"summary":"a"`) + pushLine(1, `,"summary":"b"`), nil, 200, "",
+			[]int{2, 0, 1, 0, 0, 1}},
+		{"a deletion", "application/json",
+			`[{"id":"00000000-0000-4000-8000-000000000001","deleted_at":"2026-06-01T10:00:00Z"}]`, nil, 200, "",
+			[]int{1, 0, 0, 0, 1}},
 		{"an empty array", "application/json", " [] ", nil, 200, "", nil},
 		{"a CSV of a header", "text/csv", "id,created_at\n", nil, 200, "", nil},
-		{"another tenant's row", ndjson, pushLine(7, `,"user_id":"bbbbbbbb-0000-4000-8000-000000000002"`) + pushLine(8, ""), nil, 200, "", []int{2, 1, 0, 0, 0, 0, 1}},
-		{"a huge line", ndjson, `{"x":"` + strings.Repeat("x", 17<<20) + "\"}\n" + pushLine(9, ""), nil, 200, "", []int{2, 1, 0, 0, 0, 0, 1}},
+		{"another tenant's row", ndjson, pushLine(7, `,"user_id":"bbbbbbbb-0000-4000-8000-000000000002"`) + pushLine(8, ""),
+			nil, 200, "", []int{2, 1, 0, 0, 0, 0, 1}},
+		{"a huge line", ndjson, `{"x":"` + strings.Repeat("x", 17<<20) + "\"}\n" + pushLine(9, ""), nil, 200, "",
+			[]int{2, 1, 0, 0, 0, 0, 1}},
 		{"no good row", ndjson, "{}\n1\n", nil, 422, "NO_ROW_ACCEPTED", []int{2, 0, 0, 0, 0, 0, 2}},
 		{"one object", "application/json", row, nil, 200, "", []int{1, 1}},
 		{"a page of the API", "application/json", `{"data":[` + row + `],"meta":{}}`, nil, 200, "", []int{1, 0, 0, 1}},
@@ -296,10 +309,12 @@ func TestPush_Bodies(t *testing.T) {
 		{"problem+json", "text/plain", row, []string{"Accept", "application/problem+json"}, 415, "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p.push(t, "calls", test.contentType, strings.NewReader(test.body), test.headers...).want(t, test.status, test.code, test.counts...)
+			p.push(t, "calls", test.contentType, strings.NewReader(test.body), test.headers...).want(t, test.status, test.code,
+				test.counts...)
 		})
 	}
-	if got := p.push(t, "calls", ndjson, bytes.NewReader(zipped[:len(zipped)/2])); got.status != 422 || got.code != "UNREADABLE_BODY" || got.counts[1] < 1 || got.counts[0] >= 20_002 {
+	if got := p.push(t, "calls", ndjson, bytes.NewReader(zipped[:len(zipped)/2])); got.status != 422 ||
+		got.code != "UNREADABLE_BODY" || got.counts[1] < 1 || got.counts[0] >= 20_002 {
 		t.Errorf("half a gzip: %d %s", got.status, got.body)
 	}
 	p.push(t, "faxes", ndjson, strings.NewReader(row)).want(t, 404, "NOT_FOUND")
@@ -308,7 +323,8 @@ func TestPush_Bodies(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(p.data, "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
-	p.key = strings.TrimSpace(run(t, "", "keys", "create", "--data", p.data, "--tenant", someTenant, "--type", "public").stdout)
+	p.key = strings.TrimSpace(run(t, "", "keys", "create", "--data", p.data, "--tenant", someTenant, "--type",
+		"public").stdout)
 	p.push(t, "calls", ndjson, strings.NewReader(row)).want(t, 403, "SECRET_KEY_REQUIRED")
 }
 
@@ -337,7 +353,8 @@ func TestPush_IdempotencyKey(t *testing.T) {
 	p := newPusher(t)
 	const ndjson = "application/x-ndjson"
 	name := []string{"Idempotency-Key", "nightly-2026-04-18"}
-	first := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 200, "", 2, 1, 0, 0, 0, 0, 1)
+	first := p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 200, "", 2, 1, 0, 0, 0,
+		0, 1)
 	if first.header.Get("Idempotency-Replayed") != "" {
 		t.Error("the first push is marked as replayed")
 	}
@@ -350,9 +367,11 @@ func TestPush_IdempotencyKey(t *testing.T) {
 	}
 	again()
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(2, "")), name...).want(t, 422, "IDEMPOTENCY_KEY_REUSED")
-	p.push(t, "messages", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 422, "IDEMPOTENCY_KEY_REUSED")
+	p.push(t, "messages", ndjson, strings.NewReader(pushLine(1, "")+"{}\n"), name...).want(t, 422,
+		"IDEMPOTENCY_KEY_REUSED")
 	// A key of a failed push can be used again.
-	p.push(t, "calls", ndjson, strings.NewReader("{}"), "Idempotency-Key", "another-one").want(t, 422, "NO_ROW_ACCEPTED", 1, 0, 0, 0, 0, 0, 1)
+	p.push(t, "calls", ndjson, strings.NewReader("{}"), "Idempotency-Key", "another-one").want(t, 422, "NO_ROW_ACCEPTED",
+		1, 0, 0, 0, 0, 0, 1)
 	p.push(t, "calls", ndjson, strings.NewReader(pushLine(3, "")), "Idempotency-Key", "another-one").want(t, 200, "", 1, 1)
 	p.stop()
 	p.url, p.stop = serve(t, p.data, "--rate-limit", "none")
@@ -365,7 +384,8 @@ func (p *pusher) hold(t *testing.T, headers string) (conn net.Conn) {
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 	noError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: application/x-ndjson\r\nExpect: 100-continue\r\n%s\r\n", p.key, headers)
+	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: "+
+		"application/x-ndjson\r\nExpect: 100-continue\r\n%s\r\n", p.key, headers)
 	noError(t, err)
 	begun := make([]byte, 25)
 	if _, err = io.ReadFull(conn, begun); err != nil || string(begun) != "HTTP/1.1 100 Continue\r\n\r\n" {
@@ -381,9 +401,11 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 	p := newPusher(t, "--max-body", "1MB")
 	const ndjson, chunked = "application/x-ndjson", "Transfer-Encoding: chunked\r\n"
 	held := p.hold(t, chunked+"Idempotency-Key: nightly-2026\r\n")
-	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")), "Idempotency-Key", "nightly-2026").want(t, 409, "IDEMPOTENCY_KEY_IN_USE")
+	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, "")), "Idempotency-Key", "nightly-2026").want(t, 409,
+		"IDEMPOTENCY_KEY_IN_USE")
 	other := p.hold(t, chunked)
-	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, ""))).want(t, 200, "", 1, 1) // the held pushes have no slot before their first bytes
+	// the held pushes have no slot before their first bytes
+	p.push(t, "calls", ndjson, strings.NewReader(pushLine(1, ""))).want(t, 200, "", 1, 1)
 	line := pushLine(1, "")
 	beginning := strings.Repeat(line, 300<<10/len(line))
 	for _, conn := range []net.Conn{held, other} {
@@ -416,7 +438,8 @@ func TestPush_ConcurrencyLimits(t *testing.T) {
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 	noError(t, err)
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: text/csv\r\nExpect: 100-continue\r\nContent-Length: 1000001\r\n\r\n", p.key)
+	_, err = fmt.Fprintf(conn, "POST /api/v1/ingest/calls HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: "+
+		"text/csv\r\nExpect: 100-continue\r\nContent-Length: 1000001\r\n\r\n", p.key)
 	noError(t, err)
 	_, err = io.ReadFull(conn, answer)
 	noError(t, err)
@@ -469,14 +492,17 @@ func TestPush_SurvivesKill(t *testing.T) {
 		var kill func()
 		p.url, kill = startServer(t, p.data)
 		if n > 0 {
-			if got := p.push(t, "calls", "application/x-ndjson", strings.NewReader(pushLine(n-1, "")), "Idempotency-Key", fmt.Sprint("push-no-", n-1)); got.header.Get("Idempotency-Replayed") != "true" {
+			if got := p.push(t, "calls", "application/x-ndjson", strings.NewReader(pushLine(n-1, "")), "Idempotency-Key",
+				fmt.Sprint("push-no-", n-1)); got.header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("push %d is not replayed: %s", n-1, got.body)
 			}
-			if status, body := get(t, p.url+"/api/v1/calls", p.key); status != 200 || !strings.Contains(body, fmt.Sprintf(`"total":%d,`, n)) {
+			if status, body := get(t, p.url+"/api/v1/calls", p.key); status != 200 ||
+				!strings.Contains(body, fmt.Sprintf(`"total":%d,`, n)) {
 				t.Errorf("after %d pushes: %d %s", n, status, body)
 			}
 		}
-		p.push(t, "calls", "application/x-ndjson", strings.NewReader(pushLine(n, "")), "Idempotency-Key", fmt.Sprint("push-no-", n)).want(t, 200, "", 1, 1)
+		p.push(t, "calls", "application/x-ndjson", strings.NewReader(pushLine(n, "")), "Idempotency-Key",
+			fmt.Sprint("push-no-", n)).want(t, 200, "", 1, 1)
 		kill()
 	}
 }
@@ -485,7 +511,8 @@ func TestPush_SurvivesKill(t *testing.T) {
 func startServer(t *testing.T, data string) (url string, kill func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	command := exec.CommandContext(ctx, os.Args[0], "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json")
+	command := exec.CommandContext(ctx, os.Args[0], "serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format",
+		"json")
 	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	stderr, err := command.StderrPipe()
 	noError(t, err)
@@ -516,10 +543,12 @@ func TestPush_HTTP2(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	makeCertificate(t, certFile, keyFile, 1)
 	p := newPusher(t, "--tls-cert", certFile, "--tls-key", keyFile, "--max-body", "1MB")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}} //nolint:gosec // it is the test's own server
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		ForceAttemptHTTP2: true}} //nolint:gosec // it is the test's own server
 	defer client.CloseIdleConnections()
 	for body, status := range map[string]int{pushLine(1, ""): 200, strings.Repeat(" ", 1_000_001): 413} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, strings.Replace(p.url, "http:", "https:", 1)+"/api/v1/ingest/calls", io.MultiReader(strings.NewReader(body)))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+			strings.Replace(p.url, "http:", "https:", 1)+"/api/v1/ingest/calls", io.MultiReader(strings.NewReader(body)))
 		noError(t, err)
 		request.Header.Set("x-api-key", p.key)
 		request.Header.Set("Content-Type", "application/x-ndjson")

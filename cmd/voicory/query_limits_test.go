@@ -42,7 +42,8 @@ func TestKeys_QueryLimits(t *testing.T) {
 	}
 	create := func(limits ...string) string {
 		t.Helper()
-		return strings.TrimSpace(keys(exitDone, append([]string{"create", "--tenant", someTenant, "--type", "secret"}, limits...)...).stdout)
+		return strings.TrimSpace(keys(exitDone, append([]string{"create", "--tenant", someTenant, "--type", "secret"},
+			limits...)...).stdout)
 	}
 	listed := func(n int) control.Key {
 		t.Helper()
@@ -85,10 +86,12 @@ func TestKeys_QueryLimits(t *testing.T) {
 		shown("")
 		keys(exitDone, "update", id, "--query-rows", "10000000", "--query-bytes", "2GiB", "--query-time", "10m")
 		shown("10000000 rows, 2GiB, 10m0s")
-		for _, wrong := range []string{"--query-rows=-1", "--query-rows=10000001", "--query-rows=many", "--query-bytes=-1MB", "--query-bytes=3GiB", "--query-bytes=many",
+		for _, wrong := range []string{"--query-rows=-1", "--query-rows=10000001", "--query-rows=many", "--query-bytes=-1MB",
+			"--query-bytes=3GiB", "--query-bytes=many",
 			"--query-time=-1s", "--query-time=11m", "--query-time=5", "--query-time=10us"} {
 			flag, _, _ := strings.Cut(wrong, "=")
-			if said := keys(exitUsage, "update", id, wrong).stderr; !strings.HasPrefix(said, "voicory: "+flag+": ") || strings.Count(said, "\n") != 1 {
+			if said := keys(exitUsage, "update", id, wrong).stderr; !strings.HasPrefix(said, "voicory: "+flag+": ") ||
+				strings.Count(said, "\n") != 1 {
 				t.Errorf("%s: %s", wrong, said)
 			}
 		}

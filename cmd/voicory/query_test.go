@@ -18,9 +18,11 @@ func TestQuery_Formats(t *testing.T) {
 	mustRun(t, callLine(1)+callLine(2), "ingest", "--data", data, "--dataset", "calls", "-")
 	ask := func(status int, args ...string) result {
 		t.Helper()
-		return wantStatus(t, run(t, "", append([]string{"query", "--data", data, "--tenant", someTenant}, args...)...), status)
+		return wantStatus(t, run(t, "", append([]string{"query", "--data", data, "--tenant", someTenant}, args...)...),
+			status)
 	}
-	const sql = "SELECT 'नमस्ते' AS said, count(*) AS calls, NULL AS nothing FROM calls UNION ALL SELECT 'a\"b', 12, 'x' ORDER BY calls"
+	const sql = "SELECT 'नमस्ते' AS said, count(*) AS calls, NULL AS nothing FROM calls UNION ALL SELECT " +
+		"'a\"b', 12, 'x' ORDER BY calls"
 	check := func(served bool) {
 		t.Helper()
 		for format, want := range map[string]string{
@@ -40,10 +42,12 @@ func TestQuery_Formats(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		got := ask(exitDone, "--format", "table", sql).stdout
-		if lines := strings.Split(got, "\n"); len(lines) != 6 || !strings.HasSuffix(lines[2], "      2  NULL") || !strings.HasPrefix(lines[3], "a\"b") || !strings.HasPrefix(lines[4], "2 rows, ") {
+		if lines := strings.Split(got, "\n"); len(lines) != 6 || !strings.HasSuffix(lines[2], "      2  NULL") ||
+			!strings.HasPrefix(lines[3], "a\"b") || !strings.HasPrefix(lines[4], "2 rows, ") {
 			t.Errorf("%s", got)
 		}
-		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got, `Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
+		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got,
+			`Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
 			t.Error(got)
 		}
 		if !served { // the remaining cases differ in what the worker sends, and not in where it is started
@@ -56,7 +60,9 @@ func TestQuery_Formats(t *testing.T) {
 			}
 			ask(exitDone, "--format", format, "--limit", "3", "FROM range(3)")
 		}
-		if got := ask(exitDone, "--format", "table", "--limit", "9", `SELECT unnest([NULL, 'NULL', '"NULL"', 'null']) AS x`).stdout; !strings.Contains(got, "\nNULL\n\"NULL\"\n\"\\\"NULL\\\"\"\nnull\n") {
+		if got := ask(exitDone, "--format", "table", "--limit", "9",
+			`SELECT unnest([NULL, 'NULL', '"NULL"', 'null']) AS x`).stdout; !strings.Contains(got,
+			"\nNULL\n\"NULL\"\n\"\\\"NULL\\\"\"\nnull\n") {
 			t.Errorf("got %s, want NULL and the text NULL to differ", got)
 		}
 		ask(exitFailed, "DROP VIEW calls")
@@ -69,7 +75,9 @@ func TestQuery_Formats(t *testing.T) {
 	check(false)
 	_, stop := serve(t, data)
 	check(true)
-	if got := ask(exitFailed, "--format", "csv", "SELECT range, CASE WHEN range = 90000 THEN error('late') ELSE repeat('x', 500) END FROM range(100000)"); len(got.stdout) == 0 {
+	if got := ask(exitFailed, "--format", "csv",
+		"SELECT range, CASE WHEN range = 90000 THEN error('late') ELSE repeat('x', 500) END FROM range(100000)"); len(
+		got.stdout) == 0 {
 		t.Error("got no output before the failure, want some")
 	}
 	stop()
@@ -105,15 +113,18 @@ func TestQuery_Interactive(t *testing.T) {
 	f := flags{Data: data, MemoryLimit: "100MB"}
 	noError(t, f.withAdmin(t.Context(), func(conn *admin.Conn) error {
 		var out bytes.Buffer
-		lines := &scriptedEditor{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables", ".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
+		lines := &scriptedEditor{lines: []string{"SELECT count(*)", "AS calls FROM calls;", "", ".tables",
+			".schema cost_daily", "SELECT", "^C", "SELECT nope;", ".help", ".quit", "SELECT 'not reached';"}}
 		a := sqlSession{conn: conn, tenant: uuid.MustParse(someTenant), format: formatTable, out: &out}
 		noError(t, a.interact(t.Context(), lines))
-		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT", "Binder Error", ".schema TABLE"} {
+		for _, want := range []string{"calls\n─────\n    1\n", "transcript_turns  ", "cost_pending    BIGINT",
+			"Binder Error", ".schema TABLE"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("got\n%s\nwant %q in it", out.String(), want)
 			}
 		}
-		if len(lines.history) != 2 || lines.history[0] != "SELECT count(*) AS calls FROM calls;" || lines.prompts[1] != "    ...> " || len(lines.lines) != 1 {
+		if len(lines.history) != 2 || lines.history[0] != "SELECT count(*) AS calls FROM calls;" ||
+			lines.prompts[1] != "    ...> " || len(lines.lines) != 1 {
 			t.Errorf("%+v", lines)
 		}
 		return nil

@@ -19,7 +19,9 @@ import (
 // lakeDigest returns the number of rows of a dataset in the lake and a hash of all their values.
 func lakeDigest(t *testing.T, data, dataset string) string {
 	t.Helper()
-	return queryDuckDB(t, fmt.Sprintf("SELECT count(*) || ' rows, ' || bit_xor(hash(rows)) FROM read_parquet('%s/lake/tenant_id=*/%s.parquet') AS rows", data, dataset))
+	return queryDuckDB(t, fmt.Sprintf(
+		"SELECT count(*) || ' rows, ' || bit_xor(hash(rows)) FROM read_parquet('%s/lake/tenant_id=*/%s.parquet') AS rows",
+		data, dataset))
 }
 
 // queryDuckDB runs a query in DuckDB and returns the first column of the first row.
@@ -50,7 +52,8 @@ var fence = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 func installProgram(t *testing.T, dir string) {
 	t.Helper()
 	noError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
-	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"), []byte("#!/bin/sh\n"+runAsProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
+	noError(t, os.WriteFile(filepath.Join(dir, "bin", "voicory"),
+		[]byte("#!/bin/sh\n"+runAsProgram+"=yes exec "+os.Args[0]+" \"$@\"\n"), 0o755)) //nolint:gosec // a program
 }
 
 // All commands of the README run in order in one folder. Blocks of kind sh must exit with status 0, and blocks of kind
@@ -82,12 +85,14 @@ func TestReadme(t *testing.T) {
 	}
 
 	// The commands of `make run` are run one by one, because the test cannot use port 8080.
-	if out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", root, "run", "test", "lint", "bench", "build").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", root, "run", "test", "lint", "bench",
+		"build").CombinedOutput(); err != nil {
 		t.Fatalf("a make target of the README is missing: %v %s", err, out)
 	} else if !strings.Contains(string(out), "go build -buildmode=pie") {
 		t.Errorf("make build: got %s, want a position-independent program", out)
 	}
-	if out, err := shell(t.Context(), "bin/voicory demo").CombinedOutput(); err != nil || !strings.Contains(string(out), "sk_") {
+	if out, err := shell(t.Context(), "bin/voicory demo").CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "sk_") {
 		t.Fatalf("demo: %v %s", err, out)
 	}
 	url, stop := serve(t, filepath.Join(dir, "data"))

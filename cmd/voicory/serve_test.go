@@ -29,7 +29,8 @@ func makeCertificate(t *testing.T, certFile, keyFile string, serial int64) *x509
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	noError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "example.com"}, NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "example.com"},
+		NotAfter:    time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	noError(t, err)
@@ -52,7 +53,8 @@ func TestServe_TLSReload(t *testing.T) {
 	url, _ := serve(t, t.TempDir(), "--tls-cert", certFile, "--tls-key", keyFile)
 	url = strings.Replace(url, "http:", "https:", 1)
 	look := func() (protocol string, serial int64) {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots},
+			ForceAttemptHTTP2: true}}
 		defer client.CloseIdleConnections()
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/healthz", nil)
 		noError(t, err)
@@ -82,7 +84,8 @@ func largePage(t *testing.T) (data, key string, size int) {
 	data, key = newFolderWithKey(t)
 	var rows strings.Builder
 	for n := range 50 {
-		fmt.Fprintf(&rows, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01","name":%q}`+"\n", someTenant, n, strings.Repeat("x", 400_000))
+		fmt.Fprintf(&rows, `{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","created_at":"2026-03-01","name":%q}`+"\n",
+			someTenant, n, strings.Repeat("x", 400_000))
 	}
 	mustRun(t, rows.String(), "ingest", "--data", data, "--dataset", "customers", "-")
 	return data, key, 50 * 400_000
@@ -145,13 +148,16 @@ func TestServe_OperatorListen(t *testing.T) {
 	data, key := newFolderWithKey(t)
 	url, _ := serve(t, data, "--operator-listen", address)
 	get(t, url+"/api/v1/calls", key)
-	for path, want := range map[string]int{"/metrics": 200, "/readyz": 200, "/healthz": 200, "/api/v1/calls": 404, "/keys": 404} {
-		if status, body := get(t, "http://"+address+path, key); status != want || path == "/metrics" && !strings.Contains(body, `voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1`) {
+	for path, want := range map[string]int{"/metrics": 200, "/readyz": 200, "/healthz": 200, "/api/v1/calls": 404,
+		"/keys": 404} {
+		if status, body := get(t, "http://"+address+path, key); status != want || path == "/metrics" &&
+			!strings.Contains(body, `voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1`) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
 	_, exposition := get(t, "http://"+address+"/metrics", key)
-	for _, metric := range []string{`voicory_duckdb_memory_bytes{tag="base_table"}`, `voicory_duckdb_spilled_bytes{tag="hash_table"}`} {
+	for _, metric := range []string{`voicory_duckdb_memory_bytes{tag="base_table"}`,
+		`voicory_duckdb_spilled_bytes{tag="hash_table"}`} {
 		if !strings.Contains(exposition, metric) {
 			t.Errorf("got no metric %s", metric)
 		}
@@ -177,7 +183,8 @@ func TestServe_TablesListen(t *testing.T) {
 	}{
 		{"http://" + address, token, 200}, {"http://" + address, key, 401}, {url, token, 401},
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
 		noError(t, err)
 		request.Header.Set("Authorization", "Bearer "+test.token)
 		response, err := http.DefaultClient.Do(request)
@@ -205,7 +212,8 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 		noError(t, json.Unmarshal([]byte(run(t, "", "keys", "list", "--data", data, "--json").stdout), &keys))
 		return keys[0]
 	}
-	if k := listed(); k.LastUsedAt != nil || k.ExpiresAt == nil || k.RateLimit != "1/1h" || k.Label != "app" || len(k.Origins) != 1 {
+	if k := listed(); k.LastUsedAt != nil || k.ExpiresAt == nil || k.RateLimit != "1/1h" || k.Label != "app" ||
+		len(k.Origins) != 1 {
 		t.Errorf("%+v", k)
 	}
 	for _, want := range []int{200, 429} {
@@ -218,19 +226,22 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	if status, _ := get(t, url+"/api/v1/calls", key); status != 200 {
 		t.Error(status)
 	}
-	if k := listed(); k.LastUsedAt == nil || k.ExpiresAt == nil || k.RateLimit != "none" || k.Label != "app" || len(k.Origins) != 0 {
+	if k := listed(); k.LastUsedAt == nil || k.ExpiresAt == nil || k.RateLimit != "none" || k.Label != "app" ||
+		len(k.Origins) != 0 {
 		t.Errorf("%+v", k)
 	}
 	mustRun(t, "", "keys", "update", "--data", data, id, "--expires", "2026-01-01")
 	if status, body := get(t, url+"/api/v1/calls", key); status != 401 || !strings.Contains(body, "expired") {
 		t.Error(status, body)
 	}
-	for _, wrong := range [][]string{{id, "--rate-limit", "many"}, {id, "--expires", "tomorrow"}, {id, "--origin", "app.example.com"}, {"nobody"}} {
+	for _, wrong := range [][]string{{id, "--rate-limit", "many"}, {id, "--expires", "tomorrow"},
+		{id, "--origin", "app.example.com"}, {"nobody"}} {
 		wantStatus(t, run(t, "", append([]string{"keys", "update", "--data", data}, wrong...)...), exitUsage)
 	}
 	for range 2 { // with the server, then without it
 		got := mustRun(t, "", "requests", "--data", data, "--since", "1h", "--tenant", someTenant).stdout
-		if strings.Count(got, "\n") != 5 || !strings.Contains(got, "429") || !strings.Contains(got, "GET /api/v1/calls?status=busy") || strings.Contains(got, key) {
+		if strings.Count(got, "\n") != 5 || !strings.Contains(got, "429") ||
+			!strings.Contains(got, "GET /api/v1/calls?status=busy") || strings.Contains(got, key) {
 			t.Error(got)
 		}
 		stop()
@@ -240,7 +251,8 @@ func TestKeys_SettingsAndRequestLog(t *testing.T) {
 	if len(requests) != 4 || requests[3].Status != 401 || requests[3].Key.UUID.String() != id {
 		t.Errorf("%+v", requests)
 	}
-	if got := mustRun(t, "", "requests", "--data", data, "--since", "0s", "--json").stdout; strings.TrimSpace(got) != "[]" {
+	if got := mustRun(t, "", "requests", "--data", data, "--since", "0s",
+		"--json").stdout; strings.TrimSpace(got) != "[]" {
 		t.Error(got)
 	}
 }

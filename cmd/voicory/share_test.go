@@ -25,15 +25,18 @@ func TestShareProfile_ConnectsToTheRunningServer(t *testing.T) {
 	}
 	url, _ := serve(t, data)
 	profile := shareProfile(t, data)
-	if status, body := get(t, profile.Endpoint+"/shares", profile.Token); status != 200 || profile.Endpoint != url+"/sharing/v1" ||
+	if status, body := get(t, profile.Endpoint+"/shares", profile.Token); status != 200 ||
+		profile.Endpoint != url+"/sharing/v1" ||
 		!strings.HasPrefix(profile.Token, "sk_") || profile.Expires != "" || profile.Version != 1 {
 		t.Fatalf("got profile %+v, and %d %s with it", profile, status, body)
 	}
-	if status, body := get(t, url+"/api/v1/sharing/profile", profile.Token); status != 200 || !strings.Contains(body, profile.Token) {
+	if status, body := get(t, url+"/api/v1/sharing/profile", profile.Token); status != 200 ||
+		!strings.Contains(body, profile.Token) {
 		t.Errorf("got %d %s for the profile of the key", status, body)
 	}
 	path := filepath.Join(t.TempDir(), "reports.share")
-	if out := mustRun(t, "", "share", "profile", "--data", data, "--tenant", someTenant, "--label", "reports", "--expires", "2100-01-31",
+	if out := mustRun(t, "", "share", "profile", "--data", data, "--tenant", someTenant, "--label", "reports", "--expires",
+		"2100-01-31",
 		"--url", "https://data.example.com/", "-o", path).stdout; out != "" {
 		t.Errorf("got output %q beside the file", out)
 	}
@@ -60,7 +63,8 @@ func TestShareProfile_ConnectsToTheRunningServer(t *testing.T) {
 
 func TestShareProfile_FailureLeavesNoValidKey(t *testing.T) {
 	data := t.TempDir()
-	wantStatus(t, run(t, "", "share", "profile", "--data", data, "--tenant", someTenant, "-o", filepath.Join(data, "none", "x.share")), exitFailed)
+	wantStatus(t, run(t, "", "share", "profile", "--data", data, "--tenant", someTenant, "-o",
+		filepath.Join(data, "none", "x.share")), exitFailed)
 	var keys []struct {
 		RevokedAt *string `json:"revoked_at"`
 	}
@@ -68,7 +72,8 @@ func TestShareProfile_FailureLeavesNoValidKey(t *testing.T) {
 	if len(keys) != 1 || keys[0].RevokedAt == nil {
 		t.Errorf("got keys %+v, want one that is revoked", keys)
 	}
-	for _, address := range []string{"example.com", "ftp://example.com", "https://", "https://a:b@example.com", "https://example.com?x"} {
+	for _, address := range []string{"example.com", "ftp://example.com", "https://", "https://a:b@example.com",
+		"https://example.com?x"} {
 		wantStatus(t, run(t, "", "share", "profile", "--data", data, "--tenant", someTenant, "--url", address), exitUsage)
 	}
 }

@@ -55,9 +55,12 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 		maps.Copy(row, fields)
 		all[dataset][id] = row
 	}
-	for _, transcript := range []any{nil, []any{}, "Caller: Hello?\nAssistant: Good morning.", `[{"speaker":"AI","text":"as a string"}]`,
-		[]any{doc{"speaker": "AI", "text": "Namaste 🙏 नमस्ते"}, doc{"speaker": "Caller", "text": "\"quoted\" \\ and\ttabbed"}},
-		[]any{doc{"role": "assistant", "content": "Hi"}, doc{"role": "user", "content": "", "timestamp": "2026-01-01T00:00:00Z"}},
+	for _, transcript := range []any{nil, []any{}, "Caller: Hello?\nAssistant: Good morning.",
+		`[{"speaker":"AI","text":"as a string"}]`,
+		[]any{doc{"speaker": "AI", "text": "Namaste 🙏 नमस्ते"},
+			doc{"speaker": "Caller", "text": "\"quoted\" \\ and\ttabbed"}},
+		[]any{doc{"role": "assistant", "content": "Hi"}, doc{"role": "user", "content": "",
+			"timestamp": "2026-01-01T00:00:00Z"}},
 		[]any{doc{"role": "user", "message": "late", "timestamp_ms": 1234.0}}} {
 		add("calls", doc{"transcript": transcript})
 	}
@@ -65,17 +68,22 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 		add("calls", doc{"duration": duration, "duration_seconds": 0.0, "started_at": at(9), "ended_at": at(7)})
 	}
 	for _, cost := range []any{nil, 0.0, 0.25, 12345.6789} {
-		add("calls", doc{"cost": cost, "metadata": doc{"cost_breakdown": doc{"stt": 0.1, "llm": nil}, "tags": []any{"a", 1.0, true}}})
+		add("calls", doc{"cost": cost, "metadata": doc{"cost_breakdown": doc{"stt": 0.1, "llm": nil},
+			"tags": []any{"a", 1.0, true}}})
 	}
 	for _, status := range []string{"initiated", "in-progress", "no_answer", "never heard of", "completed"} {
-		add("calls", doc{"status": status, "call_sid": "CA-the-same", "direction": "outbound", "provider": "exotel", "summary": "naïve — ok", "from_number": "+91 98765 12345",
+		add("calls", doc{"status": status, "call_sid": "CA-the-same", "direction": "outbound", "provider": "exotel",
+			"summary": "naïve — ok", "from_number": "+91 98765 12345",
 			"to_number": "+4912", "assistant_id": uuid.NewString(), "recording_url": "https://example.com/r?a=1&b=2"})
 	}
 	for _, email := range []any{nil, "", "asha@example.com"} {
-		add("customers", doc{"email": email, "phone_number": "+91 98765 12345", "source": "followupboss", "interaction_count": 3.0, "last_interaction": at(3), "variables": doc{"plan": "gold", "n": nil}})
+		add("customers", doc{"email": email, "phone_number": "+91 98765 12345", "source": "followupboss",
+			"interaction_count": 3.0, "last_interaction": at(3), "variables": doc{"plan": "gold", "n": nil}})
 	}
-	for _, content := range []any{doc{"text": doc{"body": "hi 👋"}}, doc{"body": "x"}, doc{"mediaId": "m", "caption": nil}, doc{"latitude": 12.5, "longitude": -77.25}, doc{"templateName": "t"}, doc{}} {
-		add("messages", doc{"content": content, "message_type": "text", "direction": "inbound", "status": "read", "is_from_bot": true, "delivered_at": nil, "read_at": at(1),
+	for _, content := range []any{doc{"text": doc{"body": "hi 👋"}}, doc{"body": "x"},
+		doc{"mediaId": "m", "caption": nil}, doc{"latitude": 12.5, "longitude": -77.25}, doc{"templateName": "t"}, doc{}} {
+		add("messages", doc{"content": content, "message_type": "text", "direction": "inbound", "status": "read",
+			"is_from_bot": true, "delivered_at": nil, "read_at": at(1),
 			"from_number": "+4912", "to_number": "+4913", "customer_id": uuid.NewString()})
 	}
 	return all
@@ -84,7 +92,9 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 // Rows are the same through every input, whatever the shape of their fields. Ingesting them again changes neither rows
 // nor the change feed. Late updates are ingested.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture{"folder": fromFolder(uuid.Nil), "folder of a tenant": fromFolder(demoTenant.ID), "files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
+	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data,
+		url string) sourceFixture{"folder": fromFolder(uuid.Nil), "folder of a tenant": fromFolder(demoTenant.ID),
+		"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // a folder waits until its files are old enough
 			here := t.TempDir()
@@ -122,7 +132,8 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 				row["name"], row["updated_at"] = "Renamed", time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
 				late["customers"][id] = row
 			}
-			fresh := doc{"id": uuid.NewString(), "user_id": demoTenant.ID.String(), "created_at": time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
+			fresh := doc{"id": uuid.NewString(), "user_id": demoTenant.ID.String(),
+				"created_at": time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
 			there["calls"][fresh["id"].(string)], late["calls"][fresh["id"].(string)] = fresh, fresh
 			from.put(late)
 			if summary := from.pull(); summary.New != 1 || summary.Changed == 0 || summary.Refused != 0 {
@@ -204,7 +215,8 @@ func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
 		},
 		pull: func() (total ingest.Summary) {
 			for dataset := range there {
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/ingest/"+dataset, bytes.NewReader(ndjson(t, there[dataset])))
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/ingest/"+dataset,
+					bytes.NewReader(ndjson(t, there[dataset])))
 				noError(t, err)
 				request.Header.Set("X-Api-Key", key)
 				request.Header.Set("Content-Type", "application/x-ndjson")
@@ -241,7 +253,8 @@ func fromFolder(tenant uuid.UUID) func(t *testing.T, conn *admin.Conn, data, url
 			},
 			pull: func() (total ingest.Summary) {
 				until(t, "the files are read", func() bool { // files are not read until they are two seconds old
-					summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming, Tenant: tenant})
+					summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming,
+						Tenant: tenant})
 					noError(t, err)
 					total.Add(summary.Summary)
 					return !waiting || total.Files == 3
@@ -269,9 +282,12 @@ func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			for dataset, rows := range there {
 				plain, path := filepath.Join(dir, "rows.ndjson"), filepath.Join(dir, dataset+".parquet")
 				noError(t, os.WriteFile(plain, ndjson(t, rows), 0o600))
-				_, err := db.ExecContext(t.Context(), fmt.Sprintf("COPY (FROM read_json_auto('%s', convert_strings_to_integers = false, maximum_depth = 1)) TO '%s'", plain, path))
+				_, err := db.ExecContext(t.Context(),
+					fmt.Sprintf("COPY (FROM read_json_auto('%s', convert_strings_to_integers = false, maximum_depth = 1)) TO '%s'",
+						plain, path))
 				noError(t, err)
-				summary, err := admin.Ingest(t.Context(), conn, []ingest.Input{{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}})
+				summary, err := admin.Ingest(t.Context(), conn, []ingest.Input{
+					{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}})
 				noError(t, err)
 				total.Add(summary)
 			}
@@ -289,7 +305,8 @@ func fromVoicory(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: demoTenant.ID, Window: 72 * time.Hour})
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1",
+				APIKey: theirKey, Tenant: demoTenant.ID, Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},
@@ -332,7 +349,8 @@ func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres, DSN: database.DSN("postgres"), Window: 72 * time.Hour})
+			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres,
+				DSN: database.DSN("postgres"), Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},

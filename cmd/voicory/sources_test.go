@@ -79,7 +79,8 @@ sources:
 	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	sameRows(t, ours, ourKey, theirs, theirKey)
 
-	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q}`, tenant.ID, "00000000-0000-4000-8000-000000000001", time.Now().UTC().Format(time.RFC3339Nano))
+	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q}`, tenant.ID, "00000000-0000-4000-8000-000000000001",
+		time.Now().UTC().Format(time.RFC3339Nano))
 	mustRun(t, line, "ingest", "--data", there, "--dataset", "calls", "-")
 	until(t, "the new row is here", func() bool {
 		status, _ := get(t, ours+"/api/v1/calls/00000000-0000-4000-8000-000000000001", ourKey)
@@ -89,19 +90,23 @@ sources:
 	if status != 200 || ready != `{"status":"degraded","checks":{"source acme":"ok","source platform":"away","warehouse":"ok"},"conditions":{}}` {
 		t.Error(status, ready)
 	}
-	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready, `"errors":{"source platform":"`) || strings.Contains(ready, "hush") {
+	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready,
+		`"errors":{"source platform":"`) || strings.Contains(ready, "hush") {
 		t.Error(ready)
 	}
 	exposition := metrics(t, here)
-	for _, want := range []string{`voicory_source_rows_total{outcome="new",source="acme"} 401`, `voicory_source_failures_total{source="acme"} 0`,
+	for _, want := range []string{`voicory_source_rows_total{outcome="new",source="acme"} 401`,
+		`voicory_source_failures_total{source="acme"} 0`,
 		`voicory_source_rows_total{outcome="new",source="platform"} 0`, `voicory_source_lag_seconds{source="platform"} `} {
 		if !strings.Contains(exposition, want) {
-			t.Errorf("missing %s in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(exposition, -1))
+			t.Errorf("missing %s in the metrics: %s", want, regexp.MustCompile(`(?m)^voicory_source.*`).FindAllString(exposition,
+				-1))
 		}
 	}
 	for range 2 { // with the server, then without it
 		got := mustRun(t, "", "sources", "--data", here)
-		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(), "postgres reader@127.0.0.1:1/platform", "connect"} {
+		for _, want := range []string{"voicory " + theirs + "/api/v1 " + tenant.ID.String(),
+			"postgres reader@127.0.0.1:1/platform", "connect"} {
 			if !strings.Contains(got.stdout, want) {
 				t.Errorf("%q is not in %s", want, got.stdout)
 			}
@@ -126,7 +131,8 @@ func TestSources_OneRunPerSource(t *testing.T) {
 	here := t.TempDir()
 	serve(t, here)
 	sync := func() result {
-		return run(t, "", "sync", "voicory", "--data", here, "--base-url", slow.URL+"/api/v1", "--api-key", "sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
+		return run(t, "", "sync", "voicory", "--data", here, "--base-url", slow.URL+"/api/v1", "--api-key",
+			"sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
 	}
 	first := make(chan result, 1)
 	go func() { first <- sync() }()
@@ -159,7 +165,8 @@ func TestSync_VoicoryShowsItsLog(t *testing.T) {
 	here := t.TempDir()
 	_, stop := serve(t, here)
 	for range 2 {
-		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", upstream.URL+"/api/v1", "--api-key", "sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
+		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", upstream.URL+"/api/v1", "--api-key",
+			"sk_0123456789abcdefghijklmnopqrstuv", "--tenant", demoTenant.ID.String())
 		if !strings.Contains(got.stderr, `voicory: level=WARN msg="retry a request to the Voicory API"`) {
 			t.Errorf("got %q, want a note on the retry", got.stderr)
 		}
@@ -174,14 +181,17 @@ func TestSources_States(t *testing.T) {
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})
 	noError(t, err)
 	ended := time.Now().UTC()
-	for _, run := range []control.SourceRun{{Source: "a", StartedAt: ended}, {Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
-		{Source: "c", StartedAt: ended, EndedAt: &ended, Error: "broken", Failures: 2}, {Source: "d'", StartedAt: ended, EndedAt: &ended, AsOf: &ended}} {
+	for _, run := range []control.SourceRun{{Source: "a", StartedAt: ended},
+		{Source: "b", StartedAt: ended, EndedAt: &ended, Error: "stopped"},
+		{Source: "c", StartedAt: ended, EndedAt: &ended, Error: "broken", Failures: 2},
+		{Source: "d'", StartedAt: ended, EndedAt: &ended, AsOf: &ended}} {
 		noError(t, w.SaveRun(t.Context(), run))
 		noError(t, w.SaveRun(t.Context(), run)) // replaces the first
 	}
 	noError(t, w.Close())
 	states := regexp.MustCompile(`(?m)^-  +(\w+)`).FindAllString(mustRun(t, "", "sources", "--data", data).stdout, -1)
-	if got := strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(states, " "), "-", "")), " "); got != "interrupted stopped failing ok" {
+	if got := strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(states, " "), "-", "")),
+		" "); got != "interrupted stopped failing ok" {
 		t.Error(got)
 	}
 }
@@ -191,28 +201,39 @@ func TestConfig_ErrorsAreOneLine(t *testing.T) {
 	t.Setenv("KEY", "sk_0123456789abcdefghijklmnopqrstuv")
 	const good = "base_url: 'http://127.0.0.1:1/api/v1', api_key: {env: KEY}, tenant: d3a0c0de-0000-4000-8000-000000000001"
 	for text, want := range map[string]string{
-		"sources: {a: {every: soon, postgres: {dsn: {env: X}}}}":                                      "sources.a.every: time: invalid duration",
-		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}":                                        "sources.a.every: want a duration of at least 1s",
-		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}":                        "sources.a.postgres.dsn: want {env: VARIABLE} or {file: PATH}",
-		"sources: {a: {every: 30s, postgres: {dsn: {env: X, file: hush}}}}":                           "sources.a.postgres.dsn: ",
-		"sources: {a: {every: 30s, postgres: {dsn: {env: NOT_THERE}}}}":                               "sources.a.postgres.dsn: invalid: NOT_THERE is empty or not set",
-		"sources: {a: {every: 30s, postgres: {dsn: {file: /not/there}}}}":                             "sources.a.postgres.dsn: ",
-		"sources: {a: {every: 30s, postgres: {dsn: {env: KEY}}}}":                                     "sources.a.postgres: ",
-		"sources: {a: {evry: 30s, postgres: {dsn: {env: X}}}}":                                        "sources.a: has invalid keys: evry",
-		"sources: {a: {every: 30s, voicory: {tenant: nobody}}}":                                       "sources.a.voicory.tenant: ",
-		"sources: {a: {every: 30s, voicory: {" + good + ", details: maybe}}}":                         "sources.a.voicory.details: ",
-		"sources: {a: {every: 30s, voicory: {" + good + ", window: -1h}}}":                            "sources.a.voicory: ",
-		"sources: {a: {every: 30s}}":                                                                  "sources.a: want exactly one of",
-		"sources: {a: {every: 9s, voicory: {" + good + "}}, b: {every: 9s, voicory: {" + good + "}}}": "sources.a and sources.b are the same source",
+		"sources: {a: {every: soon, postgres: {dsn: {env: X}}}}": "sources.a.every: " +
+			"time: invalid duration",
+		"sources: {a: {every: 30, postgres: {dsn: {env: X}}}}": "sources.a.every: " +
+			"want a duration of at least 1s",
+		"sources: {a: {every: 30s, postgres: {dsn: 'postgres://u:hush@h/d'}}}": "sources.a.postgres.dsn: want {env: " +
+			"VARIABLE} or {file: PATH}",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: X, file: hush}}}}": "sources.a.postgres.dsn: ",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: NOT_THERE}}}}": "sources.a.postgres.dsn: invalid: NOT_THERE " +
+			"is empty or not set",
+		"sources: {a: {every: 30s, postgres: {dsn: {file: /not/there}}}}": "sources.a.postgres.dsn: ",
+		"sources: {a: {every: 30s, postgres: {dsn: {env: KEY}}}}":         "sources.a.postgres: ",
+		"sources: {a: {evry: 30s, postgres: {dsn: {env: X}}}}": "sources.a: has " +
+			"invalid keys: evry",
+		"sources: {a: {every: 30s, voicory: {tenant: nobody}}}": "sources.a.voicory.tenant: ",
+		"sources: {a: {every: 30s, voicory: {" + good +
+			", details: maybe}}}": "sources.a.voicory.details: ",
+		"sources: {a: {every: 30s, voicory: {" + good + ", window: -1h}}}": "sources.a.voicory: ",
+		"sources: {a: {every: 30s}}": "sources.a: want " +
+			"exactly one of",
+		"sources: {a: {every: 9s, voicory: {" + good + "}}, b: {every: 9s, voicory: {" + good +
+			"}}}": "sources.a and sources.b are the same source",
 		"sorces: {}":   "sorces",
 		"sources: [1]": "sources: ",
 		"a: b: c":      "yaml: ",
 	} {
 		path := filepath.Join(t.TempDir(), "config.yaml")
 		noError(t, os.WriteFile(path, []byte(text), 0o600))
-		got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--config", path), exitUsage)
-		lines := slices.DeleteFunc(strings.Split(got.stderr, "\n"), func(line string) bool { return line == "" || strings.Contains(line, "level=INFO") })
-		if len(lines) != 1 || !strings.Contains(lines[0], want) || !strings.Contains(lines[0], path) || strings.Contains(lines[0], "hush") || strings.Contains(lines[0], "sk_") {
+		got := wantStatus(t, run(t, "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--config", path),
+			exitUsage)
+		lines := slices.DeleteFunc(strings.Split(got.stderr, "\n"),
+			func(line string) bool { return line == "" || strings.Contains(line, "level=INFO") })
+		if len(lines) != 1 || !strings.Contains(lines[0], want) || !strings.Contains(lines[0], path) ||
+			strings.Contains(lines[0], "hush") || strings.Contains(lines[0], "sk_") {
 			t.Errorf("%s: got %q, want %q", text, lines, want)
 		}
 	}
@@ -225,7 +246,8 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 	data := t.TempDir()
 	_, stop := serve(t, data)
 	key := createKey(t, data, someTenant, "public")
-	mustRun(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data", data, "--dataset", "calls", "-")
+	mustRun(t, strings.Replace(callLine(1), `"created_at":"`, `"cost":"cheap","created_at":"`, 1), "ingest", "--data",
+		data, "--dataset", "calls", "-")
 	var refusals []warehouse.Refusal
 	for range 2 { // with the server, then without it
 		got := mustRun(t, "", "quarantine", "list", "--data", data)
@@ -236,7 +258,8 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 		if len(refusals) != 1 || !strings.Contains(refusals[0].Row, someTenant) {
 			t.Fatalf("%+v", refusals)
 		}
-		if got := mustRun(t, "", "quarantine", "replay", "--data", data); !strings.Contains(got.stdout, "read 1 rows: 0 new, 0 changed, 0 unchanged, 0 deleted, 1 refused again") {
+		if got := mustRun(t, "", "quarantine", "replay", "--data", data); !strings.Contains(got.stdout,
+			"read 1 rows: 0 new, 0 changed, 0 unchanged, 0 deleted, 1 refused again") {
 			t.Error(got.stdout)
 		}
 		stop()
@@ -250,7 +273,8 @@ func TestQuarantine_ListAndReplay(t *testing.T) {
 	noError(t, mend.Run())
 	url, _ := serve(t, data)
 	wantStatus(t, run(t, "", "quarantine", "replay", "--data", data, "nothing.ndjson"), exitFailed)
-	if got := mustRun(t, "", "quarantine", "replay", "--data", data, refusals[0].Name); !strings.Contains(got.stdout, "read 1 rows: 1 new") {
+	if got := mustRun(t, "", "quarantine", "replay", "--data", data, refusals[0].Name); !strings.Contains(got.stdout,
+		"read 1 rows: 1 new") {
 		t.Error(got.stdout)
 	}
 	if status, body := get(t, url+"/api/v1/calls", key); status != 200 || !strings.Contains(body, `"cost":0.25`) {
@@ -288,7 +312,8 @@ func TestQuarantine_ReplaysFiles(t *testing.T) {
 			t.Errorf("replay %d: got quarantine %+v, want %d entries", i, refusals, want)
 		}
 	}
-	if got := mustRun(t, "", "query", "--data", data, "--tenant", someTenant, "SELECT count(*) FROM calls"); !strings.Contains(got.stdout, "1") {
+	if got := mustRun(t, "", "query", "--data", data, "--tenant", someTenant,
+		"SELECT count(*) FROM calls"); !strings.Contains(got.stdout, "1") {
 		t.Error(got.stdout)
 	}
 }
@@ -323,7 +348,8 @@ func TestQuarantine_ListIsStreamed(t *testing.T) {
 	mustRun(t, "nonsense\n", "ingest", "--data", data, "--dataset", "calls", "-")
 	var text strings.Builder
 	for n := range rows {
-		fmt.Fprintf(&text, `{"file":"f","line":%d,"dataset":"calls","reason":"r%d%s","row":"%s"}`+"\n", n, n, strings.Repeat("x", rowBytes/2), strings.Repeat("y", rowBytes/2))
+		fmt.Fprintf(&text, `{"file":"f","line":%d,"dataset":"calls","reason":"r%d%s","row":"%s"}`+"\n", n, n,
+			strings.Repeat("x", rowBytes/2), strings.Repeat("y", rowBytes/2))
 	}
 	noError(t, os.WriteFile(filepath.Join(data, "quarantine", "many.ndjson"), []byte(text.String()), 0o600))
 	text.Reset()
@@ -332,9 +358,11 @@ func TestQuarantine_ListIsStreamed(t *testing.T) {
 			before := liveHeap()
 			out := &heapRecorder{}
 			var stderr bytes.Buffer
-			program := Main{Args: []string{"quarantine", "list", form, "--data", data, "--limit", strconv.Itoa(math.MaxInt64)}, Stdout: out, Stderr: &stderr}
+			program := Main{Args: []string{"quarantine", "list", form, "--data", data, "--limit", strconv.Itoa(math.MaxInt64)},
+				Stdout: out, Stderr: &stderr}
 			if status := program.Run(t.Context()); status != exitDone || out.lines < rows+2 {
-				t.Errorf("%s %s: got status %d and %d lines, want more than %d: %s", place, form, status, out.lines, rows, stderr.String())
+				t.Errorf("%s %s: got status %d and %d lines, want more than %d: %s", place, form, status, out.lines, rows,
+					stderr.String())
 			}
 			if out.peak == 0 || out.peak > before+maxHeap {
 				t.Errorf("%s %s: the heap grew from %d to %d bytes, want at most %d more", place, form, before, out.peak, maxHeap)

@@ -22,7 +22,8 @@ import (
 // startProcess starts a server process and returns its URL and a function that returns the rest of its log.
 func startProcess(t *testing.T, data string, flags ...string) (process *exec.Cmd, url string, stderr func() string) {
 	t.Helper()
-	process = exec.CommandContext(t.Context(), os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
+	process = exec.CommandContext(t.Context(), os.Args[0], append(
+		[]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
 	process.Env = append(os.Environ(), runAsProgram+"=yes")
 	pipe, err := process.StderrPipe()
 	noError(t, err)
@@ -61,7 +62,8 @@ func fileReaders(t *testing.T, parent int) (pids []int) {
 		}
 		_, after, _ := bytes.Cut(stat, []byte(") "))
 		fields := strings.Fields(string(after)) // state, parent, …
-		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) && fields[0] != "Z" && strings.HasSuffix(string(command), "\x00"+filereader.Argument+"\x00") {
+		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) && fields[0] != "Z" &&
+			strings.HasSuffix(string(command), "\x00"+filereader.Argument+"\x00") {
 			pids = append(pids, pid)
 		}
 	}
@@ -75,7 +77,8 @@ func TestStop_FileReaderThatHangs(t *testing.T) {
 	key := createKey(t, data, someTenant, "secret")
 	var ndjson bytes.Buffer
 	noError(t, demo.Tenant{ID: demoTenant.ID, Calls: 3000, Customers: 10}.WriteCalls(&ndjson))
-	content := inFormats(t, bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, demoTenant.ID), nil))["application/vnd.apache.parquet"]
+	content := inFormats(t, bytes.ReplaceAll(ndjson.Bytes(), fmt.Appendf(nil, `"user_id":%q,`, demoTenant.ID),
+		nil))["application/vnd.apache.parquet"]
 	server, url, stderr := startProcess(t, data, "--stop-timeout", "1s", "--rate-limit", "none")
 	ctx, cancel := context.WithCancel(t.Context())
 	var pushing sync.WaitGroup
@@ -83,7 +86,8 @@ func TestStop_FileReaderThatHangs(t *testing.T) {
 	defer cancel()
 	pushing.Go(func() { // repeat until a file reader could be stopped
 		for ctx.Err() == nil {
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/ingest/calls", bytes.NewReader(content))
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/ingest/calls",
+				bytes.NewReader(content))
 			if err != nil {
 				return
 			}

@@ -90,7 +90,8 @@ func TestSync_Postgres(t *testing.T) {
 			t.Errorf("got %d %s, want %d", len(rows), dataset, want)
 		}
 	}
-	there("UPDATE call_logs SET summary = 'late', updated_at = now() WHERE id = (SELECT min(id::text)::uuid FROM call_logs WHERE user_id = '" + tenant + "')")
+	there("UPDATE call_logs SET summary = 'late', updated_at = now() WHERE id = (SELECT min(id::text)::uuid FROM " +
+		"call_logs WHERE user_id = '" + tenant + "')")
 	there("DELETE FROM customers WHERE id = (SELECT min(id::text)::uuid FROM customers WHERE user_id = '" + tenant + "')")
 	sync(" 0 new, 1 changed, ") // in the server
 	if rows := rowsOf(t, url, key, "customers"); len(rows) != 19 {
@@ -103,7 +104,8 @@ func TestSync_Postgres(t *testing.T) {
 	}
 	there("ALTER TABLE call_logs DROP COLUMN summary")
 	sync("the source lacks call_logs.summary")
-	got := wantStatus(t, run(t, "", "sync", "postgres", "--data", here, "--dsn", database.DSNOf("nobody", "hush", "postgres")), exitFailed)
+	got := wantStatus(t, run(t, "", "sync", "postgres", "--data", here, "--dsn",
+		database.DSNOf("nobody", "hush", "postgres")), exitFailed)
 	if strings.Contains(got.stderr, "hush") || strings.Count(got.stderr, "\n") != 1 {
 		t.Error(got.stderr)
 	}
@@ -115,7 +117,8 @@ func upstream(t *testing.T, tenant demo.Tenant, flags ...string) (url, key, data
 	t.Helper()
 	data = t.TempDir()
 	dump := t.TempDir()
-	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls, "customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
+	for name, write := range map[string]func(io.Writer) error{"calls.ndjson": tenant.WriteCalls,
+		"customers.ndjson": tenant.WriteCustomers, "messages.ndjson": tenant.WriteMessages} {
 		file, err := os.Create(filepath.Join(dump, name))
 		noError(t, err)
 		noError(t, errors.Join(write(file), file.Close()))
@@ -153,7 +156,8 @@ func TestSync_Voicory(t *testing.T) {
 	here := t.TempDir()
 	sync := func(says string) {
 		t.Helper()
-		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String(), "--details")
+		got := mustRun(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", theirKey,
+			"--tenant", tenant.ID.String(), "--details")
 		if !strings.Contains(got.stdout, says) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
@@ -169,18 +173,22 @@ func TestSync_Voicory(t *testing.T) {
 		}
 	}
 	sync(" 0 new, 0 changed, ")
-	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q,"summary":"late"}`, tenant.ID, uuid.NewString(), time.Now().UTC().Format(time.RFC3339Nano))
+	line := fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":%q,"summary":"late"}`, tenant.ID, uuid.NewString(),
+		time.Now().UTC().Format(time.RFC3339Nano))
 	mustRun(t, line, "ingest", "--data", there, "--dataset", "calls", "-")
 	sync(" 1 new, 0 changed, ")
 	sync(" 0 new, 0 changed, ")
 	sameRows(t, ours, ourKey, theirs, theirKey)
 
-	for _, wrong := range [][]string{{"--base-url", "api.example.com"}, {"--api-key", "sk"}, {"--tenant", "nobody"}, {"--window", "-1h"}} {
-		args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
+	for _, wrong := range [][]string{{"--base-url", "api.example.com"}, {"--api-key", "sk"}, {"--tenant", "nobody"},
+		{"--window", "-1h"}} {
+		args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey,
+			"--tenant", tenant.ID.String()}
 		wantStatus(t, run(t, "", append(args, wrong...)...), exitUsage)
 	}
 	unknown := "sk_" + strings.Repeat("x", 32)
-	got := wantStatus(t, run(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key", unknown, "--tenant", tenant.ID.String()), exitUsage)
+	got := wantStatus(t, run(t, "", "sync", "voicory", "--data", here, "--base-url", theirs+"/api/v1", "--api-key",
+		unknown, "--tenant", tenant.ID.String()), exitUsage)
 	if strings.Contains(got.stderr, unknown) || strings.Count(got.stderr, "\n") != 1 {
 		t.Error(got.stderr)
 	}
@@ -227,7 +235,8 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 600, Customers: 110, Messages: 400}
 	theirs, theirKey, _ := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
-	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey, "--tenant", tenant.ID.String()}
+	args := []string{"sync", "voicory", "--data", here, "--base-url", theirs + "/api/v1", "--api-key", theirKey,
+		"--tenant", tenant.ID.String()}
 	if killed := killRepeatedly(t, 8, 300_000, here, args...); killed < 5 {
 		t.Errorf("got %d runs killed before their end, want at least 5", killed)
 	}
@@ -244,8 +253,10 @@ func TestSync_ResumesAfterKill(t *testing.T) {
 func TestSyncSummary_CountsSuperseded(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	(&syncSummary{Synced: admin.Synced{Summary: ingest.Summary{Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}}).text(&out)
-	if first, _, _ := strings.Cut(out.String(), "\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
+	(&syncSummary{Synced: admin.Synced{Summary: ingest.Summary{
+		Counts: schema.Counts{Read: 5, New: 3, Superseded: 2}}}}).text(&out)
+	if first, _, _ := strings.Cut(out.String(),
+		"\n"); first != "read 5 rows: 3 new, 0 changed, 0 unchanged, 0 deleted, 0 refused, 2 superseded by a newer version" {
 		t.Error(first)
 	}
 }
@@ -254,7 +265,8 @@ func TestSyncSummary_CountsSuperseded(t *testing.T) {
 func TestSyncSummary_GroupsRefusals(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	printReasons(&out, map[string]int64{"calls: id is missing": 2, "calls: cost is not a decimal(10,4)": 30, "messages: line is not UTF-8": 2})
+	printReasons(&out, map[string]int64{"calls: id is missing": 2, "calls: cost is not a decimal(10,4)": 30,
+		"messages: line is not UTF-8": 2})
 	want := "  refused 30 of calls: cost is not a decimal(10,4)\n  refused 2 of calls: id is missing\n" +
 		"  refused 2 of messages: line is not UTF-8\n  `voicory quarantine list` shows the rows\n"
 	if out.String() != want {

@@ -10,11 +10,13 @@ import (
 func TestVersion_NamesTheEngines(t *testing.T) {
 	t.Parallel()
 	text := run(t, "", "version")
-	if text.status != 0 || !strings.Contains(text.stdout, "DuckDB   v") || !strings.Contains(text.stdout, runtime.Version()) {
+	if text.status != 0 || !strings.Contains(text.stdout, "DuckDB   v") ||
+		!strings.Contains(text.stdout, runtime.Version()) {
 		t.Errorf("got %d %q %q", text.status, text.stdout, text.stderr)
 	}
 	var v versions
-	if err := json.Unmarshal([]byte(run(t, "", "version", "--json").stdout), &v); err != nil || v.DuckDB == "" || v.Platform == "" {
+	if err := json.Unmarshal([]byte(run(t, "", "version", "--json").stdout), &v); err != nil || v.DuckDB == "" ||
+		v.Platform == "" {
 		t.Errorf("got %+v, %v", v, err)
 	}
 }

@@ -37,7 +37,8 @@ type cachedLake struct {
 
 func newCachedLake(t *testing.T) *cachedLake {
 	t.Helper()
-	l := &cachedLake{Warehouse: warehousetest.Open(t, warehousetest.EmptyFolder(t)), store: newStore(t), contents: map[string][]byte{}}
+	l := &cachedLake{Warehouse: warehousetest.Open(t, warehousetest.EmptyFolder(t)), store: newStore(t),
+		contents: map[string][]byte{}}
 	t.Cleanup(func() { l.close(t) })
 	for month := 1; month <= 3; month++ {
 		l.fill(t, warehousetest.TenantA, month)
@@ -212,7 +213,8 @@ func onGet(fault func(*http.Request, func() (*http.Response, error)) (*http.Resp
 
 func (l *cachedLake) put(t *testing.T, file warehouse.PublishedFile, content []byte) {
 	t.Helper()
-	_, err := l.store.backend.PutObject(testBucket, l.key(file), modified(), bytes.NewReader(content), int64(len(content)), nil)
+	_, err := l.store.backend.PutObject(testBucket, l.key(file), modified(), bytes.NewReader(content), int64(len(content)),
+		nil)
 	warehousetest.NoError(t, err)
 }
 
@@ -461,7 +463,8 @@ func TestCache_StatesOfACrash(t *testing.T) {
 	l.evict(t)
 	dir := l.Dir()
 	lakePath := func(file warehouse.PublishedFile) string {
-		return filepath.Join(dir, "lake", "tenant_id="+warehousetest.TenantA.String(), "calls", "month="+file.Month, "calls.parquet")
+		return filepath.Join(dir, "lake", "tenant_id="+warehousetest.TenantA.String(), "calls", "month="+file.Month,
+			"calls.parquet")
 	}
 	for i, state := range []struct{ lake, published bool }{{true, true}, {false, true}, {true, false}} {
 		file := l.calls[i]

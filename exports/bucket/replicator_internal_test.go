@@ -109,7 +109,8 @@ func (s *store) sent() int {
 // contents returns the contents of all objects below a prefix, by key without it.
 func (s *store) contents(t *testing.T, prefix string) map[string]string {
 	t.Helper()
-	list, err := s.backend.ListBucket(testBucket, &gofakes3.Prefix{HasPrefix: true, Prefix: prefix + "/"}, gofakes3.ListBucketPage{})
+	list, err := s.backend.ListBucket(testBucket, &gofakes3.Prefix{HasPrefix: true, Prefix: prefix + "/"},
+		gofakes3.ListBucketPage{})
 	warehousetest.NoError(t, err)
 	contents := map[string]string{}
 	for _, o := range list.Contents {
@@ -159,7 +160,8 @@ func reachable(t *testing.T, prefix string, contents map[string]string) map[stri
 // newReplicator returns a replicator to the prefix that sends each request once.
 func newReplicator(t *testing.T, s *store, source Source, prefix string) *Replicator {
 	t.Helper()
-	r, err := New(Options{URL: "s3://" + testBucket + "/" + prefix, Endpoint: s.url, Region: "us-east-1", Transport: s, attempts: 1},
+	r, err := New(Options{URL: "s3://" + testBucket + "/" + prefix, Endpoint: s.url, Region: "us-east-1", Transport: s,
+		attempts: 1},
 		source, slog.New(slog.DiscardHandler))
 	warehousetest.NoError(t, err)
 	return r
@@ -508,7 +510,8 @@ func TestReplicator_StopsIfAnotherServerWrites(t *testing.T) {
 		s.set(func(_ int, r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
 			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, pointerName) && !entered {
 				entered = true
-				_, err := s.backend.PutObject(testBucket, strings.TrimPrefix(r.URL.Path, "/"+testBucket+"/"), modified(), strings.NewReader("x"), 1, nil)
+				_, err := s.backend.PutObject(testBucket, strings.TrimPrefix(r.URL.Path, "/"+testBucket+"/"), modified(),
+					strings.NewReader("x"), 1, nil)
 				warehousetest.NoError(t, err)
 			}
 			return send()

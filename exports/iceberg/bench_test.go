@@ -97,7 +97,8 @@ func BenchmarkUnion(b *testing.B) {
 		return iceberg.NewUnion(w, schema.MustExport("calls"), "s3://b/all/calls", time.Now)
 	}
 	known := open()
-	for name, union := range map[string]func() *iceberg.Union{"first": open, "again": func() *iceberg.Union { return known }} {
+	for name, union := range map[string]func() *iceberg.Union{"first": open,
+		"again": func() *iceberg.Union { return known }} {
 		b.Run(fmt.Sprintf("tenants=%d/%s", tenants, name), func(b *testing.B) {
 			benchTable(b, tenants, 0, func() ([]byte, func(string) []byte) {
 				u := union()

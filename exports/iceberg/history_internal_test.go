@@ -78,7 +78,8 @@ func TestHistoryOf_EachListedSnapshotHasTheFilesOfItsPublication(t *testing.T) {
 
 func TestBounds_TruncatedTextsEncloseTheText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := []byte(rapid.StringOfN(rapid.RuneFrom([]rune{'a', 'ÿ', 0xD7FF, 0xE000, 0x10FFFF, 'z'}), 0, 40, -1).Draw(t, "text"))
+		text := []byte(rapid.StringOfN(rapid.RuneFrom([]rune{'a', 'ÿ', 0xD7FF, 0xE000, 0x10FFFF, 'z'}), 0, 40, -1).Draw(t,
+			"text"))
 		lower, upper := truncateLower(text), truncateUpper(text)
 		if bytes.Compare(lower, text) > 0 || upper != nil && bytes.Compare(upper, text) < 0 ||
 			!utf8.Valid(lower) || !utf8.Valid(upper) || utf8.RuneCount(lower) > boundLength {

@@ -38,7 +38,8 @@ func readable(t *testing.T, u *iceberg.Union, m tableMetadata, i int) bool {
 func TestUnion_SnapshotsFollowTheTenants(t *testing.T) {
 	w := warehousetest.OpenNew(t)
 	ahead := time.Duration(0)
-	u := iceberg.NewUnion(w, schema.MustExport("calls"), "s3://b/all/calls", func() time.Time { return time.Now().Add(ahead) })
+	u := iceberg.NewUnion(w, schema.MustExport("calls"), "s3://b/all/calls",
+		func() time.Time { return time.Now().Add(ahead) })
 	if m := loadUnion(t, u); len(m.Snapshots) != 0 || m.CurrentSnapshot != -1 {
 		t.Errorf("got %+v without tenants", m)
 	}
@@ -149,7 +150,8 @@ func (f *failingSource) TableTenants(ctx context.Context) ([]warehouse.TableTena
 	return tenants, err
 }
 
-func (f *failingSource) TableFiles(ctx context.Context, tenant uuid.UUID, export string) ([]warehouse.TableFile, error) {
+func (f *failingSource) TableFiles(ctx context.Context, tenant uuid.UUID, export string) ([]warehouse.TableFile,
+	error) {
 	if f.failing && tenant == f.tenant {
 		return nil, warehouse.ErrUnpublished
 	}

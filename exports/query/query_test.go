@@ -308,7 +308,8 @@ func TestQuery_Formats(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	// As a DECIMAL, a HUGEINT has at most 38 digits.
-	decimals := strings.ReplaceAll(everyType, "170141183460469231731687303715884105727", "17014118346046923173168730371588410572")
+	decimals := strings.ReplaceAll(everyType, "170141183460469231731687303715884105727",
+		"17014118346046923173168730371588410572")
 	for _, sql := range []string{decimals, "SELECT range AS n, 'text ' || range AS t, " +
 		"range % 7 = 0 AS b FROM range(100000)", "SELECT * FROM calls", "SELECT 1 AS x WHERE false"} {
 		want, _ := in(JSON, "SELECT count(*) FROM ("+strings.ReplaceAll(sql, "sum(1)", "1")+")")

@@ -15,10 +15,13 @@ import (
 
 // calls is an export with a column of each type that hints compare.
 var calls = schema.Export{Name: "calls", Columns: []schema.Column{
-	{Field: schema.Field{Name: "seconds", ID: 1}, Type: "INTEGER"}, {Field: schema.Field{Name: "chars", ID: 2}, Type: "BIGINT"},
-	{Field: schema.Field{Name: "cost", ID: 3}, Type: "DECIMAL(10,4)"}, {Field: schema.Field{Name: "minutes", ID: 4}, Type: "DOUBLE"},
+	{Field: schema.Field{Name: "seconds", ID: 1}, Type: "INTEGER"},
+	{Field: schema.Field{Name: "chars", ID: 2}, Type: "BIGINT"},
+	{Field: schema.Field{Name: "cost", ID: 3}, Type: "DECIMAL(10,4)"},
+	{Field: schema.Field{Name: "minutes", ID: 4}, Type: "DOUBLE"},
 	{Field: schema.Field{Name: "status", ID: 5}, Type: "VARCHAR"}, {Field: schema.Field{Name: "day", ID: 6}, Type: "DATE"},
-	{Field: schema.Field{Name: "created_at", ID: 7}, Type: "TIMESTAMP WITH TIME ZONE"}, {Field: schema.Field{Name: "is_bot", ID: 8}, Type: "BOOLEAN"},
+	{Field: schema.Field{Name: "created_at", ID: 7}, Type: "TIMESTAMP WITH TIME ZONE"},
+	{Field: schema.Field{Name: "is_bot", ID: 8}, Type: "BOOLEAN"},
 }}
 
 // kind describes how the values of a column are drawn, compared and written.
@@ -47,13 +50,15 @@ func anyOfType[T any](g *rapid.Generator[T]) *rapid.Generator[any] {
 var quarters = rapid.Map(rapid.IntRange(-20, 20), func(n int) any { return float64(n) / 4 })
 
 var kinds = map[string]kind{
-	"INTEGER":                  {"int", anyOfType(rapid.Int64Range(-5, 5)), number, number},
-	"BIGINT":                   {"long", anyOfType(rapid.OneOf(rapid.Int64Range(-5, 5), rapid.Int64())), number, number},
-	"DECIMAL(10,4)":            {"double", quarters, number, number},
-	"DOUBLE":                   {"double", quarters, number, number},
-	"VARCHAR":                  {"string", anyOfType(rapid.StringOfN(rapid.RuneFrom([]rune("aé~")), 0, 3, -1)), number, quoted(number)},
-	"DATE":                     {"date", anyOfType(rapid.Int64Range(20500, 20510)), day, quoted(day)},
-	"TIMESTAMP WITH TIME ZONE": {"timestamp", anyOfType(rapid.Int64Range(1780000000000000, 1780000000000009)), at, quoted(at)},
+	"INTEGER":       {"int", anyOfType(rapid.Int64Range(-5, 5)), number, number},
+	"BIGINT":        {"long", anyOfType(rapid.OneOf(rapid.Int64Range(-5, 5), rapid.Int64())), number, number},
+	"DECIMAL(10,4)": {"double", quarters, number, number},
+	"DOUBLE":        {"double", quarters, number, number},
+	"VARCHAR": {"string", anyOfType(rapid.StringOfN(rapid.RuneFrom([]rune("aé~")), 0, 3, -1)), number,
+		quoted(number)},
+	"DATE": {"date", anyOfType(rapid.Int64Range(20500, 20510)), day, quoted(day)},
+	"TIMESTAMP WITH TIME ZONE": {"timestamp", anyOfType(rapid.Int64Range(1780000000000000, 1780000000000009)), at,
+		quoted(at)},
 	"BOOLEAN": {"bool", anyOfType(rapid.Int64Range(0, 1)), func(v any) string { return fmt.Sprint(v == int64(1)) },
 		func(v any) string { return fmt.Sprint(v == int64(1)) }},
 }
@@ -92,33 +97,36 @@ var leaf = rapid.Custom(func(t *rapid.T) condition {
 	column := rapid.SampledFrom(calls.Columns).Draw(t, "column")
 	of := kinds[column.Type]
 	operand := node{Op: "column", Name: strings.ToUpper(column.Name), ValueType: of.valueType}
-	name := rapid.SampledFrom([]string{"isNull", "equal", "lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"}).Draw(t, "op")
+	name := rapid.SampledFrom([]string{"isNull", "equal", "lessThan", "lessThanOrEqual", "greaterThan",
+		"greaterThanOrEqual"}).Draw(t, "op")
 	if name == "isNull" {
-		return condition{node{Op: name, Children: []node{operand}}, column.Name + " is NULL", func(r row) outcomes { return result(r[column.Name] == nil) }}
+		return condition{node{Op: name, Children: []node{operand}}, column.Name + " is NULL",
+			func(r row) outcomes { return result(r[column.Name] == nil) }}
 	}
 	value := of.draw.Draw(t, "literal")
 	op, left := comparisons[name], rapid.Bool().Draw(t, "literal on the left")
 	constant := node{Op: "literal", Value: of.json(value), ValueType: of.valueType}
-	c := condition{node{Op: name, Children: []node{operand, constant}}, fmt.Sprintf("`%s`%s%s", column.Name, op, of.sql(value)), func(r row) outcomes {
-		if r[column.Name] == nil {
-			return canBeNull
-		}
-		order := compare(r[column.Name], value)
-		if left {
-			order = -order
-		}
-		switch name {
-		case "equal":
-			return result(order == 0)
-		case "lessThan":
-			return result(order < 0)
-		case "lessThanOrEqual":
-			return result(order <= 0)
-		case "greaterThan":
-			return result(order > 0)
-		}
-		return result(order >= 0)
-	}}
+	c := condition{node{Op: name, Children: []node{operand, constant}},
+		fmt.Sprintf("`%s`%s%s", column.Name, op, of.sql(value)), func(r row) outcomes {
+			if r[column.Name] == nil {
+				return canBeNull
+			}
+			order := compare(r[column.Name], value)
+			if left {
+				order = -order
+			}
+			switch name {
+			case "equal":
+				return result(order == 0)
+			case "lessThan":
+				return result(order < 0)
+			case "lessThanOrEqual":
+				return result(order <= 0)
+			case "greaterThan":
+				return result(order > 0)
+			}
+			return result(order >= 0)
+		}}
 	if left {
 		c.json.Children = []node{constant, operand}
 		c.sql = fmt.Sprintf(" %s %s %s ", of.sql(value), op, column.Name)
@@ -229,8 +237,10 @@ func TestHints_OutcomesContainTheResultsOfAllRows(t *testing.T) {
 func TestHints_LeaveOutFiles(t *testing.T) {
 	micros := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	march := rangesOfRows([]row{
-		{"seconds": int64(10), "chars": int64(1 << 40), "cost": 0.5, "status": "busy", "day": int64(20513), "created_at": micros},
-		{"seconds": int64(20), "chars": int64(1 << 41), "cost": 1.5, "status": "failed", "day": int64(20543), "created_at": micros + 31*86400e6 - 1},
+		{"seconds": int64(10), "chars": int64(1 << 40), "cost": 0.5, "status": "busy", "day": int64(20513),
+			"created_at": micros},
+		{"seconds": int64(20), "chars": int64(1 << 41), "cost": 1.5, "status": "failed", "day": int64(20543),
+			"created_at": micros + 31*86400e6 - 1},
 	})
 	leaf := func(op, column, value, types string) string {
 		left, right, _ := strings.Cut(types, "/")
@@ -294,11 +304,14 @@ func TestHints_LeaveOutFiles(t *testing.T) {
 		leaf("equal", "nothing", `"9"`, "int"):                                     true,
 		leaf("in", "seconds", `"9"`, "int"):                                        true,
 		`{"op":"and","children":[` + leaf("equal", "seconds", `"9"`, "int") + `]}`: true,
-		`{"op":"and","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "nothing", `"9"`, "int") + `]}`:   true,
-		`{"op":"and","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "seconds", `"9"`, "float") + `]}`: false,
-		`{"op":"or","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "seconds", `"10"`, "int") + `]}`:   true,
-		`{"op":"not","children":[` + leaf("greaterThan", "seconds", `"9"`, "int") + `]}`:                                            false,
-		leaf("equal", "seconds", `"9"`, "int") + `}`:                                                                                true,
+		`{"op":"and","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "nothing", `"9"`, "int") +
+			`]}`: true,
+		`{"op":"and","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "seconds", `"9"`, "float") +
+			`]}`: false,
+		`{"op":"or","children":[` + leaf("equal", "seconds", `"9"`, "int") + `,` + leaf("equal", "seconds", `"10"`, "int") +
+			`]}`: true,
+		`{"op":"not","children":[` + leaf("greaterThan", "seconds", `"9"`, "int") + `]}`: false,
+		leaf("equal", "seconds", `"9"`, "int") + `}`:                                     true,
 	} {
 		hints := Hints{SQL: []string{text}}
 		if strings.HasPrefix(text, "{") {

@@ -16,7 +16,8 @@ import (
 )
 
 // files returns the months and the statistics of the files that the hints do not leave out.
-func files(t *testing.T, tables *iceberg.Tables, export string, hints sharing.Hints) (names []string, statistics []map[string]any) {
+func files(t *testing.T, tables *iceberg.Tables, export string, hints sharing.Hints) (names []string,
+	statistics []map[string]any) {
 	t.Helper()
 	found, err := schema.ExportNamed(export)
 	warehousetest.NoError(t, err)
@@ -24,14 +25,18 @@ func files(t *testing.T, tables *iceberg.Tables, export string, hints sharing.Hi
 	warehousetest.NoError(t, err)
 	snapshots := table.Snapshots()
 	r := sharing.Response{Table: table, Snapshot: snapshots[len(snapshots)-1], Format: sharing.Parquet}
-	lines, err := r.Files(t.Context(), tables, hints, func(name string) (string, time.Time) { return "https://example.com/" + name, time.Now() })
+	lines, err := r.Files(t.Context(), tables, hints, func(name string) (string,
+		time.Time) {
+		return "https://example.com/" + name, time.Now()
+	})
 	warehousetest.NoError(t, err)
 	for line := range bytes.Lines(lines) {
 		var file struct{ File struct{ URL, Stats string } }
 		warehousetest.NoError(t, json.Unmarshal(line, &file))
 		var of map[string]any
 		warehousetest.NoError(t, json.Unmarshal([]byte(file.File.Stats), &of))
-		names, statistics = append(names, strings.TrimPrefix(file.File.URL, "https://example.com/"+export)[1:8]), append(statistics, of)
+		names, statistics = append(names, strings.TrimPrefix(file.File.URL, "https://example.com/"+export)[1:8]),
+			append(statistics, of)
 	}
 	return names, statistics
 }
@@ -45,7 +50,8 @@ func TestFiles_HintsAndStatistics(t *testing.T) {
 	var lines []string
 	for month := 1; month <= 4; month++ {
 		for n := range 3 {
-			lines = append(lines, fmt.Sprintf(`{"user_id":%q,"id":%q,"status":"failed","cost":%d.1234,"duration":%d,"transcript":[{"role":"user","message":"hi"}],"created_at":"2026-%02d-1%dT12:00:00.123456Z"}`,
+			lines = append(lines, fmt.Sprintf(
+				`{"user_id":%q,"id":%q,"status":"failed","cost":%d.1234,"duration":%d,"transcript":[{"role":"user","message":"hi"}],"created_at":"2026-%02d-1%dT12:00:00.123456Z"}`,
 				warehousetest.TenantA, warehousetest.ID(10*month+n), -month, month, month, n))
 		}
 	}
@@ -58,20 +64,23 @@ func TestFiles_HintsAndStatistics(t *testing.T) {
 		hints sharing.Hints
 		want  []string
 	}{
-		"none":                         {sharing.Hints{}, year},
-		"time":                         {sharing.Hints{SQL: []string{"created_at >= '2026-02-01T00:00:00Z'", "created_at < '2026-04-01T00:00:00Z'"}}, year[1:3]},
-		"number":                       {sharing.Hints{SQL: []string{"duration = 3"}}, year[2:3]},
-		"decimal":                      {sharing.Hints{SQL: []string{"cost < -2"}}, year[1:]},
-		"nothing matches":              {sharing.Hints{SQL: []string{"status = 'answered'"}}, nil},
-		"one hint is not understood":   {sharing.Hints{SQL: []string{"x y z", "duration = 3"}}, year[2:3]},
-		"SQL and JSON":                 {sharing.Hints{SQL: []string{"duration >= 2"}, JSON: `{"op":"lessThan","children":[{"op":"column","name":"duration","valueType":"int"},{"op":"literal","value":"4","valueType":"int"}]}`}, year[1:3]},
-		"limit of no rows":             {sharing.Hints{Limit: limit(0)}, nil},
-		"limit of one file":            {sharing.Hints{Limit: limit(3)}, year[:1]},
-		"limit of a row more":          {sharing.Hints{Limit: limit(4)}, year[:2]},
-		"limit of all rows":            {sharing.Hints{Limit: limit(1000)}, year},
-		"limit of rows that match":     {sharing.Hints{SQL: []string{"duration >= 2"}, Limit: limit(3)}, year[1:2]},
-		"limit of rows that may match": {sharing.Hints{SQL: []string{"created_at >= '2026-02-11T00:00:00Z'"}, Limit: limit(3)}, year[1:3]},
-		"limit with an unknown hint":   {sharing.Hints{SQL: []string{"x y z"}, Limit: limit(3)}, year},
+		"none": {sharing.Hints{}, year},
+		"time": {sharing.Hints{SQL: []string{"created_at >= '2026-02-01T00:00:00Z'",
+			"created_at < '2026-04-01T00:00:00Z'"}}, year[1:3]},
+		"number":                     {sharing.Hints{SQL: []string{"duration = 3"}}, year[2:3]},
+		"decimal":                    {sharing.Hints{SQL: []string{"cost < -2"}}, year[1:]},
+		"nothing matches":            {sharing.Hints{SQL: []string{"status = 'answered'"}}, nil},
+		"one hint is not understood": {sharing.Hints{SQL: []string{"x y z", "duration = 3"}}, year[2:3]},
+		"SQL and JSON": {sharing.Hints{SQL: []string{"duration >= 2"},
+			JSON: `{"op":"lessThan","children":[{"op":"column","name":"duration","valueType":"int"},{"op":"literal","value":"4","valueType":"int"}]}`}, year[1:3]},
+		"limit of no rows":         {sharing.Hints{Limit: limit(0)}, nil},
+		"limit of one file":        {sharing.Hints{Limit: limit(3)}, year[:1]},
+		"limit of a row more":      {sharing.Hints{Limit: limit(4)}, year[:2]},
+		"limit of all rows":        {sharing.Hints{Limit: limit(1000)}, year},
+		"limit of rows that match": {sharing.Hints{SQL: []string{"duration >= 2"}, Limit: limit(3)}, year[1:2]},
+		"limit of rows that may match": {sharing.Hints{SQL: []string{"created_at >= '2026-02-11T00:00:00Z'"},
+			Limit: limit(3)}, year[1:3]},
+		"limit with an unknown hint": {sharing.Hints{SQL: []string{"x y z"}, Limit: limit(3)}, year},
 	} {
 		if got, _ := files(t, tables, "calls", test.hints); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got files %s, want %s", name, got, test.want)

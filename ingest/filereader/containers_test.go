@@ -32,7 +32,8 @@ func twoBatches(t testing.TB) (*arrow.Schema, []arrow.RecordBatch) {
 }
 
 // arrowStreamOf returns an Arrow IPC stream, and the places between its messages.
-func arrowStreamOf(t testing.TB, schema *arrow.Schema, batches []arrow.RecordBatch) (content []byte, places map[int]bool) {
+func arrowStreamOf(t testing.TB, schema *arrow.Schema, batches []arrow.RecordBatch) (content []byte,
+	places map[int]bool) {
 	t.Helper()
 	places = map[int]bool{}
 	var out bytes.Buffer
@@ -77,10 +78,11 @@ func readBatches(t testing.TB, content []byte) (rows int64, err error) {
 			err = errors.New("panic")
 		}
 	}()
-	err = arrowBatches(openContent(t, content), func(*arrow.Schema) error { return nil }, func(batch arrow.RecordBatch) error {
-		rows += batch.NumRows()
-		return nil
-	})
+	err = arrowBatches(openContent(t, content), func(*arrow.Schema) error { return nil },
+		func(batch arrow.RecordBatch) error {
+			rows += batch.NumRows()
+			return nil
+		})
 	return rows, err
 }
 
@@ -96,12 +98,13 @@ func TestArrowBatches_AfterTheEnd(t *testing.T) {
 		rows    int64
 		reason  string // empty: read to its end
 	}{
-		"a stream":                       {stream, 6, ""},
-		"a file":                         {file, 6, ""},
-		"a file without batches":         {arrowFileOf(t, schema, nil), 0, ""},
-		"streams":                        {join(stream, none, stream), 12, ""},
-		"a stream without its end mark":  {join(stream[:len(stream)-8]), 6, ""},
-		"a stream and a byte":            {join(stream, []byte{0}), 6, "after the end of stream 1: it is not an Arrow IPC stream"},
+		"a stream":                      {stream, 6, ""},
+		"a file":                        {file, 6, ""},
+		"a file without batches":        {arrowFileOf(t, schema, nil), 0, ""},
+		"streams":                       {join(stream, none, stream), 12, ""},
+		"a stream without its end mark": {join(stream[:len(stream)-8]), 6, ""},
+		"a stream and a byte": {join(stream, []byte{0}), 6,
+			"after the end of stream 1: it is not an Arrow IPC stream"},
 		"a stream and text":              {join(stream, []byte("{\"id\":1}\n")), 6, "after the end of stream 1"},
 		"a stream and a file":            {join(stream, file), 6, "after the end of stream 1"},
 		"a stream and half a stream":     {join(stream, stream[:100]), 6, "after the end of stream 1"},
@@ -112,7 +115,8 @@ func TestArrowBatches_AfterTheEnd(t *testing.T) {
 		"half a file":                    {file[:len(file)/2], 0, "it does not end with ARROW1"},
 	} {
 		rows, err := readBatches(t, test.content)
-		if rows != test.rows || (test.reason != "") != (err != nil) || err != nil && !strings.Contains(err.Error(), test.reason) {
+		if rows != test.rows || (test.reason != "") != (err != nil) || err != nil &&
+			!strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: got %d rows and %v, want %d and %q", name, rows, err, test.rows, test.reason)
 		}
 	}

@@ -44,7 +44,8 @@ func smallParquet(t testing.TB, compression string) []byte {
 	noError(t, err)
 	defer db.Close()
 	path := filepath.Join(t.TempDir(), "out.parquet")
-	_, err = db.ExecContext(context.Background(), `COPY (SELECT uuid() AS id, TIMESTAMP '2026-01-01' AS created_at, 'text ' || i AS summary, i % 3 = 0 AS odd, {'a': [i, NULL]} AS metadata,
+	_, err = db.ExecContext(context.Background(),
+		`COPY (SELECT uuid() AS id, TIMESTAMP '2026-01-01' AS created_at, 'text ' || i AS summary, i % 3 = 0 AS odd, {'a': [i, NULL]} AS metadata,
 		0.25::DECIMAL(10, 4) AS cost FROM range(20) AS r(i)) TO '`+path+`' (FORMAT parquet, COMPRESSION `+compression+`)`)
 	noError(t, err)
 	content, err := os.ReadFile(path)
@@ -108,8 +109,9 @@ func readFile(t testing.TB, format string, content []byte) (rows int, reason str
 		if rows++; rows == maxRows {
 			return rows, "" // a footer may declare any number of rows; the caller bounds it
 		}
-		if line, _ = ParseRow(line); format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) && !bytes.Contains(line,
-			[]byte("Infinity")) {
+		if line, _ = ParseRow(line); format == Parquet && !json.Valid(line) && !bytes.Contains(line, []byte("NaN")) &&
+			!bytes.Contains(line,
+				[]byte("Infinity")) {
 			t.Errorf("got the row %q, want JSON", line)
 		}
 	}
@@ -121,7 +123,8 @@ func TestReadFile_SmallFiles(t *testing.T) {
 			t.Errorf("Parquet, %s: got %d rows and %q, want 20", compression, rows, reason)
 		}
 	}
-	for name, content := range map[string][]byte{"plain": smallArrow(t), "LZ4": smallArrow(t, ipc.WithLZ4()), "zstd": smallArrow(t, ipc.WithZstd())} {
+	for name, content := range map[string][]byte{"plain": smallArrow(t), "LZ4": smallArrow(t, ipc.WithLZ4()),
+		"zstd": smallArrow(t, ipc.WithZstd())} {
 		if rows, reason := readFile(t, Arrow, content); rows != 2 || reason != "" {
 			t.Errorf("Arrow, %s: got %d rows and %q, want 2", name, rows, reason)
 		}

@@ -38,7 +38,8 @@ func TestNew_NeverShowsPasswords(t *testing.T) {
 	part := regexp.MustCompile(`[A-Za-z0-9]{5,}`)
 	// Parts of the password that could be words of a message are longer than four letters and contain a digit.
 	word := rapid.StringMatching(`[QXZ][a-z]{3}[0-9]{2}`)
-	between := rapid.SampledFrom([]string{"@", ":", "/", "%", "?", "#", "'", `\`, " ", "=", "&", ",", ";", "%4", "%zz", "://", "[", "]", "@h/", ":1/", "?a=", "$", "+", ""})
+	between := rapid.SampledFrom([]string{"@", ":", "/", "%", "?", "#", "'", `\`, " ", "=", "&", ",", ";", "%4", "%zz",
+		"://", "[", "]", "@h/", ":1/", "?a=", "$", "+", ""})
 	rapid.Check(t, func(t *rapid.T) {
 		password := word.Draw(t, "first")
 		for range rapid.IntRange(0, 3).Draw(t, "parts") {
@@ -90,12 +91,14 @@ func TestName_IsTheIdentityOfTheRows(t *testing.T) {
 		"postgres://other:hush@db.example.com/platform", "postgres://reader:hush@db.example.com:6432/platform",
 		"postgres://reader:hush@db2.example.com/platform", "postgres://reader:hush@db.example.com,db2.example.com/platform",
 		"postgres://reader:hush@db.example.com/other", base + "?search_path=a", base + "?search_path=b",
-		base + "?options=-csearch_path%3Da", base + "?options=-csearch_path%3Db", base + "?role=auditor", base + "?role=tenant",
+		base + "?options=-csearch_path%3Da", base + "?options=-csearch_path%3Db", base + "?role=auditor",
+		base + "?role=tenant",
 	} {
 		if name(other) == name(base) {
 			t.Errorf("%s: got the name of %s, want another one: %s", other, base, name(base))
 		}
-		for _, same := range []string{"application_name=x", "statement_timeout=1000", "connect_timeout=1", "sslmode=disable"} {
+		for _, same := range []string{"application_name=x", "statement_timeout=1000", "connect_timeout=1",
+			"sslmode=disable"} {
 			more := other + map[bool]string{true: "&", false: "?"}[strings.Contains(other, "?")] + same
 			if name(more) != name(other) {
 				t.Errorf("%s: got %s, want %s", more, name(more), name(other))

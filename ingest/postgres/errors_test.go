@@ -73,8 +73,9 @@ func TestPull_ErrorMessages(t *testing.T) {
 			want: "database cannot be used: read call_logs: canceling statement due to statement timeout: if that is " +
 				"statement_timeout (15 minutes by default), raise it for the user of the DSN, or in the DSN " +
 				"(options='-c statement_timeout=1h')"},
-		"locked table": {dsn: d.dsn() + " options='-c lock_timeout=100'", before: "BEGIN; LOCK TABLE call_logs", after: "ROLLBACK",
-			kind: postgres.ErrUnavailable,
+		"locked table": {dsn: d.dsn() + " options='-c lock_timeout=100'", before: "BEGIN; LOCK TABLE call_logs",
+			after: "ROLLBACK",
+			kind:  postgres.ErrUnavailable,
 			want: "database is unavailable: read call_logs: canceling statement due to lock timeout: another session has locked " +
 				"the table, for example ALTER TABLE or VACUUM FULL; the next run tries again"},
 	} {

@@ -13,7 +13,8 @@ import (
 	"github.com/voicory/warehouse/ingest/postgres/platform"
 )
 
-const awkwardText = "Zoë said: \"ok\" \\ back\\nslash\nnew line\r\ttab \u0001\u001f\u2028 नमस्ते 😀 'quote' \x7f"
+const awkwardText = "Zoë said: \"ok\" \\ back\\nslash\nnew line\r\ttab \u0001\u001f\u2028 नमस्ते 😀 " +
+	"'quote' \x7f"
 
 // strangeRows returns statements that insert unusual values of every kind.
 func strangeRows() string {

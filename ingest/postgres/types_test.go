@@ -16,7 +16,8 @@ import (
 
 // textIDs makes every id of the platform's schema a text, as some object mappers do.
 func textIDs(name string) string {
-	return fmt.Sprintf("DO $$ DECLARE c record; BEGIN FOR c IN SELECT table_name, column_name FROM information_schema.columns "+
+	return fmt.Sprintf("DO $$ DECLARE c record; BEGIN FOR c IN SELECT table_name, column_name FROM "+
+		"information_schema.columns "+
 		"WHERE table_schema = 'public' AND data_type = 'uuid' LOOP EXECUTE format('ALTER TABLE %%I ALTER %%I DROP DEFAULT, "+
 		"ALTER %%I TYPE %[1]s', c.table_name, c.column_name, c.column_name); END LOOP; END $$;", name)
 }
@@ -64,7 +65,8 @@ func TestPull_ColumnTypes(t *testing.T) {
 				}
 			}
 			check()
-			if wanted := map[string]string{"text": "[id is not a UUID: clx0000]"}[name]; fmt.Sprint(refused) != wanted && wanted != "" ||
+			if wanted := map[string]string{"text": "[id is not a UUID: clx0000]"}[name]; fmt.Sprint(refused) != wanted &&
+				wanted != "" ||
 				wanted == "" && len(refused) > 0 {
 				t.Errorf("got refusals %v, want %s", refused, wanted)
 			}
@@ -109,7 +111,8 @@ func TestPull_LostTables(t *testing.T) {
 
 // Columns that are not read are named by the first pull that finds them.
 func TestPull_UnreadColumns(t *testing.T) {
-	d := newDatabase(t, platform.Schema, "ALTER TABLE call_logs ADD b text, ADD a text; ALTER TABLE customers ADD tags text[]")
+	d := newDatabase(t, platform.Schema,
+		"ALTER TABLE call_logs ADD b text, ADD a text; ALTER TABLE customers ADD tags text[]")
 	source := d.source(postgres.Options{})
 	g := pull(t, source, nil)
 	equal(t, "unread columns", source.Unread(), []string{"customers.tags", "call_logs.a", "call_logs.b"})
@@ -128,7 +131,8 @@ func TestPull_DatabaseWithoutEncoding(t *testing.T) {
 	d.Conn, d.name = d.connect(ascii), ascii
 	d.exec(platform.Schema + call(1, row{"summary": "Grüße"}) + call(2, nil) + call(3, nil))
 	d.exec(`UPDATE call_logs SET summary = E'Gr\xfc\xdfe' WHERE id = '` + id(2) + `'`)
-	d.exec(insertOf("api_keys", tenantA, 1, row{"label": "k", "key": "sk_0123456789", "type": "private"}) + `UPDATE api_keys SET label = E'\xfc'`)
+	d.exec(insertOf("api_keys", tenantA, 1, row{"label": "k", "key": "sk_0123456789", "type": "private"}) +
+		`UPDATE api_keys SET label = E'\xfc'`)
 	r := newReplica(t, d, postgres.Options{})
 	summary, err := r.runner.Pull(t.Context(), r.source, uuid.Nil)
 	noError(t, err)
@@ -148,7 +152,8 @@ func TestPull_Encodings(t *testing.T) {
 		invalid       string // bytes without a character; empty: each byte has one
 	}{
 		"LATIN1": {`Gr\xfc\xdfe`, "Grüße", ""}, "LATIN9": {`5\xa4`, "5€", ""}, "WIN1252": {`5\x80`, "5€", ""},
-		"WIN1253": {`\xe1\xe2`, "αβ", `\xff`}, "KOI8R": {`\xc1\xc2`, "аб", ""}, "EUC_JP": {`\xc6\xfc\xcb\xdc`, "日本", `\xa9\xa1`},
+		"WIN1253": {`\xe1\xe2`, "αβ", `\xff`}, "KOI8R": {`\xc1\xc2`, "аб", ""},
+		"EUC_JP": {`\xc6\xfc\xcb\xdc`, "日本", `\xa9\xa1`},
 		"EUC_TW": {`\xc4\xe3`, "中", ""},
 	} {
 		t.Run(encoding, func(t *testing.T) {
@@ -156,10 +161,12 @@ func TestPull_Encodings(t *testing.T) {
 			other.name = d.name + strings.ToLower(encoding)
 			d.exec("CREATE DATABASE " + other.name + " ENCODING " + encoding + " LOCALE 'C' TEMPLATE template0")
 			other.Conn = d.connect(other.name)
-			other.exec("CREATE TABLE call_logs (id uuid, user_id uuid, created_at timestamptz DEFAULT now(), summary text, metadata jsonb)" +
+			other.exec("CREATE TABLE call_logs (id uuid, user_id uuid, created_at timestamptz DEFAULT now(), summary text, " +
+				"metadata jsonb)" +
 				";" + call(1, nil) + call(2, nil))
 			texts := "E'" + test.escaped + "'"
-			other.exec("UPDATE call_logs SET summary = " + texts + ", metadata = jsonb_build_object('k', " + texts + ") WHERE id = '" + id(1) + "'")
+			other.exec("UPDATE call_logs SET summary = " + texts + ", metadata = jsonb_build_object('k', " + texts +
+				") WHERE id = '" + id(1) + "'")
 			if test.invalid != "" {
 				other.exec("UPDATE call_logs SET summary = E'" + test.invalid + "' WHERE id = '" + id(2) + "'")
 			}

@@ -47,16 +47,20 @@ func TestReplace_AllOrNothing(t *testing.T) {
 		fails  bool // after it has created its content
 		want   tree // nil: as before, with an error
 	}{
-		"new file":                    {tree{}, file, false, tree{"x": "new"}},
-		"old file":                    {tree{"x": "old"}, file, false, tree{"x": "new"}},
-		"new folder":                  {tree{}, folder, false, tree{"x/f": "new"}},
-		"failing file":                {tree{"x": "old"}, file, true, nil},
-		"failing folder":              {tree{}, folder, true, nil},
-		"file at a full folder":       {tree{"x/f": "old"}, file, false, nil},
-		"folder at a full folder":     {tree{"x/g": "old"}, folder, false, nil},
-		"folder at a file":            {tree{"x": "old"}, folder, false, nil},
-		"neither file nor folder":     {tree{"x": "old"}, func(*os.Root) func(string) error { return func(string) error { return nil } }, false, nil},
-		"failing without any content": {tree{"x": "old"}, func(*os.Root) func(string) error { return func(string) error { return nil } }, true, nil},
+		"new file":                {tree{}, file, false, tree{"x": "new"}},
+		"old file":                {tree{"x": "old"}, file, false, tree{"x": "new"}},
+		"new folder":              {tree{}, folder, false, tree{"x/f": "new"}},
+		"failing file":            {tree{"x": "old"}, file, true, nil},
+		"failing folder":          {tree{}, folder, true, nil},
+		"file at a full folder":   {tree{"x/f": "old"}, file, false, nil},
+		"folder at a full folder": {tree{"x/g": "old"}, folder, false, nil},
+		"folder at a file":        {tree{"x": "old"}, folder, false, nil},
+		"neither file nor folder": {tree{"x": "old"}, func(*os.Root) func(string) error {
+			return func(string) error { return nil }
+		}, false, nil},
+		"failing without any content": {tree{"x": "old"}, func(*os.Root) func(string) error {
+			return func(string) error { return nil }
+		}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +71,8 @@ func TestReplace_AllOrNothing(t *testing.T) {
 			}
 			defer func() { _ = root.Close() }() // the files are checked
 			for name, content := range c.before {
-				if err := errors.Join(root.MkdirAll(filepath.Dir(name), 0o700), root.WriteFile(name, []byte(content), 0o600)); err != nil {
+				if err := errors.Join(root.MkdirAll(filepath.Dir(name), 0o700),
+					root.WriteFile(name, []byte(content), 0o600)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -133,9 +138,11 @@ func TestReplace_StaysBelowTheRoot(t *testing.T) {
 
 // Every name that a file system allows has a temporary name that it allows, too.
 func TestTempName_Length(t *testing.T) {
-	for _, base := range []string{"x", strings.Repeat("x", 255), strings.Repeat("é", 127), "a" + strings.Repeat("é", 127)} {
+	for _, base := range []string{"x", strings.Repeat("x", 255), strings.Repeat("é", 127),
+		"a" + strings.Repeat("é", 127)} {
 		temp := TempName(filepath.Join("dir", base))
-		if got := filepath.Base(temp); filepath.Dir(temp) != "dir" || len(got) > 255 || !IsTemp(got) || strings.ToValidUTF8(got, "") != got {
+		if got := filepath.Base(temp); filepath.Dir(temp) != "dir" || len(got) > 255 || !IsTemp(got) ||
+			strings.ToValidUTF8(got, "") != got {
 			t.Errorf("%s: got %q", base, temp)
 		}
 	}

@@ -58,7 +58,9 @@ func TestAdd_EachOperationFailsAndHeals(t *testing.T) {
 		{faultfs.Fsync, "folder/", "folder/file", file.Sync},
 		{faultfs.FsyncDir, "fold*", "folder", dir.Sync},
 		{faultfs.Link, "folder/*", "folder/second", func() error { return os.Link(at("folder/file"), at("folder/second")) }},
-		{faultfs.Rename, "folder/", "folder/third", func() error { return os.Rename(at("folder/second"), at("folder/third")) }},
+		{faultfs.Rename, "folder/", "folder/third", func() error {
+			return os.Rename(at("folder/second"), at("folder/third"))
+		}},
 		{faultfs.Unlink, "folder/*", "folder/third", func() error { return os.Remove(at("folder/third")) }},
 		{faultfs.Mkdir, "folder/", "folder/below", func() error { return os.Mkdir(at("folder/below"), 0o700) }},
 		{faultfs.ReadDir, "fold*", "folder", func() error { _, err := os.ReadDir(at("folder")); return err }},

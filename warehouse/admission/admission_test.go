@@ -50,7 +50,8 @@ func TestAcquire_RefusalNamesTheShareThatIsUsedUp(t *testing.T) {
 			{"the tenant has all of its slots", 1, 3, admission.ErrTenant},
 		} {
 			start := time.Now()
-			if _, err := c.Acquire(t.Context(), id(test.tenant), id(test.key)); !errors.Is(err, test.want) || time.Since(start) != time.Second {
+			if _, err := c.Acquire(t.Context(), id(test.tenant), id(test.key)); !errors.Is(err, test.want) ||
+				time.Since(start) != time.Second {
 				t.Errorf("%s: got %v after %v, want %v after 1s", test.name, err, time.Since(start), test.want)
 			}
 		}
@@ -224,7 +225,8 @@ func TestAcquire_RandomArrivals(t *testing.T) {
 	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
-			limits := admission.Limits{Total: 2 + r.IntN(9), Waiters: 40, WaitersPerTenant: 20, MaxWait: time.Duration(1+r.IntN(30)) * time.Second}
+			limits := admission.Limits{Total: 2 + r.IntN(9), Waiters: 40, WaitersPerTenant: 20,
+				MaxWait: time.Duration(1+r.IntN(30)) * time.Second}
 			limits.PerTenant, limits.PerKey = 1+r.IntN(limits.Total-1), 1+r.IntN(3)
 			limits.PerKey = min(limits.PerKey, limits.PerTenant)
 			c := admission.New(limits)
@@ -257,12 +259,14 @@ func TestAcquire_RandomArrivals(t *testing.T) {
 					ofTenant[tenant]++
 					ofKey[tenant][key]++
 					if all > limits.Total || ofTenant[tenant] > limits.PerTenant || ofKey[tenant][key] > limits.PerKey {
-						t.Errorf("seed %d, %+v: %d slots in all, %d of a tenant, %d of a key", seed, limits, all, ofTenant[tenant], ofKey[tenant][key])
+						t.Errorf("seed %d, %+v: %d slots in all, %d of a tenant, %d of a key", seed, limits, all, ofTenant[tenant],
+							ofKey[tenant][key])
 					}
 					for other := range tenants {
 						if other != tenant && waiting[other] > 0 && ofTenant[other] == 0 {
 							if passed[other][tenant]++; passed[other][tenant] > 2 {
-								t.Errorf("seed %d, %+v: tenant %d got %d slots while tenant %d waited for its first", seed, limits, tenant, passed[other][tenant], other)
+								t.Errorf("seed %d, %+v: tenant %d got %d slots while tenant %d waited for its first", seed, limits, tenant,
+									passed[other][tenant], other)
 							}
 						}
 					}

@@ -138,7 +138,8 @@ func plainTerms(text string) (terms []string) {
 func TestAnalyze_Terms(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(11, 12))
-	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''", "a''b", "42",
+	vocabulary := []string{"the", "The", "refund", "REFUND", "नमस्ते", "don't", "don’t", "'quoted'", "''",
+		"a''b", "42",
 		"4th", "Straße", "ΣΟΦΊΑ", "e\u0301te", "x-y", "rare"}
 	groups, transcripts := map[string]map[string][]int{}, map[string]int{} // of each term how often each call says it
 	var rows []any

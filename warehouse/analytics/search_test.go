@@ -41,7 +41,8 @@ func has(words ...string) func(string) bool {
 func TestSearchTranscripts_MatchesGo(t *testing.T) {
 	w := openNew(t)
 	r := rand.New(rand.NewPCG(8, 9))
-	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301", "cafe", "STRASSE",
+	vocabulary := []string{"refund", "Refund", "REFUNDED", "नमस्ते", "नमस", "café", "cafe\u0301",
+		"cafe", "STRASSE",
 		"Strasse", "please", "zip", "ZIP", "z\u0301ip", "Ärger", "ärger", "σοφός", "ΣΟΦΌΣ", "a-b", "it's"}
 	type call struct {
 		id    uuid.UUID
@@ -243,7 +244,8 @@ func TestSearchQuery_ScriptsAndIgnoredCodePoints(t *testing.T) {
 		{"返金", "すぐに返金してください", "返金"},
 		{"してください", "すぐに返金してください", "してください"},
 		{"キャンセル", "予約をキャンセルしたい", "キャンセル"},
-		{"คืนเงิน", "ฉันต้องการคืนเงินวันนี้", "คืนเงิน"},
+		{"คืนเงิน", "ฉันต้องการคืนเงินวันนี้",
+			"คืนเงิน"},
 		{"ກ", "ຂໍກິນ", ""}, // the vowel sign belongs to the letter
 		{"ເງິນ", "ຂໍຄືນເງິນແດ່", "ເງິນ"},
 		{"ប្រាក់", "សូមសងប្រាក់វិញ", "ប្រាក់"},

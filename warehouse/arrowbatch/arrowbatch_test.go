@@ -171,7 +171,8 @@ func TestHead_HidesWhatIsUnderNulls(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 8 {
-		chunks(t, everyTypeOf(1+rng.IntN(2500)), func(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) {
+		chunks(t, everyTypeOf(1+rng.IntN(2500)), func(options duckdb.ArrowOptions, schema *arrow.Schema,
+			chunk duckdb.DataChunk) {
 			raw, fault := duckdb.DataChunkToArrowArray(options, schema, chunk)
 			if duckdb.ErrorDataHasError(fault) {
 				t.Fatal(duckdb.ErrorDataMessage(fault))
@@ -251,7 +252,8 @@ func withNulls(rng *rand.Rand, data arrow.ArrayData, whole bool) *array.Data {
 }
 
 func TestHead_RefusesSlices(t *testing.T) {
-	chunks(t, "SELECT range AS n FROM range(10)", func(options duckdb.ArrowOptions, schema *arrow.Schema, chunk duckdb.DataChunk) {
+	chunks(t, "SELECT range AS n FROM range(10)", func(options duckdb.ArrowOptions, schema *arrow.Schema,
+		chunk duckdb.DataChunk) {
 		batch, _ := newSource(options, schema).Batch(chunk)
 		defer batch.Release()
 		slice := batch.NewSlice(1, 3)

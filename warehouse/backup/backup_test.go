@@ -92,7 +92,8 @@ func objects(t testing.TB, dest string) []string {
 }
 
 var someFiles = map[string]string{
-	"warehouse/a.duckdb": strings.Repeat("rows ", 5000), "control.duckdb": "keys", "quarantine/x.ndjson": "", "copy": "keys",
+	"warehouse/a.duckdb": strings.Repeat("rows ", 5000), "control.duckdb": "keys", "quarantine/x.ndjson": "",
+	"copy": "keys",
 }
 
 // A flipped bit anywhere in a backup is an error, or changes nothing that is read. The error names the damaged file.
@@ -213,7 +214,8 @@ func TestBackup_Keep(t *testing.T) {
 			t.Errorf("backup %s: got damage %v, error %v", m.Name, damaged, err)
 		}
 	}
-	if _, err := Select(source, backups[0].StartedAt.Add(-time.Hour).Format(time.RFC3339), uuid.Nil); !errors.Is(err, schema.ErrNotFound) {
+	if _, err := Select(source, backups[0].StartedAt.Add(-time.Hour).Format(time.RFC3339), uuid.Nil); !errors.Is(err,
+		schema.ErrNotFound) {
 		t.Errorf("before the first backup: got error %v, want %v", err, schema.ErrNotFound)
 	}
 	for at, want := range map[string]string{"": backups[1].Name, backups[0].Name: backups[0].Name,

@@ -17,7 +17,8 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 	dir := emptyFolder(t)
 	w := open(t, dir)
 	at := time.Now().UTC().Truncate(time.Millisecond)
-	first := control.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते", Query: `q="';--`,
+	first := control.Request{ID: "r1", At: at.Add(-2 * time.Hour), Method: "GET", Path: "/नमस्ते",
+		Query:  `q="';--`,
 		Status: 404, Address: "192.0.2.1"}
 	second := control.Request{ID: "r2", At: at, Key: uuid.NullUUID{UUID: uuid.New(), Valid: true},
 		Tenant: uuid.NullUUID{UUID: tenantA, Valid: true}, Method: "GET",

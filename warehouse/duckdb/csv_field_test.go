@@ -13,7 +13,8 @@ func TestCSVField_RoundTrip(t *testing.T) {
 	db := openInstance(t).DB("")
 	defer db.Close()
 	texts := []string{"", " ", "twelve bytes", "thirteen byte", `"`, `""`, `a"b`, "a,b", "a\nb", "a\rb",
-		"नमस्ते, दुनिया", strings.Repeat(`{"a":"b"},`, 500), "plain " + strings.Repeat("text ", 1000), "'=1"}
+		"नमस्ते, दुनिया", strings.Repeat(`{"a":"b"},`, 500), "plain " + strings.Repeat("text ", 1000),
+		"'=1"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		text := ""

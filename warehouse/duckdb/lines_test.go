@@ -78,7 +78,8 @@ func TestLineSource_ReturnsLinesOfReaders(t *testing.T) {
 	conn := openConn(t)
 	source := duckdb.NewLineSource()
 	defer source.Drop()
-	_, err := duckdb.Exec(t.Context(), conn, "CREATE TABLE staged (line BIGINT, text VARCHAR, defect VARCHAR, tenant VARCHAR)")
+	_, err := duckdb.Exec(t.Context(), conn,
+		"CREATE TABLE staged (line BIGINT, text VARCHAR, defect VARCHAR, tenant VARCHAR)")
 	noError(t, err)
 	statement, err := duckdb.Prepare(t.Context(), conn, "INSERT INTO staged FROM "+source.Relation)
 	noError(t, err)

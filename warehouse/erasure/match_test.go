@@ -73,8 +73,9 @@ func TestMatcher_Texts(t *testing.T) {
 		"/api/v1/customers/" + person.String():  "/api/v1/customers/#",
 		"for ann example, ANN EXAMPLE and Anna": "for #, # and Anna",
 		tenant.String():                         tenant.String(),
-		`{"from_number":"\u002b` + number + `","to_number":"+442079460001"}`: `{"from_number":"\u002b#","to_number":"+442079460001"}`,
-		"1999 " + number[:6] + " " + number[6:] + ".":                        "1999 #.",
+		`{"from_number":"\u002b` + number +
+			`","to_number":"+442079460001"}`: `{"from_number":"\u002b#","to_number":"+442079460001"}`,
+		"1999 " + number[:6] + " " + number[6:] + ".": "1999 #.",
 		number[:11] + "x": number[:11] + "x",
 	} {
 		if got, changed := matcher.Redact(text, "#"); got != want || changed != (text != want) {
@@ -99,7 +100,8 @@ func TestNumberKeys(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]bool{
-		"+91 91234-56789": true, "12345": false, "anonymous": false, "Restricted": false, "": false, "sip:ann@example.com": true,
+		"+91 91234-56789": true, "12345": false, "anonymous": false, "Restricted": false, "": false,
+		"sip:ann@example.com": true,
 	} {
 		if got := erasure.Identifies(text); got != want {
 			t.Errorf("Identifies(%q) = %v, want %v", text, got, want)
@@ -112,7 +114,8 @@ func TestLists_OfTwoFolders(t *testing.T) {
 	early, late := time.Unix(1, 0), time.Unix(2, 0)
 	key := erasure.RowKey("customers", person)
 	first, second := erasure.NewLists(), erasure.NewLists()
-	one, two := first.Record(tenant, late, []erasure.Key{key}), second.Record(tenant, early, []erasure.Key{key, "number:1"})
+	one, two := first.Record(tenant, late, []erasure.Key{key}),
+		second.Record(tenant, early, []erasure.Key{key, "number:1"})
 	if one.Salt == two.Salt || one.Hashes[0] == two.Hashes[0] {
 		t.Fatalf("the salts of two folders are equal: %+v %+v", one, two)
 	}

@@ -113,14 +113,15 @@ func TestStores_DamageIsRefused(t *testing.T) {
 		damage func(t *testing.T, dir string)
 		kind   warehouse.ConditionKind
 	}{
-		"file missing":                    {remove(""), warehouse.StoreMissing},
-		"file and WAL missing":            {all(remove(""), remove(".wal")), warehouse.StoreMissing},
-		"file emptied":                    {cut("", 0), warehouse.StoreUnreadable},
-		"file cut to half":                {cut("", 0.5), warehouse.StoreUnreadable},
-		"file cut to half, WAL missing":   {all(cut("", 0.5), remove(".wal")), warehouse.StoreUnreadable},
-		"file cut in its last block":      {cut("", 0.999), warehouse.StoreUnreadable},
-		"file of another tenant":          {all(replace(image.killed, tenantB, ""), remove(".wal")), warehouse.StoreForeign},
-		"file and WAL of another tenant":  {all(replace(image.killed, tenantB, ""), replace(image.killed, tenantB, ".wal")), warehouse.StoreForeign},
+		"file missing":                  {remove(""), warehouse.StoreMissing},
+		"file and WAL missing":          {all(remove(""), remove(".wal")), warehouse.StoreMissing},
+		"file emptied":                  {cut("", 0), warehouse.StoreUnreadable},
+		"file cut to half":              {cut("", 0.5), warehouse.StoreUnreadable},
+		"file cut to half, WAL missing": {all(cut("", 0.5), remove(".wal")), warehouse.StoreUnreadable},
+		"file cut in its last block":    {cut("", 0.999), warehouse.StoreUnreadable},
+		"file of another tenant":        {all(replace(image.killed, tenantB, ""), remove(".wal")), warehouse.StoreForeign},
+		"file and WAL of another tenant": {all(replace(image.killed, tenantB, ""), replace(image.killed, tenantB, ".wal")),
+			warehouse.StoreForeign},
 		"file of another tenant, own WAL": {replace(image.killed, tenantB, ""), ""},
 		"older file":                      {all(replace(image.clean, tenantA, ""), remove(".wal")), warehouse.StoreBehind},
 		"WAL missing":                     {remove(".wal"), warehouse.StoreBehind},
@@ -314,8 +315,13 @@ func TestStores_WitnessesAreLost(t *testing.T) {
 		"control database older":            older("control.duckdb"),
 		"commits lost":                      remove("commits"),
 		"commits older":                     older("commits"),
-		"commits emptied":                   func(t *testing.T, dir string) { noError(t, os.Truncate(filepath.Join(dir, "commits"), 0)) },
-		"commits cut in a slot":             func(t *testing.T, dir string) { noError(t, os.Truncate(filepath.Join(dir, "commits"), 70)) },
+		"commits emptied": func(t *testing.T, dir string) {
+			noError(t, os.Truncate(filepath.Join(dir, "commits"), 0))
+		},
+		"commits cut in a slot": func(t *testing.T, dir string) {
+			noError(t,
+				os.Truncate(filepath.Join(dir, "commits"), 70))
+		},
 		"commits damaged": func(t *testing.T, dir string) {
 			path := filepath.Join(dir, "commits")
 			text := []byte(readFile(t, path))

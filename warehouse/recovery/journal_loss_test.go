@@ -148,10 +148,12 @@ func TestVerify_KeysThatDiffer(t *testing.T) {
 	sound := readFile(t, path)
 	of := "WHERE id = '" + last.ID.String() + "'"
 	for change, detail := range map[string]string{
-		"UPDATE keys SET label = label":                               "",
-		"UPDATE keys SET revoked_at = NULL " + of:                     "key " + last.ID.String() + " is revoked in the journal only",
-		"UPDATE keys SET rate_limit = '9/1s' " + of:                   "key " + last.ID.String() + " has other settings in the journal",
-		"DELETE FROM keys " + of:                                      "key " + last.ID.String() + " is missing in the control database",
+		"UPDATE keys SET label = label": "",
+		"UPDATE keys SET revoked_at = NULL " + of: "key " + last.ID.String() +
+			" is revoked in the journal only",
+		"UPDATE keys SET rate_limit = '9/1s' " + of: "key " + last.ID.String() +
+			" has other settings in the journal",
+		"DELETE FROM keys " + of: "key " + last.ID.String() + " is missing in the control database",
 		"UPDATE keys SET revoked_at = now() WHERE revoked_at IS NULL": "is revoked in the control database only",
 		"UPDATE keys SET id = uuid() " + of:                           "is missing in the journal",
 	} {

@@ -280,7 +280,8 @@ func TestRepair_KeepsTheFilesOfTheLastRepairs(t *testing.T) {
 	NoError(t, err)
 	entries, err := os.ReadDir(kept)
 	NoError(t, err)
-	if len(entries) != 11 || entries[0].Name() != "2026-01-04T000000.000Z" || entries[10].Name() != "before-tenant-schema-1" {
+	if len(entries) != 11 || entries[0].Name() != "2026-01-04T000000.000Z" ||
+		entries[10].Name() != "before-tenant-schema-1" {
 		t.Errorf("got %v, want the last 10 repairs and the copies of the upgrade", entries)
 	}
 	if len(repaired.Repairs) != 1 || repaired.Repairs[0].Kind != warehouse.FoundStray {

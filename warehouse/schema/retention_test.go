@@ -17,7 +17,8 @@ func TestRetention_Text(t *testing.T) {
 			t.Errorf("%q: got %s (%v), want %s", text, r, err, want)
 		}
 	}
-	for _, text := range []string{"", "24mo", "calls", "calls=", "calls=0d", "calls=-1d", "calls=1", "calls=2000y", "turns=1y", "calls=1y;"} {
+	for _, text := range []string{"", "24mo", "calls", "calls=", "calls=0d", "calls=-1d", "calls=1", "calls=2000y",
+		"turns=1y", "calls=1y;"} {
 		var r schema.Retention
 		if err := r.UnmarshalText([]byte(text)); !errors.Is(err, schema.ErrInvalid) {
 			t.Errorf("%q: got %s (%v), want an error", text, r, err)

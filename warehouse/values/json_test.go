@@ -29,12 +29,14 @@ func TestReplaceSurrogates(t *testing.T) {
 func TestText_AnyBytes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		content := rapid.SliceOf(rapid.SampledFrom([]byte{'a', 0xED, 0xA0, 0xBD, 0xB8, 0x80, 0xC3, 0xA9, 0xFF})).Draw(t, "bytes")
+		content := rapid.SliceOf(rapid.SampledFrom([]byte{'a', 0xED, 0xA0, 0xBD, 0xB8, 0x80, 0xC3, 0xA9, 0xFF})).Draw(t,
+			"bytes")
 		text, valid := Text(content)
 		if !utf8.ValidString(text) || utf8.Valid(content) && (text != string(content) || !valid) {
 			t.Fatalf("Text(%x): got %q, %v", content, text, valid)
 		}
-		escapes := rapid.SliceOf(rapid.SampledFrom([]string{`\ud83d`, `\uDE00`, `\\`, `\n`, `u`, `d83d`, `x`, `\u0041`})).Draw(t, "text")
+		escapes := rapid.SliceOf(rapid.SampledFrom([]string{`\ud83d`, `\uDE00`, `\\`, `\n`, `u`, `d83d`, `x`,
+			`\u0041`})).Draw(t, "text")
 		document := `"` + strings.Join(escapes, "") + `"`
 		replaced := []byte(document)
 		ReplaceSurrogates(replaced)
@@ -62,7 +64,8 @@ func TestFiniteJSON(t *testing.T) {
 func TestParseDuration(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]float64{
-		"138": 138, "67.5": 67.5, "2m 18s": 138, "2m18s": 138, "1h 2m": 3720, "45s": 45, "45 s": 45, "02:18": 138, "1:02:03": 3723,
+		"138": 138, "67.5": 67.5, "2m 18s": 138, "2m18s": 138, "1h 2m": 3720, "45s": 45, "45 s": 45, "02:18": 138,
+		"1:02:03":   3723,
 		"1:02:03.5": 3723.5, "PT2M18S": 138, "PT67.5S": 67.5, "P0DT0H1M7S": 67, "0 days 00:01:07": 67,
 		"1 day, 0:00:01": 86401, "0 days 00:01:07.250000": 67.25, "2 min 18 sec": 138, "1 hour 2 minutes": 3720,
 		"2 Minutes, 18 Seconds": 138, "1e2": 100,

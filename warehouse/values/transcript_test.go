@@ -37,7 +37,8 @@ func TestTurns(t *testing.T) {
 		{`[{"text": "hi", "timestamp": "00:01:07"}]`, "|hi|67000"},
 		{`[{"text": "hi", "timestamp": 1772359200}]`, "|hi|1772359200000"},
 		{`[{"text": "hi", "timestamp": 1772359200123}]`, "|hi|1772359200123"},
-		{`[]`, ""}, {`[null]`, ""}, {`{}`, "unknown 1"}, {`[1, {"text": "hi"}, {"x": 1}]`, "|hi|;unknown 2"}, {`[`, "unknown 1"},
+		{`[]`, ""}, {`[null]`, ""}, {`{}`, "unknown 1"}, {`[1, {"text": "hi"}, {"x": 1}]`, "|hi|;unknown 2"},
+		{`[`, "unknown 1"},
 	} {
 		text, unknown := Turns(test.transcript)
 		var turns []struct {

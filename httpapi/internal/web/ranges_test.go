@@ -56,7 +56,8 @@ func TestRanges_BoundsTheAnswer(t *testing.T) {
 		if sent > int64(size) || sent > counted || answer.Code != http.StatusOK && answer.Code != http.StatusPartialContent {
 			t.Fatalf("%s of %d bytes: got status %d and %d bytes, counted %d", header, size, answer.Code, sent, counted)
 		}
-		if kind := answer.Header().Get("Content-Type"); answer.Code == http.StatusPartialContent && strings.HasPrefix(kind, "multipart/") && strings.Count(answer.Body.String(), "Content-Range") > maxRanges {
+		if kind := answer.Header().Get("Content-Type"); answer.Code == http.StatusPartialContent &&
+			strings.HasPrefix(kind, "multipart/") && strings.Count(answer.Body.String(), "Content-Range") > maxRanges {
 			t.Fatalf("%s of %d bytes: got more than %d parts", header, size, maxRanges)
 		}
 	}

@@ -24,7 +24,8 @@ func TestBundle_IsCurrent(t *testing.T) {
 func TestBundle_Values(t *testing.T) {
 	const main = "tags: [{name: SQL}]\npaths: {}\n"
 	for name, test := range map[string]struct{ part, want string }{
-		"order and types":   {"b: 1\na: '1'\nn: null\nt: yes\nx: {}\nl: []", `"b":1,"a":"1","n":null,"t":"yes","x":{},"l":[]`},
+		"order and types": {"b: 1\na: '1'\nn: null\nt: yes\nx: {}\nl: []",
+			`"b":1,"a":"1","n":null,"t":"yes","x":{},"l":[]`},
 		"without contracts": {"a: {x-contract: {required: [b]}, c: 1}", `"a":{"c":1}`},
 		"text":              {`a: "<é> \"q\" \u2028"`, `"a":"<é> \"q\" \u2028"`},
 		"declared twice":    {"tags: 1", ""},

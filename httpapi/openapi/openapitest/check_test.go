@@ -132,7 +132,8 @@ func validExchange(name string) exchange {
 func TestCheck_ValidExchanges(t *testing.T) {
 	for _, name := range []string{"list", "a date-time with zone", "uncounted list", "changes", "detail", "HEAD",
 		"not modified", "bad filter",
-		"no key", "too many", "internal", "unknown path", "unknown path below a list", "wrong method", "options", "ready", "page"} {
+		"no key", "too many", "internal", "unknown path", "unknown path below a list", "wrong method", "options", "ready",
+		"page"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if faults := validExchange(name).check(t); len(faults) > 0 {
@@ -228,7 +229,8 @@ func TestCheck_InvalidExchanges(t *testing.T) {
 
 func TestRoutes_OfDocument(t *testing.T) {
 	routes := openapitest.Routes()
-	if len(routes) != 26 || !slices.Contains(routes, "GET /api/v1/calls/{id}") || !slices.Contains(routes, "GET /healthz") ||
+	if len(routes) != 26 || !slices.Contains(routes, "GET /api/v1/calls/{id}") ||
+		!slices.Contains(routes, "GET /healthz") ||
 		!slices.Contains(routes, "POST /api/v1/ingest/{dataset}") {
 		t.Errorf("got routes %v", routes)
 	}

@@ -75,7 +75,8 @@ func TestRoutes_ServeScripts(t *testing.T) {
 		if result("GET", "/quarantine?limit=2", "", &refusals); refusals == nil || len(refusals) != min(n, 2) {
 			t.Errorf("got %+v, want %d rows", refusals, min(n, 2))
 		}
-		warehousetest.NoError(t, w.RefuseFile(warehouse.Refusal{File: fmt.Sprintf("calls-%d.csv", n), Reason: "cannot be read"}))
+		warehousetest.NoError(t, w.RefuseFile(warehouse.Refusal{File: fmt.Sprintf("calls-%d.csv", n),
+			Reason: "cannot be read"}))
 	}
 	for _, path := range []string{"/quarantine", "/quarantine?limit=x", "/requests", "/requests?query=x"} {
 		if status, text := send("GET", path, ""); status != http.StatusUnprocessableEntity {

@@ -34,7 +34,8 @@ type linked struct {
 
 func linkedPackages(t *testing.T) (packages []linked) {
 	t.Helper()
-	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags=duckdb_arrow", "github.com/voicory/warehouse/cmd/voicory")
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags=duckdb_arrow",
+		"github.com/voicory/warehouse/cmd/voicory")
 	list.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=1", "GOFLAGS=")
 	list.Stderr = os.Stderr
 	out, err := list.Output()
@@ -130,7 +131,8 @@ func TestModules_AreThoseLinked(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("modules.txt.gz has other texts than the linked modules (%d bytes, want %d); run `go test ./cmd/voicory/internal/licenses -update`", len(got), len(want))
+		t.Errorf("modules.txt.gz has other texts than the linked modules (%d bytes, want %d); run `go test "+
+			"./cmd/voicory/internal/licenses -update`", len(got), len(want))
 	}
 }
 

@@ -38,13 +38,15 @@ func TestStop_HandlerThatHangs(t *testing.T) {
 	ended := watch.limit(ctx, time.Millisecond)
 	served := make(chan error)
 	go func() {
-		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond, endpoint{listener: listener, graceful: true, connections: httpapi.NewConnections(nil),
-			handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-				stop()
-				<-hanging // ignores its context
-			})})
+		served <- serveAll(ctx, slog.New(slog.DiscardHandler), watch, time.Millisecond,
+			endpoint{listener: listener, graceful: true, connections: httpapi.NewConnections(nil),
+				handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+					stop()
+					<-hanging // ignores its context
+				})})
 	}()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/api/v1/calls/secret", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+		"http://"+listener.Addr().String()+"/api/v1/calls/secret", nil)
 	noError(t, err)
 	go func() {
 		response, err := http.DefaultClient.Do(request)

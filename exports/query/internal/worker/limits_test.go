@@ -148,9 +148,10 @@ func readNumbers(t testing.TB, db *sql.DB, format, text string) (numbers []int64
 		}
 		querytest.NoError(t, rows.Err())
 		var count string
-		querytest.NoError(t, db.QueryRowContext(t.Context(), "SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), "+
-			"max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM "+
-			"parquet_kv_metadata('"+path+"')").Scan(&count, &reported.Truncated))
+		querytest.NoError(t, db.QueryRowContext(t.Context(),
+			"SELECT max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.rows'), "+
+				"max(value::VARCHAR) FILTER (key::VARCHAR = 'voicory.truncated') FROM "+
+				"parquet_kv_metadata('"+path+"')").Scan(&count, &reported.Truncated))
 		_, err = fmt.Sscan(count, &reported.Rows)
 		querytest.NoError(t, err)
 	}
@@ -171,7 +172,8 @@ func TestLimits_HoldExactly(t *testing.T) {
 			t.Run(name+" as "+format, func(t *testing.T) {
 				const rows = 2500
 				statement := fmt.Sprintf(shape, rows) + " ORDER BY n"
-				whole, all, err := runInProcess(t, protocol.Task{SQL: statement, Format: format, Limit: maxRows, MaxBytes: maxBytes})
+				whole, all, err := runInProcess(t, protocol.Task{SQL: statement, Format: format, Limit: maxRows,
+					MaxBytes: maxBytes})
 				querytest.NoError(t, err)
 				if all.Truncated != "" {
 					t.Fatalf("got %+v without limits", all)
@@ -228,7 +230,8 @@ func TestLimits_HoldExactly(t *testing.T) {
 // A limit of a result's own size keeps every row. One byte less leaves out the last row.
 func TestLimits_LeaveOutNoRowThatFits(t *testing.T) {
 	for _, format := range []string{protocol.NDJSON, protocol.CSV, protocol.Arrow} {
-		task := protocol.Task{SQL: "SELECT range AS n, 'some text' AS t FROM range(100) ORDER BY n", Format: format, Limit: maxRows,
+		task := protocol.Task{SQL: "SELECT range AS n, 'some text' AS t FROM range(100) ORDER BY n", Format: format,
+			Limit:    maxRows,
 			MaxBytes: maxBytes}
 		whole, _, err := runInProcess(t, task)
 		querytest.NoError(t, err)
@@ -254,7 +257,8 @@ func TestLimits_OfParquetAreTight(t *testing.T) {
 		"texts":   {"SELECT repeat('x', 1000) AS t FROM range(5000)", 1_000_000, 950},
 		"numbers": {"SELECT range AS n, range * 2 AS m FROM range(1000000)", 1_000_000, 40_000},
 	} {
-		_, outcome, err := runInProcess(t, protocol.Task{SQL: c.sql, Format: protocol.Parquet, Limit: maxRows, MaxBytes: c.most})
+		_, outcome, err := runInProcess(t, protocol.Task{SQL: c.sql, Format: protocol.Parquet, Limit: maxRows,
+			MaxBytes: c.most})
 		if err != nil || outcome.Rows < c.rows || outcome.Truncated != protocol.TruncatedBytes {
 			t.Errorf("%s: got %+v, want at least %d rows (%v)", name, outcome, c.rows, err)
 		}
@@ -328,7 +332,8 @@ func TestParquet_StatisticsAreBounded(t *testing.T) {
 			t.Errorf("%s: got %d rows, want %d", where, got, want)
 		}
 	}
-	_, _, err = runInProcess(t, protocol.Task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: protocol.Parquet, Limit: maxRows,
+	_, _, err = runInProcess(t, protocol.Task{SQL: "SELECT repeat('\\xFF', 100)::BLOB AS b", Format: protocol.Parquet,
+		Limit:    maxRows,
 		MaxBytes: maxBytes})
 	if !errors.Is(err, protocol.ErrSQL) || !strings.Contains(err.Error(), `column "b"`) {
 		t.Errorf("got %v for a value without an upper bound", err)
