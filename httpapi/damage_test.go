@@ -228,9 +228,9 @@ func withSQL(t *testing.T) func(*httpapi.Options) {
 	}
 }
 
-// TestFiles_DamageMatrix damages the file of a month in each way and requests it on each road, as the first request that
-// meets the damage. The answer has the right bytes and the ETag of these bytes, or is 503. After the next publication
-// every road answers with the right bytes.
+// TestFiles_DamageMatrix damages the file of a month in each way and requests it on each road, as the first request
+// that meets the damage. The answer has the right bytes and the ETag of these bytes, or is 503. After the next
+// publication every road answers with the right bytes.
 func TestFiles_DamageMatrix(t *testing.T) {
 	l := startLake(t, withSQL(t))
 	dir := l.warehouse.Dir()

@@ -128,8 +128,8 @@ func TestScrub_FindsDamagedBlocksOfAStore(t *testing.T) {
 }
 
 // TestControl_EveryDamagedBlockIsFound flips a bit in each block of the control database, also in those of indexes,
-// which no query reads. Both forms of the verification find it. An error that it causes names the command to run, after which
-// keys and tenants can be added.
+// which no query reads. Both forms of the verification find it. An error that it causes names the command to run, after
+// which keys and tenants can be added.
 func TestControl_EveryDamagedBlockIsFound(t *testing.T) {
 	defer warehouse.SetConfirmAfter(time.Millisecond)()
 	base := filepath.Join(t.TempDir(), "base")

@@ -268,7 +268,8 @@ func TestFaults_HealByThemselves(t *testing.T) {
 	}
 }
 
-// fail does the step while the rule makes the disk fail. If cut is set, it opens what a power cut would leave meanwhile.
+// fail does the step while the rule makes the disk fail. If cut is set, it opens what a power cut would leave
+// meanwhile.
 func (f *faultyWarehouse) fail(step faultyStep, rule faultfs.Rule, cut bool) {
 	t := f.t
 	if step.prepare != nil {

@@ -71,8 +71,8 @@ func TestMerge_ChangesOfEachColumn(t *testing.T) {
 	}
 }
 
-// DuckDB allocates the buffers of an update only for the columns whose values differ, although the statement sets all of
-// them. They take memory until the next checkpoint.
+// DuckDB allocates the buffers of an update only for the columns whose values differ, although the statement sets all
+// of them. They take memory until the next checkpoint.
 func TestMerge_ChangeTakesBuffersOfItsColumns(t *testing.T) {
 	t.Parallel()
 	taken := func(changed row) float64 {

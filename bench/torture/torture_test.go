@@ -57,8 +57,8 @@ func buildProgram(t *testing.T) (path string) {
 }
 
 // An order gives the faults to histories, so that each is tried before any is tried again: a history goes on where the
-// last one in the same kind of place has stopped. One seed in four has a place that fails on demand, for the faults that
-// need it and for kills. The others have the rest, which are three times as many.
+// last one in the same kind of place has stopped. One seed in four has a place that fails on demand, for the faults
+// that need it and for kills. The others have the rest, which are three times as many.
 type order struct {
 	failing, others []*fault
 	next            map[bool]int // number of the next fault, of the failing ones and of the others

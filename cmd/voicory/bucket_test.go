@@ -174,8 +174,8 @@ func TestServe_UnusableBucket(t *testing.T) {
 	}
 }
 
-// A server with --lake-cache removes files that are in the bucket, and reads them again when they are requested. Without
-// the option they come back.
+// A server with --lake-cache removes files that are in the bucket, and reads them again when they are requested.
+// Without the option they come back.
 func TestServe_LakeCache(t *testing.T) {
 	s := startBucket(t)
 	data := filepath.Join(t.TempDir(), "data")

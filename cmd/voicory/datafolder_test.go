@@ -348,8 +348,8 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 var allLinks = flag.Bool("links.all", false, "try every command with every symbolic link")
 
 // No command follows a symbolic link within a data folder, whether it points outside the folder or to another place
-// inside. The command that writes the most files meets every link. Each of the others, which open the folder in the same
-// way, meets every third link to the outside, or every link if -links.all is set.
+// inside. The command that writes the most files meets every link. Each of the others, which open the folder in the
+// same way, meets every third link to the outside, or every link if -links.all is set.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	template := filepath.Join(t.TempDir(), "data")

@@ -54,7 +54,8 @@ func readBack(t *testing.T, value func(string) string, format exports.Format, pa
 	return names, rows
 }
 
-// checkSmallExports exports a tenant with the given number of rows as a bundle, and each of the exports in every format.
+// checkSmallExports exports a tenant with the given number of rows as a bundle, and each of the exports in every
+// format.
 func checkSmallExports(t *testing.T, data string, rows int, single []schema.Export) {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")

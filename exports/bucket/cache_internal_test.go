@@ -218,8 +218,8 @@ func (l *cachedLake) put(t *testing.T, file warehouse.PublishedFile, content []b
 	warehousetest.NoError(t, err)
 }
 
-// TestCache_RoadsOfEvictedFiles reads an evicted file on each road with each fault of the bucket. A road returns the right
-// bytes or an ErrUnavailable. Roads that do not need the content work in any case. After the next publication and
+// TestCache_RoadsOfEvictedFiles reads an evicted file on each road with each fault of the bucket. A road returns the
+// right bytes or an ErrUnavailable. Roads that do not need the content work in any case. After the next publication and
 // replication, every road works, and the bucket has the file.
 func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 	l := newCachedLake(t)
@@ -373,8 +373,8 @@ func TestCache_ConcurrentReadersFetchOnce(t *testing.T) {
 	}
 }
 
-// TestCache_EvictsToBound requires that the files that are in the bucket have at most the bound, that a file that is not
-// there stays, and that pinned files stay.
+// TestCache_EvictsToBound requires that the files that are in the bucket have at most the bound, that a file that is
+// not there stays, and that pinned files stay.
 func TestCache_EvictsToBound(t *testing.T) {
 	l := newCachedLake(t)
 	l.store.set(func(_ int, r *http.Request, _ func() (*http.Response, error)) (*http.Response, error) {
@@ -531,8 +531,8 @@ func TestCache_StatesOfACrash(t *testing.T) {
 	})
 }
 
-// TestCache_MissingFileWithoutRecord requires that a file that is missing without having been evicted is published again
-// from the store, and not fetched.
+// TestCache_MissingFileWithoutRecord requires that a file that is missing without having been evicted is published
+// again from the store, and not fetched.
 func TestCache_MissingFileWithoutRecord(t *testing.T) {
 	l := newCachedLake(t)
 	warehousetest.NoError(t, os.Remove(l.path(l.calls[0])))

@@ -16,8 +16,8 @@ import (
 )
 
 // benchTable measures load, which returns the metadata of a table and a function that returns other objects. It reports
-// the processor time, which other programs on the machine change less than the time, and the sizes of the objects. lists is
-// the number of entries of the manifest list, and files that of the manifest; 0: it is not read.
+// the processor time, which other programs on the machine change less than the time, and the sizes of the objects.
+// lists is the number of entries of the manifest list, and files that of the manifest; 0: it is not read.
 func benchTable(b *testing.B, lists, files int, load func() (text []byte, object func(key string) []byte)) {
 	b.Helper()
 	var m tableMetadata

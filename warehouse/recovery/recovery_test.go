@@ -11,8 +11,8 @@ import (
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
-// allFaults makes a test damage each byte of the first entry of a log. Otherwise it damages the first 8, and every third
-// one of the others.
+// allFaults makes a test damage each byte of the first entry of a log. Otherwise it damages the first 8, and every
+// third one of the others.
 var allFaults = flag.Bool("faults.all", false, "damage every byte of the first entry of a log")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
