@@ -20,7 +20,7 @@ build: ## build bin/voicory as a position-independent executable
 	go build -buildmode=pie -o bin/voicory ./cmd/voicory
 
 test: services ## run all tests with the race detector, as CI does; the linter runs vet
-	go test -race -vet=off $(if $(wildcard $(MOLD)/ld),-ldflags=-extldflags=-B$(MOLD)) -timeout 20m ./...
+	go test -race -vet=off -ldflags="-w $(if $(wildcard $(MOLD)/ld),-extldflags=-B$(MOLD))" -timeout 20m ./...
 
 services:
 	@{ command -v redis-server && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; }; } >/dev/null 2>&1 || \

@@ -62,7 +62,8 @@ func (b *bench) smallTenants(ctx context.Context) error {
 	for _, dataset := range []struct {
 		name  string
 		write func(demo.Tenant, io.Writer) error
-	}{{"calls", demo.Tenant.WriteCalls}, {"customers", demo.Tenant.WriteCustomers}, {"messages", demo.Tenant.WriteMessages}} {
+	}{{"calls", demo.Tenant.WriteCalls}, {"customers", demo.Tenant.WriteCustomers},
+		{"messages", demo.Tenant.WriteMessages}} {
 		path := filepath.Join(b.dir, "small."+dataset.name+".ndjson")
 		err := writeTenants(path, func(t demo.Tenant, f *os.File) error {
 			t.Calls, t.Messages, t.Customers = months*each, months*each, 2
@@ -232,7 +233,7 @@ func writeMonth(path string) (last map[string]json.RawMessage, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	rows, in := io.Pipe()
-	defer rows.Close() // ends the generator
+	defer func() { _ = rows.Close() }() // ends the generator
 	const yearly = monthCalls * 365 / 29
 	go func() { in.CloseWithError(demo.Tenant{ID: tenantID, Calls: yearly, Customers: 100}.WriteCalls(in)) }()
 	lines, out := bufio.NewReader(rows), bufio.NewWriter(f)
@@ -251,9 +252,9 @@ func writeMonth(path string) (last map[string]json.RawMessage, err error) {
 	return last, json.Unmarshal(line, &last)
 }
 
-// commits measures what tables cost at a publication. A publication does not write their metadata, which are derived when
-// they are requested. So the figure is the time of the publication and of the first load of each changed table after it,
-// against that of the publication. It changes one call of each small tenant.
+// commits measures what tables cost at a publication. A publication does not write their metadata, which are derived
+// when they are requested. So the figure is the time of the publication and of the first load of each changed table
+// after it, against that of the publication. It changes one call of each small tenant.
 func (b *bench) commits(ctx context.Context) (err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: filepath.Join(b.dir, "small")})
 	if err != nil {

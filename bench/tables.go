@@ -129,7 +129,7 @@ func (b *bench) spark(ctx context.Context) error {
 	python := filepath.Join(cache, "voicory-test-python-pyspark==4.1.3", "bin", "python")
 	java := filepath.Join(cache, "voicory-test-engines")
 	for _, file := range []string{python, filepath.Join(java, "done")} {
-		if _, err := os.Stat(file); err != nil {
+		if _, missing := os.Stat(file); missing != nil {
 			b.table.add(row{work, "–", "–", "Spark is not installed (make engines)", "skipped"})
 			return nil
 		}
@@ -178,7 +178,8 @@ func (b *bench) spark(ctx context.Context) error {
 			used, filesUsed = append(used, 0), append(filesUsed, 0)
 		}
 		last := len(tables) - 1
-		tables[last], files[last], served[last] = tables[last]+q.seconds[0], files[last]+q.seconds[1], served[last]+q.served[0]
+		tables[last], files[last] = tables[last]+q.seconds[0], files[last]+q.seconds[1]
+		served[last] += q.served[0]
 		used[last], filesUsed[last] = used[last]+q.used[0]+q.served[0], filesUsed[last]+q.used[1]
 	}
 	against, target := "Spark on the published files", fmt.Sprintf("≤ %g×", targetSpark)

@@ -83,8 +83,8 @@ func (b *bulk) dialSlowly(t *testing.T, path string, taken *atomic.Int64) *slowC
 	noError(t, err)
 	taken.Store(0)
 	c := &slowClient{from: conn, taken: taken}
-	c.Response, err = http.ReadResponse(bufio.NewReaderSize(c, 1<<10),
-		nil) //nolint:bodyclose // it goes with its connection
+	reader := bufio.NewReaderSize(c, 1<<10)
+	c.Response, err = http.ReadResponse(reader, nil) //nolint:bodyclose // it goes with its connection
 	noError(t, err)
 	if c.StatusCode != http.StatusOK {
 		t.Fatal(path, c.Status)

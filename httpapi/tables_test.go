@@ -26,7 +26,8 @@ func TestAnalytics_Tables(t *testing.T) {
 	defer db.Close()
 	_, err = db.ExecContext(t.Context(), "SET TimeZone = 'UTC'")
 	noError(t, err)
-	const target = "costs?interval=day&group_by=status,day_of_week&compare=previous_period&from=2026-03-01&to=2026-03-20&timezone=Asia/Kolkata"
+	const target = "costs?interval=day&group_by=status,day_of_week&compare=previous_period" +
+		"&from=2026-03-01&to=2026-03-20&timezone=Asia/Kolkata"
 	want := ""
 	all := b.report(t, target)
 	for i, rows := range [][]map[string]any{all.Data, all.Previous.Data} {

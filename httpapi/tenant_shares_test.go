@@ -131,7 +131,8 @@ func (s *shared) send(t *testing.T, r road, key string) net.Conn {
 		"%d\r\n\r\n",
 		r.method, r.path, key, r.mediaType(), max(len(r.body), r.declared))
 	noError(t, err)
-	go io.WriteString(conn, r.body) //nolint:errcheck // a client in the queue is not read from until its connection is closed
+	// The body of a client in the queue is not read until its connection is closed.
+	go io.WriteString(conn, r.body) //nolint:errcheck // see above
 	return conn
 }
 

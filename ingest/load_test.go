@@ -585,12 +585,17 @@ func TestLoad_RealDialogues(t *testing.T) {
 	var differing int64
 	// Compare each row of the lake with the row that DuckDB reads from the file.
 	noError(t, db.QueryRowContext(t.Context(), fmt.Sprintf(`
-		WITH theirs AS (SELECT id::UUID AS id, user_id::VARCHAR AS tenant, cost::DECIMAL(10, 4) AS cost, duration_seconds, status, summary, created_at::TIMESTAMPTZ AS created_at,
-		                       CASE WHEN json_type(transcript) = 'ARRAY' THEN list_transform(from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), lambda t: t.text)
-		                            ELSE list_transform(string_split(replace(replace(chr(10) || (transcript ->> '$'), chr(10) || 'Assistant: ', chr(1)), chr(10) || 'Caller: ', chr(1))[2:], chr(1)),
-		                                                lambda said: rtrim(said, chr(10))) END AS said
-		                FROM read_json('%s/calls.ndjson.gz')),
-		     ours AS (SELECT id, tenant_id::VARCHAR AS tenant, cost, duration_seconds, status, summary, created_at, list_transform(transcript, lambda t: t.text) AS said
+		WITH theirs AS (
+		         SELECT id::UUID AS id, user_id::VARCHAR AS tenant, cost::DECIMAL(10, 4) AS cost, duration_seconds,
+		             status, summary, created_at::TIMESTAMPTZ AS created_at,
+		             CASE WHEN json_type(transcript) = 'ARRAY' THEN list_transform(
+		                 from_json(transcript, '[{"speaker":"VARCHAR","text":"VARCHAR"}]'), lambda t: t.text)
+		             ELSE list_transform(string_split(replace(replace(chr(10) || (transcript ->> '$'),
+		                 chr(10) || 'Assistant: ', chr(1)), chr(10) || 'Caller: ', chr(1))[2:], chr(1)),
+		                 lambda said: rtrim(said, chr(10))) END AS said
+		         FROM read_json('%s/calls.ndjson.gz')),
+		     ours AS (SELECT id, tenant_id::VARCHAR AS tenant, cost, duration_seconds, status, summary, created_at,
+		                  list_transform(transcript, lambda t: t.text) AS said
 		              FROM read_parquet('%s/lake/tenant_id=*/calls/*/*.parquet', hive_partitioning = true))
 		SELECT count(*) FROM ((FROM theirs EXCEPT ALL FROM ours) UNION ALL (FROM ours EXCEPT ALL FROM theirs))`, folder,
 		w.Dir())).Scan(&differing))

@@ -73,7 +73,8 @@ func writtenByGo(t *testing.T, ndjson []byte) map[string][]byte {
 	noError(t, writer.Close())
 	rows := csv.NewWriter(&plain)
 	noError(t, rows.Write(strings.Split(
-		"id,direction,status,from_number,to_number,duration,duration_seconds,cost,summary,transcript,started_at,created_at,metadata,stt_minutes,tts_characters", ",")))
+		"id,direction,status,from_number,to_number,duration,duration_seconds,cost,summary,transcript,started_at,"+
+			"created_at,metadata,stt_minutes,tts_characters", ",")))
 	noError(t, rows.WriteAll(records))
 	array, err := json.MarshalIndent(calls, "", "\t")
 	noError(t, err)

@@ -180,8 +180,8 @@ func (w *Warehouse) manifest(ctx context.Context, tenant uuid.UUID) (files []Tab
 	return files, nil
 }
 
-// manifestCopy is the manifest in memory. It is valid until the next commit of the store: every transaction that changes
-// what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot be
+// manifestCopy is the manifest in memory. It is valid until the next commit of the store: every transaction that
+// changes what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot be
 // opened. It says nothing about the files, which are verified at each open.
 type manifestCopy struct {
 	mu     sync.Mutex

@@ -100,8 +100,8 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 }
 
 // beginRestored begins a new history in the store of a restored tenant, after a gap in the numbers of its commits. The
-// snapshots of its tables begin again, too: the one of the restored files is newer than those that readers know, so that
-// versions of tables and the pointers in a bucket never go back.
+// snapshots of its tables begin again, too: the one of the restored files is newer than those that readers know, so
+// that versions of tables and the pointers in a bucket never go back.
 func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
 	w.histories.mu.Lock()
 	gap := restoreGap * max(1, int64(w.histories.begun[id]))

@@ -375,13 +375,14 @@ func head() string {
 	return fmt.Sprintf(`# Engines
 
 `+"`make engines`"+` has written this page on %s, on %d cores. Each engine has read the five tables of three tenants and
-those of all tenants, with the examples of [tables.md](tables.md), while a call of each tenant was published every second. The figures
-are compared with those of DuckDB on the published files. A table has a file for each of 12 months, or one for each month and tenant.
+those of all tenants, with the examples of [tables.md](tables.md), while a call of each tenant was published every
+second. The figures are compared with those of DuckDB on the published files. A table has a file for each of 12 months,
+or one for each month and tenant.
 
-- *Files read for it*: data files that the engine has requested for the sum of one month, from a tenant's table and from that of all
-  tenants.
-- *Scan during publications*: the rows and costs of calls belong to one snapshot, although at least one publication has replaced a file
-  between the beginning and the end of the scan.
+- *Files read for it*: data files that the engine has requested for the sum of one month, from a tenant's table and from
+  that of all tenants.
+- *Scan during publications*: the rows and costs of calls belong to one snapshot, although at least one publication has
+  replaced a file between the beginning and the end of the scan.
 
 `, time.Now().Format(time.DateOnly), runtime.NumCPU())
 }

@@ -35,8 +35,8 @@ func startRedis(t *testing.T) (address string, server *os.Process) {
 	noError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port
 	noError(t, listener.Close())
-	command := exec.Command(path, "--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir",
-		t.TempDir()) //nolint:noctx // ended below
+	args := []string{"--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()}
+	command := exec.Command(path, args...) //nolint:noctx // ended below
 	noError(t, command.Start())
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
@@ -133,8 +133,8 @@ func TestLimits_SharedInRedis(t *testing.T) {
 // serveProcess runs a server in a separate process until the test ends.
 func serveProcess(t *testing.T, data string, flags ...string) (url string) {
 	t.Helper()
-	command := exec.Command(os.Args[0], append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format",
-		"json"}, flags...)...) //nolint:gosec,noctx // ended below
+	args := append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)
+	command := exec.Command(os.Args[0], args...) //nolint:gosec,noctx // ended below
 	command.Env = append(os.Environ(), runAsProgram+"=yes")
 	stderr, err := command.StderrPipe()
 	noError(t, err)

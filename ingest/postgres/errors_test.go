@@ -76,8 +76,8 @@ func TestPull_ErrorMessages(t *testing.T) {
 		"locked table": {dsn: d.dsn() + " options='-c lock_timeout=100'", before: "BEGIN; LOCK TABLE call_logs",
 			after: "ROLLBACK",
 			kind:  postgres.ErrUnavailable,
-			want: "database is unavailable: read call_logs: canceling statement due to lock timeout: another session has locked " +
-				"the table, for example ALTER TABLE or VACUUM FULL; the next run tries again"},
+			want: "database is unavailable: read call_logs: canceling statement due to lock timeout: another session has " +
+				"locked the table, for example ALTER TABLE or VACUUM FULL; the next run tries again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.before != "" {

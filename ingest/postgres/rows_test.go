@@ -230,9 +230,11 @@ const olderSchema = `
 	CREATE SCHEMA app; SET search_path = app;
 	CREATE TYPE direction AS ENUM ('inbound', 'outbound');
 	CREATE DOMAIN e164 AS varchar(30);
-	CREATE TABLE call_logs ("id" uuid, user_id uuid, direction direction, from_number e164, duration integer, cost double precision, transcript text,
-		metadata json, started_at date, created_at timestamp, updated_at text, tts_characters numeric, status text[], provider inet);
-	CREATE VIEW customers AS SELECT ''::text AS name, NULL::uuid AS id, NULL::uuid AS user_id, now() AS created_at WHERE false;
+	CREATE TABLE call_logs ("id" uuid, user_id uuid, direction direction, from_number e164, duration integer,
+		cost double precision, transcript text, metadata json, started_at date, created_at timestamp, updated_at text,
+		tts_characters numeric, status text[], provider inet);
+	CREATE VIEW customers AS
+		SELECT ''::text AS name, NULL::uuid AS id, NULL::uuid AS user_id, now() AS created_at WHERE false;
 	CREATE TABLE call_costs (call_log_id uuid, total_cost numeric, telephony_cost numeric);
 	CREATE TABLE whatsapp_messages (id uuid, config_id uuid, content jsonb);
 	CREATE TABLE api_keys (id uuid, user_id uuid, label text, key text, type text, created_at timestamptz);`

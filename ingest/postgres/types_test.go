@@ -26,7 +26,8 @@ func textIDs(name string) string {
 // a UUID is refused by itself.
 func TestPull_ColumnTypes(t *testing.T) {
 	data := fmt.Sprintf(`INSERT INTO call_logs (id, user_id, created_at, cost) VALUES ('%[2]s', '%[1]s', '2026-03-01', 0.5);
-		INSERT INTO customers (id, user_id, name, created_at) VALUES ('%[2]s', '%[1]s', 'a', '2026-03-01'), ('%[3]s', '%[1]s', 'b', '2026-03-01');
+		INSERT INTO customers (id, user_id, name, created_at) VALUES ('%[2]s', '%[1]s', 'a', '2026-03-01'),
+			('%[3]s', '%[1]s', 'b', '2026-03-01');
 		INSERT INTO whatsapp_messages (id, config_id, created_at) VALUES ('%[2]s', '%[4]s', '2026-03-01');
 		INSERT INTO api_keys (id, user_id, label, key, type) VALUES ('%[2]s', '%[1]s', 'k', 'sk_0123456789', 'private');
 		INSERT INTO call_costs (id, call_id, credits_charged) VALUES ('%[3]s', '%[2]s', 50)`, tenantA, id(1), id(2), config)
@@ -43,7 +44,8 @@ func TestPull_ColumnTypes(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, platform.Schema, change, insertConfig, data)
 			if name == "text" {
-				d.exec("UPDATE call_logs SET id = upper(id), user_id = upper(user_id); UPDATE whatsapp_configs SET id = upper(id);" +
+				d.exec("UPDATE call_logs SET id = upper(id), user_id = upper(user_id);" +
+					"UPDATE whatsapp_configs SET id = upper(id);" +
 					"INSERT INTO call_logs (id, user_id, created_at) VALUES ('clx0000', '" + tenantA + "', '2026-03-01')")
 			}
 			r := newReplica(t, d, postgres.Options{MaxDeleted: 100})
