@@ -16,20 +16,18 @@ const (
 const (
 	// memoryBeyondLimit is the memory of the process beyond --memory-limit: the program, the Go runtime, and memory that
 	// the allocators have not returned.
-	memoryBeyondLimit = 300 * mb
-	// growthPerRequest bounds the growth of memory outside of DuckDB's limit and of the Go runtime, in the second half.
-	// A leak of a small object per request exceeds it in a run of an hour.
-	growthPerRequest = 0.5 * kb
-	// growthNoise is the growth that a run of any length may have. The allocators keep pages, so this memory differs by
-	// 25 MB from one sample to the next (standard deviation). The growth of a line through 90 such samples differs by
-	// 25 MB x sqrt(12/90), which is 9 MB. This is twice as much, so that 20,000 requests must leak 1 KB each to exceed it.
-	growthNoise = 20 * mb
+	memoryBeyondLimit = 350 * mb
+	// growthPerRequest bounds the growth of malloc'd memory in the second half. A leak of one small object per request
+	// exceeds it.
+	growthPerRequest = 0.2 * kb
+	// growthNoise is the growth that a run of any length may have. Between two purges, DuckDB's eviction queues grow by
+	// 4,096 entries each (see warmUpRequests), which is 7 MB.
+	growthNoise = 8 * mb
 	// warmUpRequests is the number of requests in which this memory grows without a leak. Growth in it has no bound, so
 	// the second half must begin later. DuckDB's BufferPool has 8 eviction queues. They keep a weak pointer to each buffer
 	// that was unpinned, also after it was freed, and with the pointer the memory of its handle, some 200 bytes. A queue
 	// is purged only from 8,192 x 4 entries on, after each 4,096 new ones (EvictionQueue::Purge). So it keeps at most
-	// 36,864 of them, which take 8 MB, and all queues take 60 MB. A push makes some 30 entries, and a page fewer. In a run
-	// of an hour, this memory was level after 13,000 requests.
+	// 36,864 of them, which take 8 MB, and all queues take 60 MB. A push makes some 30 entries, and a page fewer.
 	warmUpRequests = 15_000
 	// attachedTenants is the number of tenants that the server keeps attached. Each has a file, a log, and a goroutine
 	// that opens connections.
@@ -91,13 +89,13 @@ func newBounds(samples []sample, memory float64, tenants int, l *load, stopped t
 	}
 	if samples[len(samples)/2].requests >= warmUpRequests {
 		growth, during := growth(samples)
-		bounds = append(bounds, bound{"growth of memory outside of DuckDB and Go in the second half", growth,
+		bounds = append(bounds, bound{"growth of malloc'd memory in the second half", growth,
 			max(growthNoise, growthPerRequest*during), megabytes})
 	}
 	return bounds
 }
 
-// growth returns the growth of the other memory in the second half of the samples, and the number of requests in that
+// growth returns the growth of malloc'd memory in the second half of the samples, and the number of requests in that
 // time. The growth is that of a line by the method of Theil and Sen, which single peaks do not move.
 func growth(samples []sample) (bytes, requests float64) {
 	half := samples[len(samples)/2:]
@@ -105,7 +103,7 @@ func growth(samples []sample) (bytes, requests float64) {
 	for i, a := range half {
 		for _, b := range half[i+1:] {
 			if b.requests > a.requests {
-				slopes = append(slopes, (b.other()-a.other())/float64(b.requests-a.requests))
+				slopes = append(slopes, (b.malloc-a.malloc)/float64(b.requests-a.requests))
 			}
 		}
 	}

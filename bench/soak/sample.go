@@ -22,6 +22,7 @@ type sample struct {
 	requests int           // sent since the start of the load
 
 	rss, duckdb, goMemory float64 // memory of the process; the part of DuckDB's limit; the part of the Go runtime
+	malloc                float64 // memory that C code has allocated and not freed, without DuckDB's buffers
 	spilled               float64 // in temporary files of DuckDB
 	files, threads        int     // open file descriptors, threads
 	goroutines            int
@@ -33,8 +34,8 @@ type sample struct {
 	control float64            // control database and its log
 }
 
-// other returns the memory that is neither in DuckDB's limit nor managed by the Go runtime: malloc'd memory, code, and
-// stacks of C.
+// other returns the memory that is neither in DuckDB's limit nor managed by the Go runtime: malloc'd memory, code,
+// stacks of C, and pages that the allocators keep.
 func (s sample) other() float64 { return s.rss - s.duckdb - s.goMemory }
 
 // disk returns the size of the data folder.
@@ -129,8 +130,8 @@ func (s *sample) readMetrics(ctx context.Context, server *server) error {
 	}
 	s.duckdb, s.spilled = metrics["voicory_duckdb_memory_bytes"], metrics["voicory_duckdb_spilled_bytes"]
 	s.goMemory = metrics["go_memstats_sys_bytes"] - metrics["go_memstats_heap_released_bytes"]
-	s.goroutines = int(metrics["go_goroutines"])
-	if s.duckdb == 0 || s.goroutines == 0 {
+	s.malloc, s.goroutines = metrics["voicory_malloc_bytes"], int(metrics["go_goroutines"])
+	if s.duckdb == 0 || s.malloc == 0 || s.goroutines == 0 {
 		return errors.New("the metrics of memory or goroutines are missing")
 	}
 	return nil

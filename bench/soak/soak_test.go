@@ -19,7 +19,7 @@ func samplesOf(n int, other func(i int) float64) []sample {
 	samples := make([]sample, n)
 	for i := range samples {
 		samples[i] = sample{at: time.Duration(i) * 10 * time.Second, requests: 250 * i, duckdb: 100 * mb, goMemory: 10 * mb,
-			rss: 110*mb + other(i)}
+			rss: 110*mb + other(i), malloc: other(i)}
 	}
 	return samples
 }
@@ -38,7 +38,7 @@ func exceeded(samples []sample) (names []string) {
 func TestBounds_Growth(t *testing.T) {
 	const n = 180
 	random := rand.New(rand.NewPCG(1, 2))
-	noise := func() float64 { return random.NormFloat64() * 25 * mb }
+	noise := func() float64 { return random.NormFloat64() * 5 * mb }
 	for _, test := range []struct {
 		name  string
 		other func(i int) float64
@@ -54,8 +54,8 @@ func TestBounds_Growth(t *testing.T) {
 			return 100 * mb
 		}, false},
 		{"falls", func(i int) float64 { return 300*mb - float64(i)*1000*kb }, false},
-		{"leak of 2 KB per request", func(i int) float64 { return 100*mb + float64(i)*250*2*kb + noise() }, true},
-		{"leak of 1 KB per request", func(i int) float64 { return 100*mb + float64(i)*250*kb }, true},
+		{"leak of 700 bytes per request", func(i int) float64 { return 100*mb + float64(i)*250*0.7*kb + noise() }, true},
+		{"leak of 400 bytes per request", func(i int) float64 { return 100*mb + float64(i)*250*0.4*kb }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			names := exceeded(samplesOf(n, test.other))

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
 // newRegistry returns a registry with the metrics of the process and of the warehouse.
@@ -27,6 +28,10 @@ func newRegistry(w *warehouse.Warehouse) *prometheus.Registry {
 			Name: "voicory_free_bytes",
 			Help: "Bytes that can still be written to the disk of the data folder.",
 		}, func() float64 { return float64(w.FreeBytes()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "voicory_malloc_bytes",
+			Help: "Memory that C code has allocated: DuckDB's catalogs, plans and records, without its buffers.",
+		}, func() float64 { return float64(duckdb.AllocatedBytes()) }),
 		unknownFields{w}, conditions{w}, memoryUse{w})
 	return registry
 }
