@@ -129,7 +129,8 @@ func (b *bench) spark(ctx context.Context) error {
 	python := filepath.Join(cache, "voicory-test-python-pyspark==4.1.3", "bin", "python")
 	java := filepath.Join(cache, "voicory-test-engines")
 	for _, file := range []string{python, filepath.Join(java, "done")} {
-		if _, missing := os.Stat(file); missing != nil {
+		_, missing := os.Stat(file)
+		if os.IsNotExist(missing) {
 			b.table.add(row{work, "–", "–", "Spark is not installed (make engines)", "skipped"})
 			return nil
 		}

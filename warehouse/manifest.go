@@ -181,8 +181,8 @@ func (w *Warehouse) manifest(ctx context.Context, tenant uuid.UUID) (files []Tab
 }
 
 // manifestCopy is the manifest in memory. It is valid until the next commit of the store: every transaction that
-// changes what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot be
-// opened. It says nothing about the files, which are verified at each open.
+// changes what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot
+// be opened. It says nothing about the files, which are verified at each open.
 type manifestCopy struct {
 	mu     sync.Mutex
 	known  bool        // the fields below are set; guarded by mu

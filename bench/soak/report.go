@@ -87,11 +87,11 @@ const introduction = `# Soak test
 
 %[1]smake soak%[1]s wrote this page and its charts. It keeps a server under mixed load and compares memory, files,
 goroutines and disk with bounds. The tenants have a fixed set of rows, which the load changes, deletes and restores.
-"Other" memory is resident, but neither in DuckDB's limit nor in the Go runtime. A part of it is allocated by malloc and
-not freed. That part grows at first, because DuckDB keeps records of freed buffers until its eviction queues are full, at
-most 8 MB in each of 8 queues. So its growth has a bound only if the second half begins after %[2]s requests. The rest of
-"other" memory is code, stacks, and pages that the allocators keep. The CPU time per request is that of requests one after the other,
-with the background work that they cause.
+"Other" memory is resident, but neither in DuckDB's limit nor in the Go runtime. A part of it is allocated by malloc
+and not freed. That part grows at first, because DuckDB keeps records of freed buffers until its eviction queues are
+full, at most 8 MB in each of 8 queues. So its growth has a bound only if the second half begins after %[2]s
+requests. The rest of "other" memory is code, stacks, and pages that the allocators keep. The CPU time per request is
+that of requests one after the other, with the background work that they cause.
 
 `
 
