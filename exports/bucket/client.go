@@ -211,7 +211,7 @@ func (c *client) get(ctx context.Context, key string) (content []byte, etag, wri
 }
 
 // fetch writes the content of an object of about the given number of bytes to out. It returns an error that wraps
-// fs.ErrNotExist if there is no such object. An error of out is not one of the bucket.
+// fs.ErrNotExist if the object is missing. A failed write to out is a requestError, too; the caller knows its cause.
 func (c *client) fetch(ctx context.Context, key string, bytes int64, out io.Writer) error {
 	err := c.do(ctx, "get", key, c.timeout+time.Duration(bytes/minRate)*time.Second, func(ctx context.Context) error {
 		body, _, _, err := c.core.GetObject(ctx, c.bucket, c.prefix+key, minio.GetObjectOptions{})
