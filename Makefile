@@ -19,6 +19,8 @@ build: ## build bin/voicory as a position-independent executable
 	@command -v $${CC:-cc} >/dev/null || { echo "a C compiler is needed (apt-get install gcc)"; exit 1; }
 	go build -buildmode=pie -o bin/voicory ./cmd/voicory
 
+# By default, the race detector delays the exit of each process by a second.
+test: export GORACE := atexit_sleep_ms=100
 test: services ## run all tests with the race detector, as CI does; the linter runs vet
 	go test -race -vet=off -ldflags="-w $(if $(wildcard $(MOLD)/ld),-extldflags=-B$(MOLD))" -timeout 20m ./...
 

@@ -183,8 +183,8 @@ func inNamespace(problem *web.Problem, h spaceHandler) spaceHandler {
 	}
 }
 
-// catalogConfig answers with the settings of clients: there are none. Any warehouse is accepted, because a credential
-// has one.
+// catalogConfig answers with the endpoints of the catalog, and with no settings for clients. It ignores the requested
+// warehouse, because the credential determines the tenant.
 func (a *api) catalogConfig(w http.ResponseWriter, r *http.Request, _ tableSpace) error {
 	return writeCatalog(w, r, map[string]any{"defaults": map[string]string{}, "overrides": map[string]string{},
 		"endpoints": catalogEndpoints})

@@ -62,7 +62,7 @@ func (a *api) registerSharing(router *mux.Router) {
 }
 
 // inShare returns a handler that answers 404 if the path names a share, a schema or a table that the key does not have.
-// Names have any case.
+// The case of names is ignored.
 func inShare(h authHandler) authHandler {
 	missing := func(kind string) error {
 		return &web.Problem{Status: http.StatusNotFound, Code: "NOT_FOUND", Message: "The " + kind + " does not exist"}

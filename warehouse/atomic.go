@@ -191,7 +191,7 @@ func (f *dataFolder) size(path string) (int64, error) {
 	return info.Size(), nil
 }
 
-// remove removes a file or an empty folder. A symbolic link is removed itself.
+// remove removes a file or an empty folder. If path is a symbolic link, it removes the link.
 func (f *dataFolder) remove(path string) error {
 	name, err := f.resolveEntry(path)
 	if err != nil {

@@ -25,7 +25,7 @@ type FeedPosition struct {
 	Loaded int64
 }
 
-// AnyEpoch is the epoch of a position that does not know it.
+// AnyEpoch is the epoch of a position whose epoch is not known.
 var AnyEpoch = uuid.Max
 
 // lostEpoch is the epoch in a store of the commits that a restore has lost.

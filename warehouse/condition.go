@@ -83,8 +83,8 @@ func (e *ConditionError) Unwrap() error { return e.Err }
 func (e *ConditionError) Is(target error) bool { return target == ErrUnavailable }
 
 // conditions is the only record of known failures in a data folder. The code that notices a failure sets the
-// condition, and the code that finds the same thing in order clears it. /readyz, the operator's list of tenants,
-// metrics and errors read it. Conditions live in memory: a new process finds out again.
+// condition, and the code that finds the part sound again clears it. /readyz, the operator's list of tenants,
+// metrics and errors read it. Conditions are kept in memory only: a new process detects them again.
 type conditions struct {
 	log  *slog.Logger // constant
 	mu   sync.Mutex

@@ -6,6 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCache removes a file from the kernel's cache, so that the next read of it is one from the disk. It is advice that
-// the kernel may ignore.
+// dropCache removes a file from the kernel's cache, so that the next read comes from the disk. The kernel may ignore
+// the request.
 func dropCache(file *os.File) { _ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED) }

@@ -452,7 +452,7 @@ func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sq
 	return nil
 }
 
-// A database is a connection of a database, or a transaction.
+// A database executes statements: it is a connection or a transaction.
 type database interface {
 	querier
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

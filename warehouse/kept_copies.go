@@ -16,8 +16,8 @@ import (
 var keptDirs = []string{keptDir, repairedDir}
 
 // removeKept removes kept copies that may hold erased data: the files of the tenant, the copies of the control
-// database, and the files of all tenants together whose content matches reports. Such a copy is not worth more than the
-// erasure.
+// database, and the files of all tenants together whose content matches reports. The erasure takes precedence over
+// these copies.
 func (w *Warehouse) removeKept(ctx context.Context, tenant uuid.UUID, matches func(text string) bool) error {
 	for _, dir := range keptDirs {
 		err := filepath.WalkDir(w.folder.join(dir), func(path string, entry fs.DirEntry, err error) error {

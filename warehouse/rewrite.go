@@ -170,7 +170,7 @@ func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change chan
 // rewriteControl rewrites the file of the control database. Its connections are held meanwhile, so all
 // other users wait.
 func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
-	w.rewriting.Lock() // a detached database looks like one that must be attached again
+	w.rewriting.Lock() // otherwise the healer would attach the database that is detached here
 	defer w.rewriting.Unlock()
 	reads, err := w.controlReads.Conn(ctx)
 	if err != nil {

@@ -144,7 +144,7 @@ func (v *verifier) reportUnreadable(ctx context.Context, kind FindingKind, tenan
 			return err
 		case errors.Is(err, errNotStore):
 			kind = FoundStoreForeign
-		// A sound log of another database is one, too. The replay of a log also fails because of the database itself.
+		// The log is damaged, or belongs to another database. The replay of a sound log fails if the database is damaged.
 		case isDamage(err) && strings.Contains(err.Error(), "WAL") && !strings.Contains(err.Error(), "Corrupt database"):
 			kind = map[FindingKind]FindingKind{FoundControl: FoundControlWAL, FoundStoreDamaged: FoundWAL}[kind]
 		case isDamage(err):

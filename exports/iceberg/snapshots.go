@@ -18,8 +18,8 @@ type Snapshot struct {
 	Files []warehouse.TableFile
 }
 
-// Snapshots returns the snapshots that can be read, oldest first. The last one is current. A table without snapshots
-// has one without files.
+// Snapshots returns the snapshots that can be read, oldest first. The last one is current. If nothing was
+// published, Snapshots returns one snapshot without files.
 func (t *Table) Snapshots() []Snapshot {
 	if len(t.snapshots) == 0 {
 		return []Snapshot{{At: time.UnixMicro(0).UTC()}}
