@@ -169,7 +169,7 @@ func (s *Summary) group() {
 // if the input exceeds its bounds, the error of ctx, and errors of the warehouse.
 func Load(ctx context.Context, w *warehouse.Warehouse, in Input) (Summary, error) {
 	summary, err := loadInputs(ctx, w, []Input{in}, nil)
-	if failed := (*stagingError)(nil); errors.As(err, &failed) && errors.Is(err, warehouse.ErrUnreadable) {
+	if failed := (*batchError)(nil); errors.As(err, &failed) && errors.Is(err, warehouse.ErrUnreadable) {
 		return summary, summary.refuse(w, in, failed.err)
 	}
 	return summary, err

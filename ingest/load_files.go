@@ -53,7 +53,7 @@ func Groups(files []Input) (groups [][]Input) {
 	return groups
 }
 
-// maxAttempts is the number of times that a file is read before an error of staging is attributed to it.
+// maxAttempts is the number of times that a file is read before an error of its rows' batch is attributed to it.
 const maxAttempts = 3
 
 // attemptPause is the time between two attempts.
@@ -63,8 +63,8 @@ const attemptPause = time.Second
 // in the transaction of the last rows.
 //
 // One tenant never keeps the others back: LoadFiles returns a [warehouse.UnmergedError] after it has merged the rows of
-// the other tenants, see leave. One file never keeps the others back. If the files cannot be staged together, each is
-// loaded alone. A file that cannot be staged alone in maxAttempts attempts is refused.
+// the other tenants, see leave. One file never keeps the others back. If loading the files together ends with a
+// batchError, each is loaded alone. A file that ends with one in each of maxAttempts attempts is refused.
 func LoadFiles(ctx context.Context, w *warehouse.Warehouse, files []Input, source string) (Summary, error) {
 	state := &warehouse.State{Source: source}
 	for _, file := range files {
@@ -74,7 +74,7 @@ func LoadFiles(ctx context.Context, w *warehouse.Warehouse, files []Input, sourc
 	}
 	for attempt := 1; ; attempt++ {
 		summary, err := loadInputs(ctx, w, files, state)
-		var failed *stagingError
+		var failed *batchError
 		switch {
 		case !errors.As(err, &failed):
 			return summary, err
@@ -112,15 +112,31 @@ func loadEach(ctx context.Context, w *warehouse.Warehouse, files []Input, source
 	return total, unmerged.OrNil()
 }
 
-// A stagingError is an error of staging rows, which may be caused by the rows.
-type stagingError struct{ err error }
+// A batchError is an error of staging or merging a batch, which may be caused by the rows of the batch.
+type batchError struct{ err error }
 
-func (e *stagingError) Error() string { return e.err.Error() }
-func (e *stagingError) Unwrap() error { return e.err }
+func (e *batchError) Error() string { return e.err.Error() }
+func (e *batchError) Unwrap() error { return e.err }
+
+// stagingError returns an error of staging rows, as a batchError unless the disk is full or ctx has ended.
+func stagingError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, warehouse.ErrNoSpace) {
+		return err
+	}
+	return &batchError{err}
+}
+
+// mergingError returns an error of merging rows, as a batchError if the memory is full. A batch may need more memory in
+// its merge than for its staging. Other errors of a merge are those of a store.
+func mergingError(ctx context.Context, err error) error {
+	if errors.Is(err, warehouse.ErrNoMemory) {
+		return stagingError(ctx, err)
+	}
+	return err
+}
 
 // loadInputs merges files of one dataset and tenant as if they were one, and counts and refuses those that cannot be
-// read. If state is not nil, it is stored with the last batch. loadInputs returns a stagingError if a batch could not
-// be staged, unless the disk is full.
+// read. If state is not nil, it is stored with the last batch.
 func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, state *warehouse.State) (Summary, error) {
 	summary := Summary{Files: len(files), Refusals: []warehouse.Refusal{}}
 	in := files[0]
@@ -147,10 +163,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 		staged, err := w.Stage(ctx, warehouse.Batch{Dataset: rows.dataset, Tenant: in.Tenant, Origin: in.Name, Rows: batch,
 			FromQuarantine: in.FromQuarantine, Throttled: in.Throttled})
 		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, warehouse.ErrNoSpace) {
-				err = &stagingError{err}
-			}
-			return nil, err
+			return nil, stagingError(ctx, err)
 		}
 		rows.setHeader()
 		staged.SetOrigins(slices.Clone(rows.origins))
@@ -165,7 +178,7 @@ func loadInputs(ctx context.Context, w *warehouse.Warehouse, files []Input, stat
 			err := &unreadableError{fmt.Errorf("more than %d rows were refused; the rest was not read", most)}
 			return errors.Join(err, staged.Close())
 		}
-		return summary.merge(ctx, staged, unmerged)
+		return mergingError(ctx, summary.merge(ctx, staged, unmerged))
 	}
 	batches := newBatcher(rows, w.MaxRow())
 	batches.buffered = in.Throttled

@@ -75,14 +75,15 @@ func TestLoadFiles_BadFilesDoNotBlockOthers(t *testing.T) {
 	}
 }
 
-// If a group cannot be staged, each of its files is loaded alone, and only the one at fault is refused.
-func TestLoadFiles_UnexpectedStagingError(t *testing.T) {
+// If a group needs more memory than there is, for its staging or its merge, each file is loaded alone. Only the file at
+// fault is refused.
+func TestLoadFiles_MoreThanTheMemory(t *testing.T) {
 	t.Parallel()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "60MB"})
+	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir(), MemoryLimit: "48MB"})
 	noError(t, err)
 	defer func() { noError(t, w.Close()) }()
-	var wide strings.Builder // more than fits into the memory, in rows that each are not too long
-	for n := range 220 {
+	var wide strings.Builder // a full batch, which has more than half of the memory, in rows that each are not too long
+	for n := range 280 {
 		fmt.Fprintf(&wide, `{"id":"%s","created_at":"2026-01-01","summary":%q}`+"\n", uuid.UUID{15: byte(n)},
 			strings.Repeat("x", w.MaxRow()-200))
 	}
