@@ -560,12 +560,12 @@ func (w *Warehouse) removeAllReplaced(ctx context.Context, tenant uuid.UUID) err
 func (s *tenantStore) forgetReplaced(ctx context.Context) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error { return forgetSnapshots(ctx, tx) })
+	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error { return s.forgetSnapshots(ctx, tx) })
 }
 
 // forgetSnapshots makes the current files those of one new publication, and deletes the entries of replaced files.
-func forgetSnapshots(ctx context.Context, tx *sql.Tx) error {
-	at, err := publicationTime(ctx, tx)
+func (s *tenantStore) forgetSnapshots(ctx context.Context, tx *sql.Tx) error {
+	at, err := s.publicationTime(ctx, tx)
 	if err != nil {
 		return err
 	}

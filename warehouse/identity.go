@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -41,12 +42,21 @@ type histories struct {
 	byTenant map[uuid.UUID]uuid.UUID // guarded by mu
 	begun    map[uuid.UUID]int       // number of histories that the journal has of each tenant; guarded by mu
 	accepted map[uuid.UUID]bool      // tenants whose next open begins a new history; guarded by mu
+	// published has the time of the last publication of the former histories of a tenant; guarded by mu.
+	published map[uuid.UUID]time.Time
 }
 
 // A storeIdentity is what a store carries and the journal records.
 type storeIdentity struct {
 	Tenant  uuid.UUID `json:"tenant"`
 	History uuid.UUID `json:"history"` // random; a store that was restored or rebuilt begins another
+}
+
+// A historyEntry is what the journal records of a history.
+type historyEntry struct {
+	storeIdentity
+	// Published is the time of the last publication of the former histories, as far as it is known.
+	Published time.Time `json:"published,omitzero"`
 }
 
 // loadHistories reads the registered histories, and completes the journal and the control database from each other.
@@ -56,10 +66,10 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		return err
 	}
 	w.histories.byTenant, w.histories.accepted = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]bool{}
-	w.histories.begun = map[uuid.UUID]int{}
+	w.histories.begun, w.histories.published = map[uuid.UUID]int{}, map[uuid.UUID]time.Time{}
 	inJournal := map[storeIdentity]bool{}
 	for _, entry := range w.journal.Entries(journal.History) {
-		var h storeIdentity
+		var h historyEntry
 		if err := entry.Decode(&h); err != nil {
 			return err
 		}
@@ -69,7 +79,8 @@ func (w *Warehouse) loadHistories(ctx context.Context) error {
 		if w.histories.byTenant[h.Tenant] != h.History {
 			w.histories.begun[h.Tenant]++
 		}
-		w.histories.byTenant[h.Tenant], inJournal[h] = h.History, true
+		w.histories.byTenant[h.Tenant], inJournal[h.storeIdentity] = h.History, true
+		w.histories.published[h.Tenant] = later(w.histories.published[h.Tenant], h.Published)
 	}
 	var missing []journal.Entry
 	for tenant, history := range inControl {
@@ -102,9 +113,17 @@ func (w *Warehouse) historyOf(tenant uuid.UUID) uuid.UUID {
 	return w.histories.byTenant[tenant]
 }
 
-// registerHistory registers the tenant and the history of its store.
-func (w *Warehouse) registerHistory(ctx context.Context, tenant, history uuid.UUID) error {
-	entry, err := w.journal.NewEntry(journal.History, storeIdentity{tenant, history})
+// publishedBefore returns the time of the last publication of the former histories of the tenant's store.
+func (w *Warehouse) publishedBefore(tenant uuid.UUID) time.Time {
+	w.histories.mu.Lock()
+	defer w.histories.mu.Unlock()
+	return w.histories.published[tenant]
+}
+
+// registerHistory registers the tenant and the history of its store. published is the time of the last publication of
+// the former histories.
+func (w *Warehouse) registerHistory(ctx context.Context, tenant, history uuid.UUID, published time.Time) error {
+	entry, err := w.journal.NewEntry(journal.History, historyEntry{storeIdentity{tenant, history}, published})
 	if err != nil {
 		return err
 	}
@@ -118,6 +137,7 @@ func (w *Warehouse) registerHistory(ctx context.Context, tenant, history uuid.UU
 	defer w.histories.mu.Unlock()
 	w.histories.byTenant[tenant] = history
 	w.histories.begun[tenant]++
+	w.histories.published[tenant] = later(w.histories.published[tenant], published)
 	return nil
 }
 
@@ -345,6 +365,7 @@ func (w *Warehouse) identify(ctx context.Context, store *tenantStore, last *comm
 	w.histories.mu.Lock()
 	accepted := w.histories.accepted[store.id]
 	w.histories.mu.Unlock()
+	store.publishedBefore = w.publishedBefore(store.id)
 	if last == nil {
 		return w.beginHistory(ctx, store, func(*sql.Tx) error { return nil })
 	}
@@ -356,7 +377,7 @@ func (w *Warehouse) identify(ctx context.Context, store *tenantStore, last *comm
 	if w.historyOf(store.id) == last.History {
 		return nil
 	}
-	return w.registerHistory(ctx, store.id, last.History)
+	return w.registerHistory(ctx, store.id, last.History, store.publishedBefore)
 }
 
 // beginHistory begins and registers a history. The transaction that begins it also calls do. The caller holds the
@@ -376,19 +397,20 @@ func (w *Warehouse) beginHistory(ctx context.Context, store *tenantStore, do fun
 	if err != nil {
 		return fmt.Errorf("begin a history: %w", err)
 	}
-	return w.registerHistory(ctx, store.id, identity.History)
+	return w.registerHistory(ctx, store.id, identity.History, store.publishedBefore)
 }
 
 // BeginHistory begins a new history of the tenant's store, and so accepts a store that is refused because it lacks
 // commits or has another history: what it lacks is lost. It does not accept a file of another tenant. It also makes
 // every position in the change feeds of the tenant ErrPositionLost, because rows may be gone that a reader has seen.
 func (w *Warehouse) BeginHistory(ctx context.Context, tenant uuid.UUID) error {
-	return w.restartHistory(ctx, tenant, func(*tenantStore, *sql.Tx) error { return nil })
+	return w.restartHistory(ctx, tenant, time.Time{}, func(*tenantStore, *sql.Tx) error { return nil })
 }
 
-// restartHistory is BeginHistory with a function that is called in the same transaction.
+// restartHistory is BeginHistory with a function that is called in the same transaction. published is the time of the
+// last publication of the history that ends, if its store was replaced; see lastPublication.
 func (w *Warehouse) restartHistory(
-	ctx context.Context, tenant uuid.UUID, do func(*tenantStore, *sql.Tx) error,
+	ctx context.Context, tenant uuid.UUID, published time.Time, do func(*tenantStore, *sql.Tx) error,
 ) error {
 	w.histories.mu.Lock()
 	w.histories.accepted[tenant] = true
@@ -406,6 +428,7 @@ func (w *Warehouse) restartHistory(
 	store.writing.Lock()
 	defer store.writing.Unlock()
 	store.facts.loaded, store.facts.epoch = false, false
+	store.publishedBefore = later(store.publishedBefore, published)
 	err = w.beginHistory(ctx, store, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, statements.Get("identity/restart_epochs"), sql.Named("epoch", uuid.NewString()))
 		if err != nil {

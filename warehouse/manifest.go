@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	statements "github.com/voicory/warehouse/sql"
+	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -287,7 +288,7 @@ func (s *tenantStore) updateManifest(ctx context.Context, months []partition, fi
 	s.writing.Lock() // a merge writes to the list of unpublished partitions too
 	defer s.writing.Unlock()
 	return s.inTransaction(ctx, s.db, func(tx *sql.Tx) error {
-		at, err := publicationTime(ctx, tx)
+		at, err := s.publicationTime(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -308,14 +309,39 @@ func (s *tenantStore) updateManifest(ctx context.Context, months []partition, fi
 	})
 }
 
-// publicationTime returns the time of the publication that the transaction records. Times of publications increase
-// strictly within a store, so that they identify the snapshots of its tables.
-func publicationTime(ctx context.Context, tx querier) (at time.Time, err error) {
-	err = tx.QueryRowContext(ctx, statements.Get("lake/select_publication_time")).Scan(&at)
+// publicationTime returns the time of the publication that the transaction records.
+//
+// Times of a tenant's publications increase strictly, whatever the clock says, and whether or not its store was restored
+// or rebuilt meanwhile. They are the identifiers, versions and times of the snapshots of its tables, which never go back.
+// The manifest has the times of the store's own history. A replaced store is asked for its last one, see
+// lastPublication. The journal keeps that time with the history that begins.
+func (s *tenantStore) publicationTime(ctx context.Context, tx querier) (at time.Time, err error) {
+	err = tx.QueryRowContext(ctx, statements.Get("lake/select_publication_time"),
+		sql.Named("before", s.publishedBefore)).Scan(&at)
 	if err != nil {
 		err = fmt.Errorf("time of the publication: %w", err)
 	}
 	return at.UTC(), err
+}
+
+// lastPublication returns the time of the last publication of the attached store catalog, which was replaced. It returns
+// the zero time if there was none, or if the part of the store with the times cannot be read.
+func (w *Warehouse) lastPublication(ctx context.Context, catalog string) (time.Time, error) {
+	var at sql.NullTime
+	err := w.loader.QueryRowContext(ctx,
+		"SELECT max(greatest(published_at, replaced_at)) FROM "+catalog+".main.published_files").Scan(&at)
+	if err != nil && (isDamage(err) || duckdb.IsCatalog(err)) { // an old schema has no times
+		return time.Time{}, nil
+	}
+	return at.Time.UTC(), err
+}
+
+// later returns the later one of two times.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // archiveStale moves the tenant's files that are not current to the folder of replaced files: files that were

@@ -36,6 +36,8 @@ type rebuild struct {
 	db      *sql.DB // the new store
 	old     string  // catalog of the old store; "": it cannot be read
 
+	lastPublication time.Time // of the old store; zero: unknown
+
 	salvaged, lost, published int64 // rows of the old store that were read, those that were not, rows of published files
 }
 
@@ -64,7 +66,8 @@ func rebuildStore(ctx context.Context, r *repairer, f Finding) (string, error) {
 	if !b.complete() {
 		done += "; changes that were not published may be lost, and sources have to bring their rows again"
 	}
-	if err := r.w.BeginHistory(ctx, b.tenant); err != nil {
+	err := r.w.restartHistory(ctx, b.tenant, b.lastPublication, func(*tenantStore, *sql.Tx) error { return nil })
+	if err != nil {
 		return done, err
 	}
 	r.publish[b.tenant] = struct{}{}
@@ -127,9 +130,8 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 	if exists, err := b.r.w.folder.exists(kept); err != nil || !exists {
 		return err
 	}
-	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(kept), catalog)
 	if err = b.r.w.checkLog(kept); err == nil {
-		_, err = b.r.w.loader.ExecContext(ctx, attach)
+		err = b.r.w.attachReplaced(ctx, catalog, kept)
 	}
 	if err != nil && isDamage(err) {
 		// DuckDB does not find the log under this name.
@@ -139,14 +141,21 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 		}
 		if err == nil {
 			b.behind = true
-			_, err = b.r.w.loader.ExecContext(ctx, attach)
+			err = b.r.w.attachReplaced(ctx, catalog, kept)
 		}
 	}
 	if err == nil {
 		b.old = catalog
+		b.lastPublication, err = b.r.w.lastPublication(ctx, catalog)
 	} else if isDamage(err) {
 		return nil
 	}
+	return err
+}
+
+// attachReplaced attaches a store that was replaced, for reading only.
+func (w *Warehouse) attachReplaced(ctx context.Context, catalog, path string) error {
+	_, err := w.loader.ExecContext(ctx, fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), catalog))
 	return err
 }
 

@@ -84,7 +84,11 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 	if err := w.RegisterTenant(ctx, t.ID); err != nil {
 		return err
 	}
-	if err := w.beginRestored(ctx, t.ID); err != nil {
+	published, err := w.publishedBeforeRestore(ctx, plan, t.ID)
+	if err != nil {
+		return err
+	}
+	if err := w.beginRestored(ctx, t.ID, published); err != nil {
 		return err
 	}
 	if err := w.ApplyErasures(ctx, t.ID); err != nil {
@@ -99,14 +103,40 @@ func (w *Warehouse) finishTenant(ctx context.Context, plan *restorePlan, t resto
 	return w.saveRestore(ctx, plan, t)
 }
 
+// publishedBeforeRestore returns the time of the last publication of the store that the restore has replaced, or the
+// zero time if there was none, or if it cannot be read.
+func (w *Warehouse) publishedBeforeRestore(ctx context.Context, plan *restorePlan, id uuid.UUID) (
+	at time.Time, err error,
+) {
+	const catalog = "replaced"
+	kept := w.folder.join(filepath.Join(plan.kept(), storeFile(id)))
+	if exists, err := w.folder.exists(kept); err != nil || !exists {
+		return at, err
+	}
+	if err = w.checkLog(kept); err == nil {
+		err = w.attachReplaced(ctx, catalog, kept)
+	}
+	if err == nil {
+		at, err = w.lastPublication(ctx, catalog)
+		err = errors.Join(err, w.detach(context.WithoutCancel(ctx), catalog, nil))
+	}
+	if err != nil && isDamage(err) {
+		w.folder.log.Warn("read the replaced store; if it was published while the clock was ahead, times of tables go back",
+			"tenant", id, "error", err)
+		err = nil
+	}
+	return at, err
+}
+
 // beginRestored begins a new history in the store of a restored tenant, after a gap in the numbers of its commits. The
 // snapshots of its tables begin again, too: the one of the restored files is newer than those that readers know, so
-// that versions of tables and the pointers in a bucket never go back.
-func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
+// that versions of tables and the pointers in a bucket never go back. published is the time of the last publication of
+// the replaced store.
+func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID, published time.Time) error {
 	w.histories.mu.Lock()
 	gap := restoreGap * max(1, int64(w.histories.begun[id]))
 	w.histories.mu.Unlock()
-	return w.restartHistory(ctx, id, func(store *tenantStore, tx *sql.Tx) error {
+	return w.restartHistory(ctx, id, published, func(store *tenantStore, tx *sql.Tx) error {
 		stale, err := w.missingPartitions(ctx, store.id, tx, gap)
 		if err != nil {
 			return err
@@ -116,7 +146,7 @@ func (w *Warehouse) beginRestored(ctx context.Context, id uuid.UUID) error {
 		if err != nil {
 			return err
 		}
-		return forgetSnapshots(ctx, tx)
+		return store.forgetSnapshots(ctx, tx)
 	})
 }
 

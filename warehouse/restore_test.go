@@ -1,6 +1,7 @@
 package warehouse_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -471,5 +473,83 @@ func TestRestore_OneTenantBringsNoOther(t *testing.T) {
 			_, _, err = other.Authenticate(texts[tenantB])
 			wantKind(t, err, warehouse.ErrInvalidKey)
 		}
+	}
+}
+
+// publishedAhead makes the last publication of tenant A one of a clock that is 40 days ahead, and returns its time. No
+// process has the folder open.
+func publishedAhead(t *testing.T, dir string) (at time.Time) {
+	t.Helper()
+	db, err := sql.Open("duckdb", filepath.Join(dir, "warehouse", tenantA.String()+".duckdb"))
+	noError(t, err)
+	noError(t, db.QueryRowContext(t.Context(), "UPDATE published_files SET published_at = now() + INTERVAL 40 DAY "+
+		"WHERE replaced_at IS NULL RETURNING published_at").Scan(&at))
+	noError(t, db.Close())
+	return at.UTC()
+}
+
+// Times of publications never go back, also if the clock was set back before a store was restored or rebuilt.
+func TestPublicationTimes_ClockSetBack(t *testing.T) {
+	t.Parallel()
+	dest := filepath.Join(t.TempDir(), "backups")
+	w := backedUp(t, dest, uuid.Nil)
+	noError(t, w.Close())
+	for name, replace := range map[string]func(dir string) *warehouse.Warehouse{
+		"restore of all tenants": func(dir string) *warehouse.Warehouse {
+			w, _, err := warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, warehouse.RestoreOptions{Source: dest})
+			noError(t, err)
+			return w
+		},
+		"restore of one tenant": func(dir string) *warehouse.Warehouse {
+			w := warehousetest.Open(t, dir)
+			_, err := w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: tenantA})
+			noError(t, err)
+			return w
+		},
+		"rebuilt store": func(dir string) *warehouse.Warehouse {
+			path := filepath.Join(dir, "warehouse", tenantA.String()+".duckdb")
+			older, err := os.ReadFile(path)
+			noError(t, err)
+			w := warehousetest.Open(t, dir)
+			merge(t, w, schema.Calls, call(tenantA, 8, nil))
+			noError(t, w.Close())
+			noError(t, os.WriteFile(path, older, 0o600)) // it lacks a commit
+			w = warehousetest.Open(t, dir)
+			repaired, err := w.Repair(t.Context(), warehouse.RepairOptions{})
+			if err != nil || len(repaired.Repairs) == 0 {
+				t.Fatalf("got %+v, %v, want the store repaired", repaired, err)
+			}
+			return w
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			noError(t, os.CopyFS(dir, os.DirFS(w.Dir())))
+			ahead := publishedAhead(t, dir)
+			w := replace(dir)
+			known := ahead
+			for n := range 2 { // the second process reads the time from the journal, if the manifest is empty
+				merge(t, w, schema.Calls, call(tenantA, 9+n, nil))
+				publish(t, w)
+				files, err := w.TableFiles(t.Context(), tenantA, schema.Calls.Name)
+				noError(t, err)
+				newest := known
+				for _, f := range files {
+					if !f.PublishedAt.After(ahead) {
+						t.Errorf("%s: got a publication at %s, want one after %s", f.Name, f.PublishedAt, ahead)
+					}
+					if f.PublishedAt.After(newest) {
+						newest = f.PublishedAt
+					}
+				}
+				if !newest.After(known) {
+					t.Errorf("got %s as the newest publication, want one after %s", newest, known)
+				}
+				known = newest
+				noError(t, w.Close())
+				w = warehousetest.Open(t, dir)
+			}
+			noError(t, w.Close())
+		})
 	}
 }

@@ -72,7 +72,9 @@ type tenantStore struct {
 	facts   *storeFacts // guarded by writing
 	last    commitID    // of the last transaction; guarded by writing
 	commits *commitFile // constant
-	pruned  struct {    // guarded by writing
+	// publishedBefore is the time of the last publication of the tenant's former histories; guarded by writing.
+	publishedBefore time.Time
+	pruned          struct { // guarded by writing
 		at      time.Time // of the push whose record was stored when the records of pushes were last pruned
 		records int       // stored since then
 	}
