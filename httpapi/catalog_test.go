@@ -81,9 +81,14 @@ type loadedTable struct {
 	MetadataLocation string `json:"metadata-location"`
 	Metadata         struct {
 		Location        string
-		CurrentSnapshot int64 `json:"current-snapshot-id"`
+		UUID            string `json:"table-uuid"`
+		LastSequence    int64  `json:"last-sequence-number"`
+		LastUpdated     int64  `json:"last-updated-ms"`
+		CurrentSnapshot int64  `json:"current-snapshot-id"`
 		Snapshots       []struct {
 			ID           int64  `json:"snapshot-id"`
+			Parent       int64  `json:"parent-snapshot-id"`
+			Timestamp    int64  `json:"timestamp-ms"`
 			ManifestList string `json:"manifest-list"`
 		}
 	}

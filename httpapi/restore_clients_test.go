@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
+
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
@@ -18,13 +21,12 @@ import (
 
 // A reader holds what clients of one tenant remember of a server.
 type reader struct {
-	cursors  map[string]string // by kind
-	snapshot int64             // of the table of calls, by the catalog
-	location string            // of its metadata
-	version  int64             // of the shared table
-	objects  map[string]string // content of the objects of the table, by URL
-	signed   map[string]string // content of files, by signed URL
-	lists    map[string]string // ETag of lists, by path
+	cursors map[string]string // by kind
+	table   loadedTable       // of calls, by the catalog, as an engine holds it open
+	version int64             // of the shared table
+	objects map[string]string // content of the objects of the table, by URL
+	signed  map[string]string // content of files, by signed URL
+	lists   map[string]string // ETag of lists, by path
 }
 
 // remember reads by every road as clients of tenant mine do.
@@ -37,8 +39,8 @@ func (l *lake) remember(t *testing.T) reader {
 	r.cursors = map[string]string{"list": *page.Meta.NextCursor, "feed": *feed.Meta.NextCursor,
 		"resume": end.Meta.ResumeCursor}
 	table := l.load(t, l.secret, "calls")
-	r.snapshot, r.location = table.Metadata.CurrentSnapshot, table.MetadataLocation
-	objects := []string{r.location, table.list()}
+	r.table = table
+	objects := []string{table.MetadataLocation, table.list()}
 	for _, f := range l.files(t, l.secret, "calls", "") {
 		objects = append(objects, table.Metadata.Location+"/data/"+f.Name)
 	}
@@ -103,6 +105,24 @@ func mergeLines(
 	}
 }
 
+// wantSuccessor requires that an engine that holds a table open can load after in place of before: it is the same table,
+// no number or time of it goes back, and it names no snapshot that was listed before.
+func wantSuccessor(t *testing.T, name string, before, after loadedTable) {
+	t.Helper()
+	b, a := before.Metadata, after.Metadata
+	if a.UUID != b.UUID || a.Location != b.Location || after.MetadataLocation == before.MetadataLocation ||
+		a.CurrentSnapshot <= b.CurrentSnapshot || a.LastSequence <= b.LastSequence || a.LastUpdated < b.LastUpdated {
+		t.Errorf("%s: got the table %+v, want a later state than %+v", name, after, before)
+	}
+	last := b.LastUpdated
+	for _, s := range a.Snapshots {
+		if s.ID <= b.CurrentSnapshot || s.Parent != 0 && s.Parent <= b.CurrentSnapshot || s.Timestamp < last {
+			t.Errorf("%s: got snapshot %+v, want none of before %d at %d", name, s, b.CurrentSnapshot, last)
+		}
+		last = s.Timestamp
+	}
+}
+
 // After a restore, no client takes the restored rows for those that it knows: cursors end, tables have a later version
 // under another name, no name has other content, and a push that was lost is applied again. Clients of tenants that
 // were not restored see no difference.
@@ -126,12 +146,21 @@ func TestRestore_ClientsOfEveryKind(t *testing.T) {
 			kept := l.pushLine(t, 301, "push-before")
 			publish(l.warehouse)
 			first := l.remember(t)
+			// A source has brought the rows of both tenants until the backup, and then more.
+			read := func(through int) {
+				for _, tenant := range []uuid.UUID{mine, theirs} {
+					noError(t, l.warehouse.SaveState(t.Context(), tenant, warehouse.State{Source: "crm",
+						Value: fmt.Appendf(nil, `{"through":%d}`, through)}))
+				}
+			}
+			read(1)
 			source := filepath.Join(t.TempDir(), "backups")
 			_, err := l.warehouse.Backup(t.Context(), warehouse.BackupOptions{Dest: source})
 			noError(t, err)
 			l.pushLine(t, 302, "push-after")
 			merge(t, l.warehouse, schema.Calls, fmt.Sprintf(`{"user_id":%q,"id":%q,"created_at":"2026-01-02"}`, theirs, id(901)))
 			publish(l.warehouse)
+			read(2)
 			second := l.remember(t)
 			theirs1, _ := l.listed(t, "/api/v1/calls?since=0&limit=100", l.other)
 			file := l.files(t, l.another, "calls", "")[0].Name
@@ -153,14 +182,13 @@ func TestRestore_ClientsOfEveryKind(t *testing.T) {
 					}
 				}
 				table := l.load(t, l.secret, "calls")
-				if table.Metadata.CurrentSnapshot <= known.snapshot || table.MetadataLocation == known.location {
-					t.Errorf("%s: got snapshot %d at %s, want a later one than %d at another place than %s", name,
-						table.Metadata.CurrentSnapshot, table.MetadataLocation, known.snapshot, known.location)
-				}
-				for url, content := range known.objects {
-					got := l.object(t, "GET", url, table.credentials())
-					if got.status != 404 && (got.status != 200 || got.body != content) {
-						t.Errorf("%s: object %s: got %d with other content", name, url, got.status)
+				wantSuccessor(t, name, known.table, table)
+				for _, as := range []aws.Credentials{known.table.credentials(), table.credentials()} {
+					for url, content := range known.objects {
+						got := l.object(t, "GET", url, as)
+						if got.status != 404 && (got.status != 200 || got.body != content) {
+							t.Errorf("%s: object %s: got %d with other content", name, url, got.status)
+						}
 					}
 				}
 				if version := l.query(t, "calls", "{}").version; version <= known.version {
@@ -177,6 +205,12 @@ func TestRestore_ClientsOfEveryKind(t *testing.T) {
 					if tag != "" && (got.status == 304) != (fresh.header.Get("ETag") == tag) {
 						t.Errorf("%s: %s: got %d, and the ETag %s for %s", name, path, got.status, fresh.header.Get("ETag"), tag)
 					}
+				}
+			}
+			for tenant, want := range map[uuid.UUID]int{mine: 1, theirs: map[bool]int{true: 2, false: 1}[one]} {
+				state, err := l.warehouse.SourceState(t.Context(), tenant, "crm")
+				if want := fmt.Sprintf(`{"through":%d}`, want); err != nil || string(state) != want {
+					t.Errorf("source of tenant %s: got %s, %v, want the state %s", tenant, state, err, want)
 				}
 			}
 			check("client of before the backup", first)

@@ -3,6 +3,7 @@ package bucket
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -155,6 +157,17 @@ func reachable(t *testing.T, prefix string, contents map[string]string) map[stri
 		}
 	}
 	return found
+}
+
+// currentSnapshot returns the identifier of the snapshot that the metadata names to which a pointer leads.
+func currentSnapshot(t *testing.T, contents map[string]string, pointerKey string) int64 {
+	t.Helper()
+	var metadata struct {
+		ID int64 `json:"current-snapshot-id"`
+	}
+	key := strings.TrimSuffix(pointerKey, "version-hint.text") + contents[pointerKey] + metadataSuffix
+	warehousetest.NoError(t, json.Unmarshal([]byte(contents[key]), &metadata))
+	return metadata.ID
 }
 
 // newReplicator returns a replicator to the prefix that sends each request once.
@@ -420,6 +433,96 @@ func TestReplicator_RemovesErasedRowsAtOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// After a restore, the objects of a tenant are those of its published files, and none of the abandoned history is left.
+// No pointer goes back to an earlier snapshot.
+func TestReplicator_AfterRestore(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
+			t.Parallel()
+			w, s := warehousetest.OpenNew(t), newStore(t)
+			r := newReplicator(t, s, w, "p")
+			publishCall(t, w, 1, 1, "+15550100")
+			publishCall(t, w, 2, 2, "+15550100")
+			mustReplicate(t, r)
+			dest := filepath.Join(t.TempDir(), "backups")
+			_, err := w.Backup(t.Context(), warehouse.BackupOptions{Dest: dest})
+			warehousetest.NoError(t, err)
+			publishCall(t, w, 3, 1, "+15550199") // abandoned
+			publishCall(t, w, 4, 3, "+15550199")
+			mustReplicate(t, r)
+			before := s.contents(t, "p")
+			_, err = w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: warehousetest.TenantA})
+			warehousetest.NoError(t, err)
+			if restart {
+				r = newReplicator(t, s, w, "p")
+			}
+			for stage := range 2 { // as restored, and after another publication
+				if stage == 1 {
+					publishCall(t, w, 5, 4, "+15550100")
+				}
+				_, err = w.Publish(t.Context())
+				warehousetest.NoError(t, err)
+				mustReplicate(t, r)
+				after := s.contents(t, "p")
+				named := reachable(t, "p", after)
+				for key, content := range after {
+					if !named[key] && stage == 0 {
+						t.Errorf("%s of the abandoned history is left", key)
+					}
+					if isPointer(key) && currentSnapshot(t, after, key) <= currentSnapshot(t, before, key) {
+						t.Errorf("%s: got the metadata %s, want a later snapshot than %s has", key, content, before[key])
+					}
+				}
+				var published []string
+				for _, export := range schema.Exports {
+					files, err := w.TableFiles(t.Context(), warehousetest.TenantA, export.Name)
+					warehousetest.NoError(t, err)
+					for _, f := range files {
+						_, content, err := w.OpenPublished(t.Context(), warehousetest.TenantA, export.Name, f.Name)
+						warehousetest.NoError(t, err)
+						text, err := io.ReadAll(content)
+						warehousetest.NoError(t, errors.Join(err, content.Close()))
+						key := dataKey(warehousetest.TenantA, export.Name, f.Name)
+						if after[key] != string(text) {
+							t.Errorf("%s differs from the published file", key)
+						}
+						published = append(published, key)
+					}
+				}
+				for key := range named {
+					if strings.HasSuffix(key, ".parquet") && !slices.Contains(published, key) {
+						t.Errorf("%s is named, but not published", key)
+					}
+				}
+				before = after
+			}
+		})
+	}
+}
+
+// An object that was replaced while the publications are ahead of the clock is kept for an hour, too.
+func TestReplicator_PublicationsAheadOfClock(t *testing.T) {
+	t.Parallel()
+	w, s := warehousetest.OpenNew(t), newStore(t)
+	r := newReplicator(t, s, w, "p")
+	behind := func() time.Time { return time.Now().AddDate(0, 0, -40) }
+	r.now = behind
+	publishCall(t, w, 1, 1, "+15550100")
+	mustReplicate(t, r)
+	first := s.contents(t, "p")
+	publishCall(t, w, 2, 1, "+15550100")
+	for range 2 {
+		mustReplicate(t, r)
+	}
+	after := s.contents(t, "p")
+	for key := range first {
+		if _, exists := after[key]; !exists {
+			t.Errorf("%s of the replaced snapshot is gone at once", key)
+		}
 	}
 }
 

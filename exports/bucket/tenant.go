@@ -47,7 +47,7 @@ const maxSkew = 5 * time.Minute
 // A history is what the manifest records of a tenant's publications. An erasure or a retention ends the history, and
 // begins another one with the current files.
 type history struct {
-	begun    time.Time // first publication of a file that the manifest names
+	begun    time.Time // first publication of a file that the manifest names; it may be ahead of the clock
 	replaced bool      // the manifest names files that were replaced
 }
 
@@ -134,20 +134,22 @@ func (r *Replicator) keyOf(table *iceberg.Table, name string) string {
 
 // load returns the tables of a tenant and their history.
 func (r *Replicator) load(ctx context.Context, tenant uuid.UUID) (tables []*iceberg.Table, h history, err error) {
-	h.begun = r.now()
 	for _, export := range schema.Exports {
 		files, err := r.source.TableFiles(ctx, tenant, export.Name)
 		if err != nil {
 			return nil, h, err
 		}
 		for _, f := range files {
-			if f.PublishedAt.Before(h.begun) {
+			if h.begun.IsZero() || f.PublishedAt.Before(h.begun) {
 				h.begun = f.PublishedAt
 			}
 			h.replaced = h.replaced || !f.ReplacedAt.IsZero()
 		}
 		location := r.client.url(tenant.String() + "/" + export.Name)
 		tables = append(tables, iceberg.NewTable(tenant, export, location, files, r.now()))
+	}
+	if h.begun.IsZero() { // nothing was published
+		h.begun = r.now()
 	}
 	return tables, h, nil
 }
