@@ -101,9 +101,9 @@ func TestLines_StreamFails(t *testing.T) {
 
 func TestBatcher_MaxRows(t *testing.T) {
 	t.Parallel()
-	lines, batches, failure := readLines(t, strings.NewReader(strings.Repeat("{}\n", 2*maxBatchRows+1)))
-	if failure != nil || len(lines) != 2*maxBatchRows+1 || batches != 3 {
-		t.Fatalf("got %d lines in %d batches and %v, want %d in 3", len(lines), batches, failure, 2*maxBatchRows+1)
+	lines, batches, failure := readLines(t, strings.NewReader(strings.Repeat("{}\n", maxBatchRows+1)))
+	if failure != nil || len(lines) != maxBatchRows+1 || batches != 2 {
+		t.Fatalf("got %d lines in %d batches and %v, want %d in 2", len(lines), batches, failure, maxBatchRows+1)
 	}
 }
 
@@ -130,7 +130,7 @@ func FuzzLines(f *testing.F) {
 // Blank lines count as lines and give no rows.
 func TestLines_ManyBlankLines(t *testing.T) {
 	t.Parallel()
-	const blank = 1_000_000
+	const blank = 100_000
 	in := "{1}\n" + strings.Repeat("\n", blank) + strings.Repeat(" \r\n", blank) + "\t{2}"
 	lines, _, failure := readLines(t, strings.NewReader(in))
 	if want := []readRow{{1, "{1}", ""}, {2 + 2*blank, "{2}", ""}}; failure != nil || !slices.Equal(lines, want) {

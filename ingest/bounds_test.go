@@ -34,27 +34,23 @@ func compressed(t testing.TB, in io.Reader, name string) []byte {
 	return out.Bytes()
 }
 
-// endless is a reader that repeats text without end.
-type endless struct {
-	text string
-	at   int
+// expanding returns prefix and then mebibytes of the repeated text, compressed in one part for each MiB. The length of
+// text divides a MiB.
+func expanding(t testing.TB, prefix, text string, mebibytes int64, name string) []byte {
+	t.Helper()
+	part := compressed(t, strings.NewReader(strings.Repeat(text, 1<<20/len(text))), name)
+	return append(compressed(t, strings.NewReader(prefix), name), bytes.Repeat(part, int(mebibytes))...)
 }
 
-func (r *endless) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		copied := copy(p[n:], r.text[r.at:])
-		n += copied
-		r.at = (r.at + copied) % len(r.text)
-	}
-	return n, nil
-}
+// expansion is a limit in bytes that is lower than the default one.
+const expansion = 18 << 20
 
 // A small input cannot cause the work of a large one. All uncompressed bytes count, including blank lines and
 // padding. One input meets the default limit, and the others meet a lower one. For inputs with long lines, that is more
 // than a line may have.
 func TestBounds_Expansion(t *testing.T) {
 	t.Parallel()
-	const defaultExpansion, expansion = 128 << 20, 18 << 20 // bytes
+	const defaultExpansion = 128 << 20 // bytes
 	w := openNew(t)
 	blank := strings.Repeat("\n", 1<<16)
 	for format, inputs := range map[ingest.Format]map[string][2]string{ // a prefix, and a text that is repeated
@@ -75,15 +71,14 @@ func TestBounds_Expansion(t *testing.T) {
 				}
 				bounds := ingest.Bounds{Bytes: 8 << 30, Refused: 100, Expansion: expansion}
 				switch {
-				case format == ingest.CSV && name == "blank lines":
+				case format == ingest.NDJSON && name == "spaces" && packed == ".zst":
 					bounds.Expansion = 0
 				case input[1] == blank && name != "quotes":
 					bounds.Expansion = 4 << 20 // no line is long
 				}
 				want := cmp.Or(bounds.Expansion, defaultExpansion)
 				t.Run(fmt.Sprint(format, " ", name, packed), func(t *testing.T) {
-					in := io.MultiReader(strings.NewReader(input[0]), &endless{text: input[1]})
-					body := compressed(t, io.LimitReader(in, want+1<<20), packed)
+					body := expanding(t, input[0], input[1], want>>20+1, packed)
 					_, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: format, Dataset: "calls",
 						Tenant: tenant.ID, Body: bytes.NewReader(body), Bounds: bounds})
 					var tooLarge *warehouse.TooLargeError
@@ -108,8 +103,8 @@ func TestBounds_TableExpansion(t *testing.T) {
 		limit  int64 // of the error, in bytes; 0: the file is refused with reason
 		reason string
 	}{
-		"a dictionary":    {"SELECT uuid() AS id, repeat('x', 65536) AS summary FROM range(10000)", 128 << 20, ""},
-		"rows of nothing": {"SELECT NULL AS metadata FROM range(2000000)", 0, "more than 100000 rows were refused"},
+		"a dictionary":    {"SELECT uuid() AS id, repeat('x', 65536) AS summary FROM range(400)", expansion, ""},
+		"rows of nothing": {"SELECT NULL AS metadata FROM range(20000)", 0, "more than 5000 rows were refused"},
 		"large rows": {"SELECT uuid() AS id, repeat('x', 1000000) AS summary FROM range(2048)", 0,
 			"reading the file needs more than 512 MiB of memory"},
 	} {
@@ -121,7 +116,7 @@ func TestBounds_TableExpansion(t *testing.T) {
 			}
 			summary, err := ingest.Load(t.Context(), w, ingest.Input{Name: "push", Format: ingest.Parquet, Dataset: "calls",
 				Tenant: tenant.ID, Throttled: true, Body: bytes.NewReader(content),
-				Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 100_000}})
+				Bounds: ingest.Bounds{Bytes: 8 << 30, Refused: 5000, Expansion: expansion}})
 			if test.limit > 0 {
 				var tooLarge *warehouse.TooLargeError
 				if !errors.As(err, &tooLarge) || tooLarge.Bytes != test.limit {
@@ -146,7 +141,7 @@ func TestBounds_EmptyMembers(t *testing.T) {
 		if packed == ".zst" {
 			empty = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0} // an empty frame
 		}
-		body := append(bytes.Repeat(empty, 100_000), compressed(t, strings.NewReader(row), packed)...)
+		body := append(bytes.Repeat(empty, 10_000), compressed(t, strings.NewReader(row), packed)...)
 		summary := load(t, openNew(t), ingest.Input{Name: "calls.ndjson", Tenant: tenant.ID, Body: bytes.NewReader(body),
 			Bounds: ingest.Bounds{Bytes: 1 << 20}})
 		wantCounts(t, summary, schema.Counts{Read: 1, New: 1})
@@ -157,10 +152,9 @@ func TestBounds_EmptyMembers(t *testing.T) {
 func TestBounds_CancelWhileUnpacking(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
-	blank := compressed(t, io.LimitReader(&endless{text: strings.Repeat("\n", 1<<16)}, 256<<20), ".zst")
 	for format, prefix := range map[ingest.Format]string{ingest.NDJSON: "", ingest.JSON: "[", ingest.CSV: "id\n",
 		ingest.Parquet: ""} {
-		body := append(compressed(t, strings.NewReader(prefix), ".zst"), blank...)
+		body := expanding(t, prefix, "\n", 32, ".zst")
 		ctx, cancel := context.WithCancel(t.Context())
 		// One Read returns the whole body, and then the context is cancelled.
 		_, err := ingest.Load(ctx, w, ingest.Input{Name: "calls", Format: format, Dataset: "calls",

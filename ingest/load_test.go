@@ -160,7 +160,8 @@ func asArrowFile(t *testing.T, stream []byte) []byte {
 	return out.Bytes()
 }
 
-// Loading the same rows again in any other format changes nothing.
+// Loading the same rows again in any other format changes nothing. The codecs are tried with calls only, because they do
+// not depend on the dataset.
 func TestLoad_EveryFormat(t *testing.T) {
 	t.Parallel()
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls,
@@ -172,9 +173,16 @@ func TestLoad_EveryFormat(t *testing.T) {
 			wantCounts(t, load(t, w, ingest.Input{Name: dataset + ".ndjson", Body: bytes.NewReader(ndjson)}),
 				schema.Counts{Read: rows, New: rows})
 			unchanged := schema.Counts{Read: rows, Unchanged: rows}
+			check := func(name string, plain []byte) {
+				t.Helper()
+				if strings.Count(name, ".") > 1 && dataset != "calls" {
+					return
+				}
+				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset,
+					Body: bytes.NewReader(packed(t, name, plain))}), unchanged)
+			}
 			for _, name := range []string{"x.ndjson.gz", "x.jsonl.zst", "x.ndjson", "-"} {
-				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
-					ndjson))}), unchanged)
+				check(name, ndjson)
 			}
 			texts, typed := asArrow(t, ndjson, "COLUMNS(*) ->> '$'"), asArrow(t, ndjson,
 				"(id ->> '$')::UUID AS id, (created_at ->> '$')::TIMESTAMPTZ AS created_at, COLUMNS(c -> c NOT IN ('id', "+
@@ -182,16 +190,14 @@ func TestLoad_EveryFormat(t *testing.T) {
 			for name, plain := range map[string][]byte{"x.json": asArray(t, ndjson), "x.json.gz": asArray(t, ndjson),
 				"x.arrows": texts, "x.arrow.zst": texts,
 				"X.ARROW": asArrowFile(t, texts), "typed.arrows": typed} {
-				wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
-					plain))}), unchanged)
+				check(name, plain)
 			}
 			for _, format := range []string{"csv", "parquet"} {
 				path := asTable(t, ndjson, format)
 				plain, err := os.ReadFile(path)
 				noError(t, err)
-				for _, name := range []string{"x." + format, "x." + format + ".gz", "x." + format + ".zst"} {
-					wantCounts(t, load(t, w, ingest.Input{Name: name, Dataset: dataset, Body: bytes.NewReader(packed(t, name,
-						plain))}), unchanged)
+				for _, codec := range []string{"", ".gz", ".zst"} {
+					check("x."+format+codec, plain)
 				}
 				wantCounts(t, load(t, w, ingest.Input{Name: path, Dataset: dataset,
 					Body: mustOpen(t, path)}), unchanged)
@@ -245,8 +251,8 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	defer db.Close()
 	path := filepath.Join(t.TempDir(), "calls.parquet")
 	_, err = db.ExecContext(t.Context(),
-		`COPY (SELECT md5(i::VARCHAR)::UUID AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at FROM range(130000) AS r(i) ORDER BY i)
-		TO '`+path+`' (FORMAT parquet, ROW_GROUP_SIZE 65536)`)
+		`COPY (SELECT md5(i::VARCHAR)::UUID AS id, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS created_at FROM range(50000) AS r(i) ORDER BY i)
+		TO '`+path+`' (FORMAT parquet, ROW_GROUP_SIZE 20480)`)
 	noError(t, err)
 	var page int64 // of the second row group
 	noError(t, db.QueryRowContext(t.Context(),
@@ -258,7 +264,7 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	noError(t, os.WriteFile(path, content, 0o600))
 	w := openNew(t)
 	summary := load(t, w, ingest.Input{Name: "calls.parquet", Body: mustOpen(t, path), Tenant: tenant.ID})
-	if summary.New < 61_440 || summary.New > 65_536 || summary.New != summary.Read {
+	if summary.New < 16_384 || summary.New > 20_480 || summary.New != summary.Read {
 		t.Errorf("got %+v, want the first row group, except rows that DuckDB has not returned yet", summary.Counts)
 	}
 	if summary.FilesRefused != 1 || !strings.Contains(summary.Refusals[0].Reason, "cannot be read") ||

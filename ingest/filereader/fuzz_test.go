@@ -160,7 +160,7 @@ func TestReadFile_MutatedFiles(t *testing.T) {
 		Parquet: {"snappy": smallParquet(t, "snappy"), "uncompressed": smallParquet(t, "uncompressed")},
 		Arrow:   {"plain": smallArrow(t), "LZ4": smallArrow(t, ipc.WithLZ4())},
 	}
-	const mutations = 40 // of each file; a child takes 0.1 s
+	const mutations = 12 // of each file; a child takes 0.1 s
 	for format, contents := range files {
 		for name, content := range contents {
 			t.Run(format+" "+name, func(t *testing.T) {

@@ -41,7 +41,7 @@ func manyRows(t *testing.T, text string) []byte {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "summary", Type: arrow.BinaryTypes.String}}, nil)
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
-	for range 200_000 {
+	for range 20_000 {
 		builder.Field(0).(*array.StringBuilder).Append(text)
 	}
 	return arrowFileOf(t, schema, []arrow.RecordBatch{builder.NewRecordBatch()})
@@ -67,7 +67,7 @@ func TestSession_FilesInTurn(t *testing.T) {
 		{Parquet, withGap(parquet), 20, false, false},
 		{Parquet, parquet, 20, false, true},
 		{Arrow, stream, 2, false, false},
-		{Arrow, manyRows(t, "x"), 200_000, false, true},
+		{Arrow, manyRows(t, "x"), 20_000, false, true},
 		{Arrow, small, 6, false, true},
 		{Arrow, stream[:len(stream)-20], 0, true, false},
 		{Arrow, nil, 0, true, false},
@@ -144,7 +144,7 @@ func parquetOfTexts(t *testing.T, rows, bad int) []byte {
 // once.
 func TestSession_TextsThatAreNotUTF8(t *testing.T) {
 	t.Parallel()
-	const many, bad = 50_000, 40_000
+	const many, bad = 12_000, 9_000
 	content := parquetOfTexts(t, many, bad)
 	s := newSession(t)
 	for name, open := range map[string]func() (*Rows, error){
