@@ -16,7 +16,7 @@ import (
 // A value of 50 MB fits in every format, in a worker with the default memory limit. A value above the limit of bytes
 // does not.
 func TestLimits_OneHugeValue(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	for _, format := range Formats {
 		text, outcome, err := runQuery(t.Context(), r, Request{SQL: "SELECT 7 AS n, repeat('x', 20000000) AS t",
 			Format: format})
@@ -37,7 +37,7 @@ func TestResult_PassesOnNoMoreThanTheLimit(t *testing.T) {
 		echo '{"begins":true}' >&3; head -c 5000000 /dev/zero >&4; exec 4>&-; echo '{"done":{"rows":1,"truncated":""}}' >&3`
 	for _, most := range []int64{10, maxHead, maxHead + 1, 3 * maxHead} {
 		var log bytes.Buffer
-		r := newRunner(t, openLake(t), func(o *Options) {
+		r := newRunner(t, sharedLake(t), func(o *Options) {
 			o.MaxBytes, o.IdleWorkers, o.Command = most, 0, []string{"/bin/sh", "-c", worker}
 			o.Log = slog.New(slog.NewTextHandler(&log, nil))
 		})
@@ -75,7 +75,7 @@ func (s *stalled) Write(p []byte) (int, error) {
 
 // WriteTo writes nothing after its context has ended, even if the worker has sent the whole result.
 func TestResult_PassesOnNothingAfterItsTime(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	result, err := r.Start(ctx, "id", Request{Tenant: tenantA, SQL: "SELECT repeat('x', 1000) FROM range(500)",
 		Format: NDJSON})

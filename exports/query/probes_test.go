@@ -109,7 +109,7 @@ func TestWork_KernelAloneConfines(t *testing.T) {
 	if err := sandbox.Supported(); err != nil {
 		t.Skip(err)
 	}
-	w := openLake(t)
+	w := sharedLake(t)
 	for name := range probes {
 		r := newRunner(t, w, func(o *Options) { o.Command = append(o.Command, name) })
 		if got := mustQuery(t, r, "SELECT count(*) FROM calls").text(); got != "200" {
@@ -120,7 +120,7 @@ func TestWork_KernelAloneConfines(t *testing.T) {
 
 // If the kernel cannot confine a worker, no query runs, unless the operator allows it.
 func TestRunner_RequiresSandbox(t *testing.T) {
-	w := openLake(t)
+	w := sharedLake(t)
 	cannot := func(o *Options) { o.SandboxSupported = func() error { return ErrUnavailable } }
 	_, _, err := runQuery(t.Context(), newRunner(t, w, cannot), Request{SQL: "SELECT 1"})
 	if !errors.Is(err, ErrUnavailable) {
@@ -147,7 +147,7 @@ func TestRunner_LogsProtectionsOnce(t *testing.T) {
 		t.Skip(err)
 	}
 	var log bytes.Buffer
-	r := newRunner(t, openLake(t), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	r := newRunner(t, sharedLake(t), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	for range 2 {
 		mustQuery(t, r, "SELECT 1")
 	}
@@ -173,7 +173,7 @@ func TestRunner_RefusesUnconfinedWorkers(t *testing.T) {
 		"all, for comparison": {`{"confined":{"landlock":7,"seccomp":true,"privileges":true}}` + begins, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRunner(t, openLake(t), func(o *Options) {
+			r := newRunner(t, sharedLake(t), func(o *Options) {
 				o.SandboxSupported = func() error { return nil }
 				o.Command = []string{"/bin/sh", "-c", `printf '%s' "$1" >&3`, "sh", c.events}
 			})

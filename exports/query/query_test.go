@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 3 && os.Args[1] == WorkerArgument:
 		os.Exit(worker.Work(probes[os.Args[2]])) // see TestWork_KernelAloneConfines
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(program{m})
 }
 
 var (
@@ -54,13 +55,57 @@ var (
 // environment.
 const canary = "canary-7f3a"
 
-// openLake returns a warehouse with the published rows of two tenants: 200 calls in four months and a customer of
-// tenantA, and a call of tenantB.
+// lake is the warehouse that tests share. No test changes it.
+var lake struct {
+	once      sync.Once
+	warehouse *warehouse.Warehouse // nil if it could not be filled
+	dir       string
+}
+
+// sharedLake returns the warehouse that tests share, with the rows of openLake.
+func sharedLake(t testing.TB) *warehouse.Warehouse {
+	t.Helper()
+	lake.once.Do(func() {
+		var err error
+		lake.dir, err = os.MkdirTemp("", "lake")
+		querytest.NoError(t, err)
+		w := warehousetest.Open(t, lake.dir)
+		fillLake(t, w)
+		lake.warehouse = w
+	})
+	if lake.warehouse == nil {
+		t.Fatal("the warehouse that tests share was not filled")
+	}
+	return lake.warehouse
+}
+
+// A program runs all tests and closes the warehouse that they share.
+type program struct{ *testing.M }
+
+// Run implements goleak.TestingM.
+func (p program) Run() int {
+	status := p.M.Run()
+	if lake.warehouse != nil {
+		if err := errors.Join(lake.warehouse.Close(), os.RemoveAll(lake.dir)); err != nil {
+			fmt.Fprintln(os.Stderr, "close the warehouse that tests share:", err)
+			return 1
+		}
+	}
+	return status
+}
+
+// openLake returns a warehouse of its own for a test that changes its files.
 func openLake(t testing.TB) *warehouse.Warehouse {
 	t.Helper()
-	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: t.TempDir()})
-	querytest.NoError(t, err)
-	t.Cleanup(func() { querytest.NoError(t, w.Close()) })
+	w := warehousetest.OpenNew(t)
+	fillLake(t, w)
+	return w
+}
+
+// fillLake publishes the rows of two tenants: 200 calls in four months and a customer of tenantA, and a call of
+// tenantB.
+func fillLake(t testing.TB, w *warehouse.Warehouse) {
+	t.Helper()
 	var calls []string
 	for n := range 200 {
 		calls = append(calls, fmt.Sprintf(`{"user_id":%q,"id":"00000000-0000-4000-8000-%012d","status":%q,`+
@@ -74,9 +119,8 @@ func openLake(t testing.TB) *warehouse.Warehouse {
 	const customer = `{"user_id":%q,"id":"00000000-0000-4000-8000-000000000901","name":"Asha Rao",` +
 		`"created_at":"2026-01-01"}`
 	merge(t, w, schema.Customers, fmt.Sprintf(customer, tenantA))
-	_, err = w.Publish(t.Context())
+	_, err := w.Publish(t.Context())
 	querytest.NoError(t, err)
-	return w
 }
 
 // newRunner returns a runner whose workers are this test binary.
@@ -158,7 +202,7 @@ func mustQuery(t testing.TB, r *Runner, sql string, params ...string) jsonResult
 }
 
 func TestQuery_ReadsTheSnapshot(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	for _, c := range []struct{ sql, want string }{
 		{"SELECT count(*), sum(cost), min(created_at) FROM calls", `200 249.0000 "2026-01-03T10:00:00.500Z"`},
 		{"FROM calls SELECT status, count(*) GROUP BY ALL ORDER BY ALL", `"completed" 100; "failed" 100`},
@@ -192,7 +236,7 @@ func TestQuery_ReadsTheSnapshot(t *testing.T) {
 
 // The comments of the views and columns are the descriptions of the exports.
 func TestQuery_ViewsHaveComments(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	a := mustQuery(t, r, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "+
 		"WHERE schema_name = 'main' AND NOT internal ORDER BY table_oid, column_index")
 	var want [][4]string
@@ -224,7 +268,7 @@ func decodeText(text []byte) (s string) {
 }
 
 func TestQuery_Parameters(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	for _, c := range []struct{ sql, params, want string }{
 		{"SELECT count(*) FROM calls WHERE status = ? AND duration_seconds < ?", `["failed", 10]`, "5"},
 		{"SELECT $2, $1, $1", `["a", null]`, `null "a" "a"`},
@@ -266,7 +310,7 @@ const everyType = `SELECT true, 1::TINYINT, 9007199254740991, 9007199254740992, 
   'x'::ENUM('w', 'x'), union_value(num := 2), [1, 2]::INTEGER[2], NULL, 'infinity'::TIMESTAMP`
 
 func TestQuery_ValuesAsJSON(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	const want = `true 1 9007199254740991 "9007199254740992" "18446744073709551615" 1 ` +
 		`"170141183460469231731687303715884105727" ` +
 		`1.5 "NaN" "-Infinity" 1e-07 12.3400 -0.05 "123456789012345678.12" "2026-01-02" "10:00:00.500" ` +
@@ -282,7 +326,7 @@ func TestQuery_ValuesAsJSON(t *testing.T) {
 }
 
 func TestQuery_Formats(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	in := func(format, sql string) (string, Outcome) {
 		text, outcome, err := runQuery(t.Context(), r, Request{SQL: sql, Format: format})
 		if err != nil {
@@ -355,7 +399,7 @@ func TestQuery_Formats(t *testing.T) {
 // The rows of an Arrow result are complete and unique, and have the order that the statement requires. They stop at a
 // limit and at the first error.
 func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	const all, many = "SELECT duration_seconds * 5000::BIGINT + range AS n, customer_number FROM calls, " +
 		"range(5000)", 1_000_000
 	for _, limit := range []int64{0, 123_456} {
@@ -391,7 +435,7 @@ func TestQuery_ArrowRowsAreCompleteAndUnique(t *testing.T) {
 }
 
 func TestRequest_Limits(t *testing.T) {
-	r := newRunner(t, openLake(t), func(o *Options) { o.MaxBytes = 100_000 })
+	r := newRunner(t, sharedLake(t), func(o *Options) { o.MaxBytes = 100_000 })
 	for _, c := range []struct {
 		sql, format string
 		limit       int64
@@ -440,7 +484,7 @@ func TestRequest_Limits(t *testing.T) {
 }
 
 func TestFailure_HasPosition(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	for _, c := range []struct {
 		sql          string
 		line, column int

@@ -20,7 +20,7 @@ func idleWorker(t *testing.T, r *Runner) *workerProcess {
 // An idle worker runs one query, of any tenant, and another one takes its place. An idle worker that is killed is
 // replaced and no query fails.
 func TestWorkerPool_WorkerRunsOneQuery(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	count := func(tenant, want string) {
 		t.Helper()
 		request := Request{SQL: "SELECT count(*) AS n FROM calls", Format: NDJSON, Tenant: tenantA}
@@ -66,7 +66,7 @@ func TestWorkerPool_WorkerRunsOneQuery(t *testing.T) {
 
 // The worker that has been idle longest runs the next query, and another worker takes its place.
 func TestWorkerPool_LongestIdleRunsFirst(t *testing.T) {
-	r := newRunner(t, openLake(t))
+	r := newRunner(t, sharedLake(t))
 	first := idleWorker(t, r)
 	r.IdleWorkers = 2
 	r.fillPool()

@@ -371,6 +371,19 @@ func TestCheck_RefusesDeniedFunctionsEverywhere(t *testing.T) {
 	t.Logf("%d statements", n)
 }
 
+// Every attack that must be refused is, before DuckDB binds it. Tests of package query run the other attacks in a worker.
+func TestCheck_RefusesAttacks(t *testing.T) {
+	e := checkedEngine(t)
+	for _, a := range querytest.Attacks(t, "../../testdata/attacks.txt") {
+		if a.Want != "refused" {
+			continue
+		}
+		if s, err := e.prepare(a.SQL); !errors.Is(err, protocol.ErrSQL) {
+			t.Errorf("%s: %.200s: got %v (%v), want ErrSQL", a.Note, a.SQL, err, s)
+		}
+	}
+}
+
 func TestCheck_RefusesOtherRelations(t *testing.T) {
 	e := checkedEngine(t)
 	for _, name := range []string{
