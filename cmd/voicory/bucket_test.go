@@ -90,7 +90,7 @@ func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
 		"duckdb-extension-httpfs==1.5.5", "pyiceberg==0.12.0", "pyarrow==26.0.1", "polars==2.1.0", "chdb==4.4.0")
 	s := startBucket(t)
 	data := filepath.Join(t.TempDir(), "data")
-	mustRun(t, "", "demo", "--data", data)
+	copyDemo(t, data)
 	for name, hold := range map[string]func(*http.Request) (bool, bool){
 		"before metadata is written": func(r *http.Request) (bool, bool) {
 			return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".metadata.json"), false
@@ -179,8 +179,7 @@ func TestServe_UnusableBucket(t *testing.T) {
 func TestServe_LakeCache(t *testing.T) {
 	s := startBucket(t)
 	data := filepath.Join(t.TempDir(), "data")
-	mustRun(t, "", "demo", "--data", data)
-	key := createKey(t, data, demoTenant.ID.String(), "secret")
+	key := copyDemo(t, data).Secret
 	inLake := func() int {
 		files, err := filepath.Glob(filepath.Join(data, "lake", "*", "calls", "*", "*.parquet"))
 		noError(t, err)
@@ -200,17 +199,7 @@ func TestServe_LakeCache(t *testing.T) {
 		noError(t, err)
 		return response.StatusCode, string(body)
 	}
-	url, stop := serve(t, data)
-	_, want := count(url)
-	stop()
-
-	sameRows := func(a, b string) bool {
-		var rows [2]struct{ Rows json.RawMessage }
-		return json.Unmarshal([]byte(a), &rows[0]) == nil && json.Unmarshal([]byte(b), &rows[1]) == nil &&
-			len(rows[0].Rows) > 0 && string(rows[0].Rows) == string(rows[1].Rows)
-	}
-
-	url, stop = serve(t, data, append(s.flags(), "--lake-cache", "100KB")...)
+	url, stop := serve(t, data, append(s.flags(), "--lake-cache", "100KB")...)
 	until(t, "files are evicted", func() bool { return inLake() <= 2 })
 	if status, body := count(url); status != http.StatusServiceUnavailable || !strings.Contains(body, "--lake-cache") {
 		t.Errorf("SQL with a small cache: got %d %s", status, body)
@@ -239,8 +228,8 @@ func TestServe_LakeCache(t *testing.T) {
 	}
 
 	url, stop = serve(t, data, append(s.flags(), "--lake-cache", "10MB")...)
-	if status, body := count(url); status != http.StatusOK || !sameRows(body, want) {
-		t.Errorf("SQL: got %d %s, want %s", status, body, want)
+	if status, body := count(url); status != http.StatusOK || !strings.Contains(body, "[[2000]]") {
+		t.Errorf("SQL: got %d %s, want 2000 calls", status, body)
 	}
 	stop()
 

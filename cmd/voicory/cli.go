@@ -32,6 +32,8 @@ type Main struct {
 	Umask fs.FileMode
 	// Listening, if not nil, is called with the address of the API once the server accepts connections.
 	Listening func(address string)
+	// NoIdleWorkers makes the server start a SQL worker only when a query needs it. Tests with few queries set it.
+	NoIdleWorkers bool
 	// Exit ends the process if a shutdown takes too long. The default is os.Exit.
 	Exit func(status int)
 }

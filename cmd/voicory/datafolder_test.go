@@ -82,77 +82,80 @@ func wantModes(t *testing.T, data string, root, lakeDir, lakeFile fs.FileMode) (
 	return visited
 }
 
-// Every file of a data folder has the mode of the layout under every umask, whether the umask would narrow the mode or
-// leave it too wide: in a folder in use, in a folder with the
-// logs of a killed server, and in a folder with replaced files.
+// Every file of a data folder has the mode of the layout, whether the umask would leave it too wide or narrow it: in a
+// folder in use, in a folder with the logs of a killed server, and in a folder with replaced files.
 func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
-	for mode, umasks := range map[string][]string{"": {"000", "077"}, "group": {"022"}, "world": {"000", "077"}} {
-		want := map[string][3]fs.FileMode{"": {0o700, 0o700, 0o600}, "group": {0o710, 0o750, 0o640},
-			"world": {0o711, 0o755, 0o644}}[mode]
-		for _, umask := range umasks {
-			t.Run(umask+mode, func(t *testing.T) {
-				t.Parallel()
-				dir := t.TempDir()
-				data := filepath.Join(dir, "data")
-				var flags []string
-				if mode != "" {
-					flags = []string{"--lake-mode", mode}
-				}
-				check := func(names ...string) {
-					t.Helper()
-					visited := strings.Join(wantModes(t, data, want[0], want[1], want[2]), "\n") + "\n"
-					for _, name := range names {
-						if !strings.Contains(visited, name+"\n") {
-							t.Errorf("no %s in\n%s", name, visited)
-						}
+	for _, test := range []struct {
+		mode, umask string
+		want        [3]fs.FileMode // of the root, and of the folders and files of the lake
+	}{
+		{"", "000", [3]fs.FileMode{0o700, 0o700, 0o600}}, {"group", "022", [3]fs.FileMode{0o710, 0o750, 0o640}},
+		{"world", "077", [3]fs.FileMode{0o711, 0o755, 0o644}},
+	} {
+		mode, umask, want := test.mode, test.umask, test.want
+		t.Run(umask+mode, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			data := filepath.Join(dir, "data")
+			var flags []string
+			if mode != "" {
+				flags = []string{"--lake-mode", mode}
+			}
+			check := func(names ...string) {
+				t.Helper()
+				visited := strings.Join(wantModes(t, data, want[0], want[1], want[2]), "\n") + "\n"
+				for _, name := range names {
+					if !strings.Contains(visited, name+"\n") {
+						t.Errorf("no %s in\n%s", name, visited)
 					}
 				}
-				wantUnderUmask(t, umask, mixedCalls(0, 9), append(flags, "ingest", "--data", data, "--dataset", "calls", "-")...)
-				check("voicory.json", "signing.key", "control.duckdb", "warehouse/"+someTenant+".duckdb")
+			}
+			wantUnderUmask(t, umask, mixedCalls(0, 9), append(flags, "ingest", "--data", data, "--dataset", "calls", "-")...)
+			check("voicory.json", "signing.key", "control.duckdb", "warehouse/"+someTenant+".duckdb")
 
-				server := underUmask(t, umask, "", "serve", "--data", data, "--listen", "127.0.0.1:0")
-				var log bytes.Buffer
-				server.Stdout, server.Stderr = &log, &log
-				noError(t, server.Start())
-				stopped := false
-				defer func() {
-					if !stopped {
-						_ = server.Process.Kill()
-						_ = server.Wait()
-					}
-				}()
-				socket := filepath.Join(data, "voicory.sock")
-				until(t, "a socket", func() bool { _, err := os.Stat(socket); return err == nil })
-				wantUnderUmask(t, umask, mixedCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
-				wantUnderUmask(t, umask, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql",
-					"SELECT count(*) FROM calls")
-				check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
-				noError(t, server.Process.Kill())
-				_ = server.Wait() // killed
-				stopped = true
-				check("warehouse/" + someTenant + ".duckdb.wal")
+			server := underUmask(t, umask, "", "serve", "--data", data, "--listen", "127.0.0.1:0")
+			var log bytes.Buffer
+			server.Stdout, server.Stderr = &log, &log
+			noError(t, server.Start())
+			stopped := false
+			defer func() {
+				if !stopped {
+					_ = server.Process.Kill()
+					_ = server.Wait()
+				}
+			}()
+			socket := filepath.Join(data, "voicory.sock")
+			until(t, "a socket", func() bool { _, err := os.Stat(socket); return err == nil })
+			// The server does what these commands ask for, so their own umask does not matter.
+			mustRun(t, mixedCalls(5, 9), "ingest", "--data", data, "--dataset", "calls", "-") // replaces files
+			mustRun(t, "", "query", "--data", data, "--tenant", someTenant, "--allow-unsandboxed-sql",
+				"SELECT count(*) FROM calls")
+			check("voicory.sock", "warehouse/"+someTenant+".duckdb.wal", "published/replaced/"+someTenant)
+			noError(t, server.Process.Kill())
+			_ = server.Wait() // killed
+			stopped = true
+			check("warehouse/" + someTenant + ".duckdb.wal")
 
-				wantUnderUmask(t, umask, "", "quarantine", "replay", "--data", data)
-				check()
-				// Files outside the data folder follow the umask.
-				file, folder := filepath.Join(dir, "calls.csv"), filepath.Join(dir, "all")
-				wantUnderUmask(t, umask, "", "export", "calls", "--data", data, "--tenant", someTenant, "-o", file)
-				wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
-				bits, err := strconv.ParseUint(umask, 8, 32)
+			wantUnderUmask(t, umask, "", "quarantine", "replay", "--data", data)
+			check()
+			// Files outside the data folder follow the umask.
+			file, folder := filepath.Join(dir, "calls.csv"), filepath.Join(dir, "all")
+			wantUnderUmask(t, umask, "", "export", "calls", "--data", data, "--tenant", someTenant, "-o", file)
+			wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
+			bits, err := strconv.ParseUint(umask, 8, 32)
+			noError(t, err)
+			for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777,
+				filepath.Join(folder, "warehouse.duckdb"): 0o666,
+				filepath.Join(folder, "README.md"):        0o666, filepath.Join(folder, "calls"): 0o777,
+				filepath.Join(folder, "calls/month=2026-01/calls.parquet"): 0o666} {
+				info, err := os.Stat(path)
 				noError(t, err)
-				for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777,
-					filepath.Join(folder, "warehouse.duckdb"): 0o666,
-					filepath.Join(folder, "README.md"):        0o666, filepath.Join(folder, "calls"): 0o777,
-					filepath.Join(folder, "calls/month=2026-01/calls.parquet"): 0o666} {
-					info, err := os.Stat(path)
-					noError(t, err)
-					if got, want := info.Mode().Perm(), full&^fs.FileMode(bits); got != want {
-						t.Errorf("mode of %s: got %o, want %o", path, got, want)
-					}
+				if got, want := info.Mode().Perm(), full&^fs.FileMode(bits); got != want {
+					t.Errorf("mode of %s: got %o, want %o", path, got, want)
 				}
-				check()
-			})
-		}
+			}
+			check()
+		})
 	}
 }
 
@@ -215,8 +218,7 @@ func runFolderCommand(t *testing.T, data string, args []string) result {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(mixedCalls(100, 5)), Stdout: &stdout,
-		Stderr:    &stderr,
-		Listening: func(string) { cancel() }}
+		Stderr: &stderr, Listening: func(string) { cancel() }, NoIdleWorkers: true}
 	return result{program.Run(ctx), stdout.String(), stderr.String()}
 }
 
@@ -348,15 +350,16 @@ func TestDataFolder_OfAnotherUserIsRefused(t *testing.T) {
 var allLinks = flag.Bool("links.all", false, "try every command with every symbolic link")
 
 // No command follows a symbolic link within a data folder, whether it points outside the folder or to another place
-// inside. The command that writes the most files meets every link. Each of the others, which open the folder in the
-// same way, meets every third link to the outside, or every link if -links.all is set.
+// inside. The command that writes the most files meets every link to the outside, and every fourth one to the inside.
+// Each of the others, which open the folder in the same way, meets every twelfth link to the outside. All of them meet
+// every link if -links.all is set. The files of calls stand for those of cost_daily, which are written together.
 func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	template := filepath.Join(t.TempDir(), "data")
 	mustRun(t, mixedCalls(0, 1), "ingest", "--data", template, "--dataset", "calls", "-")
 	var names []string
 	noError(t, filepath.WalkDir(template, func(path string, _ fs.DirEntry, err error) error {
-		if name, _ := filepath.Rel(template, path); name != "." {
+		if name, _ := filepath.Rel(template, path); name != "." && !strings.Contains(name, "cost_daily") {
 			names = append(names, name)
 		}
 		return err
@@ -366,6 +369,9 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 		"lake/tenant_id="+someTenant+"/messages", "published/replaced", "quarantine/.x.unfinished", "tmp/x")
 	for n, name := range names {
 		for _, inside := range []bool{false, true} {
+			if inside && n%4 != 0 && !*allLinks {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s inside=%t", strings.ReplaceAll(name, "/", " "), inside), func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
@@ -395,7 +401,7 @@ func TestDataFolder_SymlinksAreNotFollowed(t *testing.T) {
 				noError(t, os.Symlink(canary, path))
 				before := fingerprint(t, canary)
 				for i, args := range folderCommands {
-					if i > 0 && (inside || (n+i)%3 != 0) && !*allLinks {
+					if i > 0 && (inside || (n+i)%12 != 0) && !*allLinks {
 						continue
 					}
 					got := runFolderCommand(t, data, args)

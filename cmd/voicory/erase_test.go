@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The commands that remove data work on a closed folder and through the socket of a server, with the same output.
+// The commands that remove data work on a closed folder and through the socket of a server, with the same output. Their
+// refusals and effects do not depend on the place, so a server shows them.
 func TestCommands_EraseAndDelete(t *testing.T) {
 	t.Parallel()
 	const tenant = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -28,22 +29,27 @@ func TestCommands_EraseAndDelete(t *testing.T) {
 		do(exitDone, "", "would erase 1 customers, 0 calls, 0 messages", append(erase, "--dry-run")...)
 		do(exitDone, "", "erased 1 customers, 0 calls, 0 messages, 0 refused rows, 0 entries of the request log\n"+
 			"searched all files: found nothing of the customer\n", erase...)
-		do(exitDone, customer, "0 new, 0 changed, 0 unchanged, 0 refused, 1 kept out by an erasure or the retention",
-			ingest...)
-		do(exitFailed, "", "has no customer", "erase", "--tenant", tenant, "--customer",
-			"00000000-0000-4000-8000-000000000001")
-		do(exitUsage, "", "neither an id nor a phone number", "erase", "--tenant", tenant, "--customer", "+")
+		if served {
+			do(exitDone, customer, "0 new, 0 changed, 0 unchanged, 0 refused, 1 kept out by an erasure or the retention",
+				ingest...)
+			do(exitFailed, "", "has no customer", "erase", "--tenant", tenant, "--customer",
+				"00000000-0000-4000-8000-000000000001")
+			do(exitUsage, "", "neither an id nor a phone number", "erase", "--tenant", tenant, "--customer", "+")
+		}
 
 		other := strings.NewReplacer("0143", "0144", "000001\"", "000002\"").Replace(customer)
 		do(exitDone, other, "1 new", ingest...)
 		do(exitDone, "", "keeps customers=12mo", "tenants", "set", tenant, "--keep", "customers=1y")
-		do(exitDone, "", "keeps customers=12mo", "tenants", "list")
 		do(exitDone, "", "deleted 1 customers, 0 calls, 0 messages", "tenants", "prune")
-		do(exitDone, other, "1 kept out", ingest...)
-
-		do(exitUsage, "no\n", "the id was not typed", "tenants", "delete", tenant)
+		if served {
+			do(exitDone, "", "keeps customers=12mo", "tenants", "list")
+			do(exitDone, other, "1 kept out", ingest...)
+			do(exitUsage, "no\n", "the id was not typed", "tenants", "delete", tenant)
+		}
 		do(exitDone, tenant+"\n", "deleted "+tenant, "tenants", "delete", tenant)
-		do(exitFailed, customer, "tenant was deleted", ingest...)
-		do(exitFailed, "", "no such tenant", "tenants", "delete", tenant, "--yes")
+		if served {
+			do(exitFailed, customer, "tenant was deleted", ingest...)
+			do(exitFailed, "", "no such tenant", "tenants", "delete", tenant, "--yes")
+		}
 	}
 }

@@ -30,7 +30,7 @@ func TestGuide_DataScientists(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	installProgram(t, dir)
-	mustRun(t, "", "demo", "--data", data)
+	copyDemo(t, data)
 	url, _ := serve(t, data)
 
 	blocks, err := json.Marshal(blocksOf(string(document), url))

@@ -11,7 +11,8 @@ import (
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 )
 
-// A query prints the same result in every format, with and without a running server.
+// A query prints the same result in every format. Without a server, which starts workers in the same way, one result
+// and one error are enough.
 func TestQuery_Formats(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -25,11 +26,20 @@ func TestQuery_Formats(t *testing.T) {
 		"'a\"b', 12, 'x' ORDER BY calls"
 	check := func(served bool) {
 		t.Helper()
+		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got,
+			`Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
+			t.Error(got)
+		}
+		if !served {
+			if got := ask(exitDone, "SELECT count(*) AS calls FROM calls").stdout; got != "calls\n2\n" {
+				t.Errorf("got %q", got)
+			}
+			return
+		}
 		for format, want := range map[string]string{
 			"csv":    "said,calls,nothing\nनमस्ते,2,\n\"a\"\"b\",12,x\n",
 			"json":   "[\n{\"said\":\"नमस्ते\",\"calls\":2,\"nothing\":null},\n{\"said\":\"a\\\"b\",\"calls\":12,\"nothing\":\"x\"}\n]\n",
 			"ndjson": "{\"said\":\"नमस्ते\",\"calls\":2,\"nothing\":null}\n{\"said\":\"a\\\"b\",\"calls\":12,\"nothing\":\"x\"}\n",
-			"auto":   "said,calls,nothing\nनमस्ते,2,\n\"a\"\"b\",12,x\n",
 		} {
 			if got := ask(exitDone, "--format", format, sql).stdout; got != want {
 				t.Errorf("%s:\n%s", format, got)
@@ -46,26 +56,18 @@ func TestQuery_Formats(t *testing.T) {
 			!strings.HasPrefix(lines[3], "a\"b") || !strings.HasPrefix(lines[4], "2 rows, ") {
 			t.Errorf("%s", got)
 		}
-		if got := ask(exitFailed, "SELECT nope FROM calls").stderr; !strings.Contains(got,
-			`Binder Error: Referenced column "nope" not found`) || !strings.Contains(got, "(line 1, column 8)") {
-			t.Error(got)
-		}
-		if !served { // the remaining cases differ in what the worker sends, and not in where it is started
-			return
-		}
-		for _, format := range []string{"table", "json", "csv", "ndjson", "arrow", "parquet"} {
+		for _, format := range []string{"table", "json"} {
 			got := ask(exitTruncated, "--format", format, "--limit", "2", "FROM range(3)")
 			if want := "voicory: the result is incomplete: it has more rows than the limit; raise --limit\n"; got.stderr != want || got.stdout == "" {
 				t.Errorf("%s: got %q and %d bytes, want %q and the rows", format, got.stderr, len(got.stdout), want)
 			}
-			ask(exitDone, "--format", format, "--limit", "3", "FROM range(3)")
 		}
+		ask(exitDone, "--format", "json", "--limit", "3", "FROM range(3)")
 		if got := ask(exitDone, "--format", "table", "--limit", "9",
 			`SELECT unnest([NULL, 'NULL', '"NULL"', 'null']) AS x`).stdout; !strings.Contains(got,
 			"\nNULL\n\"NULL\"\n\"\\\"NULL\\\"\"\nnull\n") {
 			t.Errorf("got %s, want NULL and the text NULL to differ", got)
 		}
-		ask(exitFailed, "DROP VIEW calls")
 		ask(exitUsage, "--format", "xml", "SELECT 1")
 		wantStatus(t, run(t, "", "query", "--data", data, "--tenant", "x", "SELECT 1"), exitUsage)
 		if got := mustRun(t, "SELECT 7 AS x", "query", "--data", data, "--tenant", someTenant).stdout; got != "x\n7\n" {

@@ -41,6 +41,7 @@ func (c *serveCommand) Run(ctx context.Context, m *Main, f *flags) error {
 		Bucket:     bucket.Options{URL: c.Lake, Endpoint: c.LakeEndpoint, Region: c.LakeRegion, Style: c.LakeStyle},
 		LakeCache:  int64(c.LakeCache),
 		MaxBody:    int64(c.MaxBody), Limits: c.limits(), AllowUnsandboxedSQL: c.AllowUnsandboxedSQL,
-		Log: log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },
+		NoIdleWorkers: m.NoIdleWorkers,
+		Log:           log, Listening: m.Listening, Exit: func() { m.exit(exitFailed) },
 	})
 }

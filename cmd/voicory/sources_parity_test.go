@@ -38,8 +38,17 @@ type sourceFixture struct {
 	pull func() ingest.Summary
 }
 
-// docsOfEveryShape returns rows of each dataset with every shape that the platform uses for a field.
-func docsOfEveryShape(now time.Time) datasetDocs {
+// A target is the tenant of a server that a fixture ingests into.
+type target struct {
+	conn      *admin.Conn
+	data, url string
+	tenant    uuid.UUID
+}
+
+type startFixture func(*testing.T, target) sourceFixture
+
+// docsOfEveryShape returns rows of a tenant of each dataset with every shape that the platform uses for a field.
+func docsOfEveryShape(tenant uuid.UUID, now time.Time) datasetDocs {
 	at := func(n int) string {
 		return now.Add(-time.Duration(n) * time.Minute).UTC().Format("2006-01-02T15:04:05.000Z")
 	}
@@ -47,7 +56,7 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 	add := func(dataset string, fields doc) {
 		n := len(all["calls"]) + len(all["customers"]) + len(all["messages"])
 		id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
-		row := doc{"id": id, "user_id": demoTenant.ID.String(), "created_at": at(n)}
+		row := doc{"id": id, "user_id": tenant.String(), "created_at": at(n)}
 		if dataset == "customers" {
 			row["updated_at"] = row["created_at"]
 			row["name"] = "Customer " + id[30:]
@@ -90,21 +99,28 @@ func docsOfEveryShape(now time.Time) datasetDocs {
 }
 
 // Rows are the same through every input, whatever the shape of their fields. Ingesting them again changes neither rows
-// nor the change feed. Late updates are ingested.
+// nor the change feed. Late updates are ingested. Inputs share a server and have a tenant each, except PostgreSQL: it
+// deletes rows of every tenant that it lacks.
 func TestSources_SameRowsFromEveryInput(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T, conn *admin.Conn, data,
-		url string) sourceFixture{"folder": fromFolder(uuid.Nil), "folder of a tenant": fromFolder(demoTenant.ID),
+	t.Parallel()
+	shared := t.TempDir()
+	sharedURL, _ := serve(t, shared, "--rate-limit", "none")
+	for name, start := range map[string]startFixture{"folder": fromFolder(false), "folder of a tenant": fromFolder(true),
 		"files": fromFiles, "voicory": fromVoicory, "postgres": fromPostgres, "push": fromPush} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // a folder waits until its files are old enough
-			here := t.TempDir()
-			url, _ := serve(t, here, "--rate-limit", "none")
+			here, url := shared, sharedURL
+			if name == "postgres" {
+				here = t.TempDir()
+				url, _ = serve(t, here, "--rate-limit", "none")
+			}
 			conn := admin.Dial(warehouse.SocketPath(here))
 			defer func() { noError(t, conn.Close()) }()
-			from := start(t, conn, here, url)
-			key := createKey(t, here, demoTenant.ID.String(), "public")
+			tenant := uuid.New()
+			from := start(t, target{conn, here, url, tenant})
+			key := createKey(t, here, tenant.String(), "public")
 
-			there := docsOfEveryShape(time.Now())
+			there := docsOfEveryShape(tenant, time.Now())
 			from.put(there)
 			if summary := from.pull(); summary.New != 31 || summary.Refused != 0 {
 				t.Errorf("%+v", summary)
@@ -132,7 +148,7 @@ func TestSources_SameRowsFromEveryInput(t *testing.T) {
 				row["name"], row["updated_at"] = "Renamed", time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
 				late["customers"][id] = row
 			}
-			fresh := doc{"id": uuid.NewString(), "user_id": demoTenant.ID.String(),
+			fresh := doc{"id": uuid.NewString(), "user_id": tenant.String(),
 				"created_at": time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}
 			there["calls"][fresh["id"].(string)], late["calls"][fresh["id"].(string)] = fresh, fresh
 			from.put(late)
@@ -204,8 +220,8 @@ func ndjson(t *testing.T, rows map[string]doc) []byte {
 	return text.Bytes()
 }
 
-func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
-	key := createKey(t, data, demoTenant.ID.String(), "secret")
+func fromPush(t *testing.T, to target) sourceFixture {
+	key := createKey(t, to.data, to.tenant.String(), "secret")
 	there := datasetDocs{"calls": {}, "customers": {}, "messages": {}}
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -215,7 +231,7 @@ func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
 		},
 		pull: func() (total ingest.Summary) {
 			for dataset := range there {
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/ingest/"+dataset,
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to.url+"/api/v1/ingest/"+dataset,
 					bytes.NewReader(ndjson(t, there[dataset])))
 				noError(t, err)
 				request.Header.Set("X-Api-Key", key)
@@ -235,26 +251,32 @@ func fromPush(t *testing.T, _ *admin.Conn, data, url string) sourceFixture {
 	}
 }
 
-// fromFolder reads a folder. If tenant is not zero, it owns the rows, and they do not name their tenant.
-func fromFolder(tenant uuid.UUID) func(t *testing.T, conn *admin.Conn, data, url string) sourceFixture {
-	return func(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
-		incoming, puts, waiting := t.TempDir(), 0, false
+// fromFolder reads a folder. If it belongs to the tenant, its rows do not name their tenant.
+func fromFolder(belongs bool) startFixture {
+	return func(t *testing.T, to target) sourceFixture {
+		incoming, puts, last, waiting := t.TempDir(), 0, time.Time{}, false
+		spec := admin.SourceSpec{Kind: admin.Files, Path: incoming}
+		if belongs {
+			spec.Tenant = to.tenant
+		}
 		return sourceFixture{
 			put: func(rows datasetDocs) {
 				puts++
 				for dataset := range rows {
 					text := ndjson(t, rows[dataset])
-					if tenant != uuid.Nil {
-						text = bytes.ReplaceAll(text, []byte(`"user_id":"`+tenant.String()+`"`), []byte(`"extra":null`))
+					if belongs {
+						text = bytes.ReplaceAll(text, []byte(`"user_id":"`+to.tenant.String()+`"`), []byte(`"extra":null`))
 					}
 					noError(t, os.WriteFile(filepath.Join(incoming, fmt.Sprintf("%s-%d.ndjson", dataset, puts)), text, 0o600))
 				}
-				waiting = true
+				last, waiting = time.Now(), true
 			},
 			pull: func() (total ingest.Summary) {
-				until(t, "the files are read", func() bool { // files are not read until they are two seconds old
-					summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Files, Path: incoming,
-						Tenant: tenant})
+				until(t, "the files are read", func() bool {
+					if time.Since(last) < 2*time.Second { // younger files are not read
+						return false
+					}
+					summary, err := admin.Sync.Call(t.Context(), to.conn, spec)
 					noError(t, err)
 					total.Add(summary.Summary)
 					return !waiting || total.Files == 3
@@ -267,7 +289,7 @@ func fromFolder(tenant uuid.UUID) func(t *testing.T, conn *admin.Conn, data, url
 }
 
 // fromFiles sends files of Parquet to the server.
-func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
+func fromFiles(t *testing.T, to target) sourceFixture {
 	db, err := sql.Open("duckdb", "")
 	noError(t, err)
 	t.Cleanup(func() { noError(t, db.Close()) })
@@ -286,7 +308,7 @@ func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 					fmt.Sprintf("COPY (FROM read_json_auto('%s', convert_strings_to_integers = false, maximum_depth = 1)) TO '%s'",
 						plain, path))
 				noError(t, err)
-				summary, err := admin.Ingest(t.Context(), conn, []ingest.Input{
+				summary, err := admin.Ingest(t.Context(), to.conn, []ingest.Input{
 					{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}})
 				noError(t, err)
 				total.Add(summary)
@@ -296,8 +318,8 @@ func fromFiles(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 	}
 }
 
-func fromVoicory(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
-	theirs, theirKey, there := upstream(t, demo.Tenant{ID: demoTenant.ID}, "--rate-limit", "none")
+func fromVoicory(t *testing.T, to target) sourceFixture {
+	theirs, theirKey, there := upstream(t, demo.Tenant{ID: to.tenant}, "--rate-limit", "none")
 	return sourceFixture{
 		put: func(rows datasetDocs) {
 			for dataset := range rows {
@@ -305,15 +327,15 @@ func fromVoicory(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Voicory, BaseURL: theirs + "/api/v1",
-				APIKey: theirKey, Tenant: demoTenant.ID, Window: 72 * time.Hour})
+			summary, err := admin.Sync.Call(t.Context(), to.conn, admin.SourceSpec{Kind: admin.Voicory,
+				BaseURL: theirs + "/api/v1", APIKey: theirKey, Tenant: to.tenant, Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},
 	}
 }
 
-func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
+func fromPostgres(t *testing.T, to target) sourceFixture {
 	database, err := platform.Start(t.Context())
 	if errors.Is(err, platform.ErrNotInstalled) {
 		t.Skip(err)
@@ -330,7 +352,7 @@ func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 	t.Cleanup(func() { noError(t, db.Close(t.Context())) })
 	exec(platform.Schema)
 	const config = "c0000000-0000-4000-8000-000000000001"
-	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, demoTenant.ID)
+	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, to.tenant)
 	tables := map[string]string{"calls": "call_logs", "customers": "customers", "messages": "whatsapp_messages"}
 	return sourceFixture{
 		put: func(rows datasetDocs) {
@@ -349,7 +371,7 @@ func fromPostgres(t *testing.T, conn *admin.Conn, _, _ string) sourceFixture {
 			}
 		},
 		pull: func() ingest.Summary {
-			summary, err := admin.Sync.Call(t.Context(), conn, admin.SourceSpec{Kind: admin.Postgres,
+			summary, err := admin.Sync.Call(t.Context(), to.conn, admin.SourceSpec{Kind: admin.Postgres,
 				DSN: database.DSN("postgres"), Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary

@@ -3,6 +3,7 @@ package licenses
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,28 +34,28 @@ type linked struct {
 	}
 }
 
-func linkedPackages(t *testing.T) (packages []linked) {
-	t.Helper()
-	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags=duckdb_arrow",
+// linkedPackages returns the packages that the binary is linked with, except those of this module.
+var linkedPackages = sync.OnceValues(func() (packages []linked, err error) {
+	list := exec.CommandContext(context.Background(), "go", "list", "-deps", "-json=Dir,Module", "-tags=duckdb_arrow",
 		"github.com/voicory/warehouse/cmd/voicory")
 	list.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=1", "GOFLAGS=")
 	list.Stderr = os.Stderr
 	out, err := list.Output()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p linked
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
-			return packages
+			return packages, nil
 		} else if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if p.Module != nil && !p.Module.Main {
 			packages = append(packages, p)
 		}
 	}
-}
+})
 
 // collect returns the licence texts of the linked modules: those in the folders of linked packages and in the folders
 // above them.
@@ -61,7 +63,11 @@ func collect(t *testing.T) string {
 	t.Helper()
 	names := map[string][]string{} // of modules, by the text
 	modules := map[string]bool{}
-	for _, p := range linkedPackages(t) {
+	packages, err := linkedPackages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages {
 		modules[p.Module.Path] = modules[p.Module.Path] || false
 		for dir := p.Dir; strings.HasPrefix(dir, p.Module.Dir); dir = filepath.Dir(dir) {
 			entries, err := os.ReadDir(dir)
@@ -143,7 +149,11 @@ func TestDuckDB_EachLibraryHasALicence(t *testing.T) {
 		t.Fatal(err)
 	}
 	libraries := 0
-	for _, p := range linkedPackages(t) {
+	packages, err := linkedPackages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages {
 		archives, err := filepath.Glob(filepath.Join(p.Dir, "lib*.a"))
 		if err != nil {
 			t.Fatal(err)

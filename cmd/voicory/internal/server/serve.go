@@ -34,6 +34,7 @@ type Options struct {
 	Limits         Limits
 
 	AllowUnsandboxedSQL bool // run SQL of users even if the kernel lacks a protection of the sandbox
+	NoIdleWorkers       bool // start SQL workers only when a query needs them
 
 	Log       *slog.Logger
 	Listening func(address string) // if not nil, called with the address of the API once it accepts connections
@@ -108,8 +109,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		TableKey: w.SigningKey("table"), Metrics: registry, Log: log,
 		Checks: append([]httpapi.Check{{Name: "warehouse", Required: true, Run: w.Ready}}, sourceChecks(sources)...),
 	}
-	options.Queries, err = query.New(
-		query.Options{Files: w, AllowUnsandboxed: o.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log})
+	queries := query.Options{Files: w, AllowUnsandboxed: o.AllowUnsandboxedSQL, IdleWorkers: idleWorkers, Log: log}
+	if o.NoIdleWorkers {
+		queries.IdleWorkers = 0
+	}
+	options.Queries, err = query.New(queries)
 	if err != nil {
 		return err
 	}
