@@ -118,7 +118,7 @@ func openFolder(opts Options) (_ *dataFolder, err error) {
 		if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
 			return nil, errNoFolder
 		}
-	} else if err := createFolder(f.path); err != nil {
+	} else if err := atomicfile.MkdirAll(f.path, privateDir); err != nil {
 		return nil, err
 	}
 	if f.path, err = filepath.EvalSymlinks(f.path); err != nil {
@@ -148,28 +148,6 @@ func (f *dataFolder) checkOwner() error {
 
 var errNoFolder = fmt.Errorf("%w: no data is there; `voicory ingest`, sync, demo, serve and keys create make a "+
 	"data folder", ErrNotFound)
-
-// createFolder creates the root of a data folder, and the folders above it, with the owner's access only.
-func createFolder(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
-		}
-		return nil
-	}
-	parent := filepath.Dir(path)
-	if err := createFolder(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	dir, err := os.Open(parent)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
 
 // refusal gives an error of opening the folder its kind and the folder's name.
 func (f *dataFolder) refusal(err error) error {

@@ -3,10 +3,12 @@ package atomicfile
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Mark is part of every temporary name. These names begin with a dot, so that no glob for data files matches them.
@@ -64,4 +66,26 @@ func Sync(root *os.Root, name string) error {
 		return err
 	}
 	return errors.Join(file.Sync(), file.Close())
+}
+
+// MkdirAll creates a folder, and the folders above it, and syncs the folder above each one that it creates.
+func MkdirAll(path string, mode fs.FileMode) error {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
+		}
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if err := MkdirAll(parent, mode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	dir, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

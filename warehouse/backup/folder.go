@@ -71,7 +71,7 @@ func createFolder(path string) (*folder, error) {
 	}
 	f := &folder{path}
 	if !known {
-		if err := os.MkdirAll(path, 0o700); err != nil {
+		if err := atomicfile.MkdirAll(path, 0o700); err != nil {
 			return nil, err
 		}
 		entries, err := os.ReadDir(path)

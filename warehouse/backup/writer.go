@@ -71,7 +71,7 @@ func Create(path string) (Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &folderWriter{folder: f, lock: lock, changed: map[string]bool{}}
+	w := &folderWriter{folder: f, lock: lock}
 	if w.earlier, _, err = f.list(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -89,8 +89,7 @@ func isArchiveName(path string) bool {
 type folderWriter struct {
 	*folder
 	lock    *os.File
-	earlier []Manifest      // of complete backups, oldest first, and of an interrupted one
-	changed map[string]bool // folders with new entries, to be synced before the manifest is written
+	earlier []Manifest // of complete backups, oldest first, and of an interrupted one
 }
 
 func (w *folderWriter) Close() error { return w.lock.Close() }
@@ -160,12 +159,9 @@ func (w *folderWriter) Add(ctx context.Context, c Content) (File, error) {
 	}
 	file.SHA256 = sum
 	object := w.object(sum)
-	if err := os.Mkdir(filepath.Dir(object), 0o700); err == nil {
-		w.changed[filepath.Join(w.path, objectsDir)] = true
-	} else if !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(filepath.Dir(object), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return file, err
 	}
-	w.changed[filepath.Dir(object)] = true
 	return file, os.Rename(temp, object)
 }
 
@@ -221,11 +217,18 @@ func (w *folderWriter) Note(m Manifest) error {
 	return os.Rename(temp, filepath.Join(w.path, progressFile))
 }
 
-// Commit implements Writer.
+// Commit implements Writer. It syncs the folder of each object before it writes the manifest, also of objects that were
+// there: a backup that was killed has not synced theirs.
 func (w *folderWriter) Commit(
 	_ context.Context, m Manifest, facts []journal.Entry, keep int,
 ) (removed []string, err error) {
-	for dir := range w.changed {
+	dirs := map[string]bool{filepath.Join(w.path, objectsDir): true}
+	for _, file := range m.AllFiles() {
+		if file.Link == "" {
+			dirs[filepath.Dir(w.object(file.SHA256))] = true
+		}
+	}
+	for dir := range dirs {
 		if err := syncPath(dir); err != nil {
 			return nil, err
 		}
