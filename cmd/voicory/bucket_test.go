@@ -116,13 +116,17 @@ func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
 			t.Errorf("the log has the secret: %s", log)
 		}
 	}
-	process, url, _ := startProcess(t, data, s.flags()...)
+	url, stop := serve(t, data, s.flags()...)
 	until(t, "all tables have a pointer", func() bool { return s.pointers(t) == len(schema.Exports) })
 	if status, body := get(t, url+"/readyz", ""); status != 200 || !strings.Contains(body, `"status":"ready"`) {
 		t.Errorf("/readyz: got %d %s", status, body)
 	}
-	noError(t, process.Process.Kill())
-	_ = process.Wait()
+	want := map[string]int64{}
+	for _, export := range schema.Exports {
+		lines := mustRun(t, "", "export", export.Name, "--data", data, "--tenant", demoTenant.ID.String()).stdout
+		want[export.Name] = int64(strings.Count(lines, "\n"))
+	}
+	stop()
 
 	command := exec.CommandContext(t.Context(), python, "testdata/bucket.py", s.URL, "lakes/voicory",
 		demoTenant.ID.String(), "../../docs/bucket.md")
@@ -134,11 +138,9 @@ func TestServe_ReplicatesToBucketAfterKill(t *testing.T) {
 	}
 	var found map[string]struct{ DuckDB, PyIceberg int64 }
 	noError(t, json.Unmarshal(out, &found))
-	for _, export := range schema.Exports {
-		lines := mustRun(t, "", "export", export.Name, "--data", data, "--tenant", demoTenant.ID.String()).stdout
-		want := int64(strings.Count(lines, "\n"))
-		if got := found[export.Name]; got.DuckDB != want || got.PyIceberg != want || want == 0 {
-			t.Errorf("%s: got %+v, want %d rows", export.Name, got, want)
+	for name, rows := range want {
+		if got := found[name]; got.DuckDB != rows || got.PyIceberg != rows || rows == 0 {
+			t.Errorf("%s: got %+v, want %d rows", name, got, rows)
 		}
 	}
 }

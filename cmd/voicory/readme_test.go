@@ -86,7 +86,9 @@ func TestReadme(t *testing.T) {
 	url, stop := serve(t, filepath.Join(dir, "data"))
 	served := true
 
-	var environment strings.Builder // variables that a block sets are kept for later blocks
+	// Variables that a block sets are kept for later blocks, in the file environment.
+	noError(t, os.WriteFile(filepath.Join(dir, "environment"), nil, 0o600))
+	variable := regexp.MustCompile(`(?m)^([A-Z]+)=`)
 	ran := 0
 	for _, block := range fence.FindAllStringSubmatch(string(readme), -1) {
 		kind, text := block[1], strings.ReplaceAll(block[2], "http://localhost:8080", url)
@@ -102,14 +104,13 @@ func TestReadme(t *testing.T) {
 				}
 			}
 		default:
-			out, err := shell(t.Context(), environment.String()+text).CombinedOutput()
+			script := ". ./environment\n" + text
+			for _, set := range variable.FindAllStringSubmatch(text, -1) {
+				script += "\ndeclare -p " + set[1] + " >> environment"
+			}
+			out, err := shell(t.Context(), script).CombinedOutput()
 			if err != nil || strings.Contains(string(out), `"error"`) {
 				t.Errorf("%s: %v\n%s", text, err, out)
-			}
-			for line := range strings.Lines(text) {
-				if regexp.MustCompile(`^[A-Z]+=`).MatchString(line) {
-					environment.WriteString(line)
-				}
 			}
 		}
 		ran++
