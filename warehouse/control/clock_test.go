@@ -47,6 +47,26 @@ func TestKeyExpiry_FollowsTheWallClock(t *testing.T) {
 	}
 }
 
+// Each use of a stored key compares the clock, also before its timer fires.
+func TestStoredKey_ComparesTheClockAtEachUse(t *testing.T) {
+	expires := time.Now().Add(time.Hour)
+	var k storedKey
+	k.ExpiresAt = &expires
+	k.activate()
+	defer k.expiry.timer.Stop()
+	var ahead time.Duration
+	k.expiry.now = func() time.Time { return time.Now().Add(ahead) }
+	for _, clock := range []struct {
+		ahead   time.Duration
+		expired bool
+	}{{0, false}, {2 * time.Hour, true}, {0, false}, {40 * 24 * time.Hour, true}} {
+		ahead = clock.ahead
+		if got := context.Cause(k.valid()); errors.Is(got, ErrExpiredKey) != clock.expired {
+			t.Errorf("%s ahead: got %v, want an expired key: %t", ahead, got, clock.expired)
+		}
+	}
+}
+
 // Only a clock that the log or a long run confirms deletes entries.
 func TestLogClock_NeedsConfirmation(t *testing.T) {
 	started := time.Now()

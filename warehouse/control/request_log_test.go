@@ -55,6 +55,23 @@ func TestRequestLog_SaveReadPrune(t *testing.T) {
 	noError(t, w.Close())
 }
 
+// A start with a clock that is 40 days ahead of the newest entry deletes no entry.
+func TestPruneRequests_ClockAheadAtStart(t *testing.T) {
+	t.Parallel()
+	dir := emptyFolder(t)
+	w := open(t, dir)
+	w.LogRequest(control.Request{ID: "r1", At: time.Now().AddDate(0, 0, -40).UTC(), Status: 200})
+	noError(t, w.Close())
+	w = open(t, dir)
+	defer func() { noError(t, w.Close()) }()
+	noError(t, w.PruneRequests(t.Context(), 30*24*time.Hour, 100))
+	got, err := w.Requests(t.Context(), time.Time{}, uuid.NullUUID{}, 10)
+	noError(t, err)
+	if len(got) != 1 {
+		t.Errorf("got %d entries, want the one of before the start", len(got))
+	}
+}
+
 // entryOf returns a log entry of a request of a tenant with a valid key.
 func entryOf(tenant uuid.UUID, at time.Time) control.Request {
 	id := uuid.NullUUID{UUID: tenant, Valid: true}
