@@ -166,8 +166,7 @@ func (w *Warehouse) RunLakeCache(ctx context.Context) {
 	}
 }
 
-// publishEvicted removes the records of evicted files of all tenants. Those that lack a name are missing files then,
-// and are published again.
+// publishEvicted has the evicted files of all tenants published again.
 func (w *Warehouse) publishEvicted(ctx context.Context) {
 	entries, err := w.folder.readDir(w.folder.join(filesDir))
 	for _, entry := range entries {
@@ -175,21 +174,57 @@ func (w *Warehouse) publishEvicted(ctx context.Context) {
 		if !ok || ctx.Err() != nil {
 			continue
 		}
-		names, failed := w.recordedNames(id)
-		err = errors.Join(err, failed)
-		if len(names) == 0 {
-			continue
+		files, failed := w.outdateEvicted(ctx, id)
+		if err = errors.Join(err, failed); files > 0 {
+			w.folder.log.Warn("--lake-cache is not set any more; evicted files are published again from the store, and cannot "+
+				"be read until then", "tenant", id, "files", files)
 		}
-		w.folder.log.Warn("files were removed while they were in a bucket, and --lake-cache is not set; publish them again",
-			"tenant", id)
-		for _, name := range names {
-			err = errors.Join(err, w.folder.removeIfThere(filepath.Join(w.filesPath(id), name)+recordSuffix))
-		}
-		err = errors.Join(err, w.InspectTenant(ctx, id))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
 		w.folder.log.Error("publish evicted files again; the next start tries again", "error", err)
 	}
+}
+
+// outdateEvicted makes the publisher write the evicted files of a tenant again, and returns their number. Their records
+// stay, so that they are not taken for damaged files until then. It removes the records of other files.
+func (w *Warehouse) outdateEvicted(ctx context.Context, tenant uuid.UUID) (evicted int, err error) {
+	if names, err := w.recordedNames(tenant); err != nil || len(names) == 0 {
+		return 0, err
+	}
+	store, release, err := w.tenant(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	store.publishing.Lock() // a publication changes the names
+	defer store.publishing.Unlock()
+	names, err := w.recordedNames(tenant)
+	if err != nil {
+		return 0, err
+	}
+	files, err := publishedFiles(ctx, store.db)
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		if !slices.Contains(names, file.Name) {
+			continue
+		}
+		path := filepath.Join(w.filesPath(tenant), file.Name)
+		exists, err := w.folder.exists(path)
+		switch {
+		case err != nil:
+		case exists:
+			err = w.folder.removeIfThere(path + recordSuffix)
+		default:
+			evicted++
+			err = w.outdatePartition(ctx, store, file)
+		}
+		if err != nil {
+			return evicted, err
+		}
+	}
+	return evicted, nil
 }
 
 // NoteReplicated records that the pointers of a tenant's tables in the bucket lead to the files with the names.

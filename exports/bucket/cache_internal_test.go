@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -521,10 +522,22 @@ func TestCache_StatesOfACrash(t *testing.T) {
 		}
 	})
 	t.Run("without the option", func(t *testing.T) {
-		l.reopen(t, dir)
-		w := l.Warehouse
+		l.evict(t)
+		l.close(t)
+		var log bytes.Buffer
+		w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		warehousetest.NoError(t, err)
+		l.Warehouse = w
 		w.RunLakeCache(t.Context())
-		_, err := w.Publish(t.Context())
+		if _, err := l.open(t.Context(), l.calls[0]); !errors.Is(err, warehouse.ErrUnavailable) || l.isLocal(l.calls[0]) {
+			t.Errorf("evicted file: got error %v, want ErrUnavailable", err)
+		}
+		want := fmt.Sprintf("tenant=%s files=", warehousetest.TenantA)
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "published again") ||
+			!strings.Contains(text, want) || len(w.Conditions()) != 0 {
+			t.Errorf("got the log %q and conditions %+v, want one line of the tenant", text, w.Conditions())
+		}
+		_, err = w.Publish(t.Context())
 		warehousetest.NoError(t, err)
 		found, err := w.Verify(t.Context(), uuid.Nil)
 		if err != nil || !found.Sound() || len(w.Conditions()) != 0 {
@@ -532,6 +545,10 @@ func TestCache_StatesOfACrash(t *testing.T) {
 		}
 		if n := warehousetest.QueryLake(t, dir, "SELECT count(*) FROM '{lake}/*/calls/*/*.parquet'"); n != "120" {
 			t.Errorf("the lake has %s calls, want 120", n)
+		}
+		log.Reset()
+		if w.RunLakeCache(t.Context()); log.Len() > 0 {
+			t.Errorf("got the log %q after the publication, want nothing", log.String())
 		}
 	})
 }
