@@ -60,8 +60,11 @@ func TestAnalytics_DaysOfATimezone(t *testing.T) {
 func TestAnalytics_JSON(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)
-	for _, r := range analytics.Reports {
-		for _, interval := range analytics.Intervals {
+	for i, r := range analytics.Reports {
+		for j, interval := range analytics.Intervals {
+			if i > 0 && i != j { // the reports share the code of intervals
+				continue
+			}
 			b.report(t, r.Name+"?interval="+interval+
 				"&timezone=Europe/Berlin&compare=previous_period&from=2026-04-01&to=2026-04-30&group_by="+
 				strings.Join(r.Groups(), ","))

@@ -69,10 +69,40 @@ const (
 	message  = `{"user_id":"aaaaaaaa-0000-4000-8000-000000000001","id":"00000000-0000-4000-8000-000000000021","direction":"outbound","content":{"text":{"body":"hi"}},"message_type":"text","from_number":"+918000000001","to_number":"919876512345","status":"read","is_from_bot":true,"delivered_at":null,"read_at":"2026-04-01T00:00:00Z","created_at":"2026-04-01T00:00:00Z","customer_id":"00000000-0000-4000-8000-000000000011","assistant_id":null,"wa_message_id":"wamid.1"}`
 )
 
+// A seed is the template of a data folder with keys, which cost more to create than to copy.
+type seed struct {
+	*warehousetest.Template
+	key, other, empty, old, secret, another string    // see api and bulk; set when the template is made
+	id                                      uuid.UUID // of the key secret
+}
+
+// newSeed returns a seed with the rows that fill merges.
+func newSeed(fill func(testing.TB, *warehouse.Warehouse)) *seed {
+	s := &seed{}
+	s.Template = warehousetest.NewTemplate(func(t testing.TB, w *warehouse.Warehouse) {
+		fill(t, w)
+		create := func(tenant uuid.UUID, kind control.KeyType, text *string) uuid.UUID {
+			var key control.Key
+			var err error
+			key, *text, err = w.CreateKey(t.Context(), tenant, kind, control.KeySettings{})
+			noError(t, err)
+			return key.ID
+		}
+		create(mine, control.Public, &s.key)
+		create(theirs, control.Public, &s.other)
+		create(nobody, control.Public, &s.empty)
+		_, err := w.RevokeKey(t.Context(), create(mine, control.Secret, &s.old))
+		noError(t, err)
+		s.id = create(mine, control.Secret, &s.secret)
+		create(theirs, control.Secret, &s.another)
+	})
+	return s
+}
+
 // rowsOfTwo and publishedOfTwo are data folders with two tenants' rows.
 var (
-	rowsOfTwo      = warehousetest.NewTemplate(mergeRowsOfTwo)
-	publishedOfTwo = warehousetest.NewTemplate(func(t testing.TB, w *warehouse.Warehouse) {
+	rowsOfTwo      = newSeed(mergeRowsOfTwo)
+	publishedOfTwo = newSeed(func(t testing.TB, w *warehouse.Warehouse) {
 		mergeRowsOfTwo(t, w)
 		_, err := w.Publish(t.Context())
 		noError(t, err)
@@ -105,26 +135,17 @@ func start(t *testing.T, tune ...func(*httpapi.Options)) *api {
 	return startOn(t, rowsOfTwo, tune...)
 }
 
-func startOn(t *testing.T, template *warehousetest.Template, tune ...func(*httpapi.Options)) *api {
+func startOn(t *testing.T, from *seed, tune ...func(*httpapi.Options)) *api {
 	t.Helper()
-	w := warehousetest.Open(t, template.Copy(t))
+	w := warehousetest.Open(t, from.Copy(t))
 	t.Cleanup(func() { noError(t, w.Close()) })
 	options := httpapi.Options{Store: w, CursorKey: w.SigningKey("cursor"), Log: slog.New(slog.DiscardHandler)}
 	for _, change := range tune {
 		change(&options)
 	}
-	a := &api{warehouse: w, Server: httptest.NewServer(httpapi.New(options))}
+	a := &api{Server: httptest.NewServer(httpapi.New(options)), warehouse: w,
+		key: from.key, other: from.other, empty: from.empty, old: from.old}
 	t.Cleanup(a.Close)
-	var err error
-	for tenant, text := range map[uuid.UUID]*string{mine: &a.key, theirs: &a.other, nobody: &a.empty} {
-		_, *text, err = w.CreateKey(t.Context(), tenant, control.Public, control.KeySettings{})
-		noError(t, err)
-	}
-	revoked, text, err := w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
-	noError(t, err)
-	_, err = w.RevokeKey(t.Context(), revoked.ID)
-	noError(t, err)
-	a.old = text
 	return a
 }
 

@@ -532,12 +532,14 @@ func (l *lake) publishJune(t *testing.T) (published *atomic.Int64, stop func()) 
 	noError(t, publish(0))
 	done, stopped := make(chan struct{}), make(chan error, 1)
 	go func() {
+		pace := time.NewTicker(300 * time.Millisecond) // the client has most of the machine
+		defer pace.Stop()
 		for n := 1; ; n++ {
 			select {
 			case <-done:
 				stopped <- nil
 				return
-			default:
+			case <-pace.C:
 			}
 			if err := publish(n); err != nil {
 				stopped <- err

@@ -17,16 +17,34 @@ import (
 
 const databasePath = "/api/v1/exports/warehouse.duckdb"
 
-// inDatabase asks a DuckDB file that was sent for one value.
-func inDatabase(t *testing.T, content, query string) (value string) {
+// A receivedDatabase is a DuckDB file that was sent.
+type receivedDatabase struct{ *sql.DB }
+
+// openDatabase opens a DuckDB file that was sent, and closes it at the end of the test.
+func openDatabase(t *testing.T, content string) receivedDatabase {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "warehouse.duckdb")
 	noError(t, os.WriteFile(path, []byte(content), 0o600))
 	db, err := sql.Open("duckdb", path+"?access_mode=READ_ONLY")
 	noError(t, err)
-	defer db.Close()
-	noError(t, db.QueryRowContext(t.Context(), "SELECT ("+query+")::VARCHAR").Scan(&value))
+	t.Cleanup(func() { db.Close() })
+	return receivedDatabase{db}
+}
+
+// value returns the only value of a query.
+func (d receivedDatabase) value(t *testing.T, query string) (value string) {
+	t.Helper()
+	noError(t, d.QueryRowContext(t.Context(), "SELECT ("+query+")::VARCHAR").Scan(&value))
 	return value
+}
+
+// columnsOf returns the names and types of a Parquet file's columns.
+func (d receivedDatabase) columnsOf(t *testing.T, parquet string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stream.parquet")
+	noError(t, os.WriteFile(path, []byte(parquet), 0o600))
+	return d.value(t, "SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE FROM read_parquet('"+
+		path+"'))")
 }
 
 func TestDatabase_IsDownloaded(t *testing.T) {
@@ -38,9 +56,10 @@ func TestDatabase_IsDownloaded(t *testing.T) {
 		`attachment; filename="warehouse_20`) {
 		t.Fatal(got.status, got.header)
 	}
+	database := openDatabase(t, got.body)
 	for _, export := range schema.Exports {
 		rows := strings.Count(b.stream(t, export.Name+"?format=ndjson").body, "\n")
-		if in := inDatabase(t, got.body, "SELECT count(*) FROM "+export.Name); in != fmt.Sprint(rows) || rows == 0 {
+		if in := database.value(t, "SELECT count(*) FROM "+export.Name); in != fmt.Sprint(rows) || rows == 0 {
 			t.Errorf("%s has %s rows, not %d", export.Name, in, rows)
 		}
 	}
@@ -84,7 +103,7 @@ func TestDatabase_ChangesWithItsRows(t *testing.T) {
 	}
 	after := b.ask(t, "GET", databasePath, b.secret, "Range", "bytes=100-", "If-Range", tag)
 	if after.status != http.StatusOK || after.header.Get("ETag") == tag ||
-		inDatabase(t, after.body, "SELECT count(*) FROM calls") != "61" {
+		openDatabase(t, after.body).value(t, "SELECT count(*) FROM calls") != "61" {
 		t.Error(after.status, after.header)
 	}
 	if again := b.ask(t, "HEAD", databasePath, b.secret); again.header.Get("ETag") != after.header.Get("ETag") {

@@ -107,7 +107,7 @@ func TestDisk_StatusesOfFailedWrites(t *testing.T) {
 			}
 			fault.Remove()
 			deadline := time.Now().Add(time.Minute)
-			for ; ; time.Sleep(20 * time.Millisecond) {
+			for ; ; time.Sleep(100 * time.Millisecond) {
 				pushed, _, _ := push(mine)
 				read, _, _ := ask(api, "GET", "/api/v1/calls", mine, "")
 				_, _, ready := ask(api, "GET", "/readyz", mine, "")

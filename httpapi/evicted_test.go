@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,13 +22,13 @@ import (
 // A fakeBucket has the published files of a tenant. down lets each request fail.
 type fakeBucket struct {
 	contents map[string][]byte // by name
-	down     bool
+	down     atomic.Bool
 }
 
 func (b *fakeBucket) FetchPublished(_ context.Context, _ uuid.UUID, file warehouse.PublishedFile, out io.Writer) error {
 	content, exists := b.contents[file.Name]
 	switch {
-	case b.down:
+	case b.down.Load():
 		return errors.New("the bucket is down")
 	case !exists:
 		return fs.ErrNotExist
@@ -84,9 +85,9 @@ func TestFiles_EvictedMatrix(t *testing.T) {
 		"rest of the DuckDB file": true, "list": true}
 	for _, road := range l.roads(t) {
 		for _, down := range []bool{true, false} {
-			bucket.down = false
+			bucket.down.Store(false)
 			l.evict(t, bucket, filepath.Join(dir, file.Name))
-			bucket.down = down
+			bucket.down.Store(down)
 			status, fault := road.ask(file, bucket.contents[file.Name])
 			switch {
 			case down && !needless[road.name]:
@@ -98,7 +99,7 @@ func TestFiles_EvictedMatrix(t *testing.T) {
 			}
 		}
 	}
-	bucket.down = true
+	bucket.down.Store(true)
 	l.evict(t, bucket, filepath.Join(dir, file.Name))
 	for range 2 { // the second one is refused without a request
 		got := l.ask(t, "GET", "/api/v1/exports/calls/files/"+file.Name, l.secret)

@@ -2,13 +2,10 @@ package httpapi_test
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -53,20 +50,6 @@ func columnNames(t *testing.T, format, body string) (names []string) {
 	return names
 }
 
-// inParquet returns the names and types of a file's columns, as DuckDB reads them.
-func inParquet(t *testing.T, content string) (columns string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "stream.parquet")
-	noError(t, os.WriteFile(path, []byte(content), 0o600))
-	db, err := sql.Open("duckdb", "")
-	noError(t, err)
-	defer db.Close()
-	noError(t, db.QueryRowContext(t.Context(),
-		"SELECT string_agg(column_name || ' ' || column_type, ', ') FROM (DESCRIBE FROM read_parquet('"+path+"'))").Scan(
-		&columns))
-	return columns
-}
-
 // described are the names of an export's columns, and these with their types.
 func described(export schema.Export) (names []string, typed string) {
 	var all []string
@@ -93,15 +76,14 @@ func TestExports_OfNoAndFewRows(t *testing.T) {
 		_, err = b.warehouse.Publish(t.Context())
 		noError(t, err)
 		t.Run(fmt.Sprint(rows, ", published"), func(t *testing.T) {
-			b.hasRows(t, rows)
-			b.hasFiles(t, rows)
+			b.hasFiles(t, rows, b.hasRows(t, rows))
 		})
 	}
 }
 
-// hasRows checks the number of rows of each export in the streams and in the database.
-func (b *bulk) hasRows(t *testing.T, rows int) {
-	database := b.ask(t, "GET", databasePath, b.secret)
+// hasRows checks the number of rows of each export in the streams and in the database, which it returns.
+func (b *bulk) hasRows(t *testing.T, rows int) (database receivedDatabase) {
+	database = openDatabase(t, b.ask(t, "GET", databasePath, b.secret).body)
 	for _, export := range schema.Exports {
 		names, typed := described(export)
 		for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
@@ -114,7 +96,7 @@ func (b *bulk) hasRows(t *testing.T, rows int) {
 				t.Errorf("%s as %s: %d rows, %v", export.Name, format, n, err)
 			}
 			if format == "parquet" {
-				if columns := inParquet(t, got.body); columns != typed {
+				if columns := database.columnsOf(t, got.body); columns != typed {
 					t.Errorf("%s as Parquet has %s, not %s", export.Name, columns, typed)
 				}
 			} else if columns := columnNames(t, format, got.body); !slices.Equal(columns, names) &&
@@ -122,22 +104,23 @@ func (b *bulk) hasRows(t *testing.T, rows int) {
 				t.Errorf("%s as %s has %q, not %q", export.Name, format, columns, names)
 			}
 		}
-		if n := inDatabase(t, database.body, "SELECT count(*) FROM "+export.Name); n != fmt.Sprint(rows) {
+		if n := database.value(t, "SELECT count(*) FROM "+export.Name); n != fmt.Sprint(rows) {
 			t.Errorf("in the database, %s has %s rows", export.Name, n)
 		}
-		if columns := inDatabase(t, database.body,
+		if columns := database.value(t,
 			"SELECT string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_index) FROM duckdb_columns() WHERE "+
 				"table_name = '"+export.Name+"'"); columns != typed {
 			t.Errorf("in the database, %s has %s, not %s", export.Name, columns, typed)
 		}
 	}
-	if n := inDatabase(t, database.body, "SELECT count(*) FROM duckdb_tables()"); n != fmt.Sprint(len(schema.Exports)) {
+	if n := database.value(t, "SELECT count(*) FROM duckdb_tables()"); n != fmt.Sprint(len(schema.Exports)) {
 		t.Errorf("the database has %s tables", n)
 	}
+	return database
 }
 
-// hasFiles checks the list of exports and the files of each; rows are their numbers of rows.
-func (b *bulk) hasFiles(t *testing.T, rows int) {
+// hasFiles checks the list of exports and the files of each; rows are their numbers of rows. The database reads them.
+func (b *bulk) hasFiles(t *testing.T, rows int, database receivedDatabase) {
 	var list struct {
 		Data []struct {
 			Name    string
@@ -159,7 +142,7 @@ func (b *bulk) hasFiles(t *testing.T, rows int) {
 			t.Errorf("%s has %d files", export.Name, len(files))
 		}
 		for _, file := range files {
-			if _, typed := described(export); file.Rows != 1 || inParquet(t, b.content(t, file)) != typed {
+			if _, typed := described(export); file.Rows != 1 || database.columnsOf(t, b.content(t, file)) != typed {
 				t.Errorf("%+v has not %s", file, typed)
 			}
 		}

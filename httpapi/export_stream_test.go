@@ -222,7 +222,7 @@ func TestStreams_InvalidRequests(t *testing.T) {
 }
 
 // filled is a number of calls whose streams and files do not fit into the buffers of smallBuffers.
-const filled = 1500
+const filled = 600
 
 // fill merges calls of June with 4 KB each that do not compress.
 func (b *bulk) fill(t *testing.T, calls int) {

@@ -25,7 +25,6 @@ import (
 	"github.com/voicory/warehouse/httpapi"
 	"github.com/voicory/warehouse/httpapi/limit"
 	"github.com/voicory/warehouse/httpapi/openapi/openapitest"
-	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
@@ -45,11 +44,7 @@ func startBulk(t *testing.T, tune ...func(*httpapi.Options)) *bulk {
 	b.api = startOn(t, publishedOfTwo, append([]func(*httpapi.Options){func(o *httpapi.Options) {
 		o.FileKey, o.FileWindow, o.Now = []byte("a key to sign with"), time.Minute, func() time.Time { return *b.now.Load() }
 	}}, tune...)...)
-	mineKey, text, err := b.warehouse.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
-	noError(t, err)
-	b.id, b.secret = mineKey.ID, text
-	_, b.another, err = b.warehouse.CreateKey(t.Context(), theirs, control.Secret, control.KeySettings{})
-	noError(t, err)
+	b.id, b.secret, b.another = publishedOfTwo.id, publishedOfTwo.secret, publishedOfTwo.another
 	return b
 }
 
@@ -276,14 +271,10 @@ func TestSignedURL_Validity(t *testing.T) {
 	}
 	path, query, _ := strings.Cut(signed, "?")
 	for i := range query {
-		for _, c := range []byte{'A', '0', query[i] ^ 1} {
-			if query[i] == c {
-				continue
-			}
-			if got := b.ask(t, "GET", path+"?"+query[:i]+string(rune(c))+query[i+1:], ""); got.status < 400 ||
-				got.status == 404 || got.status > 403 {
-				t.Errorf("%c for %c at %d: %d", c, query[i], i, got.status)
-			}
+		c := query[i] ^ 1
+		if got := b.ask(t, "GET", path+"?"+query[:i]+string(rune(c))+query[i+1:], ""); got.status < 400 ||
+			got.status == 404 || got.status > 403 {
+			t.Errorf("%c for %c at %d: %d", c, query[i], i, got.status)
 		}
 	}
 	ofOther, _, _ := strings.Cut(other.URL, "?")
@@ -384,9 +375,9 @@ func TestFiles_DownloadWhileFilesAreReplaced(t *testing.T) {
 	var readers sync.WaitGroup
 	first := b.files(t, b.secret, "calls", "")[0]
 	begun := make(chan struct{}, 1000)
-	for range 50 {
+	for range 8 {
 		readers.Go(func() {
-			for range 4 {
+			for range 3 {
 				files := b.files(t, b.secret, "calls", "")
 				begun <- struct{}{}
 				for _, file := range append(files, first) {

@@ -76,15 +76,15 @@ func TestPhoneFilter_ComparesDigitsOnBothSides(t *testing.T) {
 		}
 	}
 	for i, state := range []string{"unpublished", "published"} {
-		for _, number := range spellings[7*i:] { // the spelling of a filter is read in one place
-			check(state, number, numbered, numberedMessages)
+		for j := 2 * i; j < len(spellings); j += 4 { // the spelling of a filter is read in one place
+			check(state, spellings[j], numbered, numberedMessages)
 		}
-		for _, name := range names {
+		for _, name := range names[3*i:] {
 			check(state, name, 4, 4)
 		}
-		check(state, "+", 0, 0)
-		check(state, "( )", 0, 0)
-		check(state, "nobody", 0, 0)
+		for _, none := range []string{"+", "( )", "nobody"}[2*i:] {
+			check(state, none, 0, 0)
+		}
 		_, err := b.warehouse.Publish(t.Context())
 		noError(t, err)
 	}

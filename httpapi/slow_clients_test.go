@@ -138,8 +138,8 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 	_, err := b.warehouse.Publish(t.Context())
 	noError(t, err)
 	paths := b.slowTargets(t)
-	published := len(paths)
-	paths = append(paths, paths[:4]...) // of a month that is not published
+	publishes := map[int]bool{0: true, 1: true, 4: true, 5: true} // rounds beside streams, the file and the database
+	paths = append(paths, paths[:3]...)                           // of a month that is not published, like that of round 3
 	var taken, most atomic.Int64
 	handler := b.Config.Handler
 	ended := b.slowly(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -153,7 +153,7 @@ func TestSlowClients_DoNotDelayOthers(t *testing.T) {
 		all := client.take(t)
 		const fresh = `{"user_id":%q,"id":%q,"created_at":"2026-06-02","summary":"fresh"}`
 		merge(t, b.warehouse, schema.Calls, fmt.Sprintf(fresh, mine, id(20_000+round)))
-		if round < published {
+		if publishes[round] {
 			if got, err := b.warehouse.Publish(t.Context()); err != nil || got.Rows != int64(filled+1+round) {
 				t.Errorf("beside %s, %+v was published, %v", path, got, err)
 			}
@@ -197,7 +197,7 @@ func juneRows(t *testing.T, kind, body string) (rows int, err error) {
 	if count := counts[kind]; count != nil {
 		return count(body)
 	}
-	return strconv.Atoi(inDatabase(t, body, "SELECT count(*) FROM calls WHERE created_at >= '2026-06-01'"))
+	return strconv.Atoi(openDatabase(t, body).value(t, "SELECT count(*) FROM calls WHERE created_at >= '2026-06-01'"))
 }
 
 // A client that reads slowly is not disconnected; a client that reads nothing is. This applies to streams and files.
