@@ -19,7 +19,6 @@ func TestLimiter_NeverExceedsLimit(t *testing.T) {
 		share       float64       // minimum share of the allowed rows
 	}{
 		"no distance": {0, 0, 0.985},
-		"near":        {20 * time.Millisecond, 20 * time.Millisecond, 0.985},
 		"far":         {200 * time.Millisecond, 200 * time.Millisecond, 0.98},
 		"jitter":      {900 * time.Millisecond, 50 * time.Millisecond, 0.97},
 	} {

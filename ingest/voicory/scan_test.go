@@ -64,14 +64,14 @@ func TestPull_NoGapDuringConcurrentChanges(t *testing.T) {
 				u.shuffle = random
 			}
 			at := time.Now().Add(-2 * time.Hour)
-			for range 3000 {
+			for range 1500 {
 				for _, dataset := range []string{"calls", "customers", "messages"} {
 					u.add(dataset, at)
 				}
 				if random.IntN(4) > 0 { // else the next one has the same time
 					at = at.Add(time.Duration(random.IntN(3000)) * time.Microsecond)
 				}
-				if random.IntN(1500) == 0 && !u.microseconds && u.shuffle == nil { // a tie
+				if random.IntN(750) == 0 && !u.microseconds && u.shuffle == nil { // a tie
 					for range 100 + random.IntN(250) {
 						u.add("customers", at)
 					}
@@ -128,7 +128,7 @@ func TestScan_TimestampTies(t *testing.T) {
 		"a page":                 {sizes: []int{100, 1}, seeds: 2},
 		"more than a page":       {sizes: []int{1, 101, 1}, seeds: 2},
 		"pages":                  {sizes: []int{50, 300, 50}, seeds: 2},
-		"many pages":             {sizes: []int{3, 9900, 300}, seeds: 1},
+		"many pages":             {sizes: []int{3, 4900, 300}, seeds: 1},
 		"neighbours":             {sizes: []int{250, 250, 99, 100, 101, 1}, seeds: 2},
 		"nothing else":           {sizes: []int{777}, seeds: 2},
 		"microseconds":           {sizes: []int{250, 40, 333, 1}, micros: true, seeds: 2},
