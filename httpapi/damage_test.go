@@ -235,7 +235,7 @@ const roadsPerDamage = 4
 // TestFiles_DamageMatrix damages the file of a month and requests it. The answer has the right bytes and the ETag of
 // these bytes, or is 503. After the next publication the same roads answer with the right bytes. Each road is the first
 // request that meets a flipped bit. Each other kind of damage meets some of the roads, so that each road meets several
-// kinds: all roads open files by the verifier of package warehouse, whose tests try all kinds.
+// kinds. Tests of package warehouse try all kinds, because all roads open files by its verifier.
 func TestFiles_DamageMatrix(t *testing.T) {
 	l := startLake(t, withSQL(t))
 	dir := l.warehouse.Dir()
