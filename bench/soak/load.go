@@ -393,6 +393,27 @@ func (l *load) report(ctx context.Context, t *tenant) error {
 	return err
 }
 
+// settle waits until the server uses at most a twentieth of a core, and for two minutes at most.
+func (l *load) settle(ctx context.Context) error {
+	const pause = time.Second
+	for range 2 * time.Minute / pause {
+		before, err := cpuTime(l.server.command.Process.Pid)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		after, err := cpuTime(l.server.command.Process.Pid)
+		if err != nil || after-before <= pause/20 {
+			return err
+		}
+	}
+	return nil
+}
+
 // changeKeys creates a key, uses it, changes it, revokes it, and uses it again.
 func (l *load) changeKeys(ctx context.Context, t *tenant) error {
 	key, err := l.server.createKey(ctx, t)
@@ -439,10 +460,13 @@ func (l *load) invalid(ctx context.Context, t *tenant) error {
 const costRequests = 20
 
 // measureCosts sends requests of each kind one after the other, and returns the CPU time of the server and its child
-// processes per request. The background work of these requests is included.
+// processes per request. Before each kind, the server completes its background work, such as publications.
 func (l *load) measureCosts(ctx context.Context) (map[string]time.Duration, error) {
 	costs := map[string]time.Duration{}
 	for _, k := range l.kinds {
+		if err := l.settle(ctx); err != nil {
+			return nil, err
+		}
 		before, err := cpuTime(l.server.command.Process.Pid)
 		if err != nil {
 			return nil, err

@@ -91,7 +91,7 @@ goroutines and disk with bounds. The tenants have a fixed set of rows, which the
 and not freed. That part grows at first, because DuckDB keeps records of freed buffers until its eviction queues are
 full, at most 8 MB in each of 8 queues. So its growth has a bound only if the second half begins after %[2]s
 requests. The rest of "other" memory is code, stacks, and pages that the allocators keep. The CPU time per request is
-that of requests one after the other, with the background work that they cause.
+that of requests one after the other, before which the server has completed its background work.
 
 `
 
