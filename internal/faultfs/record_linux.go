@@ -306,8 +306,8 @@ func (r *recorder) write(
 		}
 		return os.Chmod(to, info.Mode().Perm())
 	}
-	content, err := io.ReadAll(io.NewSectionReader(source, 0, info.Size()))
-	if err != nil {
+	content := make([]byte, info.Size())
+	if _, err := io.ReadFull(io.NewSectionReader(source, 0, info.Size()), content); err != nil {
 		return err
 	}
 	written[number] = to

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -61,6 +63,7 @@ type reply struct {
 
 // serve answers the requests of the parent process until it closes its pipe or ends, and unmounts the file system.
 func serve() error {
+	debug.SetGCPercent(400) // nearly all garbage is buffers of requests
 	s := &server{recorder: newRecorder()}
 	requests, replies := gob.NewDecoder(os.Stdin), gob.NewEncoder(os.Stdout)
 	for {
@@ -130,6 +133,10 @@ func (s *server) answer(r request) (got reply, err error) {
 	return got, nil
 }
 
+// maxWrite is the length in bytes of the largest write that is one operation: a block of DuckDB. go-fuse allocates
+// this much for each request.
+const maxWrite = 256 << 10
+
 // start mounts the file system.
 func (s *server) start(r request) error {
 	var stat syscall.Stat_t
@@ -139,10 +146,11 @@ func (s *server) start(r request) error {
 	data := &fs.LoopbackRoot{Path: r.Disk, Dev: stat.Dev}
 	data.RootNode = s.node(data)
 	s.mount, s.recording, s.recorder.disk = r.Folder, r.Options.Recording, r.Disk
+	known := time.Minute // all changes are made through the mount, so the kernel may remember names and attributes
 	mounted, err := fs.Mount(s.mount, data.RootNode, &fs.Options{
-		NullPermissions: true,
+		NullPermissions: true, EntryTimeout: &known, AttrTimeout: &known,
 		MountOptions: fuse.MountOptions{
-			FsName: "faultfs", Name: "faultfs", DirectMount: true, MaxWrite: 1 << 20, DisableReadDirPlus: true,
+			FsName: "faultfs", Name: "faultfs", DirectMount: true, MaxWrite: maxWrite, DisableReadDirPlus: true,
 			Options: []string{"default_permissions"},
 		},
 	})
