@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"pgregory.net/rapid"
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
@@ -197,4 +198,21 @@ func wantText(t *testing.T, err error, parts ...string) {
 			t.Errorf("got %q, want %q in it", err, part)
 		}
 	}
+}
+
+// The times of a tenant have the distance of the period, wherever the search begins.
+func TestScrubAfter_IsPeriodic(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		every := time.Duration(rapid.Int64Range(1, int64(1000*time.Hour)).Draw(t, "every"))
+		last := time.Unix(0, rapid.Int64Range(0, 1<<61).Draw(t, "last"))
+		id := uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
+		next := warehouse.ScrubAfter(id, every, last)
+		if wait := next.Sub(last); wait <= 0 || wait > every {
+			t.Fatalf("got a wait of %s in a period of %s", wait, every)
+		}
+		if again := warehouse.ScrubAfter(id, every, next); again.Sub(next) != every {
+			t.Fatalf("got %s after %s, want a period of %s", again, next, every)
+		}
+	})
 }

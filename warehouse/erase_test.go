@@ -372,7 +372,7 @@ func TestErase_KilledAtAnyStep(t *testing.T) {
 	noError(t, w.Close())
 	before := os.DirFS(w.Dir())
 	done, begun := false, 0
-	for step := int64(3); !done; step += 307 {
+	for step := int64(3); !done; step += 509 {
 		dir := t.TempDir()
 		noError(t, os.CopyFS(dir, before))
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestErase_KilledAtAnyStep$")

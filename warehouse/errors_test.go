@@ -73,13 +73,3 @@ func TestErrors_DiskFull(t *testing.T) {
 	noError(t, w.Close())
 	want(t, query(t, dir, tenantA, "SELECT count(*) FROM calls"), fmt.Sprint(merged+4000))
 }
-
-// noise returns text that compresses badly. It depends on the seed only.
-func noise(seed int) string {
-	var text strings.Builder
-	for state := uint64(seed)*2862933555777941757 + 3037000493; text.Len() < 1200; state = state*6364136223846793005 +
-		1442695040888963407 {
-		fmt.Fprintf(&text, "%x", state)
-	}
-	return text.String()
-}

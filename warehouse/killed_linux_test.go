@@ -79,7 +79,7 @@ func TestKilled_AfterAFailedSync(t *testing.T) {
 			f.w = open(t, f.dir)
 			t.Cleanup(func() { noError(t, f.w.Close()) })
 			noError(t, errors.Join(f.push(tenantA), f.push(tenantB), f.push(newTenant), f.createKey()))
-			for range 8 {
+			for range 3 {
 				f.checkPowerCut(func(w *warehouse.Warehouse) error {
 					_, _, err := w.Authenticate(f.text)
 					return errors.Join(err, f.checkRows(w, newTenant))

@@ -90,71 +90,74 @@ func wantLost(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, at warehou
 	}
 }
 
-// A restore brings back the rows and files of the backup, in each form of a backup, in each state of the data folder.
+// A restore of all tenants or of one brings back the rows and files of the backup, into the same folder and into an
+// empty one. Each form of a backup is restored in two of these ways.
 func TestRestore_Matrix(t *testing.T) {
-	for _, archive := range []string{"folder", "backup.tar.zst"} {
-		for _, tenant := range []uuid.UUID{{}, tenantA} {
-			for _, into := range []string{"same", "empty"} {
-				scope := "all"
-				if tenant != uuid.Nil {
-					scope = "one"
-				}
-				t.Run(fmt.Sprintf("%s of %s into %s", archive, scope, into), func(t *testing.T) {
-					t.Parallel()
-					dest := filepath.Join(t.TempDir(), archive)
-					w := backedUp(t, dest, tenant)
-					end, since := position(t, w, tenantA), warehouse.AfterCommit(6)
-					wantLost(t, w, tenantA, since, false)
-					otherLake, otherEnd := lakeOf(t, w, tenantB), position(t, w, tenantB)
-					o := warehouse.RestoreOptions{Source: dest, Tenant: tenant}
-					var report warehouse.RestoreReport
-					var err error
-					if into == "empty" {
-						dir := w.Dir()
-						noError(t, w.Close())
-						w = nil
-						if dir = filepath.Join(filepath.Dir(dir), "other"); tenant != uuid.Nil {
-							w = warehousetest.Open(t, dir)
-						} else {
-							w, report, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, o)
-							noError(t, err)
-						}
-					} else if tenant == uuid.Nil {
-						noError(t, w.Close())
-						w, report, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: w.Dir()}, o)
-						noError(t, err)
-					}
-					defer func() { noError(t, w.Close()) }()
-					if tenant != uuid.Nil {
-						report, err = w.RestoreTenant(t.Context(), o)
-						noError(t, err)
-					}
-					wantLakeLikeStore(t, w, tenantA, 5)
-					wantLost(t, w, tenantA, end, true)
-					wantLost(t, w, tenantA, since, true)
-					wantLost(t, w, tenantA, warehouse.AfterCommit(5), false)
-					merge(t, w, schema.Calls, call(tenantA, 8, nil))
-					wantLakeLikeStore(t, w, tenantA, 6)
-					wantLost(t, w, tenantA, since, true)
-					switch {
-					case tenant == uuid.Nil:
-						wantLakeLikeStore(t, w, tenantB, 5)
-						wantLost(t, w, tenantB, otherEnd, true)
-					case into == "same":
-						wantLost(t, w, tenantB, otherEnd, false)
-						want(t, lakeOf(t, w, tenantB), otherLake)
-						wantCallCount(t, w, tenantB, 7)
-					}
-					if kept := report.Kept != ""; kept != (into == "same") {
-						t.Errorf("got kept files in %q", report.Kept)
-					}
-					restores, err := w.Restores(t.Context())
-					noError(t, err)
-					if len(restores) != len(report.Tenants) || restores[0].Backup != report.Backup {
-						t.Errorf("got restores %+v, want those of %+v", restores, report)
-					}
-				})
+	for _, tenant := range []uuid.UUID{{}, tenantA} {
+		for _, into := range []string{"same", "empty"} {
+			scope := "all"
+			if tenant != uuid.Nil {
+				scope = "one"
 			}
+			archive := "folder"
+			if (scope == "all") == (into == "empty") { // each form with each scope and with each folder
+				archive = "backup.tar.zst"
+			}
+			t.Run(fmt.Sprintf("%s of %s into %s", archive, scope, into), func(t *testing.T) {
+				t.Parallel()
+				dest := filepath.Join(t.TempDir(), archive)
+				w := backedUp(t, dest, tenant)
+				end, since := position(t, w, tenantA), warehouse.AfterCommit(6)
+				wantLost(t, w, tenantA, since, false)
+				otherLake, otherEnd := lakeOf(t, w, tenantB), position(t, w, tenantB)
+				o := warehouse.RestoreOptions{Source: dest, Tenant: tenant}
+				var report warehouse.RestoreReport
+				var err error
+				if into == "empty" {
+					dir := w.Dir()
+					noError(t, w.Close())
+					w = nil
+					if dir = filepath.Join(filepath.Dir(dir), "other"); tenant != uuid.Nil {
+						w = warehousetest.Open(t, dir)
+					} else {
+						w, report, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, o)
+						noError(t, err)
+					}
+				} else if tenant == uuid.Nil {
+					noError(t, w.Close())
+					w, report, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: w.Dir()}, o)
+					noError(t, err)
+				}
+				defer func() { noError(t, w.Close()) }()
+				if tenant != uuid.Nil {
+					report, err = w.RestoreTenant(t.Context(), o)
+					noError(t, err)
+				}
+				wantLakeLikeStore(t, w, tenantA, 5)
+				wantLost(t, w, tenantA, end, true)
+				wantLost(t, w, tenantA, since, true)
+				wantLost(t, w, tenantA, warehouse.AfterCommit(5), false)
+				merge(t, w, schema.Calls, call(tenantA, 8, nil))
+				wantLakeLikeStore(t, w, tenantA, 6)
+				wantLost(t, w, tenantA, since, true)
+				switch {
+				case tenant == uuid.Nil:
+					wantLakeLikeStore(t, w, tenantB, 5)
+					wantLost(t, w, tenantB, otherEnd, true)
+				case into == "same":
+					wantLost(t, w, tenantB, otherEnd, false)
+					want(t, lakeOf(t, w, tenantB), otherLake)
+					wantCallCount(t, w, tenantB, 7)
+				}
+				if kept := report.Kept != ""; kept != (into == "same") {
+					t.Errorf("got kept files in %q", report.Kept)
+				}
+				restores, err := w.Restores(t.Context())
+				noError(t, err)
+				if len(restores) != len(report.Tenants) || restores[0].Backup != report.Backup {
+					t.Errorf("got restores %+v, want those of %+v", restores, report)
+				}
+			})
 		}
 	}
 }
@@ -165,7 +168,7 @@ func TestRestore_Killed(t *testing.T) {
 	w := backedUp(t, dest, uuid.Nil)
 	noError(t, w.Close())
 	o := warehouse.RestoreOptions{Source: dest}
-	for _, steps := range []int{-1, 0, 1, 7, 8, 20, 1000} {
+	for _, steps := range []int{-1, 0, 7, 8, 1000} { // odd: a path is cleared, and not replaced yet
 		t.Run(fmt.Sprint(steps), func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
@@ -195,6 +198,9 @@ func TestRestore_Killed(t *testing.T) {
 				t.Errorf("got the findings %+v, want a sound folder", found.Findings)
 			}
 			noError(t, again.Close())
+			if steps > 0 && all > steps { // the folder is the same as after 0 or all steps
+				return
+			}
 			again, _, err = warehouse.RestoreFolder(t.Context(), warehouse.Options{Dir: dir}, o)
 			noError(t, err)
 			wantLakeLikeStore(t, again, tenantA, 5)
@@ -250,7 +256,7 @@ func TestBackup_WhileRowsAreMerged(t *testing.T) {
 	merged, done := atomic.Int64{}, make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := 1; n <= 60; n++ {
+		for n := 1; n <= 30; n++ {
 			text := ""
 			for part := range 50 {
 				text += noise(100*n + part)
@@ -260,24 +266,22 @@ func TestBackup_WhileRowsAreMerged(t *testing.T) {
 			if err := w.Checkpoint(t.Context(), tenantA); err != nil {
 				t.Error(err)
 			}
-			if n%20 == 0 {
+			if n%10 == 0 {
 				publish(t, w)
 			}
 		}
 	}()
 	atLeast := map[string]int64{}
-	for range 4 {
+	for range 3 {
 		n := merged.Load()
 		report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")})
 		atLeast[report.Name] = n
 	}
 	<-done
-	for range 2 {
-		report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")})
-		atLeast[report.Name] = 60
-		if report.Unchanged < 1 {
-			t.Errorf("got %+v, want tenant B unchanged", report)
-		}
+	report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")})
+	atLeast[report.Name] = 30
+	if report.Unchanged < 1 {
+		t.Errorf("got %+v, want tenant B unchanged", report)
 	}
 	if report := mustBackup(t, w, warehouse.BackupOptions{Dest: filepath.Join(dest, "backups")}); report.Unchanged != 2 {
 		t.Errorf("got %+v, want both tenants unchanged", report)
@@ -380,7 +384,7 @@ func TestBackup_CopyIsOneState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "copy.duckdb")
 	noError(t, w.CopyPinned(t.Context(), tenantA, path, func() { change(6) }))
 	wantCallCount(t, w, tenantA, 9)
-	want(t, inDatabase(t, path, "SELECT count(*) || ' ' || sum(length(summary) > 300000)::INT FROM calls"), "5 5")
+	want(t, queryFile(t, path+"?access_mode=READ_ONLY", "SELECT count(*) || ' ' || sum(length(summary) > 300000)::INT FROM calls"), "5 5")
 }
 
 // A key that was revoked after a backup stays revoked after its restore. A key that was created after the backup stays

@@ -105,7 +105,7 @@ func times() *rapid.Generator[any] {
 // The value of a row and its refusal depend on the row alone, whatever rows are staged with it, in any order.
 func TestStage_ValueDependsOnItsRowAlone(t *testing.T) {
 	t.Parallel()
-	limitChecks(t, 12)
+	limitChecks(t, 8)
 	w := openForStaging(t)
 	fields := map[string]*rapid.Generator[any]{"created_at": times(), "started_at": times(), "ended_at": times()}
 	row := rapid.Custom(func(t *rapid.T) string {

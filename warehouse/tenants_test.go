@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -245,6 +246,66 @@ func TestTenants_BlockSizeOfNewFile(t *testing.T) {
 		noError(t, db.Close())
 		if size != block {
 			t.Errorf("tenant %s: got blocks of %d bytes, want %d", tenant, size, block)
+		}
+	}
+}
+
+// A batch may have rows of more tenants than can be attached at the same time.
+func TestMerge_MoreTenantsThanAttached(t *testing.T) {
+	t.Parallel()
+	dir := emptyFolder(t)
+	w := open(t, dir)
+	w.SetMaxAttached(8)
+	const tenants = 70 // more than are merged together
+	var rows []any
+	for n := range tenants {
+		rows = append(rows, call(numbered(n), n, nil))
+	}
+	wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: tenants, New: tenants})
+	wantCounts(t, merge(t, w, schema.Calls, rows...), schema.Counts{Read: tenants, Unchanged: tenants})
+	if got := publish(t, w); got.Files != 2*tenants {
+		t.Fatalf("got %+v published, want %d files", got, 2*tenants)
+	}
+	if n, _ := w.Attached(tenantA); n == tenants {
+		t.Errorf("got all %d tenants attached, want some detached", n)
+	}
+	noError(t, w.Close())
+	const published = "read_parquet('{lake}/tenant_id=*/calls/*/*.parquet')"
+	want(t, queryLake(t, dir, "SELECT [count(*), count(DISTINCT tenant_id)] FROM "+published),
+		fmt.Sprintf("[%d, %[1]d]", tenants))
+}
+
+// Beyond the limit, the pool detaches the least recently used tenant. Its rows stay readable.
+func TestTenantPool_DetachesLeastRecentlyUsed(t *testing.T) {
+	t.Parallel()
+	w := openNew(t)
+	const limit, tenants = 4, 10
+	w.SetMaxAttached(limit)
+	for n := range tenants {
+		merge(t, w, schema.Calls, call(numbered(n), n, nil))
+	}
+	read := func(n int) {
+		t.Helper()
+		page, err := w.List(t.Context(), numbered(n), schema.Calls, warehouse.Listing{Limit: 10})
+		noError(t, err)
+		if page.Total != 1 {
+			t.Errorf("tenant %d: got %d rows, want 1", n, page.Total)
+		}
+		if attached, _ := w.Attached(numbered(n)); attached > limit {
+			t.Errorf("got %d tenants attached, want at most %d", attached, limit)
+		}
+	}
+	for n := range tenants {
+		read(n)
+	}
+	for n := range limit {
+		read(n)
+	}
+	read(0)
+	read(limit) // detaches tenant 1, because tenant 0 was read again
+	for n, want := range []bool{true, false, true, true, true} {
+		if _, got := w.Attached(numbered(n)); got != want {
+			t.Errorf("tenant %d attached: got %t, want %t", n, got, want)
 		}
 	}
 }

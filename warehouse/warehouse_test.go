@@ -2,12 +2,10 @@ package warehouse_test
 
 import (
 	"flag"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
-	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
@@ -46,25 +44,14 @@ var (
 	queryFile     = warehousetest.QueryFile
 	execFile      = warehousetest.ExecFile
 	files         = warehousetest.Files
+	numbered      = warehousetest.Numbered
+	want          = warehousetest.Want
+	publish       = warehousetest.Publish
+	wantPublished = warehousetest.WantPublished
+	readFile      = warehousetest.ReadFile
+	ids           = warehousetest.IDs
+	changes       = warehousetest.Changes
+	follow        = warehousetest.Follow
+	quarantined   = warehousetest.Quarantined
+	noise         = warehousetest.Noise
 )
-
-func want(t *testing.T, got, want string) {
-	t.Helper()
-	if got != want {
-		t.Fatalf("got %s\nwant %s", got, want)
-	}
-}
-
-func publish(t *testing.T, w *warehouse.Warehouse) warehouse.Published {
-	t.Helper()
-	published, err := w.Publish(t.Context())
-	noError(t, err)
-	return published
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	noError(t, err)
-	return string(text)
-}

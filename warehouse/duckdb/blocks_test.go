@@ -23,8 +23,8 @@ func TestCheckBlocks_FindsEveryFlippedBit(t *testing.T) {
 	db := execute(t, "", "ATTACH '"+path+"' AS db (STORAGE_VERSION 'v1.5.0', BLOCK_SIZE 16384)", "USE db",
 		"CREATE TABLE keys (id VARCHAR PRIMARY KEY, text VARCHAR)",
 		"CREATE TABLE gone (id BIGINT PRIMARY KEY, text VARCHAR)",
-		"INSERT INTO keys SELECT 'key ' || i, repeat(md5(i::VARCHAR), 9) FROM range(600) AS r(i)",
-		"INSERT INTO gone SELECT i, repeat(md5(i::VARCHAR), 40) FROM range(600) AS r(i)",
+		"INSERT INTO keys SELECT 'key ' || i, repeat(md5(i::VARCHAR), 9) FROM range(300) AS r(i)",
+		"INSERT INTO gone SELECT i, repeat(md5(i::VARCHAR), 40) FROM range(200) AS r(i)",
 		"INSERT INTO keys SELECT 'long ' || i, repeat(md5(i::VARCHAR), 2000) FROM range(2) AS r(i)",
 		"CHECKPOINT", "DROP TABLE gone", "CHECKPOINT", "UPDATE keys SET text = 'x' WHERE id = 'key 3'", "CHECKPOINT")
 	var free, blocks, blockBytes int

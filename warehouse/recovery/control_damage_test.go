@@ -9,27 +9,28 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // A control database that is damaged in any way either opens with the right keys, or is an error of one line with the
 // command to run. The repair brings the keys back from the journal.
 func TestControl_DamageMatrix(t *testing.T) {
 	t.Parallel()
-	dir := emptyFolder(t)
-	w := open(t, dir)
-	_, valid, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
-	noError(t, err)
-	merge(t, w, schema.Calls, call(tenantA, 1, nil))
-	noError(t, w.Close())
+	dir := EmptyFolder(t)
+	w := Open(t, dir)
+	_, valid, err := w.CreateKey(t.Context(), TenantA, control.Secret, control.KeySettings{})
+	NoError(t, err)
+	Merge(t, w, schema.Calls, Call(TenantA, 1, nil))
+	NoError(t, w.Close())
 	path := filepath.Join(dir, "control.duckdb")
-	w = open(t, dir)
-	key, revoked, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
-	noError(t, err)
+	w = Open(t, dir)
+	key, revoked, err := w.CreateKey(t.Context(), TenantA, control.Secret, control.KeySettings{})
+	NoError(t, err)
 	_, err = w.RevokeKey(t.Context(), key.ID)
-	noError(t, err)
-	sound, log := readFile(t, path), readFile(t, path+".wal") // as a crash leaves them
-	noError(t, w.Close())
-	facts := readFile(t, filepath.Join(dir, "journal.ndjson"))
+	NoError(t, err)
+	sound, log := ReadFile(t, path), ReadFile(t, path+".wal") // as a crash leaves them
+	NoError(t, w.Close())
+	facts := ReadFile(t, filepath.Join(dir, "journal.ndjson"))
 
 	flip := func(text string, places ...int) string {
 		b := []byte(text)
@@ -47,39 +48,36 @@ func TestControl_DamageMatrix(t *testing.T) {
 	}
 	const gone = "gone"
 	for name, files := range map[string][2]string{ // contents of the file and of its log
-		"first header flipped":   {flip(sound, 9), log},
-		"both headers flipped":   {flip(sound, 4096+20, 8192+20), log},
-		"headers zeroed":         {zero(sound, 0, 12288), log},
-		"all blocks flipped":     {flip(sound, every...), log},
-		"middle zeroed":          {zero(sound, len(sound)/2, len(sound)/2+65536), log},
-		"cut in half":            {sound[:len(sound)/2], log},
-		"cut behind the headers": {sound[:12288], log},
-		"emptied":                {"", log},
-		"other text":             {strings.Repeat("no database", 999), log},
-		"deleted, log stays":     {gone, log},
-		"deleted with its log":   {gone, gone},
-		"log flipped":            {sound, flip(log, len(log)/2)},
-		"log flipped at its end": {sound, flip(log, len(log)-3)},
-		"start of log flipped":   {sound, flip(log, 2)},
-		"length in log flipped":  {sound, flip(log, secondEntry(t, log)+2)},
-		"log cut":                {sound, log[:len(log)/2]},
-		"log deleted":            {sound, gone},
-		"log emptied":            {sound, ""},
+		"first header flipped":  {flip(sound, 9), log},
+		"both headers flipped":  {flip(sound, 4096+20, 8192+20), log},
+		"all blocks flipped":    {flip(sound, every...), log},
+		"middle zeroed":         {zero(sound, len(sound)/2, len(sound)/2+65536), log},
+		"cut in half":           {sound[:len(sound)/2], log},
+		"emptied":               {"", log},
+		"other text":            {strings.Repeat("no database", 999), log},
+		"deleted, log stays":    {gone, log},
+		"deleted with its log":  {gone, gone},
+		"log flipped":           {sound, flip(log, len(log)/2)},
+		"start of log flipped":  {sound, flip(log, 2)},
+		"length in log flipped": {sound, flip(log, secondEntry(t, log)+2)},
+		"log cut":               {sound, log[:len(log)/2]},
+		"log deleted":           {sound, gone},
+		"log emptied":           {sound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, file := range []string{path, path + ".wal"} {
 				_ = os.Remove(file) // it may be missing
 				if files[i] != gone {
-					noError(t, os.WriteFile(file, []byte(files[i]), 0o600))
+					NoError(t, os.WriteFile(file, []byte(files[i]), 0o600))
 				}
 			}
-			noError(t, os.WriteFile(filepath.Join(dir, "journal.ndjson"), []byte(facts), 0o600))
+			NoError(t, os.WriteFile(filepath.Join(dir, "journal.ndjson"), []byte(facts), 0o600))
 			w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: dir})
 			if err == nil && strings.HasPrefix(name, "length") {
 				t.Error("got no error: DuckDB opens the database without the transactions of the log")
 			}
 			if err != nil {
-				wantKind(t, err, warehouse.ErrInvalid)
+				WantKind(t, err, warehouse.ErrInvalid)
 				if text := err.Error(); !strings.Contains(text, "run `voicory repair`") || strings.Contains(text, "\n") {
 					t.Errorf("got %q, want one line with the command", text)
 				}
@@ -87,14 +85,14 @@ func TestControl_DamageMatrix(t *testing.T) {
 				if err != nil || len(repaired.Remaining) > 0 {
 					t.Fatalf("repair: %v, remaining %+v", err, repaired.Remaining)
 				}
-				w = open(t, dir)
+				w = Open(t, dir)
 			}
 			_, _, err = w.Authenticate(valid)
-			noError(t, err)
+			NoError(t, err)
 			_, _, err = w.Authenticate(revoked)
-			wantKind(t, err, warehouse.ErrRevokedKey)
-			wantCallCount(t, w, tenantA, 1)
-			noError(t, w.Close())
+			WantKind(t, err, warehouse.ErrRevokedKey)
+			WantCallCount(t, w, TenantA, 1)
+			NoError(t, w.Close())
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package warehouse_test
+package rows_test
 
 import (
 	"crypto/sha256"
@@ -13,12 +13,13 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // An inferred deletion yields to every row that arrives later, whatever its time; an explicit one to newer rows only.
 func TestMerge_InferredDeletions(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	const older, seen, newer = "2026-06-01", "2026-06-02", "2026-06-03"
 	for n, test := range []struct {
 		name     string
@@ -26,28 +27,28 @@ func TestMerge_InferredDeletions(t *testing.T) {
 		inferred int   // index of the inferred deletion
 		alive    bool
 	}{
-		{"the same version again", []any{older, deletion(0, seen), older}, 1, true},
-		{"an older version", []any{seen, deletion(0, newer), older}, 1, true},
-		{"a version without a time", []any{older, deletion(0, seen), nil}, 1, true},
-		{"then versions before the inferred deletion", []any{nil, deletion(0, newer), nil, older, seen}, 1, true},
-		{"explicit after inferred", []any{older, deletion(0, newer), deletion(0, seen), older}, 1, false},
-		{"inferred after explicit", []any{older, deletion(0, seen), deletion(0, newer), older}, 2, false},
-		{"explicit, then a newer version", []any{older, deletion(0, seen), deletion(0, newer), newer}, 2, true},
-		{"of a newer version", []any{newer, deletion(0, older)}, 1, true},
-		{"of no row, then an older version", []any{deletion(0, newer), older}, 0, true},
-		{"repeated, then the version", []any{older, deletion(0, seen), deletion(0, newer), older}, 1, false},
+		{"the same version again", []any{older, Deletion(0, seen), older}, 1, true},
+		{"an older version", []any{seen, Deletion(0, newer), older}, 1, true},
+		{"a version without a time", []any{older, Deletion(0, seen), nil}, 1, true},
+		{"then versions before the inferred deletion", []any{nil, Deletion(0, newer), nil, older, seen}, 1, true},
+		{"explicit after inferred", []any{older, Deletion(0, newer), Deletion(0, seen), older}, 1, false},
+		{"inferred after explicit", []any{older, Deletion(0, seen), Deletion(0, newer), older}, 2, false},
+		{"explicit, then a newer version", []any{older, Deletion(0, seen), Deletion(0, newer), newer}, 2, true},
+		{"of a newer version", []any{newer, Deletion(0, older)}, 1, true},
+		{"of no row, then an older version", []any{Deletion(0, newer), older}, 0, true},
+		{"repeated, then the version", []any{older, Deletion(0, seen), Deletion(0, newer), older}, 1, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for i, step := range test.steps {
-				line := call(tenantA, n, row{"updated_at": step})
-				if deleted, ok := step.(row); ok {
-					line = with(deleted, row{"id": id(n)})
+				line := Call(TenantA, n, Row{"updated_at": step})
+				if deleted, ok := step.(Row); ok {
+					line = With(deleted, Row{"id": ID(n)})
 				}
-				_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x", Rows: lines(t, line),
+				_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "x", Rows: Lines(t, line),
 					Inferred: i == test.inferred})
-				noError(t, err)
+				NoError(t, err)
 			}
-			if _, err := w.Get(t.Context(), tenantA, schema.Calls, uuid.MustParse(id(n))); (err == nil) != test.alive {
+			if _, err := w.Get(t.Context(), TenantA, schema.Calls, uuid.MustParse(ID(n))); (err == nil) != test.alive {
 				t.Errorf("got error %v, want the row alive: %v", err, test.alive)
 			}
 		})
@@ -57,61 +58,61 @@ func TestMerge_InferredDeletions(t *testing.T) {
 // A row that its source shows with another tenant leaves the tenant that had it, and may come back.
 func TestMerge_MovedRowsLeaveTheirTenant(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	before := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	show := func(dataset schema.Dataset, tenant uuid.UUID, created string, movedBefore time.Time, numbers ...int) {
 		t.Helper()
 		var rows []any
 		for _, n := range numbers {
-			rows = append(rows, call(tenant, n, row{"created_at": created, "updated_at": "2999-01-01"}))
+			rows = append(rows, Call(tenant, n, Row{"created_at": created, "updated_at": "2999-01-01"}))
 		}
-		_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "db", Rows: lines(t, rows...),
+		_, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Origin: "db", Rows: Lines(t, rows...),
 			MovedBefore: movedBefore})
-		noError(t, err)
+		NoError(t, err)
 	}
 	for _, dataset := range schema.Datasets {
 		has := func(wanted map[uuid.UUID][]int) {
 			t.Helper()
 			for tenant, numbers := range wanted {
 				page, err := w.List(t.Context(), tenant, dataset, warehouse.Listing{Limit: 10})
-				noError(t, err)
+				NoError(t, err)
 				var want []string
 				for _, n := range numbers {
-					want = append(want, id(n))
+					want = append(want, ID(n))
 				}
-				got := ids(t, page.Items)
+				got := IDs(t, page.Items)
 				slices.Sort(got)
 				if fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("%s of tenant %s: got %v, want %v", dataset.Name, tenant, got, want)
 				}
 			}
 		}
-		show(dataset, tenantA, "2026-03-01", before, 1, 2, 3)
-		show(dataset, tenantB, "2026-03-01", before, 2, 4)
-		has(map[uuid.UUID][]int{tenantA: {1, 3}, tenantB: {2, 4}})
-		show(dataset, tenantA, "2026-03-01", before, 2)
-		has(map[uuid.UUID][]int{tenantA: {1, 2, 3}, tenantB: {4}})
-		show(dataset, tenantB, "2026-05-02", before, 1)       // too new to have been shown before
-		show(dataset, tenantB, "2026-03-01", time.Time{}, 3)  // a source without owners
-		show(dataset, tenantA, "2026-03-01", before, 1, 2, 3) // they already are rows of the tenant
-		has(map[uuid.UUID][]int{tenantA: {1, 2, 3}, tenantB: {1, 3, 4}})
+		show(dataset, TenantA, "2026-03-01", before, 1, 2, 3)
+		show(dataset, TenantB, "2026-03-01", before, 2, 4)
+		has(map[uuid.UUID][]int{TenantA: {1, 3}, TenantB: {2, 4}})
+		show(dataset, TenantA, "2026-03-01", before, 2)
+		has(map[uuid.UUID][]int{TenantA: {1, 2, 3}, TenantB: {4}})
+		show(dataset, TenantB, "2026-05-02", before, 1)       // too new to have been shown before
+		show(dataset, TenantB, "2026-03-01", time.Time{}, 3)  // a source without owners
+		show(dataset, TenantA, "2026-03-01", before, 1, 2, 3) // they already are rows of the tenant
+		has(map[uuid.UUID][]int{TenantA: {1, 2, 3}, TenantB: {1, 3, 4}})
 	}
 }
 
 // A key that was only missing in its source is valid again once the source lists it. Other revocations are permanent.
 func TestImportKeys_InferredRevocations(t *testing.T) {
 	t.Parallel()
-	dir := emptyFolder(t)
-	w := open(t, dir)
+	dir := EmptyFolder(t)
+	w := Open(t, dir)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	key := func(n int) control.ImportedKey {
 		text := fmt.Sprintf("sk_%010d", n)
-		return control.ImportedKey{ID: uuid.MustParse(id(n)), Tenant: tenantA, Type: control.Secret, Prefix: text[:8],
+		return control.ImportedKey{ID: uuid.MustParse(ID(n)), Tenant: TenantA, Type: control.Secret, Prefix: text[:8],
 			Digest: sha256.Sum256([]byte(text)), CreatedAt: at}
 	}
 	imported := func(source string, keys ...control.ImportedKey) {
 		t.Helper()
-		noError(t, w.ImportKeys(t.Context(), control.KeySource{Name: source, Former: "old", Limit: 20}, keys))
+		NoError(t, w.ImportKeys(t.Context(), control.KeySource{Name: source, Former: "old", Limit: 20}, keys))
 	}
 	valid := func(n int) control.Key {
 		t.Helper()
@@ -131,9 +132,9 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	imported("db", key(1))
 	want(2, false)
 	_, err := w.RevokeKey(t.Context(), key(3).ID) // an explicit revocation of a key that is missing
-	noError(t, err)
-	noError(t, w.Close())
-	w = open(t, dir) // the kind of a revocation is stored
+	NoError(t, err)
+	NoError(t, w.Close())
+	w = Open(t, dir) // the kind of a revocation is stored
 	imported("db", key(1), key(2), key(3))
 	want(2, true)
 	want(3, false)
@@ -147,11 +148,11 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 
 	// A key moves to another tenant and type; requests under way lose the rights of the former record.
 	_, under, err := w.Authenticate("sk_0000000001")
-	noError(t, err)
+	NoError(t, err)
 	moved := key(1)
-	moved.Tenant, moved.Type = tenantB, control.Public
+	moved.Tenant, moved.Type = TenantB, control.Public
 	imported("db", moved)
-	if found := valid(1); found.Tenant != tenantB || found.Type != control.Public || under.Err() == nil {
+	if found := valid(1); found.Tenant != TenantB || found.Type != control.Public || under.Err() == nil {
 		t.Errorf("got %+v and a context with error %v, want a public key of tenant B and an ended context", found,
 			under.Err())
 	}
@@ -186,7 +187,7 @@ func TestImportKeys_InferredRevocations(t *testing.T) {
 	}
 	want(119, true)
 	large.Limit = 100
-	noError(t, w.ImportKeys(t.Context(), large, many[:9]))
+	NoError(t, w.ImportKeys(t.Context(), large, many[:9]))
 	want(119, false)
-	noError(t, w.Close())
+	NoError(t, w.Close())
 }

@@ -1,4 +1,4 @@
-package warehouse_test
+package rows_test
 
 import (
 	"context"
@@ -10,23 +10,24 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 func keptFiles(t *testing.T, w *warehouse.Warehouse) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.TempDir(), "*.duckdb*"))
-	noError(t, err)
+	NoError(t, err)
 	return files
 }
 
 // Concurrent callers share one build, which is cancelled when all of them give up.
 func TestOpenDatabase_SharedBuild(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
-	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	w := OpenNew(t)
+	Merge(t, w, schema.Calls, Call(TenantA, 1, nil))
 	admitted, begin, left := make(chan struct{}), make(chan struct{}), 0
 	ask := func(ctx context.Context) (warehouse.CachedDatabase, error) {
-		file, content, err := w.OpenDatabase(ctx, tenantA, "", func() (func(), error) {
+		file, content, err := w.OpenDatabase(ctx, TenantA, "", func() (func(), error) {
 			close(admitted)
 			<-begin
 			return func() { left++ }, nil
@@ -51,7 +52,7 @@ func TestOpenDatabase_SharedBuild(t *testing.T) {
 		t.Errorf("got files %v and %d releases, want none and 1", files, left)
 	}
 	refused := errors.New("too many")
-	if _, _, err := w.OpenDatabase(t.Context(), tenantA, "",
+	if _, _, err := w.OpenDatabase(t.Context(), TenantA, "",
 		func() (func(), error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Error(err)
 	}
@@ -77,14 +78,14 @@ func TestOpenDatabase_SharedBuild(t *testing.T) {
 // The two newest files stay in the cache. An open file can be read after it was removed from the cache.
 func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	free := func() (func(), error) { return func() {}, nil }
 	var sums []string
 	var first *os.File
 	for n := range 3 {
-		merge(t, w, schema.Calls, call(tenantA, n, nil))
-		file, content, err := w.OpenDatabase(t.Context(), tenantA, "", free)
-		noError(t, err)
+		Merge(t, w, schema.Calls, Call(TenantA, n, nil))
+		file, content, err := w.OpenDatabase(t.Context(), TenantA, "", free)
+		NoError(t, err)
 		defer content.Close()
 		if sums = append(sums, file.SHA256); n == 0 {
 			first = content
@@ -94,10 +95,10 @@ func TestOpenDatabase_CacheKeepsTwoFiles(t *testing.T) {
 		t.Error(got, sums)
 	}
 	for sum, want := range map[string]string{sums[0]: sums[2], sums[1]: sums[1], sums[2]: sums[2], "": sums[2]} {
-		file, content, err := w.OpenDatabase(t.Context(), tenantA, sum,
+		file, content, err := w.OpenDatabase(t.Context(), TenantA, sum,
 			func() (func(), error) { return nil, errors.New("it is written anew") })
-		noError(t, err)
-		noError(t, content.Close())
+		NoError(t, err)
+		NoError(t, content.Close())
 		if file.SHA256 != want {
 			t.Errorf("open %s: got %s, want %s", sum, file.SHA256, want)
 		}

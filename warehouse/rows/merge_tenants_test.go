@@ -1,4 +1,4 @@
-package warehouse_test
+package rows_test
 
 import (
 	"fmt"
@@ -10,20 +10,21 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // A batch with the same ids for many tenants, which are classified together, changes each tenant by its own rows only.
 func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 5))
-	w := openNew(t)
-	tenants, kept := make([]uuid.UUID, 20), make([]model, 20)
+	w := OpenNew(t)
+	tenants, kept := make([]uuid.UUID, 12), make([]model, 12)
 	for i := range tenants {
-		tenants[i], kept[i] = tenantA, model{}
+		tenants[i], kept[i] = TenantA, model{}
 		tenants[i][0] = byte(random.IntN(256)) // in another order than their rows come in
 		tenants[i][15] = byte(i)
 	}
-	for step := range 12 {
+	for step := range 9 {
 		var rows []any
 		for i, tenant := range tenants {
 			var batch []version
@@ -34,11 +35,11 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 					v.at = 0
 				}
 				batch = append(batch, v)
-				rows = append(rows, with(v.row(), row{"user_id": tenant}))
+				rows = append(rows, With(v.row(), Row{"user_id": tenant}))
 			}
 			kept[i].merge(batch)
 		}
-		counts := merge(t, w, schema.Calls, rows...)
+		counts := Merge(t, w, schema.Calls, rows...)
 		sum := counts.New + counts.Changed + counts.Unchanged + counts.Deleted + counts.Superseded
 		if counts.Read != sum || sum != int64(len(rows)) {
 			t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(rows))
@@ -48,7 +49,7 @@ func TestMerge_TenantsOfBatchAreIndependent(t *testing.T) {
 				continue // a tenant without rows has no file, and a later step shows the rows of this one
 			}
 			feed, err := w.Changes(t.Context(), tenant, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 100)
-			noError(t, err)
+			NoError(t, err)
 			found := map[string]string{}
 			for _, item := range feed.Items {
 				c := changedItem(t, item)

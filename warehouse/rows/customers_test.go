@@ -1,4 +1,4 @@
-package warehouse_test
+package rows_test
 
 import (
 	"fmt"
@@ -8,19 +8,20 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // Customers of all tenants are listed in the order of their bytes, page by page.
 func TestCustomersAfter_Order(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	var want []warehouse.Customer
 	high := uuid.MustParse("ffffffff-0000-4000-8000-000000000000")
-	for _, tenant := range []uuid.UUID{tenantA, tenantB} {
+	for _, tenant := range []uuid.UUID{TenantA, TenantB} {
 		for _, text := range []string{"00000000-0000-4000-8000-000000000001", "7fffffff-0000-4000-8000-000000000000",
 			"80000000-0000-4000-8000-000000000000", high.String()} {
 			want = append(want, warehouse.Customer{Tenant: tenant, ID: uuid.MustParse(text)})
-			merge(t, w, schema.Customers, row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
+			Merge(t, w, schema.Customers, Row{"user_id": tenant, "id": text, "created_at": "2026-01-01"})
 		}
 	}
 	for limit := 1; limit < 10; limit++ {
@@ -28,7 +29,7 @@ func TestCustomersAfter_Order(t *testing.T) {
 		var after warehouse.Customer
 		for {
 			page, err := w.CustomersAfter(t.Context(), after, limit)
-			noError(t, err)
+			NoError(t, err)
 			if len(page) == 0 {
 				break
 			}

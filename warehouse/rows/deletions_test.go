@@ -1,4 +1,4 @@
-package warehouse_test
+package rows_test
 
 import (
 	"fmt"
@@ -10,17 +10,18 @@ import (
 
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/schema"
+	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // Each case merges versions and deletions one after the other, each in its own batch, and then all of them again.
 func TestMerge_DeletionSequences(t *testing.T) {
 	t.Parallel()
-	version := func(status string, at any) row { return call(tenantA, 1, row{"status": status, "updated_at": at}) }
+	version := func(status string, at any) Row { return Call(TenantA, 1, Row{"status": status, "updated_at": at}) }
 	type merged struct {
-		row    row
+		row    Row
 		counts schema.Counts
 	}
-	w, rows, end := openNew(t), 0, warehouse.FeedPosition{}
+	w, rows, end := OpenNew(t), 0, warehouse.FeedPosition{}
 	one := func(counts schema.Counts) schema.Counts { counts.Read = 1; return counts }
 	isNew, changed, unchanged := one(schema.Counts{New: 1}), one(schema.Counts{Changed: 1}),
 		one(schema.Counts{Unchanged: 1})
@@ -31,58 +32,58 @@ func TestMerge_DeletionSequences(t *testing.T) {
 		seq   int64  // commits
 	}{
 		"a row goes": {[]merged{{version("a", "2026-06-01"), isNew},
-			{deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
+			{Deletion(1, "2026-06-02"), deleted}}, "2026-06-02", 2},
 		"at its own time": {[]merged{{version("a", "2026-06-01"), isNew},
-			{deletion(1, "2026-06-01"), deleted}}, "2026-06-01", 2},
+			{Deletion(1, "2026-06-01"), deleted}}, "2026-06-01", 2},
 		"older than the row": {[]merged{{version("a", "2026-06-03"), isNew},
-			{deletion(1, "2026-06-02"), superseded}}, "a", 1},
-		"of a row without a time": {[]merged{{version("a", nil), isNew}, {deletion(1, "2026-06-02"), deleted}},
+			{Deletion(1, "2026-06-02"), superseded}}, "a", 1},
+		"of a row without a time": {[]merged{{version("a", nil), isNew}, {Deletion(1, "2026-06-02"), deleted}},
 			"2026-06-02", 2},
-		"before the row": {[]merged{{deletion(1, "2026-06-02"), deleted},
+		"before the row": {[]merged{{Deletion(1, "2026-06-02"), deleted},
 			{version("a", "2026-06-01"), superseded}}, "2026-06-02", 1},
-		"before the row of that time": {[]merged{{deletion(1, "2026-06-02"), deleted},
+		"before the row of that time": {[]merged{{Deletion(1, "2026-06-02"), deleted},
 			{version("a", "2026-06-02"), superseded}}, "2026-06-02", 1},
-		"a newer row comes back": {[]merged{{deletion(1, "2026-06-02"), deleted},
+		"a newer row comes back": {[]merged{{Deletion(1, "2026-06-02"), deleted},
 			{version("a", "2026-06-03"), isNew}}, "a", 2},
-		"and is no older than the deletion": {[]merged{{deletion(1, "2026-06-02"), deleted}, {version("a", nil), isNew},
-			{version("b", "2026-06-01"), superseded}, {deletion(1, "2026-06-01"), superseded}}, "a", 2},
-		"and goes again": {[]merged{{deletion(1, "2026-06-02"), deleted},
-			{version("a", "2026-06-03"), isNew}, {deletion(1, "2026-06-04"), deleted}}, "2026-06-04", 3},
-		"deleted again": {[]merged{{deletion(1, "2026-06-02"), deleted},
-			{deletion(1, "2026-06-01"), unchanged}}, "2026-06-02", 1},
-		"deleted again, later": {[]merged{{deletion(1, "2026-06-02"), deleted},
-			{deletion(1, "2026-06-04"), unchanged}, {version("a", "2026-06-03"), superseded}}, "2026-06-04", 1},
+		"and is no older than the deletion": {[]merged{{Deletion(1, "2026-06-02"), deleted}, {version("a", nil), isNew},
+			{version("b", "2026-06-01"), superseded}, {Deletion(1, "2026-06-01"), superseded}}, "a", 2},
+		"and goes again": {[]merged{{Deletion(1, "2026-06-02"), deleted},
+			{version("a", "2026-06-03"), isNew}, {Deletion(1, "2026-06-04"), deleted}}, "2026-06-04", 3},
+		"deleted again": {[]merged{{Deletion(1, "2026-06-02"), deleted},
+			{Deletion(1, "2026-06-01"), unchanged}}, "2026-06-02", 1},
+		"deleted again, later": {[]merged{{Deletion(1, "2026-06-02"), deleted},
+			{Deletion(1, "2026-06-04"), unchanged}, {version("a", "2026-06-03"), superseded}}, "2026-06-04", 1},
 		"confirmed after the deletion": {[]merged{{version("a", "2026-06-01"), isNew},
-			{version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+			{version("a", "2026-06-03"), unchanged}, {Deletion(1, "2026-06-02"), superseded}}, "a", 1},
 		"confirmed by a time, having none": {[]merged{{version("a", nil), isNew},
-			{version("a", "2026-06-03"), unchanged}, {deletion(1, "2026-06-02"), superseded}}, "a", 1},
+			{version("a", "2026-06-03"), unchanged}, {Deletion(1, "2026-06-02"), superseded}}, "a", 1},
 		"changed without a time": {[]merged{{version("a", "2026-06-03"), isNew}, {version("b", nil), changed},
-			{deletion(1, "2026-06-02"), superseded}}, "b", 2},
+			{Deletion(1, "2026-06-02"), superseded}}, "b", 2},
 		"moved without a time": {[]merged{{version("a", "2026-06-03"), isNew},
-			{with(version("b", nil), row{"created_at": "2026-07-01"}), changed}, {deletion(1, "2026-06-02"), superseded}}, "b",
+			{With(version("b", nil), Row{"created_at": "2026-07-01"}), changed}, {Deletion(1, "2026-06-02"), superseded}}, "b",
 			2},
 		"with values that a deletion ignores": {[]merged{{version("a", "2026-06-01"), isNew},
-			{with(version("b", "2026-06-09"), row{"deleted_at": "2026-06-02"}), deleted}}, "2026-06-02", 2},
-		"a deleted_at of nothing": {[]merged{{with(version("a", nil), row{"deleted_at": nil}), isNew},
-			{with(version("a", nil), row{"deleted_at": " "}), unchanged}}, "a", 1},
+			{With(version("b", "2026-06-09"), Row{"deleted_at": "2026-06-02"}), deleted}}, "2026-06-02", 2},
+		"a deleted_at of nothing": {[]merged{{With(version("a", nil), Row{"deleted_at": nil}), isNew},
+			{With(version("a", nil), Row{"deleted_at": " "}), unchanged}}, "a", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows++
-			_, before := follow(t, w, schema.Calls, end, 10)
+			_, before := Follow(t, w, schema.Calls, end, 10)
 			end = before
 			for i, step := range test.steps {
-				step.row["id"] = id(rows)
-				wantCounts(t, merge(t, w, schema.Calls, any(step.row)), step.counts)
-				if again := merge(t, w, schema.Calls, any(step.row)); again.Unchanged+again.Superseded != 1 {
+				step.row["id"] = ID(rows)
+				WantCounts(t, Merge(t, w, schema.Calls, any(step.row)), step.counts)
+				if again := Merge(t, w, schema.Calls, any(step.row)); again.Unchanged+again.Superseded != 1 {
 					t.Fatalf("step %d repeated: got %+v, want only unchanged rows", i, again)
 				}
 			}
-			feed := changes(t, w, schema.Calls, schema.Filter{}, before, 10)
+			feed := Changes(t, w, schema.Calls, schema.Filter{}, before, 10)
 			if len(feed.Items) != 1 || feed.Seq-before.Seq != test.seq {
 				t.Fatalf("got feed %+v, want %d commits after %d", feed, test.seq, before.Seq)
 			}
 			c := changedItem(t, feed.Items[0])
-			want(t, c.Status+strings.TrimSuffix(c.DeletedAt, "T00:00:00.000Z"), test.left)
+			Want(t, c.Status+strings.TrimSuffix(c.DeletedAt, "T00:00:00.000Z"), test.left)
 		})
 	}
 }
@@ -90,37 +91,37 @@ func TestMerge_DeletionSequences(t *testing.T) {
 // Within a batch the newest version wins, and among versions with the same time the last line.
 func TestMerge_DeletionsWithinBatch(t *testing.T) {
 	t.Parallel()
-	w, n, end := openNew(t), 0, warehouse.FeedPosition{}
-	version := func(at any) row { return call(tenantA, 1, row{"updated_at": at}) }
+	w, n, end := OpenNew(t), 0, warehouse.FeedPosition{}
+	version := func(at any) Row { return Call(TenantA, 1, Row{"updated_at": at}) }
 	for name, test := range map[string]struct {
 		rows    []any
 		deleted bool
 	}{
-		"the deletion is newer":    {[]any{deletion(1, "2026-06-02"), version("2026-06-01")}, true},
-		"the version is newer":     {[]any{version("2026-06-03"), deletion(1, "2026-06-02")}, false},
-		"the later line deletes":   {[]any{version("2026-06-02"), deletion(1, "2026-06-02")}, true},
-		"the later line does not":  {[]any{deletion(1, "2026-06-02"), version("2026-06-02")}, false},
-		"without a time, but last": {[]any{version("2026-06-01"), deletion(1, "2026-06-02"), version(nil)}, false},
-		"without a time, and then": {[]any{version(nil), deletion(1, "2026-06-02")}, true},
+		"the deletion is newer":    {[]any{Deletion(1, "2026-06-02"), version("2026-06-01")}, true},
+		"the version is newer":     {[]any{version("2026-06-03"), Deletion(1, "2026-06-02")}, false},
+		"the later line deletes":   {[]any{version("2026-06-02"), Deletion(1, "2026-06-02")}, true},
+		"the later line does not":  {[]any{Deletion(1, "2026-06-02"), version("2026-06-02")}, false},
+		"without a time, but last": {[]any{version("2026-06-01"), Deletion(1, "2026-06-02"), version(nil)}, false},
+		"without a time, and then": {[]any{version(nil), Deletion(1, "2026-06-02")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n++
 			for _, r := range test.rows {
-				r.(row)["id"] = id(n)
+				r.(Row)["id"] = ID(n)
 			}
 			counts := schema.Counts{Read: int64(len(test.rows)), Superseded: int64(len(test.rows) - 1), New: 1}
 			if test.deleted {
 				counts.New, counts.Deleted = 0, 1
 			}
-			wantCounts(t, merge(t, w, schema.Calls, test.rows...), counts)
-			feed := changes(t, w, schema.Calls, schema.Filter{}, end, 10)
+			WantCounts(t, Merge(t, w, schema.Calls, test.rows...), counts)
+			feed := Changes(t, w, schema.Calls, schema.Filter{}, end, 10)
 			if len(feed.Items) != 1 || changedItem(t, feed.Items[0]).Deleted != test.deleted {
 				t.Fatalf("got feed %+v", feed)
 			}
 			end = feed.Next
-			counts = merge(t, w, schema.Calls, test.rows...)
+			counts = Merge(t, w, schema.Calls, test.rows...)
 			if counts.New+counts.Changed+counts.Deleted != 0 ||
-				changes(t, w, schema.Calls, schema.Filter{}, feed.Next, 10).Seq != feed.Seq {
+				Changes(t, w, schema.Calls, schema.Filter{}, feed.Next, 10).Seq != feed.Seq {
 				t.Errorf("same batch repeated: got %+v, want no changes", counts)
 			}
 		})
@@ -138,11 +139,11 @@ type version struct {
 
 func moment(at int) string { return fmt.Sprintf("2026-06-01T00:%02d:%02d.000Z", at/60, at%60) }
 
-func (v version) row() row {
+func (v version) row() Row {
 	if v.deleted {
-		return deletion(v.n, moment(v.at))
+		return Deletion(v.n, moment(v.at))
 	}
-	r := call(tenantA, v.n, row{"status": v.status, "created_at": fmt.Sprintf("2026-%02d-01T00:00:00.000Z", v.month)})
+	r := Call(TenantA, v.n, Row{"status": v.status, "created_at": fmt.Sprintf("2026-%02d-01T00:00:00.000Z", v.month)})
 	if v.at > 0 {
 		r["updated_at"] = moment(v.at)
 	}
@@ -192,9 +193,9 @@ func b2i(b bool) int {
 func (m model) shown() map[string]string {
 	shown := map[string]string{}
 	for n, v := range m {
-		shown[id(n)] = v.status
+		shown[ID(n)] = v.status
 		if v.deleted {
-			shown[id(n)] = moment(v.at)
+			shown[ID(n)] = moment(v.at)
 		}
 	}
 	return shown
@@ -207,9 +208,9 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			dir := t.TempDir()
-			w := open(t, dir)
+			w := Open(t, dir)
 			kept, last := model{}, map[int]version{}
-			for step := range 24 {
+			for step := range 16 {
 				var batch []version
 				for range 1 + random.IntN(12) {
 					v := version{n: random.IntN(8), deleted: random.IntN(3) == 0, status: fmt.Sprint(random.IntN(4)), month: 1 +
@@ -233,18 +234,18 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 				for _, v := range batch {
 					rows = append(rows, v.row())
 				}
-				counts := merge(t, w, schema.Calls, rows...)
+				counts := Merge(t, w, schema.Calls, rows...)
 				if counts.Read != counts.New+counts.Changed+counts.Unchanged+counts.Deleted+counts.Superseded+counts.Refused ||
 					counts.Read != int64(len(batch)) {
 					t.Fatalf("step %d: got %+v, want a sum of %d", step, counts, len(batch))
 				}
-				seq := changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 1).Seq
+				seq := Changes(t, w, schema.Calls, schema.Filter{}, warehouse.FeedPosition{}, 1).Seq
 				if step%3 == 0 {
-					if again := merge(t, w, schema.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
+					if again := Merge(t, w, schema.Calls, rows...); again.New+again.Changed+again.Deleted != 0 {
 						t.Fatalf("step %d repeated: got %+v, want no changes", step, again)
 					}
 				}
-				items, end := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 5)
+				items, end := Follow(t, w, schema.Calls, warehouse.FeedPosition{}, 5)
 				if end.Seq > seq {
 					t.Fatalf("step %d repeated: got sequence number %d, want %d", step, end.Seq, seq)
 				}
@@ -257,12 +258,12 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 					t.Fatalf("step %d of %+v: got %v, want %v", step, batch, found, kept.shown())
 				}
 				if step%8 == 7 { // what there is of tombstones is read from the file, too
-					publish(t, w)
-					noError(t, w.Close())
-					w = open(t, dir)
+					Publish(t, w)
+					NoError(t, w.Close())
+					w = Open(t, dir)
 				}
 			}
-			noError(t, w.Close())
+			NoError(t, w.Close())
 			for n, v := range last {
 				if kept[n].deleted != v.deleted || !v.deleted && kept[n].status != v.status {
 					t.Errorf("id %d: got %+v stored, want the latest version %+v", n, kept[n], v)
@@ -271,13 +272,13 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 			var rows []string
 			for n, v := range kept {
 				if !v.deleted {
-					rows = append(rows, fmt.Sprintf("%s 2026-%02d %s", id(n), v.month, v.status))
+					rows = append(rows, fmt.Sprintf("%s 2026-%02d %s", ID(n), v.month, v.status))
 				}
 			}
 			slices.Sort(rows)
-			want(t, queryLake(t, dir, "SELECT list(id || ' ' || month || ' ' || status ORDER BY id) FROM "+
+			Want(t, QueryLake(t, dir, "SELECT list(id || ' ' || month || ' ' || status ORDER BY id) FROM "+
 				"read_parquet('{lake}/*/calls/*/*.parquet', hive_partitioning = true)"), "["+strings.Join(rows, ", ")+"]")
-			want(t, query(t, dir, tenantA, "SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM calls UNION ALL "+
+			Want(t, Query(t, dir, TenantA, "SELECT count(*) - count(DISTINCT id) FROM (SELECT id FROM calls UNION ALL "+
 				"SELECT id FROM tombstones)"), "0")
 		})
 	}
@@ -286,25 +287,25 @@ func TestMerge_DeletionsInAnyOrder(t *testing.T) {
 // A deletion requires an id, a tenant and a valid time.
 func TestMerge_RefusedDeletions(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	for name, test := range map[string]struct {
 		line   any
 		reason string
 	}{
-		"no time":   {deletion(1, "yesterday"), "deleted_at is not a time: yesterday"},
-		"true":      {deletion(1, true), "deleted_at is not a time: true"},
-		"endless":   {with(call(tenantA, 1, nil), row{"deleted_at": "infinity"}), "deleted_at is not a time: infinity"},
-		"no id":     {row{"user_id": tenantA, "deleted_at": "2026-06-01"}, "id is missing"},
-		"no tenant": {row{"id": id(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
-		"bad values": {with(deletion(1, "2026-06-01"), row{"created_at": "yesterday"}),
+		"no time":   {Deletion(1, "yesterday"), "deleted_at is not a time: yesterday"},
+		"true":      {Deletion(1, true), "deleted_at is not a time: true"},
+		"endless":   {With(Call(TenantA, 1, nil), Row{"deleted_at": "infinity"}), "deleted_at is not a time: infinity"},
+		"no id":     {Row{"user_id": TenantA, "deleted_at": "2026-06-01"}, "id is missing"},
+		"no tenant": {Row{"id": ID(1), "deleted_at": "2026-06-01"}, "user_id (the tenant) is missing"},
+		"bad values": {With(Deletion(1, "2026-06-01"), Row{"created_at": "yesterday"}),
 			"created_at is not a time: yesterday"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, dataset := range schema.Datasets {
 				counts, refusals, err := w.Merge(t.Context(),
-					warehouse.Batch{Dataset: dataset, Origin: "x", Rows: lines(t, test.line)})
-				noError(t, err)
-				wantCounts(t, counts, schema.Counts{Read: 1, Refused: 1})
+					warehouse.Batch{Dataset: dataset, Origin: "x", Rows: Lines(t, test.line)})
+				NoError(t, err)
+				WantCounts(t, counts, schema.Counts{Read: 1, Refused: 1})
 				if len(refusals) != 1 || refusals[0].Reason != test.reason {
 					t.Errorf("got refusals %+v, want reason %q", refusals, test.reason)
 				}
@@ -316,32 +317,17 @@ func TestMerge_RefusedDeletions(t *testing.T) {
 // A deletion may belong to the tenant of the batch, and a file of deletions needs no other columns.
 func TestMerge_DeletionsWithBatchTenant(t *testing.T) {
 	t.Parallel()
-	w := openNew(t)
+	w := OpenNew(t)
 	for _, dataset := range schema.Datasets {
-		merge(t, w, dataset, call(tenantA, 1, nil))
-		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: tenantA, Origin: "x",
-			Rows: lines(t, row{"id": id(1), "deleted_at": "2026-06-01"})})
-		noError(t, err)
-		wantCounts(t, counts, schema.Counts{Read: 1, Deleted: 1})
-		page, err := w.List(t.Context(), tenantA, dataset, warehouse.Listing{Limit: 10})
-		noError(t, err)
+		Merge(t, w, dataset, Call(TenantA, 1, nil))
+		counts, _, err := w.Merge(t.Context(), warehouse.Batch{Dataset: dataset, Tenant: TenantA, Origin: "x",
+			Rows: Lines(t, Row{"id": ID(1), "deleted_at": "2026-06-01"})})
+		NoError(t, err)
+		WantCounts(t, counts, schema.Counts{Read: 1, Deleted: 1})
+		page, err := w.List(t.Context(), TenantA, dataset, warehouse.Listing{Limit: 10})
+		NoError(t, err)
 		if page.Total != 0 || len(page.Items) != 0 {
 			t.Errorf("%s: got page %+v", dataset.Name, page)
 		}
 	}
-}
-
-// A tenant file from before tombstones existed is migrated.
-func TestMigration_FileWithoutTombstones(t *testing.T) {
-	t.Parallel()
-	dir := emptyFolder(t)
-	w := open(t, dir)
-	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantA, 2, nil))
-	noError(t, w.Close())
-	downgrade(t, dir, 1, "")
-	w = open(t, dir)
-	wantCounts(t, merge(t, w, schema.Calls, deletion(1, "2026-06-01")), schema.Counts{Read: 1, Deleted: 1})
-	items, _ := follow(t, w, schema.Calls, warehouse.FeedPosition{}, 10)
-	want(t, fmt.Sprint(ids(t, items)), fmt.Sprint([]string{id(2), id(1)}))
-	noError(t, w.Close())
 }
