@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -140,10 +141,15 @@ func TestDataFolder_ModesUnderEveryUmask(t *testing.T) {
 			check()
 			// Files outside the data folder follow the umask.
 			file, folder := filepath.Join(dir, "calls.csv"), filepath.Join(dir, "all")
-			wantUnderUmask(t, umask, "", "export", "calls", "--data", data, "--tenant", someTenant, "-o", file)
 			wantUnderUmask(t, umask, "", "export", "all", "--data", data, "--tenant", someTenant, "-o", folder)
 			bits, err := strconv.ParseUint(umask, 8, 32)
 			noError(t, err)
+			var stderr bytes.Buffer
+			program := Main{Args: []string{"export", "calls", "--data", data, "--tenant", someTenant, "-o", file},
+				Stdout: io.Discard, Stderr: &stderr, Umask: fs.FileMode(bits)}
+			if status := program.Run(t.Context()); status != exitDone {
+				t.Fatalf("export: got status %d: %s", status, stderr.String())
+			}
 			for path, full := range map[string]fs.FileMode{file: 0o666, folder: 0o777,
 				filepath.Join(folder, "warehouse.duckdb"): 0o666,
 				filepath.Join(folder, "README.md"):        0o666, filepath.Join(folder, "calls"): 0o777,

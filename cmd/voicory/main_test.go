@@ -48,6 +48,11 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
 		_ = os.RemoveAll(templates)
+		if platformServer.server != nil {
+			if err := platformServer.server.Stop(); err != nil {
+				panic(err)
+			}
+		}
 		os.Exit(status)
 	}))
 }

@@ -165,9 +165,9 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 	return formats
 }
 
-// A push results in the same rows in every format. Pushing the rows again changes nothing; the calls are pushed again
-// with gzip, the customers with zstd, and the messages as chunks of zstd. Rows of every format are typed in the same
-// way, so customers and messages need not have all formats.
+// A push results in the same rows in every format. The calls are pushed plain and then with gzip, which changes
+// nothing. The customers are pushed with zstd, and the messages as chunks of zstd. Rows of every format are typed in the
+// same way, so customers and messages need not have all formats.
 func TestPush_EveryFormat(t *testing.T) {
 	t.Parallel()
 	p := newPusher(t)
@@ -200,15 +200,18 @@ func TestPush_EveryFormat(t *testing.T) {
 					keys[contentType] = createKey(t, p.data, fmt.Sprintf("bbbbbbbb-0000-4000-8000-%012d", len(keys)), "secret")
 				}
 				p.key = keys[contentType]
-				p.push(t, dataset, contentType+"; charset=UTF-8", bytes.NewReader(plain)).want(t, 200, "", rows, rows)
-				body, headers := io.Reader(bytes.NewReader(gzipped(t, plain))), []string{"Content-Encoding", "gzip"}
 				switch dataset {
+				case "calls":
+					p.push(t, dataset, contentType+"; charset=UTF-8", bytes.NewReader(plain)).want(t, 200, "", rows, rows)
+					p.push(t, dataset, contentType, bytes.NewReader(gzipped(t, plain)), "Content-Encoding", "gzip").want(t, 200,
+						"", rows, 0, 0, rows)
 				case "customers":
-					body, headers = bytes.NewReader(zstdCompressed(t, plain)), []string{"Content-Encoding", "zstd"}
+					p.push(t, dataset, contentType, bytes.NewReader(zstdCompressed(t, plain)), "Content-Encoding",
+						"zstd").want(t, 200, "", rows, rows)
 				case "messages":
-					body, headers = io.MultiReader(bytes.NewReader(zstdCompressed(t, plain))), nil // chunked
+					chunked := io.MultiReader(bytes.NewReader(zstdCompressed(t, plain)))
+					p.push(t, dataset, contentType, chunked).want(t, 200, "", rows, rows)
 				}
-				p.push(t, dataset, contentType, body, headers...).want(t, 200, "", rows, 0, 0, rows)
 				got := rowsOf(t, p.url, p.key, dataset)
 				for id, row := range want {
 					if got[id] != row || len(got) != len(want) {
@@ -318,8 +321,8 @@ func TestPush_Bodies(t *testing.T) {
 // A small body that decompresses to a large one is refused at the limit, in every format.
 func TestPush_DecompressionBomb(t *testing.T) {
 	t.Parallel()
-	p := newPusher(t, "--max-body", "100KB")
-	rows := strings.Repeat(pushLine(1, ""), 20_000)
+	p := newPusher(t, "--max-body", "40KB")
+	rows := strings.Repeat(pushLine(1, ""), 8_000)
 	for contentType, plain := range inFormats(t, []byte(rows)) {
 		if contentType == "application/vnd.apache.parquet" {
 			continue // its dictionary has the values once, so it is small also when decompressed

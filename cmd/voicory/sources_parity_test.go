@@ -17,12 +17,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/voicory/warehouse/cmd/voicory/internal/admin"
 	"github.com/voicory/warehouse/ingest"
 	"github.com/voicory/warehouse/ingest/demo"
-	"github.com/voicory/warehouse/ingest/postgres/platform"
 	"github.com/voicory/warehouse/warehouse"
 )
 
@@ -336,21 +334,12 @@ func fromVoicory(t *testing.T, to target) sourceFixture {
 }
 
 func fromPostgres(t *testing.T, to target) sourceFixture {
-	database, err := platform.Start(t.Context())
-	if errors.Is(err, platform.ErrNotInstalled) {
-		t.Skip(err)
-	}
-	noError(t, err)
-	t.Cleanup(func() { noError(t, database.Stop()) })
-	db, err := pgx.Connect(t.Context(), database.DSN("postgres"))
-	noError(t, err)
+	database, db := newPlatform(t, "parity")
 	exec := func(statement string, arguments ...any) {
 		t.Helper()
 		_, err := db.Exec(t.Context(), statement, arguments...)
 		noError(t, err)
 	}
-	t.Cleanup(func() { noError(t, db.Close(t.Context())) })
-	exec(platform.Schema)
 	const config = "c0000000-0000-4000-8000-000000000001"
 	exec("INSERT INTO whatsapp_configs VALUES ($1, $2)", config, to.tenant)
 	tables := map[string]string{"calls": "call_logs", "customers": "customers", "messages": "whatsapp_messages"}
@@ -372,7 +361,7 @@ func fromPostgres(t *testing.T, to target) sourceFixture {
 		},
 		pull: func() ingest.Summary {
 			summary, err := admin.Sync.Call(t.Context(), to.conn, admin.SourceSpec{Kind: admin.Postgres,
-				DSN: database.DSN("postgres"), Window: 72 * time.Hour})
+				DSN: database.DSN("parity"), Window: 72 * time.Hour})
 			noError(t, err)
 			return summary.Summary
 		},

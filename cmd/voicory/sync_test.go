@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,32 +49,53 @@ func rowsOf(t *testing.T, url, key, dataset string) map[string]string {
 	}
 }
 
+// platformServer is the PostgreSQL server of all tests. TestMain stops it.
+var platformServer struct {
+	sync.Once
+	server *platform.Server
+	err    error
+}
+
+// newPlatform creates a database with the tables of the platform, and connects to it.
+func newPlatform(t *testing.T, name string) (*platform.Server, *pgx.Conn) {
+	t.Helper()
+	p := &platformServer
+	p.Do(func() { p.server, p.err = platform.Start(context.WithoutCancel(t.Context())) })
+	if errors.Is(p.err, platform.ErrNotInstalled) {
+		t.Skip(p.err)
+	}
+	noError(t, p.err)
+	connect := func(database string) *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), p.server.DSN(database))
+		noError(t, err)
+		t.Cleanup(func() { noError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+		return conn
+	}
+	_, err := connect("postgres").Exec(t.Context(), "CREATE DATABASE "+name)
+	noError(t, err)
+	conn := connect(name)
+	_, err = conn.Exec(t.Context(), platform.Schema)
+	noError(t, err)
+	return p.server, conn
+}
+
 // One run pulls the rows and API keys of all tenants of the platform. Later runs pull updates, deletions and
 // revocations.
 func TestSync_Postgres(t *testing.T) {
 	t.Parallel()
-	database, err := platform.Start(t.Context())
-	if errors.Is(err, platform.ErrNotInstalled) {
-		t.Skip(err)
-	}
-	noError(t, err)
-	defer func() { noError(t, database.Stop()) }()
-	conn, err := pgx.Connect(t.Context(), database.DSN("postgres"))
-	noError(t, err)
-	defer func() { noError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	database, conn := newPlatform(t, "sync")
 	there := func(statement string) {
 		t.Helper()
 		_, err := conn.Exec(t.Context(), statement)
 		noError(t, err)
 	}
 	size := platform.Size{Tenants: 3, Calls: 300, Customers: 60, Messages: 900, Costs: 50, End: time.Now()}
-	there(platform.Schema)
 	there(size.Fill())
 
 	here := t.TempDir()
 	sync := func(says string) {
 		t.Helper()
-		got := mustRun(t, "", "sync", "postgres", "--data", here, "--dsn", database.DSN("postgres"))
+		got := mustRun(t, "", "sync", "postgres", "--data", here, "--dsn", database.DSN("sync"))
 		if !strings.Contains(got.stdout, says) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
@@ -103,7 +125,7 @@ func TestSync_Postgres(t *testing.T) {
 	there("ALTER TABLE call_logs DROP COLUMN summary")
 	sync("the source lacks call_logs.summary")
 	got := wantStatus(t, run(t, "", "sync", "postgres", "--data", here, "--dsn",
-		database.DSNOf("nobody", "hush", "postgres")), exitFailed)
+		database.DSNOf("nobody", "hush", "sync")), exitFailed)
 	if strings.Contains(got.stderr, "hush") || strings.Count(got.stderr, "\n") != 1 {
 		t.Error(got.stderr)
 	}
