@@ -171,7 +171,7 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 func TestPush_EveryFormat(t *testing.T) {
 	t.Parallel()
 	p := newPusher(t)
-	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30}
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 40, Customers: 10, Messages: 30, Days: 45}
 	someFormats := map[string][]string{"customers": {"text/csv", "application/vnd.apache.parquet"},
 		"messages": {"application/json", "application/vnd.apache.arrow.stream"}}
 	// Keys by content type. Each has a tenant of its own.

@@ -166,7 +166,7 @@ func sameRows(t *testing.T, ours, ourKey, theirs, theirKey string) {
 // Pulled rows are identical to those of the upstream API. The next run pulls only new rows.
 func TestSync_Voicory(t *testing.T) {
 	t.Parallel()
-	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 150, Customers: 110, Messages: 240}
+	tenant := demo.Tenant{ID: demoTenant.ID, Calls: 110, Customers: 110, Messages: 110, Days: 45}
 	theirs, theirKey, there := upstream(t, tenant, "--rate-limit", "none")
 	here := t.TempDir()
 	sync := func(says string) {
@@ -177,11 +177,15 @@ func TestSync_Voicory(t *testing.T) {
 			t.Errorf("%q is not in %s", says, got.stdout)
 		}
 	}
-	sync(" 500 new, ")
+	sync(" 330 new, ")
 	ourKey := createKey(t, here, tenant.ID.String(), "public")
 	ours, _ := serve(t, here, "--rate-limit", "none")
 	sameRows(t, ours, ourKey, theirs, theirKey)
+	compared := 0
 	for id := range rowsOf(t, ours, ourKey, "calls") {
+		if compared++; compared > 20 { // each call takes the same road
+			break
+		}
 		_, here := get(t, ours+"/api/v1/calls/"+id, ourKey)
 		if _, there := get(t, theirs+"/api/v1/calls/"+id, theirKey); here != there || !strings.Contains(here, "stt_minutes") {
 			t.Fatalf("there %s\nhere  %s", there, here)

@@ -15,6 +15,8 @@ import (
 type Tenant struct {
 	ID                         uuid.UUID
 	Calls, Customers, Messages int
+	// Days is the number of days before End that its calls and messages are from. The default is all since Start.
+	Days int
 }
 
 // Start (inclusive) and End (exclusive) bound the created_at of calls and messages. They are fixed, so that every run
@@ -48,11 +50,15 @@ const (
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
-// timeOf returns the time of row i of n. Rows are spread evenly over the year, in order, each at a random time in its
-// own slot.
-func timeOf(r *rand.Rand, i, n int) time.Time {
-	slot := End.Sub(Start) / time.Duration(max(n, 1))
-	return Start.Add(time.Duration(i)*slot + time.Duration(r.Int64N(int64(slot)))).Truncate(time.Millisecond)
+// timeOf returns the time of row i of n. Rows are spread evenly over the days of the tenant, in order, each at a random
+// time in its own slot.
+func (t Tenant) timeOf(r *rand.Rand, i, n int) time.Time {
+	start := Start
+	if t.Days > 0 {
+		start = End.AddDate(0, 0, -t.Days)
+	}
+	slot := End.Sub(start) / time.Duration(max(n, 1))
+	return start.Add(time.Duration(i)*slot + time.Duration(r.Int64N(int64(slot)))).Truncate(time.Millisecond)
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
@@ -114,7 +120,7 @@ func (t Tenant) WriteCustomers(w io.Writer) error {
 	if t.Customers > 0 {
 		for i := range t.Calls {
 			r := t.rand(seedCall, i)
-			at, index := timeOf(r, i, t.Calls), r.IntN(t.Customers)
+			at, index := t.timeOf(r, i, t.Calls), r.IntN(t.Customers)
 			count[index]++
 			last[index] = at
 		}
@@ -172,7 +178,7 @@ const businessNumber = "+918000000001"
 func (t Tenant) WriteCalls(w io.Writer) error {
 	return writeRows(w, t.Calls, func(i int) any {
 		r := t.rand(seedCall, i)
-		at := timeOf(r, i, t.Calls)
+		at := t.timeOf(r, i, t.Calls)
 		caller := t.randomCustomer(r)
 		row := callRow{Tenant: t.ID, ID: t.id("call", i), CallSID: fmt.Sprintf("CA%016x%016x", r.Uint64(), r.Uint64()),
 			Direction: "inbound", Status: "completed", FromNumber: caller.number, ToNumber: businessNumber,
@@ -278,7 +284,7 @@ type messageRow struct {
 func (t Tenant) WriteMessages(w io.Writer) error {
 	return writeRows(w, t.Messages, func(i int) any {
 		r := t.rand(seedMessage, i)
-		at := timeOf(r, i, t.Messages)
+		at := t.timeOf(r, i, t.Messages)
 		owner := t.randomCustomer(r)
 		spoken := pick(r, inventDialogue(r, pick(r, topics)))
 		row := messageRow{Tenant: t.ID, ID: t.id("message", i), Direction: "inbound", Type: "text",
