@@ -177,7 +177,7 @@ type objectFault struct {
 }
 
 var objectFaults = []objectFault{
-	{"none", func(*testing.T, *cachedLake, warehouse.PublishedFile) {}, false, false},
+	{"none", func(*testing.T, *cachedLake, warehouse.PublishedFile) {}, false, true},
 	{"bucket down", func(_ *testing.T, l *cachedLake, _ warehouse.PublishedFile) {
 		l.store.set(func(_ int, r *http.Request, _ func() (*http.Response, error)) (*http.Response, error) {
 			return answer(r, http.StatusInternalServerError, "InternalError"), nil
@@ -221,8 +221,8 @@ func (l *cachedLake) put(t *testing.T, file warehouse.PublishedFile, content []b
 }
 
 // TestCache_RoadsOfEvictedFiles reads an evicted file on each road with faults of the bucket. A road returns the right
-// bytes or an ErrUnavailable. Roads that do not need the content work with a bucket that is down and without the object,
-// so they do not meet the other faults. After the next publication and replication, every road works, and the bucket has
+// bytes or an ErrUnavailable. Roads that do not need the content fetch nothing and work with a bucket that is down and
+// without the object, so they do not meet the other faults. After the next publication and replication, every road works, and the bucket has
 // the file.
 func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 	l := newCachedLake(t)
