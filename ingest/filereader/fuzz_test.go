@@ -182,7 +182,7 @@ func TestReadFile_MutatedFiles(t *testing.T) {
 func TestReadFile_ArrowLengths(t *testing.T) {
 	content := smallArrow(t)
 	reasons := map[string]int{}
-	for i := 4; i < len(content); i += 7 {
+	for i := 4; i < len(content); i += 11 {
 		changed := bytes.Clone(content)
 		changed[i] = 0x7f
 		_, reason := readFile(t, Arrow, changed)

@@ -43,7 +43,9 @@ func (s fileSet) SourceFiles(context.Context, uuid.UUID, string) (map[uint64]boo
 }
 
 func (s fileSet) ForgetSourceFiles(_ context.Context, _ uuid.UUID, _ string, files []uint64) error {
-	maps.DeleteFunc(s, func(hash uint64, _ bool) bool { return slices.Contains(files, hash) })
+	for _, hash := range files {
+		delete(s, hash)
+	}
 	return nil
 }
 
