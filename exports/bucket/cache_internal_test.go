@@ -222,8 +222,8 @@ func (l *cachedLake) put(t *testing.T, file warehouse.PublishedFile, content []b
 
 // TestCache_RoadsOfEvictedFiles reads an evicted file on each road with faults of the bucket. A road returns the right
 // bytes or an ErrUnavailable. Roads that do not need the content fetch nothing and work with a bucket that is down and
-// without the object, so they do not meet the other faults. After the next publication and replication, every road works, and the bucket has
-// the file.
+// without the object, so they do not meet the other faults. After the next publication and replication, every road
+// works, and the bucket has the file.
 func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 	l := newCachedLake(t)
 	rows := func(t *testing.T) error {

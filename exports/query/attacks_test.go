@@ -13,8 +13,8 @@ import (
 	"github.com/voicory/warehouse/exports/query/internal/querytest"
 )
 
-// refusedInWorkers is the distance between attacks that run in a worker, of those that must be refused. Tests of package
-// worker try all of these in one process.
+// refusedInWorkers is the distance between attacks that run in a worker, of those that must be refused. Tests of
+// package worker try all of these in one process.
 const refusedInWorkers = 8
 
 // No attack returns data of another tenant or of the server, exceeds its limits, or harms the server.

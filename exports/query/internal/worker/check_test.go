@@ -371,7 +371,8 @@ func TestCheck_RefusesDeniedFunctionsEverywhere(t *testing.T) {
 	t.Logf("%d statements", n)
 }
 
-// Every attack that must be refused is, before DuckDB binds it. Tests of package query run the other attacks in a worker.
+// Every attack that must be refused is refused before DuckDB binds it. Tests of package query run the other attacks in
+// a worker.
 func TestCheck_RefusesAttacks(t *testing.T) {
 	e := checkedEngine(t)
 	for _, a := range querytest.Attacks(t, "../../testdata/attacks.txt") {
