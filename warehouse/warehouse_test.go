@@ -54,4 +54,5 @@ var (
 	follow        = warehousetest.Follow
 	quarantined   = warehousetest.Quarantined
 	noise         = warehousetest.Noise
+	downgrade     = warehousetest.Downgrade
 )

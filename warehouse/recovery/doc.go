@@ -1,3 +1,4 @@
-// Package recovery has no code. Its tests damage, verify and repair whole data folders with the exported functions of
-// package warehouse. Beside the tests of that package they would take too long: `go test` runs packages in parallel.
+// Package recovery has no code. Its tests damage, verify, repair and upgrade whole data folders with the exported
+// functions of package warehouse. Beside the tests of that package they would take too long: `go test` runs packages in
+// parallel.
 package recovery
