@@ -317,6 +317,10 @@ func TestCache_RoadsOfEvictedFiles(t *testing.T) {
 				if damaged := errors.Is(err, warehouse.ErrUnavailable); damaged != fault.published {
 					t.Errorf("after the fault: got %v", err)
 				}
+				key := dataKey(warehousetest.TenantA, file.Export, file.Name)
+				if noted := l.replicator.isDamaged(key); noted != fault.published {
+					t.Errorf("the replicator replaces the object: %t, want %t", noted, fault.published)
+				}
 				_, err = l.Publish(t.Context())
 				warehousetest.NoError(t, err)
 				mustReplicate(t, l.replicator)
