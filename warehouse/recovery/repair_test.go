@@ -17,8 +17,8 @@ import (
 	. "github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
-// lakeRows returns the number and a hash of the published rows of tenants A and B by dataset. The hash is of the columns
-// that no repair changes.
+// lakeRows returns the number and a hash of the published rows of tenants A and B by dataset. The hash is of the
+// columns that no repair changes.
 func lakeRows(t *testing.T, dir string) string {
 	t.Helper()
 	var all []string
@@ -149,7 +149,7 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 	}
 	want := lakeRows(t, SoundFolder(t))
 	for _, files := range cases {
-		t.Run(files[0].pattern+" "+files[0].kind, func(t *testing.T) {
+		t.Run(filepath.Base(files[0].pattern)+" "+files[0].kind, func(t *testing.T) {
 			t.Parallel()
 			dir := SoundFolder(t)
 			var missing []string // paths without a finding

@@ -73,8 +73,8 @@ func Changes(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, filte
 	return feed
 }
 
-// Follow reads tenant A's feed from a position to its end, in pages of limit, and returns the items and the position of the
-// end.
+// Follow reads tenant A's feed from a position to its end, in pages of limit, and returns the items and the position of
+// the end.
 func Follow(t testing.TB, w *warehouse.Warehouse, dataset schema.Dataset, after warehouse.FeedPosition,
 	limit int64) ([]string, warehouse.FeedPosition) {
 	t.Helper()
