@@ -160,8 +160,8 @@ func asArrowFile(t *testing.T, stream []byte) []byte {
 	return out.Bytes()
 }
 
-// Loading the same rows again in any other format changes nothing. The codecs are tried with calls only, because they do
-// not depend on the dataset.
+// Loading the same rows again in any other format changes nothing. The codecs are tried with calls only, because they
+// do not depend on the dataset.
 func TestLoad_EveryFormat(t *testing.T) {
 	t.Parallel()
 	for dataset, write := range map[string]func(io.Writer) error{"calls": tenant.WriteCalls,

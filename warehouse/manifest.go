@@ -311,9 +311,9 @@ func (s *tenantStore) updateManifest(ctx context.Context, months []partition, fi
 
 // publicationTime returns the time of the publication that the transaction records.
 //
-// Times of a tenant's publications increase strictly, whatever the clock says, and whether or not its store was restored
-// or rebuilt meanwhile. They are the identifiers, versions and times of the snapshots of its tables, which never go back.
-// The manifest has the times of the store's own history. A replaced store is asked for its last one, see
+// Times of a tenant's publications increase strictly, whatever the clock says, and whether or not its store was
+// restored or rebuilt meanwhile. They are the identifiers, versions and times of the snapshots of its tables, which
+// never go back. The manifest has the times of the store's own history. A replaced store is asked for its last one, see
 // lastPublication. The journal keeps that time with the history that begins.
 func (s *tenantStore) publicationTime(ctx context.Context, tx querier) (at time.Time, err error) {
 	err = tx.QueryRowContext(ctx, statements.Get("lake/select_publication_time"),
@@ -324,8 +324,8 @@ func (s *tenantStore) publicationTime(ctx context.Context, tx querier) (at time.
 	return at.UTC(), err
 }
 
-// lastPublication returns the time of the last publication of the attached store catalog, which was replaced. It returns
-// the zero time if there was none, or if the part of the store with the times cannot be read.
+// lastPublication returns the time of the last publication of the attached store catalog, which was replaced. It
+// returns the zero time if there was none, or if the part of the store with the times cannot be read.
 func (w *Warehouse) lastPublication(ctx context.Context, catalog string) (time.Time, error) {
 	var at sql.NullTime
 	err := w.loader.QueryRowContext(ctx,

@@ -34,7 +34,6 @@ var (
 	wantCounts    = warehousetest.WantCounts
 	copyFolder    = warehousetest.CopyFolder
 	copyFile      = warehousetest.CopyFile
-	storePath     = warehousetest.StorePath
 	kinds         = warehousetest.Conditions
 	contents      = warehousetest.Contents
 	verifyFolder  = warehousetest.VerifyFolder
@@ -50,7 +49,6 @@ var (
 	wantPublished = warehousetest.WantPublished
 	readFile      = warehousetest.ReadFile
 	ids           = warehousetest.IDs
-	changes       = warehousetest.Changes
 	follow        = warehousetest.Follow
 	quarantined   = warehousetest.Quarantined
 	noise         = warehousetest.Noise
