@@ -1,6 +1,8 @@
 package warehouse
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
@@ -32,19 +35,78 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 }
 
 // checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may
-// skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. The database
-// is not attached.
-func (w *Warehouse) checkLog(path string) error {
+// skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. checkLog also
+// reports whether the database has a log. The database is not attached.
+func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 	for _, suffix := range walSuffixes {
 		wal, err := w.readLog(path + suffix)
-		if err == nil && wal.Fault != "" {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err == nil && wal.Fault != "":
 			err = fmt.Errorf("%w: its log %s: %s", ErrDamaged, filepath.Base(path+suffix), wal.Fault)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if err != nil {
+			return true, err
+		}
+		hasLog = true
+	}
+	return hasLog, nil
+}
+
+// tryLog returns an ErrDamaged if a log of the database at path is damaged, or if its replay by an instance of its own
+// fails. It precedes each attachment of a database that may have a log to the instance of all tenants: if the log
+// belongs to another database, its replay can invalidate the whole instance. The database is not attached.
+func (w *Warehouse) tryLog(ctx context.Context, path string) error {
+	hasLog, err := w.checkLog(path)
+	if err != nil || !hasLog {
+		return err
+	}
+	_, detach, err := w.attachAlone(ctx, "tried", path)
+	if err != nil {
+		return err
+	}
+	return detach()
+}
+
+// attachForReading returns the statement that attaches a database for reading.
+func attachForReading(catalog, path string) string {
+	return fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
+}
+
+// attachAlone attaches a database for reading to an instance of its own, which the returned function closes. The
+// instance has the bounds of the warehouse's instance. An ErrDamaged says that the log cannot be replayed.
+func (w *Warehouse) attachAlone(
+	ctx context.Context, catalog, path string,
+) (db *sql.DB, detach func() error, err error) {
+	var memory, temp string
+	err = w.loader.QueryRowContext(ctx,
+		"SELECT current_setting('memory_limit'), current_setting('temp_directory')").Scan(&memory, &temp)
+	if err != nil {
+		return nil, nil, err
+	}
+	instance, err := duckdb.Open(ctx, w.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	db = instance.DB("USE " + statements.Ident(catalog))
+	detach = func() error { return errors.Join(db.Close(), instance.Close()) }
+	err = instance.AddFunctions(ctx, ValueFunctions...)
+	loader := instance.DB("")
+	for _, statement := range []string{"SET GLOBAL TimeZone = 'UTC'", "SET GLOBAL autoinstall_known_extensions = false",
+		"SET GLOBAL autoload_known_extensions = false", "SET GLOBAL memory_limit = " + statements.Text(memory),
+		"SET GLOBAL temp_directory = " + statements.Text(temp), attachForReading(catalog, path)} {
+		if err == nil {
+			_, err = loader.ExecContext(ctx, statement)
 		}
 	}
-	return nil
+	if duckdb.IsInternal(err) {
+		err = fmt.Errorf("%w: its WAL cannot be replayed: %s", ErrDamaged, firstLine(err))
+	}
+	if err = errors.Join(err, loader.Close()); err != nil {
+		return nil, nil, errors.Join(err, detach())
+	}
+	return db, detach, nil
 }
 
 // readWAL reads the WAL of the database at path.

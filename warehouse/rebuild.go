@@ -130,7 +130,7 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 	if exists, err := b.r.w.folder.exists(kept); err != nil || !exists {
 		return err
 	}
-	if err = b.r.w.checkLog(kept); err == nil {
+	if err = b.r.w.tryLog(ctx, kept); err == nil {
 		err = b.r.w.attachReplaced(ctx, catalog, kept)
 	}
 	if err != nil && isDamage(err) {

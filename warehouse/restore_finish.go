@@ -113,7 +113,7 @@ func (w *Warehouse) publishedBeforeRestore(ctx context.Context, plan *restorePla
 	if exists, err := w.folder.exists(kept); err != nil || !exists {
 		return at, err
 	}
-	if err = w.checkLog(kept); err == nil {
+	if err = w.tryLog(ctx, kept); err == nil {
 		err = w.attachReplaced(ctx, catalog, kept)
 	}
 	if err == nil {

@@ -485,16 +485,19 @@ func (r pacedReader) Read(p []byte) (int, error) {
 }
 
 // attachReadOnly attaches a database that is not attached for reading, and returns connections whose default database
-// it is. The log of the database is replayed in memory; no file changes.
+// it is. The log of the database is replayed in memory, by an instance of its own; no file changes.
 func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*sql.DB, func() error, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, nil, err
 	}
-	if err := w.checkLog(path); err != nil {
+	hasLog, err := w.checkLog(path)
+	if err != nil {
 		return nil, nil, err
 	}
-	attach := fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), statements.Ident(catalog))
-	if err := execAttach(ctx, w.loader, attach); err != nil {
+	if hasLog {
+		return w.attachAlone(ctx, catalog, path)
+	}
+	if err := execAttach(ctx, w.loader, attachForReading(catalog, path)); err != nil {
 		return nil, nil, err
 	}
 	db := w.instance.DB("USE " + statements.Ident(catalog))

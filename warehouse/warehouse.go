@@ -116,7 +116,7 @@ func Open(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 	if err := w.checkAdopted(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.checkLog(folder.join(controlFile)); err != nil {
+	if err := w.tryLog(ctx, folder.join(controlFile)); err != nil {
 		return nil, w.controlFault(err)
 	}
 	if w.control, err = w.attach(ctx, "control", folder.join(controlFile), largeBlock); err != nil {

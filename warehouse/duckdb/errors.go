@@ -108,6 +108,11 @@ func IsTransaction(err error) bool { return hasType(err, duckdb.ErrorTypeTransac
 // IsInterrupt reports whether a statement failed because it was interrupted.
 func IsInterrupt(err error) bool { return hasType(err, duckdb.ErrorTypeInterrupt) }
 
+// IsInternal reports whether a statement failed by an error within DuckDB, which can invalidate its whole instance.
+func IsInternal(err error) bool {
+	return hasType(err, duckdb.ErrorTypeFatal) || hasType(err, duckdb.ErrorTypeInternal)
+}
+
 // IsFileInUse reports whether a database was not attached because its file belongs to another database of the instance.
 func IsFileInUse(err error) bool {
 	return hasType(err, duckdb.ErrorTypeBinder) && strings.Contains(err.Error(), "already attached by database")
@@ -142,6 +147,7 @@ func newError(message string) error {
 		"Out of Memory":      duckdb.ErrorTypeOutOfMemory,
 		"IO":                 duckdb.ErrorTypeIO,
 		"FATAL":              duckdb.ErrorTypeFatal,
+		"INTERNAL":           duckdb.ErrorTypeInternal,
 		"TransactionContext": duckdb.ErrorTypeTransaction,
 		"Invalid Input":      duckdb.ErrorTypeInvalidInput,
 		"Conversion":         duckdb.ErrorTypeConversion,

@@ -29,6 +29,11 @@ type storeImage struct {
 
 var newTenant = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000003")
 
+// largeTenant has more rows than the other tenants. Its log changes one that they do not have.
+var largeTenant = uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000004")
+
+const largeCalls = 5000
+
 const (
 	imageCalls = 25
 	cleanCalls = 20
@@ -46,6 +51,11 @@ func makeStoreImage(t *testing.T) (image storeImage) {
 	}
 	w := Open(t, dir)
 	both(w, 0, cleanCalls, nil)
+	var large []any
+	for n := range largeCalls {
+		large = append(large, Call(largeTenant, n, nil))
+	}
+	Merge(t, w, schema.Calls, large...)
 	Publish(t, w)
 	NoError(t, w.Close())
 	image.clean = imageOf(t, dir)
@@ -53,6 +63,7 @@ func makeStoreImage(t *testing.T) (image storeImage) {
 	both(w, cleanCalls, cleanCalls+2, nil)
 	image.older = imageOf(t, dir)
 	both(w, cleanCalls+2, imageCalls, nil)
+	Merge(t, w, schema.Calls, Call(largeTenant, largeCalls-1, Row{"summary": "changed"}))
 	Publish(t, w)
 	image.killed = imageOf(t, dir)
 	NoError(t, w.Close())
@@ -122,14 +133,15 @@ func TestStores_DamageIsRefused(t *testing.T) {
 		"file of another tenant":     {all(replace(image.killed, TenantB, ""), remove(".wal")), warehouse.StoreForeign},
 		"file and WAL of another tenant": {all(replace(image.killed, TenantB, ""), replace(image.killed, TenantB, ".wal")),
 			warehouse.StoreForeign},
-		"file of another tenant, own WAL": {replace(image.killed, TenantB, ""), ""},
-		"older file":                      {all(replace(image.clean, TenantA, ""), remove(".wal")), warehouse.StoreBehind},
-		"WAL missing":                     {remove(".wal"), warehouse.StoreBehind},
-		"WAL emptied":                     {cut(".wal", 0), warehouse.StoreBehind},
-		"WAL cut to its header":           {cut(".wal", 0.005), warehouse.StoreBehind},
-		"WAL cut to half":                 {cut(".wal", 0.5), warehouse.StoreBehind},
-		"WAL of another tenant":           {replace(image.killed, TenantB, ".wal"), warehouse.StoreForeign},
-		"WAL of an older state":           {replace(image.older, TenantA, ".wal"), warehouse.StoreBehind},
+		"file of another tenant, own WAL":         {replace(image.killed, TenantB, ""), ""},
+		"older file":                              {all(replace(image.clean, TenantA, ""), remove(".wal")), warehouse.StoreBehind},
+		"WAL missing":                             {remove(".wal"), warehouse.StoreBehind},
+		"WAL emptied":                             {cut(".wal", 0), warehouse.StoreBehind},
+		"WAL cut to its header":                   {cut(".wal", 0.005), warehouse.StoreBehind},
+		"WAL cut to half":                         {cut(".wal", 0.5), warehouse.StoreBehind},
+		"WAL of another tenant":                   {replace(image.killed, TenantB, ".wal"), warehouse.StoreForeign},
+		"WAL that changes rows of another tenant": {replace(image.killed, largeTenant, ".wal"), warehouse.StoreUnreadable},
+		"WAL of an older state":                   {replace(image.older, TenantA, ".wal"), warehouse.StoreBehind},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

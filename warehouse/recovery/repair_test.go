@@ -112,9 +112,9 @@ func TestRepair_EveryDamageOfAFileIsFoundAndRepaired(t *testing.T) {
 	store, log := file{pattern: "warehouse/" + a + ".duckdb"}, file{pattern: "warehouse/" + b + ".duckdb.wal"}
 	others := []file{
 		{pattern: "lake/tenant_id=" + a + "/calls/month=2026-03/calls.parquet"},
-		{pattern: "published/" + a + "/transcript_turns-2026-04-*"},
+		{pattern: "published/" + a + "/transcript_turns-2026-03-*"},
 		{pattern: "published/" + a + "/customers-*"},
-		{pattern: "lake/tenant_id=" + a + "/cost_daily/month=2026-04/cost_daily.parquet"},
+		{pattern: "lake/tenant_id=" + a + "/cost_daily/month=2026-03/cost_daily.parquet"},
 		{pattern: "control.duckdb", none: []string{"foreign"}},
 		{pattern: "signing.key", none: []string{"flipped", "foreign"}},
 		{pattern: "voicory.json", none: []string{"foreign"}},

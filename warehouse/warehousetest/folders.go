@@ -62,7 +62,8 @@ var (
 	})
 )
 
-// MergeSamples merges rows of all datasets, and a row that is refused. Rows that exist change.
+// MergeSamples merges rows of all datasets, and a row that is refused. Rows that exist change. The rows of tenant A are
+// of two months, and those of other tenants of one.
 func MergeSamples(t testing.TB, w *warehouse.Warehouse, tenant uuid.UUID, from, to int) {
 	t.Helper()
 	transcripts := []any{nil, "Caller: hello\nAssistant: good morning", []Row{{"speaker": "AI", "text": "hello"}},
@@ -70,7 +71,11 @@ func MergeSamples(t testing.TB, w *warehouse.Warehouse, tenant uuid.UUID, from, 
 		[]Row{{"speaker": nil, "text": "unknown\n\"},\""}, {"speaker": "Caller", "text": nil}}}
 	var calls, customers, messages []Row
 	for n := from; n < to; n++ {
-		created := fmt.Sprintf("2026-%02d-%02dT10:00:%02d.000Z", 3+n%2, 1+n%28, n%60)
+		month := 3
+		if tenant == TenantA {
+			month += n % 2
+		}
+		created := fmt.Sprintf("2026-%02d-%02dT10:00:%02d.000Z", month, 1+n%28, n%60)
 		text := fmt.Sprintf("row %d of %d to %d", n, from, to)
 		calls = append(calls, Call(tenant, n, Row{"created_at": created, "summary": text, "cost": float64(n) / 100,
 			"duration": fmt.Sprintf("%dm %ds", n%3, n%60), "transcript": transcripts[n%len(transcripts)],
