@@ -105,8 +105,8 @@ func mergeLines(
 	}
 }
 
-// wantSuccessor requires that an engine that holds a table open can load after in place of before: it is the same table,
-// no number or time of it goes back, and it names no snapshot that was listed before.
+// wantSuccessor requires that an engine that holds a table open can load after in place of before: it is the same
+// table, no number or time of it goes back, and it names no snapshot that was listed before.
 func wantSuccessor(t *testing.T, name string, before, after loadedTable) {
 	t.Helper()
 	b, a := before.Metadata, after.Metadata

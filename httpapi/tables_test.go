@@ -79,8 +79,8 @@ func TestAnalytics_Tables(t *testing.T) {
 	}
 }
 
-// Every report is a table in every format. By hours, by weeks with all groups, and without rows, it is one in one of the
-// formats.
+// Every report is a table in every format. By hours, by weeks with all groups, and without rows, it is one in one of
+// the formats.
 func TestAnalytics_EveryReportAsTable(t *testing.T) {
 	t.Parallel()
 	b := startBulk(t)

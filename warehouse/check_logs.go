@@ -35,8 +35,8 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 }
 
 // checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may
-// skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. checkLog also
-// reports whether the database has a log. The database is not attached.
+// skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. checkLog
+// also reports whether the database has a log. The database is not attached.
 func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 	for _, suffix := range walSuffixes {
 		wal, err := w.readLog(path + suffix)

@@ -89,8 +89,8 @@ func TestLakeCache_Victims(t *testing.T) {
 	})
 }
 
-// TestLakeCache_Accounting draws the steps of evictions, fetches and statements. The bytes on the disk, in use and being
-// fetched are those of a model. A file that is pinned, or not in the bucket, is never removed.
+// TestLakeCache_Accounting draws the steps of evictions, fetches and statements. The bytes on the disk, in use and
+// being fetched are those of a model. A file that is pinned, or not in the bucket, is never removed.
 func TestLakeCache_Accounting(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -166,8 +166,8 @@ func inFormats(t *testing.T, ndjson []byte) map[string][]byte {
 }
 
 // A push results in the same rows in every format. The calls are pushed plain and then with gzip, which changes
-// nothing. The customers are pushed with zstd, and the messages as chunks of zstd. Rows of every format are typed in the
-// same way, so customers and messages need not have all formats.
+// nothing. The customers are pushed with zstd, and the messages as chunks of zstd. Rows of every format are typed in
+// the same way, so customers and messages need not have all formats.
 func TestPush_EveryFormat(t *testing.T) {
 	t.Parallel()
 	p := newPusher(t)
