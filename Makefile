@@ -19,10 +19,11 @@ build: ## build bin/voicory as a position-independent executable
 	@command -v $${CC:-cc} >/dev/null || { echo "a C compiler is needed (apt-get install gcc)"; exit 1; }
 	go build -buildmode=pie -o bin/voicory ./cmd/voicory
 
-# By default, the race detector delays the exit of each process by a second.
+# By default, the race detector delays the exit of each process by a second, and two tests of a package run at a time on
+# two cores. Many tests wait for a server.
 test: export GORACE := atexit_sleep_ms=100
 test: services ## run all tests with the race detector, as CI does; the linter runs vet
-	go test -race -vet=off -ldflags="-w $(if $(wildcard $(MOLD)/ld),-extldflags=-B$(MOLD))" -timeout 20m ./...
+	go test -race -vet=off -ldflags="-w $(if $(wildcard $(MOLD)/ld),-extldflags=-B$(MOLD))" -timeout 20m -parallel 4 ./...
 
 services:
 	@{ command -v redis-server && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; }; } >/dev/null 2>&1 || \
