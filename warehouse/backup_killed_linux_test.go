@@ -140,6 +140,13 @@ func TestBackup_KilledAtEachStep(t *testing.T) {
 						t.Errorf("step %d of %d: run again: got %d backups, want more than %d", step, all, n, before)
 					}
 				}
+				remove := []string{cut, cut + "2"} // each holds everything on the disk
+				if form.path(step) != form.path(step+1) {
+					remove = append(remove, dest)
+				}
+				for _, path := range remove {
+					noError(t, os.RemoveAll(path))
+				}
 			}
 		})
 	}
