@@ -155,7 +155,7 @@ func (b *rebuild) attachOld(ctx context.Context, path string) error {
 
 // attachReplaced attaches a store that was replaced, for reading only.
 func (w *Warehouse) attachReplaced(ctx context.Context, catalog, path string) error {
-	_, err := w.loader.ExecContext(ctx, fmt.Sprintf("ATTACH %s AS %s (READ_ONLY)", statements.Text(path), catalog))
+	_, err := w.loader.ExecContext(ctx, attachForReading(catalog, path))
 	return err
 }
 
