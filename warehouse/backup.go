@@ -390,8 +390,7 @@ func (w *Warehouse) pin(ctx context.Context, db *sql.DB, catalog, path string) (
 	if p.conn, err = db.Conn(ctx); err != nil {
 		return p, err
 	}
-	_, err = p.conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT "+statements.Ident(catalog))
-	if err != nil && !duckdb.IsTransaction(err) {
+	if err := w.checkpointFile(context.WithoutCancel(ctx), p.conn, catalog, path); err != nil {
 		return p, err
 	}
 	if p.tx, err = duckdb.Begin(ctx, p.conn); err != nil {

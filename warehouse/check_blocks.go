@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -74,7 +75,7 @@ func (v *verifier) reportBlocks(kind FindingKind, tenant uuid.UUID, path string,
 }
 
 // checkFileBlocks compares the checksums of all blocks of a database that no process has open, and reports the damaged
-// ones. It reports whether the database can be attached.
+// ones, and those that an interrupted checkpoint has left. It reports whether the database can be attached.
 func (v *verifier) checkFileBlocks(ctx context.Context, kind FindingKind, tenant uuid.UUID, path string) (bool, error) {
 	file, err := v.w.folder.open(path)
 	if errors.Is(err, ErrInvalid) {
@@ -84,7 +85,20 @@ func (v *verifier) checkFileBlocks(ctx context.Context, kind FindingKind, tenant
 		return false, v.reportUnreadable(ctx, kind, tenant, path, err)
 	}
 	defer file.Close()
-	damaged, err := duckdb.CheckBlocks(pacedReaderAt{ctx, &v.limit, file.ReadAt})
+	log, err := v.w.readWAL(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	in := pacedReaderAt{ctx, &v.limit, file.ReadAt}
+	torn, err := duckdb.TornBlocks(in, log)
+	if err != nil {
+		return false, err
+	}
+	if len(torn) > 0 {
+		v.report(FoundInterrupted, tenant, path, "a checkpoint was interrupted, and left blocks at %v half-written", torn)
+		return false, nil
+	}
+	damaged, err := duckdb.CheckBlocks(in)
 	v.reportBlocks(kind, tenant, path, damaged)
 	return err == nil && len(damaged) == 0, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -36,7 +37,8 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 
 // checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may
 // skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. checkLog
-// also reports whether the database has a log. The database is not attached.
+// also reports whether the database has a log, and mends the blocks that an interrupted checkpoint has left
+// half-written, see [duckdb.TornBlocks]. The database is not attached.
 func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 	for _, suffix := range walSuffixes {
 		wal, err := w.readLog(path + suffix)
@@ -45,6 +47,8 @@ func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 			continue
 		case err == nil && wal.Fault != "":
 			err = fmt.Errorf("%w: its log %s: %s", ErrDamaged, filepath.Base(path+suffix), wal.Fault)
+		case err == nil && wal.Checkpoint != nil:
+			err = w.mendTornBlocks(path, wal)
 		}
 		if err != nil {
 			return true, err
@@ -52,6 +56,26 @@ func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 		hasLog = true
 	}
 	return hasLog, nil
+}
+
+// mendTornBlocks mends the blocks of a database that an interrupted checkpoint has left half-written.
+func (w *Warehouse) mendTornBlocks(path string, log duckdb.WAL) (err error) {
+	name, err := w.folder.resolve(path)
+	if err != nil {
+		return err
+	}
+	file, err := w.folder.root.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	mended, err := duckdb.MendTornBlocks(file, log)
+	if err != nil || mended == 0 {
+		return err
+	}
+	w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost", "file", name,
+		"blocks", mended)
+	return file.Sync()
 }
 
 // tryLog returns an ErrDamaged if a log of the database at path is damaged, or if its replay by an instance of its own

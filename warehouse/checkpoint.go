@@ -151,7 +151,7 @@ type changedStores []changedStore
 // changedStores returns the attached stores that have a WAL, the least recently used first.
 func (c *checkpointer) changedStores() (changed changedStores, err error) {
 	for _, store := range c.w.tenants.leastRecentlyUsed() {
-		size, err := c.w.folder.size(c.w.tenantPath(store.id) + ".wal")
+		size, err := c.w.folder.size(c.w.tenantPath(store.id) + walSuffix)
 		if err != nil {
 			return nil, err
 		}
@@ -180,11 +180,26 @@ func (w *Warehouse) checkpoint(ctx context.Context, store *tenantStore) error {
 	defer w.tenants.drop(store)
 	store.writing.Lock()
 	defer store.writing.Mutex.Unlock() // does not wake the checkpointer, which is the caller
-	_, err := w.loader.ExecContext(ctx, "CHECKPOINT "+statements.Ident(store.id.String()))
-	if duckdb.IsTransaction(err) {
-		return nil // an open snapshot prevents it
+	return w.checkpointFile(ctx, w.loader, store.id.String(), w.tenantPath(store.id))
+}
+
+// checkpointFile checkpoints a database that has a WAL, unless another transaction prevents it. Without a WAL there is
+// nothing to write, and nothing would say that the checkpoint was interrupted, see [duckdb.TornBlocks].
+func (w *Warehouse) checkpointFile(ctx context.Context, db execer, catalog, path string) error {
+	size, err := w.folder.size(path + walSuffix)
+	if err != nil || size == 0 {
+		return err
 	}
-	return err
+	return checkpointDatabase(ctx, db, catalog)
+}
+
+// checkpointDatabase executes CHECKPOINT, unless another transaction prevents it. Transactions that only read can
+// prevent it too, such as one that lists the tables of all databases.
+func checkpointDatabase(ctx context.Context, db execer, catalog string) error {
+	if _, err := db.ExecContext(ctx, "CHECKPOINT "+statements.Ident(catalog)); !duckdb.IsTransaction(err) {
+		return err
+	}
+	return nil
 }
 
 // leastRecentlyUsed returns the attached stores, the least recently used first.

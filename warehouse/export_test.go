@@ -136,8 +136,7 @@ func InterruptRestore(ctx context.Context, opts Options, o RestoreOptions, steps
 // Checkpoint checkpoints the store of a tenant, as the checkpointer does, or the control database if id is zero.
 func (w *Warehouse) Checkpoint(ctx context.Context, id uuid.UUID) error {
 	if id == uuid.Nil {
-		_, err := w.control.ExecContext(ctx, "CHECKPOINT control")
-		return err
+		return w.checkpointFile(ctx, w.control, "control", w.folder.join(controlFile))
 	}
 	store, release, err := w.tenant(ctx, id)
 	if err != nil {

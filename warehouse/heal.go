@@ -266,10 +266,7 @@ func (w *Warehouse) healControl(ctx context.Context) error {
 	if err := w.tryDisk(".", 0); err != nil {
 		return err
 	}
-	if _, err := w.control.ExecContext(ctx, "CHECKPOINT control"); !duckdb.IsTransaction(err) {
-		return err
-	}
-	return nil // an open snapshot prevents it
+	return w.checkpointFile(ctx, w.control, "control", w.folder.join(controlFile))
 }
 
 // reattachTenant detaches a tenant once its users have finished, and attaches it again.
@@ -303,7 +300,11 @@ func (w *Warehouse) reattachControl(ctx context.Context) error {
 	if _, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS control"); err != nil {
 		return err
 	}
-	if err := w.writeAgain(w.folder.join(controlFile)); err != nil {
+	path := w.folder.join(controlFile)
+	if err := w.writeAgain(path); err != nil {
+		return err
+	}
+	if err := w.tryLog(ctx, path); err != nil {
 		return err
 	}
 	return w.attachControl(ctx, w.loader)

@@ -234,6 +234,7 @@ func init() { // the steps use functions that use the map
 		FoundControl:          {action: "build the control database again", needsOffline: true, do: rebuildControl},
 		FoundControlWAL:       {action: "cut the log at its last sound transaction", needsOffline: true, do: cutControlWAL},
 		FoundKeysDiffer:       {action: "make the keys of the control database and of the journal agree", do: mergeKeys},
+		FoundInterrupted:      {action: "complete the blocks", needsOffline: true, do: mendInterrupted},
 		FoundUnfinished:       {action: "complete the erasure", perTenant: true, needsOpen: true, do: finishErasures},
 		FoundUnregistered:     {action: "register the tenant", needsOpen: true, do: registerTenant},
 		FoundStoreMissing:     rebuild,
@@ -516,6 +517,12 @@ func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 			"again", wal.Commits, len(rest))
 	}
 	return done, lost, errors.Join(err, file.Truncate(wal.Good), file.Sync(), file.Close())
+}
+
+// mendInterrupted completes the blocks that an interrupted checkpoint has left half-written.
+func mendInterrupted(_ context.Context, r *repairer, f Finding) (string, error) {
+	_, err := r.w.checkLog(r.path(f))
+	return "completed; no row is lost", err
 }
 
 // mergeKeys makes the keys of the control database and of the journal agree. Open does it, and follows if the folder is

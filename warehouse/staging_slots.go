@@ -114,10 +114,13 @@ func setSearchPath(schemas ...string) string {
 // from memory, unless another transaction may still see them: one that lists the tables of all databases, for example.
 // The row numbers of the next batch then begin after theirs, see [Staged.firstRow].
 func (w *Warehouse) reuseSlot(slot *stagingSlot) error {
-	for _, statement := range []string{"DELETE FROM staged", "CHECKPOINT " + slot.database} {
-		if _, err := slot.conn.ExecContext(context.Background(), statement); err != nil {
-			return errors.Join(err, w.discardSlot(slot))
-		}
+	ctx := context.Background()
+	_, err := slot.conn.ExecContext(ctx, "DELETE FROM staged")
+	if err == nil {
+		err = checkpointDatabase(ctx, slot.conn, slot.database)
+	}
+	if err != nil {
+		return errors.Join(err, w.discardSlot(slot))
 	}
 	w.slots.mu.Lock()
 	free := w.slots.free[slot.dataset.Name]

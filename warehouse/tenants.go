@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	statements "github.com/voicory/warehouse/sql"
 )
 
 // maxAttached is the maximum number of attached tenants. An attached tenant with recent writes holds memory. To attach
@@ -262,7 +260,7 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 	}
 	if err == nil && exists && last == nil {
 		// The file of an earlier version gets its identity, so that the WAL of another store does not fit it.
-		_, err = w.loader.ExecContext(ctx, "CHECKPOINT "+statements.Ident(store.id.String()))
+		err = w.checkpointFile(ctx, w.loader, store.id.String(), w.tenantPath(store.id))
 	}
 	if err != nil {
 		return errors.Join(err, w.detach(ctx, store.id.String(), store.db))

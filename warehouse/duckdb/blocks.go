@@ -48,7 +48,7 @@ func CheckBlocks(r io.ReaderAt) ([]DamagedBlock, error) {
 		if layout.free[number] {
 			continue
 		}
-		at := HeadersBytes + number*layout.blockBytes
+		at := layout.offset(number)
 		fault, err := readChecked(r, at, block)
 		if err != nil {
 			return nil, err
@@ -72,17 +72,37 @@ func CheckBlocks(r io.ReaderAt) ([]DamagedBlock, error) {
 
 // A fileLayout describes a file as its last checkpoint left it.
 type fileLayout struct {
+	header     fileHeader
 	blockBytes int64
 	blocks     int64
 	free       map[int64]bool // numbers of blocks
+	// parts has the free parts of each block of metadata, a bit for each part. It is empty if the file has no free block
+	// and no free part.
+	parts map[int64]uint64
 }
 
-// readLayout reads the headers of a file and the list of its free blocks.
+// A fileHeader is what a checkpoint writes last. Meta and Free are pointers to parts of metadata.
+type fileHeader struct{ Iteration, Meta, Free, Blocks, BlockBytes uint64 }
+
+// readLayout reads the headers of a file and the lists of its free blocks and parts.
 func readLayout(r io.ReaderAt) (layout fileLayout, damaged []DamagedBlock, err error) {
-	header := make([]byte, headerBytes)
-	var last struct{ Iteration, Meta, Free, Blocks, BlockBytes uint64 }
+	layout, damaged, err = readHeaders(r)
+	if err != nil || len(damaged) > 0 {
+		return layout, damaged, err
+	}
+	fault, err := layout.readFree(r, false)
+	if fault != nil {
+		damaged = append(damaged, *fault)
+	}
+	return layout, damaged, err
+}
+
+// readHeaders reads the headers of a file.
+func readHeaders(r io.ReaderAt) (layout fileLayout, damaged []DamagedBlock, err error) {
+	block := make([]byte, headerBytes)
+	last := &layout.header
 	for at := int64(0); at < HeadersBytes; at += headerBytes {
-		fault, err := readChecked(r, at, header)
+		fault, err := readChecked(r, at, block)
 		if err != nil {
 			return layout, nil, err
 		}
@@ -90,12 +110,12 @@ func readLayout(r io.ReaderAt) (layout fileLayout, damaged []DamagedBlock, err e
 			damaged = append(damaged, DamagedBlock{at, fault})
 			continue
 		}
-		checkpoint := last
-		if _, err := binary.Decode(header[checksumBytes:], binary.LittleEndian, &checkpoint); err != nil {
+		checkpoint := *last
+		if _, err := binary.Decode(block[checksumBytes:], binary.LittleEndian, &checkpoint); err != nil {
 			return layout, nil, err
 		}
 		if at > 0 && checkpoint.Iteration >= last.Iteration { // the first header is not of a checkpoint
-			last = checkpoint
+			*last = checkpoint
 		}
 	}
 	if len(damaged) > 0 {
@@ -105,51 +125,103 @@ func readLayout(r io.ReaderAt) (layout fileLayout, damaged []DamagedBlock, err e
 		return layout, []DamagedBlock{{headerBytes, fmt.Sprintf("it names %d blocks of %d bytes", last.Blocks,
 			last.BlockBytes)}}, nil
 	}
-	layout = fileLayout{blockBytes: int64(last.BlockBytes), blocks: int64(last.Blocks), free: map[int64]bool{}}
-	fault, err := layout.readFreeList(r, last.Free)
-	if fault != nil {
-		damaged = append(damaged, *fault)
-	}
-	return layout, damaged, err
+	layout.blockBytes, layout.blocks = int64(last.BlockBytes), int64(last.Blocks)
+	return layout, nil, nil
 }
 
-// readFreeList reads the numbers of the free blocks, which follow their count.
-func (l *fileLayout) readFreeList(r io.ReaderAt, pointer uint64) (*DamagedBlock, error) {
-	part := (l.blockBytes - checksumBytes) / metadataParts &^ 7
-	block := make([]byte, l.blockBytes)
-	count, counted := uint64(0), false
-	for seen := map[uint64]bool{}; pointer != noPointer; {
-		number, index := int64(pointer&pointerBlock), int64(pointer>>56)
-		at := HeadersBytes + number*l.blockBytes
-		if number >= l.blocks || index >= metadataParts || seen[pointer] {
-			return &DamagedBlock{at, "the list of free blocks names no block of the file"}, nil
+// readFree reads the numbers of the free blocks and the free parts of the blocks of metadata. If torn is true, it also
+// reads blocks whose checksum does not match.
+func (l *fileLayout) readFree(r io.ReaderAt, torn bool) (*DamagedBlock, error) {
+	l.free, l.parts = map[int64]bool{}, map[int64]uint64{}
+	if l.header.Free == noPointer {
+		return nil, nil
+	}
+	in := &metadataReader{r: r, layout: l, torn: torn, next: l.header.Free, seen: map[uint64]bool{}}
+	var err error
+	number := func() (n uint64) {
+		if err == nil {
+			err = binary.Read(in, binary.LittleEndian, &n)
 		}
-		seen[pointer] = true
-		fault, err := readChecked(r, at, block)
-		if err != nil {
-			return nil, err
-		}
-		if fault != "" {
-			return &DamagedBlock{at, fault}, nil
-		}
-		content := block[checksumBytes+index*part : checksumBytes+(index+1)*part]
-		pointer, content = binary.LittleEndian.Uint64(content), content[pointerBytes:]
-		for ; len(content) >= 8; content = content[8:] {
-			value := binary.LittleEndian.Uint64(content)
-			switch {
-			case !counted:
-				count, counted = value, true
-			case count > 0:
-				l.free[int64(value&pointerBlock)] = true
-				count--
-			}
-			if counted && count == 0 {
-				return nil, nil
-			}
+		return n
+	}
+	for n := number(); n > 0 && err == nil; n-- {
+		l.free[int64(number()&pointerBlock)] = true
+	}
+	for n := number(); n > 0 && err == nil; n-- { // blocks that several columns share
+		var users uint32
+		number()
+		if err == nil {
+			err = binary.Read(in, binary.LittleEndian, &users)
 		}
 	}
-	return nil, nil
+	for n := number(); n > 0 && err == nil; n-- {
+		block := int64(number() & pointerBlock)
+		l.parts[block] = number()
+	}
+	switch {
+	case errors.Is(err, errMetadata):
+		return &in.fault, nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &DamagedBlock{in.at, "the list of free blocks ends too early"}, nil
+	}
+	return nil, err
 }
+
+// errMetadata says that a metadataReader has a fault.
+var errMetadata = errors.New("the metadata is damaged")
+
+// A metadataReader reads the content of a sequence of parts of metadata.
+type metadataReader struct {
+	r      io.ReaderAt
+	layout *fileLayout
+	torn   bool            // whether it reads blocks whose checksum does not match
+	next   uint64          // pointer to the next part; noPointer: none
+	seen   map[uint64]bool // pointers of the parts that were read
+	rest   []byte          // of the current part
+	at     int64           // offset of the block of the current part
+	fault  DamagedBlock    // set before Read returns errMetadata
+}
+
+func (m *metadataReader) Read(p []byte) (int, error) {
+	for len(m.rest) == 0 {
+		if m.next == noPointer {
+			return 0, io.EOF
+		}
+		if err := m.readPart(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, m.rest)
+	m.rest = m.rest[n:]
+	return n, nil
+}
+
+// readPart reads the next part.
+func (m *metadataReader) readPart() error {
+	number, index := int64(m.next&pointerBlock), int64(m.next>>56)
+	m.at = m.layout.offset(number)
+	if number >= m.layout.blocks || index >= metadataParts || m.seen[m.next] {
+		m.fault = DamagedBlock{m.at, "the list of free blocks names no block of the file"}
+		return errMetadata
+	}
+	m.seen[m.next] = true
+	block := make([]byte, m.layout.blockBytes)
+	fault, err := readChecked(m.r, m.at, block)
+	if err != nil {
+		return err
+	}
+	if fault != "" && !m.torn {
+		m.fault = DamagedBlock{m.at, fault}
+		return errMetadata
+	}
+	size := (m.layout.blockBytes - checksumBytes) / metadataParts &^ 7
+	part := block[checksumBytes+index*size : checksumBytes+(index+1)*size]
+	m.next, m.rest = binary.LittleEndian.Uint64(part), part[pointerBytes:]
+	return nil
+}
+
+// offset returns the offset of a block in the file.
+func (l *fileLayout) offset(block int64) int64 { return HeadersBytes + block*l.blockBytes }
 
 // readChecked reads a header or a block and compares its checksum. It returns a fault if they differ, or if the file
 // ends before.

@@ -18,6 +18,9 @@ type WAL struct {
 	Torn bool
 	// Fault describes the damage behind the prefix. No database must be opened with such a log. Empty: the log is sound.
 	Fault string
+	// Checkpoint is a pointer to the metadata of a checkpoint if its beginning is the last commit. The header of the
+	// database has the same pointer if the checkpoint was completed. nil: the last commit is another one.
+	Checkpoint *uint64
 }
 
 // Numbers of DuckDB's format of the log, version 2. The content of an entry begins with a field number and the type of
@@ -25,9 +28,12 @@ type WAL struct {
 const (
 	walFieldType  = 100
 	walCommit     = 100
+	walCheckpoint = 99
 	walFraming    = 16  // bytes: length and checksum
 	maxWALHeader  = 256 // bytes: the first entry has a few dozen
-	walTypeOffset = 2
+	// maxWALCheckpoint is the length in bytes of the longest entry that begins a checkpoint: it has two small numbers.
+	maxWALCheckpoint = 32
+	walTypeOffset    = 2
 )
 
 // ReadWAL reads a log of size bytes. An error is one of r: damage of the log is in the result.
@@ -47,6 +53,7 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 		return wal, nil
 	}
 	wal.Good = at
+	var checkpoint *uint64 // that the current transaction begins
 	for at < size {
 		length, fault, err := checkWALEntry(r, at, size)
 		if err != nil {
@@ -63,18 +70,57 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 			wal.Fault = fmt.Sprintf("the entry at byte %d is damaged: %v", at, fault)
 			return wal, nil
 		}
-		kind := make([]byte, walTypeOffset+1)
-		if n, err := r.ReadAt(kind, at+walFraming); err != nil && (n < len(kind) || !errors.Is(err, io.EOF)) {
+		start := make([]byte, min(length, maxWALCheckpoint))
+		if _, err := r.ReadAt(start, at+walFraming); err != nil && !errors.Is(err, io.EOF) {
 			return wal, err
 		}
 		at += walFraming + length
-		if kind[0] == walFieldType && kind[walTypeOffset] == walCommit {
+		switch walType(start) {
+		case walCheckpoint:
+			checkpoint = walCheckpointPointer(start)
+		case walCommit:
 			wal.Commits++
 			wal.Good = at
+			wal.Checkpoint, checkpoint = checkpoint, nil
 		}
 	}
 	wal.Torn = wal.Good < size
 	return wal, nil
+}
+
+// walType returns the type of an entry that has the content, or 0.
+func walType(content []byte) byte {
+	if len(content) <= walTypeOffset || content[0] != walFieldType {
+		return 0
+	}
+	return content[walTypeOffset]
+}
+
+// walCheckpointPointer returns the pointer that the beginning of a checkpoint has, or nil if the entry has another form.
+// The number and the offset of a pointer are left out if they are 0.
+func walCheckpointPointer(content []byte) (pointer *uint64) {
+	rest, ok := bytes.CutPrefix(content, []byte{walFieldType, 0, walCheckpoint, walFieldType + 1, 0})
+	if !ok {
+		return nil
+	}
+	pointer = new(uint64)
+	for i, field := range [][]byte{{walFieldType, 0}, {walFieldType + 1, 0}} {
+		value, has := bytes.CutPrefix(rest, field)
+		if !has {
+			continue
+		}
+		number, n := binary.Uvarint(value)
+		if n <= 0 {
+			return nil
+		}
+		if rest = value[n:]; i == 0 {
+			*pointer = number
+		}
+	}
+	if !bytes.Equal(rest, []byte{0xff, 0xff, 0xff, 0xff}) {
+		return nil
+	}
+	return pointer
 }
 
 var errTornEntry = errors.New("it ends with the file")
