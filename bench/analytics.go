@@ -32,9 +32,9 @@ func (b *bench) analytics(ctx context.Context) error {
 	})
 }
 
-// costs measures the costs of a year by day and assistant. For all calls the target is a ratio. For the few busy calls,
-// which have as many groups, it is a number of milliseconds: over all calls, two runs of the same statement differ by
-// ten times as much.
+// costs measures the costs of a year by day and assistant. The target over all calls is a ratio. The target over the
+// busy calls, which are few and form as many groups, is a number of milliseconds. Over all calls such a number would be
+// useless, because two runs of the same statement differ by ten times as much.
 func (b *bench) costs(ctx context.Context, s *server) (err error) {
 	snapshot, err := s.warehouse.Snapshot(ctx, tenantID)
 	if err != nil {

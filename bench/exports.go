@@ -19,7 +19,8 @@ const (
 	targetArrow  = 0.8
 )
 
-// alone has the options of a COPY, by format. They equal those of streams, except for the metadata of the columns.
+// alone has the options of the COPY that DuckDB alone runs, by format. They equal the options of streams, except that
+// they have no metadata of the columns.
 var alone = map[exports.Format]string{
 	exports.Parquet: "FORMAT parquet, COMPRESSION zstd, WRITE_BLOOM_FILTER false, ROW_GROUP_SIZE 30720",
 	exports.CSV:     "FORMAT csv, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%gZ'",

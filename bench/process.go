@@ -107,9 +107,9 @@ func duckdbIngest(ctx context.Context, dir, file string) (processResult, error) 
 	return run(ctx, self, duckdbCommand, file, dir)
 }
 
-// runDuckDBLoad is the body of that process: it loads a table and writes the table, its turns and its costs by day as
-// Parquet, with default settings. It does not cast types, merge, look up existing rows, sort, or parse transcripts that
-// are texts.
+// runDuckDBLoad loads a table, and writes the table, its turns and its costs by day as Parquet, with default settings.
+// It runs in the process that duckdbIngest starts. It does not cast types, merge, look up existing rows, sort, or parse
+// transcripts that are texts.
 func runDuckDBLoad(ctx context.Context, file, dir string) (err error) {
 	db, err := sql.Open("duckdb", filepath.Join(dir, "alone.duckdb"))
 	if err != nil {

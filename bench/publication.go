@@ -252,9 +252,9 @@ func writeMonth(path string) (last map[string]json.RawMessage, err error) {
 	return last, json.Unmarshal(line, &last)
 }
 
-// commits measures what tables cost at a publication. A publication does not write their metadata, which are derived
-// when they are requested. So the figure is the time of the publication and of the first load of each changed table
-// after it, against that of the publication. It changes one call of each small tenant.
+// commits measures the cost of the metadata of tables after a publication. A publication does not write metadata: they
+// are derived when they are requested. So the figure compares the time of a publication and of the first load of each
+// changed table with the time of the publication alone. It changes one call of each small tenant.
 func (b *bench) commits(ctx context.Context) (err error) {
 	w, err := warehouse.Open(ctx, warehouse.Options{Dir: filepath.Join(b.dir, "small")})
 	if err != nil {

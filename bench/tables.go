@@ -204,7 +204,7 @@ func (q *sparkQuery) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &[]any{&q.text, &q.seconds, &q.used, &q.served})
 }
 
-// writeTenants writes a file with rows of all tenants that write adds for each.
+// writeTenants creates a file and calls write for each tenant, which adds the rows of the tenant to the file.
 func writeTenants(path string, write func(demo.Tenant, *os.File) error) (err error) {
 	f, err := os.Create(path)
 	if err != nil {

@@ -141,7 +141,7 @@ func (w *arrowWriter) close(err error) error {
 }
 
 // withMetadata returns the schema with metadata. Each field gets the keys description, unit, time_zone and null of the
-// column with its name, except empty ones, and its number.
+// column with the same name, except empty ones, and the number of the column.
 func withMetadata(schema *arrow.Schema, columns []schema.Column, metadata map[string]string) *arrow.Schema {
 	fields := schema.Fields()
 	for i, field := range fields {

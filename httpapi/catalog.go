@@ -84,7 +84,7 @@ func (a *api) registerCatalog(router *mux.Router, access tableAccess) {
 	a.get(router, namespacesPath, authorize(a.listNamespaces))
 	a.get(router, namespacePath, authorize(inNamespace(noSuchNamespace, a.namespace)))
 	a.get(router, tablesPath, authorize(inNamespace(noSuchNamespace, a.listTables)))
-	// Spark takes a table such as calls.files for one in a namespace, and requests calls if that table does not exist.
+	// Spark first requests calls.files as a table files in a namespace. It requests the table calls only after a 404.
 	a.get(router, tablePath, authorize(inNamespace(noSuchTable, a.table)))
 	a.get(router, credentialsPath, authorize(inNamespace(noSuchTable, a.tableCredentials)))
 	a.post(router, metricsPath, authorize(inNamespace(noSuchTable, a.scanReport)))
@@ -358,7 +358,8 @@ func oauthError(code, message string) error {
 	return &web.Problem{Status: http.StatusBadRequest, Code: code, Message: message}
 }
 
-// catalogToken answers with a token for the catalog, which is the client secret itself. So it is void when that is.
+// catalogToken answers with a token for the catalog. The token is the client secret itself, so it is void when the
+// secret is.
 func (a *api) catalogToken(w http.ResponseWriter, r *http.Request, _ tableSpace) error {
 	return writeCatalog(w, r, map[string]any{"access_token": stateOf(r).token, "token_type": "bearer",
 		"issued_token_type": "urn:ietf:params:oauth:token-type:access_token"})

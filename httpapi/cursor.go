@@ -18,8 +18,8 @@ import (
 
 // A cursor is a position in a list or in a feed. It is signed for one tenant, dataset and filter, and for the history
 // of the tenant's store, which a restore ends; it is invalid with any other. Before base64 it holds: kind (1 byte),
-// number (8 bytes: the creation time in microseconds, or the commit), id (16 bytes), of a feed epoch (16 bytes) and
-// loaded (8 bytes), signature (16 bytes).
+// number (8 bytes: the creation time in microseconds, or the commit), id (16 bytes), only in a feed epoch (16 bytes)
+// and loaded (8 bytes), and the signature (16 bytes).
 const (
 	listCursor     byte = 1
 	shortCursor    byte = 2 // of a feed, without epoch and loaded, as earlier versions issued it
@@ -75,8 +75,8 @@ type place struct {
 	feed *warehouse.FeedPosition
 }
 
-// validSignature reports whether the signature is one of the place for the scope, or, in the first history of the
-// tenant, one of an earlier version.
+// validSignature reports whether the place was signed for the scope. In the first history of the tenant's store, it
+// also accepts a signature of an earlier version, which has no history in its scope.
 func (a *api) validSignature(place, signature []byte, s scope) bool {
 	if hmac.Equal(signature, a.signature(place, s)) {
 		return true

@@ -68,8 +68,8 @@ func problemOf(err error) *web.Problem {
 	return queryProblem(err)
 }
 
-// isArgument reports whether the client can mend err by another argument. Data that is damaged, such as a link in place
-// of a store, is invalid, too, and no other argument mends it.
+// isArgument reports whether an argument of the client causes err. Damaged data, such as a link in place of a store, is
+// an ErrInvalid, too, but another argument does not help.
 func isArgument(err error) bool {
 	return errors.Is(err, warehouse.ErrInvalid) && !errors.Is(err, warehouse.ErrUnavailable)
 }

@@ -57,7 +57,8 @@ func (a *api) list(dataset schema.Dataset) authHandler {
 			return err
 		}
 		s := scope{key.Tenant, dataset.Name, q.filter, ""}
-		// Before the page is read: a cursor into a store that is replaced meanwhile must be invalid in the new one.
+		// The history is read before the page. If the store is replaced in between, the cursor is then invalid in the new
+		// store.
 		if history, _ := a.Store.History(key.Tenant); history != uuid.Nil {
 			s.History = history.String()
 		}

@@ -17,10 +17,11 @@ var listValued = []string{"columns", "group_by"}
 // forgiving are the parameters that never cause an error: if one is given more than once, its first value counts.
 var forgiving = []string{"page", "limit"}
 
-// parseParams returns the query parameters of a request to a route with the known parameters. A malformed query, or a
-// known parameter that has one value and is given more than once, returns INVALID_FILTER: ignoring a value would
-// answer another request than the one that was sent. If strict is true, so do parameters that are not known. The
-// documented lists ignore those, but an ignored filter of a bulk export or a report would give wrong figures.
+// parseParams returns the query parameters of a request to a route with the known parameters. It returns INVALID_FILTER
+// for a malformed query, and for a known parameter that has one value and is given more than once: to ignore a value
+// would answer another request than the one that was sent. If strict is true, it also returns INVALID_FILTER for an
+// unknown parameter. The documented lists ignore unknown parameters, but a bulk export or a report that ignored a
+// filter would give wrong figures.
 func parseParams(raw string, known []string, strict bool) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {

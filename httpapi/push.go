@@ -151,8 +151,8 @@ func (a *api) receivePush(
 	return answer, false, err
 }
 
-// replay reads the body and returns the recorded outcome of before, or IDEMPOTENCY_KEY_REUSED if the body differs
-// from the body of that push.
+// replay reads the body to its end and returns the outcome of before, the recorded push with the same key. It returns
+// IDEMPOTENCY_KEY_REUSED if the body differs from the recorded one.
 func replay(ctx context.Context, body *pushBody, before warehouse.Push) (string, error) {
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return "", errors.Join(body.cancelCause(ctx), err)

@@ -77,7 +77,8 @@ func (a *api) logRequest(state *requestState, r *http.Request) {
 	a.Store.LogRequest(entry)
 }
 
-// logged returns text from a request as it is logged: with keys masked, and cut after most bytes.
+// logged returns a text of a request as it is logged: keys are masked, and a text that is longer than most, in bytes,
+// is truncated.
 func logged(text string, most int) string {
 	if text = control.MaskKeys(text); len(text) > most {
 		text = text[:most] + "…"

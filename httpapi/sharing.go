@@ -167,7 +167,7 @@ type sharedRequest struct {
 	fileIDs string // value of the header fileidhash; "": none
 }
 
-// loadShared returns the requested table at a version, at a time, or, if both are empty, as it is.
+// loadShared returns the requested table at a version or at a time. If both are empty, it returns the current table.
 func (a *api) loadShared(r *http.Request, key control.Key, version, timestamp string) (s sharedRequest, err error) {
 	if s.Format, err = responseFormat(r.Header.Get("Delta-Sharing-Capabilities")); err != nil {
 		return s, err

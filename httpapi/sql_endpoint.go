@@ -118,7 +118,7 @@ func setResultHeaders(h http.Header, outcome *query.Outcome) {
 	h.Set("X-Truncated", truncated)
 }
 
-// within limits the rows, the time and the bytes of a request to those of its key.
+// capToKeyLimits limits the rows, the time and the bytes of a request to the limits of its key.
 func capToKeyLimits(request *query.Request, key control.KeySettings) {
 	request.Limit = atMost(cmp.Or(request.Limit, query.DefaultLimit(request.Format)), key.QueryRows)
 	request.Timeout = atMost(cmp.Or(request.Timeout, query.DefaultTimeout), key.QueryTime.Duration())

@@ -102,8 +102,8 @@ func (in Input) unpack(source io.Reader) (_ *bufio.Reader, closer io.Closer, pac
 	return bufio.NewReaderSize(&codecReader{in: opened, name: outer.name}, 256<<10), opened, true, nil
 }
 
-// peek returns the next n bytes of in, or fewer if in ends or fails before. The reader of the rows gets an error that
-// follows the first byte.
+// peek returns the next n bytes of in, or fewer if in ends or fails earlier. It returns an error only if in fails
+// before its first byte. A later error is returned to the reader of the rows.
 func peek(in *bufio.Reader, n int) ([]byte, error) {
 	head, err := in.Peek(n)
 	if len(head) > 0 {

@@ -35,7 +35,8 @@ type csvReader struct {
 	lines     int64       // line breaks since the last record, and those within it
 	fields    [][]byte    // unquoted fields of the last record, at most mostFields
 	count     int         // number of its fields
-	// mostFields bounds the fields of a record: those of a header, and later a number above that of the columns.
+	// mostFields is the maximum number of fields that are kept of a record. After the header it is a bound above the
+	// number of columns.
 	mostFields int
 	row        []byte // last record as a JSON object
 	err        error  // io.EOF at the end, or the error that ended the reading
@@ -56,8 +57,8 @@ const (
 	// the limits of the warehouse.
 	maxCSVUnknown     = 64
 	maxCSVUnknownName = 400
-	// smallRecord is the size in bytes from which a record is scanned again only when twice as much of it was read. This
-	// bounds the work on a large record that arrives in small parts.
+	// smallRecord is a size in bytes. An incomplete record above it is scanned again only when its length in the buffer
+	// has doubled. This bounds the work on a large record that arrives in small parts.
 	smallRecord = 64 << 10
 )
 
@@ -258,7 +259,7 @@ func (r *csvReader) scan() (length int, lines int64, defect string, ok bool) {
 
 // split sets fields to the unquoted fields of the record at the start of text. It returns the length of the record with
 // its line break, and the number of line breaks within it. An invalid record has a defect, and ends with the line of
-// the defect. ok is false if the end of the record is not in text, unless text is all that follows.
+// the defect. ok is false if the end of the record is not in text, unless final is true: text then ends with the input.
 func (r *csvReader) split(text []byte, final bool) (length int, lines int64, defect string, ok bool) {
 	r.fields, r.count = r.fields[:0], 0
 	for i := 0; ; i++ { // i is the start of a field
@@ -302,7 +303,7 @@ func (r *csvReader) addField(field []byte) {
 }
 
 // cutQuoted returns the quoted field at the start of text without its quotes, and the length of the quoted field. ok is
-// false if its end is not in text, unless text is all that follows.
+// false if its end is not in text, unless final is true: text then ends with the input.
 func cutQuoted(text []byte, ends *[256]bool, final bool) (field []byte, length int, defect string, ok bool) {
 	escaped := false
 	for i := 1; ; i += 2 {

@@ -59,7 +59,7 @@ func (r *jsonReader) more() bool {
 	return r.err == nil
 }
 
-// skip returns how many numbers the next row is after the last one, minus one.
+// skip sets the number of the next row, and returns how many numbers it leaves out after the number of the last row.
 func (r *jsonReader) skip() int64 {
 	if !r.more() {
 		return 0

@@ -294,7 +294,8 @@ func newTableOpener(w *warehouse.Warehouse, in Input, dataset schema.Dataset) (*
 	return &tableOpener{filereader.NewSession(w.TempDir(), options)}, nil
 }
 
-// open opens a table. body has its bytes, which a child reads from in.Body itself if that is a large file.
+// open opens a table. A large file that is not compressed is read by a child directly. Otherwise open copies body, the
+// bytes of the table, to the scratch file of the session.
 func (o *tableOpener) open(ctx context.Context, in Input, body io.Reader, packed bool) (*filereader.Rows, error) {
 	if file, ok := in.Body.(*os.File); ok && !packed {
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > maxSmallFile {

@@ -63,8 +63,8 @@ const attemptPause = time.Second
 // in the transaction of the last rows.
 //
 // One tenant never keeps the others back: LoadFiles returns a [warehouse.UnmergedError] after it has merged the rows of
-// the other tenants, see leave. One file never keeps the others back. If loading the files together ends with a
-// batchError, each is loaded alone. A file that ends with one in each of maxAttempts attempts is refused.
+// the other tenants, see leave. One file never keeps the others back: if loading the files together ends with a
+// batchError, each file is loaded alone. A file whose load ends with a batchError maxAttempts times is refused.
 func LoadFiles(ctx context.Context, w *warehouse.Warehouse, files []Input, source string) (Summary, error) {
 	state := &warehouse.State{Source: source}
 	for _, file := range files {

@@ -52,7 +52,8 @@ const (
 	busyTenants = 0.2
 )
 
-// maxInFlight bounds the requests that are not answered yet. A request that is due while all are in flight is left out.
+// maxInFlight is the maximum number of requests without an answer. A request that is due while there are as many is
+// skipped.
 const maxInFlight = 32
 
 // A load sends requests to the server.

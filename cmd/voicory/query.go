@@ -125,7 +125,7 @@ func (s sqlSession) run(ctx context.Context, sql string, params []string) error 
 // errTruncated is the error of a result that was printed and that a limit truncated.
 var errTruncated = errors.New("the result is incomplete")
 
-// truncationError returns an error if a limit truncated the result. Most formats have no place to say so.
+// truncationError returns an error if a limit truncated the result. Most formats cannot mark a result as truncated.
 func truncationError(outcome query.Outcome) error {
 	switch outcome.Truncated {
 	case "":

@@ -242,8 +242,8 @@ type put struct {
 	replaces  string // ETag of the object that is replaced; "": the object must not exist
 }
 
-// put writes an object and returns its ETag. It returns errPrecondition if the condition does not hold. A request that
-// is sent again after its effect finds that the condition does not hold any more.
+// put writes an object and returns its ETag. It returns errPrecondition if the condition does not hold. If the client
+// repeats a request that has already taken effect, the condition does not hold any more, either.
 func (c *client) put(ctx context.Context, p put) (etag string, err error) {
 	options := minio.PutObjectOptions{ContentType: p.mediaType, UserMetadata: map[string]string{digestMetadata: p.sha256},
 		DisableContentSha256: true} // of chunks: the digest of the whole is signed
@@ -263,8 +263,8 @@ func (c *client) put(ctx context.Context, p put) (etag string, err error) {
 	return etag, err
 }
 
-// create writes an object that never changes. If it exists with the same length and digest, nothing is to be done. If
-// it has another content, it is damaged, and is replaced.
+// create writes an object that never changes. If the object exists with the same length and digest, create does
+// nothing. An object with another content is damaged, and is replaced.
 func (c *client) create(ctx context.Context, p put) error {
 	_, err := c.put(ctx, p)
 	if !errors.Is(err, errPrecondition) {

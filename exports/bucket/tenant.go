@@ -51,9 +51,10 @@ type history struct {
 	replaced bool      // the manifest names files that were replaced
 }
 
-// ended reports whether an object that no pointer leads to belongs to a history that was ended, so that no reader may
-// have it any more. last is the start of the last replication by this process: if it was before the history, so were
-// all of its objects. A new process knows the times of the store only.
+// ended reports whether an object that no pointer leads to belongs to a history before h, so that readers must not have
+// it any more. last is the start of the last replication by this process, or zero. If last is before the start of h,
+// all objects of that replication are of an earlier history. A new process has no last, and compares the modification
+// time of the object, by the clock of the bucket.
 func (h history) ended(o object, last time.Time) bool {
 	switch {
 	case !last.IsZero():
@@ -64,9 +65,9 @@ func (h history) ended(o object, last time.Time) bool {
 	return o.modified.Before(h.begun.Add(maxSkew))
 }
 
-// replicate makes the objects of a tenant those of its manifest. It returns when the tenant must be replicated again
-// without a change of the manifest. It returns errTurn if files are left, errConflict if another process has replaced
-// a pointer, and a requestError for a failure of the bucket.
+// replicate makes the objects of a tenant match the manifest of its published files. It returns when the tenant must be
+// replicated again without a change of the manifest. It returns errTurn if files are left, errConflict if another
+// process has replaced a pointer, and a requestError for a failure of the bucket.
 func (r *Replicator) replicate(ctx context.Context, tenant uuid.UUID, state *tenantState) (next time.Time, err error) {
 	start := r.now()
 	next = start.Add(compareEvery)
@@ -155,8 +156,8 @@ func (r *Replicator) load(ctx context.Context, tenant uuid.UUID) (tables []*iceb
 }
 
 // write uploads the objects of a table that the bucket lacks, and then makes its pointer lead to them. It returns the
-// keys that the pointer leads to, and its own. A table without publications gets no pointer. After the time until,
-// write uploads one more file and returns errTurn if others are left.
+// keys that the pointer leads to, and the key of the pointer. A table without publications gets no pointer. After the
+// time until, write uploads one more file and returns errTurn if others are left.
 func (r *Replicator) write(ctx context.Context, table *iceberg.Table, state *tenantState, objects map[string]object,
 	until time.Time,
 ) (named map[string]bool, err error) {
@@ -292,8 +293,9 @@ func (r *Replicator) checkPointer(ctx context.Context, table *iceberg.Table, sta
 	return r.readPointer(ctx, table, state, isKnown)
 }
 
-// readPointer reads the pointer of a table from the bucket. If own is true, it returns errConflict if another process
-// has written it. Otherwise this process has sent a write whose answer was lost.
+// readPointer reads the pointer of a table from the bucket. own is true if this process has read or written the pointer
+// before. Then readPointer returns errConflict if another process has written it since. It returns no error if this
+// process has, by a write whose answer was lost.
 func (r *Replicator) readPointer(ctx context.Context, table *iceberg.Table, state *tenantState, own bool,
 ) (known pointer, err error) {
 	key := r.keyOf(table, pointerName)

@@ -27,10 +27,10 @@ type UnionSource interface {
 // A Union is the table of one export with the rows of all tenants. It consists of the files of the tenants' tables, and
 // has a manifest for each tenant. The partitions of a file are its tenant and its month.
 //
-// Each call of [Union.Load] that finds a change since the last one adds a snapshot. So the history begins when the
-// process does. If the files of one tenant cannot be read, or may lack rows, the table cannot be loaded: no total lacks
-// a tenant silently. A snapshot is listed while the snapshots of all tenants in it are, see [Tables]: an erasure or the
-// deletion of a tenant removes all snapshots with its earlier files at once.
+// Each call of [Union.Load] that finds a change since the last one adds a snapshot. So the history of the table begins
+// with the process. If the files of one tenant cannot be read, or may lack rows, Load returns an error: a query never
+// omits a tenant silently. A snapshot is listed while the snapshots of all tenants in it are, see [Tables]: an erasure
+// or the deletion of a tenant removes all snapshots with its earlier files at once.
 type Union struct {
 	layout
 	source UnionSource
@@ -207,8 +207,8 @@ func (u *Union) refresh(ctx context.Context) error {
 	return nil
 }
 
-// replaced returns the part of a tenant with the history, instead of the part before. It removes the snapshots whose
-// part of the tenant is not listed any more, and limits the time of those that are.
+// replaced returns the new part of a tenant, whose table has the history. It replaces the part before. It also calls
+// unlist with the history.
 func (u *Union) replaced(tenant warehouse.TableTenant, before *unionPart, history []snapshot) *unionPart {
 	u.unlist(tenant.ID, history)
 	part := &unionPart{commit: tenant.Commit}
@@ -239,8 +239,8 @@ func (u *Union) partKey(tenant uuid.UUID, id int64) string {
 	return fmt.Sprintf("%s%s-%d-%s-m0.avro", metadataFolder, tenant, id, u.version)
 }
 
-// unlist removes the snapshots that have a part of the tenant which the tenant's history does not list. A snapshot
-// expires with the first of its parts that was replaced.
+// unlist removes the snapshots whose part of the tenant is not in the tenant's history any more. It shortens the
+// lifetime of the other snapshots, because a snapshot expires with the first of its parts that was replaced.
 func (u *Union) unlist(tenant uuid.UUID, history []snapshot) {
 	u.snapshots = slices.DeleteFunc(u.snapshots, func(s unionSnapshot) bool {
 		i, found := s.find(tenant)

@@ -83,7 +83,7 @@ const (
 	greaterOrEqual comparison = ">="
 )
 
-// swapped returns the operator for a literal on the left of the column.
+// swapped returns the operator that means the same if the column and the literal change sides.
 func (c comparison) swapped() comparison {
 	switch c {
 	case less:

@@ -101,8 +101,8 @@ func ifFits(column schema.Column, p predicate) predicate {
 	}
 }
 
-// literal returns the literal of a leaf that is compared with the column. It is that of no value if the leaf has a type
-// that the column is not compared with. ok is false if the value does not have the type.
+// literal returns the literal of a leaf that is compared with the column. The literal has no value if the column cannot
+// be compared with the type of the leaf. ok is false if the value does not have the type.
 func (n node) literal(column schema.Column) (with literal, ok bool) {
 	if n.Value == nil {
 		return literal{}, false

@@ -103,8 +103,8 @@ func statisticsText(rows int64, ranges map[string]columnRange) string {
 	return string(encode(s))
 }
 
-// boundText returns a bound as JSON, or nil if it has no form there. Delta keeps no bounds of booleans. It keeps times
-// in milliseconds: that of an upper bound is rounded up.
+// boundText returns a bound in the JSON form of Delta, or nil if Delta has no form for it, as for booleans. Delta has
+// times in milliseconds, so the time of an upper bound is rounded up.
 func boundText(duckdb string, value any, bound []byte, upper bool) json.RawMessage {
 	switch v := value.(type) {
 	case int64:

@@ -19,7 +19,7 @@ type Memory struct {
 	sweepGap time.Duration          // longest window so far; guarded by mu
 }
 
-// NewMemory returns a limiter for at most most subjects at a time. now returns the current time.
+// NewMemory returns a limiter. most is the maximum number of subjects at a time. now returns the current time.
 func NewMemory(most int, now func() time.Time) *Memory {
 	return &Memory{now: now, maxSubjects: most, passed: map[string][]time.Time{}}
 }

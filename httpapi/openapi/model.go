@@ -102,8 +102,8 @@ func (o *ordered[T]) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// at returns the member that a reference such as "#/components/schemas/Call" names. It returns an error if it does not
-// exist.
+// at returns the member that a reference such as "#/components/schemas/Call" names. It returns an error if the member
+// does not exist.
 func (o ordered[T]) at(ref string) (T, error) {
 	for _, member := range o {
 		if member.Name == path.Base(ref) {

@@ -15,7 +15,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/values"
 )
 
-// A column is a column of the file that the dataset has.
+// A column is a column of the file that fills a field of the dataset.
 type column struct {
 	index int    // of the column in the batches, from 0
 	name  string // of the field; needs no escapes in JSON
@@ -214,8 +214,8 @@ const (
 	daySeconds = 24 * 60 * 60
 )
 
-// duration returns the sum of seconds and less than a second of nanoseconds. It is in seconds, or in minutes if the
-// field is.
+// duration returns the text of a duration: the sum of seconds, and of nanoseconds of less than a second. The text is in
+// seconds, or in minutes for the field stt_minutes.
 func (e *valueEncoder) duration(seconds, nanoseconds int64) string {
 	if e.column.name == "stt_minutes" {
 		return strconv.FormatFloat((float64(seconds)+float64(nanoseconds)/1e9)/60, 'g', -1, 64)
@@ -322,7 +322,7 @@ func (e *valueEncoder) time(t time.Time, layout string) {
 	e.row = appendText(e.row, text)
 }
 
-// timeOfDay appends a time of day, which can be 24:00 or, in a file of a program that stores durations so, later.
+// timeOfDay appends a time of day. It can be 24:00, and later if a program has stored a duration as a time of day.
 func (e *valueEncoder) timeOfDay(count int64, unit arrow.TimeUnit) {
 	perSecond := int64(time.Second / unit.Multiplier())
 	seconds, rest := magnitude(count/perSecond), magnitude(count%perSecond*int64(unit.Multiplier()))
@@ -336,7 +336,7 @@ func (e *valueEncoder) timeOfDay(count int64, unit arrow.TimeUnit) {
 	e.row = appendText(e.row, text)
 }
 
-// other appends a value of a type without an own form, such as an integer or a boolean.
+// other appends a value of another type, such as an integer or a boolean, as encoding/json encodes it.
 func (e *valueEncoder) other(value any) {
 	text, err := json.Marshal(value)
 	if err != nil {

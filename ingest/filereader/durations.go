@@ -67,7 +67,8 @@ func asStored(column arrow.Array, stored arrow.DataType) arrow.Array {
 	return array.MakeFromData(data)
 }
 
-// dataAsStored returns data with the durations of the type stored. Parts that have another shape stay as they are.
+// dataAsStored returns data in which integers have the duration types that the type stored has at the same places.
+// Nested parts whose structure differs from that of stored are not changed.
 func dataAsStored(data arrow.ArrayData, stored arrow.DataType) arrow.ArrayData {
 	var typ arrow.DataType
 	var children []arrow.ArrayData

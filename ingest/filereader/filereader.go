@@ -34,8 +34,8 @@ const (
 
 	minTime      = time.Minute
 	timePerMByte = time.Second
-	// waitFactor times its CPU time is how long the parent waits for a child, which shares the CPU with other
-	// processes.
+	// waitFactor multiplied by the CPU time of a child is the time for which the parent waits. The child shares the CPU
+	// with other processes, so it takes longer than its CPU time.
 	waitFactor = 2
 	// maxChildren is the maximum number of concurrent children. Further files wait.
 	maxChildren = 4
@@ -67,8 +67,8 @@ const frameHead = 4
 // A verdict is the message of a child to the parent after the rows of a file.
 type verdict struct {
 	Error string `json:"error"` // empty if all rows were written
-	// Tail is set if the file can be read when its bytes from the place From on are replaced by it. The rows that were
-	// written are then written again first.
+	// Tail is set if the child could read the file with another end: with Tail instead of the bytes from the offset From
+	// on. A new child then reads the file from its beginning, and writes rows again that this child has written.
 	Tail []byte `json:"tail,omitempty"`
 	From int64  `json:"from,omitempty"`
 }

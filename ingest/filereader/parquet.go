@@ -111,15 +111,15 @@ func readParquet(e *engine, file *os.File, dataset schema.Dataset, w *rowWriter)
 	return explain(err)
 }
 
-// A tailError is an error of a file that can be read if its bytes from a place on are replaced.
+// A tailError is an error of a file that can be read if tail replaces its bytes from the offset from on.
 type tailError struct {
 	error
 	tail []byte
 	from int64
 }
 
-// withoutTexts returns a tailError with a footer whose columns of texts are columns of bytes. DuckDB refuses a whole
-// file if one text in it is not UTF-8. Of bytes, only the row is refused.
+// withoutTexts returns a tailError with a footer in which columns of texts are columns of bytes. DuckDB refuses a whole
+// file if one text in it is not UTF-8. If the column has bytes, only the row is refused.
 func withoutTexts(file *os.File, metadata *format.FileMetaData, failure error) error {
 	footer, size, err := readFooter(file)
 	if err != nil {

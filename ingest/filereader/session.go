@@ -12,8 +12,8 @@ import (
 )
 
 // A Session reads small files one after another. They are copied into one scratch file, which one child reads again and
-// again, because starting a child takes more CPU time than reading a small file. Only a failure of a child that has
-// read no other file counts against the file: after another failure, a new child reads the file again.
+// again, because starting a child takes more CPU time than reading a small file. If a child fails after it has read
+// other files, a new child reads the file again. A file is refused only if a child fails that has read no other file.
 //
 // The files of a session must come from one client, because a child that is under the control of one file can change
 // the rows of the later ones. A Session is not safe for concurrent use.
@@ -29,7 +29,7 @@ type Session struct {
 // it.
 func NewSession(dir string, o Options) *Session { return &Session{o: o, dir: dir} }
 
-// Scratch returns the empty scratch file. The rows of the file before must have been closed.
+// Scratch returns the scratch file, emptied. The caller must have closed the rows of the previous file.
 func (s *Session) Scratch() (*os.File, error) {
 	if s.scratch == nil {
 		if err := s.create(); err != nil {

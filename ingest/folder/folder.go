@@ -93,8 +93,9 @@ func (s *Source) Name() string {
 // written.
 const minAge = 2 * time.Second
 
-// maxGone is the number of files that are no longer in the folder, and are remembered nevertheless: they may be on a
-// volume that is not mounted, or in a folder without access for the moment. When there are more, all are forgotten.
+// maxGone is the maximum number of files that are remembered after they have left the folder. Such files may be on a
+// volume that is not mounted, or in a folder that cannot be read at the moment. Above this number, all of them are
+// forgotten.
 const maxGone = 100_000
 
 // A candidate is a file of the folder.

@@ -110,7 +110,7 @@ func (p *syncRun) mergeCustomers(ctx context.Context, found *customerComparison)
 	}
 }
 
-// movedCustomers returns the ids of those customers that the snapshot has, as customers of other tenants.
+// movedCustomers returns the ids of the missing customers that the snapshot has under another tenant.
 func (p *syncRun) movedCustomers(ctx context.Context, missing []Customer) (map[string]bool, error) {
 	moved := map[string]bool{}
 	for chunk := range slices.Chunk(missing, pageRows) {

@@ -38,8 +38,8 @@ func parseDSN(dsn string) (*pgx.ConnConfig, error) {
 }
 
 // checkURL returns an error if a URL contains a character that must be percent-encoded. A password with such a
-// character ends up in the host, the port, the database or a setting. Nothing after the user and password needs the
-// character @, so these extend to the last one.
+// character ends up in the host, the port, the database or a setting. The user and the password end at the last @ of
+// the URL, because no later part needs this character.
 func checkURL(dsn string) error {
 	_, rest, ok := strings.Cut(dsn, "://")
 	if !ok || !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {

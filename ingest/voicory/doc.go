@@ -19,9 +19,9 @@
 // Rows that share one millisecond and do not fit on a page form a tie, for example after an import in one transaction.
 // A tie has to be read by page number. If the API sorts the rows of a tie by id, each page begins with a row that was
 // already read. No row can then be missing between two pages. If the API does not sort them, the rows of that
-// millisecond are read repeatedly, until as many ids are known as the API counts, before and after. That is one step:
-// after an interruption it starts again. Only here can a row be missed: if, between the same two requests, another row
-// of that millisecond is deleted and a third one inserted.
+// millisecond are read repeatedly. The readings end when the number of known ids equals the count of the API, both
+// before and after one reading. They are one step, which starts again after an interruption. Only here can a row be
+// missed: if, between the same two requests, another row of that millisecond is deleted and a third one inserted.
 //
 // # Passes
 //

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A timeTie is the progress of reading rows of one millisecond that do not fit on a page, if the API sorts them by id.
+// A timeTie is the progress of reading a tie: rows of one millisecond that do not fit on a page. The API sorts these
+// rows by id.
 type timeTie struct {
 	Offset     int64     `json:"offset"`          // rows read below the bound; approximate, because rows come and go
 	At         time.Time `json:"at"`              // created_at of the last row read
@@ -94,9 +95,9 @@ func pageAt(offset int64) (number, limit int64) {
 // maxRounds is the maximum number of times that an unordered tie is read.
 const maxRounds = 100
 
-// readUnorderedTie reads the rows of a tie that are not sorted. It repeats this until as many ids are known as the API
-// counts, before and after one reading. Then it reads the page that holds the last of them and older rows. It returns
-// ErrUpstream if the rows changed during each of maxRounds readings.
+// readUnorderedTie reads the rows of a tie that are not sorted. It repeats this until the number of known ids equals
+// the count of the API, both before and after one reading. Then it reads the page that holds the last of them and older
+// rows. It returns ErrUpstream if the rows changed during each of maxRounds readings.
 func (s *scan) readUnorderedTie(ctx context.Context, c *client, dataset string, visit func(scanPage) error) error {
 	from := s.To.Add(-timeResolution)
 	if from.Before(s.From) {

@@ -19,22 +19,23 @@ const (
 	randomLen = 13  // characters with five random bits each
 )
 
-// TempName returns a new temporary name in the folder of name. It shows the beginning of name.
+// TempName returns a new temporary name in the folder of name. It contains the first bytes of the last part of name.
 func TempName(name string) string {
 	base := filepath.Base(name)
 	base = strings.ToValidUTF8(base[:min(len(base), maxBase)], "")
 	return filepath.Join(filepath.Dir(name), "."+base+Mark+"-"+rand.Text()[:randomLen])
 }
 
-// IsTemp reports whether the last part of a path is a temporary name. A file that has one outlives only a crash.
+// IsTemp reports whether base, the last part of a path, is a temporary name. A file with such a name remains only after
+// a crash.
 func IsTemp(base string) bool {
 	return strings.HasPrefix(base, ".") && strings.Contains(base, Mark)
 }
 
-// Replace calls create with a temporary name, at which create has to create a file or a folder with its final mode. It
-// syncs what create has created, renames it to name and syncs the folder. It replaces a file, or an empty folder by a
-// folder. If it returns an error, nothing has the temporary name. Names are relative to root. Replace syncs a folder
-// itself, but not the files in it.
+// Replace calls create with a temporary name, at which create has to create a file or a folder with its final mode.
+// Replace syncs the new file or folder, renames it to name and syncs the folder that contains it. A file can replace a
+// file, and a folder can replace an empty folder. After an error, Replace removes the temporary name. Names are
+// relative to root. Replace syncs a folder itself, but not the files in it.
 func Replace(root *os.Root, name string, create func(temp string) error) (err error) {
 	temp := TempName(name)
 	defer func() {

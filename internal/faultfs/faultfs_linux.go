@@ -38,8 +38,8 @@ const (
 // Changes lists the operations that change the file system or make a change durable.
 var Changes = []Op{Create, Write, Truncate, SetAttr, Fsync, FsyncDir, Unlink, Rename, Link, Mkdir, Rmdir}
 
-// A Rule makes operations fail. The newest rule that makes an operation fail decides. While a rule has the error
-// ENOSPC, the file system says that it has no free space.
+// A Rule makes operations fail. If several rules make an operation fail, the newest one decides. While a rule with the
+// error ENOSPC has an effect, the file system reports no free space.
 type Rule struct {
 	Ops []Op // operations that match; empty: Changes
 	// Path is a pattern of [path.Match]. It is compared with the path relative to the root of the file system, or with
@@ -148,10 +148,10 @@ func (f *FS) Add(rule Rule) *Fault {
 	return &Fault{f, f.call(request{Kind: addRequest, Rule: rule}).Fault}
 }
 
-// PowerCut writes to the new folder what the disk holds if the power fails now. The file system itself is not changed.
-// Data that was not synced is there or not, page by page, as the seed decides; names of files that were not synced are
-// there up to one of the changes. The sync of a file includes its names, as on ext4, XFS and Btrfs. What a failed sync
-// should have written is lost, even if a later sync of the file succeeds.
+// PowerCut writes to a new folder a possible content of the disk if the power fails now. The file system itself is not
+// changed. The seed decides for each page of data that was not synced whether it survives. Of the changes of names that
+// were not synced, those up to one change survive. The sync of a file includes its names, as on ext4, XFS and Btrfs.
+// Data of a failed sync is lost, even if a later sync of the file succeeds.
 func (f *FS) PowerCut(folder string, seed uint64) {
 	f.call(request{Kind: cutRequest, Folder: folder, Seed: seed})
 }

@@ -224,7 +224,8 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 	return n.LoopbackNode.Setattr(ctx, nil, in, out)
 }
 
-// Fsync records that the file is durable. Nothing in the folder has to survive a real power cut.
+// Fsync records that the file is durable. It does not sync the file on the real disk, because tests need no file after
+// a real power cut.
 func (n *node) Fsync(_ context.Context, f fs.FileHandle, _ uint32) syscall.Errno {
 	h := f.(*handle)
 	if errno, _ := n.s.check(Fsync, n.handlePath(h)); errno != 0 {
@@ -235,7 +236,7 @@ func (n *node) Fsync(_ context.Context, f fs.FileHandle, _ uint32) syscall.Errno
 	return 0
 }
 
-// A dirStream is what go-fuse returns for an open folder.
+// A dirStream is the type of the value that go-fuse returns for an open folder.
 type dirStream interface {
 	fs.FileReaddirenter
 	fs.FileReleasedirer

@@ -17,8 +17,9 @@ import (
 )
 
 // A recorder keeps the changes that a power cut would lose. The folder on the disk always has the newest state; the
-// recorder has what is needed to go back. Files and folders are known by their inode numbers. The recorder holds each
-// removed file open as long as a change refers to it, so that no number is used twice.
+// recorder has the former content and names, from which powerCut makes an older state. Files and folders are known by
+// their inode numbers. The recorder holds each removed file open as long as a change refers to it, so that no number is
+// used twice.
 type recorder struct {
 	disk string // folder that is mounted; constant
 
@@ -142,7 +143,7 @@ func (r *recorder) changeData(fd int, c change, do func() syscall.Errno) syscall
 	return 0
 }
 
-// syncFile makes the content of a file durable, except what an earlier sync should have written, and its names.
+// syncFile makes the content of a file and its names durable, except the data that an earlier failed sync has lost.
 func (r *recorder) syncFile(fd int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +155,7 @@ func (r *recorder) syncFile(fd int) {
 	r.syncNames(func(e edit) bool { return e.after == number })
 }
 
-// dropData loses the content of a file that was not synced, because a sync has failed.
+// dropData marks the changes of a file that were not synced as lost, because its sync has failed.
 func (r *recorder) dropData(fd int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -321,7 +322,8 @@ func (r *recorder) write(
 // page is the unit in bytes in which data reaches the disk.
 const page = 4096
 
-// cutContent takes the changes out of the content of a file, and makes those again that survive.
+// cutContent reverts the changes of a file's content, and makes again the changes that survive the power cut. random
+// decides for each page of a pending change.
 func cutContent(content []byte, changes []change, random *rand.Rand) []byte {
 	for _, c := range slices.Backward(changes) {
 		from := c.off

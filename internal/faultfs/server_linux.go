@@ -214,7 +214,7 @@ func (r *activeRule) matches(name string) bool {
 	return matched
 }
 
-// full reports whether a rule says that the disk is full.
+// full reports whether an active rule has the error ENOSPC.
 func (s *server) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -130,7 +130,8 @@ func (c *Controller) wait(ctx context.Context, w *waiter) {
 	}
 }
 
-// enqueue adds a caller to the queue and admits whom it can. If the queue is too long, it refuses one caller.
+// enqueue adds a caller to the queue, and grants slots that are free. If the queue is then too long, it refuses one
+// caller.
 func (c *Controller) enqueue(id, key uuid.UUID) *waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +188,8 @@ func (c *Controller) next(t *tenant) *waiter {
 	return nil
 }
 
-// share returns which share keeps the tenant from having one more slot, or nil. The caller holds mu.
+// share returns the error of the share that keeps the tenant from one more slot, or nil if the tenant may have one. The
+// caller holds mu.
 func (c *Controller) share(t *tenant) error {
 	free := c.limits.Total - c.stats.Active
 	switch {
@@ -199,7 +201,7 @@ func (c *Controller) share(t *tenant) error {
 	return nil
 }
 
-// refuse ends the wait of w with the share that is used up. The caller holds mu.
+// refuse ends the wait of w with the error of the share that is used up. The caller holds mu.
 func (c *Controller) refuse(w *waiter) {
 	err := c.share(w.tenant)
 	if w.tenant.keys[w.key] >= c.limits.PerKey {
@@ -234,7 +236,7 @@ func (c *Controller) drop(w *waiter, err error) {
 	close(w.done)
 }
 
-// release returns the slot of w and admits whom it can.
+// release returns the slot of w, and grants the slots that are free to waiting callers.
 func (c *Controller) release(w *waiter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

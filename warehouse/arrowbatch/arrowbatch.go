@@ -176,7 +176,7 @@ func head(data arrow.ArrayData, n int, visible bitmap, as role) (arrow.ArrayData
 	return p.whole(), nil
 }
 
-// parts are what the canonical form of the first n values of data is made of.
+// parts are the buffers and children of the canonical form of the first n values of data.
 type parts struct {
 	data     arrow.ArrayData
 	n        int
@@ -197,7 +197,7 @@ func (p *parts) release() {
 	}
 }
 
-// whole returns the array of the parts: data itself if they are its own.
+// whole returns the array that consists of the parts. It is data itself if all parts are those of data.
 func (p *parts) whole() arrow.ArrayData {
 	buffers := p.buffers[:len(p.data.Buffers())]
 	if p.n == p.data.Len() && p.nulls == p.data.NullN() && slices.Equal(buffers, p.data.Buffers()) &&
@@ -211,8 +211,8 @@ func (p *parts) whole() arrow.ArrayData {
 	return array.NewData(p.data.DataType(), p.n, buffers, p.children, p.nulls, 0)
 }
 
-// validity sets the bitmap of the values that are neither NULL nor hidden, and returns it; nil if that is all values.
-// Values that cannot be NULL have no bitmap.
+// validity sets the bitmap of the values that are neither NULL nor hidden, and returns it. It returns nil if no value
+// is NULL or hidden. Values that cannot be NULL have no bitmap; validity then returns visible.
 func (p *parts) validity(visible bitmap, as role) bitmap {
 	if as != nullable {
 		return visible
@@ -233,7 +233,7 @@ func (p *parts) validity(visible bitmap, as role) bitmap {
 	return nil
 }
 
-// buffer sets the i-th buffer to the first size bytes of that of data, and returns them.
+// buffer sets the i-th buffer of the parts to the first size bytes of the i-th buffer of data, and returns these bytes.
 func (p *parts) buffer(i, size int) []byte {
 	buffer := p.data.Buffers()[i]
 	switch {
@@ -293,7 +293,7 @@ func (p *parts) union(t *arrow.SparseUnionType, visible bitmap) error {
 	return p.err
 }
 
-// dropHidden moves the bytes of texts together, without those of hidden ones.
+// dropHidden removes the bytes of hidden texts, and moves the bytes of the other texts together.
 func dropHidden(offsets []int32, bytes []byte, valid bitmap) {
 	if !anyHidden(offsets, valid) {
 		return
@@ -309,7 +309,8 @@ func dropHidden(offsets []int32, bytes []byte, valid bitmap) {
 	offsets[n] = end
 }
 
-// anyHidden reports whether anything that the offsets point into is before the first value or in a hidden one.
+// anyHidden reports whether the array that the offsets point into has bytes or elements before the first value, or in a
+// hidden value.
 func anyHidden(offsets []int32, valid bitmap) bool {
 	n, size := len(offsets)-1, offsets[0]
 	for from := 0; from < n && valid != nil; from += wordBits {
@@ -329,7 +330,7 @@ func anyHidden(offsets []int32, valid bitmap) bool {
 	return size != 0
 }
 
-// elements returns which elements of lists belong to a list that is not hidden; nil: all.
+// elements returns a bitmap of the elements that belong to a list that is not hidden, or nil if all elements do.
 func elements(offsets []int32, valid bitmap) bitmap {
 	if !anyHidden(offsets, valid) {
 		return nil
@@ -344,7 +345,7 @@ func elements(offsets []int32, valid bitmap) bitmap {
 	return visible
 }
 
-// zeroHidden zeroes the hidden ones of values that are width bytes each.
+// zeroHidden sets hidden values to zero. Each value has width bytes.
 func zeroHidden(values []byte, valid bitmap, width int) {
 	switch width {
 	case 1:

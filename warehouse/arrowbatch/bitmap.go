@@ -38,7 +38,7 @@ func (b bitmap) word(i int) uint64 {
 	return binary.LittleEndian.Uint64(word[:])
 }
 
-// and clears the bits that are not set in other, which is as long.
+// and clears the bits that are not set in other, which has the same length.
 func (b bitmap) and(other bitmap) {
 	for i, bits := range other {
 		b[i] &= bits

@@ -13,7 +13,7 @@ import (
 // A checkpoint writes to blocks that the last checkpoint does not use, with one exception: it puts new metadata into
 // the free parts of a block of metadata, and writes this block whole, in its place. If the power fails before the block
 // is durable, some of its pages are new and others are old. All parts that the last checkpoint uses have the same bytes
-// in both, so nothing is lost, but the checksum of the block does not match, and DuckDB refuses the database.
+// in both, so nothing is lost. But the checksum of the block does not match, and DuckDB refuses the database.
 //
 // A block that was damaged otherwise is not returned, unless it has free parts and the damage coincides with an
 // interrupted checkpoint.

@@ -114,7 +114,7 @@ func (s Signature) Verify(r *http.Request, host, secret string, now time.Time) e
 	key := signingKey(secret, s.scope)
 	matches := hmac.Equal(s.sign(key, s.canonical(r, r.Method, host)), s.signature)
 	if !matches && s.presigned > 0 && r.Method == http.MethodHead {
-		// A URL that permits to read a file permits to ask for its length, too. Readers of Parquet do.
+		// A URL that is signed for GET is valid for HEAD, too, which Parquet readers send to get the length of a file.
 		matches = hmac.Equal(s.sign(key, s.canonical(r, http.MethodGet, host)), s.signature)
 	}
 	if !matches {
@@ -145,7 +145,7 @@ func Presign(base *url.URL, path string, c Credential, region string, now time.T
 	return base.Scheme + "://" + base.Host + path + "?" + query + "&X-Amz-Signature=" + hex.EncodeToString(signature)
 }
 
-// A Credential is one that a client signs with.
+// A Credential is an access key with its secret, which a client signs requests with.
 type Credential struct {
 	AccessKey, Secret string
 	Token             string // session token

@@ -1,8 +1,8 @@
 // Command bundle writes openapi.json from the YAML files in document. Run it with `go generate ./httpapi/openapi`.
 //
 // openapi.yaml has the parts that several tags share; its list of tags names the other files. Members keep their order.
-// A vendor extension x-contract states, for tests alone, what OpenAPI 3.0 and the generators of clients cannot say, and
-// is left out.
+// The vendor extension x-contract holds rules for tests that OpenAPI 3.0 and generators of clients cannot express. The
+// bundle omits it.
 package main
 
 import (
@@ -75,8 +75,9 @@ func member(mapping *yaml.Node, name string) *yaml.Node {
 	return &yaml.Node{}
 }
 
-// merge adds the members of from to into. Mappings with the same name are merged. Anything else must have a name of its
-// own, except the parameters that all operations of a path share.
+// merge adds the members of the mapping from to the mapping into. Members of the same name are merged if both are
+// mappings. It returns an error for other members of the same name, except for the parameters that all operations of a
+// path share.
 func merge(into, from *yaml.Node) error {
 	for i := 0; i+1 < len(from.Content); i += 2 {
 		name, value := from.Content[i], from.Content[i+1]

@@ -102,7 +102,8 @@ func strictObject(object map[string]any) map[string]any {
 	return object
 }
 
-// extend returns the value of a keyword with what a contract adds: lists and objects are united, others replaced.
+// extend returns the value of a keyword with the additions of a contract: more is appended to a list, merged into an
+// object, and replaces any other value.
 func extend(value, more any) any {
 	switch more := more.(type) {
 	case []any:

@@ -43,7 +43,8 @@ func CheckBatch(batch arrow.RecordBatch) error {
 	return nil
 }
 
-// check checks an array. Only its visible values may hold anything. The others must be NULL, unless required is set.
+// check checks an array. Values that are not visible must be NULL, or zero if required is set, and must not contain
+// data.
 func check(data arrow.ArrayData, visible []bool, required bool) error {
 	n := data.Len()
 	if data.Offset() != 0 || n != len(visible) {
@@ -146,7 +147,7 @@ func checkUnion(data arrow.ArrayData, t *arrow.SparseUnionType, visible []bool) 
 	return nil
 }
 
-// checkValidity returns which values are valid, and checks that hidden ones are not.
+// checkValidity returns for each value whether it is valid, and checks that no hidden value is.
 func checkValidity(data arrow.ArrayData, visible []bool, required bool) ([]bool, error) {
 	valid, bitmap := make([]bool, data.Len()), bytesOf(data.Buffers()[0])
 	if required {
@@ -167,7 +168,8 @@ func checkValidity(data arrow.ArrayData, visible []bool, required bool) ([]bool,
 	return valid, checkBits(data.Buffers()[0], valid)
 }
 
-// checkBits checks that the bits of a bitmap are zero if may is not set, and past its end.
+// checkBits checks that each bit of a bitmap is zero if may does not allow it to be set, or if it is past the last
+// value.
 func checkBits(buffer *memory.Buffer, may []bool) error {
 	bitmap := bytesOf(buffer)
 	if len(bitmap) < (len(may)+7)/8 {
@@ -181,7 +183,7 @@ func checkBits(buffer *memory.Buffer, may []bool) error {
 	return nil
 }
 
-// checkOffsets returns the n+1 offsets of values, which must cover all that they point into, in its order.
+// checkOffsets returns the n+1 offsets of values. The offsets must be ascending, from 0 to end.
 func checkOffsets(buffer *memory.Buffer, n, end int) ([]int, error) {
 	raw := bytesOf(buffer)
 	if n == 0 && len(raw) == 0 {

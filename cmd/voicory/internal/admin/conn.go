@@ -67,7 +67,7 @@ func Open(ctx context.Context, options Options) (*Conn, error) {
 
 // dialServer returns a connection to the server that listens on the socket, or nil if no server listens on it.
 func dialServer(ctx context.Context, socket string) (*Conn, error) {
-	// Lstat: a symbolic link is not followed. Opening the folder refuses it.
+	// Lstat does not follow a symbolic link. To open the folder refuses one.
 	info, _ := os.Lstat(socket) // if it fails, opening the folder does, too, or no server has run in it
 	if info == nil || info.Mode().Type() != fs.ModeSocket {
 		return nil, nil
