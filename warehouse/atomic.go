@@ -234,9 +234,10 @@ func (f *dataFolder) sync(path string) (err error) {
 	return atomicfile.Sync(f.root, name)
 }
 
-// writeAgain writes the first bytes of a file again, at most limit, and flushes it to the disk. A missing file stays
-// so. After a sync has failed, the kernel has the bytes in memory and reports the next sync as successful, although
-// they may not be on the disk. The file keeps its time of modification. No other part of this process may have it open.
+// writeAgain writes the first bytes of a file again, at most limit, and flushes it to the disk. It does nothing if the
+// file is missing. After a sync has failed, the kernel has the bytes in memory and reports the next sync as successful,
+// although they may not be on the disk. The file keeps its time of modification. No other part of this process may have
+// it open.
 func (f *dataFolder) writeAgain(path string, limit int64) (err error) {
 	defer func() { err = f.noteWrite(path, err) }()
 	name, err := f.resolve(path)

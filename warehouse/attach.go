@@ -86,7 +86,8 @@ func (w *Warehouse) attachFile(
 	return w.attachOnce(ctx, catalog, path, block, check, true)
 }
 
-// attachOnce is attachFile. It returns errOutdated if the database needs a migration and kept is false.
+// attachOnce makes one attempt of attachFile. kept reports that the database was copied. If the database needs a
+// migration and kept is false, attachOnce returns errOutdated.
 func (w *Warehouse) attachOnce(
 	ctx context.Context, catalog, path string, block int, check func(context.Context, *sql.DB) error, kept bool,
 ) (*sql.DB, error) {
@@ -150,9 +151,9 @@ func execAttach(ctx context.Context, db execer, statement string) error {
 }
 
 // makeDurable writes a database again before it is attached, see writeAgain, unless this process knows that the disk
-// has it. An earlier process may have been killed after a sync had failed. The kernel then shows this process bytes
-// that the disk does not have, and commits that follow them would be lost with them by a power cut. A full disk is not
-// an error, because the rows can be read: the next attachment tries again.
+// has it. An earlier process may have been killed after a sync had failed. This process then reads bytes from the
+// kernel's cache that the disk does not have. A power cut would lose these bytes, and with them the commits that
+// follow. A full disk is not an error, because the rows can be read: the next attachment tries again.
 func (w *Warehouse) makeDurable(ctx context.Context, catalog, path string) error {
 	if tenant, notTenant := uuid.Parse(catalog); notTenant == nil {
 		if info, err := w.folder.root.Lstat(storeFile(tenant)); err == nil && w.commits.isDetached(tenant, info) {

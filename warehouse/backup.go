@@ -291,7 +291,7 @@ func (w *Warehouse) copyPublished(
 	name := w.nameOf(filepath.Join(w.filesPath(copied.ID), f.Name))
 	file, err := backup.File{Path: name, Size: f.Bytes, SHA256: f.SHA256}, error(nil)
 	if !out.Has(f.SHA256, f.Bytes) {
-		// In this order, because a publication may move the file from the first folder to the second.
+		// The order matters: a publication may move the file from the first folder to the second between the two attempts.
 		for _, dir := range []string{w.filesPath(copied.ID), w.replacedPath(copied.ID)} {
 			file, err = w.copyFile(ctx, out, filepath.Join(dir, f.Name), f.SHA256, true)
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -440,7 +440,8 @@ func (w *Warehouse) pinTenant(ctx context.Context, store *tenantStore) (*pinnedF
 	return p, err
 }
 
-// state identifies the state. It is empty if commits are in the log, which the file does not show.
+// state returns the text that identifies the state, or "" if the state includes commits in the log, because the file
+// alone does not identify them.
 func (p *pinnedFile) state() string {
 	if p.log > 0 {
 		return ""

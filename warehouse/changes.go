@@ -37,7 +37,7 @@ func AfterCommit(seq int64) FeedPosition { return FeedPosition{seq, uuid.Max, An
 // A Feed is a page of the changes of a dataset.
 type Feed struct {
 	// Items are JSON objects in the format of lists. A deleted row is {"id":…,"deleted":true,"deleted_at":"2026-…Z"}. A
-	// row that does not match the filter, and perhaps did, is the same with "deleted_at":null.
+	// row that does not match the filter now, but may have matched it before, has this form too, with "deleted_at":null.
 	Items []string
 	Next  FeedPosition // position after the last item; the requested position if there are no items
 	More  bool         // whether there are changes after Next

@@ -99,7 +99,7 @@ func attachForReading(catalog, path string) string {
 }
 
 // attachAlone attaches a database for reading to an instance of its own, which the returned function closes. The
-// instance has the bounds of the warehouse's instance. An ErrDamaged says that the log cannot be replayed.
+// instance has the bounds of the warehouse's instance. It returns an ErrDamaged if the log cannot be replayed.
 func (w *Warehouse) attachAlone(
 	ctx context.Context, catalog, path string,
 ) (db *sql.DB, detach func() error, err error) {

@@ -65,7 +65,7 @@ func (c *checkpointer) start(ctx context.Context, w *Warehouse) error {
 	return nil
 }
 
-// lookPause is the least time between two looks at the memory. A look takes about a millisecond.
+// lookPause is the minimum time between two measurements of the memory. A measurement takes about a millisecond.
 const lookPause = 100 * time.Millisecond
 
 // close ends the goroutine. No lock of a tenant may be released at the same time or later.
@@ -77,7 +77,7 @@ func (c *checkpointer) close() {
 	<-c.ended
 }
 
-// wake makes the goroutine look at the memory again. It never blocks.
+// wake makes the goroutine measure the memory again. It never blocks.
 func (c *checkpointer) wake() {
 	select {
 	case c.woken <- struct{}{}:
@@ -184,7 +184,7 @@ func (w *Warehouse) checkpoint(ctx context.Context, store *tenantStore) error {
 }
 
 // checkpointFile checkpoints a database that has a WAL, unless another transaction prevents it. Without a WAL there is
-// nothing to write, and nothing would say that the checkpoint was interrupted, see [duckdb.TornBlocks].
+// nothing to write, and an interrupted checkpoint could not be recognized, see [duckdb.TornBlocks].
 func (w *Warehouse) checkpointFile(ctx context.Context, db execer, catalog, path string) error {
 	size, err := w.folder.size(path + walSuffix)
 	if err != nil || size == 0 {

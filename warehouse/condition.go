@@ -66,8 +66,8 @@ type Condition struct {
 // ErrUnavailable is the kind of all errors that a [Condition] causes.
 var ErrUnavailable = errors.New("data of the tenant is unavailable")
 
-// A ConditionError is an [ErrUnavailable] that says which condition causes it. A function that opens a store or reads a
-// published file returns one to say why it cannot; its caller records it with conditions.set.
+// A ConditionError is an [ErrUnavailable] with the kind of the condition that causes it. A function that cannot open a
+// store or read a published file returns one, and its caller records it with conditions.set.
 type ConditionError struct {
 	Kind ConditionKind
 	Err  error
@@ -107,8 +107,8 @@ type conditionRecord struct {
 	since time.Time
 }
 
-// set records that err is wrong with the tenant, or that nothing is if err is nil. Beginnings and ends are logged. It
-// reports whether the condition begins.
+// set records err as the error of a condition of the tenant, or ends the condition if err is nil. It logs the beginning
+// and the end of a condition. It reports whether the condition begins.
 func (c *conditions) set(tenant uuid.UUID, kind ConditionKind, subject string, err error) (begins bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,8 +185,8 @@ type damageError struct{ error }
 // Unwrap returns the error of the statement.
 func (e *damageError) Unwrap() error { return e.error }
 
-// repairHint returns the end of the text of an error that `voicory repair` is the way out of. It is empty if the text
-// has it already.
+// repairHint returns the end of the text of an error, with the command that repairs the data folder. It returns "" if
+// the text names the command already.
 func repairHint(err error) string {
 	if damage := (*damageError)(nil); errors.As(err, &damage) {
 		return ""

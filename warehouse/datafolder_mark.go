@@ -72,7 +72,7 @@ func (f *dataFolder) readMark() (mark folderMark, err error) {
 	return mark, nil
 }
 
-// writeMark writes the mark. Processes that do it at the same time write the same.
+// writeMark writes the mark. Processes that write the mark at the same time write the same content.
 func (f *dataFolder) writeMark() error {
 	text, err := json.Marshal(f.mark)
 	if err != nil {

@@ -103,7 +103,7 @@ func (p *tenantPool) endDrain(id uuid.UUID, store *tenantStore) {
 type reservation struct{}
 
 // reserve keeps all callers from opening the tenant, except those with the returned context, until release is called.
-// Callers that use the store already are not affected. The tenant is not reserved yet.
+// Callers that use the store already are not affected. The caller makes sure that the tenant is not reserved already.
 func (p *tenantPool) reserve(ctx context.Context, id uuid.UUID) (_ context.Context, release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

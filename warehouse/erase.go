@@ -37,10 +37,10 @@ type EraseOptions struct {
 	OwnFiles bool // search the files of the tenant and of all tenants together, but not those of other tenants
 }
 
-// Erase erases a customer of a tenant, named by the id or by a phone number: the rows of the number, of its customers
-// and of their ids in all datasets, as far as they were created until now, and everything that was made of them. It
-// ends with a search of the bytes of all files for the number, the ids, and the names and e-mail addresses. It returns
-// ErrNotFound if the tenant has no such customer.
+// Erase erases a customer of a tenant, named by the id or by a phone number. It removes the rows of the number, of its
+// customers and of their ids in all datasets, if they were created before now. It also removes all data that was
+// derived from these rows. It ends with a search of the bytes of all files for the number, the ids, and the names and
+// e-mail addresses. It returns ErrNotFound if the tenant has no such customer.
 //
 // The order makes a crash harmless: first a mark that the erasure is under way and the hashes in the journal, then the
 // rows, then the copies of them. The next start completes an erasure that has a mark.
@@ -159,11 +159,13 @@ func (w *Warehouse) findPerson(ctx context.Context, tenant uuid.UUID, customer s
 	return who, err
 }
 
-// minOwn is the number of rows from which a number can count as one of the account's own.
+// minOwn is the minimum number of calls and messages that a number must have on the account's side to count as one of
+// the account's own numbers.
 const minOwn = 10
 
-// refuseOwnNumber returns ErrInvalid if the number is on the account's side of most rows: a customer that has the
-// number of the business would take all its calls along. The user who names the number itself means them.
+// refuseOwnNumber returns ErrInvalid if the number of the customer is on the account's side of most of its rows. It is
+// then a number of the business, and the erasure would delete all calls of the business. A user who names such a number
+// instead of the customer's id wants that, so it is not called then.
 func (p *person) refuseOwnNumber(ctx context.Context, db *sql.DB) error {
 	keys, err := json.Marshal(p.keys)
 	if err != nil {
@@ -389,8 +391,9 @@ func (w *Warehouse) eraseRows(ctx context.Context, store *tenantStore, conn *sql
 }
 
 // deleteRows deletes rows of each dataset and leaves their tombstones, in one transaction per dataset. leave returns
-// the statement that creates the table leaving. If leaving is not nil, it is called before the rows of that table are
-// deleted. counts gets the number of rows of each dataset.
+// the statement that selects the rows of a dataset to delete into the table leaving. The function leaving, if not nil,
+// is called before the rows in the table leaving are deleted. deleteRows adds the number of rows of each dataset to
+// counts.
 func (w *Warehouse) deleteRows(ctx context.Context, store *tenantStore, conn *sql.Conn, counts map[string]int64,
 	leave func(schema.Dataset) string, leaving func(context.Context, schema.Dataset) error,
 ) error {

@@ -19,13 +19,14 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// erasures is the list of erased identities: in memory, and as a table that statements join with rows. The journal is
-// where it comes from.
+// erasures is the list of erased identities: in memory, and as a table that statements join with rows. It is loaded
+// from the journal.
 type erasures struct {
 	running sync.Mutex // held by one erasure at a time
 
-	// gate is held for reading from the look at the list to the end of a write of refused rows, and for writing while the
-	// list grows. So refused rows that the list did not know yet are in the quarantine when an erasure searches it.
+	// gate is held for reading from the lookup in the list to the end of a write of refused rows, and for writing while
+	// identities are added to the list. So an erasure finds in the quarantine every refused row that was compared with the
+	// list before.
 	gate   sync.RWMutex
 	lists  *erasure.Lists  // constant
 	loaded map[string]bool // data of the entries of the journal that are in the list; guarded by gate

@@ -187,8 +187,8 @@ func (w *Warehouse) OpenFooter(ctx context.Context, tenant uuid.UUID, export, na
 var errObject = errors.New("the object in the bucket of the lake is missing or damaged")
 
 // fetch fetches an evicted file from the bucket, and gives it its name in published/. Concurrent callers for the same
-// file share one request. It returns errObject if the file must be published again. Other errors do not say anything
-// about the file.
+// file share one request. It returns errObject if the file must be published again. After any other error, the state of
+// the file is unknown.
 func (w *Warehouse) fetch(ctx context.Context, tenant uuid.UUID, file PublishedFile) error {
 	c := w.lakeCache
 	if c == nil {
@@ -393,8 +393,8 @@ const blockBytes = 4096
 
 func blocks(bytes int64) int64 { return (bytes + blockBytes - 1) / blockBytes }
 
-// recordFile writes the record of a file, unless it has one. It reports whether the content can be removed: it cannot
-// if it is damaged, which its readers report, or if the record needs as many blocks as the file.
+// recordFile writes the record of a file, unless it has one. It reports whether the content can be removed. A damaged
+// content stays, so that its readers report the damage, and so does a file that needs no more blocks than its record.
 func (w *Warehouse) recordFile(path string, file PublishedFile) (ready bool, err error) {
 	content, err := w.fileVerifier.open(w.folder, path, file.Bytes, file.SHA256)
 	if err != nil {

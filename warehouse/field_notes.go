@@ -10,7 +10,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// A FieldNote says that a field had values that could not be stored as they were, in rows that were not refused.
+// A FieldNote records that a field had values that could not be stored as they were, in rows that were not refused.
 type FieldNote struct {
 	Field  string `json:"field"`  // dataset.field
 	Reason string `json:"reason"` // such as "out of range, set to null"

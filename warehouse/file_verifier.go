@@ -149,7 +149,7 @@ func (v *fileVerifier) compute(content *os.File, info fs.FileInfo, in io.Reader)
 	return digest, nil
 }
 
-// remember stores a digest. If there are too many, it removes any one.
+// remember stores a digest. If maxDigests are stored already, it first removes an arbitrary one.
 func (v *fileVerifier) remember(key inode, digest string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -185,7 +185,7 @@ func (f *dataFolder) openRegular(path string) (*os.File, error) {
 // openLocal opens a published file under the tenant's current or replaced files, whichever has it, and verifies it. It
 // returns an error that wraps fs.ErrNotExist if neither has it, and a ConditionError if it is damaged.
 func (w *Warehouse) openLocal(tenant uuid.UUID, file PublishedFile) (content *os.File, err error) {
-	// In this order, because a file may be moved from the first folder to the second meanwhile.
+	// The order matters: a publication may move the file from the first folder to the second between the two attempts.
 	for _, dir := range w.PublishedDirs(tenant) {
 		path := filepath.Join(dir, file.Name)
 		content, err = w.fileVerifier.open(w.folder, path, file.Bytes, file.SHA256)
@@ -260,9 +260,9 @@ func (w *Warehouse) openPresent(ctx context.Context, tenant uuid.UUID, file Publ
 	return content, nil
 }
 
-// reportDamaged makes cause, which is wrong with a published file, a condition of the tenant. It marks the partition of
-// the file as stale, so that the publisher writes it again, and returns cause as a ConditionError. If the file is not
-// current, there is nothing to publish; reportDamaged returns false and no error.
+// reportDamaged records a damaged published file as a condition of the tenant. cause describes the damage. It marks the
+// partition of the file as stale, so that the publisher writes it again, and returns cause as a ConditionError. If the
+// file is not current, there is nothing to publish; reportDamaged returns false and no error.
 func (w *Warehouse) reportDamaged(ctx context.Context, store *tenantStore, file PublishedFile, cause error) (
 	current bool, err error,
 ) {

@@ -18,15 +18,15 @@ import (
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
-// A healer restores what a failed write has left. It has a goroutine for each database or folder with a failed write,
-// until writing works again. Meanwhile the failure is a condition.
+// A healer restores databases and folders after a failed write. It has a goroutine for each of them, until writing
+// works again. Meanwhile the failure is a condition.
 //
 //   - A database whose checkpoint failed is refused by DuckDB. It is detached and attached again; its commits are in
 //     its log.
-//   - A database with a failed commit is usable, but what a failed sync should have written may be lost, although later
-//     syncs succeed. So a commit is tried, and then a checkpoint, which writes the commits again. A checkpoint that
-//     fails makes the database unreadable, so a file of the size of its log is written first.
-//   - In a folder with a failed write, a file is written.
+//   - A database with a failed commit is usable, but the data of a failed sync may be lost, although later syncs
+//     succeed. So the healer tries a commit, and then a checkpoint, which writes the earlier commits again. A
+//     checkpoint that fails makes the database unreadable, so a file of the size of its log is written first.
+//   - In a folder with a failed write, the healer writes a file.
 type healer struct {
 	w    *Warehouse
 	ctx  context.Context // done when the warehouse is closed
@@ -168,8 +168,8 @@ func (h *healer) begin(place failedPlace, err error) {
 	})
 }
 
-// repeat tries until writing works again or the warehouse is closed. Until then it is a condition. It reports whether
-// writing works.
+// repeat calls heal until writing works again or the warehouse is closed. Until then the failure is a condition. It
+// reports whether writing works.
 func (h *healer) repeat(place failedPlace, err error) (healed bool) {
 	set := h.w.conditions.set
 	for err != nil {

@@ -80,8 +80,8 @@ func sqlTime(at time.Time) string {
 	return "make_timestamptz(" + strconv.FormatInt(at.UnixMicro(), 10) + ")"
 }
 
-// RecordPush stores the record of a push whose rows were merged. It also removes records that are too old or too many,
-// but not each time.
+// RecordPush stores the record of a push whose rows were merged. Once in pruneEvery, and after prunePushes new records,
+// it also removes records that are too old or exceed maxPushes.
 func (w *Warehouse) RecordPush(ctx context.Context, tenant uuid.UUID, push Push) (err error) {
 	store, release, err := w.tenant(ctx, tenant)
 	if err != nil {

@@ -34,9 +34,10 @@ import (
 // A refused store is detached unchanged. [Warehouse.BeginHistory] accepts the second and the third of these after a
 // repair or a restore.
 
-// histories are the registered histories of the tenants' stores. The journal is written first, so its last entry of a
-// tenant decides if the control database is older: if the journal also has the history that the control database has.
-// A history of the control database that the journal lacks is newer, because the journal has lost lines.
+// histories are the registered histories of the tenants' stores. If the journal and the control database differ about a
+// tenant, the last entry of the journal is the current history, because the journal is written first. There is one
+// exception: if the journal lacks the history of the control database, it has lost lines, and the history of the
+// control database is the current one.
 type histories struct {
 	mu       sync.Mutex
 	byTenant map[uuid.UUID]uuid.UUID // guarded by mu
@@ -259,7 +260,7 @@ func (w *Warehouse) checkLogs(ctx context.Context, id uuid.UUID) (err error) {
 	if !logs {
 		return nil
 	}
-	// It may still be attached, because a DETACH failed.
+	// The store may still be attached, because an earlier DETACH failed.
 	if attached, err := w.isAttached(ctx, id.String()); err != nil || attached {
 		return err
 	}
@@ -288,7 +289,7 @@ var errNotStore = errors.New("it was not written by voicory")
 var errMixed = errors.New("its WAL is of another store")
 
 // lastCommit returns the last commit of a store, or nil if it has no history. It returns errMixed if the last commit
-// has not the identity of the store.
+// has the identity of another store.
 func lastCommit(ctx context.Context, db *sql.DB) (*commitID, error) {
 	var version int
 	err := db.QueryRowContext(ctx, statements.Get("identity/select_version")).Scan(&version)
@@ -321,8 +322,9 @@ type beginner interface {
 }
 
 // inTransaction calls do within a transaction. It commits if do succeeds, and rolls back otherwise. Each transaction
-// that writes to a store is one of inTransaction or of changeRows, except those that may be lost without harm: it
-// stores its commitID, and records it in the file of commits once it is durable. The caller holds s.writing.
+// that writes to a store is started by inTransaction or changeRows, except transactions that may be lost without harm.
+// Both store the commitID of the transaction, and record it in the file of commits once the transaction is durable. The
+// caller holds s.writing.
 func (s *tenantStore) inTransaction(ctx context.Context, db beginner, do func(tx *sql.Tx) error) error {
 	return s.commitNext(ctx, db, do, (*sql.Tx).Commit)
 }

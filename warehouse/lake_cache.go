@@ -43,8 +43,8 @@ var (
 //     would stay on the disk until the worker ends. Other readers have a file open, which outlives its names.
 //   - The pinned files and those that are being fetched have at most bound bytes. So the files have at most bound
 //     bytes, and those that are not in the bucket yet.
-//   - Each tenant has a share: the bound divided by the tenants that have used files in the last hour. A tenant does
-//     not lose files that it has used in the last hour for others while it has less than its share.
+//   - Each tenant has a share: the bound divided by the tenants that have used files in the last hour. While a tenant
+//     has less than its share, files that it has used in the last hour are not evicted for other tenants.
 //
 // The names in published/ are the state. The index of them in memory is read again whenever the manifest of a tenant
 // has changed.
@@ -287,7 +287,7 @@ func (w *Warehouse) readChanged(c *lakeCache) {
 	}
 }
 
-// readNames makes the index of a tenant that of its folder.
+// readNames makes the index of a tenant match the files in its folder.
 func (w *Warehouse) readNames(c *lakeCache, tenant uuid.UUID) {
 	entries, err := w.folder.readDir(w.filesPath(tenant))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -452,7 +452,8 @@ func (c *lakeCache) reserve(tenant uuid.UUID, file PublishedFile) (release func(
 	}, nil
 }
 
-// checkUse reports whether more bytes can be used, of need in all. The caller holds mu.
+// checkUse returns an error if more bytes cannot be added to those in use. need is the total number of bytes that the
+// caller needs at a time. The caller holds mu.
 func (c *lakeCache) checkUse(need, more int64) error {
 	switch {
 	case need > c.bound:

@@ -181,9 +181,9 @@ func (w *Warehouse) manifest(ctx context.Context, tenant uuid.UUID) (files []Tab
 	return files, nil
 }
 
-// manifestCopy is the manifest in memory. It is valid until the next commit of the store: every transaction that
-// changes what it holds is one of inTransaction. The one exception removes entries of files that are gone, which cannot
-// be opened. It says nothing about the files, which are verified at each open.
+// manifestCopy is the manifest in memory. It is valid until the next commit of the store, because transactions that
+// change the manifest use inTransaction. The one exception removes entries of files that are gone, which cannot be
+// opened. It proves nothing about the files themselves, which are verified at each open.
 type manifestCopy struct {
 	mu     sync.Mutex
 	known  bool        // the fields below are set; guarded by mu
@@ -313,8 +313,8 @@ func (s *tenantStore) updateManifest(ctx context.Context, months []partition, fi
 //
 // Times of a tenant's publications increase strictly, whatever the clock says, and whether or not its store was
 // restored or rebuilt meanwhile. They are the identifiers, versions and times of the snapshots of its tables, which
-// never go back. The manifest has the times of the store's own history. A replaced store is asked for its last one, see
-// lastPublication. The journal keeps that time with the history that begins.
+// never go back. The manifest has the times of the store's own history. The time of the last publication of a replaced
+// store is read before the replacement, see lastPublication, and the journal keeps it with the history that begins.
 func (s *tenantStore) publicationTime(ctx context.Context, tx querier) (at time.Time, err error) {
 	err = tx.QueryRowContext(ctx, statements.Get("lake/select_publication_time"),
 		sql.Named("before", s.publishedBefore)).Scan(&at)

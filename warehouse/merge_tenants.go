@@ -75,8 +75,8 @@ func (s *Staged) mergeTenants(ctx context.Context) (total schema.Counts, err err
 	return total, all.OrNil()
 }
 
-// mergeConn returns the connection of a worker, which looks names up in the slot. The first worker has the one of the
-// slot.
+// mergeConn returns the connection of a worker, with the slot in its search path. The first worker gets the connection
+// of the slot itself.
 func (s *Staged) mergeConn(ctx context.Context, worker int) (conn *sql.Conn, release func() error, err error) {
 	if worker == 0 {
 		return s.slot.conn, func() error { return nil }, nil
@@ -120,7 +120,7 @@ func (s *Staged) mergeGroup(
 	return counts, unmerged, nil
 }
 
-// concernsAll reports whether an error of a merge would also be one of the other tenants.
+// concernsAll reports whether the cause of an error of a merge also affects the merges of other tenants.
 func concernsAll(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, ErrNoMemory) || errors.Is(err, ErrNoSpace)
 }

@@ -134,8 +134,8 @@ func (f *PublishedFile) inspect(folder *dataFolder, path string) error {
 	return f.bounds(file)
 }
 
-// bounds reads the bounds of created_at from the statistics in the file's footer. If the file has no such column, the
-// bounds of its source stay.
+// bounds reads the bounds of created_at from the statistics in the file's footer. If the file has no such column, f
+// keeps the bounds of the file that it was derived from.
 func (f *PublishedFile) bounds(file *parquet.File) error {
 	column, ok := file.Schema().Lookup("created_at")
 	if !ok {

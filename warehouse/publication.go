@@ -264,7 +264,8 @@ func (g *groupWriter) writePartition(ctx context.Context, part partition) (files
 		case source == nil:
 			query = export.Select(filter)
 		case source.temp != "":
-			// The rows of the dataset's file, so that the transcripts are not read from the store a second time.
+			// A derived export is computed from the dataset's file, so that the transcripts are not read from the store a second
+			// time.
 			query = export.SelectFrom("read_parquet(" + statements.Text(source.temp) + ", hive_partitioning = false)")
 		}
 		if source != nil {

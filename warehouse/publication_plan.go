@@ -21,9 +21,9 @@ import (
 //
 // Derived exports have the layout of their dataset, because they are computed from its rows. Customers have one file.
 //
-// A day of such a month is stale if the manifest has another number of rows for its file, or another greatest number of
-// them in the change feed. An insertion and an update increase the second number, and a deletion decreases the first. A
-// file of another format is stale, too.
+// In a month that is published by day, a day is stale if the store and the manifest differ about its rows: in their
+// number, or in their highest sequence number. An insertion and an update increase the highest sequence number, and a
+// deletion decreases the number of rows. A file of another format is stale, too.
 var (
 	dayFiles  int64 = 98_304
 	monthFile int64 = 49_152

@@ -106,8 +106,8 @@ func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published 
 }
 
 // UpgradePublished writes again the files of all tenants that an earlier version published in an older format, one
-// tenant at a time. It does so once in a data folder: when all tenants are upgraded, the mark of the folder says so.
-// Errors of tenants are returned as PublishErrors.
+// tenant at a time. It does so once in a data folder: when all tenants are upgraded, it records the format in the mark
+// of the folder. Errors of tenants are returned as PublishErrors.
 func (w *Warehouse) UpgradePublished(ctx context.Context) (total Published, err error) {
 	w.upgrading.Lock()
 	defer w.upgrading.Unlock()

@@ -442,9 +442,9 @@ func (b *rebuild) manifestNames(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// firstSound returns the first file whose digest is in one of the names, and its digest. The file in the lake is
-// preferred, because it is the current one. Without names, it is returned as it is. The path is empty if no file is
-// sound.
+// firstSound returns the path of the first sound file and its digest. It first tries the file in the lake, which is the
+// current one, and then the files of names in published/. A file is sound if one of the names contains its digest.
+// Without names, the file in the lake counts as sound. The path is empty if no file is sound.
 func (w *Warehouse) firstSound(lake string, names []string) (path, digest string) {
 	for _, path := range append([]string{lake}, names...) {
 		if path == "" {

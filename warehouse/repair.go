@@ -525,8 +525,8 @@ func mendInterrupted(_ context.Context, r *repairer, f Finding) (string, error) 
 	return "completed; no row is lost", err
 }
 
-// mergeKeys makes the keys of the control database and of the journal agree. Open does it, and follows if the folder is
-// not open yet.
+// mergeKeys makes the keys of the control database and of the journal agree. If the folder is not open yet, mergeKeys
+// does nothing, because Open makes them agree later.
 func mergeKeys(ctx context.Context, r *repairer, _ Finding) (done string, err error) {
 	if !r.offline {
 		err = r.w.UseJournal(ctx, r.w.journal)
@@ -559,7 +559,7 @@ func repairQuarantine(ctx context.Context, r *repairer, f Finding) (string, erro
 			sound.Write(line.text)
 		}
 	}
-	// First, because the content may make a file of the same name.
+	// The damaged file is moved first, because the file of its sound lines may get the same name.
 	if err := r.move(r.path(f)); err != nil {
 		return "", err
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 // restoreGap is the number of commits that a restored store skips for each history of the tenant so far. Commits that
-// were lost, also after an earlier restore, have numbers in the gap. So a position in the change feed at one of them is
-// refused, even if it has the number only.
+// were lost, also after an earlier restore, have numbers in the gap. So a position in the change feed at a lost commit
+// is refused, even if the position has no epoch.
 const restoreGap = 1_000_000_000
 
 // A Restore is the last restore of a tenant.
@@ -49,8 +49,8 @@ func (w *Warehouse) resumeRestore(ctx context.Context) error {
 	return nil
 }
 
-// finishRestore does what a restore needs open databases for, and then removes the plan. It may be called again after a
-// crash.
+// finishRestore completes the parts of a restore that need open databases, and then removes the plan. It may be called
+// again after a crash.
 func (w *Warehouse) finishRestore(ctx context.Context, plan *restorePlan) error {
 	if err := w.UseJournal(ctx, w.journal); err != nil { // it has the entries of the journal beside the backups now
 		return err

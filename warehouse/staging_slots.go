@@ -14,9 +14,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// A stagingSlot is what a batch of one dataset is staged in: a database in memory with the table staged, and a
-// connection that looks names up in it. The slots of small batches are used again. It takes longer to create their
-// database and table, and to plan the statement that types the rows, than to stage a few rows.
+// A stagingSlot is a place to stage a batch of one dataset: a database in memory with the table staged, and a
+// connection with this database in its search path. The slots of small batches are used again. It takes longer to
+// create their database and table, and to plan the statement that types the rows, than to stage a few rows.
 type stagingSlot struct {
 	dataset  schema.Dataset
 	database string             // name of the database

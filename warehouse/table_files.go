@@ -44,11 +44,11 @@ func (w *Warehouse) TableFiles(ctx context.Context, tenant uuid.UUID, export str
 	return files, nil
 }
 
-// A TableCommit identifies the last commit of a store. Two equal ones mean that the store has not changed between.
+// A TableCommit identifies the last commit of a store. If two of them are equal, the store has not changed in between.
 type TableCommit struct{ commit commitID }
 
-// TableCommit returns the last commit of the tenant's store. It is not newer than what a following call of TableFiles
-// reads.
+// TableCommit returns the last commit of the tenant's store. A following call of TableFiles reads the state after this
+// commit or a later one.
 func (w *Warehouse) TableCommit(tenant uuid.UUID) TableCommit {
 	return TableCommit{w.commits.of(tenant)}
 }
@@ -73,8 +73,8 @@ func (e *TenantError) Error() string { return fmt.Sprintf("tenant %s: %v", e.Ten
 // Unwrap returns the cause.
 func (e *TenantError) Unwrap() error { return e.Err }
 
-// TableTenants returns all tenants with their last commits. The commit of a tenant is not newer than what a following
-// call of TableFiles reads.
+// TableTenants returns all tenants with their last commits. A following call of TableFiles reads the state after the
+// tenant's commit or a later one.
 func (w *Warehouse) TableTenants(ctx context.Context) ([]TableTenant, error) {
 	known, err := w.Tenants(ctx)
 	if err != nil {

@@ -77,9 +77,9 @@ type tenantStore struct {
 		records int       // stored since then
 	}
 	publishing sync.Mutex // held by one publisher at a time
-	// naming is held while a fetched file gets its name, with the query whether the manifest has the file. It is also held
-	// while files that the manifest does not have any more are moved or removed, so no such file is left in published/. It
-	// is acquired after publishing.
+	// naming is held while a fetched file gets its name, including the query that checks that the manifest has the file.
+	// It is also held while files that the manifest does not have any more are moved or removed. So no fetched file stays
+	// in published/ without an entry in the manifest. It is acquired after publishing.
 	naming      sync.Mutex
 	pageIndexes pageIndexCache
 	manifest    manifestCopy

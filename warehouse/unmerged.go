@@ -9,8 +9,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// An UnmergedError says that the rows of some tenants were not merged. Those of all other tenants were. Its causes can
-// be repaired, or pass by themselves; merging the same rows again then has no effect on the other tenants.
+// An UnmergedError is the error of a merge that merged the rows of some tenants only. It has the error of each tenant
+// whose rows were not merged. When its cause has been repaired or has passed, the caller merges the same rows again,
+// which has no effect on the other tenants.
 type UnmergedError struct{ Tenants map[uuid.UUID]error }
 
 // Error returns the errors of the tenants.

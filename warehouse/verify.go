@@ -61,8 +61,8 @@ const (
 	FoundKept             FindingKind = "kept_files"
 )
 
-// A findingRule is what a kind of finding means to the operator. {tenant} in the command is an option that restricts it
-// to the tenant, or empty.
+// A findingRule describes the effect of a kind of finding and the command for the operator. {tenant} in the command
+// stands for an option that restricts the command to the tenant, or for nothing.
 type findingRule struct {
 	effect, command string
 	information     bool // nothing is wrong, and nothing has to be done
@@ -136,7 +136,7 @@ var findingRules = map[FindingKind]findingRule{
 		command: "remove the folder when they are no longer needed", information: true},
 }
 
-// A Finding is one thing that is not as the data folder must be.
+// A Finding is one deviation of the data folder from its required state.
 type Finding struct {
 	Kind    FindingKind   `json:"kind"`
 	Tenant  uuid.NullUUID `json:"tenant_id"`
@@ -315,8 +315,9 @@ func (w *Warehouse) closeOffline() error {
 	return errors.Join(append(errs, w.folder.close())...)
 }
 
-// isDataFolder returns an error unless the folder has a mark, whatever its state, or what a data folder without its
-// mark has. Every file of another folder would be a stray.
+// isDataFolder returns an error unless the folder has a mark, even a damaged one. A folder with the lock file and the
+// folder of the stores counts as a data folder that has lost its mark. In any other folder, every file would be
+// reported as stray.
 func (f *dataFolder) isDataFolder() error {
 	has := func(name string) bool {
 		_, err := f.root.Lstat(name)
@@ -371,8 +372,8 @@ func (v *verifier) run(ctx context.Context) (Verification, error) {
 	return v.found, nil
 }
 
-// checkUpgradeCopies reports the copies that were made before upgrades, and whether they are still needed: until
-// everything was verified.
+// checkUpgradeCopies reports the copies that were made before upgrades. They are needed until a verification finds no
+// fault and skips nothing.
 func (v *verifier) checkUpgradeCopies() {
 	if v.only != uuid.Nil {
 		return
@@ -445,14 +446,14 @@ func (v *verifier) skip(tenant uuid.UUID, part, reason string) {
 	v.found.Skipped = append(v.found.Skipped, Skipped{owner, part, reason})
 }
 
-// A pacer limits the rate of reads. The zero value does not.
+// A pacer limits the rate of reads. The zero value has no limit.
 type pacer struct {
 	rate  int64 // bytes per second; 0: no limit
 	bytes int64
 	begun time.Time
 }
 
-// wait counts bytes that were read, and waits as long as they are ahead of the rate.
+// wait counts bytes that were read. If the bytes exceed the rate since the first call, it waits until they do not.
 func (p *pacer) wait(ctx context.Context, bytes int) error {
 	if p.rate == 0 {
 		return ctx.Err()

@@ -11,7 +11,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// Versions of the schema of a tenant from which a store has what a check reads.
+// Versions of the schema of a tenant in which the tables that a check reads were added.
 const (
 	tombstonesVersion = 2
 	manifestVersion   = 6 // published files and stale partitions

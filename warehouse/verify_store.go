@@ -95,9 +95,9 @@ func (v *verifier) register(ctx context.Context, content *control.DB) error {
 	return err
 }
 
-// attached attaches a database of a stopped folder, and calls do with the version of its schema, unless it is newer
-// than this program. If reading the database shows that it is damaged, attached reports this with the kind and returns
-// nil.
+// attached attaches a database of a stopped folder, and calls do with the version of its schema. If the version is
+// newer than this program, it reports that instead. If reading the database shows that it is damaged, attached reports
+// the damage with the kind and returns nil.
 func (v *verifier) attached(ctx context.Context, kind FindingKind, tenant uuid.UUID, catalog, path string,
 	do func(db *sql.DB, version int) error,
 ) error {
@@ -194,7 +194,7 @@ func fingerprint(ctx context.Context, db querier, relation string) (rows int64, 
 	return rows, hash, all.Err()
 }
 
-// checkTenant checks the store of a tenant, its published files, and one against the other.
+// checkTenant checks the store of a tenant and its published files, and compares them.
 func (v *verifier) checkTenant(ctx context.Context, id uuid.UUID) error {
 	path := v.w.tenantPath(id)
 	if v.isDeleted(id) {
@@ -331,7 +331,7 @@ func (v *verifier) checkSequence(ctx context.Context, id uuid.UUID, read storeRe
 	})
 }
 
-// A publishedState is what the manifest of a tenant and the file system hold at one time.
+// A publishedState holds the manifest of a tenant and its files in the file system, both at one time.
 type publishedState struct {
 	files   []PublishedFile
 	pending []partition

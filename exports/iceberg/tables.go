@@ -18,7 +18,8 @@ import (
 type Source interface {
 	// TableFiles returns the files of an export with their publications.
 	TableFiles(ctx context.Context, tenant uuid.UUID, export string) ([]warehouse.TableFile, error)
-	// TableCommit returns the last commit of the tenant's store, not newer than what a following TableFiles reads.
+	// TableCommit returns the last commit of the tenant's store. A following TableFiles reads the state after this commit
+	// or a later one.
 	TableCommit(tenant uuid.UUID) warehouse.TableCommit
 	// OpenPublished opens and verifies a published file.
 	OpenPublished(ctx context.Context, tenant uuid.UUID, export, name string) (warehouse.PublishedFile, *os.File, error)

@@ -63,7 +63,8 @@ func isFolder(path string) (bool, error) {
 	return true, nil
 }
 
-// createFolder returns the folder, and makes an empty or missing one a folder of backups.
+// createFolder opens a folder of backups. If the folder is empty or missing, it creates the folder, its mark and its
+// subfolders.
 func createFolder(path string) (*folder, error) {
 	known, err := isFolder(path)
 	if err != nil {

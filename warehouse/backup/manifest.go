@@ -25,7 +25,7 @@ type Manifest struct {
 	EndedAt   time.Time `json:"ended_at"`
 	Program   string    `json:"program"` // version of voicory
 	Engine    string    `json:"engine"`  // version of DuckDB
-	// Versions of the schemas of the databases. A program that knows lower ones cannot restore the backup.
+	// Versions of the schemas of the databases. A program whose newest known version is lower cannot restore the backup.
 	ControlSchema int `json:"control_schema"`
 	TenantSchema  int `json:"tenant_schema"`
 	// Only is the tenant of a backup of one tenant. Nil: the backup holds the whole data folder.

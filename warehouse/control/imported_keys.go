@@ -138,7 +138,7 @@ func (r *keyring) compare(source KeySource, imported []ImportedKey) (changes []k
 	return changes, source.Limit.Check("API keys", missing, valid)
 }
 
-// adopt makes the key what its source lists. A revocation that was not inferred stays.
+// adopt changes the key to the record that its source lists. A revocation that was not inferred stays.
 func (k *storedKey) adopt(source KeySource, listed ImportedKey) {
 	k.Source, k.Tenant = source.Name, listed.Tenant
 	if k.Type != listed.Type {

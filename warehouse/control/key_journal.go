@@ -23,9 +23,9 @@ import (
 // # Keys in the journal
 //
 // Each change of a key or of a retention is appended to the journal before it is written to the control database. So
-// the journal has them as they are now, whatever happens to the database: it is lost, or an older backup of it is
-// restored. UseJournal makes the database agree with the journal, and the journal complete. A permanent revocation
-// holds if either of them has it.
+// the journal has the current keys and retentions even if the database is lost or an older backup of it is restored.
+// UseJournal makes the database agree with the journal, and adds to the journal the keys that only the database has. A
+// permanent revocation holds if the database or the journal has it.
 
 // A keyFact is the data of an entry of the kind [journal.Key].
 type keyFact struct {
@@ -126,8 +126,8 @@ func (d *DB) UseJournal(ctx context.Context, j *journal.Journal) error {
 }
 
 // journaledKeys returns the keys that entries of a journal record, by their ids and as the last entry has them. It also
-// returns the times of revocations, by the ids of their keys. A revocation that was not inferred holds whatever
-// follows.
+// returns the times of permanent revocations, by the ids of their keys. A permanent revocation also holds if later
+// entries record the key as valid.
 func journaledKeys(facts []journal.Entry) (
 	keys map[uuid.UUID]*storedKey, revoked map[uuid.UUID]time.Time, err error,
 ) {
@@ -225,10 +225,10 @@ func (d *DB) writeChanges(ctx context.Context, changes []keyChange) error {
 	return nil
 }
 
-// MirrorJournal makes the journal and its copy in the control database complete each other, and keeps the copy complete
-// from then on: either file alone has every fact, such as erasures, deleted tenants and revocations. It returns the
-// number of entries that the journal lacked. It is called before the journal is used. failed is called with the errors
-// of later writes of the copy, which the next call mends.
+// MirrorJournal adds the entries that only the copy in the control database has to the journal, and those that only the
+// journal has to the copy. From then on it keeps the copy complete, so that either file alone has every fact, such as
+// erasures, deleted tenants and revocations. It returns the number of entries that the journal lacked. It is called
+// before the journal is used. failed is called with the errors of later writes of the copy, which the next call mends.
 func (d *DB) MirrorJournal(ctx context.Context, j *journal.Journal, failed func(error)) (added int, err error) {
 	copied, err := d.journalCopy(ctx)
 	if err != nil {
@@ -332,8 +332,8 @@ type retentionFact struct {
 	Keep   schema.Retention `json:"keep"`
 }
 
-// useRetentions makes the retentions of the control database those of the journal, and adds retentions that the journal
-// lacks to it. The caller holds keys.changing.
+// useRetentions replaces the retentions in the control database by those of the journal. It adds retentions that only
+// the control database has to the journal. The caller holds keys.changing.
 func (d *DB) useRetentions(ctx context.Context, j *journal.Journal) error {
 	last := map[uuid.UUID]schema.Retention{}
 	for _, entry := range j.Entries(journal.Retention) {

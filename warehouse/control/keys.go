@@ -147,7 +147,7 @@ func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
 	return k.public(), valid, nil
 }
 
-// load reads all keys from the control database. A row that is damaged costs its own key only. load is called once,
+// load reads all keys from the control database. A damaged row makes only its own key unknown. load is called once,
 // before the keyring is shared.
 func (r *keyring) load(ctx context.Context, control *sql.DB) error {
 	rows, err := control.QueryContext(ctx, statements.Get("control/select_keys"))

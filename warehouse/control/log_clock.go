@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// A logClock gives the time by which old entries of the request log are deleted. A wrong wall clock must not empty the
-// log, so the clock of the machine counts only if the log or the monotonic clock confirms it.
+// A logClock returns the time from which the age of entries of the request log is counted, to delete old ones. A wrong
+// wall clock must not empty the log, so the clock of the machine counts only if the log or the monotonic clock confirms
+// it.
 type logClock struct {
 	started time.Time
 	newest  time.Time // time of the newest entry at the start; zero: there was none

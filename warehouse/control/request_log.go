@@ -186,10 +186,11 @@ func (d *DB) RedactRequests(ctx context.Context, redact func(Request) Request) (
 	return result.RowsAffected()
 }
 
-// PruneRequests removes entries of the log that are older than retention, by a clock that the log confirms. If more
-// than most entries with a valid key are left, it removes the oldest entries of the tenants that have the most entries,
-// until most are left. Entries without a valid key are bounded separately, to a small part of most, and never displace
-// entries with one. The search for these entries takes long. It does not occupy the connection that writes.
+// PruneRequests removes entries of the log that are older than retention, by a clock that the log confirms. Then most
+// is the maximum number of entries with a valid key: above it, PruneRequests removes the oldest entries of the tenants
+// with the largest numbers of entries. Entries without a valid key have a separate bound, a small part of most, so they
+// never displace entries with a key. The search for these entries takes long. It does not occupy the connection that
+// writes.
 func (d *DB) PruneRequests(ctx context.Context, retention time.Duration, most int64) error {
 	before := d.clock.at(time.Now(), time.Since(d.clock.started)).Add(-retention)
 	cuts, err := d.prunable(ctx, most)

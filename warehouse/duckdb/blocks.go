@@ -36,8 +36,8 @@ const (
 // DuckDB reads a block only if a statement needs it, and the blocks of an index only to insert rows. Free blocks are
 // not checked, because their content may be of any checkpoint, complete or not.
 //
-// The database may be attached. Its process may write a block while it is read here, so only a block that a second
-// call returns with the same fault is damaged. An error is one of r.
+// The database may be attached. Its process may write a block while it is read here, so only a block that a second call
+// returns with the same fault is damaged. An error comes from r.
 func CheckBlocks(r io.ReaderAt) ([]DamagedBlock, error) {
 	layout, damaged, err := readLayout(r)
 	if err != nil || len(damaged) > 0 {
@@ -167,7 +167,7 @@ func (l *fileLayout) readFree(r io.ReaderAt, torn bool) (*DamagedBlock, error) {
 	return nil, err
 }
 
-// errMetadata says that a metadataReader has a fault.
+// errMetadata is the error of reading damaged metadata. The reader then has the fault.
 var errMetadata = errors.New("the metadata is damaged")
 
 // A metadataReader reads the content of a sequence of parts of metadata.
@@ -223,8 +223,8 @@ func (m *metadataReader) readPart() error {
 // offset returns the offset of a block in the file.
 func (l *fileLayout) offset(block int64) int64 { return HeadersBytes + block*l.blockBytes }
 
-// readChecked reads a header or a block and compares its checksum. It returns a fault if they differ, or if the file
-// ends before.
+// readChecked reads a header or a block and verifies its checksum. It returns a fault if the checksum does not match,
+// or if the file is too short.
 func readChecked(r io.ReaderAt, at int64, block []byte) (fault string, err error) {
 	n, err := r.ReadAt(block, at)
 	if n < len(block) {

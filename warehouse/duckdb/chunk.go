@@ -32,7 +32,7 @@ func (c Column[T]) Valid(row int) bool {
 	return c.validity == nil || c.validity[row/64]>>(row%64)&1 == 1
 }
 
-// The values of columns as DuckDB stores them. Those of the types BIGINT and BOOLEAN are int64 and bool.
+// The values of columns as DuckDB stores them. Values of the types BIGINT and BOOLEAN are int64 and bool.
 type (
 	// UUID is a value of the type UUID.
 	UUID struct{ lower, upper uint64 }

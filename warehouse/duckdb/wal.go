@@ -18,8 +18,8 @@ type WAL struct {
 	Torn bool
 	// Fault describes the damage behind the prefix. No database must be opened with such a log. Empty: the log is sound.
 	Fault string
-	// Checkpoint is a pointer to the metadata of a checkpoint if its beginning is the last commit. The header of the
-	// database has the same pointer if the checkpoint was completed. nil: the last commit is another one.
+	// Checkpoint is set if the last commit in the log is the beginning of a checkpoint. It is the pointer to the metadata
+	// of this checkpoint. The header of the database has the same pointer if the checkpoint was completed.
 	Checkpoint *uint64
 }
 
@@ -36,7 +36,7 @@ const (
 	walTypeOffset    = 2
 )
 
-// ReadWAL reads a log of size bytes. An error is one of r: damage of the log is in the result.
+// ReadWAL reads a log of size bytes. An error comes from r: damage of the log is part of the result.
 func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 	wal := WAL{Bytes: size}
 	header := make([]byte, min(size, maxWALHeader))
@@ -88,7 +88,7 @@ func ReadWAL(r io.ReaderAt, size int64) (WAL, error) {
 	return wal, nil
 }
 
-// walType returns the type of an entry that has the content, or 0.
+// walType returns the type of an entry from its content, or 0 if the content does not begin with a type.
 func walType(content []byte) byte {
 	if len(content) <= walTypeOffset || content[0] != walFieldType {
 		return 0
@@ -96,8 +96,8 @@ func walType(content []byte) byte {
 	return content[walTypeOffset]
 }
 
-// walCheckpointPointer returns the pointer that the beginning of a checkpoint has, or nil if the entry has another form.
-// The number and the offset of a pointer are left out if they are 0.
+// walCheckpointPointer returns the pointer to metadata in an entry that begins a checkpoint, or nil for another entry.
+// DuckDB omits the number and the offset of a pointer if they are 0.
 func walCheckpointPointer(content []byte) (pointer *uint64) {
 	rest, ok := bytes.CutPrefix(content, []byte{walFieldType, 0, walCheckpoint, walFieldType + 1, 0})
 	if !ok {
@@ -128,7 +128,7 @@ var errTornEntry = errors.New("it ends with the file")
 // walStart returns the offset behind the first entry. The entry has no checksum, so an error means that it is not of
 // the form that this program knows: its type, the version of the format and, with the newer storage versions, the 16
 // numbers that identify the database, and the number of its checkpoint. The error is errTornEntry if the file ends
-// before.
+// within the entry.
 func walStart(header []byte) (int64, error) {
 	const typeVersion, version, identifier = 98, 2, 16
 	in := bytes.NewReader(header)
@@ -250,7 +250,8 @@ func blockChecksum(r io.Reader) (sum uint64, err error) {
 	}
 }
 
-// addChecksum continues a checksum with further bytes. Only the last of them may be no multiple of 8.
+// addChecksum continues a checksum with further bytes. Only the last part may have a length that is not a multiple of
+// 8.
 func addChecksum(sum uint64, part []byte) uint64 {
 	for ; len(part) >= 8; part = part[8:] {
 		sum ^= binary.LittleEndian.Uint64(part) * 0xbf58476d1ce4e5b9

@@ -35,15 +35,17 @@ func (k Key) IsRow() bool { return strings.HasPrefix(string(k), rowPrefix) }
 // schema.
 const separators = " +-()./\t\u00a0\u2011\u2013"
 
-// minDigits is the number of digits from which the digits of a text that has other characters, too, are a number.
+// minDigits is the minimum number of digits in a text with other characters for which its digits count as a phone
+// number.
 const minDigits = 7
 
 // internationalPrefix is dialed in place of the + of a number in most countries.
 const internationalPrefix = "00"
 
-// NumberKeys returns the keys of a phone number: its digits if it has only digits and separators, and otherwise the
-// text as it is, with its digits as a further key if there are enough of them. If there are enough digits, they are
-// keys with and without the international prefix. The macro number_keys computes the key that a stored number has.
+// NumberKeys returns the keys of a phone number. A text of digits and separators has its digits as the key. Any other
+// text is a key itself, and so are its digits if there are at least minDigits. With at least minDigits digits, there is
+// one key with the international prefix and one without it. The macro number_keys computes the key that a stored number
+// has.
 func NumberKeys(number string) (keys []Key) {
 	digits := Digits(number)
 	pure := strings.Trim(number, "0123456789"+separators) == ""
@@ -97,7 +99,7 @@ type Lists struct {
 }
 
 // A list holds the erased identities of a tenant. All entries of a folder have one salt for a tenant. Entries that come
-// from the journal of another folder have others.
+// from the journal of another folder have other salts.
 type list struct {
 	salts  []string
 	hashes map[uuid.UUID]erased
@@ -131,8 +133,8 @@ func (l *Lists) Add(r Record) {
 	}
 }
 
-// Record returns the record of the keys that the list of the tenant does not have until that time. It has no hashes if
-// the list has all.
+// Record returns the record of the keys that the list of the tenant lacks, or has with an earlier time than until. The
+// record has no hashes if the list has all keys.
 func (l *Lists) Record(tenant uuid.UUID, until time.Time, keys []Key) Record {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

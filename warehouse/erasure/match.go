@@ -61,8 +61,8 @@ func (m Matcher) Find(text string) (places [][2]int) {
 	return places
 }
 
-// numbersIn returns the places of numbers in a run of groups of digits. A number may have several groups, and a run
-// several numbers.
+// numbersIn returns the places of erased phone numbers in a run of groups of digits, text[start:end]. A number may
+// consist of several groups, and a run may contain several numbers.
 func (m Matcher) numbersIn(text string, start, end int) (places [][2]int) {
 	groups := groupPattern.FindAllStringIndex(text[start:end], -1)
 	for first := 0; first < len(groups); first++ {

@@ -256,10 +256,10 @@ func (j *Journal) add(entries []Entry, lines []string) (added []string, err erro
 	return added, nil
 }
 
-// Mirror makes the journal and a second copy of its lines complete each other. It adds the entries that the journal
-// lacks, and returns their number, and the lines that the copy lacks. Lines of the copy that are not sound are ignored.
-// Lines that are appended later are given to write, in order. write handles its own failures: the next call of Mirror
-// finds what the copy lacks. Mirror is called before the journal is shared.
+// Mirror completes the journal from a second copy of its lines. It adds the entries that only the copy has, and returns
+// their number, and the lines that the copy lacks. It ignores lines of the copy that are not sound. It passes lines
+// that are appended later to write, in order. write handles its own failures: the next call of Mirror finds what the
+// copy lacks. Mirror is called before the journal is shared.
 func (j *Journal) Mirror(copied []string, write func(lines []string)) (added int, lacking []string, err error) {
 	var entries []Entry
 	var lines []string

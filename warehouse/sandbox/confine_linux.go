@@ -66,7 +66,7 @@ const (
 // filter refuses to create one.
 func LimitMemory(bytes int64) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0) // if refused, the parent is as likely to be chosen
-	// It is refused if the parent has a lower priority already, which the child has, too.
+	// The kernel refuses the change if the parent, and so the child, has a lower priority already.
 	if err := unix.Setpriority(unix.PRIO_PGRP, 0, Niceness); err != nil && !errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("lower the priority: %w", err)
 	}
@@ -129,8 +129,8 @@ func Confine(policy Policy) (Protections, error) {
 	active := hardening()
 	active.Privileges = true
 	if version := landlockVersion(); version > 0 {
-		// No rule, so no access: to files, and as far as the kernel's version goes to the network, abstract sockets and other
-		// processes.
+		// Without rules, Landlock denies all access to files. Newer kernels also deny access to the network, to abstract
+		// sockets and to other processes.
 		if err := landlock.V10.BestEffort().Restrict(); err != nil {
 			return active, fmt.Errorf("landlock: %w", err)
 		}

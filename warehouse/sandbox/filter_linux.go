@@ -108,7 +108,7 @@ func futexOperations() (all []arguments) {
 	return all
 }
 
-// Offsets in what the kernel passes to a filter, struct seccomp_data: the number of the call, the architecture, the
+// Offsets in struct seccomp_data, which the kernel passes to a filter: the number of the call, the architecture, the
 // first argument.
 const (
 	callOffset, architectureOffset, argumentsOffset = 0, 4, 16
@@ -149,7 +149,8 @@ func filter(rules []rule) []bpf.Instruction {
 	return append(program, deny)
 }
 
-// check returns instructions that return the verdict if all conditions hold, and else continue after themselves.
+// check returns instructions that return the verdict if all conditions hold. Otherwise the program continues after
+// them.
 func (a arguments) check(load func(uint32) bpf.Instruction, verdict bpf.Instruction) []bpf.Instruction {
 	var compare [][]bpf.Instruction // for each half of each argument: load, mask
 	var values []uint32             // what the result must be

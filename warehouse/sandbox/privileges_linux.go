@@ -9,14 +9,14 @@ import (
 )
 
 // dropPrivileges removes the supplementary groups and all capabilities from every thread of this process. It sets
-// no_new_privs, so that no program could return them, and clears the dumpable flag, so that no process of the same user
-// can trace this one.
+// no_new_privs, so that the process cannot regain them by executing a program. It clears the dumpable flag, so that no
+// process of the same user can trace this one.
 func dropPrivileges() error {
 	if errno := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); errno != 0 {
 		return fmt.Errorf("set no_new_privs: %w", errno)
 	}
-	// Only a privileged process may drop its groups and its bounding set. Another one needs no bounding set, since it
-	// gains nothing.
+	// Only a privileged process may drop its groups and its bounding set, so EPERM is ignored. An unprivileged process
+	// cannot gain capabilities, whatever its bounding set is.
 	if errno := allThreads(unix.SYS_SETGROUPS, 0, 0); errno != 0 && errno != unix.EPERM {
 		return fmt.Errorf("drop the supplementary groups: %w", errno)
 	}

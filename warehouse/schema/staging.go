@@ -53,8 +53,8 @@ func (f field) cast(untyped string) string {
 	return fmt.Sprintf("TRY_CAST(%s AS %s)", untyped, f.typ)
 }
 
-// suspicious returns a SQL condition that is true if the value differs from the untyped value. suspect holds the
-// untyped values of a row for which it is true of any field.
+// suspicious returns a SQL condition that is true if the value differs from the untyped value. The table of suspects
+// holds the untyped values of the rows in which the condition is true for at least one field.
 func (f field) suspicious(untyped, value string) string {
 	condition := value + " IS NULL"
 	if f.typ == "JSON" {
@@ -63,8 +63,9 @@ func (f field) suspicious(untyped, value string) string {
 	return "(" + untyped + " IS NOT NULL AND " + condition + ")"
 }
 
-// malformed returns a SQL condition that is true if the untyped value, which has no value of the column's type, is of
-// another kind. It is false for a value of this kind that is out of range.
+// malformed returns a SQL condition for an untyped value that could not be cast to the column's type. It is true if the
+// value is of another kind, such as a text instead of a number. It is false if the value is of the right kind, but out
+// of range.
 func (f field) malformed(untyped string) string {
 	switch {
 	case f.typ == "TIMESTAMPTZ":
@@ -199,8 +200,8 @@ func (d Dataset) FillAbsent(absent, slots []string) (string, bool) {
 type StagingStatements struct {
 	Typing string // selects the typed rows, for the table staged
 	// Suspects creates the temporary table of the untyped values of suspicious rows. Reasons sets the reason of each
-	// refused row. Notes selects the notes on the other suspicious rows, and the number of rows of each. Accept accepts
-	// these. All are needed only if a row is suspicious.
+	// refused row. Notes selects the notes on the other suspicious rows, and the number of rows of each. Accept marks
+	// these rows as not refused. All four statements are needed only if a row is suspicious.
 	Suspects, Reasons, Notes, Accept string
 }
 

@@ -7,8 +7,8 @@ import (
 	"unicode/utf16"
 )
 
-// ReplaceSurrogates replaces each escape of half a surrogate pair in a JSON text that lacks its other half by \ufffd.
-// JSON parsers refuse such a text; programs that cut texts write it. The length of the text does not change.
+// ReplaceSurrogates replaces each escape of one half of a surrogate pair in a JSON text by \ufffd if the other half is
+// missing. JSON parsers refuse such a text; programs that cut texts write it. The length of the text does not change.
 func ReplaceSurrogates(json []byte) {
 	for i := bytes.IndexByte(json, '\\'); i >= 0 && i+1 < len(json); {
 		half, ok := escapedHalf(json[i:])

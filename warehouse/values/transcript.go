@@ -22,8 +22,9 @@ type turn struct {
 
 // Turns returns the turns of a transcript in JSON as a JSON list of objects with speaker, text and timestamp_ms, and
 // the number of its parts that are not turns. It reads lists of objects and texts, objects that hold such a list, and
-// texts in parts, whatever the names of their fields are written like. A time is in milliseconds if its field says so.
-// Otherwise the times of a transcript are in seconds if one has decimals or they are within a day.
+// texts in parts. Names of fields match in any case, with or without separators. A time is in milliseconds if the name
+// of its field says so. Otherwise the times of a transcript are in seconds if one has decimals or they are within a
+// day.
 func Turns(transcript string) (turns string, unknown int) {
 	decoder := json.NewDecoder(strings.NewReader(transcript))
 	decoder.UseNumber()
@@ -149,8 +150,8 @@ func plainNames(object map[string]any) map[string]any {
 	return fields
 }
 
-// objectTurn returns the turn of an object. ok is false if it has no field of a text and another
-// field than the speaker.
+// objectTurn returns the turn of an object. ok is false if the object has no field for a text, unless the speaker is
+// its only field.
 func objectTurn(fields map[string]any) (t turn, ok bool) {
 	for _, name := range textFields {
 		value, found := fields[name]
