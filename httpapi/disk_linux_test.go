@@ -106,7 +106,7 @@ func TestDisk_StatusesOfFailedWrites(t *testing.T) {
 				}
 			}
 			fault.Remove()
-			deadline := time.Now().Add(time.Minute)
+			deadline := time.Now().Add(5 * time.Minute)
 			for ; ; time.Sleep(100 * time.Millisecond) {
 				pushed, _, _ := push(mine)
 				read, _, _ := ask(api, "GET", "/api/v1/calls", mine, "")

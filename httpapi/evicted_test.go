@@ -52,7 +52,7 @@ func (l *lake) evict(t *testing.T, bucket *fakeBucket, path string) {
 		names[name] = true
 	}
 	l.warehouse.UseLakeCache(bucket, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	var running sync.WaitGroup
 	running.Go(func() { l.warehouse.RunLakeCache(ctx) })
 	l.warehouse.NoteReplicated(mine, names)

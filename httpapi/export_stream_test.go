@@ -280,7 +280,7 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 	b.fill(t, filled)
 	handler, ended := watched(b.Config.Handler)
 	server := smallBuffers(httptest.NewUnstartedServer(handler))
-	const readTimeout = 200 * time.Millisecond
+	const readTimeout = time.Second // a request arrives in this time on a busy machine
 	server.Config.ReadTimeout = readTimeout
 	server.Start()
 	defer server.Close()
@@ -300,7 +300,7 @@ func TestStreams_OutliveReadTimeoutAndEndWithTheirKey(t *testing.T) {
 	}
 	for _, format := range []string{"parquet", "arrow", "csv", "ndjson"} {
 		first := begin(format)
-		<-time.After(2 * readTimeout) // it must pass
+		<-time.After(readTimeout * 11 / 10) // it must pass
 		second := begin(format)
 		if format == "parquet" { // the third stream waits for its slot for some seconds
 			if got := b.ask(t, "GET", "/api/v1/exports/calls", b.secret); got.status != 429 ||

@@ -42,7 +42,7 @@ func pushable(t *testing.T, tune ...func(*httpapi.Options)) (a *api, address, ke
 	_, key, err := w.CreateKey(t.Context(), mine, control.Secret, control.KeySettings{})
 	noError(t, err)
 	server := httptest.NewUnstartedServer(a.Config.Handler)
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	server.Config.ReadTimeout, server.Config.WriteTimeout = time.Second, time.Second
 	server.Start()
 	t.Cleanup(server.Close)
 	return a, server.Listener.Addr().String(), key
@@ -66,7 +66,7 @@ func TestPush_SlowBody(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	_, address, key := pushable(t, func(o *httpapi.Options) { o.Metrics = registry })
 	conn := beginPush(t, address, key)
-	pace := time.NewTicker(60 * time.Millisecond)
+	pace := time.NewTicker(130 * time.Millisecond) // nine of them exceed the timeouts
 	defer pace.Stop()
 	row := fmt.Sprintf(`{"id":%q,"created_at":"2026-03-01"}`, id(700))
 	for _, letter := range row + "\n{}\n" {

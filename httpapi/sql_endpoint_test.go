@@ -82,14 +82,14 @@ func code(body string) string {
 	return e.Error.Code
 }
 
-// until waits until the condition holds.
+// until waits until the condition holds, for at most 5 minutes.
 func until(t *testing.T, holds func() bool) {
 	t.Helper()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); <-poll.C {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); <-poll.C {
 		if time.Now().After(deadline) {
-			t.Fatal("the condition did not hold within 20 seconds")
+			t.Fatal("the condition did not hold within 5 minutes")
 		}
 	}
 }

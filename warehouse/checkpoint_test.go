@@ -140,10 +140,10 @@ func memoryWithinBound(t *testing.T, w *warehouse.Warehouse) bool {
 	return used <= bound
 }
 
-// waitUntil waits for the condition, for at most 30 seconds.
+// waitUntil waits for the condition, for at most 5 minutes.
 func waitUntil(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for !condition() {
 		select {

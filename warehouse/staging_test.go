@@ -22,8 +22,7 @@ func (hangingRows) open(ctx context.Context, _ *stagingSlot, _ uuid.UUID) (strin
 func (hangingRows) err() error { return nil }
 
 // A throttled batch that takes too long is refused, and leaves its slot to the next.
-func TestStage_Timeout(t *testing.T) {
-	t.Parallel()
+func TestStage_Timeout(t *testing.T) { // alone, because stagingTimeout applies to the batches of all tests
 	w, err := Open(t.Context(), Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

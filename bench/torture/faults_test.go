@@ -340,7 +340,7 @@ func (m *machine) recover(f *fault) error {
 }
 
 const (
-	healTimeout = 20 * time.Second
+	healTimeout = 2 * time.Minute
 	healPause   = 200 * time.Millisecond // between two looks
 )
 

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-const startTimeout = 60 * time.Second
+const startTimeout = 5 * time.Minute
 
 // A server runs `voicory serve` on a data folder.
 type server struct {
@@ -170,7 +170,7 @@ type commandResult struct {
 
 // run runs a command of voicory on the data folder.
 func (s *server) run(ctx context.Context, args ...string) commandResult {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, s.program, append(args, "--data", s.data)...) // #nosec G204
 	var stdout, stderr bytes.Buffer

@@ -25,12 +25,12 @@ import (
 	"github.com/voicory/warehouse/warehouse/control"
 )
 
-// until waits until condition returns true. It fails the test after a minute.
+// until waits until condition returns true. It fails the test after 5 minutes.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
-	for deadline := time.Now().Add(time.Minute); !condition(); <-look.C {
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); <-look.C {
 		if time.Now().After(deadline) {
 			t.Fatal("timed out waiting until " + what)
 		}

@@ -122,7 +122,7 @@ func (l *cachedLake) bound(t *testing.T, bytes int64, reached func() bool) {
 // run runs the cache while it calls do, and until reached returns true.
 func (l *cachedLake) run(t *testing.T, do func(), reached func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	var running sync.WaitGroup
 	running.Go(func() { l.RunLakeCache(ctx) })
 	defer running.Wait()

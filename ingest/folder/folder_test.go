@@ -115,7 +115,7 @@ func await(t *testing.T, s *Source, known fileSet, want ...string) {
 	var taken []string
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(time.Minute); len(taken) < len(want); <-ticker.C {
+	for deadline := time.Now().Add(5 * time.Minute); len(taken) < len(want); <-ticker.C {
 		if taken = append(taken, pull(t, s, known)...); time.Now().After(deadline) {
 			t.Fatalf("got %q after a minute, want %q", taken, want)
 		}

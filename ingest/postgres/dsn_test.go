@@ -50,7 +50,7 @@ func TestNew_NeverShowsPasswords(t *testing.T) {
 		source, err := postgres.New(postgres.Options{DSN: dsn})
 		if err == nil {
 			shown = source.Name()
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			err = source.Pull(ctx, nil, newResult().take)
 		}

@@ -65,7 +65,7 @@ func TestPull_PrefetchesNextTable(t *testing.T) {
 		if err := g.take(ctx, p); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 		defer cancel()
 		for there := asked[p.Dataset.Name] == ""; !there; {
 			if err := watching.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = $1 AND query LIKE "+
