@@ -1,6 +1,6 @@
--- Selects the requests that exceed a bound: for each tenant, and for the requests without a valid key together, the time
--- of the newest one. Requests without a valid key exceed it beyond the newest $keyless; other requests beyond $most: the
--- oldest of the tenants with the most requests, so that no tenant displaces the requests of another tenant that has fewer.
+-- Selects the requests to remove: for each tenant, and for all requests without a valid key, the time of the newest
+-- one. Of the requests without a valid key, the newest $keyless stay. Of the others, $most stay: the oldest requests of
+-- the tenants with the most requests are removed, so that no tenant displaces the requests of a tenant that has fewer.
 SELECT keyless, owner::VARCHAR, max(received_at)
 FROM (
     SELECT received_at, keyless, owner

@@ -5,6 +5,6 @@ SET temp_directory = '';
 SET autoinstall_known_extensions = false;
 SET autoload_known_extensions = false;
 SET enable_external_file_cache = false;
--- Counts rows of a result without their texts.
+-- The size of the rows that DuckDB holds ahead of the reader, not counting their texts.
 SET streaming_buffer_size = '64KB';
 SET lock_configuration = true;

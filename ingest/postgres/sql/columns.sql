@@ -1,6 +1,6 @@
 -- Selects the tables that the session's search path finds, with the object id and the estimated number of rows (0:
--- unknown), and their columns with the type and whether the column may be read. The type of a domain is the one that it
--- is made of in the end.
+-- unknown), and their columns with the type and whether the column may be read. A column whose type is a domain has the
+-- base type of the domain.
 SELECT asked.name, coalesce(to_regclass(asked.name)::text, ''), coalesce(relation.oid, 0)::oid, coalesce(greatest(relation.reltuples, 0), 0)::bigint,
        coalesce(attname, ''), coalesce(base.oid::regtype::text, ''), coalesce(has_column_privilege(attrelid, attnum, 'SELECT'), false)
 FROM unnest($1::text[]) AS asked (name)
