@@ -162,6 +162,34 @@ func TestRestore_Matrix(t *testing.T) {
 	}
 }
 
+// The numbers of commits that restores have lost are not used again: a position that has only such a number is refused,
+// whatever was committed since, and those of other commits are not.
+func TestRestore_NumbersOfLostCommits(t *testing.T) {
+	t.Parallel()
+	w, dest := warehousetest.OpenNew(t), filepath.Join(t.TempDir(), "backups")
+	merge(t, w, schema.Calls, call(tenantA, 1, nil))
+	kept := position(t, w, tenantA).Seq
+	mustBackup(t, w, warehouse.BackupOptions{Dest: dest, Tenant: tenantA})
+	var lost, made []int64
+	for restores := range 3 {
+		if restores > 0 {
+			_, err := w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: dest, Tenant: tenantA})
+			noError(t, err)
+			lost, made = append(lost, made...), nil
+		}
+		for n := range 2 {
+			merge(t, w, schema.Calls, call(tenantA, 2+n, row{"summary": fmt.Sprint(restores)}))
+			made = append(made, position(t, w, tenantA).Seq)
+			for _, seq := range lost {
+				wantLost(t, w, tenantA, warehouse.AfterCommit(seq), true)
+			}
+			for _, seq := range append(made, kept) {
+				wantLost(t, w, tenantA, warehouse.AfterCommit(seq), false)
+			}
+		}
+	}
+}
+
 // A restore that is killed leaves the former rows, or is completed by the next start. It can be run again.
 func TestRestore_Killed(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "backups")
