@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/voicory/warehouse/internal/atomicfile"
+	"github.com/voicory/warehouse/internal/filelock"
 )
 
 // dataFolder is the data folder of one warehouse, held open and locked. Every file operation of this package below
@@ -273,7 +274,7 @@ func (f *dataFolder) acquireLock() error {
 	if f.lock, err = f.root.OpenFile(name, os.O_RDWR|os.O_CREATE, privateFile); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.TryLock(f.lock); err != nil {
 		owner := make([]byte, 32)
 		n, _ := f.lock.ReadAt(owner, 0) // the process id is only shown
 		return fmt.Errorf("%w: process %s has it open; wait for it, or share the folder by running `voicory serve`",
@@ -290,8 +291,7 @@ func (f *dataFolder) acquireLock() error {
 func (f *dataFolder) close() error {
 	var errs []error
 	if f.lock != nil {
-		// A child process that is being started shares the descriptor, so closing it here might not unlock the folder yet.
-		errs = append(errs, syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close())
+		errs = append(errs, filelock.Close(f.lock))
 	}
 	if f.root != nil {
 		errs = append(errs, f.root.Close())

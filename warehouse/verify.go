@@ -14,11 +14,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/internal/filelock"
 	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/journal"
@@ -341,7 +341,7 @@ func (f *dataFolder) lockOffline() (err error) {
 	if f.lock, err = f.root.Open(lockFile); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.TryLock(f.lock); err != nil {
 		return fmt.Errorf("%w: another process has it open", ErrInUse)
 	}
 	return nil

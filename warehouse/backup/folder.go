@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voicory/warehouse/internal/atomicfile"
+	"github.com/voicory/warehouse/internal/filelock"
 	"github.com/voicory/warehouse/warehouse/journal"
 	"github.com/voicory/warehouse/warehouse/schema"
 )
@@ -98,13 +99,13 @@ func createFolder(path string) (*folder, error) {
 	return f, syncPath(path)
 }
 
-// lock takes the lock of the folder, until the file is closed.
+// lock takes the lock of the folder. filelock.Close of the file releases it.
 func (f *folder) lock() (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(f.path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := filelock.TryLock(file); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("%w: %s; wait for the other backup to end", ErrInUse, f.path)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voicory/warehouse/internal/filelock"
 	"github.com/voicory/warehouse/warehouse/journal"
 )
 
@@ -73,7 +74,7 @@ func Create(path string) (Writer, error) {
 	}
 	w := &folderWriter{folder: f, lock: lock}
 	if w.earlier, _, err = f.list(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, filelock.Close(lock))
 	}
 	if m, err := f.readManifest(filepath.Join(f.path, progressFile)); err == nil {
 		w.earlier = append(w.earlier, m)
@@ -92,7 +93,7 @@ type folderWriter struct {
 	earlier []Manifest // of complete backups, oldest first, and of an interrupted one
 }
 
-func (w *folderWriter) Close() error { return w.lock.Close() }
+func (w *folderWriter) Close() error { return filelock.Close(w.lock) }
 
 // Has implements Writer. The content itself was read back when it was written.
 func (w *folderWriter) Has(sum string, size int64) bool {
