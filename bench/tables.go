@@ -117,8 +117,8 @@ func scan(ctx context.Context, python string, args ...string) (s scanResult, err
 }
 
 // spark measures ten queries of analysts by Spark on the tables of all tenants, against Spark on the published files.
-// Each round opens both first, as a job that needs the newest rows does. It uses the packages that `make engines` has
-// downloaded.
+// Each round first opens the tables and the files again, like a job that needs the newest rows. It uses the packages
+// that `make engines` has downloaded.
 func (b *bench) spark(ctx context.Context) error {
 	work := fmt.Sprintf("Spark: opening and 10 queries of analysts, tables of %d tenants with %s calls", tenants,
 		thousands(b.rows))

@@ -59,8 +59,8 @@ type Store interface {
 	OriginKnown(origin string, typ control.KeyType) bool
 	// PublishedFiles returns the published files of a tenant, ordered by export and month.
 	PublishedFiles(ctx context.Context, tenant uuid.UUID) ([]warehouse.PublishedFile, error)
-	// OpenDatabase opens the DuckDB file of all exports: the one with the SHA-256 sum, or else one of the newest
-	// state. It calls admit before it writes a new file, and leave after that.
+	// OpenDatabase opens the DuckDB file of all exports: the one with the SHA-256 sum, or else one of the newest state. It
+	// calls admit before it writes a new file, and the function that admit returned after that.
 	OpenDatabase(ctx context.Context, tenant uuid.UUID, sum string,
 		admit func() (leave func(), err error)) (warehouse.CachedDatabase, *os.File, error)
 	// Source opens the snapshots that exports are read from.
@@ -69,7 +69,7 @@ type Store interface {
 	analytics.Source
 	// Source has the files that tables consist of.
 	iceberg.Source
-	// Conditions returns what is known to be wrong with tenants and with the data folder.
+	// Conditions returns the known failures of tenants and of the data folder.
 	Conditions() []warehouse.Condition
 	// Restores returns the last restore of each tenant that was restored from a backup, oldest first.
 	Restores(ctx context.Context) ([]warehouse.Restore, error)

@@ -91,8 +91,7 @@ func unavailableProblem(err error) *web.Problem {
 	return p
 }
 
-// problemFor returns the problem of err as the answer to r. Without disk space, a write gets another status than a
-// read.
+// problemFor returns the problem of err as the answer to r. If the disk is full, a write gets 507 and a read gets 503.
 func problemFor(r *http.Request, err error) *web.Problem {
 	writes := r.Method == http.MethodDelete || strings.HasPrefix(r.URL.Path, "/api/v1/ingest/")
 	if writes && errors.Is(err, warehouse.ErrNoSpace) {

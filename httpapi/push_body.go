@@ -23,8 +23,8 @@ const minBody = 192 << 10
 // stallTimeout bounds the wait for the next bytes of a body, and is the window of minBody. Tests shorten it.
 var stallTimeout = 30 * time.Second
 
-// headSize is the number of bytes of a push that must have arrived, unless the body is shorter, before the push
-// takes a slot of [Pushes]. So a slow client with a small push never holds one.
+// headSize is the number of bytes of a push that must have arrived, unless the body is shorter, before the push takes a
+// slot of [Pushes]. So a slow client with a small push never holds a slot while its body arrives.
 const headSize = 256 << 10
 
 // pushBody reads the body of a push. It bounds the size, computes the digest, and requires a minimum pace. If a

@@ -65,7 +65,7 @@ func (s *jsonScanner) start(inList, nested bool, column int) {
 		nested: nested, indent: column, opening: true, keyFrom: -1}
 }
 
-// resume continues in an envelope after its rows.
+// resume continues the scan of an envelope after its rows were read.
 func (s *jsonScanner) resume() {
 	s.start(false, false, -1)
 	s.push('{')

@@ -50,7 +50,7 @@ type Bounds struct {
 	// Bytes is the maximum size of the uncompressed input, and of the NDJSON made of a table. Load returns a
 	// warehouse.TooLargeError above it, and above MaxExpansion.
 	Bytes int64
-	// Expansion is the number of bytes that an input may expand to whatever its compressed size. It defaults to 128 MiB.
+	// Expansion is the number of bytes that every input may expand to, even a very small one. It defaults to 128 MiB.
 	Expansion int64
 	// Refused is the maximum number of refused rows, which the quarantine stores. The rest of the input is not read.
 	Refused int64

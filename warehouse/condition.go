@@ -54,7 +54,7 @@ var storeKinds = []ConditionKind{
 // IsStore reports whether the kind makes a whole tenant unavailable.
 func (k ConditionKind) IsStore() bool { return slices.Contains(storeKinds, k) }
 
-// A Condition is something that is known to be wrong with a tenant or with the data folder.
+// A Condition is a known failure of a tenant or of the data folder.
 type Condition struct {
 	Tenant  uuid.UUID     `json:"tenant_id"` // zero: a condition of the data folder
 	Kind    ConditionKind `json:"kind"`
@@ -276,8 +276,8 @@ func (c *conditions) list(now time.Time) []Condition {
 // and publications of a few batches still fit into it.
 const minFreeBytes = 64 << 20
 
-// Conditions returns everything that is known to be wrong, ordered by tenant. A condition of the whole data folder has
-// no tenant and comes first.
+// Conditions returns all known failures, ordered by tenant. A condition of the whole data folder has no tenant and
+// comes first.
 func (w *Warehouse) Conditions() []Condition {
 	_ = w.TempDir() // creates a missing one; a failure is a condition
 	if free := w.FreeBytes(); free < minFreeBytes {

@@ -200,7 +200,7 @@ func wrongType(path string, mode fs.FileMode, kind string) error {
 }
 
 // take locks the folder, creates its parts, sets the mode of everything in them and, unless the folder is being
-// adopted, removes what a crash has left unfinished.
+// adopted, removes the unfinished files that a crash has left.
 func (f *dataFolder) take() error {
 	if err := f.acquireLock(); err != nil {
 		return f.refusal(err)

@@ -34,10 +34,10 @@ const (
 )
 
 // walk visits a folder of the layout, sets modes and removes unfinished files. It skips symbolic links, special files
-// and whatever cannot be read: each belongs to one tenant, whose store or publisher refuses it, and must not keep the
-// other tenants from being served. Only the folder of the layout itself must be usable. The content of tmp/ is not
-// visited, because it is removed. The check costs one system call per file. The method that changes a file checks it
-// again.
+// and paths that cannot be read. Each of them belongs to one tenant, whose store or publisher refuses it, and must not
+// keep the other tenants from being served. Only the folder of the layout itself must be usable. The content of tmp/ is
+// not visited, because it is removed. The check costs one system call per file. The method that changes a file checks
+// it again.
 func (f *dataFolder) walk(name string, changed *int) error {
 	return filepath.WalkDir(f.join(name), func(path string, entry fs.DirEntry, err error) error {
 		isTop := path == f.join(name)

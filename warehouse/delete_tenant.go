@@ -98,9 +98,9 @@ func (w *Warehouse) tenantDirs(id uuid.UUID) []string {
 	return append(w.PublishedDirs(id), w.lakePath(id))
 }
 
-// finishDeletions removes what is left of deleted tenants: after a crash or a failure, and after a restore of a backup
-// that is older than the deletion. A failure is logged: it must not keep the other tenants from being served. The
-// caller holds erasures.running, or is the only one that knows the warehouse.
+// finishDeletions removes the remaining files and entries of deleted tenants. Some remain after a crash or a failure,
+// and a restore of a backup that is older than the deletion brings some back. A failure is logged: it must not keep the
+// other tenants from being served. The caller holds erasures.running, or is the only one that knows the warehouse.
 func (w *Warehouse) finishDeletions(ctx context.Context) {
 	for _, id := range w.DeletedTenants() {
 		left, err := w.hasTraces(ctx, id)

@@ -20,7 +20,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// An Erasure reports what an erasure has removed, or would remove.
+// An Erasure reports the rows and entries that an erasure has removed, or would remove.
 type Erasure struct {
 	Tenant   uuid.UUID        `json:"tenant_id"`
 	DryRun   bool             `json:"dry_run"`
@@ -247,8 +247,8 @@ func (w *Warehouse) countErased(ctx context.Context, report *Erasure, until time
 	return nil
 }
 
-// ApplyErasures erases again what the journal lists as erased in a tenant. It is called after a restore, because a
-// backup may hold erased rows.
+// ApplyErasures erases the identities again that the journal lists as erased in a tenant. It is called after a restore,
+// because a backup may hold erased rows.
 func (w *Warehouse) ApplyErasures(ctx context.Context, tenant uuid.UUID) error {
 	w.erasures.running.Lock()
 	defer w.erasures.running.Unlock()

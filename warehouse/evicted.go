@@ -29,8 +29,8 @@ import (
 // without a record is damage, and one with a record is not. A record may stay beside a file that was fetched again.
 //
 // A record is a line of JSON and then the footer of the Parquet file, compressed, so that the statistics of a table
-// need no evicted file. It has values of rows. Everything that moves or removes published files does so with their
-// records, too.
+// need no evicted file. Statistics contain values of rows. Functions that move or remove published files therefore move
+// or remove their records, too.
 const recordSuffix = ".footer"
 
 // evictedRecord is the first line of a record.

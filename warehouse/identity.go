@@ -47,13 +47,13 @@ type histories struct {
 	published map[uuid.UUID]time.Time
 }
 
-// A storeIdentity is what a store carries and the journal records.
+// A storeIdentity is the identity that a store carries and that the journal records.
 type storeIdentity struct {
 	Tenant  uuid.UUID `json:"tenant"`
 	History uuid.UUID `json:"history"` // random; a store that was restored or rebuilt begins another
 }
 
-// A historyEntry is what the journal records of a history.
+// A historyEntry is the data of an entry of the journal about a history.
 type historyEntry struct {
 	storeIdentity
 	// Published is the time of the last publication of the former histories, as far as it is known.
@@ -403,8 +403,9 @@ func (w *Warehouse) beginHistory(ctx context.Context, store *tenantStore, do fun
 }
 
 // BeginHistory begins a new history of the tenant's store, and so accepts a store that is refused because it lacks
-// commits or has another history: what it lacks is lost. It does not accept a file of another tenant. It also makes
-// every position in the change feeds of the tenant ErrPositionLost, because rows may be gone that a reader has seen.
+// commits or has another history. The commits that it lacks are lost. It does not accept a file of another tenant. It
+// also makes every position in the change feeds of the tenant ErrPositionLost, because rows may be gone that a reader
+// has seen.
 func (w *Warehouse) BeginHistory(ctx context.Context, tenant uuid.UUID) error {
 	return w.restartHistory(ctx, tenant, time.Time{}, func(*tenantStore, *sql.Tx) error { return nil })
 }

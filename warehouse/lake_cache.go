@@ -276,7 +276,7 @@ func (c *lakeCache) note(tenant uuid.UUID) {
 	c.wakeUp()
 }
 
-// readChanged reads the names of the tenants that have changed.
+// readChanged reads the names of the files of the tenants whose manifest has changed.
 func (w *Warehouse) readChanged(c *lakeCache) {
 	c.mu.Lock()
 	changed := c.changed
@@ -385,9 +385,9 @@ func (c *lakeCache) remove(tenant uuid.UUID, name string, removeContent func() e
 	return nil
 }
 
-// pin keeps files on this disk until release is called. A file that is not there is kept as soon as it is fetched. It
-// returns ErrCacheBusy or ErrCacheTooSmall if the files have too many bytes. Files that are not in the bucket yet do
-// not count.
+// pin keeps files on this disk until release is called. A file that is not on the disk yet is kept as soon as it is
+// fetched. pin returns ErrCacheBusy or ErrCacheTooSmall if the files have too many bytes, without those that are not in
+// the bucket yet.
 func (c *lakeCache) pin(tenant uuid.UUID, files []PublishedFile) (release func(), err error) {
 	if c == nil {
 		return func() {}, nil

@@ -175,8 +175,8 @@ func (s *Staged) mergeTogether(
 	return counts, len(group), nil
 }
 
-// mergeError wraps err with the dataset and the tenant. It records damage of the tenant's file: the connections of
-// merges belong to no tenant.
+// mergeError wraps err with the dataset and the tenant. It also records damage of the tenant's file as a condition. A
+// connection cannot record it here, because the connections of merges belong to no tenant.
 func (s *Staged) mergeError(t stagedTenant, err error) error {
 	if errors.Is(err, ErrDamaged) {
 		err = s.w.conditions.noteDamaged(t.id.UUID.String(), err)

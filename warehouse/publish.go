@@ -48,8 +48,8 @@ func (e PublishErrors) Unwrap() []error {
 
 // Publish updates the lake. It rewrites every partition that commits have changed since it was published, and replaces
 // each file atomically. An error of one tenant or partition does not stop the others; Publish returns the errors of
-// tenants as PublishErrors. The next call publishes what an error or a crash has left. Publish also removes expired
-// replaced files.
+// tenants as PublishErrors. The next call publishes the partitions that an error or a crash has left. Publish also
+// removes expired replaced files.
 func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 	tenants, err := w.unpublished()
 	if err != nil {
@@ -83,7 +83,8 @@ func (w *Warehouse) Publish(ctx context.Context) (total Published, err error) {
 
 // PublishTenant publishes one tenant. If it fails, the tenant has the condition PublicationFailing until a later call
 // succeeds: its files may lack rows, so they must not be read as if they were complete. The first failure wakes the
-// publisher, and Publish tries each tenant with the condition again, whatever the failed publication has left.
+// publisher, and Publish tries each tenant with the condition again, even if the failed publication has removed the
+// marker of unpublished rows.
 func (w *Warehouse) PublishTenant(ctx context.Context, id uuid.UUID) (published Published, err error) {
 	start := time.Now()
 	complete := false

@@ -418,8 +418,8 @@ func (b *rebuild) publishedFiles(ctx context.Context, dataset schema.Dataset) (s
 	return sound, nil
 }
 
-// periodOf returns the day or the month at the beginning of the rest of a name in published/, which follows the name of
-// the export.
+// periodOf returns the day or the month of a published file. rest is its name in published/ without the name of the
+// export, and begins with the day or the month.
 func periodOf(rest string) string {
 	if day, _, ok := strings.Cut(rest[min(len(rest), len("2006-01-")):], "-"); ok && len(day) == len("02") {
 		return rest[:len(time.DateOnly)]

@@ -488,8 +488,8 @@ func cutStoreWAL(ctx context.Context, r *repairer, f Finding) (done string, err 
 }
 
 // cutWAL copies the log of a database aside and truncates it behind its last sound commit. If the log has no damage of
-// its own, or no sound commit, it is moved aside. lost reports whether transactions may be lost. Zeros, which a power
-// cut can leave behind the end of a file, do not count.
+// its own, or no sound commit, it is moved aside. lost reports whether transactions may be lost. None is lost if the
+// rest of the log has only zeros, which a power cut can leave.
 func (r *repairer) cutWAL(path string) (done string, lost bool, err error) {
 	wal, err := r.w.readWAL(path)
 	if err != nil {

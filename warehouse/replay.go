@@ -194,8 +194,8 @@ func (w *Warehouse) quarantineNames(names []string) ([]string, error) {
 	return known, nil
 }
 
-// RemoveQuarantined removes quarantine files with all their rows. It returns ErrNotFound, and removes none, if one does
-// not exist.
+// RemoveQuarantined removes quarantine files with all their rows. If one of the files does not exist, it returns
+// ErrNotFound and removes nothing.
 func (w *Warehouse) RemoveQuarantined(names ...string) error {
 	w.refused.replaying.Lock()
 	defer w.refused.replaying.Unlock()
@@ -290,7 +290,7 @@ type replayer struct {
 	refusals []Refusal
 }
 
-// A replayKey holds what the rows of a batch have in common.
+// A replayKey holds the properties that all rows of a batch have in common.
 type replayKey struct {
 	dataset        string
 	tenant         uuid.UUID

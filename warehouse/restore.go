@@ -33,7 +33,7 @@ type RestoreReport struct {
 	BackupAt time.Time   `json:"backup_at"`
 	Tenants  []uuid.UUID `json:"tenants"` // tenants that were restored
 	Deleted  []uuid.UUID `json:"deleted"` // tenants of the backup that were deleted since, and are not restored
-	// Unrestored are tenants of the data folder that the backup does not have. They are as before.
+	// Unrestored are tenants of the data folder that the backup does not have. The restore does not change them.
 	Unrestored []uuid.UUID `json:"unrestored"`
 	Kept       string      `json:"kept"` // folder with the replaced files; "": no file was replaced
 }

@@ -26,7 +26,7 @@ import (
 
 const (
 	restoreFile = "restore.json"
-	// keptDir holds what restores have replaced, by the name of the restore.
+	// keptDir is the folder of the files that restores have replaced. Each restore has a folder in it.
 	keptDir = "before-restore"
 )
 
@@ -92,8 +92,8 @@ func (f *dataFolder) writePlan(plan restorePlan) error {
 	return f.writeFileAtomic(f.join(restoreFile), append(text, '\n'))
 }
 
-// swap makes the moves of a plan, and stores a plan without moves. It may be called again after a crash. No database of
-// the moves is attached.
+// swap makes the moves of a plan, and stores the plan again without moves, so that it can be called again after a
+// crash. The databases that it moves must not be attached.
 func (f *dataFolder) swap(plan *restorePlan) error {
 	if len(plan.Moves) == 0 {
 		return nil
@@ -129,7 +129,7 @@ func (f *dataFolder) moveTo(from, to string, dirs map[string]bool) error {
 	return f.rename(from, to)
 }
 
-// clearPath moves the present file or folder of a move to the kept ones, unless that is done.
+// clearPath moves the present file or folder of a move to the folder of kept files, unless it was moved before.
 func (f *dataFolder) clearPath(plan *restorePlan, move restoreMove, dirs map[string]bool) error {
 	if move.New {
 		// Without a staged replacement the move is done, and the present file is the new one.

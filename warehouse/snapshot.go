@@ -132,7 +132,8 @@ func (s *Snapshot) Select(
 			continue
 		}
 		content, err := s.w.openPresent(ctx, s.store.id, f)
-		// If the file is evicted or damaged, or was replaced and removed after the snapshot began, the store has the rows.
+		// If the file is evicted or damaged, or was replaced and removed after the snapshot began, its rows are read from the
+		// store.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnavailable) {
 			changed = append(changed, f.partition())
 			continue

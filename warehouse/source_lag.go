@@ -23,8 +23,8 @@ import (
 // The state of a source of one tenant is in the store of the tenant, so it goes back with the rows. The states of the
 // sources of many tenants are in the control database. If one tenant is restored, they stay, because the rows of the
 // other tenants stay. But they then cover rows that the restored tenant has lost: the tenant lags behind them. Its lag
-// is the state of each source at the time of the backup. The next run of the source reads what has come since that
-// state again, and merges the rows of the lagging tenant only; see [Rereading].
+// is the state of each source at the time of the backup. The next run of the source reads the rows since that state
+// again, and merges those of the lagging tenant only; see [Rereading].
 
 //
 // A tenant also lags if its store could not be written when the source brought rows for it, see [Warehouse.Lagging]. So
@@ -210,9 +210,9 @@ func (w *Warehouse) EndLag(ctx context.Context, lag Lag) error {
 // rereading is the key of a context's value, a Lag.
 type rereading struct{}
 
-// Rereading returns the context of a run of a source that reads again what a lagging tenant has lost. With this
-// context, SourceState and SourceFiles return the state of the lag, batches keep only the rows of the lagging tenant,
-// and states are not stored: the source itself is further.
+// Rereading returns the context of a run of a source that reads the rows again that a lagging tenant has lost. With
+// this context, SourceState and SourceFiles return the state of the lag, and batches keep only the rows of the lagging
+// tenant. States are not stored, because the stored state of the source is a later one.
 func Rereading(ctx context.Context, lag Lag) context.Context {
 	return context.WithValue(ctx, rereading{}, lag)
 }

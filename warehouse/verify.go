@@ -169,7 +169,7 @@ type Skipped struct {
 	Reason string        `json:"reason"`
 }
 
-// Checked counts what was verified.
+// Checked has the numbers of the things that were verified.
 type Checked struct {
 	Tenants    int   `json:"tenants"`
 	Files      int   `json:"files"`      // published files whose hash was computed

@@ -17,7 +17,7 @@ type verifyCommand struct {
 	Tenant *uuid.UUID `help:"Verify the files and rows of this tenant only." placeholder:"ID"`
 }
 
-// errFindings is returned if the data folder is not sound. The findings, already printed, say what is wrong.
+// errFindings is returned if the data folder is not sound. The findings were printed before.
 var errFindings = errors.New("the data folder is not sound")
 
 // Run verifies the data folder and prints the findings. It fails if a finding needs a repair.

@@ -63,7 +63,7 @@ type Replicator struct {
 	damaged map[string]bool            // guarded by mu; keys of objects to upload again, whatever their length
 }
 
-// tenantState is what a replicator remembers of a tenant.
+// tenantState is the state of a tenant in a replicator.
 type tenantState struct {
 	changed     time.Time // of the first publication that was not looked at; zero: none; guarded by Replicator.mu
 	replicating time.Time // of the first publication that is being replicated; zero: none; guarded by Replicator.mu

@@ -44,8 +44,8 @@ func isBucketError(err error) bool {
 // maxSkew is the assumed difference between the clocks of the store and of this machine.
 const maxSkew = 5 * time.Minute
 
-// A history is what the manifest records of a tenant's publications. An erasure or a retention ends the history, and
-// begins another one with the current files.
+// A history describes the publications of a tenant that the manifest records. An erasure or a retention ends the
+// history, and begins another one with the current files.
 type history struct {
 	begun    time.Time // first publication of a file that the manifest names; it may be ahead of the clock
 	replaced bool      // the manifest names files that were replaced

@@ -15,7 +15,7 @@ import (
 	"github.com/voicory/warehouse/warehouse/schema"
 )
 
-// DataFolder and metadataFolder are the beginnings of the keys below the location of a table.
+// DataFolder and metadataFolder are the prefixes of the keys of a table's objects, relative to its location.
 const (
 	DataFolder     = "data/"
 	metadataFolder = "metadata/"

@@ -149,7 +149,8 @@ func (u *Union) metadataOf(snapshots []unionSnapshot) []byte {
 	return u.metadata(TableID(uuid.Nil, u.Export), listed)
 }
 
-// refreshed calls f after the snapshots were compared with the tenants' stores. f must not keep what it reads.
+// refreshed calls f after the snapshots were compared with the tenants' stores. f must not keep references to the
+// snapshots.
 func (u *Union) refreshed(ctx context.Context, f func()) error {
 	select {
 	case u.loading <- struct{}{}:

@@ -17,8 +17,9 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// parseDSN parses a connection string. Its errors are fixed texts, and it refuses every string in which a part of the
-// password could be taken for another part: names, errors and logs show hosts, databases, users and names of settings.
+// parseDSN parses a connection string. Names, errors and logs show hosts, databases, users and names of settings.
+// Therefore its errors are fixed texts, and it refuses every string in which a part of the password could be parsed as
+// another part.
 func parseDSN(dsn string) (*pgx.ConnConfig, error) {
 	err := checkURL(dsn)
 	var config *pgx.ConnConfig
@@ -68,8 +69,8 @@ var sessionSettings = map[string]bool{
 // hostName matches a host name or an IP address. The path of a socket begins with a slash, or with @.
 var hostName = regexp.MustCompile(`^([A-Za-z0-9._:%-]+|[/@].*)$`)
 
-// checkParts returns an error if a part of the connection string is not what it should be, probably because a password
-// was not quoted.
+// checkParts returns an error if a part of the connection string does not have the form of such a part, probably
+// because a password was not quoted.
 func checkParts(config *pgx.ConnConfig) error {
 	for name := range config.RuntimeParams {
 		if _, ok := sessionSettings[strings.ToLower(name)]; !ok {

@@ -182,7 +182,7 @@ func (p *syncRun) readAll(ctx context.Context, previous state, since *time.Time)
 }
 
 // arguments returns the arguments of the statement that reads the rows of a table since a time: the time, and for
-// customers and messages the ids that are read whatever their time.
+// customers and messages the ids that are read even if their time is earlier.
 func (p *syncRun) arguments(t table, since *time.Time, customers, configs []string) []any {
 	switch t.dataset.Name {
 	case schema.Customers.Name:

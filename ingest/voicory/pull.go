@@ -19,8 +19,8 @@ import (
 type sourceState struct {
 	Read json.RawMessage `json:"read"` // a readState
 	Pace *paceState      `json:"pace,omitempty"`
-	// Key is a digest of the API key, and Sample the path of a row that the key could read. Another key may belong to
-	// another account, to which the rest of the state does not apply.
+	// Key is a digest of the API key, and Sample the path of a row that the key could read. If the API key was replaced,
+	// they show whether the new key belongs to the same account, so that the rest of the state applies.
 	Key    string `json:"key,omitempty"`
 	Sample string `json:"sample,omitempty"`
 }

@@ -26,7 +26,7 @@ func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
 	return n.s.node(n.RootData)
 }
 
-// A handle is an open file. It is always open for reading, because the recorder reads what a write replaces.
+// A handle is an open file. It is always open for reading, because the recorder reads the bytes that a write replaces.
 type handle struct {
 	*fs.LoopbackFile
 	path string // when it was opened

@@ -220,7 +220,7 @@ func fdInode(fd int) uint64 {
 	return stat.Ino
 }
 
-// powerCut writes to a new folder what the disk may hold after a power cut.
+// powerCut writes to a new folder a possible content of the disk after a power cut.
 func (r *recorder) powerCut(folder string, seed uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -108,7 +108,7 @@ type activeRule struct {
 	hits    []Hit
 }
 
-// answer does what a request says.
+// answer carries out a request and returns its reply.
 func (s *server) answer(r request) (got reply, err error) {
 	switch r.Kind {
 	case mountRequest:

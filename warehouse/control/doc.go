@@ -1,6 +1,6 @@
 // Package control owns the content of the control database: the tenants, the API keys with their settings, the keys
 // imported from other systems, the request log, and the last run of each source. It also owns the form of keys, so it
-// masks whatever looks like one.
+// masks every text that looks like a key.
 //
 // It never opens a file or attaches a database, reads no rows of tenants, and does not know which tenants have a file.
 // Package warehouse opens and migrates the database.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// keyLike matches whatever [DB.Authenticate] may take for a key.
+// keyLike matches every text that [DB.Authenticate] may accept as a key.
 var keyLike = regexp.MustCompile(`[ps]k_[A-Za-z0-9]{7,}`)
 
 // maxEscaping is the maximum number of times that a text may be percent-encoded. Proxies encode once or twice.

@@ -182,7 +182,7 @@ func (d *DB) DeleteTenant(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// HasTenant reports whether the control database has anything of the tenant.
+// HasTenant reports whether the control database has an entry of the tenant: the tenant itself, a key or a request.
 func (d *DB) HasTenant(ctx context.Context, id uuid.UUID) (has bool, err error) {
 	query := statements.Fill("control/has_tenant", "tenant", statements.Text(id.String()))
 	err = d.db.QueryRowContext(ctx, query).Scan(&has)

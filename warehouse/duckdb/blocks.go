@@ -81,7 +81,8 @@ type fileLayout struct {
 	parts map[int64]uint64
 }
 
-// A fileHeader is what a checkpoint writes last. Meta and Free are pointers to parts of metadata.
+// A fileHeader is a header of the file, which a checkpoint writes last. Meta and Free are pointers to parts of
+// metadata.
 type fileHeader struct{ Iteration, Meta, Free, Blocks, BlockBytes uint64 }
 
 // readLayout reads the headers of a file and the lists of its free blocks and parts.

@@ -20,7 +20,7 @@ import "C"
 // between objects take 20 to 100 MB. A call takes milliseconds. With other C libraries, it does nothing.
 func TrimMemory() { C.trim_memory() }
 
-// AllocatedBytes returns the bytes that C and C++ code has allocated with malloc and has not freed. It includes what
-// DuckDB needs for catalogs, plans and records of buffers, and excludes the buffers themselves, which have another
+// AllocatedBytes returns the bytes that C and C++ code has allocated with malloc and has not freed. It includes
+// DuckDB's memory for catalogs, plans and records of buffers, and excludes the buffers themselves, which have another
 // allocator. It returns 0 with other C libraries than that of GNU.
 func AllocatedBytes() uint64 { return uint64(C.allocated()) }

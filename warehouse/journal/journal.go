@@ -80,7 +80,7 @@ func encode(e Entry) ([]byte, error) {
 // lineStart is how encode begins each line. JSON escapes the quotes of texts, so no text of an entry contains it.
 var lineStart = []byte(`{"crc32c":"`)
 
-// decode decodes the line at the start of text, and returns its length. It ignores what follows.
+// decode decodes the line at the start of text, and returns its length. It ignores the text after the line.
 func decode(text []byte) (e Entry, length int, ok bool) {
 	var l line
 	in := json.NewDecoder(bytes.NewReader(text))
@@ -258,8 +258,8 @@ func (j *Journal) add(entries []Entry, lines []string) (added []string, err erro
 
 // Mirror completes the journal from a second copy of its lines. It adds the entries that only the copy has, and returns
 // their number, and the lines that the copy lacks. It ignores lines of the copy that are not sound. It passes lines
-// that are appended later to write, in order. write handles its own failures: the next call of Mirror finds what the
-// copy lacks. Mirror is called before the journal is shared.
+// that are appended later to write, in order. write handles its own failures: the next call of Mirror returns the lines
+// that the copy lacks. Mirror is called before the journal is shared.
 func (j *Journal) Mirror(copied []string, write func(lines []string)) (added int, lacking []string, err error) {
 	var entries []Entry
 	var lines []string

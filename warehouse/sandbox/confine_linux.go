@@ -49,8 +49,8 @@ var (
 )
 
 const (
-	// runtimeMemory is the memory of a child beyond its own limit, in bytes: the Go runtime, stacks, and what DuckDB does
-	// not count.
+	// runtimeMemory is the memory of a child beyond its own limit, in bytes: the Go runtime, stacks, and memory that
+	// DuckDB does not count.
 	runtimeMemory = 512 << 20
 	// runtimeAddresses is the address space of a child beyond its limit, in bytes. It is reserved far ahead of its use.
 	runtimeAddresses = 8 << 30

@@ -6,9 +6,9 @@
 // [Command] lists. It first limits itself, opens what it needs, calls Confine, and only then reads data that may be
 // hostile. Confine cannot be undone.
 //
-// The package never reads what a child writes, except the beginning of its standard output and error. It knows nothing
-// of SQL, file formats or tenants. It imports no other package of this program, so that both ingest and exports can use
-// it.
+// The package never reads the output of a child, except the beginning of its standard output and error. It knows
+// nothing of SQL, file formats or tenants. It imports no other package of this program, so that both ingest and exports
+// can use it.
 //
 // Each [Process] has two goroutines, which return when the child has ended. One is locked to the OS thread that started
 // the child, because the kernel kills the child when that thread ends. The other reads its standard output and error.

@@ -8,7 +8,7 @@ import (
 // ErrUnsupported means that the kernel lacks a protection.
 var ErrUnsupported = errors.New("the kernel cannot confine a process")
 
-// Policy describes what a confined process keeps.
+// Policy describes the access that a confined process keeps.
 type Policy struct {
 	ReadFiles        []int // open descriptors that DuckDB may read as /dev/fd/N
 	AllowUnsupported bool  // apply the protections that the kernel has, instead of failing if it lacks one

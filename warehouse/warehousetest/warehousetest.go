@@ -1,5 +1,5 @@
-// Package warehousetest has what tests of several packages need: open a warehouse, merge rows into it, and read files
-// of a closed one. Each function ends the test if it fails.
+// Package warehousetest has helpers for the tests of several packages: they open a warehouse, merge rows into it, and
+// read files of a closed one. Each function ends the test if it fails.
 package warehousetest
 
 import (

@@ -111,8 +111,8 @@ func readEvents(body io.Reader, result any, report func(Progress)) error {
 	}
 }
 
-// replyOutput replies with what write writes, without buffering it, and with its result as the trailer. If write fails
-// before its first byte, the reply is the error with status 422. If it fails later, replyOutput returns an
+// replyOutput replies with the output of write, without buffering it, and with its result as the trailer. If write
+// fails before its first byte, the reply is the error with status 422. If it fails later, replyOutput returns an
 // incompleteError.
 func replyOutput(w http.ResponseWriter, write func(io.Writer) (any, error)) error {
 	w.Header().Set("Trailer", resultTrailer)

@@ -49,8 +49,8 @@ const (
 	parquetValueBytes = 2  // the definition level of a value outside lists, which in fact takes a quarter of a byte
 	parquetLevelBytes = 4  // the levels of a value in a list
 	parquetTextBytes  = 4  // the length of a byte array
-	// The value bytes divided by parquetExpansion cover what zstd adds to incompressible bytes. They also cover the
-	// headers and index entries of further pages, which have at least parquetPageBytes each.
+	// The value bytes divided by parquetExpansion cover the bytes that zstd adds to incompressible input. They also cover
+	// the headers and index entries of further pages, which have at least parquetPageBytes each.
 	parquetExpansion = 64
 	parquetCounters  = 32 // the growth of the numbers in the footer, compared with a file without rows
 )
