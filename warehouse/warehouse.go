@@ -241,8 +241,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	set := []string{
 		"SET GLOBAL TimeZone = 'UTC'",
 		"SET GLOBAL preserve_insertion_order = false", // needs less memory; statements that need an order have ORDER BY
-		// DuckDB must not first select the ids of a page and then read their rows (late materialization). The page index
-		// bounds the rows of a page already, so it is faster to read whole rows at once.
+		// The page index bounds the rows that a page reads, so it is faster to read whole rows at once.
 		"SET GLOBAL late_materialization_max_rows = 0",
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
@@ -293,7 +292,7 @@ const (
 // MaxRow returns the maximum length of a row as JSON, in bytes.
 func (w *Warehouse) MaxRow() int { return w.maxRow }
 
-// setMaxRow computes maxRow from the memory limit of DuckDB.
+// setMaxRow sets maxRow by the memory limit of DuckDB.
 func (w *Warehouse) setMaxRow(ctx context.Context) error {
 	var limit string // such as 572.2 MiB
 	if err := w.loader.QueryRowContext(ctx, "SELECT current_setting('memory_limit')").Scan(&limit); err != nil {
