@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,12 +67,9 @@ sources:
   both: {every: 1s, files: {path: %q, dataset: calls}}
   one: {every: 1s, files: {path: %q, dataset: calls, tenant: %s}}
 `, both, one, someTenant), 0o600))
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	operator := free.Addr().String()
-	noError(t, free.Close())
-	flags := []string{"--config", config, "--rate-limit", "none", "--operator-listen", operator}
-	url, stop := serve(t, data, flags...)
+	flags := []string{"--config", config, "--rate-limit", "none", "--operator-listen", "127.0.0.1:0"}
+	urls, stop := serveAll(t, data, flags...)
+	url, operator := urls[0], urls[1]
 	key, otherKey := createKey(t, data, someTenant, "public"), createKey(t, data, otherTenant, "public")
 	wantRows := func(rows, otherRows int) {
 		t.Helper()
@@ -126,7 +122,7 @@ sources:
 	until(t, "the lake is as before", func() bool {
 		return isPublished(data) && lakeDigest(t, data, "calls/*/calls") == lake
 	})
-	if _, ready := get(t, "http://"+operator+"/readyz", ""); !strings.Contains(ready,
+	if _, ready := get(t, operator+"/readyz", ""); !strings.Contains(ready,
 		`"restores":[{"tenant_id":"`+someTenant) {
 		t.Errorf("/readyz does not name the restore: %s", ready)
 	}

@@ -30,8 +30,9 @@ type Main struct {
 	// Umask is the umask of the user. It applies to files that a command writes outside the data folder;
 	// the umask of the process is stricter.
 	Umask fs.FileMode
-	// Listening, if not nil, is called with the address of the API once the server accepts connections.
-	Listening func(address string)
+	// Listening, if not nil, is called with the addresses of the server once it accepts connections: that of the API,
+	// and those of --operator-listen and --tables-listen, if they are set.
+	Listening func(addresses []string)
 	// NoIdleWorkers makes the server start a SQL worker only when a query needs it. Tests with few queries set it.
 	NoIdleWorkers bool
 	// Exit ends the process if a shutdown takes too long. The default is os.Exit.

@@ -224,7 +224,7 @@ func runFolderCommand(t *testing.T, data string, args []string) result {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	program := Main{Args: append(args, "--data", data), Stdin: strings.NewReader(mixedCalls(100, 5)), Stdout: &stdout,
-		Stderr: &stderr, Listening: func(string) { cancel() }, NoIdleWorkers: true}
+		Stderr: &stderr, Listening: func([]string) { cancel() }, NoIdleWorkers: true}
 	return result{program.Run(ctx), stdout.String(), stderr.String()}
 }
 

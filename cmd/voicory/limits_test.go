@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,29 +22,26 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-// startRedis runs a redis-server until the test ends.
-func startRedis(t *testing.T) (address string, server *os.Process) {
+// startRedis runs a redis-server on a socket until the test ends. A free port might be taken before the server has it.
+func startRedis(t *testing.T) (socket string, server *os.Process) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("redis-server is not installed (apt-get install redis-server)")
 	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	noError(t, listener.Close())
-	args := []string{"--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()}
+	dir := t.TempDir()
+	socket = filepath.Join(dir, "redis")
+	args := []string{"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir}
 	command := exec.Command(path, args...) //nolint:noctx // ended below
 	noError(t, command.Start())
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
 		_ = command.Wait() // killed
 	})
-	address = fmt.Sprintf("127.0.0.1:%d", port)
-	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: 100})
 	noError(t, client.Ping(t.Context()).Err())
 	noError(t, client.Close())
-	return address, command.Process
+	return socket, command.Process
 }
 
 // newFolderWithKey creates a data folder with one public key.
@@ -83,13 +80,13 @@ func sendRequests(t *testing.T, urls []string, key string, n int, atOnce bool) (
 // requests.
 func TestLimits_SharedInRedis(t *testing.T) {
 	t.Parallel()
-	address, _ := startRedis(t)
+	socket, _ := startRedis(t)
 	data, key := newFolderWithKey(t)
 	var urls []string
 	for range 2 {
 		copied := t.TempDir()
 		noError(t, os.CopyFS(copied, os.DirFS(data)))
-		url, _ := serve(t, copied, "--redis", "redis://"+address, "--redis-timeout", "1m", "--rate-limit", "60/1m,10/1s")
+		url, _ := serve(t, copied, "--redis", "unix://"+socket, "--redis-timeout", "1m", "--rate-limit", "60/1m,10/1s")
 		urls = append(urls, url)
 	}
 	var passed int64
@@ -97,7 +94,7 @@ func TestLimits_SharedInRedis(t *testing.T) {
 		passed += sendRequests(t, urls, key, 12, true)
 		return passed > 20
 	})
-	client := redis.NewClient(&redis.Options{Addr: address})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
 	defer func() { noError(t, client.Close()) }()
 	keys, err := client.Keys(t.Context(), "voicory:limit:*").Result()
 	noError(t, err)
@@ -133,9 +130,9 @@ func TestLimits_SharedInRedis(t *testing.T) {
 // once Redis replies.
 func TestLimits_RedisOutage(t *testing.T) {
 	t.Parallel()
-	address, redisProcess := startRedis(t)
+	socket, redisProcess := startRedis(t)
 	data, key := newFolderWithKey(t)
-	url, _ := serve(t, data, "--redis", "redis://"+address, "--rate-limit", "60/1h,10/30m")
+	url, _ := serve(t, data, "--redis", "unix://"+socket, "--rate-limit", "60/1h,10/30m")
 	state := func() string {
 		_, ready := get(t, url+"/readyz", "")
 		return ready + " " + regexp.MustCompile(`(?m)^voicory_redis_up .`).FindString(metrics(t, data))
@@ -152,7 +149,7 @@ func TestLimits_RedisOutage(t *testing.T) {
 		t.Error(got)
 	}
 	noError(t, redisProcess.Signal(syscall.SIGCONT))
-	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: 100})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: 100})
 	noError(t, client.FlushAll(t.Context()).Err())
 	noError(t, client.Close())
 	// Redis is empty, so it allows a request once the server uses it

@@ -133,11 +133,18 @@ func createKey(t *testing.T, data, tenant, keyType string, flags ...string) stri
 // serve runs a server on the folder until stop is called. It returns the URL of the server.
 func serve(t *testing.T, data string, flags ...string) (url string, stop func()) {
 	t.Helper()
+	urls, stop := serveAll(t, data, flags...)
+	return urls[0], stop
+}
+
+// serveAll is like serve, and also returns the URLs of --operator-listen and --tables-listen.
+func serveAll(t *testing.T, data string, flags ...string) (urls []string, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	address, done := make(chan string, 1), make(chan int, 1)
+	listening, done := make(chan []string, 1), make(chan int, 1)
 	var stderr bytes.Buffer
 	program := Main{Args: append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...),
-		Stdout: io.Discard, Stderr: &stderr, Listening: func(a string) { address <- a }, NoIdleWorkers: true}
+		Stdout: io.Discard, Stderr: &stderr, Listening: func(addresses []string) { listening <- addresses }, NoIdleWorkers: true}
 	go func() { done <- program.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -147,11 +154,14 @@ func serve(t *testing.T, data string, flags ...string) (url string, stop func())
 	})
 	t.Cleanup(stop)
 	select {
-	case a := <-address:
-		return "http://" + a, stop
+	case addresses := <-listening:
+		for _, address := range addresses {
+			urls = append(urls, "http://"+address)
+		}
+		return urls, stop
 	case status := <-done:
 		t.Fatalf("the server did not start: %d %s", status, stderr.String())
-		return "", nil
+		return nil, nil
 	}
 }
 

@@ -141,21 +141,18 @@ func TestStop_DrainsResponses(t *testing.T) {
 // --operator-listen serves only the monitoring routes, and the public address does not serve metrics.
 func TestServe_OperatorListen(t *testing.T) {
 	t.Parallel()
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	address := free.Addr().String()
-	noError(t, free.Close())
 	data, key := newFolderWithKey(t)
-	url, _ := serve(t, data, "--operator-listen", address)
+	urls, _ := serveAll(t, data, "--operator-listen", "127.0.0.1:0")
+	url, operator := urls[0], urls[1]
 	get(t, url+"/api/v1/calls", key)
 	for path, want := range map[string]int{"/metrics": 200, "/readyz": 200, "/healthz": 200, "/api/v1/calls": 404,
 		"/keys": 404} {
-		if status, body := get(t, "http://"+address+path, key); status != want || path == "/metrics" &&
+		if status, body := get(t, operator+path, key); status != want || path == "/metrics" &&
 			!strings.Contains(body, `voicory_http_requests_total{method="GET",route="/api/v1/calls",status="200"} 1`) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
-	_, exposition := get(t, "http://"+address+"/metrics", key)
+	_, exposition := get(t, operator+"/metrics", key)
 	for _, metric := range []string{`voicory_duckdb_memory_bytes{tag="base_table"}`,
 		`voicory_duckdb_spilled_bytes{tag="hash_table"}`} {
 		if !strings.Contains(exposition, metric) {
@@ -169,19 +166,16 @@ func TestServe_OperatorListen(t *testing.T) {
 
 // --tables-listen serves the tables of all tenants only, for the token.
 func TestServe_TablesListen(t *testing.T) {
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	address := free.Addr().String()
-	noError(t, free.Close())
 	data, key := newFolderWithKey(t)
 	file, token := filepath.Join(t.TempDir(), "token"), strings.Repeat("token", 8)
 	noError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
-	url, _ := serve(t, data, "--tables-listen", address, "--tables-token-file", file)
+	urls, _ := serveAll(t, data, "--tables-listen", "127.0.0.1:0", "--tables-token-file", file)
+	url, tables := urls[0], urls[1]
 	for _, test := range []struct {
 		url, token string
 		status     int
 	}{
-		{"http://" + address, token, 200}, {"http://" + address, key, 401}, {url, token, 401},
+		{tables, token, 200}, {tables, key, 401}, {url, token, 401},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
 			test.url+"/iceberg/v1/namespaces/all_tenants/tables/calls", http.NoBody)
@@ -194,7 +188,7 @@ func TestServe_TablesListen(t *testing.T) {
 			t.Errorf("%s: got status %d, want %d", test.url, response.StatusCode, test.status)
 		}
 	}
-	if status, _ := get(t, "http://"+address+"/api/v1/calls", key); status != 404 {
+	if status, _ := get(t, tables+"/api/v1/calls", key); status != 404 {
 		t.Errorf("got status %d for the API, want 404", status)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,11 +66,8 @@ sources:
     postgres: {dsn: {env: WRONG_DSN}}
 `, theirs+"/api/v1", keyFile, tenant.ID), 0o600))
 	here := t.TempDir()
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	operatorAddress := free.Addr().String()
-	noError(t, free.Close())
-	ours, stop := serve(t, here, "--config", configFile, "--rate-limit", "none", "--operator-listen", operatorAddress)
+	urls, stop := serveAll(t, here, "--config", configFile, "--rate-limit", "none", "--operator-listen", "127.0.0.1:0")
+	ours, operator := urls[0], urls[1]
 	until(t, "both have run", func() bool {
 		list := sourcesOf(t, here)
 		return list["acme"].AsOf != nil && list["platform"].Failures > 1
@@ -90,7 +86,7 @@ sources:
 	if status != 200 || ready != `{"status":"degraded","checks":{"source acme":"ok","source platform":"away","warehouse":"ok"},"conditions":{}}` {
 		t.Error(status, ready)
 	}
-	if _, ready := get(t, "http://"+operatorAddress+"/readyz", ""); !strings.Contains(ready,
+	if _, ready := get(t, operator+"/readyz", ""); !strings.Contains(ready,
 		`"errors":{"source platform":"`) || strings.Contains(ready, "hush") {
 		t.Error(ready)
 	}

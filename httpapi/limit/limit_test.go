@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,21 +34,19 @@ func take(t *testing.T, l limit.Limiter, subject string, rules limit.Rules) limi
 	return d
 }
 
-// redisServer starts a redis-server of its own and ends it with the test.
+// startRedis starts a redis-server of its own and ends it with the test.
 func startRedis(t *testing.T) *redis.Client {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("there is no redis-server here (apt-get install redis-server)")
 	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	noError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	noError(t, listener.Close())
-	args := []string{"--port", fmt.Sprint(port), "--save", "", "--appendonly", "no", "--dir", t.TempDir()}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "redis") // a free port might be taken before the server has it
+	args := []string{"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir}
 	server := exec.Command(path, args...) //nolint:noctx // ends in the clean-up
 	noError(t, server.Start())
-	client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: 100})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: 100})
 	t.Cleanup(func() {
 		noError(t, client.Close())
 		noError(t, server.Process.Kill())

@@ -37,8 +37,8 @@ type Options struct {
 	NoIdleWorkers       bool // start SQL workers only when a query needs them
 
 	Log       *slog.Logger
-	Listening func(address string) // if not nil, called with the address of the API once it accepts connections
-	Exit      func()               // ends the process if a shutdown takes too long
+	Listening func(addresses []string) // if not nil, called once connections to Listen and the others are accepted
+	Exit      func()                   // ends the process if a shutdown takes too long
 }
 
 // idleWorkers is the number of SQL workers that are started ahead: notebooks and dashboards often send a second query
@@ -138,7 +138,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	log.Info("serving", "address", endpoints[0].listener.Addr().String(), "data", w.Dir())
 	if o.Listening != nil {
-		o.Listening(endpoints[0].listener.Addr().String())
+		var addresses []string
+		for _, e := range endpoints {
+			if e.listener.Addr().Network() == "tcp" { // not the socket of the commands
+				addresses = append(addresses, e.listener.Addr().String())
+			}
+		}
+		o.Listening(addresses)
 	}
 	return serveAll(ctx, log, watch, o.StopTimeout, endpoints...)
 }
