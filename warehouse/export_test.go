@@ -9,9 +9,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	statements "github.com/voicory/warehouse/sql"
 )
 
 // MaxPublishLag is the lag of a publication from which it is a condition.
@@ -208,4 +211,15 @@ func (w *Warehouse) ExecInStore(ctx context.Context, id uuid.UUID, statement str
 		_, err := tx.ExecContext(ctx, statement)
 		return err
 	})
+}
+
+// SetMaxLog sets the size of a log, such as 16MB, at which a commit is followed by a checkpoint, until restore is called.
+func (w *Warehouse) SetMaxLog(t *testing.T, size string) (restore func()) {
+	set := func(statement string) {
+		if _, err := w.loader.ExecContext(t.Context(), statement); err != nil {
+			t.Error(err)
+		}
+	}
+	set("SET GLOBAL checkpoint_threshold = " + statements.Text(size))
+	return func() { set("RESET GLOBAL checkpoint_threshold") }
 }

@@ -154,13 +154,16 @@ func (f *faultyWarehouse) checkLake() error {
 // A faultyStep is an operation during which the disk fails.
 type faultyStep struct {
 	prepare, do func(f *faultyWarehouse) error
-	faults      string // operations that fail, and patterns of their files; a star after an operation: ENOSPC too
+	// faults has operations that fail, several of them with plus signs between, and patterns of their files. A star after
+	// an operation: ENOSPC too.
+	faults string
 }
 
 func pushA(f *faultyWarehouse) error { return f.push(tenantA) }
 
 var faultySteps = map[string]faultyStep{
-	"push": {nil, pushA, `write* warehouse/A.duckdb.wal, fsync* warehouse/A.duckdb.wal, fsyncdir warehouse, write* commits`},
+	"push": {nil, pushA, `write* warehouse/A.duckdb.wal, fsync* warehouse/A.duckdb.wal, fsyncdir warehouse,
+		write* commits, fsync+truncate warehouse/A.duckdb.wal`},
 	"push of a new tenant": {nil, func(f *faultyWarehouse) error { return f.push(uuid.New()) },
 		`create .*.unfinished-*, rename *.duckdb, create *.duckdb.wal, write* *.duckdb.wal, fsync *.duckdb.wal,
 		write* journal.ndjson, fsync journal.ndjson, write* control.duckdb.wal, fsync control.duckdb.wal,
@@ -180,7 +183,8 @@ var faultySteps = map[string]faultyStep{
 		func(f *faultyWarehouse) error { _, err := f.w.Publish(f.t.Context()); return err },
 		`mkdir* lake/, mkdir* published/, create lake/, link published/, fsyncdir lake, fsyncdir published`},
 	"creation of a key": {nil, (*faultyWarehouse).createKey,
-		`write* journal.ndjson, fsync journal.ndjson, write* control.duckdb.wal, fsync control.duckdb.wal`},
+		`write* journal.ndjson, fsync journal.ndjson, write* control.duckdb.wal, fsync control.duckdb.wal,
+		fsync+truncate control.duckdb.wal`},
 	"revocation": {(*faultyWarehouse).createKey, (*faultyWarehouse).revoke,
 		`write* journal.ndjson, fsync journal.ndjson, write* control.duckdb.wal, fsync control.duckdb.wal`},
 	"revocation without any file": {(*faultyWarehouse).createKey, (*faultyWarehouse).revoke, `write* *`},
@@ -219,7 +223,11 @@ func (s faultyStep) rules() (rules []faultfs.Rule) {
 	for fault := range strings.SplitSeq(s.faults, ",") {
 		op, path, _ := strings.Cut(strings.TrimSpace(fault), " ")
 		name := strings.TrimRight(op, "*1")
-		rule := faultfs.Rule{Ops: []faultfs.Op{faultfs.Op(name)}, Path: strings.ReplaceAll(path, "A", tenantA.String()),
+		var ops []faultfs.Op
+		for op := range strings.SplitSeq(name, "+") {
+			ops = append(ops, faultfs.Op(op))
+		}
+		rule := faultfs.Rule{Ops: ops, Path: strings.ReplaceAll(path, "A", tenantA.String()),
 			Skip: strings.Count(op, "1"), Errno: syscall.EIO}
 		if strings.Contains(rule.Path, "/") && !strings.HasPrefix(rule.Path, "backup") {
 			rule.Path = "data/" + rule.Path
@@ -244,16 +252,17 @@ func (s faultyStep) rules() (rules []faultfs.Rule) {
 func TestFaults_HealByThemselves(t *testing.T) {
 	t.Parallel()
 	f := newFaultyWarehouse(t)
-	tried := map[faultfs.Op]bool{}
+	tried := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(faultySteps)) {
 		step := faultySteps[name]
 		t.Run(name, func(t *testing.T) {
 			for i, rule := range step.rules() {
-				if i > 0 && tried[rule.Ops[0]] && !*allFaults {
+				ops := fmt.Sprint(rule.Ops)
+				if i > 0 && tried[ops] && !*allFaults {
 					continue
 				}
-				tried[rule.Ops[0]] = true
-				t.Run(fmt.Sprint(rule.Ops[0], " ", rule.Path, " ", rule.Skip, " ", rule.Errno), func(t *testing.T) {
+				tried[ops] = true
+				t.Run(fmt.Sprint(ops, " ", rule.Path, " ", rule.Skip, " ", rule.Errno), func(t *testing.T) {
 					f.t = t
 					f.fail(step, rule, i == 0)
 				})

@@ -247,10 +247,9 @@ func (w *Warehouse) healTenant(ctx context.Context, id uuid.UUID) error {
 	store.writing.Lock() // a checkpoint alone does not write to an empty log
 	err = store.inTransaction(ctx, store.db, func(*sql.Tx) error { return nil })
 	store.writing.Unlock()
-	if err != nil {
-		return err
-	}
-	return w.checkpoint(ctx, store)
+	// If the disk works and the commit fails, DuckDB cannot write the log any more. The checkpoint then fails too, and the
+	// next try attaches the database again.
+	return errors.Join(err, w.checkpoint(ctx, store))
 }
 
 // maxTry bounds the bytes that are written to try the disk.

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -249,6 +251,9 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		"SET GLOBAL enable_external_file_cache = false",
 		// Freed buffers go back to the operating system after seconds, not only when a later allocation finds them.
 		"SET GLOBAL allocator_background_threads = true",
+		// A large commit is written to the log before the checkpoint that follows it. Without the log, nothing would say
+		// that the checkpoint was interrupted, see [duckdb.TornBlocks].
+		"SET GLOBAL auto_checkpoint_skip_wal_threshold = " + strconv.FormatUint(math.MaxUint64, 10),
 		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
 		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
 	}

@@ -73,8 +73,9 @@ func (i *Instance) classify(err error, database string) error {
 // The texts of errno that DuckDB adds to its messages, and the messages about a file that it writes.
 var (
 	noSpace   = regexp.MustCompile("No space left on device|[Qq]uota exceeded")
-	ioFailure = regexp.MustCompile("Input/output error|Remote I/O error|Read-only file system")
-	written   = regexp.MustCompile(`(?:Could not (?:write|fsync|truncate|remove)[^"]*|Cannot open file )"([^"]+)"`)
+	ioFailure = regexp.MustCompile("Input/output error|Remote I/O error|Read-only file system|" +
+		"Bad file descriptor") // of a log that could not be cut, see ftruncate_linux.go
+	written = regexp.MustCompile(`(?:Could not (?:write|fsync|truncate|remove)[^"]*|Cannot open file )"([^"]+)"`)
 )
 
 // invalidated matches the messages about a database whose checkpoint has failed, or that is being attached again, and
