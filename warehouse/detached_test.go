@@ -62,12 +62,14 @@ func TestWithDetached_NoReaderMeanwhile(t *testing.T) {
 
 // Users that do not finish in time make WithDetached fail, and nothing changes.
 func TestWithDetached_GivesUp(t *testing.T) {
-	defer warehouse.SetDrainTimeout(warehouse.SetDrainTimeout(time.Millisecond))
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
-	wantKind(t, w.WithDetached(t.Context(), tenantA, func() error { t.Error("called"); return nil }), warehouse.ErrBusy)
+	former := warehouse.SetDrainTimeout(time.Millisecond)
+	err = w.WithDetached(t.Context(), tenantA, func() error { t.Error("called"); return nil })
+	warehouse.SetDrainTimeout(former)
+	wantKind(t, err, warehouse.ErrBusy)
 	wantCallCount(t, w, tenantA, 1)
 	noError(t, snapshot.Close())
 	noError(t, w.WithDetached(t.Context(), tenantA, func() error { return nil }))

@@ -37,12 +37,13 @@ func TestErase_OtherTenantsGoOn(t *testing.T) {
 
 // A reader that does not end makes the erasure fail. The rows are kept out already, and the erasure is completed later.
 func TestErase_CompletedAfterASlowReader(t *testing.T) {
-	defer warehouse.SetDrainTimeout(warehouse.SetDrainTimeout(50 * time.Millisecond))
 	w := openNew(t)
 	mergePerson(t, w, 30)
 	snapshot, err := w.Snapshot(t.Context(), tenantA)
 	noError(t, err)
+	former := warehouse.SetDrainTimeout(50 * time.Millisecond)
 	_, err = w.Erase(t.Context(), tenantA, erasedTexts["number"], warehouse.EraseOptions{})
+	warehouse.SetDrainTimeout(former)
 	wantKind(t, err, warehouse.ErrBusy)
 	wantCounts(t, merge(t, w, schema.Calls, call(tenantA, 950, row{"from_number": erasedTexts["number"]})),
 		schema.Counts{Read: 1, Erased: 1})
