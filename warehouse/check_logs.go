@@ -99,7 +99,7 @@ func attachForReading(catalog, path string) string {
 }
 
 // attachAlone attaches a database for reading to an instance of its own, which the returned function closes. The
-// instance has the bounds of the warehouse's instance. It returns an ErrDamaged if the log cannot be replayed.
+// instance has the settings of the warehouse's instance. It returns an ErrDamaged if the log cannot be replayed.
 func (w *Warehouse) attachAlone(
 	ctx context.Context, catalog, path string,
 ) (db *sql.DB, detach func() error, err error) {
@@ -115,14 +115,9 @@ func (w *Warehouse) attachAlone(
 	}
 	db = instance.DB("USE " + statements.Ident(catalog))
 	detach = func() error { return errors.Join(db.Close(), instance.Close()) }
-	err = instance.AddFunctions(ctx, ValueFunctions...)
 	loader := instance.DB("")
-	for _, statement := range []string{"SET GLOBAL TimeZone = 'UTC'", "SET GLOBAL autoinstall_known_extensions = false",
-		"SET GLOBAL autoload_known_extensions = false", "SET GLOBAL memory_limit = " + statements.Text(memory),
-		"SET GLOBAL temp_directory = " + statements.Text(temp), attachForReading(catalog, path)} {
-		if err == nil {
-			_, err = loader.ExecContext(ctx, statement)
-		}
+	if err = configure(ctx, instance, loader, memory, temp); err == nil {
+		_, err = loader.ExecContext(ctx, attachForReading(catalog, path))
 	}
 	if duckdb.IsInternal(err) {
 		err = fmt.Errorf("%w: its WAL cannot be replayed: %s", ErrDamaged, firstLine(err))

@@ -267,15 +267,8 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	w.loader = w.instance.DB("")
-	for _, statement := range []string{"SET GLOBAL TimeZone = 'UTC'", "SET GLOBAL preserve_insertion_order = false",
-		"SET GLOBAL autoinstall_known_extensions = false", "SET GLOBAL autoload_known_extensions = false",
-		"SET GLOBAL enable_external_file_cache = false", "SET GLOBAL temp_directory = ''",
-		"SET GLOBAL memory_limit = " + statements.Text(cmp.Or(opts.MemoryLimit, defaultMemory))} {
-		if _, err := w.loader.ExecContext(ctx, statement); err != nil {
-			return nil, err
-		}
-	}
-	return w, w.instance.AddFunctions(ctx, ValueFunctions...)
+	// It does not spill: that would change the folder.
+	return w, configure(ctx, w.instance, w.loader, cmp.Or(opts.MemoryLimit, defaultMemory), "")
 }
 
 // readHistories reads the registered histories and the last commits of the stores as far as they can be read. Damage of

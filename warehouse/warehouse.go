@@ -235,28 +235,8 @@ func (w *Warehouse) TempDir() string {
 // SocketPath returns the path of the Unix socket of the admin API, on which a server with the data folder dir listens.
 func SocketPath(dir string) string { return filepath.Join(dir, socketFile) }
 
-// openInstance starts DuckDB with settings for all connections. DuckDB must not load extensions from a network.
+// openInstance starts the DuckDB instance of all tenants.
 func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) {
-	if opts.MemoryLimit == "" {
-		opts.MemoryLimit = defaultMemory
-	}
-	set := []string{
-		"SET GLOBAL TimeZone = 'UTC'",
-		"SET GLOBAL preserve_insertion_order = false", // needs less memory; statements that need an order have ORDER BY
-		// The page index bounds the rows that a page reads, so it is faster to read whole rows at once.
-		"SET GLOBAL late_materialization_max_rows = 0",
-		"SET GLOBAL autoinstall_known_extensions = false",
-		"SET GLOBAL autoload_known_extensions = false",
-		// The operating system caches Parquet files. DuckDB's memory is better used for blocks of pages.
-		"SET GLOBAL enable_external_file_cache = false",
-		// Freed buffers go back to the operating system after seconds, not only when a later allocation finds them.
-		"SET GLOBAL allocator_background_threads = true",
-		// A large commit is written to the log before the checkpoint that follows it. Without the log, nothing would say
-		// that the checkpoint was interrupted, see [duckdb.TornBlocks].
-		"SET GLOBAL auto_checkpoint_skip_wal_threshold = " + strconv.FormatUint(math.MaxUint64, 10),
-		"SET GLOBAL memory_limit = " + statements.Text(opts.MemoryLimit),
-		"SET GLOBAL temp_directory = " + statements.Text(filepath.Join(w.dir, tempDir)),
-	}
 	if w.instance, err = duckdb.Open(ctx, w.dir); err != nil {
 		return err
 	}
@@ -266,12 +246,8 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 	w.folder.onFailedWrite = w.healing.noteFailedWrite
 	w.instance.OnDamaged(w.conditions.noteDamaged)
 	w.loader = w.instance.DB("")
-	for _, statement := range set {
-		if _, err := w.loader.ExecContext(ctx, statement); err != nil {
-			return err
-		}
-	}
-	if err := w.instance.AddFunctions(ctx, ValueFunctions...); err != nil {
+	memory, temp := cmp.Or(opts.MemoryLimit, defaultMemory), filepath.Join(w.dir, tempDir)
+	if err := configure(ctx, w.instance, w.loader, memory, temp); err != nil {
 		return err
 	}
 	if err := w.setMaxRow(ctx); err != nil {
@@ -284,6 +260,34 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 		}
 	}
 	return nil
+}
+
+// configure makes the settings of an instance, for all of its connections, and adds the functions for values. Every
+// instance of this package is configured here, so that statements and replays of logs behave the same in each. DuckDB
+// must not load extensions from a network. It spills to the folder temp, or not at all if temp is empty.
+func configure(ctx context.Context, instance *duckdb.Instance, loader *sql.DB, memory, temp string) error {
+	for _, setting := range []string{
+		"TimeZone = 'UTC'",
+		"preserve_insertion_order = false", // needs less memory; statements that need an order have ORDER BY
+		// The page index bounds the rows that a page reads, so it is faster to read whole rows at once.
+		"late_materialization_max_rows = 0",
+		"autoinstall_known_extensions = false",
+		"autoload_known_extensions = false",
+		// The operating system caches Parquet files. DuckDB's memory is better used for blocks of pages.
+		"enable_external_file_cache = false",
+		// Freed buffers go back to the operating system after seconds, not only when a later allocation finds them.
+		"allocator_background_threads = true",
+		// A large commit is written to the log before the checkpoint that follows it. Without the log, nothing would say
+		// that the checkpoint was interrupted, see [duckdb.TornBlocks].
+		"auto_checkpoint_skip_wal_threshold = " + strconv.FormatUint(math.MaxUint64, 10),
+		"memory_limit = " + statements.Text(memory),
+		"temp_directory = " + statements.Text(temp),
+	} {
+		if _, err := loader.ExecContext(ctx, "SET GLOBAL "+setting); err != nil {
+			return err
+		}
+	}
+	return instance.AddFunctions(ctx, ValueFunctions...)
 }
 
 // DuckDB compresses, reads and publishes 2,048 rows at a time, which must fit into its memory together. Rows can be of
