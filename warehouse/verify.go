@@ -1,154 +1,19 @@
 package warehouse
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/voicory/warehouse/internal/filelock"
-	statements "github.com/voicory/warehouse/sql"
 	"github.com/voicory/warehouse/warehouse/duckdb"
 	"github.com/voicory/warehouse/warehouse/journal"
 )
-
-// FindingKind names the kind of a finding.
-type FindingKind string
-
-// Kinds of findings, from the root of the data folder to the rows of a tenant.
-const (
-	FoundLink             FindingKind = "link"
-	FoundStray            FindingKind = "stray"
-	FoundMode             FindingKind = "mode"
-	FoundOwner            FindingKind = "owner"
-	FoundMissingFolder    FindingKind = "folder_missing"
-	FoundMark             FindingKind = "mark_damaged"
-	FoundSigningKey       FindingKind = "signing_key"
-	FoundJournal          FindingKind = "journal_damaged"
-	FoundControl          FindingKind = "control_damaged"
-	FoundControlWAL       FindingKind = "control_wal_damaged"
-	FoundKeysDiffer       FindingKind = "keys_differ"
-	FoundInterrupted      FindingKind = "checkpoint_interrupted"
-	FoundUnregistered     FindingKind = "tenant_unregistered"
-	FoundStoreMissing     FindingKind = "store_missing"
-	FoundStoreDamaged     FindingKind = "store_damaged"
-	FoundStoreForeign     FindingKind = "store_foreign"
-	FoundStoreBehind      FindingKind = "store_behind"
-	FoundStoreUnavailable FindingKind = "store_unavailable"
-	FoundStoreNewer       FindingKind = "store_newer"
-	FoundWAL              FindingKind = "wal_damaged"
-	FoundDuplicates       FindingKind = "duplicate_rows"
-	FoundDeletedRows      FindingKind = "deleted_rows"
-	FoundSequence         FindingKind = "feed_sequence"
-	FoundPublishedMissing FindingKind = "published_missing"
-	FoundPublishedDamaged FindingKind = "published_damaged"
-	FoundDifference       FindingKind = "partition_differs"
-	FoundQuarantine       FindingKind = "quarantine_damaged"
-	FoundQuarantineEdited FindingKind = "quarantine_edited"
-	FoundUnfinished       FindingKind = "erasure_unfinished"
-	FoundKept             FindingKind = "kept_files"
-)
-
-// A findingRule describes the effect of a kind of finding and the command for the operator. {tenant} in the command
-// stands for an option that restricts the command to the tenant, or for nothing.
-type findingRule struct {
-	effect, command string
-	information     bool // nothing is wrong, and nothing has to be done
-}
-
-const repairCommand = "voicory repair{tenant}"
-
-// findingRules lists every kind of finding.
-var findingRules = map[FindingKind]findingRule{
-	FoundLink: {effect: "voicory refuses the path", command: repairCommand},
-	FoundStray: {
-		effect:  "programs that read the folder may read it as data",
-		command: repairCommand,
-	},
-	FoundMode: {
-		effect:  "other users of the machine can read it, or voicory cannot",
-		command: repairCommand,
-	},
-	FoundOwner:         {effect: "voicory may be unable to write it", command: "chown -R {owner} {data}"},
-	FoundMissingFolder: {effect: "writes below it fail", command: repairCommand},
-	FoundMark:          {effect: "voicory does not start", command: repairCommand},
-	FoundSigningKey: {
-		effect:  "voicory does not start, or cursors and signed URLs become invalid",
-		command: repairCommand,
-	},
-	FoundJournal: {
-		effect:  "the facts of these lines, such as revocations and erasures, are only in the control database",
-		command: repairCommand,
-	},
-	FoundControl:    {effect: "voicory does not start, or keys fail", command: repairCommand},
-	FoundControlWAL: {effect: "voicory does not start", command: repairCommand},
-	FoundKeysDiffer: {effect: "the next start makes them agree, and a revocation in either of them holds",
-		command: "voicory repair", information: true},
-	FoundInterrupted: {effect: "none: no row is lost, and the next start completes the blocks; until then the rows are not " +
-		"verified", command: repairCommand, information: true},
-	FoundUnregistered: {effect: "the tenant is missing in lists", command: repairCommand},
-	FoundStoreMissing: {effect: "every request of the tenant fails", command: repairCommand},
-	FoundStoreDamaged: {
-		effect:  "requests of the tenant that read the damaged part fail",
-		command: repairCommand,
-	},
-	FoundStoreUnavailable: {
-		effect:  "every request of the tenant fails",
-		command: "remove the cause, and verify again",
-	},
-	FoundStoreForeign: {effect: "every request of the tenant fails", command: repairCommand},
-	FoundStoreBehind:  {effect: "every request of the tenant fails", command: repairCommand},
-	FoundStoreNewer:   {effect: "every request of the tenant fails", command: "upgrade voicory"},
-	FoundWAL:          {effect: "every request of the tenant fails", command: repairCommand},
-	FoundDuplicates:   {effect: "pages and files show a row twice", command: repairCommand},
-	FoundDeletedRows:  {effect: "the change feed shows a row and its deletion", command: repairCommand},
-	FoundSequence:     {effect: "followers of the change feed miss rows", command: repairCommand},
-	FoundPublishedMissing: {
-		effect:  "downloads and SQL of the partition fail; readers of lake/ miss its rows",
-		command: repairCommand,
-	},
-	FoundPublishedDamaged: {
-		effect:  "downloads and SQL of the partition fail; readers of lake/ get wrong rows",
-		command: repairCommand,
-	},
-	FoundDifference: {effect: "files and SQL show other rows than pages", command: repairCommand},
-	FoundQuarantine: {effect: "the damaged lines cannot be replayed", command: repairCommand},
-	FoundQuarantineEdited: {
-		effect:      "none, if the file was edited",
-		command:     "voicory quarantine list",
-		information: true,
-	},
-	FoundUnfinished: {effect: "data that was to be erased is still in files; the server tries again every minute",
-		command: repairCommand, information: true},
-	FoundKept: {effect: "files that repairs and restores have replaced use disk space",
-		command: "remove the folder when they are no longer needed", information: true},
-}
-
-// A Finding is one deviation of the data folder from its required state.
-type Finding struct {
-	Kind    FindingKind   `json:"kind"`
-	Tenant  uuid.NullUUID `json:"tenant_id"`
-	File    string        `json:"file"` // path in the data folder
-	Detail  string        `json:"detail"`
-	Effect  string        `json:"effect"`  // for users
-	Command string        `json:"command"` // for the operator
-	// Information marks a finding that needs no repair.
-	Information bool `json:"information,omitempty"`
-
-	partition partition // to publish again; its dataset is empty for other findings
-}
 
 // Verification is the result of Verify.
 type Verification struct {
@@ -226,120 +91,6 @@ func newVerifier(w *Warehouse, tenant uuid.UUID) *verifier {
 		found: Verification{Findings: []Finding{}, Skipped: []Skipped{}}}
 }
 
-// openOffline opens a data folder whatever its state, and changes nothing in it. The warehouse has neither a control
-// database nor a pool of tenants. The caller calls closeOffline.
-func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
-	path, err := filepath.Abs(opts.Dir)
-	if err == nil {
-		path, err = filepath.EvalSymlinks(path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("data folder %s: %w", opts.Dir, errNoFolder)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := &dataFolder{path: path, mark: folderMark{Format: folderFormat, LakeMode: LakePrivate},
-		log: cmp.Or(opts.Log, slog.New(slog.DiscardHandler))}
-	w := &Warehouse{dir: path, folder: f, commits: readCommits(nil),
-		conditions: newConditions(slog.New(slog.DiscardHandler))} // a verification reports findings instead
-	defer func() {
-		if err != nil {
-			err = errors.Join(f.refusal(err), w.closeOffline())
-		}
-	}()
-	if f.root, err = os.OpenRoot(path); err != nil {
-		return nil, err
-	}
-	if err := f.isDataFolder(); err != nil {
-		return nil, err
-	}
-	if err := f.lockOffline(); err != nil {
-		return nil, err
-	}
-	if mark, err := f.readMark(); err == nil {
-		f.mark = mark
-	} else {
-		f.mark.LakeMode = f.presentLakeMode()
-	}
-	w.readHistories()
-	if w.instance, err = duckdb.Open(ctx, path); err != nil {
-		return nil, err
-	}
-	w.loader = w.instance.DB("")
-	// It does not spill: that would change the folder.
-	return w, configure(ctx, w.instance, w.loader, cmp.Or(opts.MemoryLimit, defaultMemory), "")
-}
-
-// readHistories reads the registered histories and the last commits of the stores as far as they can be read. Damage of
-// their files is a finding of its own.
-func (w *Warehouse) readHistories() {
-	w.histories.byTenant, w.histories.accepted = map[uuid.UUID]uuid.UUID{}, map[uuid.UUID]bool{}
-	if text, err := w.folder.readFile(w.folder.join(commitsFile)); err == nil {
-		w.commits = readCommits(text)
-	}
-	text, err := w.folder.readFile(w.folder.join(journalFile))
-	if err != nil {
-		return
-	}
-	entries, _, _ := journal.Read(bytes.NewReader(text)) // a reader of bytes does not fail
-	for _, entry := range entries {
-		var h storeIdentity
-		var deleted deletion
-		switch {
-		case entry.Kind == journal.History && entry.Decode(&h) == nil:
-			w.histories.byTenant[h.Tenant] = h.History
-		case entry.Kind == journal.TenantDeleted && entry.Decode(&deleted) == nil:
-			delete(w.histories.byTenant, deleted.Tenant)
-		}
-	}
-}
-
-// closeOffline closes a warehouse of openOffline.
-func (w *Warehouse) closeOffline() error {
-	w.healing.close()
-	var errs []error
-	if w.loader != nil {
-		errs = append(errs, w.loader.Close())
-	}
-	if w.instance != nil {
-		errs = append(errs, w.instance.Close())
-	}
-	return errors.Join(append(errs, w.folder.close())...)
-}
-
-// isDataFolder returns an error unless the folder has a mark, even a damaged one. A folder with the lock file and the
-// folder of the stores counts as a data folder that has lost its mark. In any other folder, every file would be
-// reported as stray.
-func (f *dataFolder) isDataFolder() error {
-	has := func(name string) bool {
-		_, err := f.root.Lstat(name)
-		return err == nil
-	}
-	if has(markFile) || has(lockFile) && has(warehouseDir) {
-		return nil
-	}
-	if entries, err := f.readDir(f.path); err != nil || len(entries) == 0 {
-		return errors.Join(err, errNoFolder)
-	}
-	return fmt.Errorf("%w: it is not a data folder of voicory; name another with --data", ErrInvalid)
-}
-
-// lockOffline locks the folder without writing to the lock file. A folder without a lock file is not open: Open creates
-// the file. It returns ErrInUse if a process has the folder open.
-func (f *dataFolder) lockOffline() (err error) {
-	if info, err := f.root.Lstat(lockFile); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return nil // a finding, if it is a link
-	}
-	if f.lock, err = f.root.Open(lockFile); err != nil {
-		return err
-	}
-	if err := filelock.TryLock(f.lock); err != nil {
-		return fmt.Errorf("%w: another process has it open", ErrInUse)
-	}
-	return nil
-}
-
 // run verifies everything, and returns the findings by tenant and file. An error means that the verification itself
 // failed.
 func (v *verifier) run(ctx context.Context) (Verification, error) {
@@ -394,13 +145,6 @@ func (v *verifier) sortedTenants() (tenants []uuid.UUID) {
 	return tenants
 }
 
-func (f Finding) tenantText() string {
-	if !f.Tenant.Valid {
-		return ""
-	}
-	return f.Tenant.UUID.String()
-}
-
 // report adds a finding about a path. Findings about other tenants than the one to verify are left out.
 func (v *verifier) report(kind FindingKind, tenant uuid.UUID, path, detail string, args ...any) {
 	v.reportPartition(kind, tenant, path, partition{}, detail, args...)
@@ -437,68 +181,6 @@ func (v *verifier) reportPartition(kind FindingKind, tenant uuid.UUID, path stri
 func (v *verifier) skip(tenant uuid.UUID, part, reason string) {
 	owner := uuid.NullUUID{UUID: tenant, Valid: tenant != uuid.Nil}
 	v.found.Skipped = append(v.found.Skipped, Skipped{owner, part, reason})
-}
-
-// A pacer limits the rate of reads. The zero value has no limit.
-type pacer struct {
-	rate  int64 // bytes per second; 0: no limit
-	bytes int64
-	begun time.Time
-}
-
-// wait counts bytes that were read. If the bytes exceed the rate since the first call, it waits until they do not.
-func (p *pacer) wait(ctx context.Context, bytes int) error {
-	if p.rate == 0 {
-		return ctx.Err()
-	}
-	if p.begun.IsZero() {
-		p.begun = time.Now()
-	}
-	p.bytes += int64(bytes)
-	ahead := time.Duration(float64(p.bytes)/float64(p.rate)*float64(time.Second)) - time.Since(p.begun)
-	if ahead <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(ahead):
-	case <-ctx.Done():
-	}
-	return ctx.Err()
-}
-
-// A pacedReader reads at the rate of a pacer.
-type pacedReader struct {
-	ctx  context.Context
-	in   io.Reader
-	pace *pacer
-}
-
-func (r pacedReader) Read(p []byte) (int, error) {
-	n, err := r.in.Read(p)
-	if paced := r.pace.wait(r.ctx, n); paced != nil && err == nil {
-		err = paced
-	}
-	return n, err
-}
-
-// attachReadOnly attaches a database that is not attached for reading, and returns connections whose default database
-// it is. The log of the database is replayed in memory, by an instance of its own; no file changes.
-func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*sql.DB, func() error, error) {
-	if err := w.folder.forDuckDB(path); err != nil {
-		return nil, nil, err
-	}
-	hasLog, err := w.checkLog(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if hasLog {
-		return w.attachAlone(ctx, catalog, path)
-	}
-	if err := execAttach(ctx, w.loader, attachForReading(catalog, path)); err != nil {
-		return nil, nil, err
-	}
-	db := w.instance.DB("USE " + statements.Ident(catalog))
-	return db, func() error { return w.detach(context.WithoutCancel(ctx), catalog, db) }, nil
 }
 
 // isDamage reports whether an error of reading a database says that its file is damaged. The cause is otherwise in this

@@ -12,8 +12,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,189 +42,12 @@ type Key struct {
 	RevokedAt  *time.Time `json:"revoked_at"`
 }
 
-// KeySettings are the properties of a key that can be set when it is created, and changed later.
-type KeySettings struct {
-	Label     string     `json:"label"`
-	ExpiresAt *time.Time `json:"expires_at"` // nil: never
-	RateLimit string     `json:"rate_limit"` // for example 600/1m,50/5s or none; "": the server's limit
-	// Web origins whose pages may use a public key, or read files by the signed URLs of a secret key; "*" allows any.
-	Origins []string `json:"origins"`
-	// Limits for SQL run with a secret key. 0 means the server's limit.
-	QueryRows  int64        `json:"query_rows"`    // rows of a result
-	QueryBytes int64        `json:"query_bytes"`   // bytes of a result, in its output format
-	QueryTime  Milliseconds `json:"query_time_ms"` // duration of a query, including reading its result
-	AllowErase bool         `json:"allow_erase"`   // the secret key may erase customers
-}
-
-// Milliseconds is a duration that JSON represents as a number of milliseconds.
-type Milliseconds int64
-
-// Duration returns m as a time.Duration.
-func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
-
-// AllowsOrigin reports whether web pages of the origin may use the key, or its signed URLs if it is secret.
-func (s KeySettings) AllowsOrigin(origin string) bool {
-	return slices.Contains(s.Origins, origin) || slices.Contains(s.Origins, anyOrigin)
-}
-
-// A keyring holds every key in memory, so that authentication needs no query.
-//
-// Authentication takes mu on every request, so mu is never held while the control database is written. A change of keys
-// holds changing from start to end: it reads the keyring, writes the control database, and then takes mu to swap in the
-// new keys. Lock order: changing, then mu.
-type keyring struct {
-	changing sync.Mutex   // serializes changes of keys; held while the control database is written
-	mu       sync.RWMutex // guards keys; the holder of changing may read keys without it
-	keys     map[keyDigest]*storedKey
-	damaged  map[uuid.UUID]error // rows that load could not read, until UseJournal replaces them; guarded by changing
-}
-
-// A keyDigest is the SHA-256 of a key.
-type keyDigest [sha256.Size]byte
-
-// A storedKey is a key of the keyring. It is immutable except for used; a change of its settings replaces it.
-type storedKey struct {
-	Key
-	digest             keyDigest
-	revocationInferred bool // revoked only because its source no longer listed it
-	used               *keyUse
-	// alive is done when the key is revoked, also for requests that began under earlier settings of the key.
-	alive  context.Context
-	revoke context.CancelCauseFunc
-	expiry *keyExpiry // nil if the key never expires
-}
-
-// keyUse records the last use of a key and the part of it that is in the control database. Both are Unix
-// milliseconds; 0 means never.
-type keyUse struct{ at, saved atomic.Int64 }
-
-// activate sets up the contexts of the key. It must be called before the key is put into the keyring.
-func (k *storedKey) activate() {
-	if k.alive == nil {
-		k.used = new(keyUse)
-		if k.LastUsedAt != nil {
-			k.used.at.Store(k.LastUsedAt.UnixMilli())
-			k.used.saved.Store(k.LastUsedAt.UnixMilli())
-		}
-		k.alive, k.revoke = context.WithCancelCause(context.Background())
-	}
-	k.expiry = nil
-	if k.ExpiresAt != nil {
-		k.expiry = newKeyExpiry(k.alive, *k.ExpiresAt, time.Now)
-	}
-	if k.RevokedAt != nil {
-		k.revoke(ErrRevokedKey)
-	}
-}
-
-// public returns the key as callers see it, with the time of its last use.
-func (k *storedKey) public() Key {
-	key := k.Key
-	if used := k.used.at.Load(); used != 0 {
-		at := time.UnixMilli(used).UTC()
-		key.LastUsedAt = &at
-	}
-	return key
-}
-
-// valid returns a context that is done when the key is revoked or expires; its cause is ErrRevokedKey or ErrExpiredKey.
-func (k *storedKey) valid() context.Context {
-	if k.expiry == nil {
-		return k.alive
-	}
-	return k.expiry.context()
-}
-
-// authenticate records a use of the key and returns it, or returns it with ErrRevokedKey or ErrExpiredKey.
-func (k *storedKey) authenticate() (key Key, valid context.Context, err error) {
-	valid = k.valid()
-	if err := context.Cause(valid); err != nil {
-		return k.public(), nil, err
-	}
-	k.used.at.Store(time.Now().UnixMilli())
-	return k.public(), valid, nil
-}
-
-// load reads all keys from the control database. A damaged row makes only its own key unknown. load is called once,
-// before the keyring is shared.
-func (r *keyring) load(ctx context.Context, control *sql.DB) error {
-	rows, err := control.QueryContext(ctx, statements.Get("control/select_keys"))
-	if err != nil {
-		return fmt.Errorf("load keys: %w", err)
-	}
-	defer rows.Close()
-	r.keys, r.damaged = map[keyDigest]*storedKey{}, map[uuid.UUID]error{}
-	for rows.Next() {
-		var key storedKey
-		var digest []byte
-		var origins string
-		if err := rows.Scan(&key.ID, &key.Tenant, &key.Type, &key.Label, &key.Prefix, &digest, &key.CreatedAt,
-			&key.RevokedAt, &key.ExpiresAt, &key.LastUsedAt, &key.RateLimit, &origins, &key.Source,
-			&key.QueryRows, &key.QueryBytes, &key.QueryTime, &key.revocationInferred, &key.AllowErase); err != nil {
-			return fmt.Errorf("load keys: %w", err)
-		}
-		if err := json.Unmarshal([]byte(origins), &key.Origins); err != nil {
-			r.damaged[key.ID] = fmt.Errorf("key %s: origins: %w", key.ID, err)
-			continue
-		}
-		if len(digest) != len(key.digest) {
-			r.damaged[key.ID] = fmt.Errorf("key %s: its hash has %d bytes instead of %d", key.ID, len(digest),
-				len(key.digest))
-			continue
-		}
-		key.digest = keyDigest(digest)
-		key.activate()
-		r.keys[key.digest] = &key
-	}
-	return rows.Err()
-}
-
 // DamagedKeys returns the faults of rows of keys that cannot be read and that the journal does not have. These keys are
 // unknown, and all others are valid.
 func (d *DB) DamagedKeys() (faults []error) {
 	d.keys.changing.Lock()
 	defer d.keys.changing.Unlock()
 	return slices.Collect(maps.Values(d.keys.damaged))
-}
-
-// put adds keys, or replaces those with the same digest. The caller holds changing and has activated the keys.
-func (r *keyring) put(keys ...*storedKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, key := range keys {
-		r.keys[key.digest] = key
-	}
-}
-
-// find returns the key with the id, or nil. The caller holds mu or changing.
-func (r *keyring) find(id uuid.UUID) *storedKey {
-	for _, key := range r.keys {
-		if key.ID == id {
-			return key
-		}
-	}
-	return nil
-}
-
-// remove removes the keys of a tenant and invalidates them. The caller holds changing.
-func (r *keyring) remove(tenant uuid.UUID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for digest, key := range r.keys {
-		if key.Tenant == tenant {
-			key.revoke(ErrInvalidKey)
-			delete(r.keys, digest)
-		}
-	}
-}
-
-// end invalidates every key, which cancels the contexts that Authenticate returned.
-func (r *keyring) end() {
-	r.changing.Lock()
-	defer r.changing.Unlock()
-	for _, key := range r.keys {
-		key.revoke(context.Canceled)
-	}
 }
 
 // Authenticate returns the key whose text is presented, and a context that ends with the validity of the key. It
@@ -343,74 +164,8 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// insert inserts the key into the control database.
-func (k *storedKey) insert(ctx context.Context, control execer) error {
-	_, err := control.ExecContext(ctx, statements.Get("control/insert_key"), append(k.args(),
-		idArg(k.ID),
-		sql.Named("tenant", k.Tenant.String()),
-		sql.Named("type", string(k.Type)),
-		sql.Named("source", k.Source),
-		sql.Named("prefix", k.Prefix),
-		sql.Named("sha256", slices.Clone(k.digest[:])),
-		sql.Named("created_at", k.CreatedAt))...)
-	return err
-}
-
 // idArg returns the id of a key as a parameter.
 func idArg(id uuid.UUID) sql.NamedArg { return sql.Named("id", id.String()) }
-
-// normalize brings the settings into the form in which they are stored. It returns schema.ErrInvalid for settings that
-// have no effect on a key of the type, or that are malformed.
-func (s *KeySettings) normalize(typ KeyType) error {
-	if s.QueryRows < 0 || s.QueryBytes < 0 || s.QueryTime < 0 {
-		return fmt.Errorf("%w: query limits must not be negative", schema.ErrInvalid)
-	}
-	if typ != Secret && (s.QueryRows > 0 || s.QueryBytes > 0 || s.QueryTime > 0) {
-		return fmt.Errorf("%w: only a secret key has query limits; a public key cannot run queries", schema.ErrInvalid)
-	}
-	if typ != Secret && s.AllowErase {
-		return fmt.Errorf("%w: only a secret key may erase customers", schema.ErrInvalid)
-	}
-	origins := make([]string, len(s.Origins)) // a new list, not nil: it is encoded in JSON as []
-	for i, text := range s.Origins {
-		if origins[i] = text; text == anyOrigin {
-			continue
-		}
-		origin, err := parseOrigin(text)
-		if err != nil {
-			return err
-		}
-		origins[i] = origin
-	}
-	s.Origins = origins
-	if s.ExpiresAt != nil {
-		at := s.ExpiresAt.UTC().Truncate(time.Millisecond)
-		s.ExpiresAt = &at
-	}
-	return nil
-}
-
-// args returns the settings as parameters of control/add_key and control/update_key.
-func (s *KeySettings) args() []any {
-	origins, err := json.Marshal(s.Origins)
-	if err != nil {
-		panic(err) // marshalling strings cannot fail
-	}
-	var expires any // the driver rejects a nil pointer
-	if s.ExpiresAt != nil {
-		expires = *s.ExpiresAt
-	}
-	return []any{
-		sql.Named("label", s.Label),
-		sql.Named("expires_at", expires),
-		sql.Named("rate_limit", s.RateLimit),
-		sql.Named("origins", string(origins)),
-		sql.Named("query_rows", s.QueryRows),
-		sql.Named("query_bytes", s.QueryBytes),
-		sql.Named("query_time_ms", int64(s.QueryTime)),
-		sql.Named("allow_erase", s.AllowErase),
-	}
-}
 
 // Keys returns the keys of all tenants, oldest first, including revoked and expired ones.
 func (d *DB) Keys() []Key {
