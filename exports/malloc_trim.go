@@ -22,7 +22,8 @@ const trimInterval = 100 * time.Millisecond
 var lastTrim atomic.Int64 // Unix time in nanoseconds
 
 // trimHeap returns memory that DuckDB has freed to the operating system, at most once per trimInterval. The C library
-// keeps freed memory in one arena per thread, so without it a long stream would hold several times the memory in use.
+// keeps freed memory in one arena per thread. Without trimHeap, a long stream would hold several times the memory in
+// use.
 func trimHeap() {
 	now, last := time.Now().UnixNano(), lastTrim.Load()
 	if now-last >= int64(trimInterval) && lastTrim.CompareAndSwap(last, now) {

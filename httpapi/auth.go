@@ -21,7 +21,7 @@ type authHandler func(w http.ResponseWriter, r *http.Request, key control.Key) e
 type requirements struct {
 	secret bool // refuse public keys, which may only read the lists and details of the datasets
 	work   Work // kind of slot that the request holds; "": the handler acquires its own
-	// authenticate returns the key of the request, and limit applies the rate limits; nil: [api.authenticate]
+	// authenticate returns the key of the request, and limit applies the rate limits. The defaults are [api.authenticate]
 	// and [api.limitRequest].
 	authenticate func(*http.Request) (control.Key, context.Context, error)
 	limit        func(http.ResponseWriter, *http.Request, control.Key) error

@@ -33,7 +33,7 @@ type erased struct {
 }
 
 // eraseCustomer erases the customer with the id in the path. The request is logged without the id. The erasure goes on
-// if the client disconnects, because a half-done one would be completed only later.
+// if the client disconnects, because an interrupted erasure would be completed only later.
 func (a *api) eraseCustomer(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	stateOf(r).secretPath = true
 	values, err := parseParams(r.URL.RawQuery, []string{"erase"}, true)

@@ -10,7 +10,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 )
 
-func TestProblemOf(t *testing.T) {
+func TestProblemOf_StatusOfEachKindOfError(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		err        error

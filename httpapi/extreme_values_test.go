@@ -140,7 +140,7 @@ func breakPublishing(t *testing.T, data string, tenant uuid.UUID) (repair func()
 }
 
 // If the newest rows of a tenant could not be published, its SQL and its lists of files say so instead of lacking rows.
-func TestPublishing_FailureIsNoEmptyAnswer(t *testing.T) {
+func TestPublishing_FailureMakesSQLAndFilesUnavailable(t *testing.T) {
 	t.Parallel()
 	b := startSQL(t)
 	repair := breakPublishing(t, b.warehouse.Dir(), mine)

@@ -267,8 +267,8 @@ func setTableVersion(h http.Header, s iceberg.Snapshot) {
 	h.Set("Delta-Table-Version", strconv.FormatInt(s.ID, 10))
 }
 
-// sharedVersion answers with the version of a table, or with its first version at or after a time. Versions that can no
-// longer be read are not known.
+// sharedVersion answers with the version of a table, or with its first version at or after a time. A version that can
+// no longer be read is treated as unknown.
 func (a *api) sharedVersion(w http.ResponseWriter, r *http.Request, key control.Key) error {
 	s, err := a.loadShared(r, key, "", "")
 	if err != nil {

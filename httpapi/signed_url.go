@@ -18,9 +18,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/control"
 )
 
-// grant is the permission in a signed URL: to read one file until a time, on behalf of the key that requested the
-// URL. It ends early if that key is revoked or expires. The URL needs no header, so any client that has it can
-// read the file. Web pages can if their origin is one of the key's.
+// grant is the permission in a signed URL: to read one file until a time, on behalf of the key that requested the URL.
+// It ends early if that key is revoked or expires. The URL needs no header, so any client that has it can read the
+// file. A web page can read it if its origin is one of the origins of the key.
 type grant struct {
 	tenant       uuid.UUID
 	export, name string

@@ -115,7 +115,7 @@ func TestCSV_LongRecord(t *testing.T) {
 }
 
 // A table is read completely with any delimiter, line ends and quotes, and a damaged line costs one row.
-func TestCSV_AnyTable(t *testing.T) {
+func TestCSV_DamagedLineCostsOneRow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		delimiter := rapid.SampledFrom([]string{",", ";", "\t", "|"}).Draw(t, "delimiter")

@@ -23,8 +23,8 @@ type Skipped struct{ Path, Reason string }
 // Find returns the files at paths, in order. A folder is replaced by the files in it and below it, in lexical order.
 // Symbolic links are followed; each folder is read once, even if several paths lead to it. Find omits hidden files and
 // documentation (README, LICENSE, Markdown) in folders. It includes files with an unknown extension, and files and
-// folders without access. Opening one that blocks or has no content must not stop the others, so FIFOs, sockets and
-// devices in folders are skipped. Find returns warehouse.ErrNotFound if one of paths does not exist.
+// folders without access. It skips FIFOs, sockets and devices in folders, because opening or reading one can block and
+// would stop the other files. Find returns warehouse.ErrNotFound if one of paths does not exist.
 func Find(paths []string) (found []Found, skipped []Skipped, err error) {
 	f := finder{folders: map[[2]uint64]bool{}}
 	for _, path := range paths {

@@ -50,8 +50,8 @@ func partitionMembers(path string, dataset schema.Dataset) []byte {
 	return text[1 : len(text)-1]
 }
 
-// withMembers appends to buffer the JSON object text with further members. Of members with the same name, the first
-// counts, which is the one of text. A text that is not an object is appended unchanged.
+// withMembers appends to buffer the JSON object text with further members. If members have the same name, the first one
+// applies, which is the member of text. A text that is not an object is appended unchanged.
 func withMembers(buffer, text, members []byte) []byte {
 	text = trimLine(text)
 	if !bytes.HasPrefix(text, []byte("{")) || !bytes.HasSuffix(text, []byte("}")) {

@@ -157,7 +157,7 @@ func drawJSON(t *rapid.T, depth int) any {
 }
 
 // Rows are read completely and unchanged from a sequence of texts, each in any shape.
-func TestJSON_AnyShape(t *testing.T) {
+func TestJSON_TextsOfAnyShapeAreReadCompletely(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var in bytes.Buffer

@@ -273,7 +273,7 @@ func TestLoad_DamagedParquet(t *testing.T) {
 	}
 }
 
-func TestLoad_BadInput(t *testing.T) {
+func TestLoad_UnreadableFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
 	noError(t, os.MkdirAll(filepath.Join(w.Dir(), "quarantine"), 0o700)) // it is created with the first refusal
@@ -382,7 +382,7 @@ func TestLoad_BadInput(t *testing.T) {
 }
 
 // Bounds.Bytes limits the uncompressed size in every format.
-func TestBounds_Bytes(t *testing.T) {
+func TestBounds_BytesLimitTheUncompressedSize(t *testing.T) {
 	t.Parallel()
 	ndjson := generated(t, tenant.WriteCalls)
 	parquet, err := os.ReadFile(asTable(t, ndjson, "parquet"))
@@ -439,7 +439,8 @@ func TestLoad_TruncatedFile(t *testing.T) {
 	}
 }
 
-// bzip2Rows are the two rows of TestLoad_AfterTheEnd, in hexadecimal, each compressed by bzip2. Go has no compressor.
+// bzip2Rows are the two rows of TestLoad_ReadsRowsAfterTheFirstEnd, in hexadecimal, each compressed by bzip2. Go has no
+// compressor.
 var bzip2Rows = []string{
 	"425a6839314159265359c904991000001f5b804490100675500000ae20140a200041053c90c4c9e286f54283468d0640" +
 		"69c18ae4a75714ead557ba919c43f2870fb93233229667e5d6c258020bf8bb9229c284864824c880",
@@ -474,7 +475,7 @@ func TestLoad_AllRowsRefused(t *testing.T) {
 }
 
 // The rows after the first end of an input are read, in every codec.
-func TestLoad_AfterTheEnd(t *testing.T) {
+func TestLoad_ReadsRowsAfterTheFirstEnd(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
 	row := func(n int) []byte {

@@ -15,7 +15,7 @@ import (
 )
 
 // WithDetached waits for the readers of a tenant, and keeps new ones waiting until its function has returned.
-func TestWithDetached_NoReaderMeanwhile(t *testing.T) {
+func TestWithDetached_ExcludesReaders(t *testing.T) {
 	t.Parallel()
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
@@ -61,7 +61,7 @@ func TestWithDetached_NoReaderMeanwhile(t *testing.T) {
 }
 
 // Users that do not finish in time make WithDetached fail, and nothing changes.
-func TestWithDetached_GivesUp(t *testing.T) {
+func TestWithDetached_FailsIfReadersDoNotFinish(t *testing.T) {
 	w := warehousetest.OpenNew(t)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil))
 	snapshot, err := w.Snapshot(t.Context(), tenantA)

@@ -14,7 +14,7 @@ import (
 )
 
 // While the file of a tenant is written again, the rows of another one are read and written.
-func TestErase_OtherTenantsGoOn(t *testing.T) {
+func TestErase_OtherTenantsAreReadAndWritten(t *testing.T) {
 	t.Parallel()
 	w := openNew(t)
 	mergePerson(t, w, 30)

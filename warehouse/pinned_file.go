@@ -39,7 +39,7 @@ type pinnedFile struct {
 const headerBytes = 3 * 4096
 
 // pin checkpoints a database, and keeps it from being checkpointed until release is called. The caller makes sure that
-// no other transaction writes meanwhile. If a transaction of another kind prevents the checkpoint, the log belongs to
+// no other transaction writes meanwhile. If a transaction that only reads prevents the checkpoint, the log is part of
 // the state.
 func (w *Warehouse) pin(ctx context.Context, db *sql.DB, catalog, path string) (p *pinnedFile, err error) {
 	p = &pinnedFile{w: w, catalog: catalog, path: path, at: time.Now().UTC()}

@@ -92,7 +92,7 @@ func wantLost(t *testing.T, w *warehouse.Warehouse, tenant uuid.UUID, at warehou
 
 // A restore of all tenants or of one brings back the rows and files of the backup, into the same folder and into an
 // empty one. Each form of a backup is restored in two of these ways.
-func TestRestore_Matrix(t *testing.T) {
+func TestRestore_BringsBackRowsAndFilesInEveryWay(t *testing.T) {
 	for _, tenant := range []uuid.UUID{{}, tenantA} {
 		for _, into := range []string{"same", "empty"} {
 			scope := "all"
@@ -191,7 +191,7 @@ func TestRestore_NumbersOfLostCommits(t *testing.T) {
 }
 
 // A restore that is killed leaves the former rows, or is completed by the next start. It can be run again.
-func TestRestore_Killed(t *testing.T) {
+func TestRestore_KilledIsUndoneOrCompleted(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := backedUp(t, dest, uuid.Nil)
 	noError(t, w.Close())
@@ -370,7 +370,7 @@ func TestRestore_ErasedStaysErased(t *testing.T) {
 }
 
 // The state of a source is not stored if its tenant was restored during the run: it covers rows that were lost.
-func TestRestore_RunOfSourceMeanwhile(t *testing.T) {
+func TestRestore_DiscardsTheStateOfARunningSource(t *testing.T) {
 	t.Parallel()
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := backedUp(t, dest, tenantA)
@@ -417,7 +417,7 @@ func TestBackup_CopyIsOneState(t *testing.T) {
 
 // A key that was revoked after a backup stays revoked after its restore. A key that was created after the backup stays
 // valid. A folder that has only the journal beside the backups has the same keys.
-func TestRestore_Keys(t *testing.T) {
+func TestRestore_RevokedKeysStayRevoked(t *testing.T) {
 	t.Parallel()
 	dest := filepath.Join(t.TempDir(), "backups")
 	w := warehousetest.Open(t, emptyFolder(t))

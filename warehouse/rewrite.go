@@ -49,7 +49,7 @@ func (w *Warehouse) rewriteFile(ctx context.Context, catalog, path string, detac
 }
 
 // copyDatabase copies the schema and the rows of an attached database to a new file with blocks of the same size. Rows
-// keep their order, which skipping of row groups depends on.
+// keep their order, because DuckDB can skip row groups only if neighbouring rows have similar times.
 func (w *Warehouse) copyDatabase(ctx context.Context, catalog, path string) (err error) {
 	conn, err := w.loader.Conn(ctx)
 	if err != nil {
@@ -133,8 +133,8 @@ func queryTexts(ctx context.Context, db querier, query string, args ...any) (tex
 	return texts, rows.Err()
 }
 
-// A changeStore changes the rows of a store that no other goroutine uses, over a connection that sees it as the
-// database of its id. It reports whether the file must be written again.
+// A changeStore changes the rows of a store that no other goroutine uses. On its connection, the store is the database
+// with the name of the tenant's id. It reports whether the file must be written again.
 type changeStore func(store *tenantStore, conn *sql.Conn) (rewrite bool, err error)
 
 // main returns the quoted name of the schema of the store.

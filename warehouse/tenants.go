@@ -233,7 +233,7 @@ func (p *tenantPool) forget(store *tenantStore) {
 
 // attachTenant detaches the victim of the store, if it has one, and attaches the store. It is the only function that
 // attaches or creates the store of a tenant, so the rules in identity.go are enforced here: it returns a ConditionError
-// for a store that is missing, not the tenant's own, or older than it was. If the DETACH of the victim fails, the pool
+// for a store that is missing, belongs to another tenant, or lacks commits. If the DETACH of the victim fails, the pool
 // has one tenant too many until a later DETACH succeeds; the failure is logged, because it is not one of this tenant.
 func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block int) (err error) {
 	if victim := store.victim; victim != nil {

@@ -35,7 +35,7 @@ func exceeded(samples []sample) (names []string) {
 
 // A leak in the second half exceeds the bound of growth. Growth in the first half, noise and single peaks do not. The
 // samples are those of a run of 30 minutes at the default rate.
-func TestBounds_Growth(t *testing.T) {
+func TestBounds_GrowthFindsALeakOfTheSecondHalf(t *testing.T) {
 	const n = 180
 	random := rand.New(rand.NewPCG(1, 2))
 	noise := func() float64 { return random.NormFloat64() * 5 * mb }
@@ -81,7 +81,7 @@ func TestBounds_GrowthOfShortRun(t *testing.T) {
 }
 
 // Each figure is compared with its bound at its highest, not at the end.
-func TestBounds_Highest(t *testing.T) {
+func TestBounds_CompareTheHighestFigure(t *testing.T) {
 	for name, change := range map[string]func(*sample){
 		"resident memory":  func(s *sample) { s.rss += 1000 * mb },
 		"spilled":          func(s *sample) { s.spilled = 1 },
@@ -164,7 +164,7 @@ func number(text string) float64 {
 }
 
 // Metrics with labels are added up.
-func TestSumMetrics(t *testing.T) {
+func TestSumMetrics_AddsLabelledSeries(t *testing.T) {
 	got, err := sumMetrics(strings.NewReader("# HELP a text\na{tag=\"x y\"} 1\na{tag=\"}\"} 2.5\nb 1e+06\n"))
 	if err != nil || got["a"] != 3.5 || got["b"] != 1e6 || len(got) != 2 {
 		t.Errorf("got %v, %v", got, err)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestManPageNamesEachCommand(t *testing.T) {
+func TestMan_NamesEachCommand(t *testing.T) {
 	t.Parallel()
 	page := mustRun(t, "", "man").stdout
 	for _, command := range []string{"serve", "ingest", "sync postgres", "keys create", "export", "query", "completion"} {
@@ -29,7 +29,7 @@ func TestManPageNamesEachCommand(t *testing.T) {
 	}
 }
 
-func TestCompletion(t *testing.T) {
+func TestCompletion_ForEachShell(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		if code := mustRun(t, "", "completion", "--code", shell).stdout; !strings.Contains(code, "complete") {
 			t.Errorf("%s: the code does not call complete:\n%s", shell, code)

@@ -174,7 +174,7 @@ func TestSync_VoicoryShowsItsLog(t *testing.T) {
 }
 
 // The state of a source follows from its last run.
-func TestSources_States(t *testing.T) {
+func TestSources_StateFollowsFromTheLastRun(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	w, err := warehouse.Open(t.Context(), warehouse.Options{Dir: data, MemoryLimit: "400MB"})

@@ -220,11 +220,11 @@ func (l *cachedLake) put(t *testing.T, file warehouse.PublishedFile, content []b
 	warehousetest.NoError(t, err)
 }
 
-// TestCache_RoadsOfEvictedFiles reads an evicted file on each road with faults of the bucket. A road returns the right
-// bytes or an ErrUnavailable. Roads that do not need the content fetch nothing and work with a bucket that is down and
-// without the object, so they do not meet the other faults. After the next publication and replication, every road
-// works, and the bucket has the file.
-func TestCache_RoadsOfEvictedFiles(t *testing.T) {
+// TestCache_EveryReaderOfAnEvictedFile reads an evicted file by each kind of reader with faults of the bucket. A reader
+// gets the right bytes or an ErrUnavailable. Readers that do not need the content fetch nothing, and work if the bucket
+// is down or lacks the object; they are not tried with the other faults. After the next publication and replication,
+// every reader works, and the bucket has the file.
+func TestCache_EveryReaderOfAnEvictedFile(t *testing.T) {
 	l := newCachedLake(t)
 	rows := func(t *testing.T) error {
 		snapshot, err := l.Snapshot(t.Context(), warehousetest.TenantA)

@@ -26,11 +26,13 @@ type Source interface {
 
 // Times of the replicator.
 const (
-	// maxTurn is the time after which a tenant with many files lets other tenants pass.
+	// maxTurn is the time after which the replication of a tenant with many files is interrupted, so that other tenants
+	// get a turn.
 	maxTurn = time.Minute
 	// retryLocal is the pause before a tenant is tried again whose files cannot be read.
 	retryLocal = time.Minute
-	// compareEvery is the time after which the objects of a tenant are compared with its files without a change.
+	// compareEvery is the time after which the objects of a tenant are compared with its files even if no file has
+	// changed.
 	compareEvery = 24 * time.Hour
 	// maxLag is the age of a publication from which its tenant has the condition BucketLagging.
 	maxLag = 15 * time.Minute
@@ -104,9 +106,9 @@ type outcome struct {
 	err    error
 }
 
-// Run replicates the tables until ctx is done, or until another process has replaced a pointer. The latter is a
-// condition of the data folder, and ends with the process. A bucket that cannot be reached is a condition, too; Run
-// tries again until it can be reached.
+// Run replicates the tables until ctx is done, or until another process has replaced a pointer. A replaced pointer is a
+// condition of the data folder until the process ends. A bucket that cannot be reached is a condition, too; Run tries
+// again until it can be reached.
 func (r *Replicator) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

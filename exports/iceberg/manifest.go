@@ -104,8 +104,8 @@ func (t *Table) manifests(s snapshot, of []statistics) (manifest, list []byte) {
 	return manifest, t.list(s.id(), s.parent, listed)
 }
 
-// list returns the manifest list of a snapshot with the identifiers of it and of its parent, which is 0 if it is not
-// listed.
+// list returns the manifest list of a snapshot. id and parent are the identifiers of the snapshot and of its parent.
+// parent is 0 if the parent is not listed.
 func (l *layout) list(id, parent int64, manifests []manifestFile) []byte {
 	var records avroWriter
 	for _, m := range manifests {

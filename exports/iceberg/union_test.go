@@ -114,7 +114,7 @@ func TestUnion_SnapshotsFollowTheTenants(t *testing.T) {
 }
 
 // A union of tenants is unavailable while one of them is, and names it.
-func TestUnion_NamesATenantThatCannotBeRead(t *testing.T) {
+func TestUnion_ErrorNamesTheUnavailableTenant(t *testing.T) {
 	w := warehousetest.OpenNew(t)
 	u := iceberg.NewUnion(w, schema.MustExport("calls"), "s3://b/all/calls", time.Now)
 	for n, tenant := range []uuid.UUID{warehousetest.TenantA, warehousetest.TenantB} {

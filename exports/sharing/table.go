@@ -20,7 +20,7 @@ const (
 	Delta   Format = "delta"
 )
 
-// Hints are conditions of a client that files may be left out by.
+// Hints are conditions of a client. A response may leave out files that have no row which satisfies them.
 type Hints struct {
 	SQL   []string // predicates, which must all be true
 	JSON  string   // predicate; "": none

@@ -122,9 +122,9 @@ func testLimiter(t *testing.T, l limit.Limiter) {
 	})
 }
 
-func TestMemory(t *testing.T) { testLimiter(t, limit.NewMemory(1000, time.Now)) }
+func TestMemory_IsALimiter(t *testing.T) { testLimiter(t, limit.NewMemory(1000, time.Now)) }
 
-func TestRedis(t *testing.T) { testLimiter(t, limit.NewRedis(startRedis(t))) }
+func TestRedis_IsALimiter(t *testing.T) { testLimiter(t, limit.NewRedis(startRedis(t))) }
 
 func TestRedis_BoundedState(t *testing.T) {
 	client := startRedis(t)

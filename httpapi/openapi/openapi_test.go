@@ -209,7 +209,7 @@ func TestDocument_IsServed(t *testing.T) {
 }
 
 // The page needs no other resources and shows all of the document.
-func TestPage(t *testing.T) {
+func TestPage_NeedsNoOtherResourcesAndShowsTheWholeDocument(t *testing.T) {
 	answer := get(t, openapi.Page())
 	page := answer.Body.String()
 	_, rest, _ := strings.Cut(page, "<style>")

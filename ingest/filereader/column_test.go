@@ -136,7 +136,7 @@ func TestWriteBatch_UUIDs(t *testing.T) {
 	}
 }
 
-func TestParseRow(t *testing.T) {
+func TestParseRow_SplitsDefectAndRow(t *testing.T) {
 	for line, want := range map[string][2]string{
 		`{"id":1}`: {`{"id":1}`, ""}, "!no text\t{}": {"{}", "no text"}, "!": {"", ""}, "": {"", ""},
 	} {

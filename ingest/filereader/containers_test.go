@@ -87,7 +87,7 @@ func readBatches(t testing.TB, content []byte) (rows int64, err error) {
 }
 
 // Everything after the end of a stream or file is read or refused.
-func TestArrowBatches_AfterTheEnd(t *testing.T) {
+func TestArrowBatches_BytesAfterTheEndAreReadOrRefused(t *testing.T) {
 	schema, batches := twoBatches(t)
 	stream, _ := arrowStreamOf(t, schema, batches)
 	file := arrowFileOf(t, schema, batches)
@@ -123,7 +123,7 @@ func TestArrowBatches_AfterTheEnd(t *testing.T) {
 }
 
 // A stream that is cut off within a message is refused. Without its end mark it is complete after each message.
-func TestArrowBatches_CutOff(t *testing.T) {
+func TestArrowBatches_TruncatedStreamIsRefused(t *testing.T) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}}, nil)
 	builder := array.NewInt64Builder(memory.DefaultAllocator)
 	builder.AppendValues([]int64{1, 2}, nil)
@@ -139,7 +139,7 @@ func TestArrowBatches_CutOff(t *testing.T) {
 }
 
 // Several Parquet files one after another are refused, and so is a file that other bytes follow.
-func TestCheckFooter_AfterTheEnd(t *testing.T) {
+func TestCheckFooter_RefusesBytesAfterTheEnd(t *testing.T) {
 	file := smallParquet(t, "snappy")
 	for name, test := range map[string]struct {
 		content []byte

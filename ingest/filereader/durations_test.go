@@ -77,7 +77,7 @@ func TestAsStored_DurationsAtAnyDepth(t *testing.T) {
 	}
 }
 
-func TestStoredTypes(t *testing.T) {
+func TestStoredTypes_ReturnsColumnsWithDurations(t *testing.T) {
 	var message bytes.Buffer
 	noError(t, ipc.NewWriter(&message, ipc.WithSchema(arrow.NewSchema([]arrow.Field{
 		{Name: "id", Type: arrow.BinaryTypes.String},

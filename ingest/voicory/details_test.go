@@ -21,7 +21,7 @@ func countDetailRequests(u *fakeAPI) (n int) {
 	return n
 }
 
-func TestDetails_NewestFirst(t *testing.T) {
+func TestDetails_AreFetchedNewestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, k := newFakeAPI(), newFakeWarehouse(t)
 		for i := range 250 { // half of them are older than the window

@@ -122,7 +122,7 @@ func TestPull_PermanentFault(t *testing.T) {
 }
 
 // A response that a retry cannot change ends the pull with ErrInvalid.
-func TestPull_NotRetried(t *testing.T) {
+func TestPull_PermanentResponsesAreNotRetried(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		says   string

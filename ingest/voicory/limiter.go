@@ -111,7 +111,7 @@ func (l *limiter) observe(h http.Header, status int, now time.Time) {
 		return
 	}
 	if !l.observed {
-		// Requests of an earlier process or of other clients. All of them may have arrived just now.
+		// The API has counted requests of an earlier process or of other clients. All of them may have arrived just now.
 		l.observed = true
 		for range l.rules[minute].max - remaining - len(l.arrivals) {
 			l.arrivals = append(l.arrivals, l.arrivals[len(l.arrivals)-1])
@@ -208,7 +208,8 @@ func (l *limiter) duration(requests int64) time.Duration {
 		if l.unlimited {
 			break
 		}
-		// The last request waits for the request a window before it, and so on, down to a request that has been made.
+		// The last of the requests waits for a request one window before it, which waits for another one, and so on. The
+		// first request of this chain has been made already.
 		rounds, before := (requests-1)/int64(rule.max), (requests-1)%int64(rule.max)
 		wait := time.Duration(rounds) * rule.window
 		if i := len(l.arrivals) - rule.max + int(before); i >= 0 {

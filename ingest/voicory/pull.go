@@ -199,7 +199,7 @@ func (p *pull) readPage(ctx context.Context, dataset schema.Dataset) error {
 		if dataset.Name == schema.Calls.Name && p.Details {
 			p.noteCalls(read.rows, current.Top.Add(-p.Window))
 			if p.state.Details == nil && read.resumable {
-				// All calls, until the first scan of older details provides a better estimate.
+				// The estimate is all calls, until the first scan of older details provides a better one.
 				p.olderDetails = max(p.olderDetails, read.remaining+int64(len(read.rows))-p.recentDetails)
 			}
 		}

@@ -80,7 +80,7 @@ func TestAdd_EachOperationFailsAndHeals(t *testing.T) {
 }
 
 // A rule chooses operations by their number, and a full disk has no free space.
-func TestRule_SkipCountAndFreeSpace(t *testing.T) {
+func TestRule_SelectsOperationsByNumber(t *testing.T) {
 	f := faultfs.New(t, faultfs.Options{})
 	free := func() uint64 {
 		var stat unix.Statfs_t
@@ -109,7 +109,7 @@ func TestRule_SkipCountAndFreeSpace(t *testing.T) {
 }
 
 // After a power cut a file has its synced content, and any part of its other changes.
-func TestPowerCut_KeepsWhatWasSynced(t *testing.T) {
+func TestPowerCut_KeepsSyncedContent(t *testing.T) {
 	f := faultfs.New(t, faultfs.Options{Recording: true})
 	at := func(name string) string { return filepath.Join(f.Path(), name) }
 	file, err := os.Create(at("file"))

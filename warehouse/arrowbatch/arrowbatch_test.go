@@ -166,7 +166,7 @@ func dictionaryIndices(data arrow.ArrayData) (dictionaries int, unsigned bool) {
 }
 
 // Parents at every level become NULL and keep the values that they had, which may not be in the head of the batch.
-func TestHead_HidesWhatIsUnderNulls(t *testing.T) {
+func TestHead_HidesValuesUnderNulls(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -142,7 +142,7 @@ func TestBackup_FlippedBit(t *testing.T) {
 }
 
 // A backup that is cut off at any place is an error.
-func TestBackup_CutArchive(t *testing.T) {
+func TestBackup_TruncatedArchiveIsAnError(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "b.tar.zst")
 	write(t, dest, someFiles, 0)
 	whole, err := os.ReadFile(dest)
@@ -158,7 +158,7 @@ func TestBackup_CutArchive(t *testing.T) {
 
 // A backup that was killed leaves the earlier ones whole. The next one removes its unfinished files, and continues with
 // the tenants that it has copied.
-func TestBackup_Interrupted(t *testing.T) {
+func TestBackup_InterruptedOneIsContinued(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "backups")
 	write(t, dest, someFiles, 0)
 	w, err := Create(dest)
@@ -197,7 +197,7 @@ func TestBackup_Interrupted(t *testing.T) {
 }
 
 // Unchanged files share their content, and the removal of old backups removes only what no backup needs.
-func TestBackup_Keep(t *testing.T) {
+func TestBackup_PruneRemovesOnlyUnneededObjects(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "backups")
 	for n := range 4 {
 		write(t, dest, map[string]string{"same": "same", "other": fmt.Sprint(n)}, 2)

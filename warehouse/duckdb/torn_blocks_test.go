@@ -70,9 +70,9 @@ func TestMendTornBlocks_PowerCutDuringCheckpoint(t *testing.T) {
 	}
 }
 
-// TestTornBlocks_OtherDamageIsNone requires that no damage is mended if no checkpoint was interrupted, and that only
-// metadata is mended after an interrupted one.
-func TestTornBlocks_OtherDamageIsNone(t *testing.T) {
+// TestTornBlocks_OtherDamageIsNotMended requires that no damage is mended if no checkpoint was interrupted, and that
+// only metadata is mended after an interrupted checkpoint.
+func TestTornBlocks_OtherDamageIsNotMended(t *testing.T) {
 	t.Parallel()
 	const blockBytes = 16384
 	path := filepath.Join(t.TempDir(), "damaged.duckdb")

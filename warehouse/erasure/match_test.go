@@ -84,7 +84,7 @@ func TestMatcher_Texts(t *testing.T) {
 	}
 }
 
-func TestNumberKeys(t *testing.T) {
+func TestNumberKeys_OfEachForm(t *testing.T) {
 	for text, want := range map[string]string{
 		"+91 91234-56789": "number:" + number + " number:00" + number, "0091": "number:0091", "": "", " + ": "",
 		"0091 91234 56789":       "number:00" + number + " number:" + number,

@@ -302,7 +302,7 @@ func TestStores_FolderNotMounted(t *testing.T) {
 
 // A store whose history is not registered any more is registered again, and a file of commits that is older than the
 // stores, damaged or lost refuses none.
-func TestStores_WitnessesAreLost(t *testing.T) {
+func TestStores_LostRegistrationsRefuseNoStore(t *testing.T) {
 	image := makeStoreImage(t)
 	remove := func(names ...string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
@@ -379,7 +379,7 @@ func TestStores_TenantWithoutRows(t *testing.T) {
 
 // BeginHistory accepts a store that lacks commits, or has another history, and ends every position in its feed. It does
 // not accept a store of another tenant.
-func TestBeginHistory(t *testing.T) {
+func TestBeginHistory_AcceptsStoresThatLackCommits(t *testing.T) {
 	t.Parallel()
 	image := makeStoreImage(t)
 	dir := imageOf(t, image.killed)
@@ -421,7 +421,7 @@ func TestBeginHistory(t *testing.T) {
 }
 
 // The newest history of a store is registered twice. Either place may lose it: the store stays the tenant's store.
-func TestStores_NewestHistoryIsLost(t *testing.T) {
+func TestStores_OneCopyOfTheHistorySuffices(t *testing.T) {
 	t.Parallel()
 	dir := EmptyFolder(t)
 	w := Open(t, dir)

@@ -160,7 +160,7 @@ func TestPublish_DeletedRows(t *testing.T) {
 }
 
 // Transcripts of all shapes are converted to a list of turns.
-func TestPublish_TranscriptShapes(t *testing.T) {
+func TestPublish_TranscriptsBecomeListsOfTurns(t *testing.T) {
 	t.Parallel()
 	listed := "[{'speaker': Caller, 'text': hi, 'timestamp_ms': NULL}, " +
 		"{'speaker': AI, 'text': ho, 'timestamp_ms': NULL}]"

@@ -88,7 +88,7 @@ func downgradeFiles(t *testing.T, dir string) {
 }
 
 // Files that an earlier version published are readable, and are upgraded once.
-func TestUpgradePublished(t *testing.T) {
+func TestUpgradePublished_OldFilesAreUpgradedOnce(t *testing.T) {
 	t.Parallel()
 	dir := EmptyFolder(t)
 	w := Open(t, dir)

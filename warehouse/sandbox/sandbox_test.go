@@ -409,7 +409,7 @@ func limits(func(Policy) error) any {
 	return got
 }
 
-func TestLimits(t *testing.T) {
+func TestLimits_AreSetInTheKernel(t *testing.T) {
 	var got map[string]uint64
 	report(t, start(t, "limits", "without landlock"), &got)
 	data := got["data"]
@@ -592,7 +592,7 @@ func TestProcess_CloseKillsAndReapsTheChild(t *testing.T) {
 	}
 }
 
-func TestProgramIsLinkedWithFullRELRO(t *testing.T) {
+func TestHardening_ProgramHasFullRELRO(t *testing.T) {
 	if !hardening().RELRO {
 		t.Error("the linker's tables stay writable")
 	}

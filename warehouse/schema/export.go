@@ -132,8 +132,8 @@ func (e Export) TimeColumn() string {
 	return "created_at"
 }
 
-// TimeCondition returns the condition for the rows of the export, as its files have them, within the bounds of the
-// filter, which are days. It is true without bounds.
+// TimeCondition returns the condition for the rows of the export within the bounds of the filter, which are whole days.
+// The rows have the columns of published files. It is true without bounds.
 func (e Export) TimeCondition(f Filter) string {
 	if f.Before.IsZero() {
 		return "true"

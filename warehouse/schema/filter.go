@@ -124,7 +124,7 @@ func parseTime(text string, zone *time.Location) (at, before time.Time, err erro
 	return time.Time{}, time.Time{}, err
 }
 
-// Bounds of the bounds of a filter: the first and the last microsecond of the years 1 to 9999. JSON, ISO 8601 and
+// The range of the bounds of a filter: the first and the last microsecond of the years 1 to 9999. JSON, ISO 8601 and
 // DuckDB can express all times between them. The first instant of year 1 is the zero time, which stands for no bound.
 var (
 	firstBound = time.Time{}.Add(time.Microsecond)

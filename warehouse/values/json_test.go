@@ -26,7 +26,7 @@ func TestReplaceSurrogates(t *testing.T) {
 }
 
 // Text is always UTF-8, and JSON with escapes of any code units means the same to Go before and after.
-func TestText_AnyBytes(t *testing.T) {
+func TestText_AnyBytesBecomeUTF8(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		content := rapid.SliceOf(rapid.SampledFrom([]byte{'a', 0xED, 0xA0, 0xBD, 0xB8, 0x80, 0xC3, 0xA9, 0xFF})).Draw(t,

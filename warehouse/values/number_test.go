@@ -22,7 +22,7 @@ func TestPlainNumber(t *testing.T) {
 }
 
 // The value of a number does not change, and its plain form has no exponent and no zeros at the end.
-func TestPlainNumber_Exact(t *testing.T) {
+func TestPlainNumber_KeepsTheValueExactly(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?`).Draw(t, "number")

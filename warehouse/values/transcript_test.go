@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestTurns(t *testing.T) {
+func TestTurns_Examples(t *testing.T) {
 	t.Parallel()
 	const two = "Caller|hi|;AI|yo|" // speaker, text, milliseconds
 	for _, test := range []struct{ transcript, want string }{

@@ -68,7 +68,7 @@ func TestRanges_BoundsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestRanges(t *testing.T) {
+func TestRanges_KeptHeaderAndMaximumBytes(t *testing.T) {
 	for _, test := range []struct {
 		header, kept string
 		bytes        int64

@@ -100,7 +100,7 @@ func updateAllowList(t *testing.T, reviewed, linked []entry) {
 
 // DuckDB turns some column names into function calls after parsing, and list_aggregate calls the aggregate that its
 // argument names. So these functions must be allowed, or must fail.
-func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
+func TestAllowList_ImplicitlyCalledFunctionsAreAllowedOrFail(t *testing.T) {
 	for _, name := range []string{ // GetSQLValueFunctionName in DuckDB's binder
 		"current_catalog", "current_date", "current_schema", "current_role", "get_current_time",
 		"get_current_timestamp", "current_user",
@@ -123,7 +123,7 @@ func TestAllowList_AllowsWhatIsCalledByOtherNames(t *testing.T) {
 }
 
 // An allowed macro calls only allowed functions and reads only allowed views.
-func TestAllowList_AllowsWhatMacrosCall(t *testing.T) {
+func TestAllowList_AllowedMacrosCallOnlyAllowedFunctions(t *testing.T) {
 	e := checkedEngine(t)
 	const macros = "SELECT function_name || chr(9) || macro_definition FROM duckdb_functions() " +
 		"WHERE function_type = 'macro'"
