@@ -269,7 +269,8 @@ func configure(ctx context.Context, instance *duckdb.Instance, loader *sql.DB, m
 	for _, setting := range []string{
 		"TimeZone = 'UTC'",
 		"preserve_insertion_order = false", // needs less memory; statements that need an order have ORDER BY
-		// The page index bounds the rows that a page reads, so it is faster to read whole rows at once.
+		// DuckDB must not first select the ids of a page and then read their rows (late materialization). The page index
+		// bounds the rows of a page already, so it is faster to read whole rows at once.
 		"late_materialization_max_rows = 0",
 		"autoinstall_known_extensions = false",
 		"autoload_known_extensions = false",
@@ -301,7 +302,7 @@ const (
 // MaxRow returns the maximum length of a row as JSON, in bytes.
 func (w *Warehouse) MaxRow() int { return w.maxRow }
 
-// setMaxRow sets maxRow by the memory limit of DuckDB.
+// setMaxRow computes maxRow from the memory limit of DuckDB.
 func (w *Warehouse) setMaxRow(ctx context.Context) error {
 	var limit string // such as 572.2 MiB
 	if err := w.loader.QueryRowContext(ctx, "SELECT current_setting('memory_limit')").Scan(&limit); err != nil {
