@@ -98,7 +98,7 @@ func (f *dataFolder) openCommits() (*commitFile, error) {
 	return c, nil
 }
 
-// readCommits returns the content of a file of commits. It is not open for writing.
+// readCommits returns the content of a file of commits. The returned commitFile is not open for writing.
 func readCommits(text []byte) *commitFile {
 	c := &commitFile{last: map[uuid.UUID]commitID{}, slots: map[uuid.UUID]int64{},
 		stamps: map[uuid.UUID]fileStamp{}}

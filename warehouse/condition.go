@@ -162,8 +162,8 @@ func (c *conditions) setStore(tenant uuid.UUID, err error) {
 	}
 }
 
-// noteDamaged records that a part of a database cannot be read. It is a condition until the database is attached again.
-// It returns the error with the file and the command to run.
+// noteDamaged records that a part of a database cannot be read. The damage is a condition until the database is
+// attached again. It returns the error with the file and the command to run.
 func (c *conditions) noteDamaged(database string, err error) error {
 	tenant, notTenant := uuid.Parse(database)
 	if hint := repairHint(err); hint != "" && notTenant == nil {

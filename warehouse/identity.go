@@ -208,8 +208,8 @@ func (w *Warehouse) mayCreateStore() error {
 		"or run `voicory repair`", warehouseDir, len(registered)), warehouseDir}
 }
 
-// checkCommit returns a ConditionError if a store with this last commit is not the tenant's newest one. last is nil if
-// the store has no history.
+// checkCommit returns a ConditionError unless a store whose last commit is last is the newest store of the tenant. last
+// is nil if the store has no history.
 func (w *Warehouse) checkCommit(id uuid.UUID, last *commitID) error {
 	registered, recorded := w.historyOf(id), w.commits.of(id)
 	switch {

@@ -61,7 +61,7 @@ func openOffline(ctx context.Context, opts Options) (_ *Warehouse, err error) {
 		return nil, err
 	}
 	w.loader = w.instance.DB("")
-	// It does not spill: that would change the folder.
+	// The instance does not spill, because a spill would change the folder.
 	return w, configure(ctx, w.instance, w.loader, cmp.Or(opts.MemoryLimit, defaultMemory), "")
 }
 

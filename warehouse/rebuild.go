@@ -327,8 +327,8 @@ type soundFile struct {
 	newer bool // than the old store
 }
 
-// removeOlder removes the rows that the old store has of a partition, and the tombstones of rows of the file, if the
-// file is newer.
+// removeOlder does nothing unless the file is newer than the old store. Then it removes the rows of the file's
+// partition, which come from the old store, and the tombstones of rows of the file.
 func (b *rebuild) removeOlder(ctx context.Context, file soundFile) error {
 	if !file.newer {
 		return nil

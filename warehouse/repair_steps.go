@@ -335,7 +335,7 @@ func (w *Warehouse) markStale(ctx context.Context, tenant uuid.UUID, partitions 
 			return err
 		}
 	}
-	// The transaction may be lost: the partitions are then found again.
+	// A crash may lose this transaction without harm: the next verification then finds the partitions again.
 	_, err = store.db.ExecContext(ctx, strings.ReplaceAll(statements.Get("lake/mark_stale"), "$keys",
 		statements.Text(string(keys))))
 	return err

@@ -175,8 +175,8 @@ func (w *Warehouse) Replay(ctx context.Context, parse LineParser, names ...strin
 	return total, refusals, errors.Join(errs...)
 }
 
-// quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if it does not
-// contain all of names.
+// quarantineNames returns the names of all quarantine files, oldest first. It returns ErrNotFound if one of names is
+// missing.
 func (w *Warehouse) quarantineNames(names []string) ([]string, error) {
 	infos, err := w.quarantined()
 	if err != nil {

@@ -264,7 +264,7 @@ func (w *Warehouse) openInstance(ctx context.Context, opts Options) (err error) 
 
 // configure makes the settings of an instance, for all of its connections, and adds the functions for values. Every
 // instance of this package is configured here, so that statements and replays of logs behave the same in each. DuckDB
-// must not load extensions from a network. It spills to the folder temp, or not at all if temp is empty.
+// must not load extensions from a network. An instance spills to the folder temp, or not at all if temp is empty.
 func configure(ctx context.Context, instance *duckdb.Instance, loader *sql.DB, memory, temp string) error {
 	for _, setting := range []string{
 		"TimeZone = 'UTC'",
@@ -278,8 +278,8 @@ func configure(ctx context.Context, instance *duckdb.Instance, loader *sql.DB, m
 		"enable_external_file_cache = false",
 		// Freed buffers go back to the operating system after seconds, not only when a later allocation finds them.
 		"allocator_background_threads = true",
-		// A large commit is written to the log before the checkpoint that follows it. Without the log, nothing would say
-		// that the checkpoint was interrupted, see [duckdb.TornBlocks].
+		// A large commit is written to the log before the checkpoint that follows it. Without the log, an interrupted
+		// checkpoint could not be recognized, see [duckdb.TornBlocks].
 		"auto_checkpoint_skip_wal_threshold = " + strconv.FormatUint(math.MaxUint64, 10),
 		"memory_limit = " + statements.Text(memory),
 		"temp_directory = " + statements.Text(temp),

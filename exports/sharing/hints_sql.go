@@ -59,8 +59,8 @@ func parseSQL(text string, export schema.Export) (_ predicate, ok bool) {
 	return p, ok
 }
 
-// sqlConstant returns the literal of a constant that is compared with a column of the DuckDB type. ok is false if the
-// database would convert one of them in a way that depends on its dialect.
+// sqlConstant returns the literal of a constant that is compared with a column of the DuckDB type. ok is false if a
+// database would convert the constant or the column in a way that depends on its dialect.
 func sqlConstant(text, duckdb string) (_ literal, ok bool) {
 	keyword, quoted, isText := strings.Cut(text, "'")
 	quoted = strings.TrimSuffix(quoted, "'")

@@ -14,7 +14,7 @@ import (
 // A Format is a format of responses.
 type Format string
 
-// The formats of the protocol: Parquet has the table and its files, and Delta the actions of a Delta log.
+// The formats of responses: Parquet describes the table and its files, and Delta has the actions of a Delta log.
 const (
 	Parquet Format = "parquet"
 	Delta   Format = "delta"

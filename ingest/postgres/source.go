@@ -79,7 +79,8 @@ func New(o Options) (*Source, error) {
 // never contains a secret.
 func (s *Source) Name() string { return sourceName(s.config) }
 
-// FormerName returns the name that the source had in earlier versions. Keys that they imported are recorded with it.
+// FormerName returns the name that the source had in earlier versions. Keys that earlier versions have imported are
+// recorded with this name.
 func (s *Source) FormerName() string { return formerName(s.config) }
 
 // Missing returns the tables and columns that were missing in the last pull, such as "call_costs" and

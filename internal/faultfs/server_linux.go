@@ -33,7 +33,7 @@ func init() {
 	os.Exit(0)
 }
 
-// A request is a call of the parent process. Its kind says which fields are set.
+// A request is a call of the parent process. Its kind determines which fields are set.
 type request struct {
 	Kind         requestKind
 	Disk, Folder string

@@ -1,5 +1,5 @@
-// Package filelock locks a file, so that one process at a time uses what the file stands for. A lock ends with its
-// process at the latest.
+// Package filelock locks a file, so that one process at a time uses the folder that the file belongs to. The lock of a
+// process is released when the process ends, at the latest.
 package filelock
 
 import (

@@ -285,7 +285,7 @@ func (a Analysis) reportStatement(rows string) (string, error) {
 	switch a.Interval {
 	case "none":
 	case "hour":
-		// Computed from the UTC time: when clocks are set back, two hours have the same local time.
+		// The hour is computed from the UTC time: when clocks are set back, two hours have the same local time.
 		period = "make_timestamptz(epoch_us(created_at) - epoch_us(local) + epoch_us(date_trunc('hour', local)))"
 	case "day", "week", "month":
 		period = "date_trunc('" + a.Interval + "', local)::DATE"

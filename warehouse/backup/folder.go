@@ -99,7 +99,7 @@ func createFolder(path string) (*folder, error) {
 	return f, syncPath(path)
 }
 
-// lock takes the lock of the folder. filelock.Close of the file releases it.
+// lock takes the lock of the folder. The caller releases it by [filelock.Close] of the returned file.
 func (f *folder) lock() (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(f.path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

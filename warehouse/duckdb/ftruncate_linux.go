@@ -1,9 +1,9 @@
 package duckdb
 
-// If a commit fails, DuckDB cuts its entries off the log. If the disk refuses this too, DuckDB ends the process. So the
-// linker replaces ftruncate by a function that reports success for a log that cannot be cut, and leaves a descriptor
-// with which DuckDB can only read the log. Every later commit of this database fails, until it is attached again: no
-// entry follows the remains of the failed commit.
+// If a commit fails, DuckDB truncates the log to remove the entries of the commit. If the disk refuses the truncation,
+// DuckDB ends the process. So the linker replaces ftruncate by a function that reports success for a log that cannot be
+// truncated, and makes the descriptor of the log read-only. Every later commit of this database fails until it is
+// attached again, so no entry follows the remains of the failed commit.
 
 /*
 #cgo LDFLAGS: -Wl,-wrap=ftruncate

@@ -17,7 +17,8 @@ const maxPushRefusals = 100_000
 // ingestPush returns the function that ingests pushed bodies. They use the same pipeline as files.
 func ingestPush(w *warehouse.Warehouse, log *slog.Logger) func(context.Context, httpapi.Push) (httpapi.Pushed, error) {
 	return func(ctx context.Context, push httpapi.Push) (httpapi.Pushed, error) {
-		// The quarantine names files by origin and content: the same rows, if refused again, replace their file there.
+		// A quarantine file is named by its origin and its content. So if the same rows are refused again, their file
+		// replaces the earlier one.
 		name := "push-" + push.Tenant.String()
 		summary, err := ingest.Load(ctx, w, ingest.Input{
 			Name: name, Format: ingest.Format(push.Format), Dataset: push.Dataset.Name, Tenant: push.Tenant, Body: push.Body,
