@@ -36,8 +36,8 @@ type idempotencyKeys struct {
 
 func newIdempotencyKeys() idempotencyKeys { return idempotencyKeys{inUse: map[string]bool{}} }
 
-// enter marks the key as in use until release is called, or returns IDEMPOTENCY_KEY_IN_USE if it is. An empty name
-// is never in use.
+// enter marks the key as in use until release is called, or returns IDEMPOTENCY_KEY_IN_USE if the key is in use
+// already. An empty name is never in use.
 func (k *idempotencyKeys) enter(tenant uuid.UUID, name string) (release func(), err error) {
 	if name == "" {
 		return func() {}, nil

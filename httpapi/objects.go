@@ -311,8 +311,8 @@ var objectErrors = map[int]string{
 	http.StatusInternalServerError: "InternalError", http.StatusServiceUnavailable: "ServiceUnavailable",
 }
 
-// encodeObjectError returns the body of an error of the API of S3. That API has neither 401 nor 429, so p gets the
-// status that its clients know.
+// encodeObjectError returns the body of an error of the API of S3. That API has neither 401 nor 429, so p gets 403 or
+// 503 instead.
 func encodeObjectError(r *http.Request, h http.Header, p *web.Problem) (mediaType string, body []byte) {
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))

@@ -286,8 +286,8 @@ func (r *jsonReader) skipEnvelope() {
 	}
 }
 
-// cutOff returns the start of a value in which the text ends. At the top level it is a row, which the warehouse
-// refuses.
+// cutOff returns the start of a value whose end is missing because the text ends. At the top level, the start is a row,
+// which the warehouse refuses.
 func (r *jsonReader) cutOff(err error, defect string) ([]byte, string, scanEnd) {
 	r.err = err
 	if r.list != topLevel || ignoreEOF(err) != nil {

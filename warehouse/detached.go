@@ -99,7 +99,7 @@ func (p *tenantPool) endDrain(id uuid.UUID, store *tenantStore) {
 	delete(p.detaching, id)
 }
 
-// reservation is the key of a context's value: the id of the tenant that is reserved for its owner.
+// reservation is the key under which a context holds the id of the tenant that is reserved for its owner.
 type reservation struct{}
 
 // reserve keeps all callers from opening the tenant, except those with the returned context, until release is called.

@@ -109,7 +109,8 @@ func (w *Warehouse) writeRecord(path string, record []byte) (err error) {
 	return err
 }
 
-// isEvicted reports whether a published file has a record. The caller has found that its content is not there.
+// isEvicted reports whether a published file has a record. The caller has found that the content of the file is
+// missing.
 func (w *Warehouse) isEvicted(tenant uuid.UUID, name string) (bool, error) {
 	for _, dir := range w.PublishedDirs(tenant) { // in the order in which records move
 		path, err := w.folder.resolve(filepath.Join(dir, name) + recordSuffix)

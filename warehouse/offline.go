@@ -134,8 +134,8 @@ func (f *dataFolder) lockOffline() (err error) {
 	return nil
 }
 
-// attachReadOnly attaches a database that is not attached for reading, and returns connections whose default database
-// it is. The log of the database is replayed in memory, by an instance of its own; no file changes.
+// attachReadOnly attaches a database for reading, and returns connections with this default database. The database must
+// not be attached already. The log of the database is replayed in memory, by an instance of its own; no file changes.
 func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*sql.DB, func() error, error) {
 	if err := w.folder.forDuckDB(path); err != nil {
 		return nil, nil, err

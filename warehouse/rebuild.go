@@ -106,7 +106,7 @@ func (b *rebuild) replace(ctx context.Context) (err error) {
 	return w.folder.removeDurable(path + ".wal")
 }
 
-// blockSize returns the block size of the new store: that of a large store if there may be many rows.
+// blockSize returns the block size of the new store: large blocks if the store may have many rows.
 func (b *rebuild) blockSize() int {
 	const manyBytes = 4 << 20 // of published files
 	bytes := int64(0)

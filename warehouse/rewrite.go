@@ -14,8 +14,9 @@ import (
 	"github.com/voicory/warehouse/warehouse/duckdb"
 )
 
-// A deleted or updated row stays in the blocks of a DuckDB file, in its log, and in the state of its older header.
-// Other rows overwrite it at some time. So an erasure writes the whole file again, from the rows that a query returns.
+// A deleted or updated row stays in the blocks of a DuckDB file, in its log, and in the state that the older of its
+// headers describes. Other rows overwrite it at some time. So an erasure writes the whole file again, from the rows
+// that a query returns.
 
 // rewriteFile replaces a database file by a copy of its rows in a new file. catalog is the attached database. detach
 // detaches it, after which nothing may use the file until rewriteFile returns. A crash leaves the old file or the new

@@ -207,7 +207,7 @@ func (w *Warehouse) EndLag(ctx context.Context, lag Lag) error {
 	return err
 }
 
-// rereading is the key of a context's value, a Lag.
+// rereading is the key under which a context holds a Lag.
 type rereading struct{}
 
 // Rereading returns the context of a run of a source that reads the rows again that a lagging tenant has lost. With
@@ -237,7 +237,7 @@ func (s *Staged) keepLagging(ctx context.Context) error {
 	return nil
 }
 
-// sourceRun is the key of a context's value, the identity of the store that a source reads for.
+// sourceRun is the key under which a context holds the identity of the store that a source reads for.
 type sourceRun struct{}
 
 // SourceRun returns the context of a run of a source that provides rows of the tenant, or of many if tenant is zero.

@@ -114,7 +114,7 @@ func (w *folderWriter) Latest(tenant uuid.UUID) (Tenant, bool) {
 	return w.newest(tenant, func(Tenant) bool { return true })
 }
 
-// newest returns the newest copy of a tenant that fits, if all of its objects are there.
+// newest returns the newest copy of a tenant for which fits returns true, if all of its objects are there.
 func (w *folderWriter) newest(tenant uuid.UUID, fits func(Tenant) bool) (Tenant, bool) {
 	for i := len(w.earlier) - 1; i >= 0; i-- {
 		t, ok := w.earlier[i].Tenant(tenant)

@@ -167,7 +167,7 @@ func (d Dataset) UpdateColumns() []string {
 	return columns
 }
 
-// UpdateList returns the SET list that copies these columns from the relation fresh, see merge/update.
+// UpdateList returns the SET list that copies the columns of UpdateColumns from the relation fresh, see merge/update.
 func (d Dataset) UpdateList() string {
 	columns := d.UpdateColumns()
 	for i, column := range columns {

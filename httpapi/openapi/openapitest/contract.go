@@ -54,7 +54,8 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// strict returns a part of the document with the keywords of OpenAPI 3.0 in the form of 3.1, and closed objects.
+// strict returns a part of the document with the keywords of OpenAPI 3.0 in the form of 3.1. Its objects allow no
+// undescribed fields.
 func strict(value any) any {
 	switch value := value.(type) {
 	case []any:

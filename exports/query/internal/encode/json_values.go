@@ -226,7 +226,7 @@ func appendInt(dst []byte, n int64) []byte {
 	return strconv.AppendInt(dst, n, 10)
 }
 
-// appendUint appends an integer as a number, or as a string above maxExact.
+// appendUint appends an integer as a number, or as a string if it is greater than maxExact.
 func appendUint(dst []byte, n uint64) []byte {
 	if n > maxExact {
 		return append(strconv.AppendUint(append(dst, '"'), n, 10), '"')
