@@ -16,6 +16,9 @@ func TestMan_NamesEachCommand(t *testing.T) {
 			}
 		}
 	}
+	if title, _, _ := strings.Cut(page, "\n"); !strings.HasSuffix(title, `"Voicory Manual"`) {
+		t.Errorf("got the title line %s, want a short name of the manual", title)
+	}
 	man, err := exec.LookPath("man")
 	if err != nil {
 		t.Log("man is missing: the page was not rendered")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -26,7 +27,7 @@ type versions struct {
 func (c *versionCommand) Run(m *Main, f *flags) error {
 	v := programVersions()
 	return m.printResult(f, v, func(out io.Writer) {
-		commit := v.Commit
+		commit := cmp.Or(v.Commit, "unknown: not built from a Git clone")
 		if v.Modified {
 			commit += " with uncommitted changes"
 		}
