@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,8 +32,9 @@ type listParams struct {
 
 // parameters are the query parameters of lists and streams. The log shows their values and hides those of all
 // others.
-var parameters = []string{"page", "limit", "cursor", "since", "include_total", "from", "to", "status", "direction",
-	"assistant_id", "phone_number", "search", "source", "customer_id", "format", "columns", "bom", "escape_formulas"}
+var parameters = slices.Concat(
+	[]string{"page", "limit", "cursor", "since", "include_total", "format", "columns", "bom", "escape_formulas"},
+	schema.Calls.Filters(), schema.Customers.Filters(), schema.Messages.Filters())
 
 // parseListParams returns the parameters of a list. Invalid values of page and limit are replaced by the nearest
 // valid one or by the default, as documented. An invalid filter returns INVALID_FILTER. Filters that the dataset

@@ -117,12 +117,10 @@ func (s *Snapshot) Select(
 	// source is the export whose files are read. Without a filter, export may have been reduced to some columns, and only
 	// these are read. A filter may need the other columns.
 	source := export
-	switch {
-	case filter == schema.Filter{}:
-	case export.HasColumnsOf(filter):
-		source = schema.MustExport(export.Name)
-	default:
-		source = schema.MustExport(export.Source.Name)
+	if filter != (schema.Filter{}) {
+		if source = schema.MustExport(export.Name); !source.HasColumnsOf(filter) {
+			source = schema.MustExport(export.Source.Name)
+		}
 	}
 	var paths []string
 	for _, f := range files {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/voicory/warehouse/warehouse/schema"
 )
 
 // filterable contains rows that the filters distinguish. The last digit of each id identifies the row.
@@ -40,6 +42,24 @@ var filtered = []struct{ dataset, filter, ids string }{
 	{"messages", "direction=inbound", "6"},
 	{"messages", "customer_id=22222222-0000-4000-8000-000000000001", "6"},
 	{"messages", "phone_number=%2B49301&from=2026-03-02", "7"},
+}
+
+// Each filter of the REST API is a flag of the command, and a case of filtered.
+func TestFilters_AreFlagsWithCases(t *testing.T) {
+	t.Parallel()
+	help := mustRun(t, "", "export", "--help").stdout
+	for _, dataset := range schema.Datasets {
+		for _, filter := range dataset.Filters() {
+			if !strings.Contains(help, flagName(filter)+"=") {
+				t.Errorf("add the flag %s to filterFlags in export_filter.go", flagName(filter))
+			}
+			if !slices.ContainsFunc(filtered, func(c struct{ dataset, filter, ids string }) bool {
+				return strings.Contains("&"+c.filter, "&"+filter+"=")
+			}) {
+				t.Errorf("add a case with %s=… to filtered", filter)
+			}
+		}
+	}
 }
 
 // A filtered export has the expected rows, and the same rows as the stream of the REST API. Unsupported filters are

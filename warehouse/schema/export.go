@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -178,9 +179,10 @@ func (e Export) SelectFromFiles(source Export, paths []string, filter Filter) st
 	rows := statements.Fill("query/rows", "columns", selectColumns(source.Columns), "files", statements.Texts(paths...))
 	if filter != (Filter{}) {
 		absent := ""
-		if source.Derived() {
-			// The filter does not use these columns, see HasColumnsOf.
-			absent = ", NULL AS customer_number, NULL AS phone_number, NULL AS from_number, NULL AS to_number"
+		for _, c := range MustExport(e.Source.Name).Columns {
+			if source.Derived() && !source.hasColumn(c.Name) { // the condition names it, but does not use it, see HasColumnsOf
+				absent += ", NULL AS " + statements.Ident(c.Name)
+			}
 		}
 		names := make([]string, len(source.Columns))
 		for i, c := range source.Columns {
@@ -238,9 +240,21 @@ func (d Dataset) FromPublished(paths []string) []string {
 		"rows", export.SelectFromFiles(export, paths, Filter{})}
 }
 
-// HasColumnsOf reports whether the export has every column that the filter uses. Its source dataset always has them.
+// HasColumnsOf reports whether the columns of the export include every column that the filter uses. Those of its source
+// dataset always do.
 func (e Export) HasColumnsOf(filter Filter) bool {
-	return !e.Derived() || e.Name == "transcript_turns" && filter.PhoneNumber == ""
+	return !e.Derived() || !slices.ContainsFunc(filter.Args(e.Source), func(arg any) bool {
+		parameter := arg.(sql.NamedArg)
+		column := parameter.Name
+		if column == "from" || column == "before" {
+			column = "created_at"
+		}
+		return parameter.Value != nil && !e.hasColumn(column) // phone, which uses several columns, is the name of none
+	})
+}
+
+func (e Export) hasColumn(name string) bool {
+	return slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
 }
 
 // Derived reports whether the export is derived from another export.

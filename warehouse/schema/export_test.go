@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +94,40 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	want(t, rows("transcript_turns", schema.Filter{Direction: "outbound"}, turns), "")
 	want(t, rows("messages", schema.Filter{CustomerID: uuid.NullUUID{UUID: tenantA, Valid: true}}, "id"), "")
 	want(t, rows("customers", schema.Filter{Search: "it's"}, "id"), "")
+}
+
+// A derived export is filtered in its own files only if they have every column that the filter uses. The condition names
+// the columns of all filters, so the statement over its files has those that are missing.
+func TestExport_HasColumnsOfFilter(t *testing.T) {
+	turns := exportNamed(t, "transcript_turns")
+	for _, test := range []struct {
+		name   string
+		filter schema.Filter
+		want   bool
+	}{
+		{"bounds", schema.Filter{}, true},
+		{"status", schema.Filter{Status: "completed"}, true},
+		{"direction", schema.Filter{Direction: "inbound"}, true},
+		{"phone number", schema.Filter{PhoneNumber: "+49301"}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := turns.HasColumnsOf(test.filter); got != test.want {
+				t.Errorf("transcript_turns: got %v, want %v", got, test.want)
+			}
+			if exportNamed(t, "cost_daily").HasColumnsOf(test.filter) {
+				t.Error("cost_daily: got true, want false")
+			}
+		})
+	}
+	without := turns
+	without.Columns = slices.DeleteFunc(slices.Clone(turns.Columns), func(c schema.Column) bool {
+		return c.Name == "direction"
+	})
+	if without.HasColumnsOf(schema.Filter{Direction: "inbound"}) {
+		t.Error("transcript_turns without direction has the column of a filter by direction")
+	}
+	statement := without.SelectFromFiles(without, []string{"x.parquet"}, schema.Filter{Status: "completed"})
+	if !strings.Contains(statement, `NULL AS "direction"`) {
+		t.Errorf("got %s, want a column direction of NULLs", statement)
+	}
 }
