@@ -200,19 +200,17 @@ func (w *Warehouse) checkAdopted(ctx context.Context) error {
 		return nil
 	}
 	path := w.folder.join(controlFile)
-	if err := w.folder.forDuckDB(path); err != nil {
+	if err := w.mendTornBlocks(path); err != nil {
 		return err
 	}
-	err := execAttach(ctx, w.loader, "ATTACH "+statements.Text(path)+" AS adopted (READ_ONLY)")
+	db, detach, err := w.attachReadOnly(ctx, "adopted", path)
 	if err != nil {
 		return fmt.Errorf("open control database: %w", err)
 	}
 	var version int
-	err = w.loader.QueryRowContext(ctx, "SELECT max(version) FROM adopted.schema_version").Scan(&version)
-	if err != nil {
+	if err = db.QueryRowContext(ctx, "SELECT max(version) FROM schema_version").Scan(&version); err != nil {
 		err = fmt.Errorf("%w: data folder %s: %s was not written by voicory (%w); name another folder with --data",
 			ErrInvalid, w.dir, controlFile, err)
 	}
-	_, detached := w.loader.ExecContext(ctx, "DETACH adopted")
-	return errors.Join(err, detached)
+	return errors.Join(err, detach())
 }

@@ -30,13 +30,16 @@ func killSteps(all, n int) (steps []int) {
 }
 
 // killAt calls do. The operations of a path fail after the first steps ones, so that the end of the process would leave
-// the disk the same. While it is in this state, killAt calls meanwhile.
-func killAt(disk *faultfs.FS, path string, steps int, do func() error, meanwhile func()) error {
+// the disk the same. While it is in this state, killAt calls meanwhile. If an operation has failed, do must fail.
+func killAt(t *testing.T, disk *faultfs.FS, path string, steps int, do func() error, meanwhile func()) {
+	t.Helper()
 	fault := disk.Add(faultfs.Rule{Path: path, Skip: steps, Errno: syscall.EIO})
 	defer fault.Remove()
 	err := do()
+	if hits := fault.Hits(); err == nil && len(hits) > 0 {
+		t.Errorf("step %d: got no error, and %v has failed", steps, hits[0])
+	}
 	meanwhile()
-	return err
 }
 
 // countSteps returns the number of operations that do needs.
@@ -119,13 +122,10 @@ func TestBackup_KilledAtEachStep(t *testing.T) {
 				dest := filepath.Join(disk.Path(), form.path(step))
 				before := soundBackups(t, dest)
 				cut := filepath.Join(t.TempDir(), "cut")
-				err := killAt(disk, "", step, write(dest), func() {
+				killAt(t, disk, "", step, write(dest), func() {
 					disk.PowerCut(cut, uint64(step))
 					push()
 				})
-				if err == nil {
-					t.Errorf("step %d of %d: got no error", step, all)
-				}
 				for _, dest := range []string{dest, filepath.Join(cut, form.path(step))} {
 					if n := soundBackups(t, dest); n < before || n > before+1 {
 						t.Errorf("step %d of %d: got %d backups, want the %d of before", step, all, n, before)
@@ -190,10 +190,7 @@ func TestRestoreTenant_KilledAtEachStep(t *testing.T) {
 		t.Run(fmt.Sprintf("step %d of %d", step, all), func(t *testing.T) {
 			add(w, 3, 4)
 			cut := filepath.Join(t.TempDir(), "cut")
-			err := killAt(disk, "data/", step, restore(w), func() { disk.PowerCut(cut, uint64(step)) })
-			if err == nil {
-				t.Errorf("got no error")
-			}
+			killAt(t, disk, "data/", step, restore(w), func() { disk.PowerCut(cut, uint64(step)) })
 			again := warehousetest.Open(t, filepath.Join(cut, "data"))
 			for _, w := range []*warehouse.Warehouse{again, w} {
 				if w == again {

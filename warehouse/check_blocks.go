@@ -96,11 +96,11 @@ func (v *verifier) checkFileBlocks(ctx context.Context, kind FindingKind, tenant
 	}
 	if len(torn) > 0 {
 		v.report(FoundInterrupted, tenant, path, "a checkpoint was interrupted, and left blocks at %v half-written", torn)
-		return false, nil
 	}
 	damaged, err := duckdb.CheckBlocks(in)
+	damaged = slices.DeleteFunc(damaged, func(d duckdb.DamagedBlock) bool { return slices.Contains(torn, d.At) })
 	v.reportBlocks(kind, tenant, path, damaged)
-	return err == nil && len(damaged) == 0, err
+	return err == nil && len(torn)+len(damaged) == 0, err
 }
 
 // A pacedReaderAt reads at the rate of a pacer.

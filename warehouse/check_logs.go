@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/google/uuid"
 
@@ -37,8 +38,7 @@ func (v *verifier) checkWAL(path string, tenant uuid.UUID, kind FindingKind) boo
 
 // checkLog returns an ErrDamaged if a log of the database at path is damaged. DuckDB must not see such a log: it may
 // skip the transactions behind the damage, or fail in a way that invalidates the databases of all tenants. checkLog
-// also reports whether the database has a log, and mends the blocks that an interrupted checkpoint has left
-// half-written, see [duckdb.TornBlocks]. The database is not attached.
+// also reports whether the database has a log. The database is not attached.
 func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 	for _, suffix := range walSuffixes {
 		wal, err := w.readLog(path + suffix)
@@ -47,8 +47,6 @@ func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 			continue
 		case err == nil && wal.Fault != "":
 			err = fmt.Errorf("%w: its log %s: %s", ErrDamaged, filepath.Base(path+suffix), wal.Fault)
-		case err == nil && wal.Checkpoint != nil:
-			err = w.mendTornBlocks(path, wal)
 		}
 		if err != nil {
 			return true, err
@@ -58,8 +56,20 @@ func (w *Warehouse) checkLog(path string) (hasLog bool, err error) {
 	return hasLog, nil
 }
 
-// mendTornBlocks mends the blocks of a database that an interrupted checkpoint has left half-written.
-func (w *Warehouse) mendTornBlocks(path string, log duckdb.WAL) (err error) {
+// mendTornBlocks mends the blocks of a database that an interrupted checkpoint has left half-written, see
+// [duckdb.TornBlocks]. It precedes each attachment of a database that may have a log, except those for a verification
+// of a stopped folder, which changes nothing. The database is not attached.
+//
+// If the disk is full and no block is half-written, it returns nil: the rows can be read.
+func (w *Warehouse) mendTornBlocks(path string) (err error) {
+	log, err := w.readWAL(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && log.Checkpoint == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = w.folder.noteWrite(path, err) }()
 	name, err := w.folder.resolve(path)
 	if err != nil {
 		return err
@@ -69,13 +79,18 @@ func (w *Warehouse) mendTornBlocks(path string, log duckdb.WAL) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	mended, err := duckdb.MendTornBlocks(file, log)
-	if err != nil || mended == 0 {
-		return err
+	torn, err := duckdb.MendTornBlocks(file, log)
+	if err == nil {
+		err = file.Sync()
 	}
-	w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost", "file", name,
-		"blocks", mended)
-	return file.Sync()
+	switch {
+	case torn > 0:
+		w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost", "file", name,
+			"blocks", torn, "error", err)
+	case errors.Is(err, syscall.ENOSPC):
+		return nil
+	}
+	return err
 }
 
 // tryLog returns an ErrDamaged if a log of the database at path is damaged, or if its replay by an instance of its own
@@ -84,6 +99,9 @@ func (w *Warehouse) mendTornBlocks(path string, log duckdb.WAL) (err error) {
 func (w *Warehouse) tryLog(ctx context.Context, path string) error {
 	hasLog, err := w.checkLog(path)
 	if err != nil || !hasLog {
+		return err
+	}
+	if err := w.mendTornBlocks(path); err != nil {
 		return err
 	}
 	_, detach, err := w.attachAlone(ctx, "tried", path)

@@ -65,6 +65,34 @@ func TestCheckpoint_CutAtEachWrite(t *testing.T) {
 	}
 }
 
+// A failed sync leaves the new blocks of a checkpoint in memory, and any part of them on the disk. A power cut after the
+// database was attached again takes no commit.
+func TestCheckpoint_FailedSync(t *testing.T) {
+	t.Parallel()
+	f := newFaultyWarehouse(t)
+	for range 2 { // so that blocks of metadata have free parts
+		noError(t, errors.Join(f.push(tenantA), f.createKey(), f.w.Checkpoint(t.Context(), tenantA),
+			f.w.Checkpoint(t.Context(), uuid.Nil)))
+	}
+	noError(t, errors.Join(f.push(tenantA), f.createKey()))
+	fault := f.disk.Add(faultfs.Rule{Ops: []faultfs.Op{faultfs.Fsync}, Path: "*.duckdb", Errno: syscall.EIO})
+	defer fault.Remove()
+	for _, tenant := range []uuid.UUID{tenantA, uuid.Nil} {
+		if err := f.w.Checkpoint(t.Context(), tenant); err == nil {
+			t.Fatal("the checkpoint succeeded without a sync")
+		}
+	}
+	fault.Remove()
+	eventually(t, f.checkHealed)
+	for range 6 {
+		noError(t, f.push(tenantA))
+		f.checkPowerCut(func(w *warehouse.Warehouse) error {
+			_, _, err := w.Authenticate(f.text)
+			return err
+		})
+	}
+}
+
 // A commit that is followed by a checkpoint is in the log before. The log says that the checkpoint was interrupted.
 func TestCheckpoint_AfterALargeCommitHasALog(t *testing.T) {
 	t.Parallel()

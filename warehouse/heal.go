@@ -283,8 +283,9 @@ func (w *Warehouse) reattachTenant(ctx context.Context, id uuid.UUID) error {
 
 // writeAgain makes durable what a failed sync of a database may have left in memory only: the headers of its file,
 // which a checkpoint writes last, its logs, and their names. Blocks need no second write: a checkpoint syncs them
-// before it writes the headers, which then do not refer to them. Otherwise a power cut could take commits that were
-// acknowledged after the disk worked again, because they follow these bytes. The database is not attached.
+// before it writes the headers, which otherwise do not refer to them. The exception are the blocks that mendTornBlocks
+// writes again. Without a second write, a power cut could take commits that were acknowledged after the disk worked
+// again, because they follow these bytes. The database is not attached.
 func (w *Warehouse) writeAgain(path string) error {
 	errs := []error{w.folder.writeAgain(path, duckdb.HeadersBytes)}
 	for _, suffix := range walSuffixes {

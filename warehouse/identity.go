@@ -264,6 +264,9 @@ func (w *Warehouse) checkLogs(ctx context.Context, id uuid.UUID) (err error) {
 	if attached, err := w.isAttached(ctx, id.String()); err != nil || attached {
 		return err
 	}
+	if err := w.mendTornBlocks(path); err != nil {
+		return err
+	}
 	db, detach, err := w.attachReadOnly(ctx, "check "+id.String(), path)
 	if err != nil {
 		return err

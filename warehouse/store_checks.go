@@ -112,6 +112,9 @@ func (w *Warehouse) checkStores(ctx context.Context, stores []uuid.UUID) error {
 
 // checkUnopened attaches a store for reading and checks its version and its identity.
 func (w *Warehouse) checkUnopened(ctx context.Context, id uuid.UUID) (err error) {
+	if err := w.mendTornBlocks(w.tenantPath(id)); err != nil {
+		return err
+	}
 	db, detach, err := w.attachReadOnly(ctx, "check "+id.String(), w.tenantPath(id))
 	if err != nil {
 		return err

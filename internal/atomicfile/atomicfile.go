@@ -69,22 +69,37 @@ func Sync(root *os.Root, name string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// MkdirAll creates a folder, and the folders above it, and syncs the folder above each one that it creates.
+// MkdirAll creates a folder and the folders above it, and makes their names durable. It syncs all of them, because a
+// process that created some may have ended before it synced them. Of those that exist, it leaves out the ones that this
+// process must not read or whose file system cannot sync folders.
 func MkdirAll(path string, mode fs.FileMode) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
-		}
+	parent := filepath.Dir(path)
+	if parent == path {
 		return nil
 	}
-	parent := filepath.Dir(path)
 	if err := MkdirAll(parent, mode); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err := os.Mkdir(path, mode)
+	existed := err != nil
+	if existed {
+		info, missing := os.Stat(path)
+		if missing != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
+		}
 	}
-	dir, err := os.Open(parent)
+	if err = syncFolder(parent); existed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) ||
+		errors.Is(err, errors.ErrUnsupported)) {
+		return nil
+	}
+	return err
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

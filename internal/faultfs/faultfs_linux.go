@@ -151,7 +151,7 @@ func (f *FS) Add(rule Rule) *Fault {
 // PowerCut writes to a new folder a possible content of the disk if the power fails now. The file system itself is not
 // changed. The seed decides for each page of data that was not synced whether it survives. Of the changes of names that
 // were not synced, those up to one change survive. The sync of a file includes its names, as on ext4, XFS and Btrfs.
-// Data of a failed sync is lost, even if a later sync of the file succeeds.
+// Data of a failed sync is there or not, too, even if a later sync of the file succeeds.
 func (f *FS) PowerCut(folder string, seed uint64) {
 	f.call(request{Kind: cutRequest, Folder: folder, Seed: seed})
 }

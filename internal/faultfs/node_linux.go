@@ -229,7 +229,7 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 func (n *node) Fsync(_ context.Context, f fs.FileHandle, _ uint32) syscall.Errno {
 	h := f.(*handle)
 	if errno, _ := n.s.check(Fsync, n.handlePath(h)); errno != 0 {
-		n.s.recorder.dropData(h.fd())
+		n.s.recorder.failData(h.fd())
 		return errno
 	}
 	n.s.recorder.syncFile(h.fd())

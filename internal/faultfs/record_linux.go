@@ -39,7 +39,7 @@ type change struct {
 
 	oldSize int64
 	old     []byte // former content behind off, or behind size
-	// state is pending, durable for a change that was synced after a sync had failed, or lost if its sync has failed.
+	// state is pending, durable for a change that was synced after a sync had failed, or failed if its sync has failed.
 	state changeState
 }
 
@@ -48,7 +48,7 @@ type changeState int
 const (
 	pending changeState = iota
 	durable
-	lost
+	failed
 )
 
 // An entry is a name in a folder.
@@ -143,23 +143,23 @@ func (r *recorder) changeData(fd int, c change, do func() syscall.Errno) syscall
 	return 0
 }
 
-// syncFile makes the content of a file and its names durable, except the data that an earlier failed sync has lost.
+// syncFile makes the content of a file and its names durable, except the data of an earlier sync that failed.
 func (r *recorder) syncFile(fd int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	number := fdInode(fd)
 	r.setState(number, durable)
-	if !slices.ContainsFunc(r.files[number], func(c change) bool { return c.state == lost }) {
+	if !slices.ContainsFunc(r.files[number], func(c change) bool { return c.state == failed }) {
 		delete(r.files, number)
 	}
 	r.syncNames(func(e edit) bool { return e.after == number })
 }
 
-// dropData marks the changes of a file that were not synced as lost, because its sync has failed.
-func (r *recorder) dropData(fd int) {
+// failData marks the changes of a file that were not synced as failed, because its sync has failed.
+func (r *recorder) failData(fd int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.setState(fdInode(fd), lost)
+	r.setState(fdInode(fd), failed)
 }
 
 // setState sets the state of the pending changes of a file.
@@ -334,7 +334,7 @@ func cutContent(content []byte, changes []change, random *rand.Rand) []byte {
 		copy(content[min(from, c.oldSize):], c.old)
 	}
 	for _, c := range changes {
-		survives := func() bool { return c.state == durable || c.state == pending && random.IntN(2) == 0 }
+		survives := func() bool { return c.state == durable || random.IntN(2) == 0 }
 		if c.truncate {
 			if survives() {
 				content = resize(content, c.size)

@@ -178,6 +178,7 @@ type metadataReader struct {
 	torn   bool            // whether it reads blocks whose checksum does not match
 	next   uint64          // pointer to the next part; noPointer: none
 	seen   map[uint64]bool // pointers of the parts that were read
+	block  []byte          // content of the block at the offset at; nil: none was read
 	rest   []byte          // of the current part
 	at     int64           // offset of the block of the current part
 	fault  DamagedBlock    // set before Read returns errMetadata
@@ -200,23 +201,27 @@ func (m *metadataReader) Read(p []byte) (int, error) {
 // readPart reads the next part.
 func (m *metadataReader) readPart() error {
 	number, index := int64(m.next&pointerBlock), int64(m.next>>56)
-	m.at = m.layout.offset(number)
+	at := m.layout.offset(number)
+	again := m.block != nil && at == m.at
+	m.at = at
 	if number >= m.layout.blocks || index >= metadataParts || m.seen[m.next] {
 		m.fault = DamagedBlock{m.at, "the list of free blocks names no block of the file"}
 		return errMetadata
 	}
 	m.seen[m.next] = true
-	block := make([]byte, m.layout.blockBytes)
-	fault, err := readChecked(m.r, m.at, block)
-	if err != nil {
-		return err
-	}
-	if fault != "" && !m.torn {
-		m.fault = DamagedBlock{m.at, fault}
-		return errMetadata
+	if !again {
+		m.block = make([]byte, m.layout.blockBytes)
+		fault, err := readChecked(m.r, m.at, m.block)
+		if err != nil {
+			return err
+		}
+		if fault != "" && !m.torn {
+			m.fault = DamagedBlock{m.at, fault}
+			return errMetadata
+		}
 	}
 	size := (m.layout.blockBytes - checksumBytes) / metadataParts &^ 7
-	part := block[checksumBytes+index*size : checksumBytes+(index+1)*size]
+	part := m.block[checksumBytes+index*size : checksumBytes+(index+1)*size]
 	m.next, m.rest = binary.LittleEndian.Uint64(part), part[pointerBytes:]
 	return nil
 }

@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -15,33 +16,16 @@ import (
 // is durable, some of its pages are new and others are old. All parts that the last checkpoint uses have the same bytes
 // in both, so nothing is lost. But the checksum of the block does not match, and DuckDB refuses the database.
 //
-// A block that was damaged otherwise is not returned, unless it has free parts and the damage coincides with an
-// interrupted checkpoint.
+// Other damage of such a block cannot be told from a half-written one if it coincides with an interrupted checkpoint.
+// Damage of other blocks is not returned.
 func TornBlocks(r io.ReaderAt, log WAL) (torn []int64, err error) {
-	if log.Checkpoint == nil {
-		return nil, nil
-	}
-	layout, damaged, err := readHeaders(r)
-	if err != nil || len(damaged) > 0 || layout.header.Meta == *log.Checkpoint {
-		return nil, err
-	}
-	if fault, err := layout.readFree(r, true); err != nil || fault != nil {
-		return nil, err
-	}
-	block := make([]byte, layout.blockBytes)
-	for _, number := range slices.Sorted(maps.Keys(layout.parts)) {
-		if layout.parts[number] == 0 || layout.free[number] || number >= layout.blocks {
-			continue
+	err = eachSharedBlock(r, log, func(at int64, _ []byte, sound bool) error {
+		if !sound {
+			torn = append(torn, at)
 		}
-		fault, err := readChecked(r, layout.offset(number), block)
-		if err != nil {
-			return nil, err
-		}
-		if fault != "" {
-			torn = append(torn, layout.offset(number))
-		}
-	}
-	return torn, nil
+		return nil
+	})
+	return torn, err
 }
 
 // A ReaderWriterAt is an open file.
@@ -50,26 +34,52 @@ type ReaderWriterAt interface {
 	io.WriterAt
 }
 
-// MendTornBlocks writes the checksums of the blocks that TornBlocks returns, and returns their number. The database is
+// MendTornBlocks writes the blocks of metadata again that an interrupted checkpoint may have written in their place,
+// with their checksums. It returns the number of those that were torn, even with an error. Blocks that are not torn are
+// written too: after a failed sync, the kernel shows them whole, and the disk may have parts of them. The database is
 // not attached. The caller syncs the file.
-func MendTornBlocks(file ReaderWriterAt, log WAL) (mended int, err error) {
-	torn, err := TornBlocks(file, log)
-	if err != nil || len(torn) == 0 {
-		return 0, err
-	}
-	layout, _, err := readHeaders(file)
-	if err != nil {
-		return 0, err
-	}
-	for _, at := range torn {
-		sum, err := blockChecksum(io.NewSectionReader(file, at+checksumBytes, layout.blockBytes-checksumBytes))
-		if err != nil {
-			return mended, err
+func MendTornBlocks(file ReaderWriterAt, log WAL) (torn int, err error) {
+	err = eachSharedBlock(file, log, func(at int64, block []byte, sound bool) error {
+		if !sound {
+			torn++
+			binary.LittleEndian.PutUint64(block, addChecksum(firstChecksum, block[checksumBytes:]))
 		}
-		if _, err := file.WriteAt(binary.LittleEndian.AppendUint64(nil, sum), at); err != nil {
-			return mended, err
-		}
-		mended++
+		_, err := file.WriteAt(block, at)
+		return err
+	})
+	return torn, err
+}
+
+// eachSharedBlock calls do with the offset and the content of each block of metadata that the last checkpoint uses and
+// that has free parts, if the log says that a later checkpoint was interrupted. sound reports whether its checksum
+// matches. A block that is not wholly in the file is left out.
+func eachSharedBlock(r io.ReaderAt, log WAL, do func(at int64, block []byte, sound bool) error) error {
+	if log.Checkpoint == nil {
+		return nil
 	}
-	return mended, nil
+	layout, damaged, err := readHeaders(r)
+	if err != nil || len(damaged) > 0 || layout.header.Meta == *log.Checkpoint {
+		return err
+	}
+	if fault, err := layout.readFree(r, true); err != nil || fault != nil {
+		return err
+	}
+	block := make([]byte, layout.blockBytes)
+	for _, number := range slices.Sorted(maps.Keys(layout.parts)) {
+		if layout.parts[number] == 0 || layout.free[number] || number >= layout.blocks {
+			continue
+		}
+		at := layout.offset(number)
+		if n, err := r.ReadAt(block, at); n < len(block) {
+			if errors.Is(err, io.EOF) {
+				continue
+			}
+			return err
+		}
+		sound := binary.LittleEndian.Uint64(block) == addChecksum(firstChecksum, block[checksumBytes:])
+		if err := do(at, block, sound); err != nil {
+			return err
+		}
+	}
+	return nil
 }
