@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -66,7 +68,7 @@ func (w *Warehouse) makeEmpty(ctx context.Context, catalog, path string, block i
 	if err != nil {
 		return err
 	}
-	return w.detach(ctx, catalog, db)
+	return w.detach(ctx, catalog, path, db)
 }
 
 // attachFile attaches a database file, and creates it with the block size unless block is existingFile. An existing
@@ -118,7 +120,7 @@ func (w *Warehouse) attachOnce(
 		err = migrate(ctx, db, storeKind(catalog), kept)
 	}
 	if err != nil {
-		return nil, errors.Join(err, w.detach(ctx, catalog, db))
+		return nil, errors.Join(err, w.detach(ctx, catalog, path, db))
 	}
 	return db, nil
 }
@@ -175,22 +177,54 @@ func (w *Warehouse) makeDurable(ctx context.Context, catalog, path string) error
 	return nil
 }
 
-// detach closes the connections, unless db is nil, and detaches the database, which writes a checkpoint to its file.
-func (w *Warehouse) detach(ctx context.Context, catalog string, db *sql.DB) error {
+// detach closes the connections, unless db is nil, checkpoints the database at path, and detaches it, see
+// detachWritten. The path is empty for a database that is attached for reading.
+func (w *Warehouse) detach(ctx context.Context, catalog, path string, db *sql.DB) error {
 	var closed error
 	if db != nil {
 		closed = db.Close()
 	}
-	_, err := w.loader.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
-	if err == nil {
+	detached, err := detachWritten(ctx, w.loader, catalog, path)
+	if detached {
 		w.storeFiles.close(catalog)
-		if id, notTenant := uuid.Parse(catalog); notTenant == nil {
+		if id, notTenant := uuid.Parse(catalog); notTenant == nil && err == nil {
 			if info, err := w.folder.root.Lstat(storeFile(id)); err == nil && !w.healing.heals(catalog) {
 				w.commits.detached(id, info)
 			}
 		}
 	}
 	return errors.Join(closed, err)
+}
+
+// detachWritten checkpoints the database at path and detaches it. It reports whether the database is detached, which it
+// also is if its checkpoint has failed. The database has no users. The path is empty for a database that is attached
+// for reading.
+//
+// DETACH alone is not enough. DuckDB makes its checkpoint when it releases the database, and a query that lists
+// databases can hold all of them until after DETACH has returned. The file would then change while others read it.
+func detachWritten(ctx context.Context, db execer, catalog, path string) (detached bool, err error) {
+	var written error
+	for deadline := time.Now().Add(releaseWait); path != "" && written == nil; {
+		log, err := os.Stat(path + walSuffix)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && log.Size() == 0 {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+		if time.Now().After(deadline) {
+			return false, fmt.Errorf("%s still has a log after checkpoints for %s", catalog, releaseWait)
+		}
+		if written = checkpointDatabase(ctx, db, catalog); written == nil {
+			select {
+			case <-ctx.Done():
+				return false, context.Cause(ctx)
+			case <-time.After(releasePause):
+			}
+		}
+	}
+	_, err = db.ExecContext(ctx, "DETACH DATABASE IF EXISTS "+statements.Ident(catalog))
+	return err == nil, errors.Join(written, err)
 }
 
 // checkAdopted returns ErrInvalid if the data folder is to be adopted and its control database has no schema of this

@@ -1,10 +1,13 @@
 package warehouse_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,4 +77,39 @@ func TestWithDetached_FailsIfReadersDoNotFinish(t *testing.T) {
 	noError(t, snapshot.Close())
 	noError(t, w.WithDetached(t.Context(), tenantA, func() error { return nil }))
 	wantCallCount(t, w, tenantA, 1)
+}
+
+// A query that lists databases delays the checkpoint of a DETACH. A detached store and a file of exports are complete
+// all the same.
+func TestDetach_FilesAreCompleteWhileDatabasesAreListed(t *testing.T) {
+	t.Parallel()
+	w := warehousetest.OpenNew(t)
+	var lists sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for range 2 {
+		lists.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := w.IsAttached(t.Context(), "none"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	store, file := filepath.Join(w.Dir(), "warehouse", tenantA.String()+".duckdb"), filepath.Join(t.TempDir(), "exports.duckdb")
+	noLog := func(path string) error {
+		if _, err := os.Stat(path + ".wal"); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("got a log beside %s (%w), want none", path, err)
+		}
+		return nil
+	}
+	for n := range 6 {
+		merge(t, w, schema.Calls, call(tenantA, n, row{"from_number": "+49301234567"}))
+		noError(t, w.WithDetached(t.Context(), tenantA, func() error { return noLog(store) }))
+		_, err := w.WriteDatabase(t.Context(), tenantA, file)
+		noError(t, errors.Join(err, noLog(file), os.Remove(file)))
+	}
+	_, err := w.Erase(t.Context(), tenantA, "+49301234567", warehouse.EraseOptions{})
+	stop()
+	lists.Wait()
+	noError(t, err)
 }

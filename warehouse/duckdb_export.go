@@ -35,7 +35,7 @@ func (w *Warehouse) WriteDatabase(ctx context.Context, tenant uuid.UUID, path st
 		return made, fmt.Errorf("create %s: %w", path, err)
 	}
 	defer func() {
-		_, detached := w.loader.ExecContext(always, "DETACH "+catalog) // also checkpoints the file
+		_, detached := detachWritten(always, w.loader, catalog, path)
 		if err = errors.Join(err, detached); err == nil {
 			return
 		}

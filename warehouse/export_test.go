@@ -60,13 +60,18 @@ func (w *Warehouse) HookDetach(before, after func(uuid.UUID) error) {
 			}
 			return err
 		}
-		return errors.Join(w.detach(ctx, catalog, db), after(id))
+		return errors.Join(w.detachTenant(ctx, catalog, db), after(id))
 	}
 }
 
 // WithDetached calls do while the tenant is not attached.
 func (w *Warehouse) WithDetached(ctx context.Context, id uuid.UUID, do func() error) error {
 	return w.withDetached(ctx, id, do)
+}
+
+// IsAttached reports whether a database is attached. Its query holds a reference to each attached database.
+func (w *Warehouse) IsAttached(ctx context.Context, catalog string) (bool, error) {
+	return w.isAttached(ctx, catalog)
 }
 
 // SetDrainTimeout bounds the time for which WithDetached waits for the users of a store. It returns the former bound.

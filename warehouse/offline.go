@@ -151,5 +151,5 @@ func (w *Warehouse) attachReadOnly(ctx context.Context, catalog, path string) (*
 		return nil, nil, err
 	}
 	db := w.instance.DB("USE " + statements.Ident(catalog))
-	return db, func() error { return w.detach(context.WithoutCancel(ctx), catalog, db) }, nil
+	return db, func() error { return w.detach(context.WithoutCancel(ctx), catalog, "", db) }, nil
 }

@@ -98,7 +98,7 @@ func (b *rebuild) replace(ctx context.Context) (err error) {
 		if b.db, err = w.attachFile(ctx, catalog, temp, existingFile, nil); err != nil {
 			return err
 		}
-		return errors.Join(b.fill(ctx), w.detach(context.WithoutCancel(ctx), catalog, b.db))
+		return errors.Join(b.fill(ctx), w.detach(context.WithoutCancel(ctx), catalog, temp, b.db))
 	})
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (b *rebuild) detachOld(ctx context.Context) error {
 	if b.old == "" {
 		return nil
 	}
-	return b.r.w.detach(context.WithoutCancel(ctx), b.old, nil)
+	return b.r.w.detach(context.WithoutCancel(ctx), b.old, "", nil)
 }
 
 // renewedTables are the tables of a store that a rebuilt one does not copy.

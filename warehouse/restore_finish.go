@@ -118,7 +118,7 @@ func (w *Warehouse) publishedBeforeRestore(ctx context.Context, plan *restorePla
 	}
 	if err == nil {
 		at, err = w.lastPublication(ctx, catalog)
-		err = errors.Join(err, w.detach(context.WithoutCancel(ctx), catalog, nil))
+		err = errors.Join(err, w.detach(context.WithoutCancel(ctx), catalog, "", nil))
 	}
 	if err != nil && isDamage(err) {
 		w.folder.log.Warn("read the replaced store; if it was published while the clock was ahead, times of tables go back",

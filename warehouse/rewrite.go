@@ -69,8 +69,8 @@ func (w *Warehouse) copyDatabase(ctx context.Context, catalog, path string) (err
 	if _, err := conn.ExecContext(ctx, attach); err != nil {
 		return err
 	}
-	defer func() { // also writes a checkpoint
-		_, detached := conn.ExecContext(context.WithoutCancel(ctx), "DETACH "+fresh)
+	defer func() {
+		_, detached := detachWritten(context.WithoutCancel(ctx), conn, fresh, path)
 		err = errors.Join(err, detached)
 	}()
 	schema := fmt.Sprintf("COPY FROM DATABASE %s TO %s (SCHEMA)", statements.Ident(catalog), fresh)
@@ -152,7 +152,7 @@ func (w *Warehouse) rewriteTenant(ctx context.Context, id uuid.UUID, change chan
 		if store.db == nil {
 			return nil
 		}
-		err := w.detach(context.WithoutCancel(ctx), id.String(), store.db)
+		err := w.detachTenant(context.WithoutCancel(ctx), id.String(), store.db)
 		store.db = nil
 		return err
 	}
@@ -189,8 +189,7 @@ func (w *Warehouse) rewriteControl(ctx context.Context) (err error) {
 		if _, err := conn.ExecContext(ctx, "USE memory"); err != nil {
 			return err
 		}
-		_, err := conn.ExecContext(ctx, "DETACH control")
-		detached = err == nil
+		detached, err = detachWritten(ctx, conn, "control", path)
 		return err
 	})
 	if detached {

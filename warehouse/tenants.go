@@ -50,7 +50,7 @@ var maxReaders = 2 * runtime.GOMAXPROCS(0)
 // meanwhile.
 type tenantPool struct {
 	w      *Warehouse
-	detach func(ctx context.Context, catalog string, db *sql.DB) error // Warehouse.detach, unless replaced by a test
+	detach func(ctx context.Context, catalog string, db *sql.DB) error // Warehouse.detachTenant, unless replaced by a test
 
 	draining sync.Mutex // held by withDetached, before mu
 
@@ -125,7 +125,7 @@ func (s *tenantStore) wakeIfIdle() {
 }
 
 func (p *tenantPool) init(w *Warehouse) {
-	p.w, p.detach, p.maxAttached = w, w.detach, maxAttached
+	p.w, p.detach, p.maxAttached = w, w.detachTenant, maxAttached
 	p.open, p.detaching = map[uuid.UUID]*tenantStore{}, map[uuid.UUID]chan struct{}{}
 	p.reserved = map[uuid.UUID]chan struct{}{}
 	p.made = map[uuid.UUID]*storeFacts{}
@@ -263,7 +263,7 @@ func (w *Warehouse) attachTenant(ctx context.Context, store *tenantStore, block 
 		err = w.checkpointFile(ctx, w.loader, store.id.String(), w.tenantPath(store.id))
 	}
 	if err != nil {
-		return errors.Join(err, w.detach(ctx, store.id.String(), store.db))
+		return errors.Join(err, w.detachTenant(ctx, store.id.String(), store.db))
 	}
 	return nil
 }
@@ -359,6 +359,11 @@ func (p *tenantPool) takeVictim() *tenantStore {
 		p.detaching[oldest.id] = make(chan struct{})
 	}
 	return oldest
+}
+
+// detachTenant detaches the store of the tenant whose id is the name of the database.
+func (w *Warehouse) detachTenant(ctx context.Context, catalog string, db *sql.DB) error {
+	return w.detach(ctx, catalog, w.tenantPath(uuid.MustParse(catalog)), db)
 }
 
 // detachVictim detaches a store that takeVictim has returned, and wakes the callers that wait for this. If the DETACH

@@ -116,7 +116,8 @@ func IsInternal(err error) bool {
 
 // IsFileInUse reports whether a database was not attached because its file belongs to another database of the instance.
 func IsFileInUse(err error) bool {
-	return hasType(err, duckdb.ErrorTypeBinder) && strings.Contains(err.Error(), "already attached by database")
+	return hasType(err, duckdb.ErrorTypeBinder) && (strings.Contains(err.Error(), "already attached by database") ||
+		strings.Contains(err.Error(), "in the process of being detached"))
 }
 
 func hasType(err error, kind duckdb.ErrorType) bool {

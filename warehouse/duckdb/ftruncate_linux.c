@@ -8,7 +8,8 @@
 
 int __real_ftruncate(int fd, off_t size);
 
-// is_log reports whether the path of an open file is that of a log of a database.
+// is_log reports whether an open file is a log of a database: its name is that of the database and .wal, and perhaps
+// another suffix.
 static int is_log(const char *link) {
 	char path[PATH_MAX];
 	ssize_t length = readlink(link, path, sizeof path - 1);
@@ -16,7 +17,8 @@ static int is_log(const char *link) {
 		return 0;
 	}
 	path[length] = 0;
-	return strstr(path, ".duckdb.wal") != NULL;
+	const char *name = strrchr(path, '/');
+	return name != NULL && strstr(name, ".wal") != NULL;
 }
 
 // The linker replaces ftruncate by this function, see ftruncate_linux.go.

@@ -29,12 +29,12 @@ func TestCommit_LogThatCannotBeCut(t *testing.T) {
 				_, err := db.ExecContext(t.Context(), statement)
 				return err
 			}
-			attach := "ATTACH '" + filepath.Join(f.Path(), string(failing[0])+".duckdb") + "' AS one"
+			attach := "ATTACH '" + filepath.Join(f.Path(), string(failing[0])+".duckdb.unfinished-1") + "' AS one"
 			if err := errors.Join(exec(attach), exec("CREATE TABLE one.numbers (number INTEGER)"),
 				exec("INSERT INTO one.numbers VALUES (1)")); err != nil {
 				t.Fatal(err)
 			}
-			fault := f.Add(faultfs.Rule{Ops: failing, Path: "*.duckdb.wal", Errno: syscall.EIO, Short: true})
+			fault := f.Add(faultfs.Rule{Ops: failing, Path: "*.wal", Errno: syscall.EIO, Short: true})
 			if err := exec("INSERT INTO one.numbers VALUES (2)"); !errors.Is(err, ErrIO) {
 				t.Fatalf("got %v, want an ErrIO", err)
 			}
