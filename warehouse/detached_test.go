@@ -80,7 +80,7 @@ func TestWithDetached_FailsIfReadersDoNotFinish(t *testing.T) {
 }
 
 // A query that lists databases delays the checkpoint of a DETACH. A detached store and a file of exports are complete
-// all the same.
+// nevertheless.
 func TestDetach_FilesAreCompleteWhileDatabasesAreListed(t *testing.T) {
 	t.Parallel()
 	w := warehousetest.OpenNew(t)

@@ -16,8 +16,8 @@ import (
 // is durable, some of its pages are new and others are old. All parts that the last checkpoint uses have the same bytes
 // in both, so nothing is lost. But the checksum of the block does not match, and DuckDB refuses the database.
 //
-// Other damage of such a block cannot be told from a half-written one if it coincides with an interrupted checkpoint.
-// Damage of other blocks is not returned.
+// If other damage of such a block coincides with an interrupted checkpoint, the block is returned too. Damage of other
+// blocks is not.
 func TornBlocks(r io.ReaderAt, log WAL) (torn []int64, err error) {
 	err = eachSharedBlock(r, log, func(at int64, _ []byte, sound bool) error {
 		if !sound {
@@ -51,7 +51,7 @@ func MendTornBlocks(file ReaderWriterAt, log WAL) (torn int, err error) {
 }
 
 // eachSharedBlock calls do with the offset and the content of each block of metadata that the last checkpoint uses and
-// that has free parts, if the log says that a later checkpoint was interrupted. sound reports whether its checksum
+// that has free parts. It calls do only if the log says that a later checkpoint was interrupted. sound reports whether its checksum
 // matches. A block that is not wholly in the file is left out.
 func eachSharedBlock(r io.ReaderAt, log WAL, do func(at int64, block []byte, sound bool) error) error {
 	if log.Checkpoint == nil {
