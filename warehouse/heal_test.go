@@ -5,7 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -13,6 +17,7 @@ import (
 	"github.com/voicory/warehouse/warehouse"
 	"github.com/voicory/warehouse/warehouse/control"
 	"github.com/voicory/warehouse/warehouse/schema"
+	"github.com/voicory/warehouse/warehouse/warehousetest"
 )
 
 // inChild runs the test in a process of its own and reports whether this process is it. The limit of withoutSpace is
@@ -65,7 +70,11 @@ func TestReattach_AfterAFailedCheckpoint(t *testing.T) {
 		return
 	}
 	dir := emptyFolder(t)
+	noError(t, open(t, dir).Close())
+	log := filepath.Join(dir, "control.duckdb.wal")
+	unfit := warehousetest.UnfitLog(t, filepath.Join(dir, "control.duckdb"))
 	w := open(t, dir)
+	w.SetHealPause(10 * time.Millisecond)
 	merge(t, w, schema.Calls, call(tenantA, 1, nil), call(tenantB, 1, nil))
 	key, text, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
 	noError(t, err)
@@ -94,6 +103,24 @@ func TestReattach_AfterAFailedCheckpoint(t *testing.T) {
 			})
 		})
 	}
+	t.Run("control with a log that cannot be replayed", func(t *testing.T) {
+		key, _, err := w.CreateKey(t.Context(), tenantA, control.Secret, control.KeySettings{})
+		noError(t, err)
+		noError(t, os.Rename(log, log+".own"))
+		noError(t, os.WriteFile(log, []byte(unfit), 0o600))
+		withoutSpace(t, func() {
+			if err := w.Checkpoint(t.Context(), uuid.Nil); !errors.Is(err, warehouse.ErrInvalidated) {
+				t.Errorf("got %v, want the error of an invalidated database", err)
+			}
+		})
+		refused := func(c warehouse.Condition) bool { return !strings.Contains(c.Error, "a checkpoint of the database") }
+		waitUntil(t, "a try to attach it again", func() bool { return slices.ContainsFunc(w.Conditions(), refused) })
+		noError(t, list(tenantA)) // the other databases of the instance are not affected
+		noError(t, list(tenantB))
+		noError(t, os.Rename(log+".own", log))
+		eventually(t, func() error { _, err := w.RevokeKey(t.Context(), key.ID); return err })
+		waitUntil(t, "no condition", func() bool { return len(w.Conditions()) == 0 })
+	})
 	_, err = w.RevokeKey(t.Context(), key.ID)
 	noError(t, err)
 	noError(t, w.Close())

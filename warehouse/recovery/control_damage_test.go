@@ -23,6 +23,7 @@ func TestControl_DamageMatrix(t *testing.T) {
 	Merge(t, w, schema.Calls, Call(TenantA, 1, nil))
 	NoError(t, w.Close())
 	path := filepath.Join(dir, "control.duckdb")
+	unfit := UnfitLog(t, path)
 	w = Open(t, dir)
 	key, revoked, err := w.CreateKey(t.Context(), TenantA, control.Secret, control.KeySettings{})
 	NoError(t, err)
@@ -63,6 +64,7 @@ func TestControl_DamageMatrix(t *testing.T) {
 		"log cut":               {sound, log[:len(log)/2]},
 		"log deleted":           {sound, gone},
 		"log emptied":           {sound, ""},
+		"log of another file":   {sound, unfit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, file := range []string{path, path + ".wal"} {

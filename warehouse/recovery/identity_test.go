@@ -192,6 +192,47 @@ func TestStores_DamagedLogIsRefused(t *testing.T) {
 	}
 }
 
+// A log that DuckDB cannot replay, which makes it refuse every statement of the instance, affects its tenant only: also
+// the repair and the restore of the tenant, which read the replaced store.
+func TestStores_LogThatCannotBeReplayed(t *testing.T) {
+	t.Parallel()
+	dir, backups := EmptyFolder(t), filepath.Join(t.TempDir(), "backups")
+	w := Open(t, dir)
+	Merge(t, w, schema.Calls, Call(TenantA, 1, nil), Call(TenantB, 1, nil))
+	Publish(t, w)
+	_, err := w.Backup(t.Context(), warehouse.BackupOptions{Dest: backups})
+	NoError(t, err)
+	NoError(t, w.Close())
+	log := UnfitLog(t, StorePath(dir, TenantA))
+	for name, mend := range map[string]func(w *warehouse.Warehouse) error{
+		"repair": func(w *warehouse.Warehouse) error {
+			repaired, err := w.Repair(t.Context(), warehouse.RepairOptions{})
+			if err == nil && len(repaired.Remaining) > 0 {
+				err = fmt.Errorf("remaining findings %+v", repaired.Remaining)
+			}
+			return err
+		},
+		"restore": func(w *warehouse.Warehouse) error {
+			_, err := w.RestoreTenant(t.Context(), warehouse.RestoreOptions{Source: backups, Tenant: TenantA})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := imageOf(t, dir)
+			NoError(t, os.WriteFile(StorePath(dir, TenantA)+".wal", []byte(log), 0o600))
+			w := Open(t, dir)
+			_, err := w.List(t.Context(), TenantA, schema.Calls, warehouse.Listing{Limit: 1})
+			WantKind(t, err, warehouse.ErrUnavailable)
+			NoError(t, mend(w))
+			for _, tenant := range []uuid.UUID{TenantA, TenantB} {
+				WantCallCount(t, w, tenant, 1)
+			}
+			NoError(t, w.Close())
+		})
+	}
+}
+
 // wantRefused opens the folder and requires that tenant A's store is refused with a condition of the kind, or of any
 // store kind if kind is "".
 func wantRefused(t *testing.T, dir string, kind warehouse.ConditionKind) {

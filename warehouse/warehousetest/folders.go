@@ -120,6 +120,19 @@ func WantCallCount(t testing.TB, w *warehouse.Warehouse, tenant uuid.UUID, want 
 	}
 }
 
+// UnfitLog returns a log that DuckDB accepts for a database and fails to replay: it changes a row that the database does
+// not have, as the log of another copy of the same template can. No process has the database open, and it has no log.
+func UnfitLog(t testing.TB, path string) string {
+	t.Helper()
+	other := filepath.Join(t.TempDir(), "other.duckdb")
+	CopyFile(t, path, other)
+	ExecFile(t, other, "INSERT INTO schema_version SELECT n, now() FROM range(1000, 6000) numbers(n); CHECKPOINT")
+	ExecFile(t, other, "PRAGMA disable_checkpoint_on_shutdown; UPDATE schema_version SET applied_at = now() "+
+		"WHERE version = 5999")
+	ExecFile(t, path, "CREATE TABLE same (n INTEGER); DROP TABLE same; CHECKPOINT") // the same number of checkpoints
+	return ReadFile(t, other+".wal")
+}
+
 // StorePath returns the path of the store of a tenant.
 func StorePath(dir string, tenant uuid.UUID) string {
 	return filepath.Join(dir, "warehouse", tenant.String()+".duckdb")
