@@ -85,8 +85,8 @@ func (w *Warehouse) mendTornBlocks(path string) (err error) {
 	}
 	switch {
 	case torn > 0:
-		w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost", "file", name,
-			"blocks", torn, "error", err)
+		w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost",
+			"file", name, "blocks", torn, "error", err)
 	case errors.Is(err, syscall.ENOSPC):
 		return nil
 	}

@@ -65,8 +65,8 @@ func TestCheckpoint_CutAtEachWrite(t *testing.T) {
 	}
 }
 
-// A failed sync leaves the new blocks of a checkpoint in memory, and any part of them on the disk. A power cut after the
-// database was attached again takes no commit.
+// A failed sync leaves the new blocks of a checkpoint in memory, and any part of them on the disk. A power cut after
+// the database was attached again takes no commit.
 func TestCheckpoint_FailedSync(t *testing.T) {
 	t.Parallel()
 	f := newFaultyWarehouse(t)

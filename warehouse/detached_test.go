@@ -95,7 +95,8 @@ func TestDetach_FilesAreCompleteWhileDatabasesAreListed(t *testing.T) {
 			}
 		})
 	}
-	store, file := filepath.Join(w.Dir(), "warehouse", tenantA.String()+".duckdb"), filepath.Join(t.TempDir(), "exports.duckdb")
+	store := filepath.Join(w.Dir(), "warehouse", tenantA.String()+".duckdb")
+	file := filepath.Join(t.TempDir(), "exports.duckdb")
 	noLog := func(path string) error {
 		if _, err := os.Stat(path + ".wal"); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("got a log beside %s (%w), want none", path, err)

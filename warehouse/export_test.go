@@ -218,7 +218,8 @@ func (w *Warehouse) ExecInStore(ctx context.Context, id uuid.UUID, statement str
 	})
 }
 
-// SetMaxLog sets the size of a log, such as 16MB, at which a commit is followed by a checkpoint, until restore is called.
+// SetMaxLog sets the size of a log, such as 16MB, at which a commit is followed by a checkpoint, until restore is
+// called.
 func (w *Warehouse) SetMaxLog(t *testing.T, size string) (restore func()) {
 	set := func(statement string) {
 		if _, err := w.loader.ExecContext(t.Context(), statement); err != nil {

@@ -90,8 +90,10 @@ var findingRules = map[FindingKind]findingRule{
 	FoundControlWAL: {effect: "voicory does not start", command: repairCommand},
 	FoundKeysDiffer: {effect: "the next start makes them agree, and a revocation in either of them holds",
 		command: "voicory repair", information: true},
-	FoundInterrupted: {effect: "none: no row is lost, and the next start completes the blocks; until then the rows are not " +
-		"verified", command: repairCommand, information: true},
+	FoundInterrupted: {
+		effect:  "none: no row is lost, and the next start completes the blocks; until then the rows are not verified",
+		command: repairCommand, information: true,
+	},
 	FoundUnregistered: {effect: "the tenant is missing in lists", command: repairCommand},
 	FoundStoreMissing: {effect: "every request of the tenant fails", command: repairCommand},
 	FoundStoreDamaged: {

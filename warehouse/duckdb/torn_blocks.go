@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// TornBlocks returns the offsets of the blocks that a checkpoint may have left half-written when it was interrupted. The
-// log is the one that the interruption left.
+// TornBlocks returns the offsets of the blocks that a checkpoint may have left half-written when it was interrupted.
+// The log is the one that the interruption left.
 //
 // A checkpoint writes to blocks that the last checkpoint does not use, with one exception: it puts new metadata into
 // the free parts of a block of metadata, and writes this block whole, in its place. If the power fails before the block
@@ -51,8 +51,8 @@ func MendTornBlocks(file ReaderWriterAt, log WAL) (torn int, err error) {
 }
 
 // eachSharedBlock calls do with the offset and the content of each block of metadata that the last checkpoint uses and
-// that has free parts. It calls do only if the log says that a later checkpoint was interrupted. sound reports whether its checksum
-// matches. A block that is not wholly in the file is left out.
+// that has free parts. It calls do only if the log says that a later checkpoint was interrupted. sound reports whether
+// the checksum of the block matches. A block that is not wholly in the file is left out.
 func eachSharedBlock(r io.ReaderAt, log WAL, do func(at int64, block []byte, sound bool) error) error {
 	if log.Checkpoint == nil {
 		return nil

@@ -96,8 +96,8 @@ func TestExports_TurnsAndDailyCosts(t *testing.T) {
 	want(t, rows("customers", schema.Filter{Search: "it's"}, "id"), "")
 }
 
-// A derived export is filtered in its own files only if they have every column that the filter uses. The condition names
-// the columns of all filters, so the statement over its files has those that are missing.
+// A derived export is filtered in its own files only if they have every column that the filter uses. The condition
+// names the columns of all filters, so the statement over its files has those that are missing.
 func TestExport_HasColumnsOfFilter(t *testing.T) {
 	turns := exportNamed(t, "transcript_turns")
 	for _, test := range []struct {

@@ -120,8 +120,9 @@ func WantCallCount(t testing.TB, w *warehouse.Warehouse, tenant uuid.UUID, want 
 	}
 }
 
-// UnfitLog returns a log that DuckDB accepts for a database and fails to replay: it changes a row that the database does
-// not have, as the log of another copy of the same template can. No process has the database open, and it has no log.
+// UnfitLog returns a log that DuckDB accepts for a database and fails to replay: it changes a row that the database
+// does not have, as the log of another copy of the same template can. No process has the database open, and it has no
+// log.
 func UnfitLog(t testing.TB, path string) string {
 	t.Helper()
 	other := filepath.Join(t.TempDir(), "other.duckdb")
