@@ -48,7 +48,7 @@ soak: build ## keep a server with 1,000 tenants under load for 30 minutes, check
 	go run ./bench/soak -docs docs
 
 torture: build ## kill the server, cut its power and damage its files for ten minutes; writes docs/reliability.md
-	go test ./warehouse ./warehouse/recovery -count=1 -timeout 30m -run 'TestFaults|TestStores|TestRepair|KilledAtEachStep' -faults.all
+	go test ./warehouse ./warehouse/recovery -count=1 -timeout 30m -run 'TestFaults_Heal|TestStores|TestRepair' -faults.all
 	go test ./exports/bucket -count=1 -run ConvergesAfterFault -faults.all
 	go test ./bench/torture -count=1 -v -timeout 30m -torture.for 10m -torture.program $(CURDIR)/bin/voicory \
 		-torture.go-on -torture.seed $$(date +%s) -torture.report $(CURDIR)/docs/reliability.md
