@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,9 +79,27 @@ func (p *place) close() error {
 		return err
 	case p.image != "":
 		p.image = ""
-		return command(context.Background(), "umount", p.folder)
+		return unmount(context.Background(), p.folder)
 	}
 	return nil
+}
+
+// unmount unmounts a file system. A process that is being started shares the open files of this one for a moment, so
+// unmount waits while the file system is busy, for a minute at most.
+func unmount(ctx context.Context, folder string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := unix.Unmount(folder, 0)
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("unmount %s: %w", folder, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // placeFaults returns the faults that need a file system of their own.
@@ -96,7 +115,7 @@ func placeFaults() (faults []*fault) {
 			defer root.Close()
 			return unix.IoctlSetPointerInt(int(root.Fd()), shutdownRequest, noLogFlush)
 		}, stop: syscall.SIGKILL, harm: func(m *machine, _ draw) error {
-			return errors.Join(command(m.ctx, "umount", m.where.folder), m.where.mountExt4(m.ctx))
+			return errors.Join(unmount(m.ctx, m.where.folder), m.where.mountExt4(m.ctx))
 		}},
 		&fault{name: "power cut, unsynced pages lost and reordered", needs: onFaulty, failing: true, power: true,
 			stop: syscall.SIGKILL,
