@@ -39,11 +39,11 @@ type checkpointer struct {
 
 // start starts the goroutine. The memory limit of the instance must be set.
 func (c *checkpointer) start(ctx context.Context, w *Warehouse) error {
-	c.w, c.woken, c.stop, c.ended = w, make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	err := w.loader.QueryRowContext(ctx, statements.Get("merge/memory_limit")).Scan(&c.limit)
 	if err != nil {
-		return err
+		return err // close must not wait for the goroutine
 	}
+	c.w, c.woken, c.stop, c.ended = w, make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(c.ended)
 		for {
