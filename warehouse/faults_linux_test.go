@@ -278,8 +278,8 @@ func TestFaults_HealByThemselves(t *testing.T) {
 }
 
 // A disk that fails at any operation of a step, and at all later ones, makes writes fail and does not end the process.
-// Stores that are attached and have not failed can be read. No acknowledged row is lost by a power cut, and afterwards everything works again by itself. Without
-// -faults.all, every fourth step is tried, with one operation.
+// Stores that are attached and have not failed can be read. No acknowledged row is lost by a power cut. Afterwards
+// everything works again by itself. Without -faults.all, every fourth step is tried, with one operation.
 func TestFaults_DiskThatFailsAltogether(t *testing.T) {
 	t.Parallel()
 	f := newFaultyWarehouse(t)
@@ -325,7 +325,7 @@ func (f *faultyWarehouse) fail(step faultyStep, rule faultfs.Rule, cut bool) {
 		t.Errorf("got %v, want an error of the disk, or of a database that is being attached again", err)
 	}
 	err = f.checkRows(f.w, tenantB)
-	if rule.Path != "data/" || !errors.Is(err, warehouse.ErrIO) { // a store that failed before is written before it is read
+	if rule.Path != "data/" || !errors.Is(err, warehouse.ErrIO) { // a store that failed is written before it is read
 		noError(t, err)
 	}
 	if strings.Contains(rule.Path, tenantA.String()) {
