@@ -84,10 +84,10 @@ func (w *Warehouse) mendTornBlocks(path string) (err error) {
 		err = file.Sync()
 	}
 	switch {
-	case torn > 0:
+	case torn > 0 && err == nil:
 		w.folder.log.Warn("mended blocks that an interrupted checkpoint had left half-written; no rows are lost",
-			"file", name, "blocks", torn, "error", err)
-	case errors.Is(err, syscall.ENOSPC):
+			"file", name, "blocks", torn)
+	case torn == 0 && errors.Is(err, syscall.ENOSPC):
 		return nil
 	}
 	return err

@@ -109,7 +109,9 @@ func TestCheckpoint_AfterALargeCommitHasALog(t *testing.T) {
 	f := newFaultyWarehouse(t)
 	noError(t, f.w.Checkpoint(t.Context(), tenantA))
 	restore := f.w.SetMaxLog(t, "1KB")
-	fault := f.disk.Add(faultfs.Rule{Ops: []faultfs.Op{faultfs.Write}, Path: tenantA.String() + ".duckdb", Errno: syscall.EIO})
+	fault := f.disk.Add(faultfs.Rule{
+		Ops: []faultfs.Op{faultfs.Write}, Path: tenantA.String() + ".duckdb", Errno: syscall.EIO,
+	})
 	defer fault.Remove()
 	var rows []any
 	for n := range 600 {

@@ -2,6 +2,10 @@
 // connections, executes long statements, streams results as Arrow, hands Arrow to statements, and classifies the errors
 // of the engine where they leave a connection.
 //
+// It also reads what DuckDB leaves on the disk without opening a database: the checksums of blocks, the blocks that an
+// interrupted checkpoint has left half-written, and the entries of a log. Two functions of the C library, fsync and
+// ftruncate, are replaced at the link, because DuckDB ends the process or the instance when they fail.
+//
 // It knows no table, tenant or data folder, and imports no package of this program but arrowbatch.
 //
 // It starts no goroutine that outlives a call. While a statement runs, the end of its context interrupts the statement

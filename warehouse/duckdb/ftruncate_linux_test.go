@@ -15,20 +15,7 @@ func TestCommit_LogThatCannotBeCut(t *testing.T) {
 	f := faultfs.New(t, faultfs.Options{})
 	for _, failing := range [][]faultfs.Op{{faultfs.Write, faultfs.Truncate}, {faultfs.Fsync, faultfs.Truncate}} {
 		t.Run(string(failing[0]), func(t *testing.T) {
-			instance, err := Open(t.Context(), f.Path())
-			if err != nil {
-				t.Fatal(err)
-			}
-			db := instance.DB("")
-			defer func() {
-				if err := errors.Join(db.Close(), instance.Close()); err != nil {
-					t.Error(err)
-				}
-			}()
-			exec := func(statement string) error {
-				_, err := db.ExecContext(t.Context(), statement)
-				return err
-			}
+			db, exec := openOn(t, f)
 			attach := "ATTACH '" + filepath.Join(f.Path(), string(failing[0])+".duckdb.unfinished-1") + "' AS one"
 			if err := errors.Join(exec(attach), exec("CREATE TABLE one.numbers (number INTEGER)"),
 				exec("INSERT INTO one.numbers VALUES (1)")); err != nil {
@@ -47,7 +34,8 @@ func TestCommit_LogThatCannotBeCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			var sum int
-			if err := db.QueryRowContext(t.Context(), "SELECT sum(number) FROM one.numbers").Scan(&sum); err != nil || sum&9 != 9 {
+			err := db.QueryRowContext(t.Context(), "SELECT sum(number) FROM one.numbers").Scan(&sum)
+			if err != nil || sum&9 != 9 {
 				t.Fatalf("got the sum %d and error %v, want the rows 1 and 8", sum, err)
 			}
 		})
